@@ -1,0 +1,66 @@
+"""What an engine is: it turns jobs into outcomes, in parallel, and loses nothing.
+
+The contract. `run` yields exactly one outcome per job, in any order. Jobs of the
+`shared` part may run at the same time; jobs of the `exclusive` part run one at a
+time, and only while nothing else runs. An engine never raises because of one
+genotype: a measurement that raises, hangs past the deadline, kills its process or
+returns anything but finite numbers becomes a failed outcome with a reason, after at
+most `tries` attempts for failures of the process (a measurement that raises is not
+retried: it would raise again). An engine raises EngineError only when it cannot work
+at all, for instance when no worker can start. `close` leaves no process behind and
+may be called twice. An engine knows nothing of archives, searchers or tasks.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+Part = Literal["shared", "exclusive"]
+PARTS: tuple[Part, ...] = ("shared", "exclusive")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One part of one genotype to be measured; `seq` identifies it within the search."""
+
+    seq: int
+    genotype: str
+    part: Part = "shared"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What an evaluator returns: objective values by name, and other facts worth keeping."""
+
+    objectives: Mapping[str, float]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a job: a measurement, or a reason why there is none."""
+
+    job: Job
+    measurement: Measurement | None
+    reason: str = ""
+    seconds: float = 0.0
+    worker: str = ""
+    attempts: int = 1
+
+
+@runtime_checkable
+class EvaluatorLike(Protocol):
+    """Runs inside a worker; built there from a plain config by `config.build`."""
+
+    def setup(self) -> None: ...
+
+    def measure(self, genotype: str, part: Part) -> Measurement: ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """See the module's contract."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,32 @@
+"""What an objective is: one number of a genotype, to be minimised.
+
+The contract. `prepare` receives the bench (supernet, task, batches, device) once per
+worker and may warm up. `measure` returns a finite float in `unit`, and facts worth
+keeping beside it; it raises rather than returning NaN. `identity` describes everything
+the number depends on besides the genotype, as plain JSON data; equal identities mean
+that numbers may be compared and reused. Objectives of the part `exclusive` may assume
+that nothing else of ours runs on the device.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from evonas.space.genotype import Genotype
+
+if TYPE_CHECKING:
+    from evonas.objectives.evaluator import Bench
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """See the module's contract."""
+
+    name: str
+    unit: str
+    part: str
+
+    def prepare(self, bench: "Bench") -> None: ...
+
+    def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]: ...
+
+    def identity(self, bench: "Bench") -> Mapping[str, Any]: ...
