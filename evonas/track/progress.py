@@ -1,0 +1,221 @@
+"""Progress a person can read: a bar on a terminal, few plain lines anywhere else."""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+Clock = Callable[[], float]
+QUIET_S = 30.0
+RECENT = 50
+
+
+def human_time(seconds: float) -> str:
+    """Seconds as a person says them: `4.2 s`, `42 s`, `1 min 5 s`, `1 h 12 min`, `3 d 4 h`."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return _two(whole // 60, "min", whole % 60, "s")
+    minutes = round(seconds / 60)
+    if minutes < 1440:
+        return _two(minutes // 60, "h", minutes % 60, "min")
+    hours = round(seconds / 3600)
+    return _two(hours // 24, "d", hours % 24, "h")
+
+
+def heading(text: str, stream: TextIO | None = None) -> None:
+    """Print the line that starts a stage, bold on a terminal."""
+    out = stream or sys.stdout
+    _console(out).print(text, style="bold" if is_terminal(out) else None, markup=False, highlight=False)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a bar may be painted: a real terminal that understands more than text."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+class Pace:
+    """Rate and remaining time from the last 50 steps, so that slow first steps are forgotten."""
+
+    def __init__(self, now: float) -> None:
+        self._recent: deque[tuple[float, int]] = deque([(now, 0)], maxlen=RECENT + 1)
+
+    def add(self, now: float, done: int) -> None:
+        """Note that `done` units are done by the time `now`."""
+        self._recent.append((now, done))
+
+    @property
+    def rate(self) -> float:
+        """Units a second, 0 while unknown."""
+        (first, before), (last, after) = self._recent[0], self._recent[-1]
+        return (after - before) / (last - first) if last > first else 0.0
+
+    def remaining(self, units: int) -> float | None:
+        """Seconds that `units` more will take, or None while the rate is unknown."""
+        return units / self.rate if self.rate > 0 else None
+
+
+class Progress:
+    """Progress of one long piece of work; a context manager.
+
+    On a terminal it paints a bar with rate and remaining time. Elsewhere it prints a plain
+    line at most every 30 s, and one at the end. Levels nest through `child`.
+
+    Args:
+        title: what is being done; starts every line.
+        total: how many units there are, or None when that is unknown.
+        unit: name of one unit, in the singular.
+        stream: where to print, standard output by default.
+        clock: seconds, monotonic; tests give their own.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int | None,
+        unit: str = "step",
+        stream: TextIO | None = None,
+        clock: Clock = time.monotonic,
+        parent: "Progress | None" = None,
+    ) -> None:
+        self.title, self.total, self.unit, self.done = title, total, unit, 0
+        self._parent = parent
+        self._stream: TextIO = stream or (parent._stream if parent else sys.stdout)
+        self._clock: Clock = parent._clock if parent else clock
+        self._started = self._last_line = self._clock()
+        self._pace = Pace(self._started)
+        self._values: dict[str, Any] = {}
+        self._console: Console = parent._console if parent else _console(self._stream)
+        self._bar: RichProgress | None = parent._bar if parent else _bar(self._stream, self._console)
+        self._row: Any = None
+
+    def child(self, title: str, total: int | None, unit: str = "step") -> "Progress":
+        """A level below this one, on the same stream; use it inside this one's `with` block."""
+        return Progress(title, total, unit, parent=self)
+
+    def __enter__(self) -> "Progress":
+        if self._bar is not None:
+            if self._parent is None:
+                self._bar.start()
+            self._row = self._bar.add_task(self.title, total=self.total, note=self._count())
+        return self
+
+    def advance(self, n: int = 1, **values: Any) -> None:
+        """Say that `n` more units are done; `values` (such as loss=0.12) are shown beside them."""
+        self.done += n
+        self._values.update(values)
+        now = self._clock()
+        self._pace.add(now, self.done)
+        if self._bar is not None:
+            self._bar.update(self._row, advance=n, note=f"{self._count()}, {self._beside()}")
+        elif self._is_due(now):
+            self._plain(self._status())
+
+    def note(self, text: str) -> None:
+        """Print a line of its own above the bar; always printed."""
+        self._touch(self._clock())
+        self._plain(text)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._close_bar()
+        if self._parent is None or self._is_due(self._clock()):
+            self._plain(self._ending(stopped=kind is not None))
+
+    def _close_bar(self) -> None:
+        assert self._bar is not None
+        self._bar.remove_task(self._row)
+        if self._parent is None:
+            self._bar.stop()
+
+    def _is_due(self, now: float) -> bool:
+        root = self._root()
+        if now - root._last_line < QUIET_S:
+            return False
+        self._touch(now)
+        return True
+
+    def _touch(self, now: float) -> None:
+        self._root()._last_line = now
+
+    def _root(self) -> "Progress":
+        return self._parent._root() if self._parent else self
+
+    def _plain(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _status(self) -> str:
+        return f"{self.title}: {self._count()}, {self._beside()}"
+
+    def _count(self) -> str:
+        if not self.total:
+            return f"{self.done} {plural(self.unit, self.done)}"
+        share = min(100, 100 * self.done // self.total)
+        return f"{self.done}/{self.total} {plural(self.unit, self.total)} ({share}%)"
+
+    def _beside(self) -> str:
+        left = self._pace.remaining(max(0, self.total - self.done)) if self.total else None
+        parts = [rate_text(self._pace.rate, self.unit)]
+        parts += [f"{human_time(left)} left"] if left else []
+        return ", ".join([*parts, *_shown(self._values)])
+
+    def _ending(self, stopped: bool) -> str:
+        took = human_time(self._clock() - self._started)
+        verb = "stopped after" if stopped else "in"
+        count = self._count() if stopped else f"{self.done} {plural(self.unit, self.done)}"
+        return ", ".join([f"{self.title}: {count} {verb} {took}", *_shown(self._values)])
+
+
+def rate_text(rate: float, unit: str) -> str:
+    """A rate in the direction that reads well: `2.1 steps/s`, or `14 s/step` when slow."""
+    if rate <= 0:
+        return f"- {unit}s/s"
+    return f"{rate:.3g} {unit}s/s" if rate >= 1 else f"{human_time(1 / rate)}/{unit}"
+
+
+def plural(unit: str, count: int) -> str:
+    """The unit's name for that many of it."""
+    return unit if count == 1 else f"{unit}s"
+
+
+def _two(large: int, large_name: str, small: int, small_name: str) -> str:
+    return f"{large} {large_name} {small} {small_name}" if small else f"{large} {large_name}"
+
+
+def _shown(values: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    ]
+
+
+def _console(stream: TextIO) -> Console:
+    terminal = is_terminal(stream)
+    return Console(
+        file=stream, force_terminal=terminal, no_color=None if terminal else True, legacy_windows=False
+    )
+
+
+def _bar(stream: TextIO, console: Console) -> RichProgress | None:
+    if not is_terminal(stream):
+        return None
+    title = TextColumn("{task.description}", markup=False)
+    note = TextColumn("{task.fields[note]}", markup=False)
+    return RichProgress(
+        SpinnerColumn(), title, BarColumn(bar_width=24), note, console=console, transient=True
+    )

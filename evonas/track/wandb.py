@@ -1,0 +1,64 @@
+"""Numbers to Weights & Biases, online or offline; the key comes from the environment alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evonas.errors import UserError
+
+
+class WandbTracker:
+    """One W&B run a stage, grouped by our run; `WANDB_MODE=offline` is respected.
+
+    A run that is resumed keeps its W&B id, because the id is made of our names. Only
+    numbers are sent: no config, no code, no host statistics.
+
+    Args:
+        project: W&B project.
+        entity: team or user, None for the default of the account.
+    """
+
+    def __init__(
+        self, folder: Path, run: str, stage: str, project: str = "evonas", entity: str | None = None
+    ) -> None:
+        self._folder, self._run_name, self._stage = Path(folder), run, stage
+        self._project, self._entity = project, entity
+        self._wandb = _library()
+        self._session: Any = None
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Log the numbers; connects at the first call, because connecting may take long."""
+        if self._session is None:
+            self._session = self._connect()
+        self._session.log({name: float(value) for name, value in values.items()}, step=step)
+
+    def close(self) -> None:
+        """Finish the W&B run."""
+        if self._session is not None:
+            self._session.finish()
+            self._session = None
+
+    def _connect(self) -> Any:
+        settings = self._wandb.Settings(
+            disable_code=True, disable_git=True, x_disable_stats=True, x_disable_meta=True, silent=True
+        )
+        return self._wandb.init(
+            project=self._project,
+            entity=self._entity,
+            group=self._run_name,
+            job_type=self._stage,
+            name=f"{self._run_name}/{self._stage}",
+            id=f"{self._run_name}-{self._stage}",
+            dir=str(self._folder),
+            resume="allow",
+            settings=settings,
+        )
+
+
+def _library() -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        message = "tracker=wandb needs the package wandb, which is not installed."
+        raise UserError(message, "Install it with: pip install 'evonas[wandb]'") from error
+    return wandb

@@ -1,0 +1,142 @@
+"""Every tracker of conf/tracker keeps the contract of evonas/track/base.py."""
+
+import csv
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from evonas.track.base import Guarded, Silent, Tracker
+from evonas.track.csv import CsvTracker
+from evonas.track.wandb import WandbTracker
+
+Make = Callable[[Path], Tracker]
+
+
+def make_wandb(folder: Path) -> Tracker:
+    pytest.importorskip("wandb")
+    return WandbTracker(folder, "run-a", "search")
+
+
+TRACKERS: dict[str, Make] = {
+    "none": lambda folder: Silent(folder, "run-a", "search"),
+    "csv": lambda folder: CsvTracker(folder, "run-a", "search"),
+    "wandb": make_wandb,
+}
+
+
+@pytest.fixture(params=TRACKERS)
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
+    if request.param == "wandb":
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        monkeypatch.setenv("WANDB_SILENT", "true")
+    return TRACKERS[request.param]
+
+
+def test_it_listens_and_closes_twice(make: Make, tmp_path: Path) -> None:
+    tracker = make(tmp_path)
+    assert isinstance(tracker, Tracker)
+    tracker.scalars(0, {"loss": 0.5, "rate": 1e-3})
+    tracker.scalars(3, {"loss": 0.25})
+    tracker.close()
+    tracker.close()
+
+
+def test_it_says_nothing_about_the_machine_or_its_secrets(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "SECRETxyz" + "0" * 31)
+    tracker = make(tmp_path)
+    tracker.scalars(0, {"loss": 0.5})
+    tracker.close()
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"SECRETxyz" not in path.read_bytes()
+
+
+def test_wandb_offline_keeps_the_numbers_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tracker = make_wandb(tmp_path)
+    tracker.scalars(0, {"holdout/abs_rel": 0.5})
+    tracker.close()
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*.wandb"))
+    assert b"holdout/abs_rel" in written and b"run-a-search" in written
+
+
+def test_csv_has_every_number_at_full_precision(tmp_path: Path) -> None:
+    tracker = CsvTracker(tmp_path, "run-a", "search")
+    tracker.scalars(0, {"loss": 0.1 + 0.2})
+    tracker.close()
+    with (tmp_path / "metrics.csv").open("a") as stream:
+        stream.write("7,lo")
+    again = CsvTracker(tmp_path, "run-a", "search")
+    again.scalars(1, {"loss": 0.5, "a,b": 2})
+    again.close()
+    rows = list(csv.reader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert rows == [
+        ["step", "name", "value"],
+        ["0", "loss", "0.30000000000000004"],
+        ["1", "loss", "0.5"],
+        ["1", "a,b", "2.0"],
+    ]
+
+
+class Broken:
+    """Raises at the second call, or when closed."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self.calls += 1
+        if self.calls > 1:
+            raise OSError(f"no space left at step {step} for {json.dumps(dict(values))}")
+
+    def close(self) -> None:
+        raise RuntimeError("cannot close")
+
+
+def test_a_broken_tracker_warns_once_and_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    broken = Broken()
+    guarded = Guarded(broken)
+    with caplog.at_level(logging.WARNING):
+        for step in range(10):
+            guarded.scalars(step, {"loss": 1.0})
+            time.sleep(0.002)
+        guarded.close()
+        guarded.close()
+    assert broken.calls == 2
+    assert [record.getMessage()[:36] for record in caplog.records] == ["Broken is switched off: OSError: no "]
+
+
+class Stuck(Broken):
+    """Blocks until the test is over."""
+
+    release = threading.Event()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self.calls += step + len(values)
+        self.release.wait(60)
+
+
+def test_a_stuck_tracker_delays_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    guarded = Guarded(Stuck(), patience=0.2)
+    started = time.monotonic()
+    for step in range(20_000):
+        guarded.scalars(step, {"loss": 1.0})
+    guarded.close()
+    assert time.monotonic() - started < 1.5
+    assert len(caplog.records) == 1
+    Stuck.release.set()
+
+
+def test_a_working_tracker_gets_everything_in_order(tmp_path: Path) -> None:
+    guarded = Guarded(CsvTracker(tmp_path, "run-a", "search"))
+    for step in range(500):
+        guarded.scalars(step, {"loss": float(step)})
+    guarded.close()
+    rows = list(csv.reader((tmp_path / "metrics.csv").read_text().splitlines()))[1:]
+    assert rows == [[str(step), "loss", repr(float(step))] for step in range(500)]
