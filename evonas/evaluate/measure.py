@@ -1,0 +1,70 @@
+"""One measurement, made safe: whatever an evaluator does short of dying becomes a measurement or a reason."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any
+
+from evonas import config
+from evonas.errors import EngineError, EvoNASError
+from evonas.evaluate.engine import EvaluatorLike, Measurement, Part
+
+EvaluatorSpec = Mapping[str, Any] | Callable[[], EvaluatorLike]
+
+_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")
+_REASON_LENGTH = 500
+
+
+def make_evaluator(spec: EvaluatorSpec) -> EvaluatorLike:
+    """Build an evaluator from config (a mapping with `_target_`) or a factory, without setting it up."""
+    return config.build(spec) if isinstance(spec, Mapping) else spec()
+
+
+def ready_evaluator(spec: EvaluatorSpec) -> EvaluatorLike:
+    """Build an evaluator and set it up; any failure is one EngineError with the cause's own words."""
+    try:
+        evaluator = make_evaluator(spec)
+        evaluator.setup()
+    except EvoNASError as error:
+        raise EngineError(f"The evaluator cannot start. {error.message}", error.hint) from error
+    except Exception as error:
+        raise EngineError(f"The evaluator cannot start. {explain(error)}") from error
+    return evaluator
+
+
+def attempt(evaluator: EvaluatorLike, genotype: str, part: Part) -> tuple[Measurement | None, str]:
+    """Measure once: the measurement and an empty reason, or None and why not.
+
+    The reason is the same on every machine and every run, because it becomes part of the archive.
+    """
+    try:
+        return checked(evaluator.measure(genotype, part)), ""
+    except Exception as error:
+        return None, explain(error)
+
+
+def checked(value: Any) -> Measurement:
+    """The measurement itself, with plain floats and JSON data only; ValueError for anything else."""
+    if not isinstance(value, Measurement):
+        raise ValueError(f"the evaluator returned {type(value).__name__}, not a Measurement")
+    if not isinstance(value.objectives, Mapping) or not value.objectives:
+        raise ValueError("the evaluator returned no objectives by name")
+    numbers = {str(name): _finite(str(name), number) for name, number in value.objectives.items()}
+    return Measurement(numbers, json.loads(json.dumps(dict(value.extra), allow_nan=False)))
+
+
+def explain(error: BaseException) -> str:
+    """One bounded line about an exception; exhausted memory is called by that name whoever ran out."""
+    text = " ".join(str(error).split())[:_REASON_LENGTH]
+    if isinstance(error, MemoryError) or any(phrase in text.lower() for phrase in _MEMORY_PHRASES):
+        return f"out of memory: {text}".rstrip(": ")
+    return f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _finite(name: str, number: Any) -> float:
+    if isinstance(number, bool) or not isinstance(number, Real):
+        raise ValueError(f"objective '{name}' is {number!r:.60}, not a number")
+    if not math.isfinite(number):
+        raise ValueError(f"objective '{name}' is {float(number)}, not a finite number")
+    return float(number)

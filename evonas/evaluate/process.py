@@ -1,0 +1,205 @@
+"""The supervisor's side of one worker process: its pipe, its state and its end."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from evonas.evaluate.engine import Job
+from evonas.evaluate.measure import EvaluatorSpec
+
+RUNAWAY_BYTES = 16_000_000
+_MESSAGE_BYTES = 64_000_000
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class WorkerLostError(Exception):
+    """The process is gone, late or talks nonsense; the text says which, the same way every time."""
+
+
+@dataclass(slots=True)
+class Task:
+    """A job on its way: how often it was tried, and when this try began (monotonic)."""
+
+    job: Job
+    attempts: int = 0
+    began: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one worker may use: threads, address space in GB (or None), and a folder for what it prints."""
+
+    threads: int = 1
+    memory_gb: float | None = None
+    log_dir: Path | None = None
+
+
+class Worker:
+    """One worker process, started on demand and again after every loss.
+
+    `task` is the job it works on; `is_ready` is False until its evaluator is set up.
+    """
+
+    def __init__(self, index: int, spec: EvaluatorSpec, limits: Limits) -> None:
+        self.name = f"worker{index}"
+        self.task: Task | None = None
+        self.is_ready = False
+        self._spec = spec
+        self._limits = limits
+        self._deadline = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process was started and not yet found lost."""
+        return self._process is not None
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether the worker owes an answer: a sign of life after its start, or a job's end."""
+        return self.is_running and (self.task is not None or not self.is_ready)
+
+    @property
+    def connection(self) -> Connection:
+        """The pipe, for waiting on it."""
+        assert self._connection is not None
+        return self._connection
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while running."""
+        return self._process.pid if self._process else None
+
+    @property
+    def deadline(self) -> float:
+        """When the awaited answer is late, on the monotonic clock."""
+        return self._deadline
+
+    def start(self, patience_s: float) -> None:
+        """Start the process; it has `patience_s` seconds to say that it is ready."""
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = self._spawn(theirs.fileno())
+        finally:
+            theirs.close()
+        self._connection = Connection(ours.detach())
+        self._deadline = time.monotonic() + patience_s
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.send(self._spec)
+
+    def give(self, task: Task, deadline_s: float) -> bool:
+        """Hand over a job; False if the process turns out to be gone, and the job was not begun."""
+        message = json.dumps({"genotype": task.job.genotype, "part": task.job.part})
+        try:
+            self.connection.send_bytes(message.encode())
+        except OSError:
+            self.stop()
+            return False
+        task.began = time.monotonic()
+        self.task, self._deadline = task, task.began + deadline_s
+        return True
+
+    def hear(self) -> dict[str, Any] | None:
+        """The next message, or None if there is none yet; WorkerLostError when there never will be."""
+        try:
+            if self.connection.poll(0):
+                return _parse(self.connection.recv_bytes(_MESSAGE_BYTES))
+        except (EOFError, OSError):
+            raise WorkerLostError(self._last_words()) from None
+        # a grandchild may hold the pipe open after the worker has died
+        if self._process is not None and self._process.poll() is not None:
+            raise WorkerLostError(self._last_words())
+        if time.monotonic() >= self._deadline:
+            raise WorkerLostError("timeout")
+        if self._log_bytes() > RUNAWAY_BYTES:
+            raise WorkerLostError(f"printed more than {RUNAWAY_BYTES // 1_000_000} MB")
+        return None
+
+    def stop(self) -> None:
+        """End the process and all it started, now."""
+        process, connection = self._process, self._connection
+        self._process = self._connection = self.task = None
+        self.is_ready = False
+        if process is not None:
+            _kill_group(process)
+        if connection is not None:
+            connection.close()
+
+    def _spawn(self, fd: int) -> "subprocess.Popen[bytes]":
+        memory = int((self._limits.memory_gb or 0) * 2**30)
+        log = self._log()
+        arguments = [str(fd), str(os.getpid()), str(memory), str(log or "-")]
+        output = (
+            subprocess.DEVNULL if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        )
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-X", "faulthandler", "-m", "evonas.evaluate.worker", *arguments],
+                pass_fds=[fd],
+                env=_environment(self._limits.threads),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # its own session, so that Ctrl-C reaches the driver alone, which then decides
+                start_new_session=True,
+            )
+        finally:
+            if output != subprocess.DEVNULL:
+                os.close(output)
+
+    def _log(self) -> Path | None:
+        if self._limits.log_dir is None:
+            return None
+        self._limits.log_dir.mkdir(parents=True, exist_ok=True)
+        return self._limits.log_dir.resolve() / f"{self.name}.log"
+
+    def _log_bytes(self) -> int:
+        log = self._log()
+        return log.stat().st_size if log is not None and log.exists() else 0
+
+    def _last_words(self) -> str:
+        assert self._process is not None
+        try:
+            code = self._process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            return "worker closed its pipe"
+        return (
+            f"worker died of {signal.Signals(-code).name}" if code < 0 else f"worker exited with code {code}"
+        )
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(data)
+    except ValueError:
+        raise WorkerLostError("worker sent junk") from None
+    if not isinstance(message, dict) or not message.keys() & {"ready", "reason", "objectives"}:
+        raise WorkerLostError("worker sent junk")
+    return message
+
+
+def _environment(threads: int) -> dict[str, str]:
+    paths = [entry for entry in sys.path if entry]
+    return {
+        **os.environ,
+        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()

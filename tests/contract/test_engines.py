@@ -1,0 +1,162 @@
+"""What every engine promises; and, for engines with processes, what they survive."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from misbehaving import JUNK, Obedient, Unready
+
+from evonas.errors import EngineError
+from evonas.evaluate.engine import Engine, Job, Outcome
+from evonas.evaluate.inline import InlineEngine
+from evonas.evaluate.local import LocalEngine
+
+
+def jobs(*genotypes: str, part: str = "shared") -> list[Job]:
+    return [Job(seq, genotype, part) for seq, genotype in enumerate(genotypes)]  # type: ignore[arg-type]
+
+
+def by_seq(outcomes: Iterator[Outcome]) -> list[Outcome]:
+    return sorted(outcomes, key=lambda outcome: outcome.job.seq)
+
+
+class EngineContract:
+    """Subclass it and say how an engine is made."""
+
+    def make(self, evaluator: Obedient) -> Engine:
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    def engine(self) -> Iterator[Engine]:
+        engine = self.make(Obedient())
+        yield engine
+        engine.close()
+
+    def test_is_an_engine(self, engine: Engine) -> None:
+        assert isinstance(engine, Engine)
+
+    def test_one_outcome_per_job(self, engine: Engine) -> None:
+        asked = jobs(*[f"ok:{number}" for number in range(17)])
+        outcomes = by_seq(engine.run(asked))
+        assert [outcome.job for outcome in outcomes] == asked
+        assert [outcome.measurement.objectives["error"] for outcome in outcomes if outcome.measurement] == [
+            float(number) for number in range(17)
+        ]
+
+    def test_no_jobs(self, engine: Engine) -> None:
+        assert list(engine.run([])) == []
+
+    def test_may_run_again(self, engine: Engine) -> None:
+        first = [outcome.measurement for outcome in engine.run(jobs("ok:1"))]
+        assert first == [outcome.measurement for outcome in engine.run(jobs("ok:1"))]
+
+    @pytest.mark.parametrize("word", sorted(JUNK))
+    def test_junk_is_failed_with_a_reason(self, engine: Engine, word: str) -> None:
+        good, bad = by_seq(engine.run(jobs("ok:1", f"{word}:1")))
+        assert good.measurement is not None
+        assert bad.measurement is None
+        assert bad.reason.startswith(("ValueError", "TypeError"))
+        assert bad.attempts == 1
+
+    def test_raising_is_failed_and_not_repeated(self, engine: Engine) -> None:
+        good, bad = by_seq(engine.run(jobs("ok:1", "raises:1")))
+        assert good.measurement is not None
+        assert (bad.measurement, bad.reason, bad.attempts) == (None, "ValueError: no such luck", 1)
+
+    def test_exclusive_jobs_run_alone_and_last(self, tmp_path: Path) -> None:
+        events = tmp_path / "events"
+        engine = self.make(Obedient(str(events), seconds=0.02))
+        mixed = [Job(seq, f"ok:{seq}", "exclusive" if seq % 2 else "shared") for seq in range(10)]
+        try:
+            assert all(outcome.measurement for outcome in engine.run(mixed))
+        finally:
+            engine.close()
+        running = 0
+        shared_ended = 0
+        for line in sorted(events.read_text().splitlines(), key=lambda line: float(line.split()[0])):
+            _, what, part, _, _ = line.split()
+            if part == "exclusive":
+                assert shared_ended == 5
+                assert running == (0 if what == "begin" else 1)
+            running += 1 if what == "begin" else -1
+            shared_ended += part == "shared" and what == "end"
+
+    def test_setup_failure_is_one_engine_error(self) -> None:
+        engine = self.make(Unready(how="data"))
+        with pytest.raises(EngineError, match=r"weights.safetensors is missing") as caught:
+            list(engine.run(jobs("ok:1", "ok:2")))
+        assert caught.value.hint == "Train it first."
+        engine.close()
+
+    def test_close_twice(self, engine: Engine) -> None:
+        list(engine.run(jobs("ok:1")))
+        engine.close()
+        engine.close()
+
+
+class TestInlineEngine(EngineContract):
+    def make(self, evaluator: Obedient) -> Engine:
+        return InlineEngine(evaluator)
+
+
+class TestLocalEngine(EngineContract):
+    def make(self, evaluator: Obedient) -> Engine:
+        return LocalEngine(evaluator, workers=2, deadline_s=1.0, tries=3)
+
+    def test_jobs_run_at_the_same_time(self, tmp_path: Path) -> None:
+        events = tmp_path / "events"
+        engine = LocalEngine(Obedient(str(events), seconds=0.1), workers=2)
+        try:
+            assert len(list(engine.run(jobs(*[f"ok:{number}" for number in range(8)])))) == 8
+        finally:
+            engine.close()
+        assert len({line.split()[-1] for line in events.read_text().splitlines()}) == 2
+
+    @pytest.mark.parametrize(
+        ("word", "reason"),
+        [
+            ("aborts", "worker died of SIGABRT"),
+            ("leaves", "worker exited with code 0"),
+            ("exits", "worker exited with code 0"),
+            ("garbles", "worker sent junk"),
+            ("sleeps", "timeout: no answer within 1 s"),
+        ],
+    )
+    def test_poison_is_failed_after_its_tries(self, engine: Engine, word: str, reason: str) -> None:
+        outcomes = by_seq(engine.run(jobs("ok:0", f"{word}:1", "ok:2", "ok:3")))
+        assert [outcome.measurement is not None for outcome in outcomes] == [True, False, True, True]
+        assert (outcomes[1].reason, outcomes[1].attempts) == (reason, 3)
+
+    def test_deaths_at_setup_end_in_an_error(self) -> None:
+        engine = LocalEngine(Unready(how="leaves"), workers=2, tries=1)
+        with pytest.raises(EngineError, match="exited with code 0"):
+            list(engine.run(jobs("ok:1", "ok:2")))
+        engine.close()
+
+    def test_a_hanging_setup_ends_in_an_error(self) -> None:
+        engine = LocalEngine(Unready(how="sleeps"), workers=1, tries=1, setup_s=0.5)
+        begin = time.monotonic()
+        with pytest.raises(EngineError, match="timeout"):
+            list(engine.run(jobs("ok:1")))
+        assert time.monotonic() - begin < 10
+        engine.close()
+
+    def test_abandoning_the_iterator_stops_what_is_in_flight(self) -> None:
+        engine = LocalEngine(Obedient(), workers=2, deadline_s=60)
+        for _ in engine.run(jobs("ok:0", "sleeps:1", "ok:2")):
+            break
+        assert [outcome.job.genotype for outcome in engine.run(jobs("ok:5"))] == ["ok:5"]
+        engine.close()
+
+    def test_threads_are_set_before_the_worker_starts(self) -> None:
+        engine = LocalEngine(Obedient(), workers=1, threads_per_worker=3)
+        [outcome] = engine.run(jobs("ok:0"))
+        engine.close()
+        assert outcome.measurement is not None
+        assert outcome.measurement.extra["threads"] == "3"
+
+    @pytest.mark.parametrize("key", ["workers", "tries", "deadline_s", "threads_per_worker"])
+    def test_settings_must_be_positive(self, key: str) -> None:
+        with pytest.raises(EngineError, match=f"hardware.{key} is 0"):
+            LocalEngine(Obedient(), **{key: 0})  # type: ignore[arg-type]

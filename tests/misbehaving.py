@@ -1,0 +1,110 @@
+"""Evaluators for tests of the engines: they obey, or misbehave as the genotype's text asks.
+
+`ok:<number>` measures; any other word before the colon names the misbehaviour. Workers import this module.
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evonas.errors import DataError
+from evonas.evaluate.engine import Measurement, Part
+
+JUNK: dict[str, Any] = {
+    "nan": Measurement({"error": float("nan")}),
+    "inf": Measurement({"error": float("inf")}),
+    "minusinf": Measurement({"error": float("-inf")}),
+    "none": Measurement({"error": None}),  # type: ignore[dict-item]
+    "text": Measurement({"error": "0.5"}),  # type: ignore[dict-item]
+    "bool": Measurement({"error": True}),
+    "empty": Measurement({}),
+    "number": 0.5,
+    "nothing": None,
+    "badextra": Measurement({"error": 0.5}, {"x": float("nan")}),
+    "badjson": Measurement({"error": 0.5}, {"x": object()}),
+}
+
+
+@dataclass
+class Obedient:
+    """Measures `ok:<number>` as error = number; notes begin and end of each measurement in a file."""
+
+    events: str | None = None
+    seconds: float = 0.0
+
+    def setup(self) -> None:
+        self.pid = os.getpid()
+
+    def measure(self, genotype: str, part: Part) -> Measurement:
+        self.note(f"begin {part} {genotype} {self.pid}")
+        time.sleep(self.seconds)
+        measurement = self.obey(genotype, part)
+        self.note(f"end {part} {genotype} {self.pid}")
+        return measurement
+
+    def obey(self, genotype: str, part: Part) -> Measurement:
+        word, _, number = genotype.partition(":")
+        if word in JUNK:
+            return JUNK[word]
+        if word != "ok":
+            getattr(self, word)()
+        name = "error" if part == "shared" else "latency"
+        return Measurement({name: float(number)}, {"threads": os.environ.get("OMP_NUM_THREADS", "")})
+
+    def note(self, line: str) -> None:
+        if self.events is not None:
+            with Path(self.events).open("a") as stream:
+                stream.write(f"{time.monotonic():.6f} {line}\n")
+
+    def __call__(self) -> "Obedient":
+        return self
+
+    def raises(self) -> None:
+        raise ValueError("no such luck")
+
+    def sleeps(self) -> None:
+        time.sleep(3600)
+
+    def aborts(self) -> None:
+        os.abort()
+
+    def leaves(self) -> None:
+        os._exit(0)
+
+    def exits(self) -> None:
+        sys.exit(0)
+
+    def allocates(self) -> None:
+        np.ones(4 * 2**30, dtype=np.uint8)
+
+    def prints(self) -> None:
+        print("x" * 1023)
+
+    def floods(self) -> None:
+        while True:
+            print("y" * 100_000)
+
+    def garbles(self) -> None:
+        # the worker's pipe is the only socket it has
+        for fd in range(3, 64):
+            link = Path(f"/proc/self/fd/{fd}")
+            if link.is_symlink() and "socket:" in str(link.readlink()):
+                os.write(fd, b"\x00\x00\x00\x04oops")
+        time.sleep(3600)
+
+
+@dataclass
+class Unready(Obedient):
+    """Fails or dies while it is set up."""
+
+    how: str = "raises"
+
+    def setup(self) -> None:
+        if self.how == "data":
+            raise DataError("weights.safetensors is missing.", "Train it first.")
+        getattr(self, self.how)()
