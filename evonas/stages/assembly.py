@@ -1,0 +1,145 @@
+"""How the config becomes the parts of a training: the only reader of `cfg` that stages share."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from evonas import weights
+from evonas.config import Recipe, build
+from evonas.errors import DataError
+from evonas.nn.supernet import Supernet
+from evonas.space.space import Space
+from evonas.stages.base import Context
+from evonas.tasks.base import Task
+from evonas.train.curriculum import PST
+from evonas.train.determinism import TrainingData, seeded
+from evonas.train.distill import Distiller
+from evonas.train.fit import Devices
+from evonas.train.schedule import Schedule
+from evonas.train.teacher import Teacher
+
+SUPERNET = "supernet/supernet.safetensors"
+TEACHER = "teacher/teacher.safetensors"
+
+
+def space(cfg: DictConfig) -> Space:
+    """The searched space."""
+    built: Space = build(cfg.space)
+    return built
+
+
+def task(cfg: DictConfig) -> Task:
+    """The task; its data is read at the first `dataset(...)`."""
+    built: Task = build(cfg.task)
+    return built
+
+
+def supernet(cfg: DictConfig, of: Task | None = None, purpose: str = "init") -> Supernet:
+    """A supernet with weights drawn from (seed, purpose)."""
+    of = of or task(cfg)
+    searched = space(cfg)
+    with seeded(cfg.seed, purpose):
+        backbone = build(cfg.network, space=searched)
+        return Supernet(backbone, of.head(backbone.levels), searched)
+
+
+def teacher(cfg: DictConfig, of: Task | None = None) -> Teacher:
+    """The teacher network with weights drawn from the seed."""
+    of = of or task(cfg)
+    with seeded(cfg.seed, "init/teacher"):
+        body = build(cfg.teacher)
+        return Teacher(body, of.head(body.levels))
+
+
+def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Distiller:
+    """Fresh projectors between two lists of levels; call it only when `cfg.distill` is set."""
+    level = int(cfg.distill.get("level", -1))
+    channels = {
+        "student_channels": student[level].channels,
+        "teacher_channels": teacher[level].channels,
+    }
+    with seeded(cfg.seed, f"init/distiller/{purpose}"):
+        built: Distiller = build(cfg.distill, **channels)
+        return built
+
+
+def teaching(context: Context, of: Task, student: Any, purpose: str) -> dict[str, Any]:
+    """The keywords `teacher` and `distiller` of a Lightning module; empty without distillation."""
+    if not context.cfg.distill:
+        return {}
+    taught = load_teacher(context, of)
+    return {
+        "teacher": taught,
+        "distiller": distiller(context.cfg, student, taught.body.levels, purpose),
+    }
+
+
+def load_supernet(context: Context, of: Task | None = None) -> Supernet:
+    """The trained supernet of the run (or of `inputs=`), in eval mode."""
+    path = context.run.need(SUPERNET, made_by="supernet")
+    net = supernet(context.cfg, of)
+    load_into(net, path)
+    return net.eval()
+
+
+def load_teacher(context: Context, of: Task | None = None) -> Teacher:
+    """The trained teacher of the run (or of `inputs=`), in eval mode."""
+    path = context.run.need(TEACHER, made_by="teacher")
+    net = teacher(context.cfg, of)
+    load_into(net, path)
+    return net.eval()
+
+
+def load_into(net: Any, path: Path) -> None:
+    """Load verified weights into a network of the same config.
+
+    Raises:
+        DataError: the weights belong to another network.
+    """
+    try:
+        net.load_state_dict(weights.load(path))
+    except RuntimeError as error:
+        raise DataError(
+            f"{path} belongs to another network: {str(error).splitlines()[-1].strip()}",
+            "Use the network and task it was made with.",
+        ) from error
+
+
+def devices(cfg: DictConfig) -> Devices:
+    """The trainer's side of `cfg.hardware`."""
+    hardware = cfg.hardware
+    return Devices(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        precision=hardware.precision,
+        strategy=hardware.strategy,
+        loader_workers=hardware.loader_workers,
+    )
+
+
+def recipe(cfg: DictConfig, name: str) -> Recipe:
+    """One of the recipes of `cfg.train`, as a plain record."""
+    return Recipe(**cast(dict[str, Any], OmegaConf.to_container(cfg.train[name], resolve=True)))
+
+
+def curriculum(cfg: DictConfig, of: Space) -> PST:
+    """The curriculum of `cfg.sampler`."""
+    built: PST = build(cfg.sampler, space=of, seed=cfg.seed)
+    return built
+
+
+def training_data(cfg: DictConfig, of: Task, batch_size: int, seed: int) -> TrainingData:
+    """The training split in batches, in the order of the seed."""
+    return TrainingData(of.dataset("train"), batch_size, seed, cfg.hardware.loader_workers)
+
+
+def schedule(by: Recipe, steps_per_epoch: int, epochs: int, warmup_epochs: float) -> Schedule:
+    """The learning rates of a recipe over some epochs."""
+    return Schedule(
+        total_steps=epochs * steps_per_epoch,
+        warmup_steps=round(warmup_epochs * steps_per_epoch),
+        peak=by.lr,
+        start=by.lr_start,
+        minimum=by.lr_min,
+    )

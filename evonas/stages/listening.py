@@ -1,0 +1,57 @@
+"""What listens to a training: the progress a person sees and the numbers a tracker keeps."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from evonas.config import build
+from evonas.stages.base import Context
+from evonas.track.base import Guarded
+from evonas.track.progress import Progress
+
+EVERY = 10
+
+
+class Listening:
+    """A listener for `evonas.train.fit`; its steps count on over several trainings.
+
+    Args:
+        progress: advanced at every step.
+        tracker: given the numbers of every tenth step.
+    """
+
+    def __init__(self, progress: Progress, tracker: Guarded) -> None:
+        self.progress, self.tracker = progress, tracker
+        self._before = self._now = 0
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None:
+        """Steps count from the start of the current training."""
+        shown = {"loss": values["loss"]} if "loss" in values else {}
+        self.progress.advance(self._before + step - self._now, **shown)
+        self._now = self._before + step
+        if values and self._now % EVERY == 0:
+            self.tracker.scalars(self._now, values)
+
+    def next_training(self, steps: int) -> None:
+        """A training of `steps` is over, or was done by an earlier attempt."""
+        missing = self._before + steps - self._now
+        if missing:
+            self.progress.advance(missing)
+        self._before += steps
+        self._now = self._before
+
+    def measured(self, values: Mapping[str, float]) -> None:
+        """Keep numbers that belong to the current step."""
+        self.tracker.scalars(self._now, values)
+
+
+@contextmanager
+def listening(context: Context, stage: str, title: str, steps: int, folder: Path) -> Iterator[Listening]:
+    """A progress bar and the configured tracker for one training stage."""
+    built = build(context.cfg.tracker, folder=folder, run=context.run.name, stage=stage)
+    tracker = Guarded(built)
+    try:
+        with Progress(title, steps) as progress:
+            yield Listening(progress, tracker)
+    finally:
+        tracker.close()

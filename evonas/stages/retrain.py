@@ -1,0 +1,97 @@
+"""The stage that trains the selected subnets on their own."""
+
+from typing import Any
+
+from torch import nn
+
+from evonas import files, weights
+from evonas.nn.extract import extract
+from evonas.nn.supernet import Supernet
+from evonas.space.genotype import Genotype
+from evonas.stages import assembly, subnets
+from evonas.stages.base import Context
+from evonas.stages.listening import Listening, listening
+from evonas.tasks.base import Task
+
+
+class Retrain:
+    """Every net of selected.json, from inherited weights; with train.scratch=true also from scratch."""
+
+    needs_task = True
+
+    def run(self, context: Context) -> str:
+        """Write retrain/<net>/model.safetensors and result.json for every selected net."""
+        nets = files.read_json(context.run.need("selected.json", made_by="select"))["nets"]
+        task, recipe = assembly.task(context.cfg), assembly.recipe(context.cfg, "retrain")
+        inherited = assembly.load_supernet(context, task)
+        folder = context.run.path("retrain/metrics.csv").parent
+        tries = 2 if context.cfg.train.scratch else 1
+        steps = subnets.total_steps(task, recipe) * len(nets) * tries
+        with listening(context, "retrain", "Retrain", steps, folder) as listener:
+            lines = [_Retraining(context, task, inherited, listener).run(net) for net in nets]
+        return "\n".join([*lines, f"Retrained networks: {folder}"])
+
+
+class _Retraining:
+    """One selected net after another."""
+
+    def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
+        self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
+        self.recipe = assembly.recipe(context.cfg, "retrain")
+
+    def run(self, selected: dict[str, Any]) -> str:
+        """Retrain one net, or report the result of an earlier attempt."""
+        name = selected["name"]
+        path = self.context.run.path(f"retrain/{name}/result.json")
+        if self.context.run.resume and path.exists():
+            result = files.read_json(path)
+            trainings = 2 if self.context.cfg.train.scratch else 1
+            self.listener.next_training(trainings * result["steps"])
+        else:
+            result = self._retrain(name, self.inherited.space.parse(selected["genotype"]))
+            files.write_json(path, result)
+        line = self._line(result)
+        self.listener.progress.note(line)
+        return line
+
+    def _retrain(self, name: str, genotype: Genotype) -> dict[str, Any]:
+        net = extract(self.inherited, genotype)
+        before = subnets.holdout(self.context, net, self.task)
+        cost = self._fit(net, name, "model")
+        after = subnets.holdout(self.context, net, self.task)
+        self.listener.measured({f"{name}/{self.task.error_name}": after[self.task.error_name]})
+        return {
+            "name": name,
+            "genotype": self.inherited.space.format(genotype),
+            "steps": cost.steps,
+            "seconds": cost.seconds,
+            "inherited": before,
+            "retrained": after,
+            "scratch": self._from_scratch(name, genotype) if self.context.cfg.train.scratch else None,
+        }
+
+    def _from_scratch(self, name: str, genotype: Genotype) -> dict[str, float]:
+        """The same architecture, recipe, teacher and order of data; only the start differs."""
+        fresh = assembly.supernet(self.context.cfg, self.task, "init/scratch")
+        net = extract(fresh, genotype)
+        self._fit(net, name, "scratch")
+        return subnets.holdout(self.context, net, self.task)
+
+    def _fit(self, net: nn.Module, name: str, kind: str) -> subnets.Fitted:
+        folder = self.context.run.path(f"retrain/{name}/{kind}.safetensors").parent
+        levels = self.inherited.backbone.levels
+        taught = assembly.teaching(self.context, self.task, levels, f"retrain/{name}")
+        state = folder / f"{kind}.state.safetensors"
+        purpose = f"retrain/{name}"
+        cost = subnets.fit_net(
+            self.context, net, self.task, self.recipe, purpose, state, self.listener, taught
+        )
+        weights.save(folder / f"{kind}.safetensors", net.state_dict(), {"steps": cost.steps})
+        return cost
+
+    def _line(self, result: dict[str, Any]) -> str:
+        key = self.task.error_name
+        parts = [f"inherited {result['inherited'][key]:.4f}", f"retrained {result['retrained'][key]:.4f}"]
+        if result["scratch"]:
+            parts.append(f"scratch {result['scratch'][key]:.4f}")
+        return f"{result['name']}: holdout {key} {', '.join(parts)}"

@@ -1,0 +1,74 @@
+"""How one network is fitted by a recipe: shared by the stages teacher, retrain and rank."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from evonas.config import Recipe
+from evonas.randomness import derive
+from evonas.stages import assembly
+from evonas.stages.base import Context
+from evonas.stages.listening import Listening
+from evonas.tasks.base import Task
+from evonas.train import panel
+from evonas.train.determinism import batches_per_epoch
+from evonas.train.fit import Resumable, fit
+from evonas.train.module import SubnetModule
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a training cost."""
+
+    steps: int
+    seconds: float
+
+
+def fit_net(
+    context: Context,
+    net: nn.Module,
+    of: Task,
+    recipe: Recipe,
+    purpose: str,
+    state: Path,
+    listening: Listening,
+    taught: dict[str, Any],
+) -> Fitted:
+    """Train a network in place; `purpose` names its random streams.
+
+    Args:
+        state: where an unfinished training is kept.
+        taught: the keywords `teacher` and `distiller`, or nothing.
+    """
+    cfg = context.cfg
+    seed = derive(cfg.seed, purpose)
+    data = assembly.training_data(cfg, of, recipe.batch_size, seed)
+    rates = assembly.schedule(recipe, data.steps_per_epoch, recipe.epochs, recipe.warmup_epochs)
+    options = {"weight_decay": recipe.weight_decay, "grad_clip": recipe.grad_clip, **taught}
+    module = SubnetModule(net, of, rates, seed, **options)
+    resumable = Resumable(state, identity(recipe, purpose), context.run.resume)
+    started = time.monotonic()
+    fit(module, data, recipe.epochs, assembly.devices(cfg), resumable, listening)
+    listening.next_training(rates.total_steps)
+    return Fitted(rates.total_steps, round(time.monotonic() - started, 2))
+
+
+def total_steps(of: Task, recipe: Recipe) -> int:
+    """Optimizer steps of one network under a recipe."""
+    dataset: Any = of.dataset("train")
+    return recipe.epochs * batches_per_epoch(len(dataset), recipe.batch_size)
+
+
+def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
+    """A network's metrics on the holdout split."""
+    device = assembly.devices(context.cfg).torch_device
+    net.eval().to(device)
+    return panel.score(net, of, "holdout", context.cfg.hardware.eval_batch_size, device)
+
+
+def identity(recipe: Recipe, purpose: str) -> dict[str, Any]:
+    """What an unfinished training must have in common with its continuation."""
+    return {"purpose": purpose, **asdict(recipe)}

@@ -1,0 +1,158 @@
+"""CA-DDKD: cross-attention, dual-domain distillation of one level of features.
+
+Legend: B batch, C teacher channels, S student channels, H W teacher space, h w student space.
+The total loss of a student is (1 - ratio) task + ratio task(teacher) + spatial + frequency.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from evonas.errors import UserError
+from evonas.ops import dct
+from evonas.train.projector import Projector
+
+Frequency = Literal["highpass", "dc_removed", "coefficients"]
+Reduction = Literal["sum", "mean", "position"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The two feature losses, already weighted."""
+
+    spatial: Tensor
+    frequency: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is added to the task's loss."""
+        return self.spatial + self.frequency
+
+
+class Distiller(nn.Module):
+    """Two projectors and the two terms on one level of features.
+
+    Args:
+        student_channels: channels of the student's level.
+        teacher_channels: channels of the teacher's level.
+        ratio: share of the task's loss that is measured against the teacher's output.
+        spatial_weight: weight of the spatial term (alpha 1 of the paper).
+        frequency_weight: weight of the frequency term (alpha 2 of the paper).
+        frequency: `highpass` compares maps without their low frequencies, `coefficients` the
+            remaining DCT coefficients themselves, `dc_removed` maps without their mean, which
+            is what the published code computes.
+        cutoff: lowest kept radius, as a fraction of the spectrum's diagonal.
+        reduction: of the squared differences: `sum` over all / B, `mean` over all / B, or
+            `position`: sum over channels, mean over positions and batch.
+        level: which of the backbones' levels is distilled.
+        heads, head_dim, expansion, query_grid, position_grid, sharpness: see `Projector`.
+    """
+
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        ratio: float = 0.1,
+        spatial_weight: float = 0.08,
+        frequency_weight: float = 0.06,
+        frequency: Frequency = "highpass",
+        cutoff: float = 0.2,
+        reduction: Reduction = "sum",
+        level: int = -1,
+        heads: int = 16,
+        head_dim: int = 64,
+        expansion: float = 4.0,
+        query_grid: Sequence[int] = (14, 19),
+        position_grid: Sequence[int] = (11, 38),
+        sharpness: float = 5.0,
+    ) -> None:
+        super().__init__()
+        _check("frequency", frequency, get_args(Frequency))
+        _check("reduction", reduction, get_args(Reduction))
+        self.ratio, self.level, self.cutoff = ratio, level, cutoff
+        self.spatial_weight, self.frequency_weight = spatial_weight, frequency_weight
+        self.frequency, self.reduction = frequency, reduction
+        grids = (_pair(query_grid), _pair(position_grid))
+        sizes = (student_channels, teacher_channels, heads, head_dim, expansion, *grids, sharpness)
+        self.spatial_projector = Projector(*sizes)
+        self.frequency_projector = Projector(*sizes)
+
+    def forward(self, student: Float[Tensor, "B S h w"], teacher: Float[Tensor, "B C H W"]) -> Terms:
+        """Both terms of one level; the teacher's map carries no gradient."""
+        target, size = teacher.detach(), _pair(teacher.shape[-2:])
+        spatial = spatial_term(self.spatial_projector(student, size), target, self.reduction)
+        projected = self.frequency_projector(student, size)
+        filtered = frequency_term(projected, target, self.frequency, self.cutoff, self.reduction)
+        return Terms(self.spatial_weight * spatial, self.frequency_weight * filtered)
+
+
+def spatial_term(
+    student: Float[Tensor, "B C H W"], teacher: Float[Tensor, "B C H W"], reduction: Reduction = "sum"
+) -> Float[Tensor, ""]:
+    """Distance of unit vectors over channels at every position (spec of CA-DDKD, L_spat)."""
+    return _distance(student.float(), teacher.float(), reduction)
+
+
+def frequency_term(
+    student: Float[Tensor, "B C H W"],
+    teacher: Float[Tensor, "B C H W"],
+    mode: Frequency = "highpass",
+    cutoff: float = 0.2,
+    reduction: Reduction = "sum",
+) -> Float[Tensor, ""]:
+    """The same distance after the low frequencies are gone (L_freq); always in fp32."""
+    pair = (student.float(), teacher.float())
+    if mode == "dc_removed":
+        return _distance(*(x - x.mean((-2, -1), keepdim=True) for x in pair), reduction)
+    coefficients = [high_coefficients(x, cutoff) for x in pair]
+    if mode == "coefficients":
+        return _distance(*coefficients, reduction)
+    return _distance(*(dct.idct2(x) for x in coefficients), reduction)
+
+
+def high_coefficients(x: Float[Tensor, "B C H W"], cutoff: float) -> Float[Tensor, "B C H W"]:
+    """Orthonormal DCT-II coefficients with everything below the cut-off set to zero."""
+    kept = high_frequencies(x.shape[-2], x.shape[-1], cutoff, x.device)
+    return dct.dct2(x) * kept
+
+
+def high_frequencies(
+    height: int, width: int, cutoff: float, device: torch.device | None = None
+) -> Bool[Tensor, "H W"]:
+    """Which coefficients a high-pass keeps.
+
+    The radius of coefficient (u, v) is sqrt(((u / H)^2 + (v / W)^2) / 2), between 0 and 1;
+    those with a radius of at least `cutoff` are kept, the constant one (0, 0) never.
+    """
+    rows = torch.arange(height, device=device) / height
+    columns = torch.arange(width, device=device) / width
+    radius = ((rows[:, None] ** 2 + columns[None, :] ** 2) / 2).sqrt()
+    kept = radius >= cutoff
+    kept[0, 0] = False
+    return kept
+
+
+def _distance(
+    student: Float[Tensor, "B C H W"], teacher: Float[Tensor, "B C H W"], reduction: Reduction
+) -> Float[Tensor, ""]:
+    squares = (F.normalize(student, dim=1) - F.normalize(teacher, dim=1)).square()
+    if reduction == "sum":
+        return squares.sum() / len(squares)
+    if reduction == "mean":
+        return squares.mean() / len(squares)
+    return squares.sum(dim=1).mean()
+
+
+def _pair(values: Sequence[int]) -> tuple[int, int]:
+    height, width = values
+    return int(height), int(width)
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"distill.{name}={value} is unknown.", f"Known: {', '.join(known)}")

@@ -1,0 +1,95 @@
+"""The cross-attention projector: student features as the teacher would have laid them out.
+
+Legend: B batch, S student channels, T teacher channels, H W teacher space, h w student space,
+L tokens. Channel count and resolution are aligned by attention from learnt queries, not by
+interpolation (CA-DDKD; the "dynamic resolution" variant, whose learnt grids are resized).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Projector(nn.Module):
+    """One projector; distillation holds two, which share nothing.
+
+    Keys and values: ReLU(BN(conv3x3(student))) + position grid. Queries: ReLU(linear(query
+    grid)). Attention, LayerNorm, feed-forward with a residual inside.
+
+    Args:
+        student_channels: S.
+        teacher_channels: T, the width of queries and output.
+        heads: attention heads.
+        head_dim: width of a head.
+        expansion: hidden width of the feed-forward part as a multiple of T.
+        query_grid: rows and columns of the learnt queries.
+        position_grid: rows and columns of the learnt positions of the student.
+        sharpness: factor on the scaled attention scores.
+    """
+
+    def __init__(
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        heads: int = 16,
+        head_dim: int = 64,
+        expansion: float = 4.0,
+        query_grid: tuple[int, int] = (14, 19),
+        position_grid: tuple[int, int] = (11, 38),
+        sharpness: float = 5.0,
+    ) -> None:
+        super().__init__()
+        inner = heads * head_dim
+        self.heads, self.scale = heads, sharpness * head_dim**-0.5
+        self.keys = nn.Sequential(
+            nn.Conv2d(student_channels, student_channels, 3, padding=1),
+            nn.BatchNorm2d(student_channels),
+            nn.ReLU(),
+        )
+        self.positions = nn.Parameter(torch.empty(1, student_channels, *position_grid))
+        self.query_grid = nn.Parameter(torch.empty(1, teacher_channels, *query_grid))
+        self.query = nn.Sequential(nn.Linear(teacher_channels, teacher_channels), nn.ReLU())
+        self.to_q = nn.Linear(teacher_channels, inner, bias=False)
+        self.to_kv = nn.Linear(student_channels, 2 * inner, bias=False)
+        self.to_out = nn.Linear(inner, teacher_channels)
+        self.norm = nn.LayerNorm(teacher_channels)
+        self.feed_forward = _feed_forward(teacher_channels, int(expansion * teacher_channels))
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        nn.init.normal_(self.query_grid)
+
+    def forward(self, student: Float[Tensor, "B S h w"], size: tuple[int, int]) -> Float[Tensor, "B T H W"]:
+        """Project a student map to the teacher's channels at `size` (rows, columns)."""
+        tokens = _tokens(self.keys(student) + _resized(self.positions, student.shape[-2:]))
+        queries = self.query(_tokens(_resized(self.query_grid, size))).expand(len(student), -1, -1)
+        mixed = self.norm(self._attend(queries, tokens))
+        return _as_map(mixed + self.feed_forward(mixed), size)
+
+    def _attend(
+        self, queries: Float[Tensor, "B Q T"], tokens: Float[Tensor, "B L S"]
+    ) -> Float[Tensor, "B Q T"]:
+        keys, values = self.to_kv(tokens).chunk(2, dim=-1)
+        heads = [self._split(part) for part in (self.to_q(queries), keys, values)]
+        mixed = F.scaled_dot_product_attention(*heads, scale=self.scale)
+        return self.to_out(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Float[Tensor, "B L I"]) -> Float[Tensor, "B N L P"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _feed_forward(width: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
+
+
+def _resized(grid: Float[Tensor, "1 C H W"], size: tuple[int, int]) -> Float[Tensor, "1 C H2 W2"]:
+    if grid.shape[-2:] == tuple(size):
+        return grid
+    return F.interpolate(grid, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _tokens(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B L C"]:
+    return x.flatten(2).transpose(1, 2)
+
+
+def _as_map(x: Float[Tensor, "B L C"], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
+    return x.transpose(1, 2).unflatten(-1, size)
