@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from evonas.space.genotype import Genotype
 
 if TYPE_CHECKING:
-    from evonas.objectives.evaluator import Bench
+    from evonas.objectives.bench import Bench
 
 
 @runtime_checkable

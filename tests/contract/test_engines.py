@@ -28,8 +28,9 @@ class EngineContract:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def engine(self) -> Iterator[Engine]:
-        engine = self.make(Obedient())
+    @classmethod
+    def engine(cls) -> Iterator[Engine]:
+        engine = cls().make(Obedient())
         yield engine
         engine.close()
 

@@ -1,0 +1,160 @@
+"""The bench: what objectives measure with, each part made when first needed.
+
+Legend: B batch, C channels, H W space.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+from torch.utils.flop_counter import FlopCounterMode
+
+from evonas import files, weights
+from evonas.config import build
+from evonas.errors import UserError
+from evonas.nn.backbone import Backbone
+from evonas.nn.extract import extract
+from evonas.nn.supernet import Supernet
+from evonas.space.genotype import Genotype
+from evonas.space.space import Space
+from evonas.tasks.base import Task
+
+# the reduced precisions of Lightning's vocabulary; anything else that is not full precision is refused
+_AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Bench:
+    """Supernet, task, holdout batches and device for the objectives of one worker.
+
+    Facts that identities need (`data_manifest`, `weights_digest`, `task`) cost no network and no image.
+
+    Args:
+        space: config of the space.
+        network: config of the backbone, which gets `space=`.
+        task: config of the task.
+        path: the supernet's weights.
+        batch_size: images at a time; it changes the last bits of results, so it is part of every identity.
+        device: torch's name of a device.
+        precision: `32-true`, `bf16-mixed` or `16-mixed`.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Any],
+        network: Mapping[str, Any],
+        task: Mapping[str, Any],
+        path: str | Path,
+        batch_size: int = 8,
+        device: str = "cpu",
+        precision: str = "32-true",
+    ) -> None:
+        if precision not in _AUTOCAST:
+            known = ", ".join(_AUTOCAST)
+            raise UserError(
+                f"Objectives cannot measure in precision '{precision}'.", f"Choose among {known}."
+            )
+        self.space_config, self.network_config, self._task_config = space, network, task
+        self.path = Path(path)
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        self.precision = precision
+        self._latest: tuple[Genotype, nn.Module] | None = None
+
+    @cached_property
+    def space(self) -> Space:
+        """All genotypes."""
+        built: Space = build(self.space_config)
+        return built
+
+    @cached_property
+    def task(self) -> Task:
+        """The task; it reads no data before it is asked for some."""
+        built: Task = build(self._task_config)
+        return built
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The elastic backbone; random until `supernet` loads it."""
+        built: Backbone = build(self.network_config, space=self.space)
+        return built
+
+    @cached_property
+    def head(self) -> nn.Module:
+        """The task's head on the backbone's levels; random until `supernet` loads it."""
+        return self.task.head(self.backbone.levels)
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The supernet with its weights, in eval mode on the CPU, where subnets are cut out."""
+        supernet = Supernet(self.backbone, self.head, self.space)
+        supernet.load_state_dict(weights.load(self.path))
+        return supernet.eval().requires_grad_(False)
+
+    @cached_property
+    def batches(self) -> Sequence[Mapping[str, Tensor]]:
+        """The whole holdout split in order, decoded once and kept on the device."""
+        images = self.task.dataset("holdout")
+        size = len(images)  # type: ignore[arg-type]
+        starts = range(0, size, self.batch_size)
+        collated = [
+            default_collate([images[i] for i in range(start, min(start + self.batch_size, size))])
+            for start in starts
+        ]
+        return [{key: value.to(self.device) for key, value in batch.items()} for batch in collated]
+
+    @cached_property
+    def data_manifest(self) -> str:
+        """The sha256 of what defines the holdout split."""
+        return str(self.task.dataset("holdout").manifest())  # type: ignore[attr-defined]
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """The sha256 of the weights file."""
+        if not self.path.exists():
+            raise UserError(
+                f"There are no supernet weights at {self.path}.", "Make them with stage=supernet."
+            )
+        return files.sha256(self.path)
+
+    @cached_property
+    def head_params(self) -> int:
+        """Trainable numbers of the head, the same for every subnet."""
+        return sum(parameter.numel() for parameter in self.head.parameters())
+
+    @cached_property
+    def head_macs(self) -> int:
+        """Multiply-adds of the head for one image, counted while it runs on empty maps."""
+        height, width = self.input_size
+        maps = [
+            torch.zeros(1, level.channels, -(-height // level.stride), -(-width // level.stride))
+            for level in self.backbone.levels
+        ]
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self.head(maps)
+        return int(counter.get_total_flops()) // 2
+
+    @property
+    def head_config(self) -> dict[str, Any]:
+        """How the task's head is configured, as plain data."""
+        return dict(self._task_config.get("head") or {})
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of one image, in pixels."""
+        return self.task.input_size
+
+    def subnet(self, genotype: Genotype) -> nn.Module:
+        """The genotype's network with inherited weights, in eval mode on the device; the last is kept."""
+        if self._latest is None or self._latest[0] != genotype:
+            subnet = extract(self.supernet, genotype).to(self.device).eval().requires_grad_(False)
+            self._latest = genotype, subnet
+        return self._latest[1]
+
+    def autocast(self) -> torch.autocast:
+        """The precision as a context; it does nothing in full precision."""
+        dtype = _AUTOCAST[self.precision]
+        return torch.autocast(self.device.type, dtype or torch.bfloat16, enabled=dtype is not None)

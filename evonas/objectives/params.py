@@ -1,0 +1,34 @@
+"""Trainable numbers of a subnet with its head, in closed form."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from evonas.nn.cost import count_params
+from evonas.objectives.bench import Bench
+from evonas.space.evonet import architecture
+from evonas.space.genotype import Genotype
+
+VERSION = 1
+
+
+class Params:
+    """Parameters in 10^6: the backbone by `nn/cost.py`, the head by counting its tensors."""
+
+    name = "params"
+    unit = "M"
+    part = "shared"
+
+    def prepare(self, bench: Bench) -> None:
+        """Count the head."""
+        self._bench = bench
+        _ = bench.head_params
+
+    def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
+        """Exact; no network runs."""
+        bench = self._bench
+        backbone = count_params(architecture(bench.space, genotype), bench.backbone.shape)
+        return (backbone + bench.head_params) / 1e6, {}
+
+    def identity(self, bench: Bench) -> Mapping[str, Any]:
+        """The head; space and network are in every identity."""
+        return {"version": VERSION, "head": bench.head_config}
