@@ -1,0 +1,52 @@
+"""Choosing from a front: its knee, and points that cover it evenly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from evonas.report.pareto import Values, normalised
+
+
+def knee(values: Values) -> int:
+    """The row that bulges furthest from the plane through the best point of each objective.
+
+    Normal-boundary intersection: Das 1999, "On characterizing the knee of the Pareto curve".
+    Where that plane is not defined (two objectives share their best point) the plane of
+    equal weights stands in, so that the knee is the best equal compromise.
+
+    Args:
+        values: a front, points by objectives, at least one point.
+    """
+    points = normalised(values)
+    normal = _plane(points)
+    distance = (1.0 - points @ normal) / np.linalg.norm(normal)
+    return int(np.argmax(np.round(distance, 12)))
+
+
+def spread(values: Values, count: int, chosen: Sequence[int] = ()) -> list[int]:
+    """Rows that lie furthest from each other and from those chosen already, one after another.
+
+    With nothing chosen the first row is the best of the first objective. Fewer rows than
+    asked for are returned when no distinct points remain.
+    """
+    points = normalised(values)
+    picked = list(chosen) or [int(np.argmin(points[:, 0]))]
+    fresh = [] if chosen else picked[:count]
+    while len(fresh) < count:
+        gaps = np.linalg.norm(points[:, None] - points[None, picked], axis=2).min(axis=1)
+        furthest = int(np.argmax(np.round(gaps, 12)))
+        if gaps[furthest] <= 0:
+            break
+        picked.append(furthest)
+        fresh.append(furthest)
+    return fresh
+
+
+def _plane(points: Values) -> Values:
+    """Normal n of the plane n x = 1 through the best point of each objective."""
+    extremes = points[np.argmin(points, axis=0)]
+    equal = np.ones(points.shape[1])
+    if np.linalg.matrix_rank(extremes, tol=1e-6) < len(equal):
+        return equal
+    normal = np.linalg.solve(extremes, equal)
+    return normal if (normal > 0).all() else equal

@@ -1,0 +1,164 @@
+"""Small charts as SVG text that follows the page's colours, light or dark.
+
+Shapes carry classes (`s0` ... `s6`, `cloud`, `ink`) and never colours: page.css owns those.
+The drawing depends on its data alone, so that a report can be rebuilt byte for byte.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT = 440, 310
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 44
+SHAPES = ("circle", "square", "diamond", "up", "down", "plus", "star")
+CELL = 2.5
+
+Numbers = Sequence[float] | range | NDArray[np.float64]
+
+_PLUS = [(-0.45, -1.3), (0.45, -1.3), (0.45, -0.45), (1.3, -0.45), (1.3, 0.45), (0.45, 0.45)]
+_RAYS = list(zip(range(10), [1.5, 0.65] * 5, strict=True))
+_OUTLINES: dict[str, list[tuple[float, float]]] = {
+    "square": [(-1, -1), (1, -1), (1, 1), (-1, 1)],
+    "diamond": [(0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)],
+    "up": [(0, -1.3), (1.25, 1), (-1.25, 1)],
+    "down": [(0, 1.3), (1.25, -1), (-1.25, -1)],
+    "plus": [*_PLUS, *[(-x, -y) for x, y in _PLUS]],
+    "star": [(r * math.sin(k * math.pi / 5), -r * math.cos(k * math.pi / 5)) for k, r in _RAYS],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One direction of a chart: its label with the unit, its range, its ticks and what they say."""
+
+    label: str
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    texts: tuple[str, ...]
+
+    @classmethod
+    def over(cls, label: str, values: Numbers) -> "Axis":
+        """An axis that shows all values with a little room around them."""
+        low, high = float(np.min(values)), float(np.max(values))
+        room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+        low, high = (0.0 if 0 <= low < room else low - room), high + room
+        ticks = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        shown = tuple(float(tick) for tick in ticks if low <= tick <= high)
+        return cls(label, low, high, shown, tuple(f"{tick:.6g}" for tick in shown))
+
+    def place(self, values: Numbers, start: float, end: float) -> NDArray[np.float64]:
+        """Positions of values between two pixel positions."""
+        share = (np.asarray(values, dtype=float) - self.low) / (self.high - self.low)
+        return start + share * (end - start)
+
+
+class Chart:
+    """A chart with two axes, filled from back to front.
+
+    Args:
+        alt: what a reader who cannot see the chart is told.
+    """
+
+    def __init__(self, x: Axis, y: Axis, alt: str) -> None:
+        self.x, self.y, self.alt = x, y, alt
+        self._shapes: list[str] = [*self._grid(), *self._labels()]
+        self._taken: list[tuple[float, float, float, float]] = []
+
+    def cloud(self, xs: Numbers, ys: Numbers) -> None:
+        """Many points, at most one dot a small cell, so that the size stays bounded."""
+        cells = np.unique(np.round(np.stack(self._pixels(xs, ys), axis=1) / CELL), axis=0) * CELL
+        dots = "".join(f"M{number(x)} {number(y)}h0" for x, y in cells)
+        self._shapes.append(f'<path class="cloud" d="{dots}"/>')
+
+    def line(self, xs: Numbers, ys: Numbers, style: str = "s0", step: bool = False) -> None:
+        """A line through points in their order; `step` holds each value until the next."""
+        px, py = self._pixels(xs, ys)
+        moves = [f"M{number(px[0])} {number(py[0])}"]
+        for x, y in zip(px[1:], py[1:], strict=True):
+            moves.append(f"H{number(x)}V{number(y)}" if step else f"L{number(x)} {number(y)}")
+        self._shapes.append(f'<path class="line {style}" d="{"".join(moves)}"/>')
+
+    def marks(
+        self, xs: Numbers, ys: Numbers, shape: str, style: str, titles: Iterable[str], size: float = 3.5
+    ) -> None:
+        """One marker a point; its title is shown when pointed at."""
+        for x, y, title in zip(*self._pixels(xs, ys), titles, strict=True):
+            self._shapes.append(mark(shape, style, x, y, size, title))
+            self._taken.append((x - size, y - size, x + size, y + size))
+
+    def name(self, x: float, y: float, text: str) -> None:
+        """A short text beside a point, where there is room."""
+        (px,), (py,) = self._pixels([x], [y])
+        width = 6.4 * len(text)
+        spots = [
+            (px + 8, py + 4),
+            (px - 8 - width, py + 4),
+            (px - width / 2, py - 9),
+            (px - width / 2, py + 18),
+        ]
+        free = [spot for spot in spots if self._has_room(spot, width)]
+        left, base = (free or spots)[0]
+        self._taken.append((left, base - 11, left + width, base + 2))
+        self._shapes.append(_text("name", left, base, text, "start"))
+
+    def render(self) -> str:
+        """The SVG element."""
+        head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(self.alt)}">'
+        return head + "".join(self._shapes) + "</svg>"
+
+    def _pixels(self, xs: Numbers, ys: Numbers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        across = self.x.place(xs, LEFT, WIDTH - RIGHT)
+        return across, self.y.place(ys, HEIGHT - BOTTOM, TOP)
+
+    def _has_room(self, spot: tuple[float, float], width: float) -> bool:
+        left, top, right, bottom = spot[0], spot[1] - 11, spot[0] + width, spot[1] + 2
+        inside = left >= LEFT and right <= WIDTH - 2 and top >= TOP and bottom <= HEIGHT - BOTTOM
+        return inside and not any(
+            a < right and left < c and b < bottom and top < d for a, b, c, d in self._taken
+        )
+
+    def _grid(self) -> Iterable[str]:
+        floor, end = HEIGHT - BOTTOM, WIDTH - RIGHT
+        for text, x in zip(self.x.texts, self.x.place(self.x.ticks, LEFT, end), strict=True):
+            yield f'<path class="grid" d="M{number(x)} {TOP}V{floor}"/>'
+            yield _text("tick", x, floor + 16, text, "middle")
+        for text, y in zip(self.y.texts, self.y.place(self.y.ticks, floor, TOP), strict=True):
+            yield f'<path class="grid" d="M{LEFT} {number(y)}H{end}"/>'
+            yield _text("tick", LEFT - 6, y + 4, text, "end")
+        yield f'<path class="axis" d="M{LEFT} {TOP}V{floor}H{end}"/>'
+
+    def _labels(self) -> Iterable[str]:
+        yield _text("label", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, self.x.label, "middle")
+        turned = f'transform="translate(14 {number((TOP + HEIGHT - BOTTOM) / 2)}) rotate(-90)"'
+        yield f'<text class="label" {turned} text-anchor="middle">{escape(self.y.label)}</text>'
+
+
+def mark(shape: str, style: str, x: float, y: float, size: float, title: str = "") -> str:
+    """One marker as an SVG element."""
+    told = f"<title>{escape(title)}</title>" if title else ""
+    if shape == "circle":
+        where = f'cx="{number(x)}" cy="{number(y)}" r="{number(size)}"'
+        return f'<circle class="mark {style}" {where}>{told}</circle>'
+    corners = " ".join(f"{number(x + size * dx)},{number(y + size * dy)}" for dx, dy in _OUTLINES[shape])
+    return f'<polygon class="mark {style}" points="{corners}">{told}</polygon>'
+
+
+def key(shape: str, style: str) -> str:
+    """The marker alone, for a legend."""
+    return f'<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{mark(shape, style, 8, 8, 4.6)}</svg>'
+
+
+def _text(style: str, x: float, y: float, text: str, anchor: str) -> str:
+    place = f'x="{number(x)}" y="{number(y)}" text-anchor="{anchor}"'
+    return f'<text class="{style}" {place}>{escape(text)}</text>'
+
+
+def number(value: float) -> str:
+    """A coordinate with one decimal, as short as possible."""
+    return f"{value:.1f}".removesuffix(".0")
