@@ -1,10 +1,39 @@
 """The schema of closed records, and the one door through which config becomes objects."""
 
+import functools
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from hydra.utils import instantiate
+from omegaconf import MISSING, Container, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from evonas.errors import EvoNASError, UserError
+
+_PARTS = ("data", "evaluate", "nn", "objectives", "search", "space", "stages", "tasks", "track", "train")
+_OURS = tuple(f"evonas.{part}" for part in _PARTS)
+_THEIRS = ("torch.optim", "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "torchmetrics")
+_CLOSED = ("evonas.data.safe",)
+_HIDDEN = "***"
+_SECRET_NAMES = {"key", "apikey", "token", "password", "passwd", "secret", "credentials"}
+_SECRET_TEXT = (
+    (re.compile(r"(?i)(://)[^/\s:@]+:[^/\s@]+@"), rf"\1{_HIDDEN}@"),
+    (re.compile(r"\b[0-9a-fA-F]{40}\b"), _HIDDEN),
+    (re.compile(r"\b(hf_|gh[opusr]_|sk-|AKIA)[A-Za-z0-9_-]{6,}"), _HIDDEN),
+    (
+        re.compile(
+            r"(?i)((?:^|[\s._+'\"])(?:\w*_)?(?:key|apikey|token|password|passwd|secret)['\"]?\s*[=:]\s*)\S+"
+        ),
+        rf"\1{_HIDDEN}",
+    ),
+)
 
 
 @dataclass
@@ -74,6 +103,13 @@ class Rank:
 
 
 @dataclass
+class Paths:
+    """Where things outside a run live; the only place that may read the environment."""
+
+    data: str = "${oc.env:EVONAS_DATA,data}"
+
+
+@dataclass
 class Config:
     """Everything a user may set. Groups typed Any are open: their `_target_` decides their keys."""
 
@@ -83,6 +119,7 @@ class Config:
     resume: bool = False
     outputs: str = "outputs"
     fail_fast: bool = False
+    paths: Paths = field(default_factory=Paths)
     budget: Budget = field(default_factory=Budget)
     hardware: Hardware = field(default_factory=Hardware)
     train: Train = field(default_factory=Train)
@@ -105,3 +142,188 @@ class Config:
 def register() -> None:
     """Make the schema known to Hydra under the name that `conf/config.yaml` lists first."""
     ConfigStore.instance().store(name="schema", node=Config)
+
+
+def build(node: Any, *args: Any, **kwargs: Any) -> Any:
+    """Make the object a config node describes; the closed list decides what may be made.
+
+    A string prefix is no protection (`evonas.search.loop.os.system` starts well), so every
+    `_target_` at any depth is resolved first, and must be a public class or function that was
+    defined in an allowed module. `args` and `kwargs` go to the root object as they are.
+
+    Args:
+        node: a DictConfig or a plain dict with `_target_` at its root.
+
+    Raises:
+        UserError: the target is not allowed or not there, or its arguments do not fit.
+    """
+    plain = to_plain(node)
+    if not isinstance(plain, dict) or "_target_" not in plain:
+        raise UserError(f"Cannot build {plain!r}: it has no `_target_`.")
+    for target in _targets(plain):
+        allowed(target)
+    partial = plain.pop("_partial_", False)
+    maker = _maker(plain)
+    if partial:
+        return functools.partial(maker, *args, **kwargs)
+    _check_arguments(plain["_target_"], maker, args, kwargs)
+    return maker(*args, **kwargs)
+
+
+def _maker(plain: dict[str, Any]) -> functools.partial[Any]:
+    try:
+        return instantiate({**plain, "_partial_": True, "_convert_": "all"})
+    except Exception as error:
+        known = _first_of_ours(error)
+        if known is not None:
+            raise known from error
+        raise
+
+
+def _first_of_ours(error: BaseException | None) -> EvoNASError | None:
+    while error is not None and not isinstance(error, EvoNASError):
+        error = error.__cause__
+    return error
+
+
+def _check_arguments(target: str, maker: functools.partial[Any], args: tuple[Any, ...], kwargs: Any) -> None:
+    signature = inspect.signature(maker.func)
+    try:
+        signature.bind(*maker.args, *args, **{**maker.keywords, **kwargs})
+    except TypeError as error:
+        known = ", ".join(signature.parameters)
+        raise UserError(f"{target}: {error}.", f"It takes: {known}.") from error
+
+
+def allowed(target: Any) -> Callable[..., Any]:
+    """The class or function a `_target_` names, or a UserError when it is not one we may call."""
+    if not isinstance(target, str) or not _within(target, _OURS + _THEIRS):
+        raise _refusal(target)
+    found = _locate(target)
+    home, name = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
+    public = "_" not in {part[:1] for part in name.split(".")}
+    is_ours = _within(home, _OURS) and (inspect.isclass(found) or inspect.isfunction(found))
+    is_theirs = _within(home, _THEIRS) and inspect.isclass(found)
+    if not (public and (is_ours or is_theirs)) or _within(home, _CLOSED):
+        raise _refusal(target)
+    if getattr(sys.modules[home], name, None) is not found:
+        raise _refusal(target)
+    return found
+
+
+def _within(name: str, roots: Sequence[str]) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
+
+
+def _refusal(target: Any) -> UserError:
+    return UserError(
+        f"`_target_: {redact(target)}` is not allowed.",
+        "A target is a public class or function defined in evonas, torch.optim, torchmetrics, "
+        "or Lightning's callbacks and loggers.",
+    )
+
+
+def _locate(target: str) -> Any:
+    """Import the longest module prefix, then walk attributes; modules reached that way are not followed."""
+    parts = target.split(".")
+    if not all(part.isidentifier() for part in parts):
+        raise _refusal(target)
+    for cut in range(len(parts) - 1, 0, -1):
+        module = _import(".".join(parts[:cut]))
+        if module is not None:
+            break
+    else:
+        raise _refusal(target)
+    found: Any = module
+    for part in parts[cut:]:
+        found = getattr(found, part, None)
+        if found is None or isinstance(found, ModuleType):
+            raise UserError(f"`_target_: {target}` does not exist.", f"Look in {module.__name__}.")
+    return found
+
+
+def _import(name: str) -> ModuleType | None:
+    if not _within(name, _OURS + _THEIRS) and name not in ("torch", "evonas", "lightning.pytorch"):
+        return None
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            return None
+        raise UserError(
+            f"{name} needs the package '{error.name}', which is not installed.",
+            "See what is missing with: python -m evonas doctor",
+        ) from error
+
+
+def _targets(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield value["_target_"]
+        for child in value.values():
+            yield from _targets(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _targets(child)
+
+
+def to_plain(node: Any) -> Any:
+    """Config as plain dicts, lists and scalars, interpolations resolved; what workers are sent.
+
+    Raises:
+        UserError: the node reads the environment outside `paths`, or does not resolve.
+    """
+    plain = node
+    if isinstance(node, Container):
+        _refuse_environment(OmegaConf.to_container(node, resolve=False))
+        try:
+            plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            raise UserError(f"The config does not resolve: {error}") from error
+    for text in _strings(plain):
+        if "${" in text:
+            raise UserError(f"Cannot use {redact(text)!r}: interpolation is not possible here.")
+    return plain
+
+
+def _refuse_environment(raw: Any) -> None:
+    if isinstance(raw, dict) and isinstance(raw.get("paths"), dict):
+        raw = {key: value for key, value in raw.items() if key != "paths"}
+    for text in _strings(raw):
+        if re.search(r"\$\{.*oc\.env", text, re.DOTALL):
+            raise UserError(
+                f"{text!r} reads the environment, which only `paths` may do.",
+                "Put it under `paths` and refer to it as ${paths.<name>}.",
+            )
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, child in value.items():
+            yield from _strings(key)
+            yield from _strings(child)
+    elif isinstance(value, list | tuple):
+        for child in value:
+            yield from _strings(child)
+
+
+def redact(value: Any, name: str = "") -> Any:
+    """A copy without secrets, recognised by the name of their key or by their shape.
+
+    Args:
+        value: plain dicts, lists and scalars.
+        name: the key that `value` stands under.
+    """
+    if isinstance(value, Mapping):
+        return {key: redact(child, str(key)) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(child, name) for child in value]
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    if _SECRET_NAMES & set(re.split(r"[^a-z]+", name.lower())):
+        return _HIDDEN
+    for pattern, replacement in _SECRET_TEXT:
+        value = pattern.sub(replacement, str(value))
+    return value

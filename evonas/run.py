@@ -3,10 +3,28 @@
 Creating, locking and finding runs never imports torch.
 """
 
+import re
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from evonas.errors import UserError
+from omegaconf import DictConfig, OmegaConf
+
+import evonas
+from evonas import config, files, lock
+from evonas.errors import DataError, UserError
+
+LAST = "last"
+LOCK = ".lock"
+IDENTITY = "run.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+_QUESTION = ("task", "seed", "space", "network", "data")
+# where the data lie may change when a disk is moved; which data they are may not
+_NOT_IDENTITY = ("root",)
+_NOT_INHERITED = ("run", "resume", "outputs", "stage", "fail_fast", "hydra")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +36,14 @@ class Run:
         task: name of the task, for the commands that messages print.
         resume: whether stages may continue earlier work.
         inputs: another run whose results stand in for missing ones, or None.
+        attempt: folder of this command's config and log, or None where nothing is recorded.
     """
 
     directory: Path
     task: str
     resume: bool = False
     inputs: Path | None = None
+    attempt: Path | None = None
 
     @property
     def name(self) -> str:
@@ -57,3 +77,208 @@ class Run:
         """The command that runs a stage in this run."""
         task = f" +task={self.task}" if self.task else ""
         return f"python -m evonas{task} stage={stage} run={self.name}"
+
+    def done(self, stage: str, settings: Any = None) -> bool:
+        """Whether the pipeline finished a stage in this run with these settings."""
+        marker = self.directory / "done" / f"{stage}.json"
+        return marker.exists() and files.read_json(marker) == {"settings": settings}
+
+    def mark_done(self, stage: str, settings: Any = None) -> None:
+        """Note that the pipeline finished a stage; `settings` is plain data."""
+        files.write_json(self.path(f"done/{stage}.json"), {"settings": settings})
+
+
+def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) -> Run:
+    """Create or re-enter the run that `run=` names, record this command in it, and lock it.
+
+    Args:
+        cfg: the composed config.
+        overrides: what the user typed; the task's name is read from it.
+        lock_it: False for stages that only read.
+
+    Raises:
+        UserError: the run is unknown, in use, or answers another question than this config.
+    """
+    outputs = Path(cfg.outputs).absolute()
+    directory = _directory(outputs, cfg.run, task_name(overrides))
+    inputs = find_run(outputs, cfg.inputs) if cfg.inputs else None
+    if lock_it:
+        lock.acquire(directory / LOCK, directory.name)
+    try:
+        identity = _identify(directory, cfg, overrides)
+        attempt = _record(directory, cfg, overrides)
+    except BaseException:
+        lock.release(directory / LOCK)
+        raise
+    return Run(directory, identity["task"]["name"], bool(cfg.resume), inputs, attempt)
+
+
+def close_run(run: Run) -> None:
+    """Let others have the run; may be called twice."""
+    lock.release(run.directory / LOCK)
+
+
+def task_name(overrides: Sequence[str]) -> str:
+    """The task that a list of overrides chooses, or the empty string."""
+    for override in reversed(overrides):
+        key, _, value = override.partition("=")
+        if key in ("+task", "task", "++task"):
+            return value
+    return ""
+
+
+def list_runs(outputs: Path) -> list[dict[str, Any]]:
+    """The identities of all runs, oldest first, each with its directory under `directory`."""
+    found = []
+    for path in Path(outputs).glob(f"*/{IDENTITY}"):
+        identity = _read_identity(path)
+        found.append({**identity, "directory": path.parent})
+    return sorted(found, key=lambda each: (each["created"], each["directory"].name))
+
+
+def find_run(outputs: Path, name: str) -> Path:
+    """The directory of a run by name, or of the newest for `last`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name == LAST:
+        runs = list_runs(outputs)
+        if not runs:
+            raise UserError(
+                f"There is no run in {outputs} yet.", "Make one with: python -m evonas +task=synthetic"
+            )
+        return Path(runs[-1]["directory"])
+    directory = Path(outputs) / _checked(name)
+    if not (directory / IDENTITY).exists():
+        known = ", ".join(each["directory"].name for each in list_runs(outputs)[-5:])
+        raise UserError(f"There is no run '{name}' in {outputs}.", f"The newest are: {known or 'none'}")
+    return directory
+
+
+def recorded_overrides(directory: Path) -> list[str]:
+    """The overrides of a run's first command that a later one may take over."""
+    path = directory / "attempts" / "001" / "overrides.yaml"
+    recorded = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else []
+    return [each for each in map(str, recorded or []) if _is_inherited(each)]
+
+
+def _is_inherited(override: str) -> bool:
+    key = override.partition("=")[0].lstrip("+~").partition(".")[0]
+    return key not in _NOT_INHERITED and "***" not in override
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"'{name}' cannot be the name of a run.",
+            "Use letters, digits, dots, dashes and underscores, for instance run=first",
+        )
+    return name
+
+
+def _directory(outputs: Path, name: str | None, task: str) -> Path:
+    if name == LAST:
+        return find_run(outputs, LAST)
+    outputs.mkdir(parents=True, exist_ok=True)
+    if name is None:
+        return _fresh(outputs, task or "run")
+    directory = outputs / _checked(name)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    strangers = {each.name for each in directory.iterdir()} - {LOCK}
+    if strangers and not (directory / IDENTITY).exists():
+        raise UserError(f"{directory} is not a run: it has no {IDENTITY}.", "Choose another name for run=")
+    return directory
+
+
+def _fresh(outputs: Path, task: str) -> Path:
+    """A directory nobody had: two commands in the same second differ by their random end."""
+    while True:
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        directory = outputs / f"{task.replace('/', '-')}-{stamp}-{secrets.token_hex(2)}"
+        try:
+            directory.mkdir(mode=0o700, exist_ok=False)
+        except FileExistsError:
+            continue
+        return directory
+
+
+def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """Write the run's identity the first time; later, refuse a config that asks something else."""
+    path = directory / IDENTITY
+    wanted = _question(cfg, overrides)
+    if not path.exists():
+        created = {"created": datetime.now(UTC).isoformat(), "version": evonas.__version__}
+        files.write_json(path, {**wanted, **created})
+        return wanted
+    recorded = _read_identity(path)
+    if wanted["task"]["name"] or cfg.task is not None:
+        _refuse_another(directory.name, recorded, wanted)
+    return recorded
+
+
+def _question(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """What may not change between the commands of one run, as plain data."""
+    plain = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in _QUESTION}
+    for key in _NOT_IDENTITY:
+        if isinstance(plain["data"], dict):
+            plain["data"].pop(key, None)
+    plain["task"] = {"name": task_name(overrides), "settings": plain["task"]}
+    return plain
+
+
+def _refuse_another(name: str, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for key in _QUESTION:
+        changed = _difference(key, recorded.get(key), wanted[key])
+        if changed:
+            where, before, now = changed
+            raise UserError(
+                f"Run '{name}' has {where}={before}, and this command says {now}.",
+                f"Leave {where} as it was, or start another run by leaving out run={name}.",
+            )
+
+
+def _difference(key: str, before: Any, now: Any) -> tuple[str, Any, Any] | None:
+    """The first key whose value differs, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted({*before, *now}):
+            found = _difference(f"{key}.{name}", before.get(name), now.get(name))
+            if found:
+                return found
+        return None
+    if before == now:
+        return None
+    return (key.replace("task.name", "task").replace("task.settings", "task"), before, now)
+
+
+def _read_identity(path: Path) -> dict[str, Any]:
+    try:
+        identity = files.read_json(path)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}.", "Restore it, or move its folder away.") from error
+    if not isinstance(identity, dict) or not {"created", *_QUESTION} <= identity.keys():
+        raise DataError(f"{path} is not the identity of a run.", "Restore it, or move its folder away.")
+    return identity
+
+
+def _record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path:
+    """Keep what this command was, in a folder of its own, without secrets."""
+    attempt = _next_attempt(directory / "attempts")
+    plain = config.redact(OmegaConf.to_container(cfg, resolve=False))
+    files.write_text(attempt / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+    typed = OmegaConf.create(config.redact(list(overrides)))
+    files.write_text(attempt / "overrides.yaml", OmegaConf.to_yaml(typed))
+    return attempt
+
+
+def _next_attempt(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    number = len(list(folder.iterdir())) + 1
+    while True:
+        attempt = folder / f"{number:03d}"
+        try:
+            attempt.mkdir(mode=0o700, exist_ok=False)
+        except FileExistsError:
+            number += 1
+            continue
+        return attempt

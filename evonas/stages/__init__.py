@@ -1,0 +1,21 @@
+"""The verbs a user may type, found by name and imported only when they run."""
+
+TARGETS = {
+    "run": "evonas.stages.run.Pipeline",
+    "pretrain": "evonas.stages.pretrain.Pretrain",
+    "teacher": "evonas.stages.teacher.Teacher",
+    "supernet": "evonas.stages.supernet.Supernet",
+    "search": "evonas.stages.search.Search",
+    "select": "evonas.stages.select.Select",
+    "retrain": "evonas.stages.retrain.Retrain",
+    "rank": "evonas.stages.rank.Rank",
+    "evaluate": "evonas.stages.evaluate.Evaluate",
+    "export": "evonas.stages.export.Export",
+    "report": "evonas.stages.report.Report",
+    "doctor": "evonas.stages.doctor.Doctor",
+}
+NEEDS_NO_TASK = frozenset({"doctor"})
+"""Equal to `not Stage.needs_task`; asked before a stage is imported, because that may take seconds."""
+
+READS_ONLY = frozenset({"report"})
+"""Stages that may work in a run while another command drives it."""

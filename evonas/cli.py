@@ -1,0 +1,244 @@
+"""The command line: from words to one stage in one run, and from errors to exit codes.
+
+Nothing here imports torch: help, completion and every mistake answer at once.
+"""
+
+import errno
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import FrameType
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue
+
+import evonas
+from evonas import command, config, mistakes, stages
+from evonas.errors import EngineError, EvoNASError, UserError
+from evonas.run import Run, close_run, find_run, open_run
+from evonas.stages.base import Context
+
+log = logging.getLogger("evonas.cli")
+log.addHandler(logging.NullHandler())
+LOG = "log.txt"
+_LOG_BYTES = 5_000_000
+_FULL = {"ENOSPC", "EDQUOT", "EFBIG"}
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked us to stop; libraries treat it like Ctrl-C."""
+
+
+class Signals:
+    """Remembers the first signal, because some libraries turn it into an exit of their own.
+
+    The second signal of a kind ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def listen(self) -> None:
+        """Answer Ctrl-C and SIGTERM with `Interrupted`."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        self.received = self.received or number
+        signal.signal(number, signal.SIG_DFL)
+        raise Interrupted
+
+
+class JobFailedError(Exception):
+    """A job of a sweep failed and has been reported; the sweep goes on."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def main() -> int:
+    """Run what `sys.argv` says.
+
+    Returns:
+        0 done, 1 a bug of ours, 2 a wrong command, 3 wrong data, 4 failed machinery,
+        130 and 143 after SIGINT and SIGTERM.
+    """
+    signals = Signals()
+    if sys.argv[1:] == ["--version"]:
+        print(evonas.__version__)
+        return 0
+    signals.listen()
+    words = sys.argv[1:]
+    try:
+        words = command.rewrite(words)
+        _hand_to_hydra(words, signals)
+    except JobFailedError as error:
+        return error.code
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(bool(error.code))
+    except KeyboardInterrupt:
+        return 128 + (signals.received or signal.SIGINT)
+    except mistakes.COMPLAINTS as error:
+        return _report(mistakes.explain(error, words, conf_dir()))
+    except Exception as error:
+        return _report(error)
+    return 0
+
+
+def conf_dir() -> Path:
+    """Where the config groups are: inside the installed package, else beside it."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def _hand_to_hydra(words: list[str], signals: Signals) -> None:
+    config.register()
+    # Hydra shall raise what goes wrong, so that we can say it and choose the exit code
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with tempfile.TemporaryDirectory(prefix="evonas-sweep-") as scratch:
+        if command.is_sweep(words) and not any(word.startswith("hydra") for word in words):
+            words = [*words, f"hydra.sweep.dir={scratch}"]
+        sys.argv = ["evonas", *words]
+        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job(signals))()
+
+
+def _job(signals: Signals) -> Callable[[DictConfig], None]:
+    def job(cfg: DictConfig) -> None:
+        settings = HydraConfig.get()
+        overrides = list(settings.overrides.task)
+        is_sweep = settings.mode == RunMode.MULTIRUN
+        if is_sweep:
+            print(f"job {settings.job.num + 1}: {' '.join(config.redact(overrides))}", flush=True)
+        code = _run_job(cfg, overrides, str(settings.runtime.choices["stage"]), signals)
+        if code and is_sweep and not cfg.fail_fast and not signals.received:
+            raise JobFailedError(code)
+        if code:
+            raise SystemExit(code)
+
+    return job
+
+
+def _run_job(cfg: DictConfig, overrides: Sequence[str], stage: str, signals: Signals) -> int:
+    """One stage in one run; every end of it becomes an exit code."""
+    run: Run | None = None
+    with ExitStack() as stack:
+        try:
+            _check(cfg, overrides, stage)
+            run = _open(cfg, overrides, stage)
+            stack.callback(close_run, run)
+            stack.enter_context(_logged(run, stage, overrides))
+            line = config.build(cfg.stage).run(Context(cfg, run))
+        except (KeyboardInterrupt, SystemExit):
+            if not signals.received:
+                raise
+            return _stopped(run, stage, signals.received)
+        except Exception as error:
+            return _report(_known(error), run)
+        print(line, flush=True)
+        return 0
+
+
+def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
+    if stage not in stages.NEEDS_NO_TASK and cfg.task is None:
+        first = "" if stage == "run" else f" stage={stage}"
+        raise UserError("No task chosen.", f"Try: python -m evonas +task=synthetic{first}")
+    mistakes.check_types(cfg, overrides, conf_dir())
+
+
+def _open(cfg: DictConfig, overrides: Sequence[str], stage: str) -> Run:
+    if stage == "doctor":
+        return Run(Path(cfg.outputs).absolute(), "")
+    if stage not in stages.READS_ONLY:
+        return open_run(cfg, overrides)
+    if not cfg.run:
+        raise UserError(f"Which run shall '{stage}' read?", f"Try: python -m evonas {stage} run=last")
+    find_run(Path(cfg.outputs), cfg.run)
+    return open_run(cfg, overrides, lock_it=False)
+
+
+def _stopped(run: Run | None, stage: str, number: int) -> int:
+    if run is not None and run.attempt is not None:
+        verb = "" if stage == "run" else f" stage={stage}"
+        log.info("stopped by signal %d", number)
+        print(
+            f"\nStopped; nothing is lost. Go on with: python -m evonas{verb} run={run.name} resume=true",
+            flush=True,
+        )
+    return 128 + number
+
+
+def _known(error: Exception) -> Exception:
+    """Errors of the machine, and config that was left out, as errors with a sentence."""
+    if isinstance(error, MissingMandatoryValue):
+        return UserError(f"A setting is missing: {str(error).partition(chr(10))[0]}.")
+    if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _FULL:
+        return EngineError(
+            f"The disk is full, or a limit on files is: {error}.", "Make room, then add resume=true"
+        )
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        text = str(error).partition("\n")[0] or "no more could be had"
+        return EngineError(f"Out of memory: {text}.", "Try a smaller batch: train.supernet.batch_size=8")
+    return error
+
+
+def _report(error: Exception, run: Run | None = None) -> int:
+    """Print and log an error; the exit code it stands for."""
+    if isinstance(error, EvoNASError):
+        text = config.redact(f"error: {error.message}" + (f"\n{error.hint}" if error.hint else ""))
+        code = error.exit_code
+    else:
+        text = config.redact("".join(traceback.format_exception(error)) + "This is a bug of evonas.")
+        code = 1
+    log.error("%s", text)
+    if code == 1 and run is not None and run.attempt is not None:
+        text += f" The log is {run.attempt / LOG}"
+    print(text, file=sys.stderr, flush=True)
+    return code
+
+
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return str(config.redact(super().format(record)))
+
+
+@contextmanager
+def _logged(run: Run, stage: str, overrides: Sequence[str]) -> Iterator[None]:
+    """Keep what every library logs in the attempt's log; our own warnings are shown as well."""
+    root = logging.getLogger()
+    handlers: list[logging.Handler] = [_console()]
+    if run.attempt is not None:
+        handlers.append(
+            RotatingFileHandler(run.attempt / LOG, maxBytes=_LOG_BYTES, backupCount=1, delay=True)
+        )
+        handlers[1].setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    before = root.level
+    root.setLevel(logging.INFO)
+    for handler in handlers:
+        root.addHandler(handler)
+    log.info("evonas %s, stage %s: %s", evonas.__version__, stage, " ".join(overrides))
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _console() -> logging.Handler:
+    console = logging.StreamHandler(sys.stderr)
+    console.setLevel(logging.WARNING)
+    console.setFormatter(_Redacting("%(levelname)s: %(message)s"))
+    console.addFilter(lambda record: record.name.startswith("evonas") and record.name != log.name)
+    return console

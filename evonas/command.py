@@ -1,0 +1,136 @@
+"""What the user typed, in the form Hydra wants: the sugar of the command line lives here."""
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from evonas import run, stages
+from evonas.config import redact
+from evonas.errors import UserError
+
+_WITH_VALUE = {
+    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
+}  # fmt: skip
+_SWEEP = {"-m", "--multirun"}
+_COMPLETION = {"-sc", "--shell-completion"}
+_INFO = {"--info", "-i"}
+_TOPICS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+
+
+def rewrite(arguments: Sequence[str]) -> list[str]:
+    """The arguments for Hydra: `report run=last` becomes `stage=report run=last` and the run's task.
+
+    Raises:
+        UserError: a bare word is no stage, or the command holds a secret or would unpickle a file.
+    """
+    words = list(arguments)
+    if _COMPLETION & set(words):
+        _adapt_completion()
+        return words
+    _refuse_dangerous(words)
+    _name_stage(words)
+    words = _move_debug(words)
+    return words + inherited([words[index] for index in _overrides(words)])
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether several jobs were asked for."""
+    return bool(_SWEEP & set(arguments))
+
+
+def is_help(arguments: Sequence[str]) -> bool:
+    """Whether the command only shows something."""
+    return bool({"--help", "-h", "--cfg", "-c", "--hydra-help", *_INFO, *_COMPLETION} & set(arguments))
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The known word that looks most like this one, or the empty string."""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+def setting(override: str) -> tuple[str, str]:
+    """Key and value of an override, without the sign that adds or removes it."""
+    key, _, value = override.partition("=")
+    return key.lstrip("+~"), value
+
+
+def inherited(overrides: Sequence[str]) -> list[str]:
+    """What an existing run's first command said, where this command does not choose a task.
+
+    What the user types wins, for a key and for everything below it.
+    """
+    typed = dict(map(setting, overrides))
+    name = typed.get("run", "")
+    if "task" in typed or not name or "," in name:
+        return []
+    outputs = Path(typed.get("outputs", "outputs"))
+    if name != run.LAST and not (outputs / name / run.IDENTITY).exists():
+        return []
+    recorded = run.recorded_overrides(run.find_run(outputs, name))
+    return [each for each in recorded if not _is_typed(setting(each)[0], typed)]
+
+
+def _is_typed(key: str, typed: dict[str, str]) -> bool:
+    return key in typed or any(key.startswith(f"{group}.") for group in typed)
+
+
+def _overrides(words: Sequence[str]) -> Iterator[int]:
+    """Positions of the words that are neither flags nor their values."""
+    skip = False
+    for index, word in enumerate(words):
+        if skip:
+            skip = False
+        elif word in _WITH_VALUE:
+            skip = True
+        elif word in _INFO:
+            skip = index + 1 < len(words) and words[index + 1] in _TOPICS
+        elif not word.startswith("-"):
+            yield index
+
+
+def _refuse_dangerous(words: Sequence[str]) -> None:
+    if any(word.startswith("--experimental-rerun") for word in words):
+        raise UserError(
+            "--experimental-rerun is switched off: it would execute what a pickle file says.",
+            "Go on with a run by: python -m evonas run=last resume=true",
+        )
+    for index in _overrides(words):
+        key, value = setting(words[index])
+        if value and redact(value, key) == "***":
+            raise UserError(
+                f"'{key}' looks like a secret, and a command line can be read by everybody on this machine.",
+                "Put it into the environment, for instance: export WANDB_API_KEY=...",
+            )
+
+
+def _name_stage(words: list[str]) -> None:
+    """Turn bare words into stages, in place; Hydra itself says what is wrong with two of them."""
+    for index in _overrides(words):
+        word = words[index]
+        if "=" in word or word.startswith("~"):
+            continue
+        if word not in stages.TARGETS:
+            near = nearest(word, list(stages.TARGETS))
+            known = ", ".join(stages.TARGETS)
+            raise UserError(
+                f"'{word}' is not a command.",
+                f"Did you mean: python -m evonas {near}" if near else f"Known are: {known}",
+            )
+        words[index] = f"stage={word}"
+
+
+def _move_debug(words: list[str]) -> list[str]:
+    """Put `debug=` last, because a task chosen after it would undo it."""
+    chosen = [words[index] for index in _overrides(words) if setting(words[index])[0] == "debug"]
+    rest = [word for word in words if word not in chosen]
+    return rest + [f"+debug={setting(word)[1]}" for word in chosen]
+
+
+def _adapt_completion() -> None:
+    """Hydra completes after a program's name; it does not know `python -m`."""
+    line = os.environ.get("COMP_LINE", "")
+    head, module, rest = line.partition("-m evonas")
+    if module and head.strip().rpartition("/")[2].startswith("python"):
+        os.environ["COMP_LINE"] = f"evonas{rest}"

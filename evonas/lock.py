@@ -1,0 +1,134 @@
+"""One driver per run: a lock that a dead process cannot hold.
+
+The lock file names its owner by host, boot, process id and start time, so neither a crash,
+a reboot nor a reused process id leaves a run locked. Reading and changing the file is
+guarded by `flock`, which the kernel drops when a process dies in between.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from evonas.errors import EngineError, UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One process for ever: `start` and `boot` tell it from a later one with the same id."""
+
+    host: str
+    boot: str
+    pid: int
+    start: str
+
+
+def this_process() -> Owner:
+    """The owner that a lock taken now would name."""
+    return Owner(socket.gethostname(), _boot(), os.getpid(), _start(os.getpid()))
+
+
+def acquire(path: Path, name: str) -> None:
+    """Take the lock at `path` for this process, taking over that of a dead one.
+
+    Raises:
+        UserError: another living process holds it; the message names its pid and host.
+        EngineError: the lock file cannot be written.
+    """
+    with _guarded(path) as stream:
+        owner = _read(stream)
+        if owner is not None and owner != this_process() and is_alive(owner):
+            raise UserError(
+                f"Run '{name}' is in use by process {owner.pid} on {owner.host}.",
+                _advice(owner, path),
+            )
+        _write(stream, json.dumps(asdict(this_process())))
+
+
+def release(path: Path) -> None:
+    """Give the lock back if this process holds it; may be called twice."""
+    if path.exists():
+        with _guarded(path) as stream:
+            if _read(stream) == this_process():
+                _write(stream, "")
+
+
+def holder(path: Path) -> Owner | None:
+    """The living process that holds the lock, or None."""
+    if not path.exists():
+        return None
+    with _guarded(path) as stream:
+        owner = _read(stream)
+    return owner if owner is not None and is_alive(owner) else None
+
+
+def is_alive(owner: Owner) -> bool:
+    """Whether the process still runs; one on another host cannot be seen and counts as alive."""
+    if owner.host != socket.gethostname():
+        return True
+    return owner.boot == _boot() and owner.start != "" and owner.start == _start(owner.pid)
+
+
+def _advice(owner: Owner, path: Path) -> str:
+    if owner.host == socket.gethostname():
+        return f"Wait for it, or stop it with: kill {owner.pid}"
+    return f"If it is gone for certain, type: rm {path}"
+
+
+@contextmanager
+def _guarded(path: Path) -> Iterator[TextIO]:
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise EngineError(f"Cannot open the lock {path}: {error.strerror}.") from error
+    with os.fdopen(handle, "r+", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield stream
+
+
+def _read(stream: TextIO) -> Owner | None:
+    """The owner written down; a torn file means that its writer died, so it has none."""
+    stream.seek(0)
+    try:
+        return Owner(**json.loads(stream.read()))
+    except (ValueError, TypeError):
+        return None
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.seek(0)
+    stream.truncate()
+    stream.write(text)
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _boot() -> str:
+    known = Path("/proc/sys/kernel/random/boot_id")
+    return known.read_text().strip() if known.exists() else platform.node()
+
+
+def _start(pid: int) -> str:
+    """When a process started, in whatever unit the system keeps; empty when there is none."""
+    if not Path("/proc/self/stat").exists():
+        return _start_from_ps(pid)
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    # a zombie has ended: it only waits for its parent to read its exit code
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _start_from_ps(pid: int) -> str:
+    result = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return result.stdout.strip()

@@ -1,0 +1,129 @@
+"""Hydra's complaints about a command, said in one sentence with what to type instead."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from evonas.command import nearest, setting
+from evonas.config import redact
+from evonas.errors import UserError
+
+COMPLAINTS = (HydraException, OmegaConfBaseException)
+_NO_KEY = re.compile(r"Could not override '([^']+)'")
+_NOT_DEFAULT = re.compile(r"To append to your default list use (\S+)")
+_TYPE = re.compile(r"Value '(.*)' of type '\w+' (.*)", re.DOTALL)
+
+
+def explain(error: Exception, overrides: Sequence[str], conf: Path) -> UserError:
+    """The error to show for one that Hydra or OmegaConf raised while composing.
+
+    Args:
+        overrides: what was given to Hydra.
+        conf: folder of the config groups, to look up what was meant.
+    """
+    text = redact(f"{error}\n{error.__cause__ or ''}".strip())
+    if isinstance(error, MissingConfigException):
+        return _unknown_option(error, text)
+    if isinstance(error, OverrideParseException):
+        return UserError(f"'{redact(error.override)}' is not a setting.", "Settings look like: seed=1")
+    if match := _NOT_DEFAULT.search(text):
+        return _not_in_defaults(text, match[1])
+    if match := _NO_KEY.search(text):
+        return _unknown_key(match[1], overrides, conf)
+    if isinstance(error.__cause__ or error, ValidationError):
+        return _wrong_type(error, text)
+    first, _, rest = text.partition("\n")
+    return UserError(first.rstrip(".") + ".", " ".join(rest.split()))
+
+
+def check_types(cfg: DictConfig, overrides: Sequence[str], conf: Path) -> None:
+    """Refuse a text where the group's file has a number, and a number where it has a switch.
+
+    Groups with a `_target_` have no schema, and importing the target to see its signature
+    may take seconds; the file's own value tells the type at once.
+    """
+    dotted = [each for each in overrides if "." in setting(each)[0] and not each.startswith("hydra")]
+    if not dotted:
+        return
+    plain = [each for each in overrides if each not in dotted]
+    default = _composed(plain, conf)
+    for override in dotted:
+        key = setting(override)[0]
+        before = OmegaConf.select(default, key, throw_on_missing=False)
+        now = OmegaConf.select(cfg, key, throw_on_missing=False)
+        wanted = _wanted(before, now)
+        if wanted:
+            raise UserError(f"{key}={redact(now, key)} is not {wanted}.", f"For instance: {key}={before}")
+
+
+def _wanted(before: Any, now: Any) -> str:
+    """What the value should have been, or nothing when it is fine."""
+    if now is None or before is None:
+        return ""
+    if isinstance(before, bool):
+        return "" if isinstance(now, bool) else "true or false"
+    if isinstance(before, int | float):
+        return "" if isinstance(now, int | float) and not isinstance(now, bool) else "a number"
+    return ""
+
+
+def _unknown_option(error: MissingConfigException, text: str) -> UserError:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    options = sorted(error.options or [])
+    if not group or not options:
+        return UserError(text.partition("\n")[0], "See the groups with: python -m evonas --help")
+    near = nearest(option, options)
+    plus = "+" if group == "task" else ""
+    hint = f"Did you mean {plus}{group}={near}? " if near else ""
+    return UserError(f"There is no {group} '{option}'.", f"{hint}Known are: {', '.join(options)}")
+
+
+def _not_in_defaults(text: str, suggestion: str) -> UserError:
+    key, value = setting(suggestion)
+    if key == "task":
+        return UserError("A task is added, with a plus.", f"Try: python -m evonas +task={value}")
+    return UserError(text.partition("\n")[0].rstrip(".") + ".", f"Add it with: {suggestion}")
+
+
+def _unknown_key(key: str, overrides: Sequence[str], conf: Path) -> UserError:
+    groups = [each for each in overrides if setting(each)[0] != key and "." not in setting(each)[0]]
+    known = list(_keys(_composed(groups, conf)))
+    value = next((setting(each)[1] for each in overrides if setting(each)[0] == key), "")
+    near = nearest(key, known) or nearest(key.rpartition(".")[2], known)
+    hint = (
+        f"Did you mean {near}={redact(value, key)}?" if near else "See them with: python -m evonas --cfg job"
+    )
+    return UserError(f"There is no setting '{key}'.", hint)
+
+
+def _wrong_type(error: Exception, text: str) -> UserError:
+    cause = error.__cause__ or error
+    key = getattr(cause, "full_key", None) or "a setting"
+    match = _TYPE.search(str(cause).partition("\n")[0])
+    if match is None:
+        return UserError(f"{key}: {text.partition(chr(10))[0]}.")
+    return UserError(f"{key}={redact(match[1], key)} {match[2]}.", f"Its present value: --cfg job -p {key}")
+
+
+def _composed(overrides: Sequence[str], conf: Path) -> DictConfig:
+    """The config without some overrides; without any, where those do not compose either."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        try:
+            return compose("config", overrides=list(overrides))
+        except COMPLAINTS:
+            return compose("config")
+
+
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name, child in node.items_ex(resolve=False):
+        yield f"{prefix}{name}"
+        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+            yield from _keys(child, f"{prefix}{name}.")
