@@ -2,29 +2,32 @@
 
 Legend: B batch, C channels, H W space.
 
-The contract. A task owns no weights and no training loop. `dataset` is cheap to
-call again and deterministic: item `i` of a split is the same on every call, apart
-from `train`, whose augmentation draws from the generator given to the dataset (see
-`evonas/train/determinism.py`). Splits are disjoint: `train` fits weights, `holdout`
-guides every choice (checkpoints, search, selection), `test` is read by
-`stage=evaluate` alone. A batch is a dict of tensors that holds at least
-`image` (float, B 3 H W, normalised). Heads map the backbone's levels to the raw
-output that `loss`, `Meter.update` and `pictures` understand. Metrics are plain
-floats; `error_name` names the one that is minimised, and it must be among them.
+The contract. A task owns no weights and no training loop, and reads no file before an
+item of a dataset is asked for. `dataset` is cheap to call again and deterministic: item
+`i` of a split is the same on every call, apart from `train`, whose augmentation follows
+`dataset.set_epoch` and can be switched off by `dataset.augment = False` (see
+`evonas/data/base.py`). Splits are disjoint: `train` fits weights, `holdout` guides every
+choice (checkpoints, search, selection), `test` is read by `stage=evaluate` alone. A
+batch is a dict of tensors that holds at least `image` (float, B 3 H W, normalised).
+Heads map the backbone's levels to the raw output that `loss`, `Meter.update` and
+`pictures` understand. Metrics are plain floats; `error_name` names the one that is
+minimised, and it must be among them. `baseline` names a predictor that looks at no image
+and gives its metrics on `test`. `pictures` gives, for each image of a batch, uint8 H W 3
+arrays named image, truth and prediction.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
+from evonas.data.base import Images, Split
 from evonas.nn.level import Level
 
-Split = Literal["train", "holdout", "test"]
 Batch = Mapping[str, Tensor]
+Picture = NDArray[np.uint8]
 
 
 @runtime_checkable
@@ -38,13 +41,13 @@ class Meter(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """One dense-vision problem."""
+    """One dense-vision problem; `input_size` is the height and width of its images."""
 
     name: str
     error_name: str
     input_size: tuple[int, int]
 
-    def dataset(self, split: Split) -> Dataset[dict[str, Tensor]]: ...
+    def dataset(self, split: Split) -> Images: ...
 
     def head(self, levels: Sequence[Level]) -> nn.Module: ...
 
@@ -54,9 +57,9 @@ class Task(Protocol):
 
     def meter(self) -> Meter: ...
 
-    def baseline(self) -> tuple[str, Any]: ...
+    def baseline(self) -> tuple[str, dict[str, float]]: ...
 
-    def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, np.ndarray]]: ...
+    def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]: ...
 
 
 def best_of(metrics: Mapping[str, float], task: Task) -> float:
@@ -64,4 +67,4 @@ def best_of(metrics: Mapping[str, float], task: Task) -> float:
     return float(metrics[task.error_name])
 
 
-__all__ = ["Batch", "Meter", "Split", "Task", "best_of", "torch"]
+__all__ = ["Batch", "Images", "Meter", "Picture", "Split", "Task", "best_of"]

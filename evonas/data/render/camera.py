@@ -1,0 +1,53 @@
+"""A pinhole camera. Camera axes: x right, y down, z ahead; pixel centres lie at +0.5."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.data.render.vectors import Array
+
+FIELD_OF_VIEW = np.deg2rad(62.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """Where the camera stands and looks.
+
+    Args:
+        position: x, y, z in metres.
+        heading: radians from the world's y axis towards x.
+        pitch: radians below the horizon.
+    """
+
+    position: tuple[float, float, float]
+    heading: float
+    pitch: float
+
+    def pose(self) -> NDArray[np.float64]:
+        """The 4x4 camera-to-world matrix."""
+        (sh, ch), (sp, cp) = _sin_cos(self.heading), _sin_cos(self.pitch)
+        matrix = np.eye(4)
+        matrix[:3, 0] = ch, -sh, 0
+        matrix[:3, 1] = -sh * sp, -ch * sp, -cp
+        matrix[:3, 2] = sh * cp, ch * cp, -sp
+        matrix[:3, 3] = self.position
+        return matrix
+
+    def rays(self, height: int, width: int) -> Array:
+        """World directions (3, H*W) whose camera z is one, so that a hit's distance is its depth."""
+        k = intrinsics(height, width)
+        x = (np.arange(width) + 0.5 - k[0, 2]) / k[0, 0]
+        y = (np.arange(height) + 0.5 - k[1, 2]) / k[1, 1]
+        grid = np.stack((np.tile(x, height), np.repeat(y, width), np.ones(height * width)))
+        return (self.pose()[:3, :3] @ grid).astype(np.float32)
+
+
+def intrinsics(height: int, width: int) -> NDArray[np.float64]:
+    """The 3x3 matrix of a camera with square pixels, the same for every scene: scale is learnable."""
+    focal = width / 2 / np.tan(FIELD_OF_VIEW / 2)
+    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+
+
+def _sin_cos(angle: float) -> tuple[float, float]:
+    return float(np.sin(angle)), float(np.cos(angle))

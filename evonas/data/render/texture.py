@@ -1,0 +1,66 @@
+"""Procedural textures of known scale, in metres, that fade where a pixel is larger than the pattern."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from evonas.data.render.vectors import Array, column
+
+Kind = Literal["checker", "stripes", "noise"]
+KINDS: tuple[Kind, ...] = ("checker", "stripes", "noise")
+_TABLE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Texture:
+    """Two colours mixed by a pattern.
+
+    Args:
+        period: side of a checker cell, width of a stripe or of a noise cell, in metres.
+        colours: two RGB triples in [0, 1].
+        table: 64x64 values in [0, 1] that noise is interpolated from.
+    """
+
+    kind: Kind
+    period: float
+    colours: tuple[tuple[float, ...], tuple[float, ...]]
+    table: Array
+
+    def paint(self, surface: Array, footprint: Array) -> Array:
+        """Colours (3, N) at coordinates (2, N) seen through pixels that cover `footprint` metres (N,).
+
+        Without the fade, distant patterns would alias and two views of a point disagree.
+        """
+        u, v = surface / np.float32(self.period)
+        visible = np.clip(1.5 - footprint / np.float32(self.period), 0, 1)
+        mix = np.float32(0.5) + (self._pattern(u, v) - np.float32(0.5)) * visible
+        one, two = column(*self.colours[0]), column(*self.colours[1])
+        return one + (two - one) * mix
+
+    def _pattern(self, u: Array, v: Array) -> Array:
+        if self.kind == "checker":
+            return ((np.floor(u) + np.floor(v)) % 2).astype(np.float32)
+        if self.kind == "stripes":
+            return (np.floor(u) % 2).astype(np.float32)
+        return np.float32(0.65) * self._noise(u, v) + np.float32(0.35) * self._noise(2.7 * u, 2.7 * v)
+
+    def _noise(self, u: Array, v: Array) -> Array:
+        """Bilinear interpolation of the table, which repeats."""
+        i, j = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
+        a, b = u - i, v - j
+        i, j, k, m = (index % _TABLE for index in (i, j, i + 1, j + 1))
+        low = self.table[i, j] * (1 - a) + self.table[k, j] * a
+        return low * (1 - b) + (self.table[i, m] * (1 - a) + self.table[k, m] * a) * b
+
+
+def random_texture(random: np.random.Generator, period: float, kinds: tuple[Kind, ...] = KINDS) -> Texture:
+    """A texture of the given period with two colours that differ in brightness."""
+    dark = random.uniform(0.05, 0.5, 3)
+    light = np.clip(dark + random.uniform(0.15, 0.5, 3), 0, 1)
+    return Texture(
+        kind=kinds[int(random.integers(len(kinds)))],
+        period=period,
+        colours=(tuple(dark.tolist()), tuple(light.tolist())),
+        table=random.random((_TABLE, _TABLE), dtype=np.float32),
+    )

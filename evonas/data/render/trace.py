@@ -1,0 +1,135 @@
+"""One view of a scene: which part each pixel sees, how far it is and what colour it has."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.data.render.camera import Camera, intrinsics
+from evonas.data.render.scene import SKY, Scene
+from evonas.data.render.vectors import Array, column, dot, unit
+
+AMBIENT = np.float32(0.4)
+HAZE_METRES = np.float32(60.0)
+# shadow rays start this far off the surface, or rounding makes a surface shade itself
+LIFT = np.float32(2e-3)
+ZENITH, HORIZON = (0.35, 0.55, 0.85), (0.8, 0.87, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one camera sees; arrays are H W unless said otherwise.
+
+    Args:
+        rgb: uint8, H W 3.
+        depth: float32 metres along the camera's z axis; 0 where nothing was hit.
+        classes: uint8, index into `CLASSES`.
+        instances: uint8; 0 is sky, ground and wall.
+        boxes: int64, M 4: left, top, right, bottom in pixels, the last two exclusive.
+        box_instances: uint8, M: the visible instances, ascending.
+        box_classes: uint8, M.
+        pose: 4x4 camera-to-world.
+        intrinsics: 3x3.
+    """
+
+    rgb: NDArray[np.uint8]
+    depth: Array
+    classes: NDArray[np.uint8]
+    instances: NDArray[np.uint8]
+    boxes: NDArray[np.int64]
+    box_instances: NDArray[np.uint8]
+    box_classes: NDArray[np.uint8]
+    pose: NDArray[np.float64]
+    intrinsics: NDArray[np.float64]
+
+
+def render(scene: Scene, camera: Camera, height: int, width: int) -> View:
+    """Cast one ray through every pixel centre."""
+    origin, rays = column(*camera.position), camera.rays(height, width)
+    with np.errstate(over="ignore", invalid="ignore"):
+        depth, seen = _cast(scene, origin, rays)
+        rgb = _shade(scene, origin, rays, depth, seen, intrinsics(height, width)[0, 0])
+    labels = np.array([part.label for part in scene.parts] + [SKY], dtype=np.uint8)
+    numbers = np.array([part.instance for part in scene.parts] + [0], dtype=np.uint8)
+    instances = numbers[seen].reshape(height, width)
+    boxes, present = tight_boxes(instances)
+    label_of = {part.instance: part.label for part in scene.parts}
+    return View(
+        rgb=np.rint(np.clip(rgb.T, 0, 1) * 255).astype(np.uint8).reshape(height, width, 3),
+        depth=np.where(seen >= 0, depth, 0).astype(np.float32).reshape(height, width),
+        classes=labels[seen].reshape(height, width),
+        instances=instances,
+        boxes=boxes,
+        box_instances=present,
+        box_classes=np.array([label_of[int(number)] for number in present], dtype=np.uint8),
+        pose=camera.pose(),
+        intrinsics=intrinsics(height, width),
+    )
+
+
+def tight_boxes(instances: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """The smallest boxes (M 4: left, top, right, bottom, exclusive) around each number above 0."""
+    present = np.unique(instances[instances > 0])
+    boxes = np.zeros((len(present), 4), dtype=np.int64)
+    for row, number in enumerate(present):
+        ys, xs = np.nonzero(instances == number)
+        boxes[row] = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+    return boxes, present
+
+
+def _cast(scene: Scene, origin: Array, rays: Array) -> tuple[Array, NDArray[np.int64]]:
+    """Depth (N,) and the index of the part that is hit first (N,); -1 is the sky."""
+    distances = np.stack([part.solid.hit(origin, rays) for part in scene.parts])
+    nearest = distances.argmin(axis=0)
+    depth = distances.min(axis=0)
+    return depth, np.where(np.isfinite(depth), nearest, -1)
+
+
+def _shade(
+    scene: Scene, origin: Array, rays: Array, depth: Array, seen: NDArray[np.int64], focal: float
+) -> Array:
+    """Colours (3, N) in [0, 1]: Lambert's cosine, a hard shadow, ambient light and a little haze."""
+    colours = _sky(rays)
+    points = np.zeros_like(rays)
+    light = np.zeros_like(depth)
+    for number, part in enumerate(scene.parts):
+        (pixels,) = np.nonzero(seen == number)
+        if len(pixels) == 0:
+            continue
+        t, ray = depth[pixels], rays[:, pixels]
+        point = origin + t * ray
+        normal = part.solid.normal(point)
+        footprint = t / np.float32(focal) / np.sqrt(_facing(normal, ray))
+        colours[:, pixels] = part.texture.paint(part.solid.surface(point), footprint)
+        points[:, pixels] = point + LIFT * normal
+        light[pixels] = np.maximum(dot(normal, column(*scene.sun)), 0)
+    return _light(scene, colours, points, light, depth)
+
+
+def _light(scene: Scene, colours: Array, points: Array, light: Array, depth: Array) -> Array:
+    (solid,) = np.nonzero(np.isfinite(depth))
+    (lit,) = np.nonzero(light > 0)
+    light[lit[_shadowed(scene, points[:, lit])]] = 0
+    surface = colours[:, solid] * (AMBIENT + (1 - AMBIENT) * light[solid])
+    haze = 1 - np.exp(-depth[solid] / HAZE_METRES)
+    colours[:, solid] = surface + (column(*HORIZON) - surface) * haze
+    return colours
+
+
+def _shadowed(scene: Scene, points: Array) -> NDArray[np.bool_]:
+    """Whether something stands between the points (3, N) and the sun."""
+    sun = column(*scene.sun)
+    dark = np.zeros(points.shape[1], dtype=bool)
+    for part in scene.parts:
+        dark |= np.isfinite(part.solid.hit(points, sun))
+    return dark
+
+
+def _facing(normal: Array, ray: Array) -> Array:
+    """The cosine between surface and viewer, kept away from zero."""
+    return np.clip(-dot(normal, unit(ray)), np.float32(0.05), 1)
+
+
+def _sky(rays: Array) -> Array:
+    height = np.clip(unit(rays)[2] * 2, 0, 1)
+    return column(*HORIZON) + (column(*ZENITH) - column(*HORIZON)) * height

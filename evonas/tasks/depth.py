@@ -1,0 +1,114 @@
+"""Monocular depth: metres from one image.
+
+Legend: B batch, H W space. Outputs are B 1 H W in metres; so is `depth` in a batch,
+beside the mask `valid` of the same shape.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evonas.data.augment import denormalise
+from evonas.data.base import Images, Source, Split
+from evonas.errors import UserError
+from evonas.nn.level import Level
+from evonas.tasks.base import Batch, Picture
+from evonas.tasks.depth_metrics import MIN_DEPTH, Crop, DepthMeter, silog
+
+
+class Depth:
+    """Learns by the scale-invariant logarithmic loss; judged by the absolute relative error.
+
+    Args:
+        data: a source whose items hold `depth` and `valid`.
+        head: makes the head from `(levels, out_channels=, output=, scale=)`.
+        max_depth: metres; the largest depth that is predicted and scored.
+        name: what follows `+task=`.
+        crop: part of the image that is scored: none, garg, eigen or nyu.
+    """
+
+    error_name = "abs_rel"
+
+    def __init__(
+        self,
+        data: Source,
+        head: Callable[..., nn.Module],
+        max_depth: float,
+        name: str,
+        crop: Crop = "none",
+    ) -> None:
+        if max_depth <= MIN_DEPTH:
+            raise UserError(
+                f"task.max_depth={max_depth} leaves nothing to predict.", "Try task.max_depth=20."
+            )
+        self.name, self.max_depth, self.crop = name, float(max_depth), crop
+        self.input_size = data.size
+        self._data, self._head = data, head
+
+    def dataset(self, split: Split) -> Images:
+        """A split of the data."""
+        return self._data.dataset(split)
+
+    def head(self, levels: Sequence[Level]) -> nn.Module:
+        """A head that ends in max_depth * sigmoid."""
+        return self._head(levels, out_channels=1, output="sigmoid", scale=self.max_depth)
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """SILog against the measured depth."""
+        return silog(output, batch["depth"], self._scored(batch))
+
+    def distillation_loss(self, output: Tensor, teacher_output: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
+        """SILog against the teacher's depth, also where the truth is unknown."""
+        target = teacher_output.detach()
+        return silog(output, target, target > MIN_DEPTH)
+
+    def meter(self) -> DepthMeter:
+        """An empty meter of the nine metrics."""
+        return DepthMeter(self.max_depth, self.crop)
+
+    def baseline(self) -> tuple[str, dict[str, float]]:
+        """The best constant: the depth that minimises abs_rel on `train`, scored on `test`."""
+        constant = self._best_constant()
+        meter = self.meter()
+        test = self.dataset("test")
+        for index in range(len(test)):
+            batch = {key: value[None] for key, value in test[index].items()}
+            meter.update(torch.full_like(batch["depth"], constant), batch)
+        return f"constant depth {constant:.1f} m", meter.compute()
+
+    def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
+        """Image, truth and prediction on one scale of colours, from near to max_depth."""
+        from evonas.tasks.palette import depth_picture
+
+        images = denormalise(batch["image"])
+        predictions = output.detach().float().cpu().numpy()[:, 0]
+        truths, valid = batch["depth"].cpu().numpy()[:, 0], self._scored(batch).cpu().numpy()[:, 0]
+        return [
+            {
+                "image": image,
+                "truth": depth_picture(truth, self.max_depth, mask),
+                "prediction": depth_picture(prediction, self.max_depth),
+            }
+            for image, truth, mask, prediction in zip(images, truths, valid, predictions, strict=True)
+        ]
+
+    def _scored(self, batch: Batch) -> Tensor:
+        depth = batch["depth"]
+        return batch["valid"] & (depth > MIN_DEPTH) & (depth < self.max_depth)
+
+    def _best_constant(self) -> float:
+        """Minimises the mean over images of mean |c - t| / t: a median of t weighted by 1 / (t n)."""
+        train = self.dataset("train")
+        train.augment = False
+        depths, weights = [], []
+        for index in range(len(train)):
+            item = train[index]
+            depth = item["depth"][self._scored(item)].double().numpy()
+            depths.append(depth)
+            weights.append(1 / (depth * max(len(depth), 1)))
+        depth, weight = np.concatenate(depths), np.concatenate(weights)
+        order = np.argsort(depth)
+        cumulative = np.cumsum(weight[order])
+        return float(depth[order][np.searchsorted(cumulative, cumulative[-1] / 2)])

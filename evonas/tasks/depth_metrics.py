@@ -1,0 +1,115 @@
+"""The loss and the nine metrics of monocular depth, and the crops they are reported on.
+
+Legend: B batch, H W space. Depths are B 1 H W in metres; masks have the same shape.
+Formulas: Eigen et al. 2014 (arXiv 1406.2283), section 4; the loss weights as in section 3.2
+with lambda 0.85 and scale 10.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from evonas.errors import UserError
+
+METRICS = ("silog", "abs_rel", "log10", "rms", "sq_rel", "log_rms", "d1", "d2", "d3")
+MIN_DEPTH = 1e-3
+VARIANCE_FOCUS = 0.85
+# the loss takes logarithms of raw outputs, and a square root that has no slope at zero
+TINY = 1e-6
+EPSILON = 1e-8
+
+Crop = Literal["none", "garg", "eigen", "nyu"]
+# fractions of height and width, first included and last excluded
+_FRACTIONS: Mapping[str, tuple[float, float, float, float]] = {
+    "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
+    "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
+}
+
+
+def silog(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """10 sqrt(mean d^2 - 0.85 (mean d)^2), d = ln prediction - ln truth, over all valid pixels of a batch.
+
+    Zero, with a zero gradient, where no pixel is valid.
+    """
+    weight = valid.to(prediction.dtype)
+    count = weight.sum().clamp_min(1)
+    safe = torch.where(valid, truth, torch.ones_like(truth))
+    difference = (prediction.clamp_min(TINY).log() - safe.log()) * weight
+    mean, square = difference.sum() / count, difference.square().sum() / count
+    variance = (square - VARIANCE_FOCUS * mean.square()).clamp_min(0)
+    return 10 * ((variance + EPSILON).sqrt() - EPSILON**0.5)
+
+
+def crop_box(height: int, width: int, crop: Crop) -> tuple[int, int, int, int]:
+    """Rows first:last and columns first:last that are scored; `nyu` is defined at 480x640 alone."""
+    if crop == "none":
+        return 0, height, 0, width
+    if crop == "nyu":
+        if (height, width) != (480, 640):
+            raise UserError(f"The NYU crop is defined for 480x640, not {height}x{width}.", "Use crop: none.")
+        return 45, 471, 41, 601
+    if crop not in _FRACTIONS:
+        raise UserError(f"There is no depth crop '{crop}'.", "Choose none, garg, eigen or nyu.")
+    top, bottom, left, right = _FRACTIONS[crop]
+    return int(top * height), int(bottom * height), int(left * width), int(right * width)
+
+
+def inside_crop(valid: Tensor, crop: Crop) -> Tensor:
+    """The mask with everything outside the crop switched off."""
+    top, bottom, left, right = crop_box(valid.shape[-2], valid.shape[-1], crop)
+    mask = torch.zeros_like(valid)
+    mask[..., top:bottom, left:right] = valid[..., top:bottom, left:right]
+    return mask
+
+
+def image_metrics(prediction: Tensor, truth: Tensor) -> tuple[float, ...]:
+    """The nine metrics, in the order of METRICS, over the valid pixels (N,) of an image; silog in %."""
+    p, t = prediction.double(), truth.double()
+    log_ratio = p.log() - t.log()
+    ratio = torch.maximum(p / t, t / p)
+    difference = p - t
+    values = (
+        100 * (log_ratio.square().mean() - log_ratio.mean().square()).clamp_min(0).sqrt(),
+        (difference.abs() / t).mean(),
+        log_ratio.abs().mean() / math.log(10),
+        difference.square().mean().sqrt(),
+        (difference.square() / t).mean(),
+        log_ratio.square().mean().sqrt(),
+        *((ratio < 1.25**power).double().mean() for power in (1, 2, 3)),
+    )
+    return tuple(torch.stack(values).tolist())
+
+
+class DepthMeter:
+    """Averages the nine metrics per image; images without a valid pixel do not count.
+
+    Args:
+        max_depth: metres; predictions are clamped to [1e-3, max_depth], truth beyond it is not scored.
+        crop: which part of the image is scored.
+    """
+
+    def __init__(self, max_depth: float, crop: Crop = "none") -> None:
+        self.max_depth, self.crop = max_depth, crop
+        self._rows: list[tuple[float, ...]] = []
+
+    def update(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Score a batch of predicted depths."""
+        output = output.detach().float().nan_to_num(MIN_DEPTH, self.max_depth, MIN_DEPTH)
+        output = output.clamp(MIN_DEPTH, self.max_depth)
+        truth = batch["depth"]
+        valid = batch["valid"] & (truth > MIN_DEPTH) & (truth < self.max_depth)
+        for p, t, v in zip(output, truth, inside_crop(valid, self.crop), strict=True):
+            if v.any():
+                self._rows.append(image_metrics(p[v], t[v]))
+
+    def compute(self) -> dict[str, float]:
+        """The averages, summed exactly, so that the order of batches cannot matter."""
+        if not self._rows:
+            raise UserError("No image had a pixel of valid depth.", "Check task.max_depth and the data.")
+        columns = zip(*self._rows, strict=True)
+        return {
+            name: math.fsum(column) / len(self._rows) for name, column in zip(METRICS, columns, strict=True)
+        }

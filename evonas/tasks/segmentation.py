@@ -1,0 +1,112 @@
+"""Semantic segmentation: a class for every pixel.
+
+Legend: B batch, C classes, H W space. Outputs are logits B C H W; `classes` in a batch
+is B H W and may be larger than the output, which is then resized to it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evonas.data.augment import denormalise
+from evonas.data.base import Images, Source, Split
+from evonas.errors import UserError
+from evonas.nn.level import Level
+from evonas.tasks.base import Batch, Picture
+from evonas.tasks.iou import IouMeter, to_size
+
+
+class Segmentation:
+    """Learns by cross-entropy; judged by one minus the mean intersection over union.
+
+    Args:
+        data: a source whose items hold `classes`.
+        head: makes the head from `(levels, out_channels=, output=)`.
+        classes: names, in the order of their numbers.
+        ignore_index: the number of pixels that do not count.
+        name: what follows `+task=`.
+    """
+
+    error_name = "one_minus_miou"
+
+    def __init__(
+        self,
+        data: Source,
+        head: Callable[..., nn.Module],
+        classes: Sequence[str],
+        name: str,
+        ignore_index: int = 255,
+    ) -> None:
+        if len(set(classes)) < 2 or len(set(classes)) != len(classes):
+            raise UserError(f"task.classes={list(classes)} needs two or more different names.")
+        self.name, self.classes, self.ignore_index = name, tuple(classes), ignore_index
+        self.input_size = data.size
+        self._data, self._head = data, head
+
+    def dataset(self, split: Split) -> Images:
+        """A split of the data."""
+        return self._data.dataset(split)
+
+    def head(self, levels: Sequence[Level]) -> nn.Module:
+        """A head that gives one logit per class."""
+        return self._head(levels, out_channels=len(self.classes), output="linear")
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy over pixels that have a class; zero where none has."""
+        truth = batch["classes"]
+        total = F.cross_entropy(
+            to_size(output, truth.shape[-2:]), truth, ignore_index=self.ignore_index, reduction="sum"
+        )
+        return total / (truth != self.ignore_index).sum().clamp_min(1)
+
+    def distillation_loss(self, output: Tensor, teacher_output: Tensor, batch: Batch) -> Tensor:
+        """Mean KL divergence from the teacher's distribution over pixels that have a class."""
+        truth = batch["classes"]
+        student = to_size(output, truth.shape[-2:]).log_softmax(dim=1)
+        teacher = to_size(teacher_output.detach(), truth.shape[-2:]).log_softmax(dim=1)
+        divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+        counted = (truth != self.ignore_index).to(divergence.dtype)
+        return (divergence * counted).sum() / counted.sum().clamp_min(1)
+
+    def meter(self) -> IouMeter:
+        """An empty confusion matrix."""
+        return IouMeter(self.classes, self.ignore_index)
+
+    def baseline(self) -> tuple[str, dict[str, float]]:
+        """The class with most pixels in `train`, everywhere, scored on `test`."""
+        train = self.dataset("train")
+        train.augment = False
+        counts = sum(
+            (self._count(train[i]["classes"]) for i in range(len(train))), self._count(torch.zeros(0))
+        )
+        common = int(counts.argmax())
+        meter, test = self.meter(), self.dataset("test")
+        for index in range(len(test)):
+            truth = test[index]["classes"][None]
+            meter.update(self._constant(common, truth), {"classes": truth})
+        return f"always {self.classes[common]}", meter.compute()
+
+    def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
+        """Image at the network's size; truth and prediction at the mask's."""
+        from evonas.tasks.palette import class_picture
+
+        truth = batch["classes"].cpu().numpy()
+        labels = to_size(output.detach().float(), truth.shape[-2:]).argmax(dim=1).cpu().numpy()
+        ignored = truth == self.ignore_index
+        known = np.where(ignored, 0, truth)
+        return [
+            {"image": image, "truth": class_picture(t, i), "prediction": class_picture(p)}
+            for image, t, i, p in zip(denormalise(batch["image"]), known, ignored, labels, strict=True)
+        ]
+
+    def _count(self, truth: Tensor) -> Tensor:
+        counted = truth[truth != self.ignore_index].long()
+        return torch.bincount(counted, minlength=len(self.classes))
+
+    def _constant(self, number: int, truth: Tensor) -> Tensor:
+        logits = torch.zeros(len(self.classes))
+        logits[number] = 1
+        return logits.view(1, -1, 1, 1).expand(len(truth), -1, *truth.shape[-2:])
