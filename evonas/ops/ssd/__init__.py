@@ -1,0 +1,21 @@
+"""ssd: the token mixer of the VSS blocks; see `reference.py` for what it computes."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from evonas.ops import backend
+from evonas.ops.ssd import reference
+
+IMPLEMENTATIONS: backend.Implementations = {"reference": reference.ssd}
+
+
+def ssd(
+    x_BLNP: Float[Tensor, "B L N P"],
+    a_BLN: Float[Tensor, "B L N"],
+    b_BLS: Float[Tensor, "B L S"],
+    c_BLS: Float[Tensor, "B L S"],
+    d_N: Float[Tensor, " N"],
+) -> Float[Tensor, "B L N P"]:
+    """Run `reference.ssd` or the faster implementation chosen by `evonas.ops.backend`."""
+    result: Tensor = backend.choose(IMPLEMENTATIONS)(x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
+    return result

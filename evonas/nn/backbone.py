@@ -1,0 +1,62 @@
+"""Backbone: the trunk that serves every point of a space."""
+
+from collections.abc import Sequence
+
+from evonas.errors import UserError
+from evonas.nn.cost import NetworkShape, inner
+from evonas.nn.trunk import Trunk
+from evonas.space.evonet import Architecture, architecture
+from evonas.space.space import Space
+
+
+class Backbone(Trunk):
+    """The shared weights of a whole space: `backbone(x, architecture)` runs one point of it.
+
+    Args:
+        space: an evonet space; its largest point sets the size of the weights.
+        dims: channels of each stage.
+        heads: heads of each stage's mixer; they must divide every inner width of the space.
+        stem_dim: channels at stride 2.
+        stem_ratio: channels inside the stem at stride 4, as a multiple of `dims[0]`.
+        merge_ratio: hidden channels of a patch merge, as a multiple of its output.
+        drop_path: rate of the last block; rates rise linearly over the supernet's blocks.
+        bn_momentum: of the batch norms in stem and patch merges.
+        seed: of the random weights.
+
+    Raises:
+        UserError: dims, heads and the space do not fit together.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        dims: Sequence[int],
+        heads: Sequence[int],
+        stem_dim: int = 32,
+        stem_ratio: float = 4.0,
+        merge_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        bn_momentum: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        shape = NetworkShape(tuple(dims), tuple(heads), stem_dim, stem_ratio, merge_ratio)
+        for extreme in (space.largest(), space.smallest()):
+            _check(shape, architecture(space, extreme))
+        super().__init__(architecture(space, space.largest()), shape, drop_path, bn_momentum, seed)
+        self.space = space
+
+
+def _check(shape: NetworkShape, choices: Architecture) -> None:
+    sizes = len(shape.dims), len(shape.heads), len(choices.stages)
+    if len(set(sizes)) != 1:
+        raise UserError(
+            f"{sizes[0]} dims, {sizes[1]} heads and a space of {sizes[2]} stages do not fit together.",
+            "Give network.dims and network.heads one entry per stage.",
+        )
+    for choice, dim, heads in zip(choices.stages, shape.dims, shape.heads, strict=True):
+        width = dim if choice.expand is None else inner(choice, dim)
+        if width % heads:
+            raise UserError(
+                f"{heads} heads do not divide the width {width} (dim {dim}, expand {choice.expand}).",
+                "Change network.heads or network.dims.",
+            )

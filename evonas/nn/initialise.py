@@ -1,0 +1,54 @@
+"""Random starting weights as a function of a seed."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from evonas.nn.elastic import ElasticDepthwise, ElasticLinear
+from evonas.nn.mixers import SSDMixer
+
+_LINEAR = (nn.Linear, ElasticLinear)
+_CONVOLUTION = (nn.Conv2d, ElasticDepthwise)
+
+
+def initialise(network: nn.Module, seed: int) -> None:
+    """Draw every weight of our layers anew, on the CPU, without touching the global generator.
+
+    Linear layers: normal of deviation 0.02 cut at 2, zero bias. Convolutions: uniform within
+    1 / sqrt(fan in). Norms: one and zero. SSD: A uniform in [1, 16], step sizes log-uniform
+    in [1e-3, 1e-1], D one (Mamba-2, arXiv 2405.21060).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        _initialise(module, generator)
+
+
+@torch.no_grad()
+def _initialise(module: nn.Module, generator: torch.Generator) -> None:
+    if isinstance(module, _LINEAR):
+        nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
+        if module.bias is not None:
+            module.bias.zero_()
+    elif isinstance(module, _CONVOLUTION):
+        _uniform(module.weight, module.weight[0].numel(), generator)
+        if module.bias is not None:
+            _uniform(module.bias, module.weight[0].numel(), generator)
+    elif isinstance(module, SSDMixer):
+        module.A_log.uniform_(1, 16, generator=generator).log_()
+        module.dt_bias.copy_(_inverse_softplus(_step_sizes(module.heads, generator)))
+
+
+def _uniform(tensor: Tensor, fan_in: int, generator: torch.Generator) -> None:
+    bound = 1 / math.sqrt(fan_in)
+    tensor.uniform_(-bound, bound, generator=generator)
+
+
+def _step_sizes(count: int, generator: torch.Generator) -> Tensor:
+    low, high = math.log(1e-3), math.log(1e-1)
+    return torch.empty(count).uniform_(low, high, generator=generator).exp_().clamp_(min=1e-4)
+
+
+def _inverse_softplus(y: Tensor) -> Tensor:
+    # log(exp(y) - 1) without losing small y
+    return y + torch.log(-torch.expm1(-y))

@@ -1,0 +1,73 @@
+"""The two token mixers: non-causal SSD with elastic inner and state width, and self-attention.
+
+Legend: B batch, D width of a stage, H W space, L = H W tokens, N heads, P head dim, I = N P, S state.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from evonas.nn.elastic import ElasticDepthwise, ElasticLayerNorm, ElasticLinear
+from evonas.ops.ssd import ssd
+
+
+class SSDMixer(nn.Module):
+    """VSSD's mixer (arXiv 2407.18559): y = LN(SSD(x, dt A, B, C) + D x) * z, the gate being linear.
+
+    The inner width I and the state size S are arguments; the heads are as many for every I,
+    so a channel may belong to another head when I changes.
+
+    Args:
+        dim: D.
+        heads: N; it divides every I asked for.
+        inner: largest I.
+        d_state: largest S.
+    """
+
+    def __init__(self, dim: int, heads: int, inner: int, d_state: int) -> None:
+        super().__init__()
+        self.dim, self.heads = dim, heads
+        self.in_proj = ElasticLinear(dim, (inner, inner, d_state, d_state, heads), bias=False)
+        self.conv = ElasticDepthwise((inner, d_state, d_state))
+        self.dt_bias = nn.Parameter(torch.empty(heads))
+        self.A_log = nn.Parameter(torch.empty(heads))
+        self.D = nn.Parameter(torch.ones(heads))
+        self.norm = ElasticLayerNorm(inner)
+        self.out_proj = ElasticLinear(inner, (dim,), bias=False)
+
+    def forward(self, x: Float[Tensor, "B H W D"], inner: int, d_state: int) -> Float[Tensor, "B H W D"]:
+        """Args: inner: I of the subnet; d_state: S of the subnet."""
+        batch, height, width, _ = x.shape
+        seen = inner + 2 * d_state
+        z, xbc, dt = self.in_proj(x, (inner, inner, d_state, d_state, self.heads)).split(
+            (inner, seen, self.heads), dim=-1
+        )
+        xbc = F.silu(self.conv(xbc, (inner, d_state, d_state))).reshape(batch, -1, seen)
+        value, key, query = xbc.split((inner, d_state, d_state), dim=-1)
+        a = F.softplus(dt.flatten(1, 2) + self.dt_bias) * torch.exp(self.A_log)
+        y = ssd(value.unflatten(-1, (self.heads, -1)), a, key, query, self.D)
+        y = self.norm(y.reshape(batch, height, width, inner)) * z
+        return self.out_proj(y, (self.dim,))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all tokens; nothing in it is elastic.
+
+    Args:
+        dim: D.
+        heads: N; it divides D.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Float[Tensor, "B H W D"]) -> Float[Tensor, "B H W D"]:
+        """softmax(q k^T / sqrt(P)) v in each head."""
+        qkv = self.qkv(x.flatten(1, 2)).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return self.out(y.transpose(1, 2).reshape(x.shape))
