@@ -153,7 +153,8 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
     if stage not in stages.NEEDS_NO_TASK and cfg.task is None:
         first = "" if stage == "run" else f" stage={stage}"
         raise UserError("No task chosen.", f"Try: python -m evonas +task=synthetic{first}")
-    mistakes.check_types(cfg, overrides, conf_dir())
+    config.refuse_environment(cfg)
+    mistakes.check_types(cfg, overrides)
 
 
 def _open(cfg: DictConfig, overrides: Sequence[str], stage: str) -> Run:

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from evonas import run, stages
@@ -31,7 +32,7 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
     _refuse_dangerous(words)
     _name_stage(words)
     words = _move_debug(words)
-    return words + inherited([words[index] for index in _overrides(words)])
+    return words + inherited(overrides(words))
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
@@ -42,6 +43,17 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 def is_help(arguments: Sequence[str]) -> bool:
     """Whether the command only shows something."""
     return bool({"--help", "-h", "--cfg", "-c", "--hydra-help", *_INFO, *_COMPLETION} & set(arguments))
+
+
+def config_dirs(words: Sequence[str]) -> list[str]:
+    """The folders of config groups that the user added."""
+    found = [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
+    return found + [value for flag, value in pairwise(words) if flag in ("--config-dir", "-cd")]
+
+
+def overrides(words: Sequence[str]) -> list[str]:
+    """The words that are settings and choices, not flags."""
+    return [words[index] for index in _positions(words)]
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -56,12 +68,12 @@ def setting(override: str) -> tuple[str, str]:
     return key.lstrip("+~"), value
 
 
-def inherited(overrides: Sequence[str]) -> list[str]:
+def inherited(typed_overrides: Sequence[str]) -> list[str]:
     """What an existing run's first command said, where this command does not choose a task.
 
     What the user types wins, for a key and for everything below it.
     """
-    typed = dict(map(setting, overrides))
+    typed = dict(map(setting, typed_overrides))
     name = typed.get("run", "")
     if "task" in typed or not name or "," in name:
         return []
@@ -76,7 +88,7 @@ def _is_typed(key: str, typed: dict[str, str]) -> bool:
     return key in typed or any(key.startswith(f"{group}.") for group in typed)
 
 
-def _overrides(words: Sequence[str]) -> Iterator[int]:
+def _positions(words: Sequence[str]) -> Iterator[int]:
     """Positions of the words that are neither flags nor their values."""
     skip = False
     for index, word in enumerate(words):
@@ -96,18 +108,18 @@ def _refuse_dangerous(words: Sequence[str]) -> None:
             "--experimental-rerun is switched off: it would execute what a pickle file says.",
             "Go on with a run by: python -m evonas run=last resume=true",
         )
-    for index in _overrides(words):
+    for index in _positions(words):
         key, value = setting(words[index])
         if value and redact(value, key) == "***":
             raise UserError(
                 f"'{key}' looks like a secret, and a command line can be read by everybody on this machine.",
-                "Put it into the environment, for instance: export WANDB_API_KEY=...",
+                "Put it into the environment (WANDB_API_KEY) or into ~/.netrc.",
             )
 
 
 def _name_stage(words: list[str]) -> None:
     """Turn bare words into stages, in place; Hydra itself says what is wrong with two of them."""
-    for index in _overrides(words):
+    for index in _positions(words):
         word = words[index]
         if "=" in word or word.startswith("~"):
             continue
@@ -123,7 +135,7 @@ def _name_stage(words: list[str]) -> None:
 
 def _move_debug(words: list[str]) -> list[str]:
     """Put `debug=` last, because a task chosen after it would undo it."""
-    chosen = [words[index] for index in _overrides(words) if setting(words[index])[0] == "debug"]
+    chosen = [words[index] for index in _positions(words) if setting(words[index])[0] == "debug"]
     rest = [word for word in words if word not in chosen]
     return rest + [f"+debug={setting(word)[1]}" for word in chosen]
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from hydra.utils import instantiate
@@ -28,9 +28,7 @@ _SECRET_TEXT = (
     (re.compile(r"\b[0-9a-fA-F]{40}\b"), _HIDDEN),
     (re.compile(r"\b(hf_|gh[opusr]_|sk-|AKIA)[A-Za-z0-9_-]{6,}"), _HIDDEN),
     (
-        re.compile(
-            r"(?i)((?:^|[\s._+'\"])(?:\w*_)?(?:key|apikey|token|password|passwd|secret)['\"]?\s*[=:]\s*)\S+"
-        ),
+        re.compile(r"(?i)((?:api_?key|access_key|token|password|passwd|secret)['\"]?\s*[=:]\s*)\S+"),
         rf"\1{_HIDDEN}",
     ),
 )
@@ -208,7 +206,7 @@ def allowed(target: Any) -> Callable[..., Any]:
         raise _refusal(target)
     if getattr(sys.modules[home], name, None) is not found:
         raise _refusal(target)
-    return found
+    return cast(Callable[..., Any], found)
 
 
 def _within(name: str, roots: Sequence[str]) -> bool:
@@ -275,7 +273,7 @@ def to_plain(node: Any) -> Any:
     """
     plain = node
     if isinstance(node, Container):
-        _refuse_environment(OmegaConf.to_container(node, resolve=False))
+        refuse_environment(node)
         try:
             plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
@@ -286,7 +284,9 @@ def to_plain(node: Any) -> Any:
     return plain
 
 
-def _refuse_environment(raw: Any) -> None:
+def refuse_environment(node: Container) -> None:
+    """Raise a UserError if anything but `paths` reads environment variables, which may be secrets."""
+    raw = OmegaConf.to_container(node, resolve=False)
     if isinstance(raw, dict) and isinstance(raw.get("paths"), dict):
         raw = {key: value for key, value in raw.items() if key != "paths"}
     for text in _strings(raw):

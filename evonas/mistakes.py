@@ -8,24 +8,27 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from evonas.command import nearest, setting
+from evonas.command import config_dirs, nearest, overrides, setting
 from evonas.config import redact
 from evonas.errors import UserError
 
 COMPLAINTS = (HydraException, OmegaConfBaseException)
 _NO_KEY = re.compile(r"Could not override '([^']+)'")
 _NOT_DEFAULT = re.compile(r"To append to your default list use (\S+)")
+_SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'")
+_SHOW = "See all settings with: python -m evonas --cfg job"
 _TYPE = re.compile(r"Value '(.*)' of type '\w+' (.*)", re.DOTALL)
 
 
-def explain(error: Exception, overrides: Sequence[str], conf: Path) -> UserError:
+def explain(error: Exception, words: Sequence[str], conf: Path) -> UserError:
     """The error to show for one that Hydra or OmegaConf raised while composing.
 
     Args:
-        overrides: what was given to Hydra.
+        words: what was given to Hydra.
         conf: folder of the config groups, to look up what was meant.
     """
     text = redact(f"{error}\n{error.__cause__ or ''}".strip())
@@ -33,34 +36,43 @@ def explain(error: Exception, overrides: Sequence[str], conf: Path) -> UserError
         return _unknown_option(error, text)
     if isinstance(error, OverrideParseException):
         return UserError(f"'{redact(error.override)}' is not a setting.", "Settings look like: seed=1")
+    if match := _SEVERAL.search(text):
+        return UserError(f"Several values, '{match[1]}', are a sweep.", "Add -m to run one job for each.")
     if match := _NOT_DEFAULT.search(text):
         return _not_in_defaults(text, match[1])
     if match := _NO_KEY.search(text):
-        return _unknown_key(match[1], overrides, conf)
+        return _unknown_key(match[1], words, conf)
     if isinstance(error.__cause__ or error, ValidationError):
         return _wrong_type(error, text)
     first, _, rest = text.partition("\n")
     return UserError(first.rstrip(".") + ".", " ".join(rest.split()))
 
 
-def check_types(cfg: DictConfig, overrides: Sequence[str], conf: Path) -> None:
+def check_types(cfg: DictConfig, typed: Sequence[str]) -> None:
     """Refuse a text where the group's file has a number, and a number where it has a switch.
 
     Groups with a `_target_` have no schema, and importing the target to see its signature
-    may take seconds; the file's own value tells the type at once.
+    may take seconds; the file's own value tells the type at once. Call it inside a job.
     """
-    dotted = [each for each in overrides if "." in setting(each)[0] and not each.startswith("hydra")]
+    dotted = [each for each in typed if "." in setting(each)[0]]
     if not dotted:
         return
-    plain = [each for each in overrides if each not in dotted]
-    default = _composed(plain, conf)
+    plain = [each for each in typed if each not in dotted]
+    loader = GlobalHydra.instance().config_loader()
+    default = loader.load_configuration("config", overrides=plain, run_mode=RunMode.RUN)
     for override in dotted:
         key = setting(override)[0]
         before = OmegaConf.select(default, key, throw_on_missing=False)
         now = OmegaConf.select(cfg, key, throw_on_missing=False)
         wanted = _wanted(before, now)
         if wanted:
-            raise UserError(f"{key}={redact(now, key)} is not {wanted}.", f"For instance: {key}={before}")
+            raise UserError(
+                f"{key}={redact(now, key)} is not {wanted}.", f"For instance: {key}={_typed(before)}"
+            )
+
+
+def _typed(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _wanted(before: Any, now: Any) -> str:
@@ -92,34 +104,38 @@ def _not_in_defaults(text: str, suggestion: str) -> UserError:
     return UserError(text.partition("\n")[0].rstrip(".") + ".", f"Add it with: {suggestion}")
 
 
-def _unknown_key(key: str, overrides: Sequence[str], conf: Path) -> UserError:
-    groups = [each for each in overrides if setting(each)[0] != key and "." not in setting(each)[0]]
-    known = list(_keys(_composed(groups, conf)))
-    value = next((setting(each)[1] for each in overrides if setting(each)[0] == key), "")
+def _unknown_key(key: str, words: Sequence[str], conf: Path) -> UserError:
+    typed = overrides(words)
+    groups = [each for each in typed if setting(each)[0] != key and "." not in setting(each)[0]]
+    known = list(_keys(_composed(groups, [str(conf), *config_dirs(words)])))
+    value = next((setting(each)[1] for each in typed if setting(each)[0] == key), "")
     near = nearest(key, known) or nearest(key.rpartition(".")[2], known)
-    hint = (
-        f"Did you mean {near}={redact(value, key)}?" if near else "See them with: python -m evonas --cfg job"
-    )
+    hint = f"Did you mean {near}={redact(value, key)}?" if near else _SHOW
     return UserError(f"There is no setting '{key}'.", hint)
 
 
 def _wrong_type(error: Exception, text: str) -> UserError:
     cause = error.__cause__ or error
-    key = getattr(cause, "full_key", None) or "a setting"
+    key = str(getattr(cause, "full_key", None) or "a setting")
     match = _TYPE.search(str(cause).partition("\n")[0])
     if match is None:
         return UserError(f"{key}: {text.partition(chr(10))[0]}.")
-    return UserError(f"{key}={redact(match[1], key)} {match[2]}.", f"Its present value: --cfg job -p {key}")
+    value, why = map(str, match.groups())
+    return UserError(f"{key}={redact(value, key)} {why}.", _SHOW)
 
 
-def _composed(overrides: Sequence[str], conf: Path) -> DictConfig:
+def _composed(choices: Sequence[str], folders: Sequence[str]) -> DictConfig:
     """The config without some overrides; without any, where those do not compose either."""
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        try:
-            return compose("config", overrides=list(overrides))
-        except COMPLAINTS:
-            return compose("config")
+    more = ",".join(f"file://{Path(folder).absolute()}" for folder in folders[1:])
+    search = [f"hydra.searchpath=[{more}]"]
+    with initialize_config_dir(folders[0], version_base="1.3"):
+        for each in ([*choices, *search], search):
+            try:
+                return compose("config", overrides=each)
+            except COMPLAINTS:
+                continue
+    return DictConfig({})
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
