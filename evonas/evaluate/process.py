@@ -18,6 +18,7 @@ from evonas.evaluate.measure import EvaluatorSpec
 
 RUNAWAY_BYTES = 16_000_000
 _MESSAGE_BYTES = 64_000_000
+_KEPT_BYTES = 200_000
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -138,6 +139,8 @@ class Worker:
     def _spawn(self, fd: int) -> "subprocess.Popen[bytes]":
         memory = int((self._limits.memory_gb or 0) * 2**30)
         log = self._log()
+        if log is not None and log.exists():
+            _keep_end(log)
         arguments = [str(fd), str(os.getpid()), str(memory), str(log or "-")]
         output = (
             subprocess.DEVNULL if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -176,6 +179,16 @@ class Worker:
         return (
             f"worker died of {signal.Signals(-code).name}" if code < 0 else f"worker exited with code {code}"
         )
+
+
+def _keep_end(log: Path) -> None:
+    # what a runaway left must not count against the worker that comes after it
+    size = log.stat().st_size
+    if size > _KEPT_BYTES:
+        with log.open("rb") as stream:
+            stream.seek(size - _KEPT_BYTES)
+            end = stream.read()
+        log.write_bytes(end)
 
 
 def _parse(data: bytes) -> dict[str, Any]:
