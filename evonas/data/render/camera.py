@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from evonas.data.render.vectors import Array
 
+Window = tuple[slice, slice]
 FIELD_OF_VIEW = np.deg2rad(62.0)
 
 
@@ -41,6 +42,29 @@ class Camera:
         y = (np.arange(height) + 0.5 - k[1, 2]) / k[1, 1]
         grid = np.stack((np.tile(x, height), np.repeat(y, width), np.ones(height * width)))
         return (self.pose()[:3, :3] @ grid).astype(np.float32)
+
+    def window(self, centre: tuple[float, float, float], radius: float, size: tuple[int, int]) -> Window:
+        """Rows and columns of an image of `size` outside which a ball cannot be seen.
+
+        It is the picture of the ball's bounding cube in camera axes: cheap, and never too small.
+        """
+        height, width = size
+        pose, k = self.pose(), intrinsics(height, width)
+        x, y, z = (np.array(centre) - pose[:3, 3]) @ pose[:3, :3]
+        if z - radius < 0.1:
+            return slice(0, height), slice(0, width)
+        return (
+            _span(y, z, radius, k[1, 1], k[1, 2], height),
+            _span(x, z, radius, k[0, 0], k[0, 2], width),
+        )
+
+
+def _span(offset: float, depth: float, radius: float, focal: float, centre: float, end: int) -> slice:
+    """The pixels that offset +- radius can fall on at any depth within +- radius."""
+    edges = [(offset + s * radius) / (depth + t * radius) for s in (-1, 1) for t in (-1, 1)]
+    first = np.clip(np.floor(focal * min(edges) + centre), 0, end)
+    last = np.clip(np.ceil(focal * max(edges) + centre), 0, end)
+    return slice(int(first), int(last))
 
 
 def intrinsics(height: int, width: int) -> NDArray[np.float64]:

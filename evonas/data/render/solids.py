@@ -3,7 +3,8 @@
 The contract of a solid: `hit(origin, direction)` takes (3, N) or (3, 1) arrays and
 gives (N,) distances in units of the direction's length, infinite where the ray misses;
 origins lie outside. `normal` and `surface` take (3, N) points on the solid and give
-outward unit normals (3, N) and texture coordinates in metres (2, N).
+outward unit normals (3, N) and texture coordinates in metres (2, N). `bound` is the
+centre and the radius of a ball around the solid, or None for one that never ends.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from evonas.data.render.vectors import Array, column, dot, safe_inverse
 
+Ball = tuple[tuple[float, float, float], float]
 MISS = np.float32(np.inf)
 NEAR = np.float32(1e-4)
 
@@ -25,6 +27,8 @@ class Solid(Protocol):
     def normal(self, points: Array) -> Array: ...
 
     def surface(self, points: Array) -> Array: ...
+
+    def bound(self) -> Ball | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,10 @@ class Plane:
     def surface(self, points: Array) -> Array:
         """The world's x and y."""
         return points[:2]
+
+    def bound(self) -> Ball | None:
+        """The ground never ends."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,10 @@ class Sphere:
         longitude = np.arctan2(n[1], n[0])
         latitude = np.arcsin(np.clip(n[2], -1, 1))
         return np.stack((longitude, latitude)) * np.float32(self.radius)
+
+    def bound(self) -> Ball | None:
+        """Itself."""
+        return self.centre, self.radius
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,11 @@ class Cylinder:
         mantle = np.stack((np.arctan2(y, x) * np.float32(self.radius), points[2]))
         return np.where(points[2] >= self.height - 1e-3, np.stack((x, y)), mantle)
 
+    def bound(self) -> Ball | None:
+        """Around the middle of the axis."""
+        half = self.height / 2
+        return (*self.centre, half), float(np.hypot(self.radius, half))
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -138,6 +155,10 @@ class Box:
         local = self._local(points)
         axis = np.abs(local / self._half).argmax(axis=0)
         return np.stack((np.where(axis == 0, local[1], local[0]), np.where(axis == 2, local[1], local[2])))
+
+    def bound(self) -> Ball | None:
+        """Through the corners."""
+        return (*self.centre, self.size[2] / 2), float(np.linalg.norm(self.size)) / 2
 
     @property
     def _half(self) -> Array:

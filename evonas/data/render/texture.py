@@ -47,11 +47,12 @@ class Texture:
 
     def _noise(self, u: Array, v: Array) -> Array:
         """Bilinear interpolation of the table, which repeats."""
-        i, j = np.floor(u).astype(np.int32), np.floor(v).astype(np.int32)
-        a, b = u - i, v - j
-        i, j, k, m = (index % _TABLE for index in (i, j, i + 1, j + 1))
-        low = self.table[i, j] * (1 - a) + self.table[k, j] * a
-        return low * (1 - b) + (self.table[i, m] * (1 - a) + self.table[k, m] * a) * b
+        left, low = np.floor(u), np.floor(v)
+        a, b = u - left, v - low
+        i, j = left.astype(np.int32) % _TABLE, low.astype(np.int32) % _TABLE
+        k, m = (i + 1) % _TABLE, (j + 1) % _TABLE
+        near = self.table[i, j] * (1 - a) + self.table[k, j] * a
+        return near * (1 - b) + (self.table[i, m] * (1 - a) + self.table[k, m] * a) * b
 
 
 def random_texture(random: np.random.Generator, period: float, kinds: tuple[Kind, ...] = KINDS) -> Texture:

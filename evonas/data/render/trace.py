@@ -9,6 +9,7 @@ from evonas.data.render.camera import Camera, intrinsics
 from evonas.data.render.scene import SKY, Scene
 from evonas.data.render.vectors import Array, column, dot, unit
 
+Seen = NDArray[np.int8]
 AMBIENT = np.float32(0.4)
 HAZE_METRES = np.float32(60.0)
 # shadow rays start this far off the surface, or rounding makes a surface shade itself
@@ -47,7 +48,7 @@ def render(scene: Scene, camera: Camera, height: int, width: int) -> View:
     """Cast one ray through every pixel centre."""
     origin, rays = column(*camera.position), camera.rays(height, width)
     with np.errstate(over="ignore", invalid="ignore"):
-        depth, seen = _cast(scene, origin, rays)
+        depth, seen = _cast(scene, camera, rays, (height, width))
         rgb = _shade(scene, origin, rays, depth, seen, intrinsics(height, width)[0, 0])
     labels = np.array([part.label for part in scene.parts] + [SKY], dtype=np.uint8)
     numbers = np.array([part.instance for part in scene.parts] + [0], dtype=np.uint8)
@@ -77,52 +78,72 @@ def tight_boxes(instances: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArra
     return boxes, present
 
 
-def _cast(scene: Scene, origin: Array, rays: Array) -> tuple[Array, NDArray[np.int64]]:
+def _cast(scene: Scene, camera: Camera, rays: Array, size: tuple[int, int]) -> tuple[Array, Seen]:
     """Depth (N,) and the index of the part that is hit first (N,); -1 is the sky."""
-    distances = np.stack([part.solid.hit(origin, rays) for part in scene.parts])
-    nearest = distances.argmin(axis=0)
-    depth = distances.min(axis=0)
-    return depth, np.where(np.isfinite(depth), nearest, -1)
+    origin, grid = column(*camera.position), rays.reshape(3, *size)
+    depth = np.full(size, np.inf, dtype=np.float32)
+    seen = np.full(size, -1, dtype=np.int8)
+    for number, part in enumerate(scene.parts):
+        bound = part.solid.bound()
+        window = (slice(None), slice(None)) if bound is None else camera.window(*bound, size)
+        here = depth[window]
+        t = part.solid.hit(origin, grid[:, *window].reshape(3, -1)).reshape(here.shape)
+        nearer = t < here
+        np.copyto(here, t, where=nearer)
+        np.copyto(seen[window], np.int8(number), where=nearer)
+    return depth.ravel(), seen.ravel()
 
 
-def _shade(
-    scene: Scene, origin: Array, rays: Array, depth: Array, seen: NDArray[np.int64], focal: float
-) -> Array:
+def _shade(scene: Scene, origin: Array, rays: Array, depth: Array, seen: Seen, focal: float) -> Array:
     """Colours (3, N) in [0, 1]: Lambert's cosine, a hard shadow, ambient light and a little haze."""
-    colours = _sky(rays)
-    points = np.zeros_like(rays)
-    light = np.zeros_like(depth)
+    colours, points, light = _sky(rays), np.zeros_like(rays), np.zeros_like(depth)
     for number, part in enumerate(scene.parts):
         (pixels,) = np.nonzero(seen == number)
         if len(pixels) == 0:
             continue
-        t, ray = depth[pixels], rays[:, pixels]
+        t, ray = depth[pixels], rays.take(pixels, axis=1)
         point = origin + t * ray
         normal = part.solid.normal(point)
         footprint = t / np.float32(focal) / np.sqrt(_facing(normal, ray))
         colours[:, pixels] = part.texture.paint(part.solid.surface(point), footprint)
         points[:, pixels] = point + LIFT * normal
         light[pixels] = np.maximum(dot(normal, column(*scene.sun)), 0)
-    return _light(scene, colours, points, light, depth)
+    (lit,) = np.nonzero(light)
+    light[lit[_shadowed(scene, points.take(lit, axis=1))]] = 0
+    return _under(colours, light, depth)
 
 
-def _light(scene: Scene, colours: Array, points: Array, light: Array, depth: Array) -> Array:
-    (solid,) = np.nonzero(np.isfinite(depth))
-    (lit,) = np.nonzero(light > 0)
-    light[lit[_shadowed(scene, points[:, lit])]] = 0
-    surface = colours[:, solid] * (AMBIENT + (1 - AMBIENT) * light[solid])
-    haze = 1 - np.exp(-depth[solid] / HAZE_METRES)
-    colours[:, solid] = surface + (column(*HORIZON) - surface) * haze
-    return colours
+def _under(colours: Array, light: Array, depth: Array) -> Array:
+    """Surfaces darkened by what light lacks and veiled by haze; the sky, infinitely deep, as it is."""
+    veil = np.where(np.isfinite(depth), np.exp(-depth / HAZE_METRES), 1)
+    lit = np.where(np.isfinite(depth), AMBIENT + (1 - AMBIENT) * light, 1)
+    return colours * (lit * veil) + column(*HORIZON) * (1 - veil)
 
 
 def _shadowed(scene: Scene, points: Array) -> NDArray[np.bool_]:
-    """Whether something stands between the points (3, N) and the sun."""
-    sun = column(*scene.sun)
+    """Rays to the sun are tried only where they pass through the ball around a solid.
+
+    Seen from the sun a ball is a disc, and the plane across the sun's direction is the picture.
+    """
+    sun, across = column(*scene.sun), _across(scene.sun)
+    flat = across @ points
     dark = np.zeros(points.shape[1], dtype=bool)
     for part in scene.parts:
-        dark |= np.isfinite(part.solid.hit(points, sun))
+        bound = part.solid.bound()
+        if bound is None:
+            # the sun stands above the ground
+            continue
+        away = flat - across @ column(*bound[0])
+        (near,) = np.nonzero(away[0] ** 2 + away[1] ** 2 <= bound[1] ** 2)
+        dark[near] |= np.isfinite(part.solid.hit(points.take(near, axis=1), sun))
     return dark
+
+
+def _across(sun: tuple[float, float, float]) -> Array:
+    """Two unit rows (2, 3) at right angles to the sun's direction and to each other."""
+    x, y, z = sun
+    flat = np.hypot(x, y)
+    return np.array([[y / flat, -x / flat, 0], [x * z / flat, y * z / flat, -flat]], dtype=np.float32)
 
 
 def _facing(normal: Array, ray: Array) -> Array:

@@ -1,0 +1,120 @@
+"""The only opener of files from outside: images and lists that may be broken or hostile.
+
+Whatever is wrong with a file, the answer is a DataError that names it. Sizes are checked
+before anything is decoded, so a small file cannot ask for much memory.
+"""
+
+import struct
+import zlib
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from evonas.errors import DataError
+
+FORMATS = ("PNG", "JPEG")
+MAX_PIXELS = 64_000_000
+MAX_IMAGE_BYTES = 256 * 2**20
+MAX_LIST_BYTES = 64 * 2**20
+MAX_LINES = 2_000_000
+MAX_LINE = 4096
+
+# what Pillow raises on damaged or hostile input, over its formats
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A decoded PNG or JPEG; the file is closed afterwards.
+
+    Errors: DataError for a missing, truncated, foreign or too large file.
+    """
+    with _opened(path, max_pixels) as image:
+        try:
+            image.load()
+        except _BROKEN as error:
+            raise DataError(f"{path} is damaged: {error}.", "Replace the file or leave it out.") from error
+        return image.copy()
+
+
+def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width from the header alone; errors as `open_image`, but for damage to the pixels."""
+    with _opened(path, max_pixels) as image:
+        return image.height, image.width
+
+
+def _opened(path: Path, max_pixels: int) -> Image.Image:
+    """The image with its header read and its size accepted."""
+    _check_file(path, MAX_IMAGE_BYTES)
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not a PNG or JPEG image.", "Convert it, or leave it out.") from error
+    except _BOMB as error:
+        raise _too_large(path, max_pixels) from error
+    except _BROKEN as error:
+        raise DataError(f"{path} is damaged: {error}.", "Replace the file or leave it out.") from error
+    if image.width * image.height > max_pixels:
+        image.close()
+        raise _too_large(path, max_pixels)
+    return image
+
+
+def read_lines(path: Path, root: Path, columns: int = 1) -> list[tuple[Path, ...]]:
+    """The first `columns` fields of each line that is not empty, as paths below `root`.
+
+    Errors: DataError naming the line for absolute paths, escapes from `root` (also by
+    symbolic links), NUL bytes, missing fields, over-long lines and lists.
+    """
+    _check_file(path, MAX_LIST_BYTES)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: byte {error.start}.", "Save it as UTF-8.") from error
+    lines = text.splitlines()
+    if len(lines) > MAX_LINES:
+        raise DataError(f"{path} has {len(lines)} lines; at most {MAX_LINES} are read.", "Split the list.")
+    base = root.resolve()
+    return [
+        _fields(line, f"{path}, line {number}", base, columns)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def _fields(line: str, where: str, base: Path, columns: int) -> tuple[Path, ...]:
+    if len(line) > MAX_LINE:
+        raise DataError(f"{where} has {len(line)} characters; at most {MAX_LINE} are read.")
+    fields = line.split()
+    if len(fields) < columns:
+        raise DataError(
+            f"{where} has {len(fields)} of {columns} fields.", "One sample a line, split by blanks."
+        )
+    return tuple(_below(base, field, where) for field in fields[:columns])
+
+
+def _below(base: Path, field: str, where: str) -> Path:
+    """The field as a path that lies below `base` after links are followed."""
+    if "\0" in field:
+        raise DataError(f"{where} contains a NUL byte.", "Remove it.")
+    try:
+        target = (base / field).resolve()
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{where} names a path that cannot be followed: {error}.") from error
+    if Path(field).is_absolute() or not target.is_relative_to(base):
+        raise DataError(f"{where} leaves the data folder: {field!r}.", f"Paths are relative to {base}.")
+    return target
+
+
+def _check_file(path: Path, max_bytes: int) -> None:
+    """A regular file (not a pipe or a device, which could block or never end) of a sane size."""
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {what}.", "Check the path.")
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise DataError(f"{path} has {size} bytes; at most {max_bytes} are read.")
+
+
+def _too_large(path: Path, max_pixels: int) -> DataError:
+    return DataError(f"{path} has more than {max_pixels} pixels.", "Scale it down, or leave it out.")
