@@ -220,11 +220,14 @@ def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dic
 def _question(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """What may not change between the commands of one run, as plain data."""
     plain = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in _QUESTION}
-    for key in _NOT_IDENTITY:
-        if isinstance(plain["data"], dict):
-            plain["data"].pop(key, None)
     plain["task"] = {"name": task_name(overrides), "settings": plain["task"]}
-    return plain
+    return {key: _without_places(value) for key, value in plain.items()}
+
+
+def _without_places(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_places(child) for key, child in value.items() if key not in _NOT_IDENTITY}
 
 
 def _refuse_another(name: str, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

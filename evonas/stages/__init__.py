@@ -14,8 +14,8 @@ TARGETS = {
     "report": "evonas.stages.report.Report",
     "doctor": "evonas.stages.doctor.Doctor",
 }
+# equal to `not Stage.needs_task`, but known before a stage is imported, which may take seconds
 NEEDS_NO_TASK = frozenset({"doctor"})
-"""Equal to `not Stage.needs_task`; asked before a stage is imported, because that may take seconds."""
 
+# stages that may work in a run while another command drives it
 READS_ONLY = frozenset({"report"})
-"""Stages that may work in a run while another command drives it."""

@@ -1,0 +1,61 @@
+# make demo: everything on embedded data. make test: every check. See each target's first line.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+RUN := $(VENV)/bin/python
+BASE := $(VENV)/.base
+DEV := $(VENV)/.dev
+
+.PHONY: demo test test-all test-faults lint format gpu-check wheel-check clean
+
+# install, run all stages, end with the path of the report
+demo: $(BASE)
+	$(RUN) -m evonas +task=synthetic
+
+# what must pass before a change goes in
+test: lint
+	$(RUN) -m pytest -m "not slow and not gpu"
+
+# the same with the tests that take minutes
+test-all: lint
+	$(RUN) -m pytest -m "not gpu"
+
+# crashes, hangs, full disks and torn files
+test-faults: $(DEV)
+	$(RUN) -m pytest tests/faults
+
+lint: $(DEV)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(DEV)
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+# needs an accelerator; says which one it used
+gpu-check: $(DEV)
+	$(RUN) -c "import torch; assert torch.cuda.is_available(), 'no GPU here'; print(torch.cuda.get_device_name())"
+	$(RUN) -m pytest -m gpu
+
+# build the wheel, install it where no source tree is, and let it look around
+wheel-check: $(DEV)
+	rm -rf dist
+	$(RUN) -m build --wheel --outdir dist .
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PYTHON) -m venv "$$folder/venv" && \
+	"$$folder/venv/bin/python" -m pip install --quiet dist/evonas-*.whl && \
+	cd "$$folder" && venv/bin/evonas doctor && venv/bin/evonas --cfg job +task=synthetic > /dev/null
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BASE): pyproject.toml
+	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python 3.11 or newer is needed: make PYTHON=...'"
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable .
+	touch $@
+
+$(DEV): $(BASE)
+	$(RUN) -m pip install --quiet --editable ".[dev]"
+	touch $@

@@ -1,0 +1,82 @@
+"""The stage that runs the others in order."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from evonas import config
+from evonas.stages.base import Context, Stage
+from evonas.track.progress import heading, human_time
+
+# what each stage reads of the config besides the run's identity; a change of it means that
+# the stage, and all after it, are not done yet
+SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "pretrain": (),
+    "teacher": ("teacher", "train.teacher"),
+    "supernet": ("sampler", "distill", "train.supernet", "train.panel_random"),
+    "search": ("search", "objective", "budget"),
+    "select": ("select",),
+    "retrain": ("distill", "train.retrain", "train.scratch"),
+    "rank": ("distill", "train.rank", "rank"),
+    "evaluate": (),
+    "export": (),
+    "report": (),
+}
+
+
+class Pipeline:
+    """All stages of a run; with resume=true the ones that are done are left out.
+
+    Args:
+        steps: stages by name, in the order in which they run.
+    """
+
+    needs_task = True
+
+    def __init__(self, steps: Mapping[str, Stage]) -> None:
+        self.steps = steps
+        self._seconds: dict[str, float] = {}
+
+    def run(self, context: Context) -> str:
+        """Run every stage, print what each took, and return the path of the report."""
+        may_skip = context.run.resume
+        for number, (name, stage) in enumerate(self.steps.items(), start=1):
+            wanted = settings(context.cfg, name)
+            title = f"[{number}/{len(self.steps)}] {name}"
+            if not is_wanted(context.cfg, name):
+                heading(f"{title}: not needed")
+            elif may_skip and context.run.done(name, wanted):
+                heading(f"{title}: done before")
+            else:
+                may_skip = False
+                heading(title)
+                self._timed(name, stage, context)
+                context.run.mark_done(name, wanted)
+        self._print_times()
+        report = context.run.directory / "report" / "index.html"
+        return str(report if report.exists() else context.run.directory)
+
+    def _timed(self, name: str, stage: Stage, context: Context) -> None:
+        started = time.monotonic()
+        print(stage.run(context), flush=True)
+        self._seconds[name] = time.monotonic() - started
+
+    def _print_times(self) -> None:
+        rows = {**self._seconds, "all": sum(self._seconds.values())}
+        width = max(map(len, rows))
+        heading("Times")
+        for name, seconds in rows.items():
+            print(f"  {name:<{width}}  {human_time(seconds):>12}", flush=True)
+
+
+def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
+    """The part of the config that decides what a stage makes, as plain data."""
+    keys = (*SETTINGS.get(name, ()), f"stage.steps.{name}")
+    return {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
+
+
+def is_wanted(cfg: DictConfig, name: str) -> bool:
+    """Whether anything reads what the stage makes: without distillation nobody asks a teacher."""
+    return name != "teacher" or bool(cfg.distill)
