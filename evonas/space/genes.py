@@ -1,0 +1,133 @@
+"""Axis and Bits: the two kinds of decision that a space is made of."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from evonas.errors import UserError
+
+Value = float | int | str
+
+_NAME = re.compile(r"([a-z][a-z_]*)(\d*)\Z")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One ordinal decision, from the smallest choice to the largest.
+
+    Args:
+        name: a prefix and a number (`m1`); the text form groups axes by prefix.
+        choices: distinct; numbers ascend, words keep the order given.
+        expressed_by: the bits without which this axis means nothing: `d1` (any bit of
+            `d1` on) or `d1.3` (its third bit on). None: always expressed.
+
+    Raises:
+        UserError: for an unusable name or choices that are empty, repeated or unordered.
+    """
+
+    name: str
+    choices: tuple[Value, ...]
+    expressed_by: str | None = None
+
+    def __post_init__(self) -> None:
+        prefix_of(self.name)
+        if not self.choices:
+            raise UserError(f"Axis {self.name} has no choices.", f"Give it some, as in {self.name}=[1, 2].")
+        for choice in self.choices:
+            _check_choice(self.name, choice)
+        numbers = [choice for choice in self.choices if not isinstance(choice, str)]
+        if numbers and len(numbers) < len(self.choices):
+            raise UserError(f"Axis {self.name} mixes words and numbers: {self.allowed()}.", "Use one kind.")
+        if len(set(self.choices)) < len(self.choices) or numbers != sorted(numbers):
+            raise UserError(
+                f"The choices of axis {self.name} are not in ascending order: {self.allowed()}.",
+                "List each choice once, smallest first.",
+            )
+
+    @property
+    def width(self) -> int:
+        """An axis is one gene."""
+        return 1
+
+    def index(self, value: object) -> int:
+        """The index of a choice; floats match within 1e-9, so 0.1 + 0.2 finds 0.3.
+
+        Raises:
+            UserError: if the value is not one of the choices.
+        """
+        for index, choice in enumerate(self.choices):
+            if _same(choice, value):
+                return index
+        raise UserError(
+            f"{self.name}={show(value)} is not in the space.", f"{self.name} may be: {self.allowed()}."
+        )
+
+    def allowed(self) -> str:
+        """The choices as a user would type them."""
+        return ", ".join(map(show, self.choices))
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """A row of on/off decisions, at least `minimum` of them on; `d1` has the bits `d1.1`, `d1.2`..."""
+
+    name: str
+    length: int
+    minimum: int = 1
+
+    def __post_init__(self) -> None:
+        prefix_of(self.name)
+        if self.length < 1 or not 0 <= self.minimum <= self.length:
+            raise UserError(
+                f"Bits {self.name} cannot have length {self.length} and minimum {self.minimum}.",
+                "The length is at least 1, the minimum between 0 and the length.",
+            )
+
+    @property
+    def width(self) -> int:
+        """One gene per bit."""
+        return self.length
+
+    def allowed(self) -> str:
+        """What a user may type, in words."""
+        return f"{self.length} digits 0 or 1, at least {self.minimum} of them 1"
+
+
+Gene = Axis | Bits
+
+
+def prefix_of(name: str) -> str:
+    """The letters of a gene's name: `m` of `m1`.
+
+    Raises:
+        UserError: if the name is not lower-case letters followed by an optional number.
+    """
+    match = _NAME.match(name)
+    if match is None:
+        raise UserError(f"{name!r} cannot name a gene.", "Use a prefix and a number, as in m1 or depth3.")
+    return match.group(1)
+
+
+def show(value: object) -> str:
+    """A choice as text: 4.0 is '4', 0.5 is '0.5'; reading it back gives the same choice."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _check_choice(name: str, choice: object) -> None:
+    if isinstance(choice, str) and _WORD.match(choice):
+        return
+    if isinstance(choice, int | float) and not isinstance(choice, bool) and math.isfinite(choice):
+        return
+    raise UserError(
+        f"{choice!r} cannot be a choice of {name}.",
+        "Choices are finite numbers, or words of letters, digits, '_' and '-'.",
+    )
+
+
+def _same(choice: Value, value: object) -> bool:
+    if isinstance(choice, str) or not isinstance(value, int | float) or isinstance(value, bool):
+        return choice == value and not isinstance(value, bool)
+    return math.isclose(choice, value, rel_tol=1e-9, abs_tol=1e-12)
