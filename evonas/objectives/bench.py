@@ -98,7 +98,7 @@ class Bench:
     def batches(self) -> Sequence[Mapping[str, Tensor]]:
         """The whole holdout split in order, decoded once and kept on the device."""
         images = self.task.dataset("holdout")
-        size = len(images)  # type: ignore[arg-type]
+        size = len(images)
         starts = range(0, size, self.batch_size)
         collated = [
             default_collate([images[i] for i in range(start, min(start + self.batch_size, size))])
@@ -109,7 +109,7 @@ class Bench:
     @cached_property
     def data_manifest(self) -> str:
         """The sha256 of what defines the holdout split."""
-        return str(self.task.dataset("holdout").manifest())  # type: ignore[attr-defined]
+        return str(self.task.dataset("holdout").manifest())
 
     @cached_property
     def weights_digest(self) -> str:
