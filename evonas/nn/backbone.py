@@ -1,11 +1,12 @@
 """Backbone: the trunk that serves every point of a space."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from evonas.errors import UserError
 from evonas.nn.cost import NetworkShape, inner
 from evonas.nn.trunk import Trunk
 from evonas.space.evonet import Architecture, architecture
+from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 
@@ -40,10 +41,17 @@ class Backbone(Trunk):
         seed: int = 0,
     ) -> None:
         shape = NetworkShape(tuple(dims), tuple(heads), stem_dim, stem_ratio, merge_ratio)
-        for extreme in (space.largest(), space.smallest()):
-            _check(shape, architecture(space, extreme))
+        for point in _every_choice(space):
+            _check(shape, architecture(space, point))
         super().__init__(architecture(space, space.largest()), shape, drop_path, bn_momentum, seed)
         self.space = space
+
+
+def _every_choice(space: Space) -> Iterator[Genotype]:
+    largest = space.decode(space.largest())
+    for axis in space.axes():
+        for choice in axis.choices:
+            yield space.encode({**largest, axis.name: choice})
 
 
 def _check(shape: NetworkShape, choices: Architecture) -> None:

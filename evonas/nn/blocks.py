@@ -72,7 +72,7 @@ class Block(nn.Module):
         return drop_path(branch, self.drop_path) if self.training else branch
 
 
-def drop_path(x: Float[Tensor, "B *rest"], rate: float) -> Float[Tensor, "B *rest"]:
+def drop_path(x: Float[Tensor, "B ..."], rate: float) -> Float[Tensor, "B ..."]:
     """Zero whole samples with probability `rate` and scale the rest, so that the mean stays.
 
     Draws from torch's default generator of the device, which training seeds at every step.

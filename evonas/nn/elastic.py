@@ -9,7 +9,6 @@ Legend: B batch, C channels, H W space.
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -54,8 +53,9 @@ class ElasticLinear(nn.Module):
         weight = prefix(self.weight, self.segments, widths)[:, :in_features].contiguous()
         return weight, None if self.bias is None else prefix(self.bias, self.segments, widths)
 
-    def inherit(self, source: Self) -> None:
+    def inherit(self, source: nn.Module) -> None:
         """Take over what a subnet of this layer's size uses of a larger layer."""
+        assert isinstance(source, type(self)), f"{type(source).__name__} for {type(self).__name__}"
         weight, bias = source.narrow(self.in_features, self.segments)
         _copy((self.weight, weight), (self.bias, bias))
 
@@ -81,8 +81,9 @@ class ElasticDepthwise(nn.Module):
         """Weight and bias of a subnet."""
         return prefix(self.weight, self.segments, widths), prefix(self.bias, self.segments, widths)
 
-    def inherit(self, source: Self) -> None:
+    def inherit(self, source: nn.Module) -> None:
         """Take over what a subnet of this layer's size uses of a larger layer."""
+        assert isinstance(source, type(self)), f"{type(source).__name__} for {type(self).__name__}"
         weight, bias = source.narrow(self.segments)
         _copy((self.weight, weight), (self.bias, bias))
 
@@ -106,8 +107,9 @@ class ElasticLayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(features))
         self.bias = nn.Parameter(torch.zeros(features))
 
-    def inherit(self, source: Self) -> None:
+    def inherit(self, source: nn.Module) -> None:
         """Take over what a subnet of this layer's size uses of a larger layer."""
+        assert isinstance(source, type(self)), f"{type(source).__name__} for {type(self).__name__}"
         _copy((self.weight, source.weight[: self.features]), (self.bias, source.bias[: self.features]))
 
     def forward(self, x: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:

@@ -49,17 +49,19 @@ class StaticNet(nn.Module):
         return self.forward_with_features(x)[0]
 
 
-def static_net(backbone: Backbone, head: nn.Module, genotype: Genotype, seed: int = 0) -> StaticNet:
+def static_net(backbone: Backbone, head: nn.Module, genotype: Genotype, seed: int | None = 0) -> StaticNet:
     """The network of one genotype with random weights, as a vessel for a state dict or for scratch training.
 
     Args:
-        backbone: says what is not searched; its weights are not read, and it may be on the meta device.
+        backbone: says what is not searched; its weights are not read.
         head: copied with its weights.
-        seed: of the random weights of the backbone.
+        seed: of the backbone's random weights, or None to leave them unset for a state dict.
     """
     choice = architecture(backbone.space, genotype)
     trunk = Trunk(choice, backbone.shape, backbone.drop_path, backbone.momentum, seed)
-    return StaticNet(trunk, copy.deepcopy(head))
+    net = StaticNet(trunk, copy.deepcopy(head))
+    net.zero_grad(set_to_none=True)
+    return net.requires_grad_(True)
 
 
 def extract(supernet: Supernet, genotype: Genotype) -> StaticNet:
@@ -68,7 +70,7 @@ def extract(supernet: Supernet, genotype: Genotype) -> StaticNet:
     Device, dtype and mode (training or not) are those of the supernet. Nothing is shared
     with it afterwards.
     """
-    net = static_net(supernet.backbone, supernet.head, genotype)
+    net = static_net(supernet.backbone, supernet.head, genotype, seed=None)
     some = next(supernet.backbone.parameters())
     net.backbone.to(some.device, some.dtype)
     _inherit(net.backbone, supernet.backbone)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import initialise
+from evonas.nn.initialise import unset
 from evonas.nn.level import Level
 
 Output = Literal["linear", "sigmoid"]
@@ -45,10 +45,13 @@ class DenseHead(nn.Module):
         if output not in ("linear", "sigmoid"):
             raise UserError(f"A head cannot end in '{output}'.", "Choose output=linear or output=sigmoid.")
         self.output, self.scale, self.stride = output, scale, levels[0].stride
-        self.laterals = nn.ModuleList(nn.Conv2d(level.channels, width, 1) for level in levels)
-        self.refines = nn.ModuleList(_Refine(width) for _ in levels[:-1])
+        with unset(self, seed):
+            self._build([level.channels for level in levels], width, out_channels)
+
+    def _build(self, channels: Sequence[int], width: int, out_channels: int) -> None:
+        self.laterals = nn.ModuleList(nn.Conv2d(dim, width, 1) for dim in channels)
+        self.refines = nn.ModuleList(_Refine(width) for _ in channels[:-1])
         self.predict = nn.Conv2d(width, out_channels, 1)
-        initialise(self, seed)
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H W"]:
         """Args: levels: maps finest first; the output's size is the finest map's times its stride."""

@@ -1,19 +1,35 @@
 """Random starting weights as a function of a seed."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from evonas.nn.elastic import ElasticDepthwise, ElasticLinear
+from evonas.nn.elastic import ElasticDepthwise, ElasticLayerNorm, ElasticLinear
 from evonas.nn.mixers import SSDMixer
 
 _LINEAR = (nn.Linear, ElasticLinear)
 _CONVOLUTION = (nn.Conv2d, ElasticDepthwise)
+_NORM = (nn.LayerNorm, nn.BatchNorm2d)
+
+
+@contextmanager
+def unset(network: nn.Module, seed: int | None) -> Iterator[None]:
+    """Build the parts of `network` inside without drawing from the global generator.
+
+    At the end they are on the CPU, with weights drawn from `seed`, or unset where it is None.
+    """
+    with torch.device("meta"):
+        yield
+    network.to_empty(device="cpu")
+    if seed is not None:
+        initialise(network, seed)
 
 
 def initialise(network: nn.Module, seed: int) -> None:
-    """Draw every weight of our layers anew, on the CPU, without touching the global generator.
+    """Draw every weight anew on the CPU, without touching the global generator.
 
     Linear layers: normal of deviation 0.02 cut at 2, zero bias. Convolutions: uniform within
     1 / sqrt(fan in). Norms: one and zero. SSD: A uniform in [1, 16], step sizes log-uniform
@@ -34,7 +50,13 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
         _uniform(module.weight, module.weight[0].numel(), generator)
         if module.bias is not None:
             _uniform(module.bias, module.weight[0].numel(), generator)
+    elif isinstance(module, _NORM):
+        module.reset_parameters()
+    elif isinstance(module, ElasticLayerNorm):
+        module.weight.fill_(1)
+        module.bias.zero_()
     elif isinstance(module, SSDMixer):
+        module.D.fill_(1)
         module.A_log.uniform_(1, 16, generator=generator).log_()
         module.dt_bias.copy_(_inverse_softplus(_step_sizes(module.heads, generator)))
 

@@ -16,7 +16,8 @@ class SSDMixer(nn.Module):
     """VSSD's mixer (arXiv 2407.18559): y = LN(SSD(x, dt A, B, C) + D x) * z, the gate being linear.
 
     The inner width I and the state size S are arguments; the heads are as many for every I,
-    so a channel may belong to another head when I changes.
+    so a channel may belong to another head when I changes. Mamba-2 holds the three input
+    projections in one matrix with the rows z, x, B, C, dt; apart, nothing is cut and joined again.
 
     Args:
         dim: D.
@@ -28,7 +29,9 @@ class SSDMixer(nn.Module):
     def __init__(self, dim: int, heads: int, inner: int, d_state: int) -> None:
         super().__init__()
         self.dim, self.heads = dim, heads
-        self.in_proj = ElasticLinear(dim, (inner, inner, d_state, d_state, heads), bias=False)
+        self.gate_proj = ElasticLinear(dim, (inner,), bias=False)
+        self.token_proj = ElasticLinear(dim, (inner, d_state, d_state), bias=False)
+        self.step_proj = ElasticLinear(dim, (heads,), bias=False)
         self.conv = ElasticDepthwise((inner, d_state, d_state))
         self.dt_bias = nn.Parameter(torch.empty(heads))
         self.A_log = nn.Parameter(torch.empty(heads))
@@ -38,16 +41,13 @@ class SSDMixer(nn.Module):
 
     def forward(self, x: Float[Tensor, "B H W D"], inner: int, d_state: int) -> Float[Tensor, "B H W D"]:
         """Args: inner: I of the subnet; d_state: S of the subnet."""
-        batch, height, width, _ = x.shape
-        seen = inner + 2 * d_state
-        z, xbc, dt = self.in_proj(x, (inner, inner, d_state, d_state, self.heads)).split(
-            (inner, seen, self.heads), dim=-1
-        )
-        xbc = F.silu(self.conv(xbc, (inner, d_state, d_state))).reshape(batch, -1, seen)
-        value, key, query = xbc.split((inner, d_state, d_state), dim=-1)
-        a = F.softplus(dt.flatten(1, 2) + self.dt_bias) * torch.exp(self.A_log)
+        widths = (inner, d_state, d_state)
+        tokens = F.silu(self.conv(self.token_proj(x, widths), widths)).flatten(1, 2)
+        value, key, query = tokens.split(widths, dim=-1)
+        dt = F.softplus(self.step_proj(x, (self.heads,)).flatten(1, 2) + self.dt_bias)
+        a = dt * torch.exp(self.A_log)
         y = ssd(value.unflatten(-1, (self.heads, -1)), a, key, query, self.D)
-        y = self.norm(y.reshape(batch, height, width, inner)) * z
+        y = self.norm(y.reshape(*x.shape[:-1], inner)) * self.gate_proj(x, (inner,))
         return self.out_proj(y, (self.dim,))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from evonas.nn.blocks import Block
 from evonas.nn.cost import NetworkShape
-from evonas.nn.initialise import initialise
+from evonas.nn.initialise import unset
 from evonas.nn.level import Level
 from evonas.nn.stem import PatchMerge, Stem
 from evonas.space.evonet import Architecture, StageChoice
@@ -37,12 +37,14 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleDict({str(at): Block(dim, heads, limit, rates[at]) for at in places})
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Float[Tensor, "B H W C"], choice: StageChoice) -> Float[Tensor, "B H W C"]:
-        """Run the blocks that are on in `choice`; every one of them must exist."""
+    def forward(self, x: Float[Tensor, "B C H W"], choice: StageChoice) -> tuple[Tensor, Tensor]:
+        """Run the blocks that are on in `choice`, each of which must exist: (map to go on with, level)."""
+        # blocks are mostly linear layers, so channels come last throughout
+        tokens = x.permute(0, 2, 3, 1)
         for place, on in enumerate(choice.blocks):
             if on:
-                x = self.blocks[str(place)](x, choice)
-        return x
+                tokens = self.blocks[str(place)](tokens, choice)
+        return tokens.permute(0, 3, 1, 2), self.norm(tokens).permute(0, 3, 1, 2)
 
 
 class Trunk(nn.Module):
@@ -53,7 +55,7 @@ class Trunk(nn.Module):
         shape: the sizes that are not searched.
         drop_path: rate of the last block; rates rise linearly over all places, on or off.
         momentum: of the batch norms.
-        seed: of the random weights; no global generator is read.
+        seed: of the random weights, or None to leave them unset for a state dict.
     """
 
     def __init__(
@@ -62,28 +64,31 @@ class Trunk(nn.Module):
         shape: NetworkShape,
         drop_path: float = 0.0,
         momentum: float = 0.1,
-        seed: int = 0,
+        seed: int | None = 0,
     ) -> None:
         super().__init__()
         self.limit, self.shape, self.drop_path, self.momentum = limit, shape, drop_path, momentum
-        dims, last = shape.dims, len(limit.stages) - 1
-        self.levels = tuple(Level(dim, 4 * 2**index) for index, dim in enumerate(dims))
-        self.stem = Stem(shape.stem_dim, shape.stem_hidden, dims[0], momentum)
-        rates = _rates([len(choice.blocks) for choice in limit.stages], drop_path)
+        self.levels = tuple(Level(dim, 4 * 2**index) for index, dim in enumerate(shape.dims))
+        with unset(self, seed):
+            self._build(limit, shape)
+
+    def _build(self, limit: Architecture, shape: NetworkShape) -> None:
+        dims = shape.dims
+        rates = _rates([len(choice.blocks) for choice in limit.stages], self.drop_path)
+        self.stem = Stem(shape.stem_dim, shape.stem_hidden, dims[0], self.momentum)
         self.stages = nn.ModuleList(map(Stage, dims, shape.heads, limit.stages, rates))
         self.merges = nn.ModuleList(
-            PatchMerge(dims[at], shape.merge_hidden(at), dims[at + 1], momentum) for at in range(last)
+            PatchMerge(dims[at], shape.merge_hidden(at), dims[at + 1], self.momentum)
+            for at in range(len(dims) - 1)
         )
-        initialise(self, seed)
 
     def forward(self, x: Float[Tensor, "B 3 H W"], architecture: Architecture) -> list[Tensor]:
         """Maps [B C H/s W/s], one per entry of `levels`, sizes rounded up."""
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         maps = []
         for index, (stage, choice) in enumerate(zip(self.stages, architecture.stages, strict=True)):
-            x = stage(x.permute(0, 2, 3, 1), choice)
-            maps.append(stage.norm(x).permute(0, 3, 1, 2))
-            x = x.permute(0, 3, 1, 2)
+            x, level = stage(x, choice)
+            maps.append(level)
             if index < len(self.merges):
                 x = self.merges[index](x)
         return maps

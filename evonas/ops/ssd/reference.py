@@ -3,6 +3,7 @@
 Legend: B batch, L tokens, N heads, P head dim, S state. Suffixes name the axes of a tensor.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,4 +30,4 @@ def ssd(
     weighted_BLI = (x_BLNP * a_BLN.unsqueeze(-1)).flatten(2)
     state_BSI = b_BLS.transpose(1, 2) @ weighted_BLI
     read_BLNP = (c_BLS @ state_BSI).view_as(x_BLNP)
-    return read_BLNP + x_BLNP * d_N.unsqueeze(-1)
+    return torch.addcmul(read_BLNP, x_BLNP, d_N.unsqueeze(-1))

@@ -1,0 +1,38 @@
+"""What a network costs, counted while it runs; `cost.py` has the closed forms.
+
+Legend: B batch, C channels, H W space.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from evonas.nn.level import Level
+
+
+def count(network: nn.Module, *inputs: Any) -> tuple[int, int]:
+    """Parameters, and multiply-adds of convolutions and matrix products for these inputs.
+
+    The network runs once in eval mode without gradients; its own mode is restored.
+    """
+    params = sum(parameter.numel() for parameter in network.parameters())
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    # fused attention would hide its two products from the counter
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        network(*inputs)
+    for module, mode in modes.items():
+        module.training = mode
+    return params, counter.get_total_flops() // 2
+
+
+def count_head(head: nn.Module, levels: Sequence[Level], height: int, width: int) -> tuple[int, int]:
+    """Parameters and multiply-adds of a head for one image of height x width pixels, without memory."""
+    sizes = [(level.channels, -(-height // level.stride), -(-width // level.stride)) for level in levels]
+    maps = [torch.empty(1, *size, device="meta") for size in sizes]
+    return count(copy.deepcopy(head).to("meta"), maps)
