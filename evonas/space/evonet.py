@@ -1,22 +1,22 @@
-"""The VSS-ViT space of EvoNAS: 4 MLP ratios, 3 state sizes, 3 expansions and a bit per block."""
+"""The VSS-ViT space of EvoNAS, and the reading of its genotypes as architectures.
+
+Per stage one MLP ratio, in the SSD stages also a state size and an expansion, and one bit
+per block; the last stage is attention. With the defaults: 28 genes and 1 784 592 000 000
+points (EvoNAS, arXiv 2603.19563; layout of its public code).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evonas.space.gene import Axis, Bits
+from evonas.errors import UserError
 from evonas.space.genotype import Genotype
-from evonas.space.space import Space
-
-PAPER_MLP_RATIO = (0.5, 1.0, 2.0, 3.0, 3.5, 4.0)
-PAPER_D_STATE = (16, 32, 48, 64)
-PAPER_EXPAND = (0.5, 1.0, 2.0, 3.0, 4.0)
-PAPER_DEPTHS = (2, 4, 8, 4)
+from evonas.space.space import Axis, Bits, Space
 
 
 @dataclass(frozen=True, slots=True)
 class StageChoice:
-    """One stage of a network; `d_state` and `expand` are None in an attention stage."""
+    """What was chosen for one stage; `d_state` and `expand` are None in the attention stage."""
 
     mlp_ratio: float
     d_state: int | None
@@ -26,54 +26,61 @@ class StageChoice:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A genotype read as a network; hashable."""
+    """A genotype as the network reads it: one choice per stage."""
 
     stages: tuple[StageChoice, ...]
 
 
 def evonet_space(
     name: str = "evonet",
-    mlp_ratio: Sequence[float] = PAPER_MLP_RATIO,
-    d_state: Sequence[int] = PAPER_D_STATE,
-    expand: Sequence[float] = PAPER_EXPAND,
-    depths: Sequence[int] = PAPER_DEPTHS,
+    mlp_ratio: Sequence[float] = (0.5, 1.0, 2.0, 3.0, 3.5, 4.0),
+    d_state: Sequence[int] = (16, 32, 48, 64),
+    expand: Sequence[float] = (0.5, 1.0, 2.0, 3.0, 4.0),
+    depths: Sequence[int] = (2, 4, 8, 4),
 ) -> Space:
-    """The space of EvoNAS (spec section 1.2): ordinal genes stage by stage, then all bits.
-
-    The integer layout is the published one; with the defaults it has 28 genes and
-    1,784,592,000,000 points. The last stage is attention and has only an MLP ratio.
+    """The space in the paper's integer layout: m1 s1 e1 m2 s2 e2 m3 s3 e3 m4, then the depth bits.
 
     Args:
-        depths: most blocks per stage.
+        name: the first word of the text form.
+        mlp_ratio: hidden width of the MLP over the stage's width.
+        d_state: state sizes of the SSD.
+        expand: inner width of the SSD over the stage's width.
+        depths: blocks per stage at most; the last stage is attention.
+
+    Raises:
+        UserError: if there are no stages or the choices are unusable.
     """
-    parts: list[Axis | Bits] = []
-    for stage in range(1, len(depths)):
-        parts += [
-            Axis(f"m{stage}", tuple(float(ratio) for ratio in mlp_ratio)),
-            Axis(f"s{stage}", tuple(int(size) for size in d_state)),
-            Axis(f"e{stage}", tuple(float(ratio) for ratio in expand)),
-        ]
-    parts.append(Axis(f"m{len(depths)}", tuple(float(ratio) for ratio in mlp_ratio)))
-    parts += [Bits(f"d{stage}", depth) for stage, depth in enumerate(depths, start=1)]
-    return Space(name, tuple(parts))
-
-
-def architecture(space: Space, genotype: Genotype) -> Architecture:
-    """A genotype of an evonet space, stage by stage."""
-    return _architecture(space.parts, space, genotype)
+    if not depths:
+        raise UserError("The space has no stages.", "Give depths, as in depths=[2,4,8,4].")
+    axes: list[Axis] = []
+    for stage in range(1, len(depths) + 1):
+        axes.append(Axis(f"m{stage}", tuple(map(float, mlp_ratio))))
+        if stage < len(depths):
+            axes.append(Axis(f"s{stage}", tuple(map(int, d_state))))
+            axes.append(Axis(f"e{stage}", tuple(map(float, expand))))
+    bits = [Bits(f"d{stage}", int(depth)) for stage, depth in enumerate(depths, start=1)]
+    return Space(name, (*axes, *bits))
 
 
 @lru_cache(maxsize=65536)
-def _architecture(parts: tuple[Axis | Bits, ...], space: Space, genotype: Genotype) -> Architecture:
+def architecture(space: Space, genotype: Genotype) -> Architecture:
+    """The genotype of an evonet space as one record per stage.
+
+    Raises:
+        UserError: if the space is not laid out like `evonet_space`.
+    """
     values = space.decode(genotype)
-    stages = []
-    for stage in range(1, sum(isinstance(part, Bits) for part in parts) + 1):
-        stages.append(
-            StageChoice(
-                mlp_ratio=values[f"m{stage}"],
-                d_state=values.get(f"s{stage}"),
-                expand=values.get(f"e{stage}"),
-                blocks=tuple(bool(bit) for bit in values[f"d{stage}"]),
-            )
+    stages = range(1, len(space.bits) + 1)
+    wanted = {f"{prefix}{i}" for prefix in "md" for i in stages}
+    wanted |= {f"{prefix}{i}" for prefix in "se" for i in stages[:-1]}
+    if set(values) != wanted:
+        raise UserError(
+            f"Space {space.name} is not a VSS-ViT space: its genes are {', '.join(values)}.",
+            "Use space=evonet, space=nano, or a file that builds evonas.space.evonet.evonet_space.",
         )
-    return Architecture(tuple(stages))
+    return Architecture(
+        tuple(
+            StageChoice(values[f"m{i}"], values.get(f"s{i}"), values.get(f"e{i}"), values[f"d{i}"])
+            for i in stages
+        )
+    )

@@ -2,7 +2,10 @@
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 from evonas.errors import UserError
 
@@ -47,8 +50,13 @@ class Axis:
 
     @property
     def width(self) -> int:
-        """An axis is one gene."""
+        """An axis takes one position of the layout."""
         return 1
+
+    @property
+    def cardinality(self) -> int:
+        """The number of choices."""
+        return len(self.choices)
 
     def index(self, value: object) -> int:
         """The index of a choice; floats match within 1e-9, so 0.1 + 0.2 finds 0.3.
@@ -60,12 +68,35 @@ class Axis:
             if _same(choice, value):
                 return index
         raise UserError(
-            f"{self.name}={show(value)} is not in the space.", f"{self.name} may be: {self.allowed()}."
+            f"{self.name}={_show(value)} is not in the space.", f"{self.name} may be: {self.allowed()}."
         )
+
+    def indices(self, value: object) -> list[int]:
+        """The part of the layout that means this value."""
+        return [self.index(value)]
+
+    def value(self, indices: tuple[int, ...]) -> Value:
+        """The choice that this part of the layout means."""
+        return self.choices[indices[0]]
+
+    def settings(self) -> list[tuple[int, ...]]:
+        """Every part of the layout that is allowed, ascending."""
+        return [(index,) for index in range(len(self.choices))]
+
+    def read(self, word: str) -> Value:
+        """The choice that a word of the text form names."""
+        try:
+            return self.choices[self.index(word if isinstance(self.choices[0], str) else float(word))]
+        except ValueError:
+            return self.choices[self.index(word)]
+
+    def show(self, value: Value) -> str:
+        """A choice as text: 4.0 is '4', 0.5 is '0.5'; reading it back gives the same choice."""
+        return _show(value)
 
     def allowed(self) -> str:
         """The choices as a user would type them."""
-        return ", ".join(map(show, self.choices))
+        return ", ".join(map(_show, self.choices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +117,44 @@ class Bits:
 
     @property
     def width(self) -> int:
-        """One gene per bit."""
+        """One position per bit."""
         return self.length
+
+    @property
+    def cardinality(self) -> int:
+        """Of one bit."""
+        return 2
+
+    def indices(self, value: Iterable[Any]) -> list[int]:
+        """The part of the layout that means these bits, given as 0 and 1 or as booleans.
+
+        Raises:
+            UserError: for another number of bits, or anything but 0 and 1.
+        """
+        bits = list(value)
+        if len(bits) != self.length or any(bit not in (0, 1) for bit in bits):
+            raise UserError(f"{self.name}={bits} is not in the space.", f"{self.name} is {self.allowed()}.")
+        return [int(bit) for bit in bits]
+
+    def value(self, indices: tuple[int, ...]) -> tuple[bool, ...]:
+        """The bits as booleans."""
+        return tuple(map(bool, indices))
+
+    def settings(self) -> list[tuple[int, ...]]:
+        """Every row with enough ones, ascending."""
+        return [row for row in product((0, 1), repeat=self.length) if sum(row) >= self.minimum]
+
+    def read(self, word: str) -> tuple[bool, ...]:
+        """The bits that a word of the text form names."""
+        if len(word) != self.length or set(word) - {"0", "1"}:
+            raise UserError(
+                f"{self.name}={word[:80]} is not in the space.", f"{self.name} is {self.allowed()}."
+            )
+        return tuple(digit == "1" for digit in word)
+
+    def show(self, value: Iterable[bool]) -> str:
+        """The bits as digits."""
+        return "".join("1" if bit else "0" for bit in value)
 
     def allowed(self) -> str:
         """What a user may type, in words."""
@@ -109,8 +176,7 @@ def prefix_of(name: str) -> str:
     return match.group(1)
 
 
-def show(value: object) -> str:
-    """A choice as text: 4.0 is '4', 0.5 is '0.5'; reading it back gives the same choice."""
+def _show(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)

@@ -1,8 +1,9 @@
-"""Space: all points, as data."""
+"""Space: every point that may exist, and the ways to name, draw and change points."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -10,266 +11,310 @@ import numpy as np
 
 from evonas.errors import UserError
 from evonas.space import text
-from evonas.space.gene import Axis, Bits, Opening, prefix_of
+from evonas.space.genes import Axis, Bits, Gene, prefix_of
 from evonas.space.genotype import Genotype
+from evonas.space.opening import Opening, choices_of, is_all_on
+
+__all__ = ["Axis", "Bits", "Gene", "Opening", "Space"]
 
 
 @dataclass(frozen=True)
 class Space:
-    """An ordered list of genes. Two spaces are equal when all their genes are.
+    """An ordered list of decisions; a genotype holds one integer per axis and one per bit.
+
+    Every genotype that a space hands out is canonical: an axis whose bits are off
+    (`Axis.expressed_by`) has index 0, so that equal networks are equal genotypes.
 
     Args:
-        name: starts the text form of its genotypes.
-        parts: axes and groups of bits, in the order of the integer layout.
+        name: the first word of the text form.
+        genes: axes and bits in the order of the integer layout.
 
     Raises:
-        UserError: names repeat, an axis has no choices, or a group cannot reach its minimum.
+        UserError: for repeated names, a prefix shared by axes and bits, or an
+            `expressed_by` that names no bit of this space.
     """
 
     name: str
-    parts: tuple[Axis | Bits, ...]
+    genes: tuple[Gene, ...]
 
     def __post_init__(self) -> None:
-        names = [part.name for part in self.parts]
-        if len(set(names)) != len(names):
-            raise UserError(f"Space '{self.name}' names a gene twice: {', '.join(names)}.")
-        for part in self.parts:
-            if isinstance(part, Axis):
-                self._check_axis(part)
-            elif not 0 <= part.minimum <= part.length:
-                raise UserError(
-                    f"Bits {part.name}: minimum {part.minimum} does not fit length {part.length}."
-                )
-
-    def _check_axis(self, axis: Axis) -> None:
-        if not axis.choices:
-            raise UserError(f"Axis {axis.name} of space '{self.name}' has no choices.")
-        if axis.expressed_by is not None:
-            name, position = axis.expressed_by
-            group = next((part for part in self.parts if part.name == name), None)
-            if not isinstance(group, Bits) or not 0 <= position < group.length:
-                raise UserError(f"Axis {axis.name} is expressed by {name}[{position}], which does not exist.")
+        text.check_name(self.name)
+        names = [gene.name for gene in self.genes]
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"Space {self.name} has no genes or repeats one: {names}.", "Name each once.")
+        kinds: dict[str, type] = {}
+        for gene in self.genes:
+            if kinds.setdefault(prefix_of(gene.name), type(gene)) is not type(gene):
+                raise UserError(f"Both axes and bits start like {gene.name}.", "Rename the bits.")
+        _ = self._expression
 
     @cached_property
-    def slots(self) -> Mapping[str, slice]:
-        """Where each part lies in the vector of genes."""
-        ends = np.cumsum([part.length for part in self.parts])
-        return {
-            part.name: slice(int(end) - part.length, int(end))
-            for part, end in zip(self.parts, ends, strict=True)
-        }
+    def axes(self) -> tuple[Axis, ...]:
+        """The ordinal decisions, in order."""
+        return tuple(gene for gene in self.genes if isinstance(gene, Axis))
 
-    @property
-    def num_genes(self) -> int:
-        """Length of the integer layout."""
-        return sum(part.length for part in self.parts)
+    @cached_property
+    def bits(self) -> tuple[Bits, ...]:
+        """The rows of bits, in order."""
+        return tuple(gene for gene in self.genes if isinstance(gene, Bits))
+
+    @cached_property
+    def spans(self) -> Mapping[str, slice]:
+        """Where each gene lies in the integer layout."""
+        starts = np.cumsum([0, *(gene.width for gene in self.genes)]).tolist()
+        return {g.name: slice(at, at + g.width) for g, at in zip(self.genes, starts, strict=False)}
 
     @cached_property
     def cardinalities(self) -> tuple[int, ...]:
-        """Number of values of each gene."""
-        return tuple(part.cardinality for part in self.parts for _ in range(part.length))
+        """The number of choices of each position of the layout; 2 for a bit."""
+        return tuple(gene.cardinality for gene in self.genes for _ in range(gene.width))
+
+    @cached_property
+    def is_bit(self) -> tuple[bool, ...]:
+        """Which positions of the layout are bits."""
+        return tuple(isinstance(gene, Bits) for gene in self.genes for _ in range(gene.width))
 
     @property
     def lower(self) -> tuple[int, ...]:
-        """Smallest value of each gene."""
-        return (0,) * self.num_genes
+        """The smallest integer of each position."""
+        return (0,) * len(self.cardinalities)
 
     @property
     def upper(self) -> tuple[int, ...]:
-        """Largest value of each gene."""
-        return tuple(cardinality - 1 for cardinality in self.cardinalities)
+        """The largest integer of each position, inclusive."""
+        return tuple(count - 1 for count in self.cardinalities)
 
-    @property
-    def bit_mask(self) -> tuple[bool, ...]:
-        """Which genes are bits."""
-        return tuple(isinstance(part, Bits) for part in self.parts for _ in range(part.length))
+    @cached_property
+    def _expression(self) -> Mapping[int, slice]:
+        """Position of a conditional axis -> positions of the bits, one of which must be on."""
+        return {
+            self.spans[axis.name].start: self._bits_meant(axis)
+            for axis in self.axes
+            if axis.expressed_by is not None
+        }
+
+    def _bits_meant(self, axis: Axis) -> slice:
+        name, dot, number = str(axis.expressed_by).partition(".")
+        length = {bits.name: bits.length for bits in self.bits}.get(name, 0)
+        if length and not dot:
+            return self.spans[name]
+        if number.isdecimal() and 1 <= int(number) <= length:
+            start = self.spans[name].start + int(number) - 1
+            return slice(start, start + 1)
+        raise UserError(
+            f"Axis {axis.name} is expressed by {axis.expressed_by!r}, which is no bit of space {self.name}.",
+            "Name bits (d1) or one bit counted from 1 (d1.3).",
+        )
 
     def size(self) -> int:
-        """The exact number of canonical genotypes."""
-        free = prod(part.cardinality for part in self.axes() if part.expressed_by is None)
-        return free * prod(self._group_size(group) for group in self.groups())
+        """The number of canonical points, exactly."""
+        free = prod(len(axis.choices) for axis in self.axes if axis.expressed_by is None)
+        return free * prod(self._count(bits) for bits in self.bits)
 
-    def _group_size(self, group: Bits) -> int:
-        # ways[k]: patterns with k ones, each weighted by the choices that its ones express
-        ways = [1] + [0] * group.length
-        for position in range(group.length):
-            weight = prod(
-                axis.cardinality for axis in self.axes() if axis.expressed_by == (group.name, position)
-            )
-            ways = [ways[k] + (weight * ways[k - 1] if k else 0) for k in range(group.length + 1)]
-        return sum(ways[group.minimum :])
+    def _count(self, bits: Bits) -> int:
+        """Settings of one row of bits together with the axes it expresses, counted by ones."""
+        whole, single = 1, [1] * bits.length
+        span = self.spans[bits.name]
+        for axis in self.axes:
+            meant = self._expression.get(self.spans[axis.name].start)
+            if meant is None or not span.start <= meant.start < span.stop:
+                continue
+            if axis.expressed_by == bits.name:
+                whole *= len(axis.choices)
+            else:
+                single[meant.start - span.start] *= len(axis.choices)
+        ways = [1]
+        for choices in single:
+            ways = [off + on * choices for off, on in zip([*ways, 0], [0, *ways], strict=True)]
+        return sum(count * (whole if ones else 1) for ones, count in enumerate(ways) if ones >= bits.minimum)
 
-    def axes(self) -> Iterator[Axis]:
-        """The ordinal genes."""
-        return (part for part in self.parts if isinstance(part, Axis))
+    def points(self) -> Iterator[Genotype]:
+        """Every canonical point once, lexicographically; only small spaces should be walked to the end."""
+        for rows in product(*(gene.settings() for gene in self.genes)):
+            genes = tuple(gene for row in rows for gene in row)
+            if self._neutral(genes) == genes:
+                yield Genotype(self.name, genes)
 
-    def groups(self) -> Iterator[Bits]:
-        """The groups of bits."""
-        return (part for part in self.parts if isinstance(part, Bits))
+    def encode(self, values: Mapping[str, Any]) -> Genotype:
+        """The genotype with these values; the inverse of `decode`.
 
-    def from_vector(self, vector: Sequence[int]) -> Genotype:
-        """The canonical genotype of an integer layout.
+        Args:
+            values: for every gene, a choice or a sequence of 0 and 1.
 
         Raises:
-            UserError: wrong length, a gene out of bounds, or too few bits on.
+            UserError: for a missing, unknown or forbidden value.
         """
-        values = tuple(int(value) for value in vector)
-        if len(values) != self.num_genes:
+        odd = sorted(set(values) ^ set(self.spans))
+        if odd:
             raise UserError(
-                f"A genotype of '{self.name}' has {self.num_genes} genes, this one has {len(values)}."
+                f"{odd[0]} is missing, or no gene of space {self.name}.",
+                f"Give exactly: {', '.join(self.spans)}.",
             )
-        for part in self.parts:
-            self._check_genes(part, values[self.slots[part.name]])
-        return self.canonical(Genotype(self.name, values))
+        return self.from_vector([index for gene in self.genes for index in gene.indices(values[gene.name])])
 
-    def _check_genes(self, part: Axis | Bits, values: tuple[int, ...]) -> None:
-        for value in values:
-            if not 0 <= value < part.cardinality:
-                raise UserError(f"Gene {part.name} is {value}; it lies between 0 and {part.cardinality - 1}.")
-        if isinstance(part, Bits) and sum(values) < part.minimum:
-            raise UserError(f"Bits {part.name} are {values}; at least {part.minimum} must be on.")
+    def decode(self, genotype: Genotype) -> dict[str, Any]:
+        """The chosen value of every axis and a tuple of booleans for every row of bits."""
+        self._require(genotype)
+        return {gene.name: gene.value(genotype.genes[self.spans[gene.name]]) for gene in self.genes}
+
+    def from_vector(self, vector: Sequence[int] | np.ndarray) -> Genotype:
+        """The canonical genotype of an integer layout, such as the paper's 28 integers.
+
+        Raises:
+            UserError: for a wrong length, an integer out of bounds or too few bits on.
+        """
+        genes = _integers(vector)
+        self._check(genes)
+        return Genotype(self.name, self._neutral(genes))
 
     def to_vector(self, genotype: Genotype) -> list[int]:
         """The integer layout of a genotype."""
+        self._require(genotype)
         return list(genotype.genes)
 
-    def contains(self, genotype: Genotype) -> bool:
-        """Whether a genotype is a canonical point of this space."""
-        try:
-            return genotype.space == self.name and self.from_vector(genotype.genes) == genotype
-        except UserError:
-            return False
+    def parse(self, line: str) -> Genotype:
+        """The genotype that `format` printed.
 
-    def canonical(self, genotype: Genotype) -> Genotype:
-        """The same network with genes that are not expressed set to their first choice."""
-        genes = list(genotype.genes)
-        for axis in self.axes():
-            if axis.expressed_by is not None:
-                name, position = axis.expressed_by
-                if not genes[self.slots[name].start + position]:
-                    genes[self.slots[axis.name].start] = 0
-        return Genotype(self.name, tuple(genes))
-
-    def encode(self, values: Mapping[str, Any]) -> Genotype:
-        """The genotype of named values: a choice for each axis, a sequence of 0 and 1 for bits."""
-        missing = [part.name for part in self.parts if part.name not in values]
-        if missing:
-            raise UserError(f"No value for {', '.join(missing)} of space '{self.name}'.")
-        vector: list[int] = []
-        for part in self.parts:
-            value = values[part.name]
-            vector += [part.index(value)] if isinstance(part, Axis) else [int(bit) for bit in value]
-        return self.from_vector(vector)
-
-    def decode(self, genotype: Genotype) -> dict[str, Any]:
-        """Named values: the inverse of `encode`."""
-        values: dict[str, Any] = {}
-        for part in self.parts:
-            genes = genotype.genes[self.slots[part.name]]
-            values[part.name] = part.choices[genes[0]] if isinstance(part, Axis) else genes
-        return values
+        Raises:
+            UserError: naming the axis, the value and what is allowed.
+        """
+        return self.encode(text.parse(self.name, self.genes, line))
 
     def format(self, genotype: Genotype) -> str:
-        """The canonical text form, which `parse` reads back."""
-        return text.write(self.name, self.parts, self.decode(self.canonical(genotype)))
+        """The text form, which can be pasted back: `evonet:m=3.5,4,1,3.5/s=.../d=11.0001...`."""
+        return text.write(self.name, self.genes, self.decode(genotype))
 
-    def parse(self, line: str) -> Genotype:
-        """The genotype of a text form.
+    def contains(self, genotype: Genotype) -> bool:
+        """Whether the genotype is a canonical point of this space."""
+        genes = genotype.genes
+        return genotype.space == self.name and self._problem(genes) is None and self._neutral(genes) == genes
+
+    def canonical(self, genotype: Genotype) -> Genotype:
+        """The same network with index 0 wherever a gene is not expressed."""
+        self._require(genotype)
+        return Genotype(self.name, self._neutral(genotype.genes))
+
+    def repair(self, vector: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Genotype:
+        """The canonical genotype of a varied vector: rows with too few ones get random ones.
 
         Raises:
-            UserError: names the axis, the value and what is allowed.
+            UserError: for a wrong length or an integer out of bounds, which no repair can mean.
         """
-        return self.encode(text.read(self.name, self.parts, line))
-
-    def sample(self, rng: np.random.Generator, opened: Opening | None = None) -> Genotype:
-        """A random point: choices uniform, bits fair coins, then repaired (spec of EvoNAS, section 1.4).
-
-        Args:
-            opened: narrows the space: prefix or name to allowed choices, `"all"` (bits) or `"free"`.
-
-        Raises:
-            UserError: the opening names something the space lacks.
-        """
-        opening = opened or {}
-        self._check_opening(opening)
-        vector: list[int] = []
-        for part in self.parts:
-            if isinstance(part, Axis):
-                vector.append(int(rng.choice(part.opened(opening))))
-            elif part.all_on(opening):
-                vector += [1] * part.length
-            else:
-                vector += [int(bit) for bit in rng.integers(0, 2, part.length)]
-        return self.repair(vector, rng)
-
-    def _check_opening(self, opening: Opening) -> None:
-        known = {part.name for part in self.parts} | {prefix_of(part.name) for part in self.parts}
-        for name in opening:
-            if name not in known:
-                raise UserError(
-                    f"The opening names '{name}', which space '{self.name}' lacks.",
-                    f"Known: {', '.join(sorted(known))}.",
-                )
-
-    def repair(self, vector: Sequence[int], rng: np.random.Generator) -> Genotype:
-        """The nearest valid point: clipped, with random bits switched on where too few are."""
-        genes = list(np.clip(np.asarray(vector, dtype=int), self.lower, self.upper))
-        for group in self.groups():
-            slot = self.slots[group.name]
-            while sum(genes[slot]) < group.minimum:
-                genes[slot.start + int(rng.integers(group.length))] = 1
+        genes = list(_integers(vector))
+        _raise(self._out_of_bounds(tuple(genes)))
+        for bits in self.bits:
+            span = self.spans[bits.name]
+            missing = bits.minimum - sum(genes[span])
+            if missing > 0:
+                off = [at for at in range(span.start, span.stop) if not genes[at]]
+                for at in rng.permutation(off)[:missing].tolist():
+                    genes[at] = 1
         return self.from_vector(genes)
 
-    def smallest(self) -> Genotype:
-        """First choices and the least number of bits on."""
-        return self._extreme(lambda part: [0] if isinstance(part, Axis) else self._first_bits(part))
+    def sample(self, rng: np.random.Generator, opened: Opening | None = None) -> Genotype:
+        """A random point: uniform choices, fair coins, then the repair of rows with too few ones.
 
-    def largest(self) -> Genotype:
-        """Last choices and every bit on."""
-        return self._extreme(lambda part: [part.cardinality - 1] * part.length)
+        This is the rule of EvoNAS's curriculum (its `search_space.py`: sample). It is not
+        uniform over points, because repaired rows have exactly the minimum of ones.
 
-    @staticmethod
-    def _first_bits(group: Bits) -> list[int]:
-        return [1] * group.minimum + [0] * (group.length - group.minimum)
+        Args:
+            rng: where the randomness comes from.
+            opened: what is open, `{"s": [48, 64], "d": "all"}`; None opens everything.
 
-    def _extreme(self, genes_of: Any) -> Genotype:
-        return self.from_vector([gene for part in self.parts for gene in genes_of(part)])
+        Raises:
+            UserError: if the opening names unknown genes or choices.
+        """
+        vector: list[int] = []
+        choices = choices_of(self.genes, opened)
+        for gene in self.genes:
+            if isinstance(gene, Axis):
+                vector.append(choices[gene.name][int(rng.integers(len(choices[gene.name])))])
+            elif is_all_on(gene, opened):
+                vector += [1] * gene.length
+            else:
+                vector += rng.integers(2, size=gene.length).tolist()
+        return self.repair(vector, rng)
+
+    def smallest(self, opened: Opening | None = None) -> Genotype:
+        """The first open choice of every axis and the first `minimum` bits of every row."""
+        return self._extreme(opened, is_largest=False)
+
+    def largest(self, opened: Opening | None = None) -> Genotype:
+        """The last open choice of every axis and all bits on."""
+        return self._extreme(opened, is_largest=True)
+
+    def _extreme(self, opened: Opening | None, is_largest: bool) -> Genotype:
+        vector: list[int] = []
+        choices = choices_of(self.genes, opened)
+        for gene in self.genes:
+            if isinstance(gene, Axis):
+                vector.append(choices[gene.name][-1 if is_largest else 0])
+            else:
+                ones = gene.length if is_largest or is_all_on(gene, opened) else gene.minimum
+                vector += [1] * ones + [0] * (gene.length - ones)
+        return self.from_vector(vector)
 
     def neighbours(self, genotype: Genotype) -> list[Genotype]:
-        """Every distinct point one step away: an adjacent choice, or one bit flipped."""
+        """The points one step away: an adjacent choice of one axis, or one bit flipped."""
+        self._require(genotype)
         found: dict[Genotype, None] = {}
-        for position, is_bit in enumerate(self.bit_mask):
-            value = genotype.genes[position]
-            for other in [1 - value] if is_bit else [value - 1, value + 1]:
-                genes = list(genotype.genes)
-                genes[position] = other
-                if self.contains(candidate := Genotype(self.name, tuple(genes))):
-                    found[candidate] = None
+        for at, gene in enumerate(genotype.genes):
+            for changed in (gene - 1, gene + 1):
+                genes = (*genotype.genes[:at], changed, *genotype.genes[at + 1 :])
+                if self._problem(genes) is None:
+                    found[Genotype(self.name, self._neutral(genes))] = None
         found.pop(genotype, None)
         return list(found)
 
+    def _neutral(self, genes: tuple[int, ...]) -> tuple[int, ...]:
+        if not self._expression:
+            return genes
+        off = {at for at, meant in self._expression.items() if not any(genes[meant])}
+        return tuple(0 if at in off else gene for at, gene in enumerate(genes))
 
-def declared_space(
-    name: str, axes: Mapping[str, Sequence[Any]], bits: Mapping[str, Any] | None = None
-) -> Space:
-    """A space of the user's own, from YAML.
+    def _require(self, genotype: Genotype) -> None:
+        if genotype.space != self.name:
+            raise UserError(
+                f"A genotype of space {genotype.space} was given to {self.name}.", "Use its space."
+            )
+        self._check(genotype.genes)
 
-    Args:
-        axes: name to ordered choices, or to `{choices: [...], expressed_by: [bits, position]}`.
-        bits: name to length, or to `{length: n, minimum: m}`.
+    def _check(self, genes: tuple[int, ...]) -> None:
+        _raise(self._problem(genes))
 
-    Example:
-        >>> declared_space("toy", {"k1": [3, 5, 7]}, {"d1": 2}).size()
-        9
-    """
-    parts: list[Axis | Bits] = [_axis(key, value) for key, value in axes.items()]
-    for key, value in (bits or {}).items():
-        parts.append(Bits(key, **value) if isinstance(value, Mapping) else Bits(key, int(value)))
-    return Space(name, tuple(parts))
+    def _problem(self, genes: tuple[int, ...]) -> tuple[str, str] | None:
+        """Why these integers are no point, as a message and a hint; None if they are one."""
+        problem = self._out_of_bounds(genes)
+        for bits in self.bits if problem is None else ():
+            row = genes[self.spans[bits.name]]
+            if sum(row) < bits.minimum:
+                return f"{bits.name}={''.join(map(str, row))} has too few ones.", f"It is {bits.allowed()}."
+        return problem
+
+    def _out_of_bounds(self, genes: tuple[int, ...]) -> tuple[str, str] | None:
+        counts = self.cardinalities
+        if len(genes) != len(counts):
+            return f"{len(genes)} integers do not make a point of {self.name}.", f"Give {len(counts)}."
+        for at, (gene, count) in enumerate(zip(genes, counts, strict=True)):
+            if not 0 <= gene < count:
+                return f"Gene {self._name_at(at)} is {gene}.", f"It is an integer from 0 to {count - 1}."
+        return None
+
+    def _name_at(self, position: int) -> str:
+        """`m1`, or `d3.2` for the second bit of `d3`."""
+        for name, span in self.spans.items():
+            if span.start <= position < span.stop:
+                return f"{name}.{position - span.start + 1}" if self.is_bit[position] else name
+        raise AssertionError(f"position {position} is outside of the layout")
 
 
-def _axis(name: str, value: Any) -> Axis:
-    if not isinstance(value, Mapping):
-        return Axis(name, tuple(value))
-    group, position = value["expressed_by"]
-    return Axis(name, tuple(value["choices"]), (str(group), int(position)))
+def _raise(problem: tuple[str, str] | None) -> None:
+    if problem is not None:
+        raise UserError(*problem)
+
+
+def _integers(vector: Sequence[int] | np.ndarray) -> tuple[int, ...]:
+    genes = tuple(int(gene) for gene in vector)
+    if any(gene != given for gene, given in zip(genes, vector, strict=True)):
+        raise UserError(f"A gene of {list(vector)} is not an integer.", "Genes are indices into the choices.")
+    return genes

@@ -1,92 +1,83 @@
-"""The text form of a genotype: `evonet:m=3.5,4,1,3.5/s=64,64,48/e=0.5,4,0.5/d=11.0001.10011101.0111`.
+"""The text form of a point, made to be read, grepped and pasted back.
 
-Genes that share a prefix are written together, in their order; values of axes are
-separated by commas, groups of bits by dots.
+`evonet:m=3.5,4,1,3.5/s=64,64,48/e=0.5,4,0.5/d=11.0001.10011101.0111`: the space, then one
+group per prefix; axes are separated by commas, rows of bits by dots.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evonas.errors import UserError
-from evonas.space.gene import Axis, Bits, Choice, prefix_of
+from evonas.space.genes import Axis, Gene, prefix_of
 
-Parts = Sequence[Axis | Bits]
-
-
-def write(name: str, parts: Parts, values: Mapping[str, Any]) -> str:
-    """The text of decoded values."""
-    fields = []
-    for key, members in _families(parts).items():
-        separator = "," if isinstance(members[0], Axis) else "."
-        fields.append(f"{key}=" + separator.join(_show(part, values[part.name]) for part in members))
-    return f"{name}:" + "/".join(fields)
+_SPACE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
+_LONGEST = 10_000
 
 
-def read(name: str, parts: Parts, line: str) -> dict[str, Any]:
-    """The values of a text, by name.
+def check_name(name: str) -> None:
+    """Raise a UserError unless the name can start a text form."""
+    if not _SPACE_NAME.match(name):
+        raise UserError(f"{name!r} cannot name a space.", "Use letters, digits, '_' and '-', a letter first.")
+
+
+def write(name: str, genes: Sequence[Gene], values: Mapping[str, Any]) -> str:
+    """The text form of decoded values."""
+    return f"{name}:" + "/".join(
+        f"{prefix}={_separator(group).join(gene.show(values[gene.name]) for gene in group)}"
+        for prefix, group in _groups(genes).items()
+    )
+
+
+def parse(name: str, genes: Sequence[Gene], line: str) -> dict[str, Any]:
+    """The values that a text form names, each checked.
 
     Raises:
-        UserError: another space, an unknown or missing field, or a value that is not allowed.
+        UserError: naming the group or gene, the value and what is allowed.
     """
-    head, colon, body = line.strip().partition(":")
-    if not colon or head != name:
-        raise UserError(f"'{line}' is not a genotype of space '{name}'.", f"It must start with '{name}:'.")
-    families = _families(parts)
-    fields = _fields(body, families)
+    groups = _groups(genes)
+    example = f"A point of {name} looks like {name}:" + "/".join(f"{prefix}=..." for prefix in groups)
+    space, colon, rest = line[:_LONGEST].strip().partition(":")
+    if not colon or space != name:
+        raise UserError(f"{line[:80]!r} is not a point of space {name}.", example)
+    given = _split_groups(rest, example)
+    if list(given) != list(groups):
+        raise UserError(f"The groups are {', '.join(given)}, not {', '.join(groups)}.", example)
     values: dict[str, Any] = {}
-    for key, members in families.items():
-        values |= _read_family(key, members, fields[key])
+    for prefix, group in groups.items():
+        values.update(_read_group(prefix, group, given[prefix]))
     return values
 
 
-def _families(parts: Parts) -> dict[str, list[Axis | Bits]]:
-    families: dict[str, list[Axis | Bits]] = {}
-    for part in parts:
-        families.setdefault(prefix_of(part.name), []).append(part)
-    return families
+def _groups(genes: Sequence[Gene]) -> dict[str, list[Gene]]:
+    """Genes by prefix, in order of first appearance."""
+    groups: dict[str, list[Gene]] = {}
+    for gene in genes:
+        groups.setdefault(prefix_of(gene.name), []).append(gene)
+    return groups
 
 
-def _fields(body: str, families: Mapping[str, Any]) -> dict[str, str]:
-    fields = dict(field.partition("=")[::2] for field in body.split("/"))
-    for key in [*fields, *families]:
-        if key not in families or key not in fields:
-            raise UserError(
-                f"The fields of '{body}' do not match the space at '{key}'.",
-                f"Expected: {', '.join(families)}.",
-            )
-    return fields
+def _split_groups(rest: str, example: str) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for part in rest.split("/"):
+        prefix, equals, words = part.partition("=")
+        if not equals or prefix in given:
+            raise UserError(f"{part[:80]!r} is not a group of a point, or is there twice.", example)
+        given[prefix] = words
+    return given
 
 
-def _read_family(key: str, members: Sequence[Axis | Bits], field: str) -> dict[str, Any]:
-    words = field.split("," if isinstance(members[0], Axis) else ".")
-    if len(words) != len(members):
-        raise UserError(f"'{key}={field}' has {len(words)} values, expected {len(members)}.")
-    return {part.name: _read(part, word) for part, word in zip(members, words, strict=True)}
+def _read_group(prefix: str, group: list[Gene], words: str) -> dict[str, Any]:
+    separator = _separator(group)
+    found = words.split(separator)
+    if len(found) != len(group):
+        names = ", ".join(gene.name for gene in group)
+        raise UserError(
+            f"{prefix}={words[:80]} has {len(found)} values.",
+            f"It needs {len(group)} ({names}), separated by '{separator}'.",
+        )
+    return {gene.name: gene.read(word) for gene, word in zip(group, found, strict=True)}
 
 
-def _read(part: Axis | Bits, word: str) -> Any:
-    if isinstance(part, Bits):
-        if len(word) != part.length or set(word) - {"0", "1"}:
-            raise UserError(f"'{word}' is not {part.length} bits for {part.name}.", "Write ones and zeros.")
-        return tuple(int(bit) for bit in word)
-    by_text = {_show(part, choice): choice for choice in part.choices}
-    if word in by_text:
-        return by_text[word]
-    return part.choices[part.index(_number(word))]
-
-
-def _number(word: str) -> Choice:
-    try:
-        return float(word)
-    except ValueError:
-        return word
-
-
-def _show(part: Axis | Bits, value: Any) -> str:
-    if isinstance(part, Bits):
-        return "".join(str(bit) for bit in value)
-    return repr(value) if isinstance(value, float) and not value.is_integer() else str(_whole(value))
-
-
-def _whole(value: Choice) -> Choice:
-    return int(value) if isinstance(value, float) else value
+def _separator(group: list[Gene]) -> str:
+    return "," if isinstance(group[0], Axis) else "."
