@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from evonas import weights
 from evonas.config import Recipe, build
 from evonas.errors import DataError
+from evonas.nn.initialise import initialise
 from evonas.nn.supernet import Supernet
+from evonas.randomness import derive
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.tasks.base import Task
@@ -40,8 +43,8 @@ def supernet(cfg: DictConfig, of: Task | None = None, purpose: str = "init") -> 
     of = of or task(cfg)
     searched = space(cfg)
     with seeded(cfg.seed, purpose):
-        backbone = build(cfg.network, space=searched)
-        return Supernet(backbone, of.head(backbone.levels), searched)
+        backbone = build(cfg.network, space=searched, seed=derive(cfg.seed, purpose))
+        return Supernet(backbone, _head(cfg, of, backbone, purpose), searched)
 
 
 def teacher(cfg: DictConfig, of: Task | None = None) -> Teacher:
@@ -49,7 +52,14 @@ def teacher(cfg: DictConfig, of: Task | None = None) -> Teacher:
     of = of or task(cfg)
     with seeded(cfg.seed, "init/teacher"):
         body = build(cfg.teacher)
-        return Teacher(body, of.head(body.levels))
+        return Teacher(body, _head(cfg, of, body, "init/teacher"))
+
+
+def _head(cfg: DictConfig, of: Task, body: Any, purpose: str) -> nn.Module:
+    # heads come with a seed of their own; draw anew, so that the run's seed reaches them
+    head = of.head(body.levels)
+    initialise(head, derive(cfg.seed, f"{purpose}/head"))
+    return head
 
 
 def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Distiller:

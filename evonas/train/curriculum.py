@@ -6,6 +6,7 @@ The order of the published one is state, MLP ratio, expansion, depth.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from string import digits
 from typing import Any
 
 from evonas.errors import UserError
@@ -70,7 +71,16 @@ class StepSampler:
         return fixed + [self._space.sample(rng, opened=dict(self._step.opened)) for _ in range(free)]
 
     def _corner(self, name: str) -> Genotype:
-        return self._space.largest() if name == "largest" else self._space.smallest()
+        """The largest or smallest subnet within the opening."""
+        pick = max if name == "largest" else min
+        values = self._space.decode(self._space.largest() if name == "largest" else self._space.smallest())
+        for gene, value in values.items():
+            allowed = self._step.opened.get(gene.rstrip(digits), "free")
+            if allowed == "all":
+                values[gene] = (1,) * len(value)
+            elif allowed != "free":
+                values[gene] = pick(allowed)
+        return self._space.encode(values)
 
 
 class PST:
@@ -104,7 +114,11 @@ class PST:
 def _as_step(step: CurriculumStep | Mapping[str, Any]) -> CurriculumStep:
     if isinstance(step, CurriculumStep):
         return step
-    values = {**step, "always": tuple(step.get("always", ()))}
+    opened = {
+        str(prefix): allowed if isinstance(allowed, str) else tuple(allowed)
+        for prefix, allowed in step.get("opened", {}).items()
+    }
+    values = {**step, "opened": opened, "always": tuple(step.get("always", ()))}
     try:
         return CurriculumStep(**values)
     except TypeError as error:

@@ -19,6 +19,7 @@ from evonas.train.projector import Projector
 
 Frequency = Literal["highpass", "dc_removed", "coefficients"]
 Reduction = Literal["sum", "mean", "position"]
+EPSILON = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,9 @@ def high_frequencies(
 def _distance(
     student: Float[Tensor, "B C H W"], teacher: Float[Tensor, "B C H W"], reduction: Reduction
 ) -> Float[Tensor, ""]:
-    squares = (F.normalize(student, dim=1) - F.normalize(teacher, dim=1)).square()
+    # below EPSILON a vector is rounding, which must not be blown up to unit length
+    units = [F.normalize(x, dim=1, eps=EPSILON) for x in (student, teacher)]
+    squares = (units[0] - units[1]).square()
     if reduction == "sum":
         return squares.sum() / len(squares)
     if reduction == "mean":

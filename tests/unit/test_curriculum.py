@@ -1,0 +1,115 @@
+"""The curriculum: the published one as data, and its samplers."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from evonas.errors import UserError
+from evonas.space.evonet import evonet_space
+from evonas.space.space import Space
+from evonas.train.curriculum import PST, CurriculumStep
+from evonas.train.samplers import Sampler
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+KITTI, NYU = 1448, 2266
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return evonet_space()
+
+
+def read(name: str, space: Space) -> PST:
+    node = OmegaConf.load(CONF / "sampler" / f"{name}.yaml")
+    return PST(space, seed=0, steps=OmegaConf.to_container(node.steps))
+
+
+def test_the_published_curriculum_as_data(space: Space) -> None:
+    steps = read("pst", space).steps
+    assert [step.epochs for step in steps] == [40, 5, 20, 5, 20, 5, 20, 25]
+    assert [step.warmup_epochs for step in steps] == [3, 0, 1, 0, 1, 0, 1, 1]
+    assert [step.num_subnets for step in steps] == [1, 1, 1, 2, 2, 4, 4, 4]
+
+
+def test_the_published_length(space: Space) -> None:
+    curriculum = read("pst", space)
+    assert curriculum.optimizer_steps(KITTI) == 202_720
+    assert curriculum.optimizer_steps(NYU) == 317_240
+    assert curriculum.passes() == 315
+
+
+OPEN = {
+    "maxnet": ({64}, {4.0}, {4}),
+    "state1": ({48, 64}, {4.0}, {4}),
+    "state2": ({16, 32, 48, 64}, {4.0}, {4}),
+    "mlp1": ({16, 32, 48, 64}, {3, 3.5, 4.0}, {4}),
+    "mlp2": ({16, 32, 48, 64}, {0.5, 1, 2, 3, 3.5, 4}, {4}),
+    "expand1": ({16, 32, 48, 64}, {0.5, 1, 2, 3, 3.5, 4}, {2, 3, 4}),
+    "expand2": ({16, 32, 48, 64}, {0.5, 1, 2, 3, 3.5, 4}, {0.5, 1, 2, 3, 4}),
+    "depth": ({16, 32, 48, 64}, {0.5, 1, 2, 3, 3.5, 4}, {0.5, 1, 2, 3, 4}),
+}
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_each_step_draws_exactly_what_it_opens(space: Space, name: str) -> None:
+    curriculum = read("pst", space)
+    step = next(step for step in curriculum.steps if step.name == name)
+    sampler = curriculum.sampler(step)
+    drawn = [space.decode(g) for index in range(150) for g in sampler.genotypes(index)]
+    for prefix, expected in zip("sme", OPEN[name], strict=True):
+        assert {v for values in drawn for key, v in values.items() if key[0] == prefix} == set(expected)
+    depths = {values["d3"] for values in drawn}
+    assert (len(depths) > 20) if name == "depth" else (depths == {(True,) * 8})
+
+
+def test_samplers_are_functions_of_seed_and_step(space: Space) -> None:
+    step = CurriculumStep("all", num_subnets=3)
+    first, again = PST(space, 1, [step]).sampler(step), PST(space, 1, [step]).sampler(step)
+    assert isinstance(first, Sampler)
+    backwards = {index: again.genotypes(index) for index in reversed(range(20))}
+    assert [first.genotypes(index) for index in range(20)] == [backwards[index] for index in range(20)]
+    assert PST(space, 2, [step]).sampler(step).genotypes(0) != first.genotypes(0)
+    assert all(space.contains(g) for g in first.genotypes(5))
+
+
+def test_corners_are_always_trained_where_asked(space: Space) -> None:
+    opened = {"s": [16, 32], "d": "all"}
+    step = CurriculumStep("sandwich", opened, num_subnets=4, always=("largest", "smallest"))
+    drawn = PST(space, 0, [step]).sampler(step).genotypes(7)
+    assert len(drawn) == 4
+    largest, smallest = (space.decode(genotype) for genotype in drawn[:2])
+    assert (largest["s1"], largest["m4"], largest["d3"]) == (32, 4, (True,) * 8)
+    assert (smallest["s1"], smallest["m4"], smallest["d3"]) == (16, 0.5, (True,) * 8)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "a", "num_subnets": 0},
+        {"name": "a", "epochs": -1},
+        {"name": "a", "always": ["middle"]},
+        {"name": "a", "always": ["largest", "smallest"], "num_subnets": 1},
+        {"name": "a", "opened": {}, "epoch": 3},
+    ],
+)
+def test_malformed_steps_are_the_users_error(space: Space, wrong: dict) -> None:
+    with pytest.raises(UserError, match="'a'"):
+        PST(space, 0, [wrong])
+
+
+def test_names_must_differ_and_there_must_be_one(space: Space) -> None:
+    with pytest.raises(UserError):
+        PST(space, 0, [])
+    with pytest.raises(UserError):
+        PST(space, 0, [CurriculumStep("a"), CurriculumStep("a")])
+
+
+@pytest.mark.parametrize("name", ["pst_nano", "uniform"])
+def test_shipped_curricula_fit_the_nano_space(name: str) -> None:
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "space" / "nano.yaml"))
+    nano = evonet_space(**{key: value for key, value in node.items() if key != "_target_"})
+    curriculum = read(name, nano)
+    for step in curriculum.steps:
+        assert len(curriculum.sampler(step).genotypes(0)) == step.num_subnets
+    assert curriculum.steps[-1].opened == {}

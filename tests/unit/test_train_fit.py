@@ -1,0 +1,252 @@
+"""Training runs: the same numbers whether straight or stopped and continued."""
+
+import hashlib
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from evonas.errors import EngineError, UserError
+from evonas.train.checkpoint import SafeCheckpointIO
+from evonas.train.determinism import EpochBatches, TrainingData, seeded
+from evonas.train.distill import Distiller
+from evonas.train.fit import Devices, Resumable, fit
+from evonas.train.module import SubnetModule
+from evonas.train.schedule import Schedule
+
+EPOCHS, ITEMS, BATCH = 4, 22, 4
+STEPS = EPOCHS * (ITEMS // BATCH)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Two threads on networks this small only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Noise(Dataset):
+    """Images whose mean is the target; augmentation depends on the epoch."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return ITEMS
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(1000 * self.epoch + index)
+        image = torch.randn(3, 8, 8, generator=generator) + index / ITEMS
+        return {"image": image, "target": image.mean((1, 2))}
+
+
+class Regression:
+    """The part of a task that a training uses."""
+
+    name, error_name, input_size = "regression", "mse", (8, 8)
+
+    def loss(self, output: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        return F.mse_loss(output, batch["target"])
+
+    def distillation_loss(self, output: Tensor, teacher: Tensor, _: Mapping[str, Tensor]) -> Tensor:
+        return F.mse_loss(output, teacher)
+
+
+class Net(nn.Module):
+    """Convolution, batch norm and dropout: all that makes a training stateful or random."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels), nn.Dropout(0.3))
+        self.head = nn.Linear(channels, 3)
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        level = self.body(x)
+        return self.head(level.mean((2, 3))), [level]
+
+
+def made(seed: int = 0, **options: Any) -> SubnetModule:
+    with seeded(seed, "init"):
+        net, teacher = Net(), Net(5)
+        distiller = Distiller(4, 5, heads=1, head_dim=4, query_grid=[2, 2], position_grid=[2, 2])
+    options = {"teacher": teacher, "distiller": distiller, **options}
+    return SubnetModule(net, Regression(), Schedule(STEPS, 3, 0.05, 0.001, 0.0), seed, **options)
+
+
+def digest(module: nn.Module) -> str:
+    parts = [tensor.detach().numpy().tobytes() for tensor in module.state_dict().values()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def data(seed: int = 0, workers: int = 0) -> TrainingData:
+    return TrainingData(Noise(), BATCH, seed, workers)
+
+
+class StopError(Exception):
+    """Stands for a crash in the middle of a step."""
+
+
+def stopping_at(last: int):
+    def listen(step: int, _: Mapping[str, float]) -> None:
+        if step == last:
+            raise StopError
+
+    return listen
+
+
+@pytest.fixture(scope="module")
+def straight() -> str:
+    module = made()
+    fit(module, data(), EPOCHS, Devices())
+    return digest(module)
+
+
+@pytest.mark.parametrize("stop", [1, 5, 8, 10, 19])
+def test_a_stopped_training_continues_bit_for_bit(tmp_path: Path, straight: str, stop: int) -> None:
+    state = Resumable(tmp_path / "state.safetensors", {"lr": 1}, resume=True)
+    with pytest.raises(StopError):
+        fit(made(), data(), EPOCHS, Devices(), state, stopping_at(stop))
+    torch.manual_seed(stop)
+    continued = made()
+    fit(continued, data(), EPOCHS, Devices(), state)
+    assert digest(continued) == straight
+    assert not state.path.exists()
+
+
+def test_loader_workers_change_nothing(straight: str) -> None:
+    module = made()
+    fit(module, data(workers=2), EPOCHS, Devices())
+    assert digest(module) == straight
+
+
+def test_another_seed_changes_the_weights(straight: str) -> None:
+    module = made()
+    fit(module, data(seed=1), EPOCHS, Devices())
+    assert digest(module) != straight
+
+
+def test_the_callers_generator_does_not_matter(straight: str) -> None:
+    torch.manual_seed(1234)
+    module = made()
+    torch.manual_seed(4321)
+    fit(module, data(), EPOCHS, Devices())
+    assert digest(module) == straight
+
+
+def test_every_step_is_heard_and_the_teacher_is_left_alone() -> None:
+    losses: dict[int, float] = {}
+    module = made()
+    teacher = module._teacher[0]
+    before = digest(teacher)
+    fit(module, data(), EPOCHS, Devices(), listen=lambda at, values: losses.update({at: values["loss"]}))
+    assert list(losses) == list(range(1, STEPS + 1))
+    assert digest(teacher) == before
+    assert not any("teacher" in name for name in module.state_dict())
+
+
+def test_training_learns() -> None:
+    losses: list[float] = []
+    module = made(teacher=None)
+    fit(module, data(), EPOCHS, Devices(), listen=lambda _, values: losses.append(values["loss"]))
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_rates_follow_the_schedule() -> None:
+    rates: list[float] = []
+    module = made()
+    fit(module, data(), EPOCHS, Devices(), listen=lambda _, values: rates.append(values["lr"]))
+    assert rates == [module.schedule.at(step) for step in range(STEPS)]
+
+
+def test_without_resume_an_old_state_is_forgotten(tmp_path: Path, straight: str) -> None:
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(StopError):
+        fit(made(), data(), EPOCHS, Devices(), Resumable(path, {}, True), stopping_at(12))
+    seen: list[int] = []
+    module = made()
+    fit(module, data(), EPOCHS, Devices(), Resumable(path, {}, False), lambda step, _: seen.append(step))
+    assert seen[0] == 1
+    assert digest(module) == straight
+
+
+def test_a_state_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(StopError):
+        fit(made(), data(), EPOCHS, Devices(), Resumable(path, {"lr": 1}, True), stopping_at(12))
+    with pytest.raises(UserError, match="lr=1, now it is 2"):
+        fit(made(), data(), EPOCHS, Devices(), Resumable(path, {"lr": 2}, True))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training() -> None:
+    module = made()
+    with torch.no_grad():
+        module.net.head.bias.fill_(float("nan"))
+    with pytest.raises(EngineError, match="step 0"):
+        fit(module, data(), EPOCHS, Devices())
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_and_handlers_survive() -> None:
+    def press(step: int, _: Mapping[str, float]) -> None:
+        if step == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(made(), data(), EPOCHS, Devices(), listen=press)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_training_is_silent(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
+    fit(made(), data(), 1, Devices())
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    assert not [str(w.message) for w in recwarn if "lightning" in str(w.filename)]
+
+
+def test_distillation_needs_both_parts() -> None:
+    batch = {"image": torch.ones(2, 3, 8, 8), "target": torch.zeros(2, 3)}
+    module = made(distiller=None)
+    outcome = module.net.forward_with_features(batch["image"])
+    plain = module.task.loss(outcome[0], batch)
+    assert torch.equal(module.loss(outcome, batch, module._teach(batch)), plain)
+
+
+def test_the_total_loss_is_the_stated_sum() -> None:
+    module = made().eval()
+    batch = {"image": torch.randn(2, 3, 8, 8), "target": torch.zeros(2, 3)}
+    outcome, taught = module.net.forward_with_features(batch["image"]), module._teach(batch)
+    assert taught is not None
+    task = module.task
+    expected = 0.9 * task.loss(outcome[0], batch) + 0.1 * F.mse_loss(outcome[0], taught[0])
+    expected = expected + module.distiller(outcome[1][-1], taught[1][-1]).total
+    assert torch.allclose(module.loss(outcome, batch, taught), expected)
+
+
+def test_batches_cover_an_epoch_once_and_ranks_share_them() -> None:
+    whole = list(EpochBatches(22, 4, seed=3, epoch=1))
+    assert len(whole) == len(EpochBatches(22, 4, 3, 1)) == 5
+    assert len({index for batch in whole for index in batch}) == 20
+    assert whole != list(EpochBatches(22, 4, seed=3, epoch=2))
+    shares = [list(EpochBatches(22, 4, 3, 1, rank, 2)) for rank in range(2)]
+    assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
+
+
+def test_checkpoints_keep_types_and_refuse_what_they_cannot_hold(tmp_path: Path) -> None:
+    store, path = SafeCheckpointIO(), tmp_path / "c.safetensors"
+    value = {"state": {0: {"x": torch.arange(3)}}, "betas": (0.9, 0.99), "list": [None, True, 1.5, "a"]}
+    store.save_checkpoint(value, path)
+    loaded = store.load_checkpoint(path)
+    assert torch.equal(loaded["state"][0].pop("x"), torch.arange(3))
+    assert loaded == {"state": {0: {}}, "betas": (0.9, 0.99), "list": [None, True, 1.5, "a"]}
+    with pytest.raises(TypeError, match="object"):
+        store.save_checkpoint({"x": object()}, path)
