@@ -93,17 +93,15 @@ class Chart:
             self._taken.append((x - size, y - size, x + size, y + size))
 
     def name(self, x: float, y: float, text: str) -> None:
-        """A short text beside a point, where there is room."""
+        """A short text beside a point; left out where there is no room, since the legend has it too."""
         (px,), (py,) = self._pixels([x], [y])
         width = 6.4 * len(text)
-        spots = [
-            (px + 8, py + 4),
-            (px - 8 - width, py + 4),
-            (px - width / 2, py - 9),
-            (px - width / 2, py + 18),
-        ]
-        free = [spot for spot in spots if self._has_room(spot, width)]
-        left, base = (free or spots)[0]
+        beside = [(px + 8, py + 4), (px - 8 - width, py + 4)]
+        around = [(px - width / 2, py - 9), (px - width / 2, py + 18), (px + 8, py - 8), (px + 8, py + 17)]
+        spots = [spot for spot in beside + around if self._has_room(spot, width)]
+        if not spots:
+            return
+        left, base = spots[0]
         self._taken.append((left, base - 11, left + width, base + 2))
         self._shapes.append(_text("name", left, base, text, "start"))
 

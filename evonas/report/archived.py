@@ -1,0 +1,35 @@
+"""From an archive to facts: the only place of the report that knows how a search is stored."""
+
+from pathlib import Path
+
+from evonas.archive import Archive, candidates
+from evonas.report.facts import Facts, gather
+
+
+def read(path: Path) -> Facts:
+    """What a search has found so far; may be called while it runs.
+
+    Raises:
+        UserError: there is no archive, or a newer evonas wrote it.
+        DataError: the archive is damaged.
+    """
+    with Archive.read(path) as archive:
+        meta = archive.meta
+        names = list(meta["objectives"])
+        found = candidates(archive, meta["fingerprints"], names)
+    reference = meta.get("reference")
+    rows = [
+        (
+            each.genotype,
+            dict(zip(names, each.objectives, strict=True)) if each.objectives else None,
+            each.reason,
+        )
+        for each in found
+    ]
+    return gather(
+        names,
+        rows,
+        units=meta.get("units", {}),
+        reference=tuple(reference) if reference else None,
+        identity=meta,
+    )

@@ -1,0 +1,60 @@
+"""The chosen networks of a run, and the weights that later stages gave them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evonas import files
+from evonas.errors import UserError
+from evonas.run import Run
+
+SELECTED = "selected.json"
+WEIGHTS = {"retrained": "model.safetensors", "scratch": "scratch.safetensors"}
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """One entry of selected.json.
+
+    Args:
+        name: `knee`, `max`, `budget`, `spread1` and so on.
+        genotype: text form.
+        objectives: values that the search found, by name; empty for a net it never evaluated.
+    """
+
+    name: str
+    genotype: str
+    objectives: dict[str, float]
+
+
+def chosen(run: Run) -> list[Net]:
+    """The networks of selected.json; a missing file is a UserError that names `select`."""
+    selected = files.read_json(run.need(SELECTED, made_by="select"))
+    return [Net(net["name"], net["genotype"], net["objectives"]) for net in selected["nets"]]
+
+
+def result(run: Run, net: Net) -> dict[str, Any] | None:
+    """What retraining found for a network, unless that was for an earlier choice of the same name."""
+    path = run.find(f"retrain/{net.name}/result.json")
+    found: dict[str, Any] | None = files.read_json(path) if path else None
+    return found if found and found["genotype"] == net.genotype else None
+
+
+def trained(run: Run, net: Net) -> Iterator[tuple[str, Path]]:
+    """Kind (`retrained`, `scratch`) and file of the weights that belong to this very network."""
+    if result(run, net) is None:
+        return
+    for kind, file in WEIGHTS.items():
+        path = run.find(f"retrain/{net.name}/{file}")
+        if path is not None:
+            yield kind, path
+
+
+def need_trained(run: Run, net: Net) -> Path:
+    """The retrained weights of a network, or a UserError that says how to make them."""
+    path = dict(trained(run, net)).get("retrained")
+    if path is None:
+        message = f"Network '{net.name}' of run '{run.name}' is not retrained yet."
+        raise UserError(message, f"Make it with: {run.command('retrain')}")
+    return path

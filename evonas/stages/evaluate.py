@@ -1,0 +1,158 @@
+"""stage=evaluate: the only reader of the test split."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+from torch.utils.flop_counter import FlopCounterMode
+
+from evonas import files
+from evonas.nn.extract import extract
+from evonas.stages import assembly, chosen
+from evonas.stages.base import Context
+from evonas.tasks.base import Task
+from evonas.track.console import print_table
+from evonas.track.progress import Progress
+from evonas.train import panel
+
+TEST = "evaluate/test.json"
+NUM_PICTURES = 3
+
+Metrics = dict[str, float | None]
+
+
+class Evaluate:
+    """Scores every chosen network on the test split, beside a baseline and the teacher."""
+
+    needs_task = True
+
+    def run(self, context: Context) -> str:
+        """Write evaluate/test.json and pictures of three test images."""
+        nets, path = chosen.chosen(context.run), context.run.path(TEST)
+        test = _Test(context)
+        with Progress("Test", len(nets) + 2, "network") as progress:
+            result = test.header()
+            progress.advance()
+            result["teacher"] = test.teacher()
+            progress.advance()
+            result["nets"] = [_advanced(progress, test.net(net)) for net in nets]
+        result["pictures"] = test.pictures.entries
+        files.write_json(path, result)
+        _show(result)
+        return f"{path}\nNext: {context.run.command('report')}"
+
+
+class _Test:
+    """The test split, and everything that is scored on it."""
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.run = context, context.run
+        self.task = assembly.task(context.cfg)
+        self.supernet = assembly.load_supernet(context, self.task)
+        self.device = assembly.devices(context.cfg).torch_device
+        self.pictures = _Pictures(self.task, context.run.path(TEST).with_name("pictures"), self.device)
+
+    def header(self) -> dict[str, Any]:
+        """What the numbers are, and a predictor that looks at no image."""
+        name, metrics = self.task.baseline()
+        images: Any = self.task.dataset("test")
+        baseline = {"name": name, "metrics": finite(metrics)}
+        about = {"split": "test", "error_name": self.task.error_name, "num_images": len(images)}
+        return {**about, "baseline": baseline}
+
+    def teacher(self) -> Metrics | None:
+        """The teacher's metrics, or None in a run without one."""
+        if not self.context.cfg.distill or self.run.find(assembly.TEACHER) is None:
+            return None
+        net = assembly.load_teacher(self.context, self.task)
+        self.pictures.add("teacher", net.to(self.device))
+        return self._score(net)
+
+    def net(self, net: chosen.Net) -> dict[str, Any]:
+        """One network with inherited weights, and with those that training alone gave it."""
+        static = extract(self.supernet, self.supernet.space.parse(net.genotype))
+        costs = count_costs(static, self.task.input_size)
+        found: dict[str, Any] = {"inherited": self._score(static), "retrained": None, "scratch": None}
+        # retrained comes last, so that the pictures are drawn with it
+        for kind, path in sorted(chosen.trained(self.run, net), reverse=True):
+            assembly.load_into(static, path)
+            found[kind] = self._score(static)
+        self.pictures.add(net.name, static)
+        return {"name": net.name, "genotype": net.genotype, **costs, **found}
+
+    def _score(self, net: nn.Module) -> Metrics:
+        batch_size = self.context.cfg.hardware.eval_batch_size
+        return finite(panel.score(net.eval().to(self.device), self.task, "test", batch_size, self.device))
+
+
+class _Pictures:
+    """The same few test images for everyone who predicts."""
+
+    def __init__(self, task: Task, folder: Path, device: torch.device) -> None:
+        self.task, self.folder, self.device = task, folder, device
+        dataset: Any = task.dataset("test")
+        places = np.unique(np.linspace(0, len(dataset) - 1, NUM_PICTURES).astype(int)).tolist()
+        self.batch: Mapping[str, Tensor] = default_collate([dataset[place] for place in places])
+        self.entries: list[dict[str, Any]] = [{"teacher": None, "nets": {}} for _ in places]
+
+    @torch.inference_mode()
+    def add(self, name: str, net: nn.Module) -> None:
+        """Draw what a network predicts; the first call also draws the inputs and the truth."""
+        output = net.eval()(self.batch["image"].to(self.device)).cpu()
+        for place, drawn in enumerate(self.task.pictures(output, self.batch)):
+            entry = self.entries[place]
+            for kind in ("image", "truth"):
+                entry.setdefault(kind, self._save(f"{place}-{kind}.png", drawn[kind]))
+            file = self._save(f"{place}-{name}.png", drawn["prediction"])
+            if name == "teacher":
+                entry["teacher"] = file
+            else:
+                entry["nets"][name] = file
+
+    def _save(self, name: str, picture: np.ndarray) -> str:
+        image = Image.fromarray(picture)
+        files.write_atomic(self.folder / name, lambda path: image.save(path, format="PNG"))
+        return name
+
+
+def count_costs(net: nn.Module, size: tuple[int, int]) -> dict[str, int]:
+    """Parameters and multiply-adds of a whole network, head included, for one image of `size`."""
+    device = next(net.parameters()).device
+    net.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 3, *size, device=device))
+    params = sum(parameter.numel() for parameter in net.parameters())
+    return {"params": params, "macs": int(counter.get_total_flops()) // 2}
+
+
+def finite(metrics: Mapping[str, float]) -> Metrics:
+    """Metrics as JSON can hold them: what has no value on this split becomes None."""
+    return {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def _advanced(progress: Progress, row: dict[str, Any]) -> dict[str, Any]:
+    progress.advance()
+    return row
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    error = result["error_name"]
+    kinds = ("inherited", "retrained", "scratch")
+    rows: list[Sequence[str]] = [
+        [result["baseline"]["name"], _text(result["baseline"]["metrics"], error), "", ""]
+    ]
+    if result["teacher"]:
+        rows.append(["teacher", _text(result["teacher"], error), "", ""])
+    rows += [[net["name"], *(_text(net[kind], error) for kind in kinds)] for net in result["nets"]]
+    print_table(f"{error} on the test split, {result['num_images']} images", ["network", *kinds], rows)
+
+
+def _text(metrics: Mapping[str, float | None] | None, error: str) -> str:
+    value = (metrics or {}).get(error)
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,98 @@
+"""Exported networks: a folder that says by itself what the network is.
+
+`config.json` holds sizes and choices as plain numbers. Reading one calls two known classes
+with those numbers; nothing in it is ever taken for code or for a name of code.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from evonas import files, weights
+from evonas.errors import DataError
+from evonas.nn.cost import NetworkShape
+from evonas.nn.extract import StaticNet
+from evonas.nn.heads import DenseHead
+from evonas.nn.level import Level
+from evonas.nn.trunk import Trunk
+from evonas.space.evonet import Architecture, StageChoice
+
+FORMAT = 1
+MODEL, CONFIG, ONNX, CARD = "model.safetensors", "config.json", "model.onnx", "README.md"
+
+
+def load_exported(folder: Path) -> StaticNet:
+    """The network of an export folder, in eval mode on the CPU; needs no training code.
+
+    Raises:
+        DataError: the folder is not an export, was altered, or is of a newer format.
+    """
+    net = _network(read_config(folder))
+    try:
+        net.load_state_dict(weights.load(Path(folder) / MODEL))
+    except RuntimeError as error:
+        raise DataError(f"The weights in {folder} do not fit its {CONFIG}.", "Export it again.") from error
+    return net.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked `config.json` of an export folder."""
+    path = Path(folder) / CONFIG
+    try:
+        config = files.read_json(path)
+        version = int(config["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder} is no exported network: {error}.", "Make one with stage=export."
+        ) from error
+    if version != FORMAT:
+        raise DataError(
+            f"{path} has format {version}, this evonas reads {FORMAT}.", "Use the evonas that wrote it."
+        )
+    if (
+        weights.manifest(path.with_name(MODEL)).exists()
+        and files.sha256(path.with_name(MODEL)) != config["sha256"]
+    ):
+        raise DataError(
+            f"{path.with_name(MODEL)} is not the file that {CONFIG} describes.", "Export it again."
+        )
+    return dict(config)
+
+
+def describe(net: StaticNet) -> dict[str, Any]:
+    """Everything besides the weights that is needed to build a network again, as plain numbers."""
+    trunk = net.backbone
+    return {
+        "architecture": asdict(trunk.limit)["stages"],
+        "network": asdict(trunk.shape),
+        "head": _describe_head(net.head),
+    }
+
+
+def _describe_head(head: nn.Module) -> dict[str, Any] | None:
+    """None for a head that is not ours: its weights and its ONNX file are still exported."""
+    if type(head) is not DenseHead:
+        return None
+    channels = {"out_channels": head.predict.out_channels, "width": head.predict.in_channels}
+    return {**channels, "output": head.output, "scale": head.scale}
+
+
+def _network(config: dict[str, Any]) -> StaticNet:
+    if config["head"] is None:
+        raise DataError(
+            "This network has a head of its own, which evonas cannot build.", f"Use {ONNX} instead."
+        )
+    try:
+        stages = [StageChoice(**_tuples(stage)) for stage in config["architecture"]]
+        trunk = Trunk(Architecture(tuple(stages)), NetworkShape(**_tuples(config["network"])))
+        levels: list[Level] = list(trunk.levels)
+        return StaticNet(trunk, DenseHead(levels, **config["head"]))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise DataError(f"The {CONFIG} of this export is damaged: {error}.", "Export it again.") from error
+
+
+def _tuples(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as our frozen dataclasses want it, since JSON has lists alone."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}

@@ -1,0 +1,95 @@
+"""stage=report: one HTML file about everything that is in a run."""
+
+import shlex
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from evonas import files
+from evonas.report.archived import read
+from evonas.report.html import render
+from evonas.report.page import Sources
+from evonas.run import Run
+from evonas.stages.base import Context
+from evonas.track.progress import human_time
+
+PAGE = "report/index.html"
+_OWN = ("stage=report", "report")
+_PACKAGES = ("torch", "lightning", "numpy", "pymoo")
+
+
+class Report:
+    """Gathers the files of a run into report/index.html; what is missing is named in the page."""
+
+    needs_task = False
+
+    def run(self, context: Context) -> str:
+        """Write the page; may be repeated while other stages work, and then shows more."""
+        path = context.run.path(PAGE)
+        files.write_text(path, render(gather(context.run)))
+        return f"Report: {path}"
+
+
+def gather(run: Run) -> Sources:
+    """Everything in a run that a report can show."""
+    archive, test = run.find("search/archive.sqlite"), run.find("evaluate/test.json")
+    return Sources(
+        run=run.name,
+        task=run.task,
+        command=run.command,
+        facts=read(archive) if archive else None,
+        selected=_json(run, "selected.json"),
+        retrained=dict(_retrained(run)),
+        test=files.read_json(test) if test else None,
+        pictures=test.with_name("pictures") if test else None,
+        panel=_json(run, "supernet/panel.json"),
+        rank=_json(run, "rank/rank.json"),
+        attempts=list(_attempts(run.directory)),
+        environment=list(_environment(run.directory)),
+        times=list(_times(run)),
+    )
+
+
+def _json(run: Run, relative: str) -> Any:
+    path = run.find(relative)
+    return files.read_json(path) if path else None
+
+
+def _retrained(run: Run) -> Iterator[tuple[str, Any]]:
+    """Results of the networks that are chosen now; those of an earlier choice are left out."""
+    selected = _json(run, "selected.json") or {"nets": []}
+    for net in selected["nets"]:
+        result = _json(run, f"retrain/{net['name']}/result.json")
+        if result and result["genotype"] == net["genotype"]:
+            yield net["name"], result
+
+
+def _attempts(directory: Path) -> Iterator[str]:
+    """The commands that worked on this run; reports are left out, so that a page can be rebuilt."""
+    for path in sorted((directory / "attempts").glob("*/overrides.yaml")):
+        overrides = [str(each) for each in OmegaConf.to_container(OmegaConf.load(path)) or []]
+        if not set(_OWN) & set(overrides):
+            yield shlex.join(["python", "-m", "evonas", *overrides])
+
+
+def _environment(directory: Path) -> Iterator[tuple[str, str]]:
+    path = directory / "run.json"
+    identity = files.read_json(path) if path.exists() else {}
+    named = {"created": "begun (UTC)", "version": "evonas", "seed": "seed"}
+    yield from ((label, str(identity[key])) for key, label in named.items() if key in identity)
+    for package in _PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue
+
+
+def _times(run: Run) -> Iterator[tuple[str, str]]:
+    teacher = _json(run, "teacher/result.json")
+    if teacher:
+        yield "training the teacher", human_time(teacher["seconds"])
+    for name, result in _retrained(run):
+        yield f"retraining {name}", human_time(result["seconds"])

@@ -1,0 +1,69 @@
+"""stage=select: choose networks from the front that the search found."""
+
+from typing import Any
+
+from evonas import files
+from evonas.config import build
+from evonas.report.archived import read
+from evonas.report.choice import Choice, choose
+from evonas.report.facts import Facts
+from evonas.space.space import Space
+from evonas.stages.base import Context
+from evonas.stages.chosen import SELECTED
+from evonas.track.console import print_table
+
+ARCHIVE = "search/archive.sqlite"
+MAX = "max"
+
+
+class Select:
+    """Applies `select.rules` to the front; what it writes names the networks for all later stages."""
+
+    needs_task = True
+
+    def run(self, context: Context) -> str:
+        """Write selected.json and print it as a table."""
+        cfg, run = context.cfg, context.run
+        facts = read(run.need(ARCHIVE, made_by="search"))
+        nets = [_entry(facts, choice) for choice in choose(facts, list(cfg.select.rules))]
+        if cfg.select.include_max:
+            _add_largest(nets, facts, build(cfg.space))
+        error_name = str(build(cfg.task).error_name)
+        path = run.path(SELECTED)
+        files.write_json(path, {"error_name": error_name, "nets": nets})
+        _show(nets, facts)
+        return f"{path}\nNext: {run.command('retrain')}"
+
+
+def _entry(facts: Facts, choice: Choice) -> dict[str, Any]:
+    return {
+        "name": choice.name,
+        "genotype": facts.genotypes[choice.row],
+        "objectives": facts.objectives(choice.row),
+        "reason": choice.reason,
+    }
+
+
+def _add_largest(nets: list[dict[str, Any]], facts: Facts, space: Space) -> None:
+    """Add the space's largest network, so that every choice stands beside what it gave up."""
+    text = space.format(space.largest())
+    reason = "the largest network of the space"
+    for net in nets:
+        if net["genotype"] == text:
+            net["reason"] += f"; also {reason}"
+            return
+    known = facts.objectives(facts.genotypes.index(text)) if text in facts.genotypes else {}
+    nets.append({"name": MAX, "genotype": text, "objectives": known, "reason": reason})
+
+
+def _show(nets: list[dict[str, Any]], facts: Facts) -> None:
+    columns = ["network", *map(facts.label, facts.names), "genotype"]
+    rows = []
+    for net in nets:
+        found = [net["objectives"].get(name) for name in facts.names]
+        rows.append(
+            [net["name"], *("-" if value is None else f"{value:.4g}" for value in found), net["genotype"]]
+        )
+    print_table("Chosen networks", columns, rows)
+    for net in nets:
+        print(f"{net['name']}: {net['reason']}")
