@@ -15,10 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
-from evonas import faults
+from evonas import faults, files
 from evonas.errors import DataError, EngineError, UserError
 
 SCHEMA_VERSION = 1
@@ -35,8 +34,6 @@ CREATE TABLE execution (
     finished TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
 """
 _COLUMNS = "seq, fingerprint, genotype, part, state, objectives, extra, reason"
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "9p"}
-_NETWORK |= {"fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.beegfs", "fuse.s3fs", "fuse.gcsfuse"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +216,7 @@ class Archive:
     def __enter__(self) -> "Archive":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _rows(self) -> list[tuple[Any, ...]]:
@@ -332,25 +327,12 @@ def _join(facts: list[Evaluation], objective_names: Sequence[str]) -> Candidate:
 
 def refuse_network(path: Path, mounts: Path = Path("/proc/mounts")) -> None:
     """Raise a UserError if the path lies on a network file system, where WAL can lose commits."""
-    kind = _file_system(path.resolve(), mounts)
-    if kind in _NETWORK:
+    kind = files.file_system(path, mounts)
+    if kind in files.NETWORK_FILE_SYSTEMS:
         raise UserError(
             f"{path} lies on a network file system ({kind}), whose locks SQLite cannot trust.",
             "Put outputs= on a local disk.",
         )
-
-
-def _file_system(path: Path, mounts: Path) -> str:
-    """The type of the file system that holds a path; empty where the system does not say."""
-    if not mounts.is_file():
-        return ""
-    best, kind = Path(), ""
-    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
-        fields = line.split()
-        point = Path(fields[1].replace("\\040", " ")) if len(fields) > 2 else Path()
-        if path.is_relative_to(point) and len(point.parts) >= len(best.parts):
-            best, kind = point, fields[2]
-    return kind
 
 
 def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -387,16 +369,9 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _row(evaluation: Evaluation) -> tuple[Any, ...]:
-    return (
-        evaluation.seq,
-        evaluation.fingerprint,
-        evaluation.genotype,
-        evaluation.part,
-        evaluation.state,
-        _canonical({name: float(value) for name, value in evaluation.objectives.items()}),
-        _canonical(_plain(evaluation.extra)),
-        evaluation.reason,
-    )
+    objectives = _canonical({name: float(value) for name, value in evaluation.objectives.items()})
+    facts = (evaluation.seq, evaluation.fingerprint, evaluation.genotype, evaluation.part, evaluation.state)
+    return (*facts, objectives, _canonical(_plain(evaluation.extra)), evaluation.reason)
 
 
 def _checksum(row: Sequence[Any]) -> str:

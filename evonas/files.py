@@ -10,6 +10,11 @@ from typing import Any
 
 from evonas import faults
 
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "lustre", "gpfs", "ceph"}
+)
+NETWORK_FILE_SYSTEMS |= {"beegfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse"}
+
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place durably.
@@ -50,6 +55,17 @@ def sha256(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """The type of the file system that holds a folder; empty where the system does not say."""
+    best, kind = Path(), ""
+    lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines() if mounts.is_file() else []
+    for _, place, found, *_ in (line.split() for line in lines):
+        point = Path(place.replace("\\040", " "))
+        if folder.resolve().is_relative_to(point) and len(point.parts) >= len(best.parts):
+            best, kind = point, found
+    return kind
 
 
 def _sync(path: Path) -> None:

@@ -39,9 +39,8 @@ class NSGA2:
         swap_prob: chance of each bit to be swapped in a crossed pair.
         mutation_prob: chance of each child to be mutated at all (EvoNAS: 0.1, so nine in
             ten children are pure recombinations).
+        changes: expected changes of axes, and of bits, in a mutated child (EvoNAS: 1).
         eta: distribution index of the mutation of axes.
-
-    In a mutated child each axis changes with probability 1/axes and each bit with 1/bits.
 
     Raises:
         UserError: for a population below two, an empty budget or a probability outside [0, 1].
@@ -56,9 +55,14 @@ class NSGA2:
         crossover_prob: float = 0.95,
         swap_prob: float = 0.5,
         mutation_prob: float = 1.0,
+        changes: float = 0.5,
         eta: float = 1.0,
     ) -> None:
         _check_budget(population, evaluations)
+        if changes < 0 or eta < 0:
+            raise UserError(
+                f"changes is {changes} and eta {eta}.", "Set search.changes and search.eta above 0."
+            )
         _check_probabilities(crossover_prob=crossover_prob, swap_prob=swap_prob, mutation_prob=mutation_prob)
         self._space = space
         self._evaluations = evaluations
@@ -68,7 +72,7 @@ class NSGA2:
             pop_size=population,
             sampling=_Draw(space, self._seen),
             crossover=_Cross(space, crossover_prob, swap_prob),
-            mutation=_Mutate(space, mutation_prob, eta),
+            mutation=_Mutate(space, mutation_prob, changes, eta),
             repair=_Mend(space),
             eliminate_duplicates=_Unasked(space, self._seen),
             seed=derive(seed, "search.nsga2"),
@@ -150,20 +154,21 @@ class _Cross(Crossover):
 class _Mutate(Mutation):
     """Polynomial on axes, flips on bits."""
 
-    def __init__(self, space: Space, prob: float, eta: float) -> None:
+    def __init__(self, space: Space, prob: float, changes: float, eta: float) -> None:
         super().__init__(prob=prob)
         self._is_bit, self._upper, self._eta = np.array(space.is_bit), np.array(space.upper), eta
+        self._axis_prob = min(1.0, changes / max(1, int((~self._is_bit).sum())))
+        self._bit_prob = min(1.0, changes / max(1, int(self._is_bit.sum())))
 
     def _do(
         self, problem: Any, X: np.ndarray, *args: Any, random_state: np.random.Generator, **kwargs: Any
     ) -> np.ndarray:
         del problem, args, kwargs
         is_bit, mutated = self._is_bit, X.copy()
-        axes, bits = max(1, int((~is_bit).sum())), max(1, int(is_bit.sum()))
         mutated[:, ~is_bit] = mutate_ordinals(
-            X[:, ~is_bit], self._upper[~is_bit], 1 / axes, self._eta, random_state
+            X[:, ~is_bit], self._upper[~is_bit], self._axis_prob, self._eta, random_state
         )
-        mutated[:, is_bit] = flip_bits(X[:, is_bit], 1 / bits, random_state)
+        mutated[:, is_bit] = flip_bits(X[:, is_bit], self._bit_prob, random_state)
         return mutated
 
 
