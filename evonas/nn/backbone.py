@@ -49,7 +49,7 @@ class Backbone(Trunk):
 
 def _every_choice(space: Space) -> Iterator[Genotype]:
     largest = space.decode(space.largest())
-    for axis in space.axes():
+    for axis in space.axes:
         for choice in axis.choices:
             yield space.encode({**largest, axis.name: choice})
 

@@ -4,7 +4,6 @@ Legend: B batch, C channels, H W space.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from evonas.errors import UserError
 from evonas.nn.initialise import unset
 from evonas.nn.level import Level
 
-Output = Literal["linear", "sigmoid"]
+_OUTPUTS = ("linear", "sigmoid")
 
 
 class DenseHead(nn.Module):
@@ -37,12 +36,12 @@ class DenseHead(nn.Module):
         levels: Sequence[Level],
         out_channels: int,
         width: int = 48,
-        output: Output = "linear",
+        output: str = "linear",
         scale: float = 1.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if output not in ("linear", "sigmoid"):
+        if output not in _OUTPUTS:
             raise UserError(f"A head cannot end in '{output}'.", "Choose output=linear or output=sigmoid.")
         self.output, self.scale, self.stride = output, scale, levels[0].stride
         with unset(self, seed):
