@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 # statistics of ImageNet, so that foreign pretrained weights see what they were trained on
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from evonas.data.augment import flips, jitter_colour, normalise
+from evonas.data.augment import Array, flips, jitter_colour, normalise
 from evonas.data.base import Images, Item, Split, check_size, seeded
 from evonas.data.safe import image_size, open_image
 from evonas.errors import DataError
@@ -211,9 +211,9 @@ def _crop(
     return (picture[:, ::-1], labels[:, ::-1]) if flips(random) else (picture, labels)
 
 
-def _unit(image: Pixels) -> NDArray[np.float32]:
+def _unit(image: Pixels) -> Array:
     return image.astype(np.float32) / 255
 
 
-def _item(image: NDArray[np.float32], mask: Pixels) -> Item:
+def _item(image: Array, mask: Pixels) -> Item:
     return {"image": normalise(image), "classes": torch.from_numpy(mask.astype(np.int64))}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evonas.data.augment import flips, jitter_colour, normalise
+from evonas.data.augment import Array, flips, jitter_colour, normalise
 from evonas.data.base import SPLITS, Images, Item, Split, check_size, seeded
 from evonas.data.render.scene import CLASSES, make_scene
 from evonas.data.render.trace import render
@@ -83,7 +83,7 @@ class SceneImages(Images):
     def __getitem__(self, index: int) -> Item:
         index = self.position(index)
         rgb, depth, classes, instances = self._film.frame(index)
-        image = rgb.astype(np.float32) / 255
+        image: Array = rgb.astype(np.float32) / 255
         if self.augment and self.split == "train":
             random = generator(self._source.augment_seed, f"augment/{self.epoch}", index)
             if flips(random):

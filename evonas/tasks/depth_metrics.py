@@ -19,7 +19,7 @@ MIN_DEPTH = 1e-3
 VARIANCE_FOCUS = 0.85
 # the loss takes logarithms of raw outputs, and a square root that has no slope at zero
 TINY = 1e-6
-EPSILON = 1e-8
+EPSILON = 1e-10
 
 Crop = Literal["none", "garg", "eigen", "nyu"]
 # fractions of height and width, first included and last excluded
@@ -32,7 +32,7 @@ _FRACTIONS: Mapping[str, tuple[float, float, float, float]] = {
 def silog(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """10 sqrt(mean d^2 - 0.85 (mean d)^2), d = ln prediction - ln truth, over all valid pixels of a batch.
 
-    Zero, with a zero gradient, where no pixel is valid.
+    1e-4 instead of zero, so that the slope is finite everywhere; flat where no pixel is valid.
     """
     weight = valid.to(prediction.dtype)
     count = weight.sum().clamp_min(1)
@@ -40,7 +40,7 @@ def silog(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     difference = (prediction.clamp_min(TINY).log() - safe.log()) * weight
     mean, square = difference.sum() / count, difference.square().sum() / count
     variance = (square - VARIANCE_FOCUS * mean.square()).clamp_min(0)
-    return 10 * ((variance + EPSILON).sqrt() - EPSILON**0.5)
+    return 10 * (variance + EPSILON).sqrt()
 
 
 def crop_box(height: int, width: int, crop: Crop) -> tuple[int, int, int, int]:

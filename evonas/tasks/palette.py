@@ -32,7 +32,7 @@ def class_picture(labels: NDArray[np.int64], ignored: NDArray[np.bool_] | None =
     return colours
 
 
-def depth_picture(depth: NDArray[np.float32], far: float, valid: NDArray[np.bool_] | None = None) -> Pixels:
+def depth_picture(depth: NDArray[np.floating], far: float, valid: NDArray[np.bool_] | None = None) -> Pixels:
     """H W metres as H W 3 colours: near is yellow, `far` and beyond dark blue, invalid pixels black."""
     nearness = 1 - np.clip(np.nan_to_num(depth, nan=far) / far, 0, 1)
     colours = matplotlib.colormaps["cividis"](nearness, bytes=True)[..., :3].copy()

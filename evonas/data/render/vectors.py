@@ -1,9 +1,9 @@
-"""Vectors as arrays of shape (3, N): one contiguous row per axis is what NumPy does fastest."""
+"""Vectors as float32 arrays of shape (3, N): one contiguous row per axis is what NumPy does fastest."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 
 def dot(a: Array, b: Array) -> Array:

@@ -1,0 +1,164 @@
+"""Hostile and broken files end in a DataError that names them, cheaply."""
+
+import os
+import resource
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evonas.data import safe
+from evonas.errors import DataError
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and carries one byte of pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+        + chunk(b"IEND", b"")
+    )
+
+
+def saved(path: Path, size: tuple[int, int] = (40, 30), **options: object) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_good_images_open(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path / name)
+    image = safe.open_image(path)
+    assert image.size == (40, 30)
+    assert safe.image_size(path) == (30, 40)
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(path)))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.9])
+def test_truncated_images_are_named(tmp_path: Path, name: str, kept: float) -> None:
+    path = saved(tmp_path / name)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(DataError, match=name):
+        safe.open_image(path)
+
+
+@pytest.mark.parametrize("side", [9_000, 20_000, 100_000])
+def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header(side, side))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"bomb\.png has more than 64000000 pixels"):
+        safe.open_image(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_the_cap_on_pixels_can_be_lowered(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png")
+    with pytest.raises(DataError, match="more than 1000 pixels"):
+        safe.open_image(path, max_pixels=1000)
+    with pytest.raises(DataError, match="more than 1000 pixels"):
+        safe.image_size(path, max_pixels=1000)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
+def test_foreign_formats_are_refused_under_a_false_name(tmp_path: Path, kind: str) -> None:
+    path = saved(tmp_path / "a.png", format=kind)
+    with pytest.raises(DataError, match=r"a\.png is not a PNG or JPEG"):
+        safe.open_image(path)
+
+
+def test_text_nothing_and_folders_are_refused(tmp_path: Path) -> None:
+    text = tmp_path / "a.png"
+    text.write_text("%!PS-Adobe-3.0 EPSF-3.0\n")
+    empty = tmp_path / "b.png"
+    empty.touch()
+    for path in (text, empty, tmp_path, tmp_path / "missing.png"):
+        with pytest.raises(DataError, match=path.name):
+            safe.open_image(path)
+
+
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe\.png is not a file"):
+        safe.open_image(tmp_path / "pipe.png")
+
+
+def test_every_flipped_byte_ends_well(tmp_path: Path) -> None:
+    """A damaged file is either still an image or a DataError; nothing else gets out."""
+    good = saved(tmp_path / "good.png").read_bytes()
+    refused = 0
+    for position in range(0, min(len(good), 200)):
+        path = tmp_path / "bad.png"
+        path.write_bytes(good[:position] + bytes([good[position] ^ 0x5A]) + good[position + 1 :])
+        try:
+            safe.open_image(path)
+        except DataError:
+            refused += 1
+    assert refused > 50
+
+
+def written(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "list.txt"
+    path.write_bytes(content)
+    return path
+
+
+def test_lines_become_paths_below_the_root(tmp_path: Path) -> None:
+    path = written(tmp_path, b"a/b.png  c.png 721.5\n\nd.png None 1\r\n")
+    root = tmp_path.resolve()
+    assert safe.read_lines(path, tmp_path, columns=2) == [
+        (root / "a/b.png", root / "c.png"),
+        (root / "d.png", root / "None"),
+    ]
+    assert safe.read_lines(path, tmp_path) == [(root / "a/b.png",), (root / "d.png",)]
+
+
+HOSTILE = {
+    "parent": b"ok.png\n../../etc/passwd\n",
+    "absolute": b"ok.png\n/etc/passwd\n",
+    "absolute below the root": b"ok.png\n{root}/a.png\n",
+    "hidden parent": b"ok.png\na/../../b.png\n",
+    "nul": b"ok.png\na\0b.png\n",
+    "link": b"ok.png\nleads_out/passwd\n",
+    "long": b"ok.png\n" + b"a" * 5000 + b"\n",
+    "loop": b"ok.png\nround/and/round.png\n",
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_lines_are_named_by_number(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "leads_out").symlink_to("/etc")
+    (tmp_path / "round").symlink_to("round")
+    path = written(tmp_path, content.replace(b"{root}", str(tmp_path).encode()))
+    with pytest.raises(DataError, match=r"list\.txt, line 2"):
+        safe.read_lines(path, tmp_path)
+
+
+def test_missing_fields_are_named_by_number(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 2 has 1 of 2 fields"):
+        safe.read_lines(written(tmp_path, b"a b\nc\n"), tmp_path, columns=2)
+
+
+def test_lists_have_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safe, "MAX_LINES", 10)
+    with pytest.raises(DataError, match="11 lines"):
+        safe.read_lines(written(tmp_path, b"a\n" * 11), tmp_path)
+    monkeypatch.setattr(safe, "MAX_LIST_BYTES", 10)
+    with pytest.raises(DataError, match="22 bytes"):
+        safe.read_lines(written(tmp_path, b"a\n" * 11), tmp_path)
+
+
+def test_lists_are_utf8(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="byte 1"):
+        safe.read_lines(written(tmp_path, b"a\xff\n"), tmp_path)

@@ -1,0 +1,93 @@
+"""Rendered data: splits, sizes, memory and what the manifest depends on."""
+
+import numpy as np
+import pytest
+import torch
+
+from evonas.data.render.scene import make_scene
+from evonas.data.render.trace import render
+from evonas.data.synthetic import STRIDE, SyntheticScenes
+from evonas.errors import UserError
+
+
+def source(**changes: int) -> SyntheticScenes:
+    return SyntheticScenes(**{"train": 4, "holdout": 3, "test": 2, "height": 32, "width": 64, **changes})
+
+
+def test_items_are_what_the_renderer_drew() -> None:
+    item = source().dataset("test")[1]
+    scene = make_scene(0, 2 * STRIDE + 1)
+    view = render(scene, scene.view(0), 32, 64)
+    np.testing.assert_allclose(item["depth"][0].numpy(), view.depth, rtol=1e-3)
+    np.testing.assert_array_equal(item["classes"].numpy(), view.classes)
+    np.testing.assert_array_equal(item["instances"].numpy(), view.instances)
+    assert {key: tuple(value.shape) for key, value in item.items()} == {
+        "image": (3, 32, 64),
+        "depth": (1, 32, 64),
+        "valid": (1, 32, 64),
+        "classes": (32, 64),
+        "instances": (32, 64),
+    }
+
+
+def test_the_sky_and_what_is_far_are_not_valid() -> None:
+    items = [source().dataset("train")[i] for i in range(4)]
+    for item in items:
+        np.testing.assert_array_equal(
+            item["valid"].numpy(), (item["depth"].numpy() > 0) & (item["depth"].numpy() < 20)
+        )
+        assert not item["valid"][0][item["classes"] == 0].any()
+    assert 0.3 < np.mean([item["valid"].float().mean() for item in items]) < 1
+
+
+def test_flips_turn_everything_together() -> None:
+    data = source().dataset("train")
+    data.augment = False
+    plain = data[0]
+    data.augment = True
+    mirrored = 0
+    for epoch in range(12):
+        data.set_epoch(epoch)
+        item = data[0]
+        same = torch.equal(item["depth"], plain["depth"])
+        for key in ("depth", "valid", "classes", "instances"):
+            assert torch.equal(item[key], plain[key] if same else plain[key].flip(-1))
+        mirrored += not same
+    assert 0 < mirrored < 12
+
+
+def test_counts_and_seeds_change_the_manifest_and_the_run_seed_does_not() -> None:
+    manifests = {
+        source(**change).dataset("test").manifest()
+        for change in ({}, {"seed": 1}, {"test": 5}, {"height": 64}, {"far": 10})
+    }
+    assert len(manifests) == 5
+    assert source(augment_seed=3).dataset("test").manifest() == source().dataset("test").manifest()
+    assert source().dataset("train").manifest() != source().dataset("test").manifest()
+
+
+def test_pictures_are_drawn_once_and_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr("evonas.data.synthetic.make_scene", lambda *a: drawn.append(a) or make_scene(*a))
+    data = source()
+    _ = data.dataset("test"), data.dataset("train")
+    assert drawn == []
+    for _ in range(2):
+        data.dataset("test")[0]
+    assert drawn == [(0, 2 * STRIDE)]
+
+
+@pytest.mark.parametrize("changes", [{"train": 0}, {"height": 50}, {"width": 16}, {"test": STRIDE}])
+def test_impossible_sizes_are_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=str(next(iter(changes.values())))):
+        source(**changes)
+
+
+def test_unknown_splits_and_items_are_refused() -> None:
+    with pytest.raises(UserError, match="val"):
+        source().dataset("val")
+    data = source().dataset("test")
+    with pytest.raises(IndexError):
+        data[2]
+    assert torch.equal(data[-1]["depth"], data[1]["depth"])
+    assert len(list(data)) == 2
