@@ -23,7 +23,7 @@ from typing import Any
 from evonas import faults
 from evonas.errors import EngineError
 from evonas.evaluate.engine import EvaluatorLike
-from evonas.evaluate.measure import attempt, ready_evaluator
+from evonas.evaluate.measure import EvaluatorSpec, attempt, explain, ready_evaluator
 
 LOG_BYTES = 1_000_000
 _PR_SET_PDEATHSIG = 1
@@ -53,12 +53,21 @@ def _serve(connection: Connection, log: Path | None) -> None:
 
 def _start(connection: Connection) -> EvaluatorLike | None:
     try:
-        evaluator = ready_evaluator(connection.recv())
+        evaluator = ready_evaluator(_spec(connection))
     except EngineError as error:
         _send(connection, {"ready": False, "message": error.message, "hint": error.hint})
         return None
     _send(connection, {"ready": True})
     return evaluator
+
+
+def _spec(connection: Connection) -> EvaluatorSpec:
+    try:
+        spec: EvaluatorSpec = connection.recv()
+    except (AttributeError, ImportError) as error:
+        # a factory that was defined in a script, or in a module this process cannot find
+        raise EngineError(f"The evaluator cannot start. {explain(error)}") from error
+    return spec
 
 
 def _answer(evaluator: EvaluatorLike, job: Mapping[str, Any]) -> dict[str, Any]:

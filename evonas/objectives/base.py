@@ -11,6 +11,7 @@ that nothing else of ours runs on the device.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from evonas.evaluate.engine import Part
 from evonas.space.genotype import Genotype
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Objective(Protocol):
 
     name: str
     unit: str
-    part: str
+    part: Part
 
     def prepare(self, bench: "Bench") -> None: ...
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from evonas.evaluate.engine import Part
 from evonas.objectives.bench import Bench
 from evonas.space.genotype import Genotype
 
@@ -17,7 +18,7 @@ class Error:
 
     name = "error"
     unit = ""
-    part = "shared"
+    part: Part = "shared"
 
     def prepare(self, bench: Bench) -> None:
         """Decode the holdout split and load the supernet, so that the first measurement costs no more."""

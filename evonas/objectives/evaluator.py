@@ -51,6 +51,11 @@ class Evaluator:
         """The objectives, in order."""
         return tuple(build(config) for config in self._configs.values())
 
+    @property
+    def weights_digest(self) -> str:
+        """The sha256 of the weights file."""
+        return self._bench.weights_digest
+
     def setup(self) -> None:
         """Load the supernet and the holdout split."""
         for objective in self.objectives:

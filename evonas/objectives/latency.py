@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from evonas.errors import UserError
+from evonas.evaluate.engine import Part
 from evonas.objectives.bench import Bench
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
@@ -35,7 +36,7 @@ class Latency:
 
     name = "latency"
     unit = "ms"
-    part = "exclusive"
+    part: Part = "exclusive"
 
     def __init__(
         self,

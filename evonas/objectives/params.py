@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from evonas.evaluate.engine import Part
 from evonas.nn.cost import count_params
 from evonas.objectives.bench import Bench
 from evonas.space.evonet import architecture
@@ -16,7 +17,7 @@ class Params:
 
     name = "params"
     unit = "M"
-    part = "shared"
+    part: Part = "shared"
 
     def prepare(self, bench: Bench) -> None:
         """Count the head."""

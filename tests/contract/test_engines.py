@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,13 @@ from evonas.errors import EngineError
 from evonas.evaluate.engine import Engine, Job, Outcome
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
+
+
+class Stranger(Obedient):
+    """Pickles as something from a module that does not exist."""
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        return import_module, ("no_such_module",)
 
 
 def jobs(*genotypes: str, part: str = "shared") -> list[Job]:
@@ -161,3 +169,9 @@ class TestLocalEngine(EngineContract):
     def test_settings_must_be_positive(self, key: str) -> None:
         with pytest.raises(EngineError, match=f"hardware.{key} is 0"):
             LocalEngine(Obedient(), **{key: 0})  # type: ignore[arg-type]
+
+    def test_a_factory_that_workers_cannot_find_is_named(self) -> None:
+        engine = LocalEngine(Stranger(), workers=1)
+        with pytest.raises(EngineError, match="ModuleNotFoundError"):
+            list(engine.run(jobs("ok:1")))
+        engine.close()

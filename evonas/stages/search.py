@@ -1,0 +1,121 @@
+"""stage=search: look for the front of the supernet's subnets, evaluation by evaluation."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from evonas.archive import Archive
+from evonas.config import build, to_plain
+from evonas.errors import UserError
+from evonas.evaluate.engine import PARTS, Engine
+from evonas.evaluate.inline import InlineEngine
+from evonas.evaluate.local import LocalEngine
+from evonas.objectives.evaluator import Evaluator
+from evonas.search.loop import search
+from evonas.stages import assembly
+from evonas.stages.base import Context
+from evonas.stages.watching import Watch
+from evonas.track.base import Guarded
+from evonas.track.progress import Progress, human_time
+
+ARCHIVE = "search/archive.sqlite"
+WORKER_LOGS = "search/workers"
+# a larger budget continues the same search
+_BUDGET_KEYS = {"evaluations"}
+_DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}
+
+
+class Search:
+    """Runs the searcher against the trained supernet; every fact goes to `search/archive.sqlite`.
+
+    Interrupted, it leaves a whole archive and no process; with `resume=true` it replays the
+    archive and goes on where it was.
+    """
+
+    needs_task = True
+
+    def run(self, context: Context) -> str:
+        """Search until the budget is spent; the next command."""
+        spec = evaluator_config(context)
+        evaluator: Evaluator = build(spec)
+        about = identity(context.cfg, evaluator)
+        archive = Archive.open(context.run.path(ARCHIVE), about, context.run.resume)
+        with closing(archive), closing(engine(context, spec)) as workers:
+            self._search(context, evaluator, archive, workers)
+            print(f"Measuring took {human_time(archive.seconds())} in all; {archive.path}", flush=True)
+        return f"Next: {context.run.command('select')}"
+
+    def _search(self, context: Context, evaluator: Evaluator, archive: Archive, workers: Engine) -> None:
+        cfg, space = context.cfg, assembly.space(context.cfg)
+        parts = {objective.name: objective.part for objective in evaluator.objectives}
+        fingerprints = archive.meta["fingerprints"]
+        budget, num_parts = cfg.budget.evaluations, len(fingerprints)
+        folder = context.run.path("search/metrics.csv").parent
+        tracker = Guarded(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
+        with closing(tracker), Progress("search", budget * num_parts, unit="measurement") as progress:
+            watch = Watch(archive, list(parts), num_parts, budget, progress, tracker)
+            searcher = build(cfg.search, space=space, seed=cfg.seed)
+            search(searcher, workers, archive, space, parts, fingerprints, watch.generation, watch.outcome)
+
+
+def evaluator_config(context: Context) -> dict[str, Any]:
+    """What every worker builds its evaluator from, as plain data."""
+    cfg = context.cfg
+    return {
+        "_target_": "evonas.objectives.evaluator.Evaluator",
+        "_recursive_": False,
+        "space": to_plain(cfg.space),
+        "network": to_plain(cfg.network),
+        "task": to_plain(cfg.task),
+        "objectives": to_plain(cfg.objective),
+        "weights": str(context.run.need(assembly.SUPERNET, made_by="supernet")),
+        "batch_size": cfg.hardware.eval_batch_size,
+        "device": device(cfg.hardware.accelerator),
+        "precision": cfg.hardware.precision,
+    }
+
+
+def identity(cfg: DictConfig, evaluator: Evaluator) -> dict[str, Any]:
+    """What must not change over the life of a search; budgets and workers may."""
+    searcher = {key: value for key, value in to_plain(cfg.search).items() if key not in _BUDGET_KEYS}
+    objectives = evaluator.objectives
+    parts = [part for part in PARTS if any(objective.part == part for objective in objectives)]
+    return {
+        "task": cfg.task.name,
+        "space": to_plain(cfg.space),
+        "seed": cfg.seed,
+        "searcher": searcher,
+        "weights": evaluator.weights_digest,
+        "objectives": [objective.name for objective in objectives],
+        "units": {objective.name: objective.unit for objective in objectives},
+        "fingerprints": {part: evaluator.fingerprint(part) for part in parts},
+    }
+
+
+def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
+    """The engine that `hardware` describes; no workers means this process, for debuggers."""
+    hardware = context.cfg.hardware
+    if hardware.workers == 0:
+        return InlineEngine(spec)
+    return LocalEngine(
+        spec,
+        workers=hardware.workers,
+        threads_per_worker=hardware.threads_per_worker,
+        deadline_s=hardware.deadline_s,
+        tries=hardware.tries,
+        memory_gb=hardware.memory_gb,
+        log_dir=context.run.directory / WORKER_LOGS,
+    )
+
+
+def device(accelerator: str) -> str:
+    """Torch's name of the device that `hardware.accelerator` means."""
+    if accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator not in _DEVICES:
+        known = ", ".join(["auto", *_DEVICES])
+        raise UserError(f"hardware.accelerator={accelerator} is unknown.", f"Choose among {known}.")
+    return _DEVICES[accelerator]

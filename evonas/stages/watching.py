@@ -1,0 +1,116 @@
+"""What a person sees of a running search: progress, one line a generation, and why points failed."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from evonas.archive import Archive, Evaluation
+from evonas.errors import EngineError
+from evonas.evaluate.engine import Outcome
+from evonas.report.facts import front_summary
+from evonas.report.hypervolume import hypervolume
+from evonas.report.pareto import Values
+from evonas.search.base import Told
+from evonas.search.loop import Generation
+from evonas.track.base import Guarded
+from evonas.track.progress import Progress, human_time, plural
+
+# the reference point lies this far beyond the worst of the first generation
+MARGIN = 1.1
+SHOWN_FAILURES = 5
+
+
+class Watch:
+    """Listens to `search.loop.search`; it never changes what the search does.
+
+    The reference point of the hypervolume is settled in the archive after the first generation: 1.1 times the
+    worst measured value of each objective, so that it is the same for the whole life of the search.
+
+    Args:
+        archive: where the reference point is settled.
+        names: the objectives, in order.
+        num_parts: measurements per point.
+        budget: points in all.
+        progress: counts measurements.
+        tracker: is given a generation's numbers.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        names: Sequence[str],
+        num_parts: int,
+        budget: int,
+        progress: Progress,
+        tracker: Guarded,
+    ) -> None:
+        self._archive, self._names, self._num_parts, self._budget = archive, names, num_parts, budget
+        self._progress, self._tracker = progress, tracker
+        self._values: Values = np.empty((0, len(names)))
+        self._reference: list[float] = []
+        self._began = time.monotonic()
+        self._outcomes = self._failed = self._replayed = 0
+        self._last_reason = ""
+
+    def outcome(self, outcome: Outcome, fact: Evaluation) -> None:
+        """A measurement was recorded."""
+        self._outcomes += 1
+        self._progress.advance()
+        if fact.state == "failed":
+            self._failed += 1
+            self._last_reason = fact.reason
+            if self._failed <= SHOWN_FAILURES:
+                more = " (further ones are in the archive)" if self._failed == SHOWN_FAILURES else ""
+                self._progress.note(f"failed: {outcome.job.genotype}: {fact.reason}{more}")
+
+    def generation(self, generation: Generation) -> None:
+        """A generation was told; EngineError if no point of the search could be measured so far."""
+        rows = [told.objectives for told in generation.told if told.objectives is not None]
+        self._values = np.concatenate([self._values, np.array(rows).reshape(-1, len(self._names))])
+        if not len(self._values):
+            raise EngineError(
+                f"None of {generation.evaluations} points could be measured: {self._reason(generation.told)}",
+                "Read the workers' logs in the run's folder search/workers.",
+            )
+        self._settle_reference()
+        if generation.measured > 0:
+            self._say(generation)
+        else:
+            self._replayed = generation.evaluations
+            self._progress.advance(len(generation.told) * self._num_parts)
+
+    @property
+    def reference(self) -> list[float]:
+        """The reference point, in the order of the objectives; empty before the first generation."""
+        return self._reference
+
+    def _settle_reference(self) -> None:
+        if not self._reference:
+            worst = MARGIN * self._values.max(axis=0)
+            self._reference = list(self._archive.settle("reference", worst.tolist()))
+
+    def _say(self, generation: Generation) -> None:
+        if self._replayed:
+            self._progress.note(f"{self._replayed} points were known from the archive.")
+            self._replayed = 0
+        summary = front_summary(self._names, self._values, self._reference)
+        failures = f", {generation.failures} failed" if generation.failures else ""
+        self._progress.note(
+            f"generation {generation.number}: {generation.evaluations}/{self._budget} points{failures}, "
+            f"{summary}, {self._left(generation)}"
+        )
+        best = {f"best/{n}": float(v) for n, v in zip(self._names, self._values.min(axis=0), strict=True)}
+        share = hypervolume(self._values, np.array(self._reference))
+        self._tracker.scalars(
+            generation.evaluations, {"hypervolume": share, "failures": generation.failures, **best}
+        )
+
+    def _left(self, generation: Generation) -> str:
+        """The time that the rest will take at the pace of this attempt."""
+        remaining = max(0, self._budget - generation.evaluations) * self._num_parts
+        pace = (time.monotonic() - self._began) / max(1, self._outcomes)
+        return f"{human_time(pace * remaining)} left" if remaining else "done"
+
+    def _reason(self, told: Sequence[Told]) -> str:
+        return self._last_reason or f"{len(told)} {plural('point', len(told))} failed in an earlier attempt"

@@ -1,0 +1,61 @@
+"""Killing the driver loses nothing and repeats at most what was in flight (R1, R2), and orphans nobody."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trial import Trial
+
+from evonas.randomness import generator
+
+EVALUATIONS = 480
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    """The search as it goes when nobody disturbs it."""
+    trial = Trial(tmp_path_factory.mktemp("straight"))
+    trial.finish()
+    return trial
+
+
+def killed(folder: Path, kills: int, seed: int) -> tuple[Trial, int]:
+    """A trial killed at random moments until `kills` of them hit; every other kill takes the whole group."""
+    trial = Trial(folder)
+    moments = np.sort(generator(seed, "kills").integers(1, EVALUATIONS - 20, kills))
+    hits = 0
+    for index, moment in enumerate(moments):
+        target = max(int(moment), len(trial.executions) + 1)
+        hits += trial.kill_when(lambda target=target: len(trial.executions) >= target, index % 2 == 1)
+        assert trial.gone(), "workers outlive their driver"
+        assert trial.is_sound()
+    return trial, hits
+
+
+def check(trial: Trial, straight: Trial, kills: int) -> None:
+    """Nothing lost, nothing twice, bit-identical, and at most `kills x workers` executions repeated."""
+    trial.finish()
+    rows = trial.rows()
+    assert len(rows) == len(set(rows)) == EVALUATIONS
+    assert trial.dump() == straight.dump()
+    assert len(trial.executions) - EVALUATIONS <= 2 * kills
+    assert trial.gone()
+
+
+def test_straight_search_is_complete(straight: Trial) -> None:
+    assert len(straight.executions) == straight.recorded == EVALUATIONS
+    assert straight.gone(), "workers outlive a search that ended"
+
+
+def test_three_kills(tmp_path: Path, straight: Trial) -> None:
+    trial, hits = killed(tmp_path / "killed", kills=3, seed=0)
+    assert hits == 3
+    check(trial, straight, hits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_twenty_kills(tmp_path: Path, straight: Trial, seed: int) -> None:
+    trial, hits = killed(tmp_path / "killed", kills=20, seed=seed)
+    assert hits >= 18
+    check(trial, straight, hits)
