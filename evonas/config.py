@@ -248,6 +248,8 @@ def _import(name: str) -> ModuleType | None:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             return None
+        if _within(error.name or "evonas", ["evonas"]):
+            raise
         raise UserError(
             f"{name} needs the package '{error.name}', which is not installed.",
             "See what is missing with: python -m evonas doctor",

@@ -15,7 +15,7 @@ TARGETS = {
     "doctor": "evonas.stages.doctor.Doctor",
 }
 # equal to `not Stage.needs_task`, but known before a stage is imported, which may take seconds
-NEEDS_NO_TASK = frozenset({"doctor"})
+NEEDS_NO_TASK = frozenset({"doctor", "report"})
 
 # stages that may work in a run while another command drives it
 READS_ONLY = frozenset({"report"})

@@ -1,0 +1,39 @@
+"""What must answer at once never imports torch."""
+
+import subprocess
+import sys
+
+import source
+
+LIGHT = ("search/", "evaluate/", "report/", "space/", "track/", "archive.py", "run.py", "config.py", "cli.py")
+LIGHT_FILES = (
+    "nn/cost.py",
+    "command.py",
+    "mistakes.py",
+    "lock.py",
+    "files.py",
+    "randomness.py",
+    "stages/base.py",
+)
+HEAVY = ("torch", "lightning", "timm", "torchvision", "torchmetrics", "wandb", "onnx")
+
+
+def test_light_modules_import_without_torch() -> None:
+    chosen = [path for path in source.files() if source.relative(path).startswith((*LIGHT, *LIGHT_FILES))]
+    assert len(chosen) >= 25
+    names = [source.module(path) for path in chosen if path.name != "__main__.py"]
+    code = f"""
+import importlib, sys
+for name in {names!r}:
+    importlib.import_module(name)
+    heavy = sorted(set(sys.modules) & set({HEAVY!r}))
+    assert not heavy, f"{{name}} imports {{heavy}}"
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=source.ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    code = "import sys; before = set(sys.modules); import evonas; print(sorted(set(sys.modules) - before))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=source.ROOT, capture_output=True, text=True)
+    assert ended.stdout.strip() == "['evonas']"

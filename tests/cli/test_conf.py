@@ -1,0 +1,95 @@
+"""Every YAML file composes, and what it names exists and takes its keys."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from evonas import config
+from evonas.cli import conf_dir
+from evonas.stages import NEEDS_NO_TASK, TARGETS
+
+# given by the code that builds the object, not by the file
+GIVEN = {"tracker": {"folder", "run", "stage"}}
+
+
+def options() -> list[str]:
+    """Every `group/option` below conf/."""
+    found = sorted(conf_dir().glob("*/*.yaml"))
+    return [f"{path.parent.name}/{path.stem}" for path in found]
+
+
+def composed(*overrides: str) -> Any:
+    config.register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def choice(option: str) -> list[str]:
+    group, _, name = option.partition("/")
+    if group == "task":
+        return [f"+task={name}"]
+    if group == "debug":
+        return ["+task=synthetic", f"+debug={name}"]
+    added = "+" if group == "data" else ""
+    task = [] if group == "data" else ["+task=synthetic"]
+    return [*task, f"{added}{group}={name}" if group != "objective" else f"objective=[{name}]"]
+
+
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, child in node.items():
+            yield from targets(child, f"{path}.{key}" if path else str(key))
+    if isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from targets(child, f"{path}[{index}]")
+
+
+@pytest.mark.parametrize("option", options())
+def test_every_file_composes_and_its_targets_take_its_keys(option: str) -> None:
+    cfg = OmegaConf.to_container(composed(*choice(option)), resolve=False)
+    found = dict(targets(cfg))
+    assert found
+    for path, node in found.items():
+        made = config.allowed(node["_target_"])
+        parameters = inspect.signature(made).parameters
+        keys = {key for key in node if not key.startswith("_")}
+        is_open = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        assert is_open or keys <= parameters.keys(), f"{path}: {sorted(keys - parameters.keys())}"
+
+
+@pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_says_what_it_is_for(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = next(line for line in lines if not line.startswith("# @package"))
+    assert first.startswith("# ")
+
+
+@pytest.mark.parametrize("stage", TARGETS)
+def test_every_stage_has_a_file_and_a_verdict_on_tasks(stage: str) -> None:
+    cfg = composed("+task=synthetic", f"stage={stage}")
+    assert cfg.stage._target_ == TARGETS[stage]
+    made: Any = config.allowed(cfg.stage._target_)
+    assert made.needs_task == (stage not in NEEDS_NO_TASK)
+
+
+def test_there_is_no_stage_without_a_name() -> None:
+    assert {path.stem for path in (conf_dir() / "stage").glob("*.yaml")} == set(TARGETS)
+
+
+@pytest.mark.parametrize("task", [path.stem for path in sorted((conf_dir() / "task").glob("*.yaml"))])
+@pytest.mark.parametrize("hardware", ["cpu", "gpu", "mps"])
+def test_every_task_composes_on_every_hardware(task: str, hardware: str) -> None:
+    cfg = composed(f"+task={task}", f"hardware={hardware}")
+    assert cfg.hardware.accelerator == hardware
+    assert cfg.task is not None
+
+
+def test_debug_wins_over_the_task() -> None:
+    assert composed("+task=synthetic", "+debug=fast").budget.evaluations == 8

@@ -1,0 +1,52 @@
+"""What all tests share: shapes are checked while they run, and threads are few."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+install_import_hook(["evonas.ops", "evonas.nn", "evonas.train.distill"], "beartype.beartype")
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture
+def evonas_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Ended]]:
+    """Runs the command line in this process, in an empty folder."""
+    from evonas.cli import main
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+
+    def command(*words: str) -> Ended:
+        monkeypatch.setattr("sys.argv", ["evonas", *words])
+        code = main()
+        shown = capsys.readouterr()
+        return Ended(code, shown.out, shown.err)
+
+    yield command
+    for number, handler in before.items():
+        signal.signal(number, handler)
