@@ -30,7 +30,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         _sync(temporary)
         faults.point("files.before_replace")
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
@@ -38,7 +38,12 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text atomically, as UTF-8."""
-    write_atomic(path, lambda target: target.write_text(text, encoding="utf-8") and None)
+
+
+    def write(target: Path) -> None:
+        target.write_text(text, encoding="utf-8")
+
+    write_atomic(path, write)
 
 
 def write_json(path: Path, value: Any) -> None:
