@@ -66,8 +66,9 @@ class Fitting(lightning.LightningModule):
         """AdamW; vectors and scalars do not decay."""
         return torch.optim.AdamW(decay_groups(self, self.weight_decay), lr=self.schedule.at(0))
 
-    def on_fit_start(self) -> None:
-        """Bring the teacher to the device, since Lightning does not know it."""
+    def on_train_start(self) -> None:
+        """Do what Lightning leaves alone: training mode, and the teacher's device."""
+        self.train()
         for teacher in self._teacher:
             teacher.to(self.device)
 

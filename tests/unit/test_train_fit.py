@@ -161,6 +161,13 @@ def test_training_learns() -> None:
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 
+def test_a_network_in_eval_mode_is_trained_in_training_mode(straight: str) -> None:
+    module = made()
+    module.eval()
+    fit(module, data(), EPOCHS, Devices())
+    assert digest(module) == straight
+
+
 def test_rates_follow_the_schedule() -> None:
     rates: list[float] = []
     module = made()
