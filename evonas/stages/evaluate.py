@@ -36,7 +36,7 @@ class Evaluate:
         """Write evaluate/test.json and pictures of three test images."""
         nets, path = chosen.chosen(context.run), context.run.path(TEST)
         test = _Test(context)
-        with Progress("Test", len(nets) + 2, "network") as progress:
+        with Progress("Test", len(nets) + 2, "predictor") as progress:
             result = test.header()
             progress.advance()
             result["teacher"] = test.teacher()

@@ -1,0 +1,90 @@
+"""stage=evaluate on a tiny run: the test split, all weights, a baseline and pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_run
+import torch
+from PIL import Image
+
+from evonas import files
+from evonas.nn.extract import extract
+from evonas.stages import assembly
+from evonas.stages.base import Context
+from evonas.stages.evaluate import Evaluate, count_costs, finite
+from evonas.stages.select import Select
+from evonas.train import panel
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    context = small_run.context(tmp_path_factory.mktemp("runs") / "run")
+    small_run.search(context)
+    small_run.train(context)
+    Select().run(context)
+    small_run.retrain(context)
+    Evaluate().run(context)
+    return context
+
+
+def test_the_numbers_are_those_of_the_test_split(made: Context) -> None:
+    test = files.read_json(made.run.need("evaluate/test.json", made_by="evaluate"))
+    assert test["split"] == "test" and test["num_images"] == 6 and test["error_name"] == "abs_rel"
+    task, net = assembly.task(made.cfg), test["nets"][0]
+    supernet = assembly.load_supernet(made, task)
+    static = extract(supernet, supernet.space.parse(net["genotype"]))
+    inherited = panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
+    assert net["inherited"] == pytest.approx(inherited, rel=1e-6)
+    assembly.load_into(static, made.run.need(f"retrain/{net['name']}/model.safetensors", made_by="retrain"))
+    retrained = panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
+    assert net["retrained"] == pytest.approx(retrained, rel=1e-6)
+    assert net["retrained"] != net["inherited"] and net["scratch"] is None
+
+
+def test_a_baseline_stands_beside_them(made: Context) -> None:
+    test = files.read_json(made.run.need("evaluate/test.json", made_by="evaluate"))
+    name, metrics = assembly.task(made.cfg).baseline()
+    assert test["baseline"] == {"name": name, "metrics": finite(metrics)}
+    assert test["teacher"] is None
+
+
+def test_costs_are_counted_on_the_whole_network(made: Context) -> None:
+    test = files.read_json(made.run.need("evaluate/test.json", made_by="evaluate"))
+    by_name = {net["name"]: net for net in test["nets"]}
+    assert by_name["max"]["params"] == max(net["params"] for net in test["nets"])
+    assert by_name["max"]["macs"] == max(net["macs"] for net in test["nets"])
+    layer = torch.nn.Conv2d(3, 5, 3, padding=1)
+    assert count_costs(layer, (8, 6)) == {"params": 5 * 27 + 5, "macs": 5 * 27 * 48}
+
+
+def test_pictures_are_there_for_every_network(made: Context) -> None:
+    test = files.read_json(made.run.need("evaluate/test.json", made_by="evaluate"))
+    folder = made.run.need("evaluate/pictures", made_by="evaluate")
+    assert len(test["pictures"]) == 3
+    for entry in test["pictures"]:
+        assert set(entry["nets"]) == {net["name"] for net in test["nets"]}
+        for name in (entry["image"], entry["truth"], *entry["nets"].values()):
+            with Image.open(folder / name) as image:
+                assert image.size == (64, 32) and np.asarray(image).std() > 0
+
+
+def test_weights_of_an_earlier_choice_are_not_used(tmp_path: Path) -> None:
+    context = small_run.context(tmp_path / "run")
+    small_run.search(context)
+    small_run.train(context)
+    Select().run(context)
+    small_run.retrain(context)
+    context.cfg.select.rules = ["best:macs"]
+    context.cfg.select.include_max = False
+    Select().run(context)
+    renamed = files.read_json(tmp_path / "run/selected.json")
+    renamed["nets"][0]["name"] = "knee"
+    files.write_json(tmp_path / "run/selected.json", renamed)
+    Evaluate().run(context)
+    (net,) = files.read_json(tmp_path / "run/evaluate/test.json")["nets"]
+    assert net["name"] == "knee" and net["retrained"] is None
+
+
+def test_a_metric_without_a_value_is_kept_as_none() -> None:
+    assert finite({"a": 0.5, "b": float("nan")}) == {"a": 0.5, "b": None}
