@@ -17,6 +17,7 @@ def read(path: Path) -> Facts:
         meta = archive.meta
         names = list(meta["objectives"])
         found = candidates(archive, meta["fingerprints"], names)
+        seconds = archive.seconds()
     reference = meta.get("reference")
     rows = [
         (
@@ -32,4 +33,5 @@ def read(path: Path) -> Facts:
         units=meta.get("units", {}),
         reference=tuple(reference) if reference else None,
         identity=meta,
+        seconds=seconds,
     )

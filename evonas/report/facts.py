@@ -24,6 +24,7 @@ class Facts:
         reference: the reference point that the archive recorded, or None.
         failures: how often each reason made an evaluation fail.
         identity: what else the archive says about its search.
+        seconds: wall time of all measurements, summed over workers.
     """
 
     names: tuple[str, ...]
@@ -33,6 +34,7 @@ class Facts:
     reference: tuple[float, ...] | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def num_failed(self) -> int:

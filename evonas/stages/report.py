@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from evonas import files
 from evonas.report.archived import read
+from evonas.report.facts import Facts
 from evonas.report.html import render
 from evonas.report.page import Sources
 from evonas.run import Run
@@ -36,11 +37,12 @@ class Report:
 def gather(run: Run) -> Sources:
     """Everything in a run that a report can show."""
     archive, test = run.find("search/archive.sqlite"), run.find("evaluate/test.json")
+    facts = read(archive) if archive else None
     return Sources(
         run=run.name,
         task=run.task,
         command=run.command,
-        facts=read(archive) if archive else None,
+        facts=facts,
         selected=_json(run, "selected.json"),
         retrained=dict(_retrained(run)),
         test=files.read_json(test) if test else None,
@@ -49,7 +51,7 @@ def gather(run: Run) -> Sources:
         rank=_json(run, "rank/rank.json"),
         attempts=list(_attempts(run.directory)),
         environment=list(_environment(run.directory)),
-        times=list(_times(run)),
+        times=list(_times(run, facts)),
     )
 
 
@@ -87,9 +89,11 @@ def _environment(directory: Path) -> Iterator[tuple[str, str]]:
             continue
 
 
-def _times(run: Run) -> Iterator[tuple[str, str]]:
+def _times(run: Run, facts: Facts | None) -> Iterator[tuple[str, str]]:
     teacher = _json(run, "teacher/result.json")
     if teacher:
         yield "training the teacher", human_time(teacher["seconds"])
+    if facts:
+        yield "measuring in the search, summed over workers", human_time(facts.seconds)
     for name, result in _retrained(run):
         yield f"retraining {name}", human_time(result["seconds"])

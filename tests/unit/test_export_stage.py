@@ -105,7 +105,7 @@ def test_an_altered_file_is_refused(folder: Path, tmp_path: Path) -> None:
     content = bytearray((copy / "model.safetensors").read_bytes())
     content[-1] ^= 1
     (copy / "model.safetensors").write_bytes(content)
-    with pytest.raises(DataError, match="model.safetensors"):
+    with pytest.raises(DataError, match=r"model\.safetensors"):
         load_exported(copy)
 
 
