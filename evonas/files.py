@@ -39,7 +39,6 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text atomically, as UTF-8."""
 
-
     def write(target: Path) -> None:
         target.write_text(text, encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """The search: ask, look up or measure, record, tell. Resuming is replaying the same code."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evonas import faults
 from evonas.archive import Archive, Evaluation
@@ -52,12 +52,14 @@ def search(
     number = evaluations = failures = measured = 0
     while asked := searcher.ask():
         texts = [space.format(genotype) for genotype in asked]
-        jobs = list(_unknown(archive, texts, evaluations, parts, fingerprints))
-        _measure(jobs, engine, archive, objectives, fingerprints, on_outcome)
-        told = [
-            _told(archive, genotype, text, objectives, fingerprints)
-            for genotype, text in zip(asked, texts, strict=True)
-        ]
+        facts = _known(archive, texts, fingerprints, parts)
+        jobs = _missing(facts, texts, parts, evaluations)
+        for outcome in _measure(jobs, engine):
+            fact = archive.record(_fact(outcome, objectives, fingerprints), outcome.seconds, outcome.worker)
+            facts[fact.genotype, outcome.job.part] = fact
+            if on_outcome is not None:
+                on_outcome(outcome, fact)
+        told = [_told(g, text, facts, objectives) for g, text in zip(asked, texts, strict=True)]
         searcher.tell(told)
         faults.point("search.after_tell")
         number, evaluations, measured = number + 1, evaluations + len(told), measured + len(jobs)
@@ -67,62 +69,56 @@ def search(
     return evaluations
 
 
-def _unknown(
-    archive: Archive, texts: list[str], offset: int, parts: list[Part], fingerprints: Mapping[Part, str]
-) -> Iterator[Job]:
+def _known(
+    archive: Archive, texts: list[str], fingerprints: Mapping[Part, str], parts: list[Part]
+) -> dict[tuple[str, Part], Evaluation]:
+    looked_up = (
+        (text, part, archive.lookup(fingerprints[part], text)) for text in set(texts) for part in parts
+    )
+    return {(text, part): fact for text, part, fact in looked_up if fact is not None}
+
+
+def _missing(
+    facts: Mapping[tuple[str, Part], Evaluation], texts: list[str], parts: list[Part], offset: int
+) -> list[Job]:
     """A job for each fact that is missing, once; `seq` counts all facts of all points asked."""
-    wanted: set[tuple[str, Part]] = set()
+    jobs: dict[tuple[str, Part], Job] = {}
     for index, text in enumerate(texts, start=offset):
         for place, part in enumerate(parts):
-            if (text, part) not in wanted and archive.lookup(fingerprints[part], text) is None:
-                wanted.add((text, part))
-                yield Job(index * len(parts) + place, text, part)
+            if (text, part) not in facts:
+                jobs.setdefault((text, part), Job(index * len(parts) + place, text, part))
+    return list(jobs.values())
 
 
-def _measure(
-    jobs: list[Job],
-    engine: Engine,
-    archive: Archive,
-    objectives: Mapping[str, Part],
-    fingerprints: Mapping[Part, str],
-    on_outcome: Callable[[Outcome, Evaluation], None] | None,
-) -> None:
-    open_jobs = {job.seq for job in jobs}
+def _measure(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
+    """The engine's outcomes; an EngineError if it did not answer every job."""
+    waiting = {job.seq for job in jobs}
     for outcome in engine.run(jobs) if jobs else ():
-        names = [name for name, part in objectives.items() if part == outcome.job.part]
-        fact = _fact(outcome, fingerprints[outcome.job.part], names)
-        fact = archive.record(fact, outcome.seconds, outcome.worker)
-        open_jobs.discard(outcome.job.seq)
-        if on_outcome is not None:
-            on_outcome(outcome, fact)
-    if open_jobs:
-        raise EngineError(f"The engine lost {len(open_jobs)} of {len(jobs)} jobs.", "Repeat with resume=true")
+        yield outcome
+        waiting.discard(outcome.job.seq)
+    if waiting:
+        raise EngineError(f"The engine lost {len(waiting)} of {len(jobs)} jobs.", "Repeat with resume=true")
 
 
-def _fact(outcome: Outcome, fingerprint: str, names: list[str]) -> Evaluation:
+def _fact(outcome: Outcome, objectives: Mapping[str, Part], fingerprints: Mapping[Part, str]) -> Evaluation:
     job, measurement = outcome.job, outcome.measurement
+    failed = Evaluation(job.seq, fingerprints[job.part], job.genotype, job.part, "failed")
     if measurement is None:
-        reason = outcome.reason or "no reason was given"
-        return Evaluation(job.seq, fingerprint, job.genotype, job.part, "failed", reason=reason)
+        return replace(failed, reason=outcome.reason or "no reason was given")
+    names = [name for name, part in objectives.items() if part == job.part]
     missing = [name for name in names if name not in measurement.objectives]
     if missing:
-        reason = f"objective {missing[0]} was not measured"
-        return Evaluation(job.seq, fingerprint, job.genotype, job.part, "failed", reason=reason)
+        return replace(failed, reason=f"objective {missing[0]} was not measured")
     values = {name: measurement.objectives[name] for name in names}
-    return Evaluation(job.seq, fingerprint, job.genotype, job.part, "done", values, measurement.extra)
+    return replace(failed, state="done", objectives=values, extra=measurement.extra)
 
 
 def _told(
-    archive: Archive,
     genotype: Genotype,
     text: str,
+    facts: Mapping[tuple[str, Part], Evaluation],
     objectives: Mapping[str, Part],
-    fingerprints: Mapping[Part, str],
 ) -> Told:
-    values: dict[str, float] = {}
-    for part in set(objectives.values()):
-        fact = archive.lookup(fingerprints[part], text)
-        assert fact is not None, f"{text} was asked and neither known nor measured"
-        values.update(fact.objectives)
-    is_whole = all(name in values for name in objectives)
-    return Told(genotype, tuple(values[name] for name in objectives) if is_whole else None)
+    measured = [facts[text, part].objectives.get(name) for name, part in objectives.items()]
+    values = tuple(value for value in measured if value is not None)
+    return Told(genotype, values if len(values) == len(measured) else None)

@@ -194,12 +194,12 @@ class _Unasked(DuplicateElimination):
         self._space, self._seen = space, seen
 
     def _do(self, pop: Population, other: Population | None, is_duplicate: np.ndarray) -> np.ndarray:
-        known = self._seen | {_point(self._space, each.X) for each in (() if other is None else other)}
+        present = {_point(self._space, each.X) for each in (() if other is None else other)}
         for index, each in enumerate(pop):
             point = _point(self._space, each.X)
-            is_duplicate[index] = point in known
+            is_duplicate[index] = point in self._seen or point in present
             if other is None:
-                known.add(point)
+                present.add(point)
         return is_duplicate
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from evonas.search.operators import cross_two_point, cross_uniform, flip_bits, mutate_ordinals
 from evonas.space.space import Axis, Bits, Space
 
-SMALL = settings(max_examples=60, deadline=None)
+SMALL = settings(max_examples=40, deadline=None)
 
 
 @st.composite

@@ -60,11 +60,11 @@ def test_another_layout_is_no_architecture() -> None:
 def test_samples_follow_the_rule() -> None:
     space = evonet_space()
     rng = np.random.default_rng(0)
-    genes = np.array([space.sample(rng).genes for _ in range(3000)])
-    assert abs((genes[:, 0] == 5).mean() - 1 / 6) < 0.03
+    genes = np.array([space.sample(rng).genes for _ in range(1500)])
+    assert abs((genes[:, 0] == 5).mean() - 1 / 6) < 0.04
     # stage 3 has eight bits, so the repair hardly moves its coins; a stage of two gains 1/8 per bit
-    assert abs(genes[:, 16:24].mean() - 0.5) < 0.02
-    assert abs(genes[:, 10:12].mean() - 0.625) < 0.03
+    assert abs(genes[:, 16:24].mean() - 0.5) < 0.025
+    assert abs(genes[:, 10:12].mean() - 0.625) < 0.04
 
 
 def test_the_shipped_spaces_build(root: Path) -> None:

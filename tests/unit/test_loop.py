@@ -1,5 +1,6 @@
 """The loop: every fact once, in the order asked, and resuming is replaying."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ class Shuffled(InlineEngine):
 
 
 def run(path: Path, evaluator: Counting, engine: type[InlineEngine] = InlineEngine, **changes: int) -> str:
-    settings = {"seed": 3, "population": 12, "evaluations": 60, **changes}
+    settings = {"seed": 3, "population": 8, "evaluations": 40, **changes}
     with Archive.open(path, {"seed": settings["seed"], **PRINTS}, resume=True) as archive:
         count = search(NSGA2(SPACE, **settings), engine(evaluator), archive, SPACE, PARTS, PRINTS)
         assert count == settings["evaluations"]
@@ -66,14 +67,14 @@ def test_order_of_completion_does_not_matter(tmp_path: Path) -> None:
     assert run(tmp_path / "a", Counting()) == run(tmp_path / "b", Counting(), Shuffled)
 
 
-@pytest.mark.parametrize("stop_after", [0, 1, 13, 24, 77, 119])
+@pytest.mark.parametrize("stop_after", [0, 1, 13, 66])
 def test_a_killed_search_resumes_to_the_same_archive(tmp_path: Path, stop_after: int) -> None:
     straight = run(tmp_path / "straight", Counting())
     with pytest.raises(SystemExit):
         run(tmp_path / "killed", Counting(stop_after))
     resumed = Counting()
     assert run(tmp_path / "killed", resumed) == straight
-    assert resumed.seen.total() == 60 * 2 - stop_after
+    assert resumed.seen.total() == 40 * 2 - stop_after
 
 
 def test_a_finished_search_replays_without_measuring(tmp_path: Path) -> None:
@@ -83,8 +84,8 @@ def test_a_finished_search_replays_without_measuring(tmp_path: Path) -> None:
 
 
 def test_a_larger_budget_continues_as_if_it_had_been_there(tmp_path: Path) -> None:
-    run(tmp_path / "a", Counting(), evaluations=31)
-    assert run(tmp_path / "a", Counting(), evaluations=60) == run(tmp_path / "b", Counting(), evaluations=60)
+    run(tmp_path / "a", Counting(), evaluations=21)
+    assert run(tmp_path / "a", Counting(), evaluations=40) == run(tmp_path / "b", Counting(), evaluations=40)
 
 
 def test_a_changed_seed_is_refused(tmp_path: Path) -> None:
@@ -93,17 +94,17 @@ def test_a_changed_seed_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "a", Counting(), seed=4)
 
 
-@pytest.mark.parametrize("spoils", [float("nan"), float("inf"), None, "0.5"])
+@pytest.mark.parametrize("spoils", [float("nan"), [1]])
 def test_spoilt_points_are_facts_and_told_as_failures(tmp_path: Path, spoils: object) -> None:
     generations: list[Generation] = []
-    evaluator = Counting(spoils=spoils if spoils is not None else [1])
+    evaluator = Counting(spoils=spoils)
     with Archive.open(tmp_path / "a", {}, resume=False) as archive:
-        searcher = NSGA2(SPACE, seed=0, population=20, evaluations=100)
+        searcher = NSGA2(SPACE, seed=0, population=20, evaluations=60)
         search(searcher, InlineEngine(evaluator), archive, SPACE, PARTS, PRINTS, generations.append)
         failed = [fact for fact in archive.evaluations() if fact.state == "failed"]
     assert generations[-1].failures * 2 == len(failed) > 0
     assert all(fact.reason for fact in failed)
-    assert [generation.evaluations for generation in generations] == [20, 40, 60, 80, 100]
+    assert [generation.evaluations for generation in generations] == [20, 40, 60]
     told = [each for generation in generations for each in generation.told]
     for each in told:
         assert (each.objectives is None) == (sum(each.genotype.genes) % 10 == 0)
@@ -158,14 +159,12 @@ class Losing(InlineEngine):
 
 
 def test_an_engine_that_loses_jobs_is_caught(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="lost 1 of 24"):
+    with pytest.raises(EngineError, match="lost 1 of 16"):
         run(tmp_path / "a", Counting(), Losing)
 
 
-def test_two_thousand_facts_replay_fast(tmp_path: Path) -> None:
-    import time
-
-    run(tmp_path / "a", Counting(), population=96, evaluations=960)
+def test_six_hundred_facts_replay_fast(tmp_path: Path) -> None:
+    run(tmp_path / "a", Counting(), population=96, evaluations=288)
     begin = time.process_time()
-    run(tmp_path / "a", Counting(), population=96, evaluations=960)
-    assert time.process_time() - begin < 8.0
+    run(tmp_path / "a", Counting(), population=96, evaluations=288)
+    assert time.process_time() - begin < 3.0

@@ -110,7 +110,7 @@ def test_repair_adds_no_more_than_needed_and_reaches_every_bit() -> None:
     repaired = [space.repair([0, 1, 0, 0], rng).genes for _ in range(100)]
     assert all(sum(genes) == 2 and genes[1] for genes in repaired)
     assert len(set(repaired)) == 3
-    with pytest.raises(UserError, match="d1.1 is 2"):
+    with pytest.raises(UserError, match=r"d1\.1 is 2"):
         space.repair([2, 0, 0, 0], rng)
 
 

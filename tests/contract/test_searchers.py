@@ -1,0 +1,164 @@
+"""What every searcher promises; a new searcher joins by one line in SEARCHERS."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from pymoo.indicators.hv import HV
+
+from evonas.errors import UserError
+from evonas.search.base import Searcher, Told
+from evonas.search.nsga import NSGA2
+from evonas.search.random import RandomSearch
+from evonas.space.declared import declared_space
+from evonas.space.evonet import evonet_space
+from evonas.space.genotype import Genotype
+from evonas.space.space import Space
+
+Make = Callable[[Space, int, int, int], Searcher]
+SEARCHERS: dict[str, Make] = {
+    "random": RandomSearch,
+    "nsga2": NSGA2,
+    "nsga2_paper": lambda *given: NSGA2(*given, mutation_prob=0.1, changes=1.0),
+}
+GUIDED = [name for name in SEARCHERS if name != "random"]
+EVONET = evonet_space()
+CONDITIONAL = declared_space(
+    "cond",
+    {
+        "k1": {"choices": [3, 5, 7], "expressed_by": "d1.1"},
+        "k2": {"choices": [3, 5, 7], "expressed_by": "d1.2"},
+    },
+    {"d1": {"length": 3, "minimum": 0}},
+)
+
+
+def trade_off(space: Space, genotype: Genotype) -> tuple[float, float]:
+    """Capacity lowers the error and costs more; a hidden target makes some points better than others."""
+    share = np.array(genotype.genes) / np.maximum(np.array(space.upper), 1)
+    target = np.linspace(0.0, 1.0, share.size)
+    load = float(share.mean())
+    return float(np.exp(-2 * load) + 0.3 * np.mean((share - target) ** 2)), load
+
+
+def fails(genotype: Genotype) -> bool:
+    """About one point in ten, whoever asks."""
+    return sum(index * gene for index, gene in enumerate(genotype.genes, start=1)) % 10 == 0
+
+
+def play(searcher: Searcher, space: Space, is_failing: bool = False) -> list[list[Told]]:
+    """Every batch, told."""
+    batches: list[list[Told]] = []
+    while asked := searcher.ask():
+        batch = [
+            Told(point, None if is_failing and fails(point) else trade_off(space, point)) for point in asked
+        ]
+        searcher.tell(batch)
+        batches.append(batch)
+        assert len(batches) < 1000, "a searcher ends"
+    return batches
+
+
+def points(batches: Sequence[Sequence[Told]]) -> list[Genotype]:
+    return [told.genotype for batch in batches for told in batch]
+
+
+def volume(batches: Sequence[Sequence[Told]]) -> float:
+    front = np.array([told.objectives for batch in batches for told in batch])
+    return float(HV(ref_point=np.array([1.2, 1.1]))(front))
+
+
+@pytest.mark.parametrize("make", SEARCHERS.values(), ids=SEARCHERS)
+class TestSearcherContract:
+    """Holds for all of them."""
+
+    def test_it_speaks_the_protocol(self, make: Make) -> None:
+        assert isinstance(make(EVONET, 0, 8, 16), Searcher)
+
+    @pytest.mark.parametrize("is_failing", [False, True])
+    def test_same_arguments_and_facts_mean_same_questions(self, make: Make, is_failing: bool) -> None:
+        first, second = (play(make(EVONET, 7, 16, 80), EVONET, is_failing) for _ in range(2))
+        assert first == second
+        assert points(first) != points(play(make(EVONET, 8, 16, 80), EVONET, is_failing))
+
+    def test_it_neither_reads_nor_moves_the_global_generator(self, make: Make) -> None:
+        np.random.seed(1)
+        before = np.random.get_state()[1].tolist()
+        first = points(play(make(EVONET, 7, 8, 40), EVONET))
+        assert np.random.get_state()[1].tolist() == before
+        np.random.seed(2)
+        assert points(play(make(EVONET, 7, 8, 40), EVONET)) == first
+
+    @pytest.mark.parametrize("space", [EVONET, CONDITIONAL], ids=lambda space: space.name)
+    def test_every_question_is_canonical_and_new(self, make: Make, space: Space) -> None:
+        asked = points(play(make(space, 0, 6, 60), space))
+        assert all(space.contains(point) for point in asked)
+        assert len(set(asked)) == len(asked)
+
+    @pytest.mark.parametrize("evaluations", [1, 15, 16, 50])
+    def test_it_ends_at_its_budget(self, make: Make, evaluations: int) -> None:
+        searcher = make(EVONET, 0, 16, evaluations)
+        assert len(points(play(searcher, EVONET))) == evaluations
+        assert searcher.ask() == []
+
+    def test_it_ends_when_the_space_is_used_up(self, make: Make) -> None:
+        asked = points(play(make(CONDITIONAL, 0, 8, 1000), CONDITIONAL))
+        assert set(asked) == set(CONDITIONAL.points())
+        assert len(asked) == CONDITIONAL.size()
+
+    def test_a_larger_budget_begins_with_the_same_questions(self, make: Make) -> None:
+        short, long = (points(play(make(EVONET, 0, 16, count), EVONET)) for count in (40, 80))
+        assert long[:40] == short
+
+    def test_failures_are_survived_and_not_asked_again(self, make: Make) -> None:
+        batches = play(make(EVONET, 0, 20, 200), EVONET, is_failing=True)
+        asked = points(batches)
+        assert len(set(asked)) == len(asked) == 200
+        assert 5 < sum(fails(point) for point in asked) < 60
+
+    def test_nothing_but_failures_is_survived(self, make: Make) -> None:
+        searcher = make(EVONET, 0, 10, 40)
+        count = 0
+        while asked := searcher.ask():
+            count += len(asked)
+            searcher.tell([Told(point, None) for point in asked])
+        assert count == 40
+
+    def test_one_objective_and_four_are_fine(self, make: Make) -> None:
+        for width in (1, 4):
+            searcher = make(EVONET, 0, 8, 32)
+            while asked := searcher.ask():
+                searcher.tell([Told(point, tuple(map(float, point.genes[:width]))) for point in asked])
+
+    def test_impossible_budgets_are_refused(self, make: Make) -> None:
+        for population, evaluations in ((0, 10), (8, 0), (-1, 10)):
+            with pytest.raises(UserError, match="budget"):
+                make(EVONET, 0, population, evaluations)
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_guided_searchers_beat_random_search(name: str) -> None:
+    guided, blind = (
+        [volume(play(SEARCHERS[each](EVONET, seed, 20, 300), EVONET)) for seed in range(3)]
+        for each in (name, "random")
+    )
+    assert min(guided) > max(blind)
+
+
+@pytest.mark.parametrize("name", ["nsga2", "nsga2_paper"])
+def test_a_failed_point_never_survives(name: str) -> None:
+    searcher = SEARCHERS[name](EVONET, 0, 12, 120)
+    assert isinstance(searcher, NSGA2)
+    while asked := searcher.ask():
+        searcher.tell([Told(point, None if fails(point) else trade_off(EVONET, point)) for point in asked])
+        kept = searcher.survivors()
+        assert 0 < len(kept) <= 12
+        for told in kept:
+            assert not fails(told.genotype)
+            assert told.objectives == trade_off(EVONET, told.genotype)
+
+
+@pytest.mark.parametrize("rate", ["crossover_prob", "swap_prob", "mutation_prob"])
+def test_rates_are_probabilities(rate: str) -> None:
+    with pytest.raises(UserError, match=f"{rate} is 1.5"):
+        NSGA2(EVONET, 0, 8, 16, **{rate: 1.5})
