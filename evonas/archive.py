@@ -336,7 +336,9 @@ def refuse_network(path: Path, mounts: Path = Path("/proc/mounts")) -> None:
 
 
 def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    for key in sorted((set(old) | set(new)) - SETTLED):
+    # fingerprints last: what changed them has a name that says more
+    keys = sorted((set(old) | set(new)) - SETTLED, key=lambda key: (key == "fingerprints", key))
+    for key in keys:
         before, after = (_canonical(side[key]) if key in side else "absent" for side in (old, new))
         if before != after:
             raise UserError(

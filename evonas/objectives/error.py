@@ -53,5 +53,8 @@ class Error:
         for batch in bench.batches:
             with bench.autocast():
                 output = subnet(batch["image"])
+            # a meter may clamp, and so turn a network that has diverged into a merely bad one
+            if not torch.isfinite(output).all():
+                raise ValueError("the subnet's output is not finite")
             meter.update(output.float(), batch)
         return {name: float(value) for name, value in meter.compute().items()}

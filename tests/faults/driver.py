@@ -5,6 +5,8 @@ Everything is real but the networks: NSGA-II, the loop, the archive and the loca
 """
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from witnessed import Witnessed
@@ -16,8 +18,8 @@ from evonas.search.nsga import NSGA2
 from evonas.space.evonet import evonet_space
 
 
-def main() -> None:
-    """Run or continue the search in a folder; the last line printed is the archive's digest."""
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line of the driver."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=1)
@@ -26,7 +28,7 @@ def main() -> None:
     parser.add_argument("--population", type=int, default=24)
     parser.add_argument("--evaluations", type=int, default=480)
     parser.add_argument("--seconds", type=float, default=0.01)
-    print(run(parser.parse_args()))
+    return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace) -> str:
@@ -52,4 +54,4 @@ def run(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    print(run(options(sys.argv[1:])))

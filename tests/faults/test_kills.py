@@ -15,7 +15,7 @@ EVALUATIONS = 480
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     """The search as it goes when nobody disturbs it."""
     trial = Trial(tmp_path_factory.mktemp("straight"))
-    trial.finish()
+    trial.go_on_here()
     return trial
 
 
@@ -34,7 +34,7 @@ def killed(folder: Path, kills: int, seed: int) -> tuple[Trial, int]:
 
 def check(trial: Trial, straight: Trial, kills: int) -> None:
     """Nothing lost, nothing twice, bit-identical, and at most `kills x workers` executions repeated."""
-    trial.finish()
+    trial.go_on_here()
     rows = trial.rows()
     assert len(rows) == len(set(rows)) == EVALUATIONS
     assert trial.dump() == straight.dump()
