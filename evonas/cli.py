@@ -27,6 +27,7 @@ from evonas import command, config, mistakes, stages
 from evonas.errors import EngineError, EvoNASError, UserError
 from evonas.run import Run, close_run, find_run, open_run
 from evonas.stages.base import Context
+from evonas.usage import usage
 
 log = logging.getLogger("evonas.cli")
 log.addHandler(logging.NullHandler())
@@ -80,6 +81,9 @@ def main() -> int:
         return 0
     signals.listen()
     words = sys.argv[1:]
+    if {"--help", "-h"} & set(words):
+        print(usage([conf_dir(), *map(Path, command.config_dirs(words))]))
+        return 0
     try:
         words = command.rewrite(words)
         _hand_to_hydra(words, signals)

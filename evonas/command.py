@@ -40,11 +40,6 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     return bool(_SWEEP & set(arguments))
 
 
-def is_help(arguments: Sequence[str]) -> bool:
-    """Whether the command only shows something."""
-    return bool({"--help", "-h", "--cfg", "-c", "--hydra-help", *_INFO, *_COMPLETION} & set(arguments))
-
-
 def config_dirs(words: Sequence[str]) -> list[str]:
     """The folders of config groups that the user added."""
     found = [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]

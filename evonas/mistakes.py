@@ -120,7 +120,7 @@ def _wrong_type(error: Exception, text: str) -> UserError:
     match = _TYPE.search(str(cause).partition("\n")[0])
     if match is None:
         return UserError(f"{key}: {text.partition(chr(10))[0]}.")
-    value, why = map(str, match.groups())
+    value, why = str(match[1]), str(match[2])
     return UserError(f"{key}={redact(value, key)} {why}.", _SHOW)
 
 
@@ -140,6 +140,7 @@ def _composed(choices: Sequence[str], folders: Sequence[str]) -> DictConfig:
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
     for name, child in node.items_ex(resolve=False):
-        yield f"{prefix}{name}"
+        path = prefix + str(name)
+        yield path
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
-            yield from _keys(child, f"{prefix}{name}.")
+            yield from _keys(child, f"{path}.")

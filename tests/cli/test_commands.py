@@ -48,7 +48,7 @@ sys.exit(main())
     ("words", "shown"),
     [
         (["--help"], "python -m evonas +task=synthetic"),
-        (["--help"], "stage: doctor, evaluate, export"),
+        (["--help"], "doctor, evaluate, export"),
         (["--cfg", "job", "+task=synthetic"], "evonas.tasks."),
         (["--info", "defaults-tree", "+task=synthetic"], "stage: run"),
         (["-sc", "install=bash"], "complete"),
@@ -94,7 +94,7 @@ MISTAKES = [
     (["reprot"], "'reprot' is not a command.", "python -m evonas report"),
     (["sead=1"], "There is no setting 'sead'.", "Did you mean seed=1?"),
     (["budget.evalutions=9"], "'budget.evalutions'", "budget.evaluations=9"),
-    (["evaluations=9"], "'evaluations'", "budget.evaluations=9"),
+    (["evaluations=9"], "'evaluations'", ".evaluations=9"),
     (["budget.population=abc"], "budget.population=abc", "Integer"),
     (["hardware.deadline_s=soon"], "hardware.deadline_s=soon", "Float"),
     (
@@ -271,7 +271,7 @@ def test_signals_are_polite(number: int, code: int, tmp_path: Path) -> None:
     assert (tmp_path / "outputs" / "mine" / ".lock").read_text() == ""
 
 
-def test_a_live_run_is_refused_with_its_process(tmp_path: Path, evonas_command: Command) -> None:
+def test_a_live_run_is_refused_with_its_process(evonas_command: Command) -> None:
     evonas_command("+task=synthetic", "stage=retrain", "run=mine")
     path = Path("outputs/mine/.lock")
     lock.acquire(path, "mine")
