@@ -1,5 +1,7 @@
 """Killing the driver loses nothing and repeats at most what was in flight (R1, R2), and orphans nobody."""
 
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,19 @@ def test_three_kills(tmp_path: Path, straight: Trial) -> None:
     trial, hits = killed(tmp_path / "killed", kills=3, seed=0)
     assert hits == 3
     check(trial, straight, hits)
+
+
+def test_interruption_leaves_a_whole_archive_and_no_process(tmp_path: Path, straight: Trial) -> None:
+    trial = Trial(tmp_path / "interrupted")
+    driver = trial.start()
+    while len(trial.executions) < 100 and driver.poll() is None:
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGINT)
+    driver.communicate(timeout=10)
+    assert driver.returncode not in (0, -signal.SIGKILL)
+    assert trial.gone()
+    assert trial.is_sound()
+    check(trial, straight, kills=1)
 
 
 @pytest.mark.slow
