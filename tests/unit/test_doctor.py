@@ -1,0 +1,88 @@
+"""The doctor looks, and says what to type."""
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from evonas.errors import EngineError
+from evonas.run import Run
+from evonas.stages import doctor
+from evonas.stages.base import Context
+from evonas.stages.doctor import Doctor, Finding, file_system
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+server:/x /home nfs4 rw 0 0
+/dev/sdb1 /home/me/fast xfs rw 0 0
+server:/y /mnt/my\\040disk cifs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/var/x", "ext4"),
+        ("/home/me", "nfs4"),
+        ("/home/me/fast/x", "xfs"),
+        ("/homely", "ext4"),
+        ("/mnt/my disk/a", "cifs"),
+    ],
+)
+def test_the_closest_mount_decides(folder: str, kind: str) -> None:
+    assert file_system(Path(folder), MOUNTS) == kind
+
+
+def test_an_unknown_system_has_no_mounts() -> None:
+    assert file_system(Path("/x"), "") == ""
+
+
+def context(outputs: Path) -> Context:
+    return Context(OmegaConf.create({"outputs": str(outputs)}), Run(outputs, ""))
+
+
+def test_json_has_every_finding_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "SECRETxyz")
+    text = Doctor(json=True).run(context(tmp_path))
+    found = {each["name"]: each for each in json.loads(text)}
+    assert {"evonas", "torch", "devices", "sqlite", "disk", "file system", "wandb login"} <= found.keys()
+    assert {"name", "state", "detail", "fix"} == found["torch"].keys()
+    assert found["wandb login"]["detail"] == "yes"
+    assert "SECRETxyz" not in text
+    assert [name for name in found if name.startswith("ops/")]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_disk_and_a_full_one_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_mounts", lambda: "server:/x / nfs rw 0 0\n")
+    monkeypatch.setattr(doctor, "ROOM_GB", 1e9)
+    states = {each.name: each for each in doctor._outputs(tmp_path / "not" / "there")}
+    assert {each.state for each in states.values()} == {"warning"}
+    assert all("outputs=" in each.fix for each in states.values())
+
+
+def test_what_every_run_needs_must_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [Finding("torch", "problem", "absent", "pip install torch"), Finding("x", "ok", "fine")]
+    monkeypatch.setattr(doctor, "findings", lambda _: iter(broken))
+    with pytest.raises(EngineError, match="1 of 2") as caught:
+        Doctor().run(context(tmp_path))
+    assert caught.value.hint == "pip install torch"
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [("numpy>=1", ""), ("numpy>=999", "numpy is "), ("no-such-thing>=1", "no-such-thing is not installed")],
+)
+def test_requirements_are_compared(line: str, missing: str) -> None:
+    assert doctor._missing(doctor.Requirement(line)).startswith(missing)
+    assert bool(doctor._missing(doctor.Requirement(line))) == bool(missing)
+
+
+def test_every_missing_extra_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = [doctor.Requirement('no-such-thing>=1; extra == "wandb"'), doctor.Requirement("numpy>=999")]
+    monkeypatch.setattr(doctor, "_requirements", lambda: needed)
+    found = {each.name: each for each in doctor._packages()}
+    assert found["[wandb]"].state == "optional"
+    assert found["[wandb]"].fix == "pip install 'evonas[wandb]'"
+    assert found["numpy"].state == "problem"

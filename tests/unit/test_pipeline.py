@@ -1,0 +1,101 @@
+"""The pipeline runs its steps in order, and after a stop only what is left."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from evonas.run import Run
+from evonas.stages.base import Context
+from evonas.stages.run import SETTINGS, Pipeline
+
+NAMES = ("teacher", "search", "select")
+
+
+class Noting:
+    """A stage that notes that it ran, and may fail."""
+
+    needs_task = True
+
+    def __init__(self, name: str, ran: list[str], fails: bool = False) -> None:
+        self.name, self.ran, self.fails = name, ran, fails
+
+    def run(self, context: Context) -> str:
+        if self.fails:
+            raise RuntimeError(self.name)
+        self.ran.append(self.name)
+        return f"did {self.name} in {context.run.name}"
+
+
+def config(**changed: object) -> DictConfig:
+    steps = {name: {"option": 1} for name in NAMES}
+    plain = {
+        "teacher": {"name": "r"},
+        "search": {"p": 1},
+        "budget": {"n": 1},
+        "objective": {},
+        "distill": {"w": 1},
+    }
+    return OmegaConf.create(
+        {**plain, "select": {"rules": ["knee"]}, "train": {}, "stage": {"steps": steps}, **changed}
+    )
+
+
+def ran(directory: Path, cfg: DictConfig, resume: bool = False, failing: str = "") -> list[str]:
+    done: list[str] = []
+    pipeline = Pipeline({name: Noting(name, done, name == failing) for name in NAMES})
+    context = Context(cfg, Run(directory, "toy", resume))
+    if failing:
+        with pytest.raises(RuntimeError, match=failing):
+            pipeline.run(context)
+    else:
+        assert pipeline.run(context) == str(directory)
+    return done
+
+
+def test_every_step_runs_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ran(tmp_path, config()) == list(NAMES)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["[1/3] teacher", f"did teacher in {tmp_path.name}"]
+    assert lines[-1].split()[0] == "all"
+
+
+def test_resume_leaves_out_what_is_done(tmp_path: Path) -> None:
+    assert ran(tmp_path, config(), failing="select") == ["teacher", "search"]
+    assert ran(tmp_path, config(), resume=True) == ["select"]
+    assert ran(tmp_path, config(), resume=True) == []
+
+
+def test_without_resume_everything_runs_again(tmp_path: Path) -> None:
+    ran(tmp_path, config())
+    assert ran(tmp_path, config()) == list(NAMES)
+
+
+def test_a_larger_budget_repeats_the_search_and_what_follows(tmp_path: Path) -> None:
+    ran(tmp_path, config())
+    assert ran(tmp_path, config(budget={"n": 2}), resume=True) == ["search", "select"]
+
+
+def test_another_tracker_repeats_nothing(tmp_path: Path) -> None:
+    ran(tmp_path, config())
+    assert ran(tmp_path, config(tracker={"name": "other"}), resume=True) == []
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_no_teacher_without_distillation(nothing: object, tmp_path: Path) -> None:
+    assert ran(tmp_path, config(distill=nothing)) == ["search", "select"]
+
+
+def test_the_report_ends_the_command(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "index.html").touch()
+    pipeline = Pipeline({"select": Noting("select", [])})
+    assert pipeline.run(Context(config(), Run(tmp_path, "toy"))) == str(tmp_path / "report" / "index.html")
+
+
+def test_every_step_of_the_file_declares_its_settings(root: Path) -> None:
+    listed = OmegaConf.load(root / "conf" / "stage" / "run.yaml").defaults
+    names = [next(iter(each)) if isinstance(each, DictConfig) else each for each in listed]
+    steps = [str(name).partition("@")[0] for name in names if name != "_self_"]
+    assert len(steps) == 9
+    assert set(steps) <= set(SETTINGS)
