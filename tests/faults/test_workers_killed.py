@@ -19,7 +19,7 @@ from evonas.evaluate.local import LocalEngine
 EVALUATIONS = 240
 
 
-def options(folder: Path, seconds: float) -> argparse.Namespace:
+def options(folder: Path) -> argparse.Namespace:
     folder.mkdir(exist_ok=True)
     return argparse.Namespace(
         folder=folder,
@@ -29,7 +29,7 @@ def options(folder: Path, seconds: float) -> argparse.Namespace:
         tries=12,
         population=24,
         evaluations=EVALUATIONS,
-        seconds=seconds,
+        seconds=0.02,
     )
 
 
@@ -42,10 +42,10 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Trial:
 
 
 class Killer:
-    """Kills a random worker of every engine that exists, until it has killed enough."""
+    """Kills a random worker each time the search has made some progress, until it has killed enough."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, kills: int, pause_s: float) -> None:
-        self.kills, self.pause_s, self.killed = kills, pause_s, 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, trial: Trial, kills: int, every: int) -> None:
+        self.trial, self.kills, self.every, self.killed = trial, kills, every, 0
         self._rng = random.Random(0)
         self._engines: list[LocalEngine] = []
         self._over = threading.Event()
@@ -67,35 +67,37 @@ class Killer:
         self._thread.join()
 
     def _run(self) -> None:
-        while self.killed < self.kills and not self._over.wait(self.pause_s):
+        while self.killed < self.kills and not self._over.wait(0.01):
+            is_due = len(self.trial.executions) >= (self.killed + 1) * self.every
             pids = [pid for engine in self._engines for pid in engine.pids]
-            if pids:
+            if pids and is_due:
                 with suppress(ProcessLookupError):
                     os.kill(self._rng.choice(pids), signal.SIGKILL)
                     self.killed += 1
 
 
 def kill_workers(
-    folder: Path, straight: Trial, monkeypatch: pytest.MonkeyPatch, kills: int, seconds: float
+    folder: Path, straight: Trial, monkeypatch: pytest.MonkeyPatch, kills: int, every: int
 ) -> None:
-    with Killer(monkeypatch, kills, pause_s=0.25) as killer:
-        digest = driver.run(options(folder, seconds))
+    trial = Trial(folder)
+    with Killer(monkeypatch, trial, kills, every) as killer:
+        digest = driver.run(options(folder))
     assert killer.killed == kills
     assert digest == straight.go_on_here()
-    assert {row[0] for row in Trial(folder).rows()} == {row[0] for row in straight.rows()}
+    assert {row[0] for row in trial.rows()} == {row[0] for row in straight.rows()}
 
 
 def test_killing_workers_is_invisible(
     tmp_path: Path, straight: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kill_workers(tmp_path / "killed", straight, monkeypatch, kills=4, seconds=0.01)
+    kill_workers(tmp_path / "killed", straight, monkeypatch, kills=4, every=40)
 
 
 @pytest.mark.slow
 def test_killing_forty_workers_is_invisible(
     tmp_path: Path, straight: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kill_workers(tmp_path / "killed", straight, monkeypatch, kills=40, seconds=0.2)
+    kill_workers(tmp_path / "killed", straight, monkeypatch, kills=40, every=5)
 
 
 @pytest.mark.parametrize(
