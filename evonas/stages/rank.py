@@ -15,6 +15,7 @@ from evonas.nn.supernet import Supernet
 from evonas.randomness import generator
 from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
+from evonas.space.space import Space
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.listening import Listening, listening
@@ -83,18 +84,26 @@ class _Ranking:
 
 
 def spread(supernet: Supernet, size: tuple[int, int], count: int, seed: int) -> list[tuple[Genotype, int]]:
-    """Genotypes whose MACs lie as evenly as draws allow between the smallest and the largest."""
+    """The smallest and largest genotype, and others as evenly between them in MACs as draws allow."""
     space, shape = supernet.space, supernet.backbone.shape
     rng = generator(seed, "rank")
-    drawn = {space.smallest(), space.largest()}
-    drawn |= {space.sample(rng) for _ in range(DRAWS_PER_SUBNET * count)}
-    costs = {g: int(count_macs(architecture(space, g), shape, *size)) for g in sorted(drawn)}
-    count = min(count, len(costs))
-    chosen: list[tuple[Genotype, int]] = []
-    for target in np.linspace(min(costs.values()), max(costs.values()), count):
+    drawn = {_draw(space, rng) for _ in range(DRAWS_PER_SUBNET * count)}
+    ends = {space.smallest(), space.largest()}
+    costs = {g: int(count_macs(architecture(space, g), shape, *size)) for g in sorted(drawn | ends)}
+    chosen = {genotype: costs.pop(genotype) for genotype in sorted(ends)}
+    targets = np.linspace(min(chosen.values()), max(chosen.values()), count)[1:-1]
+    for target in targets[: len(costs)]:
         nearest = min(costs, key=lambda g: (abs(costs[g] - target), g))
-        chosen.append((nearest, costs.pop(nearest)))
-    return chosen
+        chosen[nearest] = costs.pop(nearest)
+    return sorted(chosen.items(), key=lambda item: (item[1], item[0]))
+
+
+def _draw(space: Space, rng: np.random.Generator) -> Genotype:
+    """A random point pulled towards a random end by a random share, since plain draws crowd the middle."""
+    end = space.largest() if rng.integers(2) else space.smallest()
+    plain = space.to_vector(space.sample(rng))
+    is_pulled = rng.random(len(plain)) < rng.random()
+    return space.repair(np.where(is_pulled, space.to_vector(end), plain), rng)
 
 
 def _statistics(pairs: Sequence[dict[str, Any]], seed: int) -> dict[str, float | None]:

@@ -6,7 +6,7 @@ The total loss of a student is (1 - ratio) task + ratio task(teacher) + spatial 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -61,9 +61,9 @@ class Distiller(nn.Module):
         ratio: float = 0.1,
         spatial_weight: float = 0.08,
         frequency_weight: float = 0.06,
-        frequency: Frequency = "highpass",
+        frequency: str = "highpass",
         cutoff: float = 0.2,
-        reduction: Reduction = "sum",
+        reduction: str = "sum",
         level: int = -1,
         heads: int = 16,
         head_dim: int = 64,
@@ -73,11 +73,13 @@ class Distiller(nn.Module):
         sharpness: float = 5.0,
     ) -> None:
         super().__init__()
+        # a plain str, so that a typo in the config is answered by name
         _check("frequency", frequency, get_args(Frequency))
         _check("reduction", reduction, get_args(Reduction))
         self.ratio, self.level, self.cutoff = ratio, level, cutoff
         self.spatial_weight, self.frequency_weight = spatial_weight, frequency_weight
-        self.frequency, self.reduction = frequency, reduction
+        self.frequency = cast(Frequency, frequency)
+        self.reduction = cast(Reduction, reduction)
         grids = (_pair(query_grid), _pair(position_grid))
         sizes = (student_channels, teacher_channels, heads, head_dim, expansion, *grids, sharpness)
         self.spatial_projector = Projector(*sizes)
@@ -107,13 +109,15 @@ def frequency_term(
     reduction: Reduction = "sum",
 ) -> Float[Tensor, ""]:
     """The same distance after the low frequencies are gone (L_freq); always in fp32."""
-    pair = (student.float(), teacher.float())
+    mine, theirs = (_filtered(x.float(), mode, cutoff) for x in (student, teacher))
+    return _distance(mine, theirs, reduction)
+
+
+def _filtered(x: Float[Tensor, "B C H W"], mode: Frequency, cutoff: float) -> Float[Tensor, "B C H W"]:
     if mode == "dc_removed":
-        return _distance(*(x - x.mean((-2, -1), keepdim=True) for x in pair), reduction)
-    coefficients = [high_coefficients(x, cutoff) for x in pair]
-    if mode == "coefficients":
-        return _distance(*coefficients, reduction)
-    return _distance(*(dct.idct2(x) for x in coefficients), reduction)
+        return x - x.mean((-2, -1), keepdim=True)
+    coefficients = high_coefficients(x, cutoff)
+    return coefficients if mode == "coefficients" else dct.idct2(coefficients)
 
 
 def high_coefficients(x: Float[Tensor, "B C H W"], cutoff: float) -> Float[Tensor, "B C H W"]:

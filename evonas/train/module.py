@@ -56,7 +56,9 @@ class Fitting(lightning.LightningModule):
         self.weight_decay, self.grad_clip = weight_decay, grad_clip
         self.distiller = distiller
         # a tuple hides the teacher from parameters() and the state dict
-        self._teacher = () if teacher is None else (teacher.eval().requires_grad_(False),)
+        self._teacher: tuple[Any, ...] = ()
+        if teacher is not None:
+            self._teacher = (teacher.eval().requires_grad_(False),)
 
     @abstractmethod
     def passes(self, step: int) -> Sequence[Pass]:

@@ -5,6 +5,8 @@ L tokens. Channel count and resolution are aligned by attention from learnt quer
 interpolation (CA-DDKD; the "dynamic resolution" variant, whose learnt grids are resized).
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -69,9 +71,10 @@ class Projector(nn.Module):
         self, queries: Float[Tensor, "B Q T"], tokens: Float[Tensor, "B L S"]
     ) -> Float[Tensor, "B Q T"]:
         keys, values = self.to_kv(tokens).chunk(2, dim=-1)
-        heads = [self._split(part) for part in (self.to_q(queries), keys, values)]
-        mixed = F.scaled_dot_product_attention(*heads, scale=self.scale)
-        return self.to_out(mixed.transpose(1, 2).flatten(2))
+        q, k, v = (self._split(part) for part in (self.to_q(queries), keys, values))
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        attended: Tensor = self.to_out(mixed.transpose(1, 2).flatten(2))
+        return attended
 
     def _split(self, x: Float[Tensor, "B L I"]) -> Float[Tensor, "B N L P"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -81,10 +84,11 @@ def _feed_forward(width: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
 
 
-def _resized(grid: Float[Tensor, "1 C H W"], size: tuple[int, int]) -> Float[Tensor, "1 C H2 W2"]:
-    if grid.shape[-2:] == tuple(size):
+def _resized(grid: Float[Tensor, "1 C H W"], size: Sequence[int]) -> Float[Tensor, "1 C H2 W2"]:
+    height, width = size
+    if grid.shape[-2:] == (height, width):
         return grid
-    return F.interpolate(grid, size=tuple(size), mode="bilinear", align_corners=False)
+    return F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
 
 
 def _tokens(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B L C"]:

@@ -1,6 +1,7 @@
 """Teachers: any network that shows its levels, with the task's own head on them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 from torch import Tensor, nn
@@ -20,13 +21,14 @@ class TimmBody(nn.Module):
 
     def __init__(self, name: str, indices: Sequence[int] | None = None, drop_path: float = 0.0) -> None:
         super().__init__()
-        chosen = {} if indices is None else {"out_indices": tuple(indices)}
-        options = {"drop_path_rate": drop_path} if drop_path else {}
+        options: dict[str, Any] = {} if indices is None else {"out_indices": tuple(indices)}
+        if drop_path:
+            options["drop_path_rate"] = drop_path
         try:
-            self.network = timm.create_model(name, pretrained=False, features_only=True, **chosen, **options)
+            self.network = timm.create_model(name, pretrained=False, features_only=True, **options)
         except (RuntimeError, AttributeError, ValueError) as error:
             raise UserError(f"teacher.name={name} is not a timm network with features: {error}") from error
-        info = self.network.feature_info
+        info: Any = self.network.feature_info
         pairs = zip(info.channels(), info.reduction(), strict=True)
         self.levels = tuple(Level(channels, stride) for channels, stride in pairs)
 
