@@ -14,11 +14,12 @@ def hypervolume(values: Values, reference: Values) -> float:
 
     Args:
         values: points by objectives, minimised, not negative.
-        reference: one positive number an objective.
+        reference: one number an objective; one that is 0 (nothing was worse than perfect) counts as 1.
     """
     if len(values) == 0:
         return 0.0
-    return float(moocore.hypervolume(values / reference, ref=np.ones(len(reference))))
+    box = np.where(np.asarray(reference) > 0, reference, 1.0)
+    return float(moocore.hypervolume(values / box, ref=np.ones(len(box))))
 
 
 def curve(values: Values, reference: Values, samples: int = 200) -> tuple[list[int], list[float]]:

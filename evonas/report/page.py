@@ -189,7 +189,11 @@ def _pictures(sources: Sources) -> Section:
             **each["nets"],
         }
         rows.append([_picture(folder, caption, file) for caption, file in named.items() if file])
-    return Section(title, texts=["Images of the test split with retrained networks."], pictures=rows)
+    return Section(
+        title,
+        texts=["Images of the test split; each network has its retrained weights if there are any."],
+        pictures=rows,
+    )
 
 
 def _picture(folder: Path, caption: str, file: str) -> Picture:

@@ -17,6 +17,7 @@ WIDTH, HEIGHT = 440, 310
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 44
 SHAPES = ("circle", "square", "diamond", "up", "down", "plus", "star")
 CELL = 2.5
+FEW = 400
 
 Numbers = Sequence[float] | range | NDArray[np.float64]
 
@@ -74,7 +75,8 @@ class Chart:
         """Many points, at most one dot a small cell, so that the size stays bounded."""
         cells = np.unique(np.round(np.stack(self._pixels(xs, ys), axis=1) / CELL), axis=0) * CELL
         dots = "".join(f"M{number(x)} {number(y)}h0" for x, y in cells)
-        self._shapes.append(f'<path class="cloud" d="{dots}"/>')
+        style = "cloud" if len(cells) > FEW else "cloud few"
+        self._shapes.append(f'<path class="{style}" d="{dots}"/>')
 
     def line(self, xs: Numbers, ys: Numbers, style: str = "s0", step: bool = False) -> None:
         """A line through points in their order; `step` holds each value until the next."""
