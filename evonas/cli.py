@@ -173,13 +173,14 @@ def _open(cfg: DictConfig, overrides: Sequence[str], stage: str) -> Run:
 
 
 def _stopped(run: Run | None, stage: str, number: int) -> int:
+    """Say how to go on after a signal; the exit code that shells give it."""
     if run is not None and run.attempt is not None:
-        verb = "" if stage == "run" else f" stage={stage}"
         log.info("stopped by signal %d", number)
-        print(
-            f"\nStopped; nothing is lost. Go on with: python -m evonas{verb} run={run.name} resume=true",
-            flush=True,
-        )
+        words = [] if stage == "run" else [f"stage={stage}"]
+        words += [f"run={run.name}", "resume=true"]
+        if run.directory.parent != Path("outputs").absolute():
+            words.append(f"outputs={run.directory.parent}")
+        print(f"\nStopped; nothing is lost. Go on with: python -m evonas {' '.join(words)}", flush=True)
     return 128 + number
 
 
