@@ -53,6 +53,11 @@ def manifest(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
+def digest(path: Path) -> str:
+    """The sha256 recorded for a file of ours; nothing is read or verified but its manifest."""
+    return str(files.read_json(manifest(path))["sha256"])
+
+
 def load(path: Path) -> dict[str, Tensor]:
     """The tensors of a file of ours, after its bytes were checked against the manifest.
 

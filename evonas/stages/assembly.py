@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from evonas import weights
-from evonas.config import Recipe, build
+from evonas.config import Recipe, build, to_plain
 from evonas.errors import DataError
 from evonas.nn.initialise import initialise
 from evonas.nn.supernet import Supernet
@@ -83,6 +83,14 @@ def teaching(context: Context, of: Task, student: Any, purpose: str) -> dict[str
         "teacher": taught,
         "distiller": distiller(context.cfg, student, taught.body.levels, purpose),
     }
+
+
+def origin(context: Context) -> dict[str, Any]:
+    """What a distilled training depends on besides its recipe, as plain data."""
+    if not context.cfg.distill:
+        return {"distill": None, "teacher": None}
+    path = context.run.need(TEACHER, made_by="teacher")
+    return {"distill": to_plain(context.cfg.distill), "teacher": weights.digest(path)}
 
 
 def load_supernet(context: Context, of: Task | None = None) -> Supernet:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from evonas import files
+from evonas import files, weights
 from evonas.errors import UserError
 from evonas.nn.cost import count_macs
 from evonas.nn.extract import extract
@@ -55,8 +55,11 @@ class _Ranking:
         self.recipe = assembly.recipe(context.cfg, "rank")
         self.path = context.run.path("rank/pairs.json")
         self.known: dict[str, Any] = {}
+        start = context.run.need(assembly.SUPERNET, made_by="supernet")
+        self.origin = {"supernet": weights.digest(start), **assembly.origin(context)}
         if context.run.resume and self.path.exists():
-            self.known = files.read_json(self.path)
+            left = files.read_json(self.path)
+            self.known = left["pairs"] if left["identity"] == self._identity("rank") else {}
 
     def pair(self, genotype: Genotype, macs: int) -> dict[str, Any]:
         """The error of a subnet before and after its retraining."""
@@ -65,11 +68,14 @@ class _Ranking:
             self.listener.next_training(subnets.total_steps(self.task, self.recipe))
         else:
             self.known[text] = {**self._retrained(genotype, text), "genotype": text, "macs": macs}
-            files.write_json(self.path, self.known)
+            files.write_json(self.path, {"identity": self._identity("rank"), "pairs": self.known})
         pair: dict[str, Any] = self.known[text]
         errors = f"inherited {pair['inherited']:.4f}, retrained {pair['retrained']:.4f}"
         self.listener.progress.note(f"{text}: {errors}")
         return pair
+
+    def _identity(self, purpose: str) -> dict[str, Any]:
+        return subnets.identity(self.recipe, purpose, **self.origin)
 
     def _retrained(self, genotype: Genotype, text: str) -> dict[str, float]:
         net = extract(self.inherited, genotype)
@@ -77,8 +83,8 @@ class _Ranking:
         levels = self.inherited.backbone.levels
         taught = assembly.teaching(self.context, self.task, levels, "rank")
         state = self.path.with_name("state.safetensors")
-        purpose = f"rank/{text}"
-        subnets.fit_net(self.context, net, self.task, self.recipe, purpose, state, self.listener, taught)
+        identity = self._identity(f"rank/{text}")
+        subnets.fit_net(self.context, net, self.task, self.recipe, identity, state, self.listener, taught)
         after = best_of(subnets.holdout(self.context, net, self.task), self.task)
         return {"inherited": before, "retrained": after}
 

@@ -38,26 +38,44 @@ class _Retraining:
     def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = assembly.recipe(context.cfg, "retrain")
+        start = context.run.need(assembly.SUPERNET, made_by="supernet")
+        self.origin = {"supernet": weights.digest(start), **assembly.origin(context)}
 
     def run(self, selected: dict[str, Any]) -> str:
         """Retrain one net, or report the result of an earlier attempt."""
         name = selected["name"]
         path = self.context.run.path(f"retrain/{name}/result.json")
-        if self.context.run.resume and path.exists():
+        genotype = self.inherited.space.parse(selected["genotype"])
+        if self.context.run.resume and self._is_done(name, genotype):
             result = files.read_json(path)
-            trainings = 2 if self.context.cfg.train.scratch else 1
-            self.listener.next_training(trainings * result["steps"])
+            self.listener.next_training(len(self._kinds()) * result["steps"])
         else:
-            result = self._retrain(name, self.inherited.space.parse(selected["genotype"]))
+            result = self._retrain(name, genotype)
             files.write_json(path, result)
         line = self._line(result)
         self.listener.progress.note(line)
         return line
 
+    def _kinds(self) -> tuple[str, ...]:
+        return ("model", "scratch") if self.context.cfg.train.scratch else ("model",)
+
+    def _is_done(self, name: str, genotype: Genotype) -> bool:
+        """Whether the result is there, and was made from the same weights by the same recipe."""
+        folder = self.context.run.path(f"retrain/{name}/result.json").parent
+        made = [
+            subnets.is_made(folder / f"{kind}.safetensors", self._identity(name, genotype))
+            for kind in self._kinds()
+        ]
+        return (folder / "result.json").exists() and all(made)
+
+    def _identity(self, name: str, genotype: Genotype) -> dict[str, Any]:
+        text = self.inherited.space.format(genotype)
+        return subnets.identity(self.recipe, f"retrain/{name}", genotype=text, **self.origin)
+
     def _retrain(self, name: str, genotype: Genotype) -> dict[str, Any]:
         net = extract(self.inherited, genotype)
         before = subnets.holdout(self.context, net, self.task)
-        cost = self._fit(net, name, "model")
+        cost = self._fit(net, name, "model", genotype)
         after = subnets.holdout(self.context, net, self.task)
         self.listener.measured({f"{name}/{self.task.error_name}": after[self.task.error_name]})
         return {
@@ -74,19 +92,19 @@ class _Retraining:
         """The same architecture, recipe, teacher and order of data; only the start differs."""
         fresh = assembly.supernet(self.context.cfg, self.task, "init/scratch")
         net = extract(fresh, genotype)
-        self._fit(net, name, "scratch")
+        self._fit(net, name, "scratch", genotype)
         return subnets.holdout(self.context, net, self.task)
 
-    def _fit(self, net: nn.Module, name: str, kind: str) -> subnets.Fitted:
+    def _fit(self, net: nn.Module, name: str, kind: str, genotype: Genotype) -> subnets.Fitted:
         folder = self.context.run.path(f"retrain/{name}/{kind}.safetensors").parent
         levels = self.inherited.backbone.levels
         taught = assembly.teaching(self.context, self.task, levels, f"retrain/{name}")
         state = folder / f"{kind}.state.safetensors"
-        purpose = f"retrain/{name}"
+        identity = self._identity(name, genotype)
         cost = subnets.fit_net(
-            self.context, net, self.task, self.recipe, purpose, state, self.listener, taught
+            self.context, net, self.task, self.recipe, identity, state, self.listener, taught
         )
-        weights.save(folder / f"{kind}.safetensors", net.state_dict(), {"steps": cost.steps})
+        weights.save(folder / f"{kind}.safetensors", net.state_dict(), {"identity": identity})
         return cost
 
     def _line(self, result: dict[str, Any]) -> str:

@@ -1,12 +1,14 @@
 """How one network is fitted by a recipe: shared by the stages teacher, retrain and rank."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from evonas import weights
 from evonas.config import Recipe
 from evonas.randomness import derive
 from evonas.stages import assembly
@@ -32,24 +34,25 @@ def fit_net(
     net: nn.Module,
     of: Task,
     recipe: Recipe,
-    purpose: str,
+    identity: Mapping[str, Any],
     state: Path,
     listening: Listening,
-    taught: dict[str, Any],
+    taught: Mapping[str, Any],
 ) -> Fitted:
-    """Train a network in place; `purpose` names its random streams.
+    """Train a network in place.
 
     Args:
+        identity: see `identity`; its `purpose` names the random streams.
         state: where an unfinished training is kept.
         taught: the keywords `teacher` and `distiller`, or nothing.
     """
     cfg = context.cfg
-    seed = derive(cfg.seed, purpose)
+    seed = derive(cfg.seed, identity["purpose"])
     data = assembly.training_data(cfg, of, recipe.batch_size, seed)
     rates = assembly.schedule(recipe, data.steps_per_epoch, recipe.epochs, recipe.warmup_epochs)
     options = {"weight_decay": recipe.weight_decay, "grad_clip": recipe.grad_clip, **taught}
     module = SubnetModule(net, of, rates, seed, **options)
-    resumable = Resumable(state, identity(recipe, purpose), context.run.resume)
+    resumable = Resumable(state, identity, context.run.resume)
     started = time.monotonic()
     fit(module, data, recipe.epochs, assembly.devices(cfg), resumable, listening)
     listening.next_training(rates.total_steps)
@@ -69,6 +72,11 @@ def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
     return panel.score(net, of, "holdout", context.cfg.hardware.eval_batch_size, device)
 
 
-def identity(recipe: Recipe, purpose: str) -> dict[str, Any]:
-    """What an unfinished training must have in common with its continuation."""
-    return {"purpose": purpose, **asdict(recipe)}
+def identity(recipe: Recipe, purpose: str, **origin: Any) -> dict[str, Any]:
+    """All that a training depends on, as plain data: equal identities mean equal results."""
+    return {"purpose": purpose, **asdict(recipe), **origin}
+
+
+def is_made(path: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether the weights at `path` are there and come from a training of this identity."""
+    return path.exists() and weights.load_meta(path).get("identity") == dict(wanted)

@@ -51,6 +51,8 @@ class _Training:
         self.device = assembly.devices(cfg).torch_device
         dataset: Any = self.task.dataset("train")
         self.steps_per_epoch = batches_per_epoch(len(dataset), self.recipe.batch_size)
+        start = context.run.need(PRETRAINED, made_by="pretrain")
+        self.origin = {"start": weights.digest(start), **assembly.origin(context)}
         self.report: list[dict[str, Any]] = []
 
     def run(self) -> list[dict[str, Any]]:
@@ -114,8 +116,7 @@ class _Training:
         fit(module, data, step.epochs, assembly.devices(cfg), state, listener)
 
     def _identity(self, step: CurriculumStep) -> Mapping[str, Any]:
-        plain = _plain_step(step)
-        return {**_plain_recipe(self.recipe), **plain}
+        return {**_plain_recipe(self.recipe), **_plain_step(step), **self.origin}
 
     def _file(self, index: int, step: CurriculumStep) -> Path:
         return self.context.run.path(f"supernet/curriculum/{index}-{step.name}.safetensors")

@@ -3,6 +3,7 @@
 import torch
 
 from evonas import files, weights
+from evonas.config import to_plain
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.listening import listening
@@ -21,17 +22,18 @@ class Teacher:
             return "Without distillation there is no teacher to train."
         path = context.run.path(assembly.TEACHER)
         result = context.run.path(RESULT)
-        if context.run.resume and path.exists() and result.exists():
-            return f"The teacher is trained: {path}"
         task, recipe = assembly.task(context.cfg), assembly.recipe(context.cfg, "teacher")
+        identity = subnets.identity(recipe, "teacher", network=to_plain(context.cfg.teacher))
+        if context.run.resume and result.exists() and subnets.is_made(path, identity):
+            return f"The teacher is trained: {path}"
         net = assembly.teacher(context.cfg, task)
         steps = subnets.total_steps(task, recipe)
         with listening(context, "teacher", "Teacher", steps, path.parent) as listener:
             state = path.parent / "state.safetensors"
-            cost = subnets.fit_net(context, net, task, recipe, "teacher", state, listener, {})
+            cost = subnets.fit_net(context, net, task, recipe, identity, state, listener, {})
             metrics = subnets.holdout(context, net, task)
             listener.measured(metrics)
-        weights.save(path, net.state_dict(), {"steps": cost.steps})
+        weights.save(path, net.state_dict(), {"identity": identity})
         files.write_json(result, _result(context, net, cost, metrics))
         return f"Teacher, holdout {task.error_name} {metrics[task.error_name]:.4f}: {path}"
 

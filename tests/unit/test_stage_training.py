@@ -185,6 +185,23 @@ def test_a_resumed_retraining_keeps_what_is_done(retrained: Path) -> None:
     assert all(torch.equal(kept[name], again[name]) for name in kept)
 
 
+def test_a_resumed_retraining_repeats_what_was_made_otherwise(retrained: Path) -> None:
+    before = weights.digest(retrained / "retrain/knee/model.safetensors")
+    changed = context(retrained, "train.scratch=true", "train.retrain.lr=0.1", resume=True)
+    Retrain().run(changed)
+    assert weights.digest(retrained / "retrain/knee/model.safetensors") != before
+
+
+def test_a_resumed_teacher_is_kept_only_with_the_same_recipe(trained: Path, tmp_path: Path) -> None:
+    first = context(tmp_path, resume=True)
+    Teacher().run(first)
+    made = weights.digest(tmp_path / assembly.TEACHER)
+    assert made == weights.digest(trained / assembly.TEACHER)
+    assert "is trained" in Teacher().run(first)
+    assert "is trained" not in Teacher().run(context(tmp_path, "train.teacher.lr=0.1", resume=True))
+    assert weights.digest(tmp_path / assembly.TEACHER) != made
+
+
 def test_rank_measures_tau_over_macs(trained: Path) -> None:
     line = Rank().run(context(trained))
     result = read(trained / "rank/rank.json")
