@@ -10,6 +10,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 install_import_hook(["evonas.ops", "evonas.nn", "evonas.train.distill"], "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent
