@@ -75,9 +75,6 @@ def main() -> int:
         0 done, 1 a bug of ours, 2 a wrong command, 3 wrong data, 4 failed machinery,
         130 and 143 after SIGINT and SIGTERM.
     """
-    # threads that spin while they wait make torch tens of times slower on a computer that is
-    # busy with anything else; OpenMP reads this when torch is imported
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # threads that spin while they wait cost tenfold as soon as another process wants a core
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signals = Signals()
