@@ -13,6 +13,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
 from evonas import weights
@@ -84,6 +85,8 @@ def fit(
 def _run(trainer: lightning.Trainer, module: Fitting, data: TrainingData, start: Path | None) -> None:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=start)
+    except SIGTERMException as error:
+        raise SystemExit(128 + signal.SIGTERM) from error
     except SystemExit as error:
         # Lightning turns Ctrl-C into an exit of its own
         raise KeyboardInterrupt from error

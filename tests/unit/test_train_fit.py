@@ -202,15 +202,19 @@ def test_a_loss_that_is_not_finite_stops_the_training() -> None:
         fit(module, data(), EPOCHS, Devices())
 
 
-def test_ctrl_c_is_a_keyboard_interrupt_and_handlers_survive() -> None:
+@pytest.mark.parametrize(
+    ("number", "answer"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_signals_end_a_training_and_handlers_survive(number: int, answer: type[BaseException]) -> None:
     def press(step: int, _: Mapping[str, float]) -> None:
         if step == 7:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    before = signal.getsignal(number)
+    with pytest.raises(answer) as caught:
         fit(made(), data(), EPOCHS, Devices(), listen=press)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert number != signal.SIGTERM or caught.value.code == 143
+    assert signal.getsignal(number) is before
 
 
 def test_training_is_silent(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
