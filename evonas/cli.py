@@ -75,8 +75,10 @@ def main() -> int:
         0 done, 1 a bug of ours, 2 a wrong command, 3 wrong data, 4 failed machinery,
         130 and 143 after SIGINT and SIGTERM.
     """
-    # threads that spin while they wait cost tenfold as soon as another process wants a core
+    # threads that spin for long while they wait cost tenfold as soon as another process wants
+    # a core; threads that never spin halve the speed when none does
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     signals = Signals()
     if sys.argv[1:] == ["--version"]:
         print(evonas.__version__)

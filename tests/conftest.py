@@ -11,6 +11,7 @@ from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 install_import_hook(["evonas.ops", "evonas.nn", "evonas.train.distill"], "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent

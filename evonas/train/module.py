@@ -66,7 +66,8 @@ class Fitting(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; vectors and scalars do not decay."""
-        return torch.optim.AdamW(decay_groups(self, self.weight_decay), lr=self.schedule.at(0))
+        groups = decay_groups(self, self.weight_decay)
+        return torch.optim.AdamW(groups, lr=self.schedule.at(0), fused=True)
 
     def on_train_start(self) -> None:
         """Do what Lightning leaves alone: training mode, and the teacher's device."""
