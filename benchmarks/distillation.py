@@ -41,7 +41,9 @@ def _supernet(task: str, choice: str, seed: int, overrides: tuple[str, ...], fol
         _evonas(*common, "stage=teacher", f"run={teacher}")
     panel = folder / run / "supernet/panel.json"
     if not (folder / run / "supernet/supernet.safetensors").exists():
-        _evonas(*common, "stage=supernet", f"distill={choice}", f"run={run}", f"inputs={teacher}", "resume=true")
+        _evonas(
+            *common, "stage=supernet", f"distill={choice}", f"run={run}", f"inputs={teacher}", "resume=true"
+        )
     content: dict[str, Any] = read_json(panel)
     return content
 
