@@ -1,8 +1,8 @@
 """Distillation on against off, at equal steps: trains supernets and prints a Markdown table.
 
-Every seed trains one teacher, then two supernets that differ in `distill=` alone. What is
-compared is the error on the holdout split of the fixed panel (largest, smallest and seeded
-random subnets) after the last step of the curriculum.
+One teacher is trained for all. Every seed trains two supernets that differ in `distill=` alone,
+for the same number of steps. What is compared is the error on the holdout split of the fixed
+panel (largest, smallest and seeded random subnets) after the last step of the curriculum.
 
     python benchmarks/distillation.py synthetic
     python benchmarks/distillation.py camvid data.root=/data/camvid
@@ -33,18 +33,16 @@ def main(task: str, *overrides: str, folder: str = "outputs") -> None:
 
 
 def _supernet(task: str, choice: str, seed: int, overrides: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    teacher = f"distillation-{task}-teacher-{seed}"
+    teacher = f"distillation-{task}-teacher"
     run = f"distillation-{task}-{choice}-{seed}"
-    common = [f"+task={task}", f"seed={seed}", f"outputs={folder}", "tracker=csv", *overrides]
+    common = [f"+task={task}", f"outputs={folder}", *overrides]
     if not (folder / teacher / "teacher/result.json").exists():
-        _evonas(*common, "stage=pretrain", f"run={teacher}")
         _evonas(*common, "stage=teacher", f"run={teacher}")
-    panel = folder / run / "supernet/panel.json"
     if not (folder / run / "supernet/supernet.safetensors").exists():
-        _evonas(
-            *common, "stage=supernet", f"distill={choice}", f"run={run}", f"inputs={teacher}", "resume=true"
-        )
-    content: dict[str, Any] = read_json(panel)
+        student = [*common, f"seed={seed}", f"distill={choice}", f"run={run}"]
+        _evonas(*student, "stage=pretrain")
+        _evonas(*student, "stage=supernet", f"inputs={teacher}", "resume=true")
+    content: dict[str, Any] = read_json(folder / run / "supernet/panel.json")
     return content
 
 
