@@ -13,11 +13,11 @@ demo: $(BASE)
 
 # what must pass before a change goes in
 test: lint
-	$(RUN) -m pytest -m "not slow and not gpu"
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 # the same with the tests that take minutes
 test-all: lint
-	$(RUN) -m pytest -m "not gpu"
+	$(RUN) -m pytest -n 2 --dist loadfile -m "not gpu"
 
 # crashes, hangs, full disks and torn files
 test-faults: $(DEV)

@@ -28,8 +28,9 @@ class Retrain:
         tries = 2 if context.cfg.train.scratch else 1
         steps = subnets.total_steps(task, recipe) * len(nets) * tries
         with listening(context, "retrain", "Retrain", steps, folder) as listener:
-            lines = [_Retraining(context, task, inherited, listener).run(net) for net in nets]
-        return "\n".join([*lines, f"Retrained networks: {folder}"])
+            for net in nets:
+                _Retraining(context, task, inherited, listener).run(net)
+        return f"Retrained networks: {folder}"
 
 
 class _Retraining:
@@ -41,7 +42,7 @@ class _Retraining:
         start = context.run.need(assembly.SUPERNET, made_by="supernet")
         self.origin = {"supernet": weights.digest(start), **assembly.origin(context)}
 
-    def run(self, selected: dict[str, Any]) -> str:
+    def run(self, selected: dict[str, Any]) -> None:
         """Retrain one net, or report the result of an earlier attempt."""
         name = selected["name"]
         path = self.context.run.path(f"retrain/{name}/result.json")
@@ -52,9 +53,7 @@ class _Retraining:
         else:
             result = self._retrain(name, genotype)
             files.write_json(path, result)
-        line = self._line(result)
-        self.listener.progress.note(line)
-        return line
+        self.listener.progress.note(self._line(result))
 
     def _kinds(self) -> tuple[str, ...]:
         return ("model", "scratch") if self.context.cfg.train.scratch else ("model",)
