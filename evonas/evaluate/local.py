@@ -81,9 +81,10 @@ class LocalEngine:
             for worker in workers:
                 outcome = self._attend(worker, queue) if worker.is_waited_for else None
                 if outcome is not None:
-                    # refill at once, so that no worker idles while the caller digests the outcome
-                    self._assign(queue, workers)
+                    # the caller records it before the worker goes on: what a crash can lose stays
+                    # one measurement per worker (R2), for a pause of one commit
                     yield outcome
+                    self._assign(queue, workers)
 
     def _assign(self, queue: deque[Task], workers: Sequence[Worker]) -> None:
         for worker in workers:
