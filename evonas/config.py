@@ -45,18 +45,38 @@ class Recipe:
     lr_min: float = 1e-5
     lr_start: float = 1e-6
     weight_decay: float = 0.05
+    # which parameters decay: matrices (all but vectors), all, or no_norm (all but norms)
+    decay: str = "matrices"
     grad_clip: float = 0.0
+    # of the distillation's projectors; None for those of the network
+    projector_lr: float | None = None
+    projector_weight_decay: float | None = None
+    # a durable checkpoint every so many optimizer steps as well as after every epoch; 0 for epochs alone
+    checkpoint_steps: int = 0
+
+
+@dataclass
+class Trainer:
+    """Ceilings on every training, whatever its recipe says; None for no ceiling."""
+
+    max_epochs: int | None = None
+    max_batches: int | None = None
 
 
 @dataclass
 class Train:
     """The recipes of the stages that train; the supernet's epochs come from its curriculum."""
 
+    pretrain: Recipe = field(default_factory=Recipe)
     teacher: Recipe = field(default_factory=Recipe)
     supernet: Recipe = field(default_factory=Recipe)
     retrain: Recipe = field(default_factory=Recipe)
     rank: Recipe = field(default_factory=Recipe)
     panel_random: int = 4
+    # how often a curriculum step is measured while it trains, in epochs; 0 for its end alone
+    panel_every: int = 0
+    # training images that renew a subnet's batch-norm statistics before it is measured; 0 for none
+    recalibrate: int = 0
     scratch: bool = False
 
 
@@ -77,6 +97,7 @@ class Hardware:
     precision: str = "32-true"
     strategy: str = "auto"
     loader_workers: int = 0
+    sync_batchnorm: bool = False
     workers: int = 2
     threads_per_worker: int = 1
     deadline_s: float = 600.0
@@ -121,6 +142,7 @@ class Config:
     budget: Budget = field(default_factory=Budget)
     hardware: Hardware = field(default_factory=Hardware)
     train: Train = field(default_factory=Train)
+    trainer: Trainer = field(default_factory=Trainer)
     select: Select = field(default_factory=Select)
     rank: Rank = field(default_factory=Rank)
     stage: Any = MISSING
@@ -134,6 +156,8 @@ class Config:
     distill: Any = None
     search: Any = MISSING
     objective: Any = None
+    # measures genotypes without a supernet, such as a table; None for the supernet's own
+    evaluator: Any = None
     tracker: Any = None
 
 

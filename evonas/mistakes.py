@@ -109,7 +109,9 @@ def _unknown_key(key: str, words: Sequence[str], conf: Path) -> UserError:
     groups = [each for each in typed if setting(each)[0] != key and "." not in setting(each)[0]]
     known = list(_keys(_composed(groups, [str(conf), *config_dirs(words)])))
     value = next((setting(each)[1] for each in typed if setting(each)[0] == key), "")
-    near = nearest(key, known) or nearest(key.rpartition(".")[2], known)
+    last = key.rpartition(".")[2]
+    misplaced = [each for each in known if each.rpartition(".")[2] == last]
+    near = nearest(key, misplaced or known) or nearest(last, misplaced or known)
     hint = f"Did you mean {near}={redact(value, key)}?" if near else _SHOW
     return UserError(f"There is no setting '{key}'.", hint)
 

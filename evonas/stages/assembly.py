@@ -1,5 +1,6 @@
 """How the config becomes the parts of a training: the only reader of `cfg` that stages share."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -137,14 +138,18 @@ def devices(cfg: DictConfig) -> Devices:
 
 
 def recipe(cfg: DictConfig, name: str) -> Recipe:
-    """One of the recipes of `cfg.train`, as a plain record."""
-    return Recipe(**cast(dict[str, Any], OmegaConf.to_container(cfg.train[name], resolve=True)))
+    """One of the recipes of `cfg.train`, as a plain record, within the trainer's ceiling."""
+    whole = Recipe(**cast(dict[str, Any], OmegaConf.to_container(cfg.train[name], resolve=True)))
+    ceiling = cfg.trainer.max_epochs
+    if ceiling is None or whole.epochs <= ceiling:
+        return whole
+    return replace(whole, epochs=ceiling, warmup_epochs=min(whole.warmup_epochs, float(ceiling)))
 
 
 def curriculum(cfg: DictConfig, of: Space) -> PST:
-    """The curriculum of `cfg.sampler`."""
+    """The curriculum of `cfg.sampler`, within the trainer's ceiling."""
     built: PST = build(cfg.sampler, space=of, seed=cfg.seed)
-    return built
+    return built.within(cfg.trainer.max_epochs)
 
 
 def training_data(cfg: DictConfig, of: Task, batch_size: int, seed: int) -> TrainingData:

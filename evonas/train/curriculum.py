@@ -5,7 +5,7 @@ The order of the published one is state, MLP ratio, expansion, depth.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from string import digits
 from typing import Any
 
@@ -98,6 +98,10 @@ class PST:
             raise UserError("A curriculum needs steps, each with a name of its own.", "Check conf/sampler.")
         self._space, self._seed = space, seed
 
+    def within(self, max_epochs: int | None) -> "PST":
+        """The same curriculum with no step longer than `max_epochs`; None for no ceiling."""
+        return PST(self._space, self._seed, [_within(step, max_epochs) for step in self.steps])
+
     def sampler(self, step: CurriculumStep) -> StepSampler:
         """The sampler to train one of `steps` with."""
         return StepSampler(self._space, self._seed, step)
@@ -109,6 +113,12 @@ class PST:
     def passes(self) -> int:
         """Forward-backward passes in epochs: every subnet of a batch counts."""
         return sum(step.epochs * step.num_subnets for step in self.steps)
+
+
+def _within(step: CurriculumStep, max_epochs: int | None) -> CurriculumStep:
+    if max_epochs is None or step.epochs <= max_epochs:
+        return step
+    return replace(step, epochs=max_epochs, warmup_epochs=min(step.warmup_epochs, float(max_epochs)))
 
 
 def _as_step(step: CurriculumStep | Mapping[str, Any]) -> CurriculumStep:
