@@ -16,25 +16,12 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 import evonas
+from evonas import files
 from evonas.errors import EngineError
 from evonas.stages.base import Context
 
 State = Literal["ok", "optional", "warning", "problem"]
 MARKS: dict[State, str] = {"ok": "ok", "optional": "-", "warning": "!", "problem": "x"}
-NETWORK = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "9p",
-    "afs",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "ceph",
-    "fuse.sshfs",
-}
 ROOM_GB = 5.0
 # the archive upserts and returns rows
 SQLITE = (3, 35)
@@ -196,8 +183,8 @@ def _outputs(outputs: Path) -> Iterator[Finding]:
         yield Finding("disk", "warning", f"{free:.1f} GB free at {folder}; a run may need {ROOM_GB:.0f}", fix)
     else:
         yield Finding("disk", "ok", f"{free:.0f} GB free at {folder}")
-    kind = file_system(folder, _mounts())
-    if kind in NETWORK:
+    kind = files.file_system(folder)
+    if kind in files.NETWORK_FILE_SYSTEMS:
         fix = "python -m evonas +task=synthetic outputs=/a/local/folder"
         yield Finding("file system", "warning", f"{kind}: an archive on a network disk may lock up", fix)
     else:
@@ -206,22 +193,6 @@ def _outputs(outputs: Path) -> Iterator[Finding]:
 
 def _existing(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.exists())
-
-
-def _mounts() -> str:
-    mounts = Path("/proc/mounts")
-    return mounts.read_text(encoding="utf-8") if mounts.exists() else ""
-
-
-def file_system(folder: Path, mounts: str) -> str:
-    """The type of the file system a folder is on, from the text of /proc/mounts; empty if unknown."""
-    best, kind = "", ""
-    for line in mounts.splitlines():
-        _, point, found, *_ = line.split()
-        point = point.replace("\\040", " ")
-        if folder.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, found
-    return kind
 
 
 def _wandb_key() -> Finding:

@@ -7,10 +7,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from evonas.errors import EngineError
+from evonas.files import file_system
 from evonas.run import Run
 from evonas.stages import doctor
 from evonas.stages.base import Context
-from evonas.stages.doctor import Doctor, Finding, file_system
+from evonas.stages.doctor import Doctor, Finding
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
@@ -30,12 +31,14 @@ server:/y /mnt/my\\040disk cifs rw 0 0
         ("/mnt/my disk/a", "cifs"),
     ],
 )
-def test_the_closest_mount_decides(folder: str, kind: str) -> None:
-    assert file_system(Path(folder), MOUNTS) == kind
+def test_the_closest_mount_decides(folder: str, kind: str, tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS)
+    assert file_system(Path(folder), mounts) == kind
 
 
-def test_an_unknown_system_has_no_mounts() -> None:
-    assert file_system(Path("/x"), "") == ""
+def test_an_unknown_system_has_no_mounts(tmp_path: Path) -> None:
+    assert file_system(Path("/x"), tmp_path / "absent") == ""
 
 
 def context(outputs: Path) -> Context:
