@@ -58,7 +58,7 @@ def test_json_has_every_finding_and_no_key(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_network_disk_and_a_full_one_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_mounts", lambda: "server:/x / nfs rw 0 0\n")
+    monkeypatch.setattr(doctor.files, "file_system", lambda _: "nfs")
     monkeypatch.setattr(doctor, "ROOM_GB", 1e9)
     states = {each.name: each for each in doctor._outputs(tmp_path / "not" / "there")}
     assert {each.state for each in states.values()} == {"warning"}
