@@ -4,10 +4,15 @@ Whatever is wrong with a file, the answer is a DataError that names it. Sizes ar
 before anything is decoded, so a small file cannot ask for much memory.
 """
 
+import math
 import struct
+import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from evonas.errors import DataError
@@ -16,6 +21,7 @@ FORMATS = ("PNG", "JPEG")
 MAX_PIXELS = 64_000_000
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_LIST_BYTES = 64 * 2**20
+MAX_ARRAY_BYTES = 512 * 2**20
 MAX_LINES = 2_000_000
 MAX_LINE = 4096
 
@@ -118,3 +124,34 @@ def _check_file(path: Path, max_bytes: int) -> None:
 
 def _too_large(path: Path, max_pixels: int) -> DataError:
     return DataError(f"{path} has more than {max_pixels} pixels.", "Scale it down, or leave it out.")
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an .npz file by name; never unpickles, and checks sizes before it allocates.
+
+    Errors: DataError for a missing, damaged, foreign or too large file, and for arrays of objects.
+    """
+    _check_file(path, MAX_LIST_BYTES)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > MAX_ARRAY_BYTES:
+                raise DataError(f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes.", "Split the file.")
+            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+    except (*_BROKEN, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path} is no readable .npz file: {error}.", "Download or write it again.") from error
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """One array, after its header was seen to promise no more than its bytes."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in read:
+            raise ValueError(f"array {member.filename} has the format {version}")
+        shape, _, dtype = read[version](stream)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize > member.file_size:
+        raise ValueError(f"array {member.filename} holds objects, or promises more than the file has")
+    with archive.open(member) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
