@@ -1,25 +1,8 @@
 """The stage that trains the supernet along its curriculum."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
-
-from evonas import files, weights
-from evonas.config import Recipe
-from evonas.randomness import derive
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.listening import Listening, listening
+from evonas.stages.curriculum import Walk
 from evonas.stages.pretrain import PRETRAINED
-from evonas.train import panel
-from evonas.train.checkpoint import remove
-from evonas.train.curriculum import PST, CurriculumStep
-from evonas.train.determinism import batches_per_epoch
-from evonas.train.fit import Resumable, check_identity, fit
-from evonas.train.module import SupernetModule
-
-PANEL = "supernet/panel.json"
 
 
 class Supernet:
@@ -29,128 +12,8 @@ class Supernet:
 
     def run(self, context: Context) -> str:
         """Write supernet/supernet.safetensors, panel.json and metrics.csv."""
-        training = _Training(context)
-        rows = training.run()
-        error = panel.mean_error(rows, training.task)
-        path = context.run.path(assembly.SUPERNET)
-        weights.save(path, training.net.state_dict(), {"panel_error": error})
-        training.sweep()
-        return f"Supernet, mean holdout {training.task.error_name} of the panel {error:.4f}: {path}"
-
-
-class _Training:
-    """One walk along the curriculum; `net` carries the weights from step to step."""
-
-    def __init__(self, context: Context) -> None:
-        cfg = context.cfg
-        self.context, self.task = context, assembly.task(cfg)
-        self.recipe = assembly.recipe(cfg, "supernet")
-        self.net = assembly.supernet(cfg, self.task)
-        self.curriculum: PST = assembly.curriculum(cfg, self.net.space)
-        self.members = panel.members(self.net.space, cfg.seed, cfg.train.panel_random)
-        self.device = assembly.devices(cfg).torch_device
-        dataset: Any = self.task.dataset("train")
-        self.steps_per_epoch = batches_per_epoch(len(dataset), self.recipe.batch_size)
-        start = context.run.need(PRETRAINED, made_by="pretrain")
-        self.origin = {"start": weights.digest(start), **assembly.origin(context)}
-        self.report: list[dict[str, Any]] = []
-
-    def run(self) -> list[dict[str, Any]]:
-        """Train what is left to train; returns the panel's last rows."""
-        assembly.load_into(self.net, self.context.run.need(PRETRAINED, made_by="pretrain"))
-        total = self.curriculum.optimizer_steps(self.steps_per_epoch)
-        folder = self.context.run.path(PANEL).parent
-        rows: list[dict[str, Any]] = []
-        with listening(self.context, "supernet", "Supernet", total, folder) as listener:
-            for index, step in enumerate(self.curriculum.steps):
-                rows = self._reuse(index, step) or self._train(index, step, listener)
-                listener.next_training(step.optimizer_steps(self.steps_per_epoch))
-                self._write_panel(step, rows)
-                listener.progress.note(self._line(step, rows))
-        return rows
-
-    def sweep(self) -> None:
-        """Remove the files of the curriculum, once the supernet itself is on disk."""
-        for index, step in enumerate(self.curriculum.steps):
-            remove(self._file(index, step))
-
-    def _reuse(self, index: int, step: CurriculumStep) -> list[dict[str, Any]] | None:
-        """A step that an earlier attempt finished; without `resume` its file is removed."""
-        path = self._file(index, step)
-        if not path.exists():
-            return None
-        if not self.context.run.resume:
-            remove(path)
-            return None
-        check_identity(path, self._identity(step))
-        assembly.load_into(self.net, path)
-        return list(weights.load_meta(path)["panel"])
-
-    def _train(self, index: int, step: CurriculumStep, listener: Listening) -> list[dict[str, Any]]:
-        """One step of the curriculum: optimizer and projectors start afresh."""
-        self._fit(index, step, listener)
-        rows = panel.measure(self.net, self.members, self.task, self._batch_size(), self.device)
-        plain = [{**row, "genotype": self.net.space.format(row["genotype"])} for row in rows]
-        listener.measured({f"panel/{row['name']}": row["metrics"][self.task.error_name] for row in rows})
-        meta = {"identity": self._identity(step), "panel": plain}
-        weights.save(self._file(index, step), self.net.state_dict(), meta)
-        remove(self._state(index, step))
-        return plain
-
-    def _fit(self, index: int, step: CurriculumStep, listener: Listening) -> None:
-        cfg, purpose = self.context.cfg, f"supernet/{step.name}"
-        seed = derive(cfg.seed, purpose)
-        data = assembly.training_data(cfg, self.task, self.recipe.batch_size, seed)
-        rates = assembly.schedule(self.recipe, self.steps_per_epoch, step.epochs, step.warmup_epochs)
-        module = SupernetModule(
-            self.net,
-            self.curriculum.sampler(step),
-            self.task,
-            rates,
-            seed,
-            weight_decay=self.recipe.weight_decay,
-            grad_clip=self.recipe.grad_clip,
-            **assembly.teaching(self.context, self.task, self.net.backbone.levels, purpose),
-        )
-        state = Resumable(self._state(index, step), self._identity(step), self.context.run.resume)
-        fit(module, data, step.epochs, assembly.devices(cfg), state, listener)
-
-    def _identity(self, step: CurriculumStep) -> Mapping[str, Any]:
-        return {**_plain_recipe(self.recipe), **_plain_step(step), **self.origin}
-
-    def _file(self, index: int, step: CurriculumStep) -> Path:
-        return self.context.run.path(f"supernet/curriculum/{index}-{step.name}.safetensors")
-
-    def _state(self, index: int, step: CurriculumStep) -> Path:
-        return self.context.run.path(f"supernet/curriculum/{index}-{step.name}.state.safetensors")
-
-    def _write_panel(self, step: CurriculumStep, rows: list[dict[str, Any]]) -> None:
-        self.report.append({"name": step.name, "panel": rows})
-        content = {"error_name": self.task.error_name, "steps": self.report}
-        files.write_json(self.context.run.path(PANEL), content)
-
-    def _line(self, step: CurriculumStep, rows: list[dict[str, Any]]) -> str:
-        name = self.task.error_name
-        shown = ", ".join(f"{row['name']} {row['metrics'][name]:.4f}" for row in rows)
-        return f"{step.name}: holdout {name} {shown}"
-
-    def _batch_size(self) -> int:
-        return int(self.context.cfg.hardware.eval_batch_size)
-
-
-def _plain_recipe(recipe: Recipe) -> dict[str, Any]:
-    unused = ("epochs", "warmup_epochs")
-    return {key: value for key, value in asdict(recipe).items() if key not in unused}
-
-
-def _plain_step(step: CurriculumStep) -> dict[str, Any]:
-    """As JSON will give it back: lists, not tuples."""
-    return {
-        **asdict(step),
-        "opened": {k: _listed(v) for k, v in step.opened.items()},
-        "always": list(step.always),
-    }
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, str) else list(value)
+        walk = Walk(context, "supernet", "supernet", context.run.need(PRETRAINED, made_by="pretrain"))
+        if walk.is_finished():
+            return f"The supernet is trained: {walk.path}"
+        error = walk.run()
+        return f"Supernet, mean holdout {walk.task.error_name} of the panel {error:.4f}: {walk.path}"
