@@ -3,6 +3,8 @@
 Images are float32 RGB in [0, 1], H W C, until `normalise` makes them C H W.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,17 +20,30 @@ FLIP_PROBABILITY = 0.5
 COLOUR_PROBABILITY = 0.5
 
 
-def jitter_colour(image: Array, random: np.random.Generator, brightness: float = 0.25) -> Array:
-    """Half of the time: gamma 0.9-1.1, brightness 1 +- `brightness`, each channel 0.9-1.1, then clip.
+def jitter_colour(
+    image: Array,
+    random: np.random.Generator,
+    brightness: float = 0.25,
+    gamma: float = 0.1,
+    channels: float = 0.1,
+    probability: float = COLOUR_PROBABILITY,
+) -> Array:
+    """With `probability`: gamma, brightness and the gain of each channel within 1 +- their range, then clip.
 
-    The ranges are those that the original uses for indoor depth.
+    The ranges left out are those that the original uses for indoor depth. Every number is
+    drawn whatever the probability, so a switch here changes no later draw.
     """
-    chosen, gamma, light, *channels = random.random(6)
-    if chosen >= COLOUR_PROBABILITY:
+    chosen, power, light, *gains = random.random(6)
+    if chosen >= probability:
         return image
-    gain = (1 - brightness + 2 * brightness * light) * (0.9 + 0.2 * np.array(channels))
-    brightened = image ** np.float32(0.9 + 0.2 * gamma) * gain.astype(np.float32)
+    gain = _around(brightness, light) * _around(channels, np.array(gains))
+    brightened = image ** np.float32(_around(gamma, power)) * gain.astype(np.float32)
     return np.clip(brightened, 0.0, 1.0, dtype=np.float32)
+
+
+def _around(span: float, drawn: Any) -> Any:
+    """A number drawn from [0, 1) as one from [1 - span, 1 + span)."""
+    return 1 - span + 2 * span * drawn
 
 
 def flips(random: np.random.Generator) -> bool:

@@ -8,6 +8,7 @@ import math
 import struct
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ MAX_LINE = 4096
 # what Pillow raises on damaged or hostile input, over its formats
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a list; `where` names file and line for messages."""
+
+    where: str
+    fields: tuple[str, ...]
 
 
 def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -72,6 +81,20 @@ def read_lines(path: Path, root: Path, columns: int = 1) -> list[tuple[Path, ...
     Errors: DataError naming the line for absolute paths, escapes from `root` (also by
     symbolic links), NUL bytes, missing fields, over-long lines and lists.
     """
+    base = root.resolve()
+    return [
+        tuple(_below(base, field, row.where) for field in row.fields[:columns])
+        for row in read_rows(path, columns)
+    ]
+
+
+def read_rows(path: Path, columns: int = 1) -> list[Row]:
+    """Every line that is not empty, as words that nobody has looked at yet.
+
+    For lists whose words are matched against a pattern and never used as paths; otherwise
+    `read_lines`. Errors: DataError naming the line for fewer than `columns` words, NUL
+    bytes, over-long lines and lists.
+    """
     _check_file(path, MAX_LIST_BYTES)
     try:
         text = path.read_bytes().decode("utf-8")
@@ -80,29 +103,28 @@ def read_lines(path: Path, root: Path, columns: int = 1) -> list[tuple[Path, ...
     lines = text.splitlines()
     if len(lines) > MAX_LINES:
         raise DataError(f"{path} has {len(lines)} lines; at most {MAX_LINES} are read.", "Split the list.")
-    base = root.resolve()
     return [
-        _fields(line, f"{path}, line {number}", base, columns)
+        _row(line, f"{path}, line {number}", columns)
         for number, line in enumerate(lines, start=1)
         if line.strip()
     ]
 
 
-def _fields(line: str, where: str, base: Path, columns: int) -> tuple[Path, ...]:
+def _row(line: str, where: str, columns: int) -> Row:
     if len(line) > MAX_LINE:
         raise DataError(f"{where} has {len(line)} characters; at most {MAX_LINE} are read.")
-    fields = line.split()
+    if "\0" in line:
+        raise DataError(f"{where} contains a NUL byte.", "Remove it.")
+    fields = tuple(line.split())
     if len(fields) < columns:
         raise DataError(
             f"{where} has {len(fields)} of {columns} fields.", "One sample a line, split by blanks."
         )
-    return tuple(_below(base, field, where) for field in fields[:columns])
+    return Row(where, fields)
 
 
 def _below(base: Path, field: str, where: str) -> Path:
     """The field as a path that lies below `base` after links are followed."""
-    if "\0" in field:
-        raise DataError(f"{where} contains a NUL byte.", "Remove it.")
     try:
         target = (base / field).resolve()
     except (OSError, RuntimeError) as error:
