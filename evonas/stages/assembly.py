@@ -9,7 +9,7 @@ from torch import nn
 
 from evonas import weights
 from evonas.config import Recipe, build, to_plain
-from evonas.errors import DataError
+from evonas.errors import DataError, UserError
 from evonas.nn.initialise import initialise
 from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
@@ -18,7 +18,7 @@ from evonas.stages.base import Context
 from evonas.tasks.base import Task
 from evonas.train.curriculum import PST
 from evonas.train.determinism import TrainingData, seeded
-from evonas.train.distill import Distiller
+from evonas.train.distill import Distiller, compared
 from evonas.train.fit import Devices
 from evonas.train.schedule import Schedule
 from evonas.train.teacher import Teacher
@@ -34,7 +34,16 @@ def space(cfg: DictConfig) -> Space:
 
 
 def task(cfg: DictConfig) -> Task:
-    """The task; its data is read at the first `dataset(...)`."""
+    """The task; its data is read at the first `dataset(...)`.
+
+    Raises:
+        UserError: the task is a table of networks that others trained.
+    """
+    if cfg.get("evaluator"):
+        raise UserError(
+            f"Task {cfg.task.name} has no network to train or load: an evaluator measures its points.",
+            "Its stages are: search, select, report",
+        )
     built: Task = build(cfg.task)
     return built
 
@@ -67,8 +76,8 @@ def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Dist
     """Fresh projectors between two lists of levels; call it only when `cfg.distill` is set."""
     level = int(cfg.distill.get("level", -1))
     channels = {
-        "student_channels": student[level].channels,
-        "teacher_channels": teacher[level].channels,
+        "student_channels": compared(student, level).channels,
+        "teacher_channels": compared(teacher, level).channels,
     }
     with seeded(cfg.seed, f"init/distiller/{purpose}"):
         built: Distiller = build(cfg.distill, **channels)

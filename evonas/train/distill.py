@@ -6,7 +6,7 @@ The total loss of a student is (1 - ratio) task + ratio task(teacher) + spatial 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from evonas.train.projector import Projector
 Frequency = Literal["highpass", "dc_removed", "coefficients"]
 Reduction = Literal["sum", "mean", "position"]
 EPSILON = 1e-5
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Distiller(nn.Module):
         cutoff: lowest kept radius, as a fraction of the spectrum's diagonal.
         reduction: of the squared differences: `sum` over all / B, `mean` over all / B, or
             `position`: sum over channels, mean over positions and batch.
-        level: which of the backbones' levels is distilled.
+        level: which of the backbones' levels is distilled; see `compared`.
+        cache: whether the teacher's answers are kept on disk, one per training image.
         heads, head_dim, expansion, query_grid, position_grid, sharpness: see `Projector`.
     """
 
@@ -65,6 +67,7 @@ class Distiller(nn.Module):
         cutoff: float = 0.2,
         reduction: str = "sum",
         level: int = -1,
+        cache: bool = False,
         heads: int = 16,
         head_dim: int = 64,
         expansion: float = 4.0,
@@ -76,7 +79,7 @@ class Distiller(nn.Module):
         # a plain str, so that a typo in the config is answered by name
         _check("frequency", frequency, get_args(Frequency))
         _check("reduction", reduction, get_args(Reduction))
-        self.ratio, self.level, self.cutoff = ratio, level, cutoff
+        self.ratio, self.level, self.cutoff, self.cache = ratio, level, cutoff, cache
         self.spatial_weight, self.frequency_weight = spatial_weight, frequency_weight
         self.frequency = cast(Frequency, frequency)
         self.reduction = cast(Reduction, reduction)
@@ -94,11 +97,31 @@ class Distiller(nn.Module):
         return Terms(self.spatial_weight * spatial, self.frequency_weight * filtered)
 
 
+def compared(levels: Sequence[Kind], level: int) -> Kind:
+    """The one of a network's levels that is distilled; a network that shows one is compared by that.
+
+    Raises:
+        UserError: there is no such level.
+    """
+    if len(levels) == 1:
+        return levels[0]
+    if not -len(levels) <= level < len(levels):
+        raise UserError(
+            f"distill.level={level} is not one of the network's {len(levels)} levels.",
+            "Count from 0, or from the last with -1.",
+        )
+    return levels[level]
+
+
 def spatial_term(
     student: Float[Tensor, "B C H W"], teacher: Float[Tensor, "B C H W"], reduction: Reduction = "sum"
 ) -> Float[Tensor, ""]:
-    """Distance of unit vectors over channels at every position (spec of CA-DDKD, L_spat)."""
-    return _distance(student.float(), teacher.float(), reduction)
+    """Distance of unit vectors over channels at every position (L_spat); always in fp32.
+
+    With `sum`, one image costs at most 4 H W (opposite vectors) and 2 H W where they are orthogonal.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        return _distance(student.float(), teacher.float(), reduction)
 
 
 def frequency_term(
@@ -108,9 +131,14 @@ def frequency_term(
     cutoff: float = 0.2,
     reduction: Reduction = "sum",
 ) -> Float[Tensor, ""]:
-    """The same distance after the low frequencies are gone (L_freq); always in fp32."""
-    mine, theirs = (_filtered(x.float(), mode, cutoff) for x in (student, teacher))
-    return _distance(mine, theirs, reduction)
+    """The same distance after the low frequencies are gone (L_freq); always in fp32.
+
+    Setting the DCT's constant coefficient alone to zero is the same as removing the mean, which
+    is how `dc_removed` is computed.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        mine, theirs = (_filtered(x.float(), mode, cutoff) for x in (student, teacher))
+        return _distance(mine, theirs, reduction)
 
 
 def _filtered(x: Float[Tensor, "B C H W"], mode: Frequency, cutoff: float) -> Float[Tensor, "B C H W"]:

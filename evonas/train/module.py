@@ -15,7 +15,7 @@ from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 from evonas.tasks.base import Batch, Task
-from evonas.train.distill import Distiller
+from evonas.train.distill import Distiller, compared
 from evonas.train.samplers import Sampler
 from evonas.train.schedule import Schedule, decay_groups
 
@@ -127,7 +127,8 @@ class Fitting(lightning.LightningModule):
         loss = (1.0 - distiller.ratio) * loss
         if distiller.ratio > 0:
             loss = loss + distiller.ratio * self.task.distillation_loss(output, teacher_output, batch)
-        return loss + distiller(levels[distiller.level], teacher_levels[distiller.level]).total
+        student, target = (compared(maps, distiller.level) for maps in (levels, teacher_levels))
+        return loss + distiller(student, target).total
 
 
 class SubnetModule(Fitting):
