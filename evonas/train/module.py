@@ -15,6 +15,7 @@ from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 from evonas.tasks.base import Batch, Task
+from evonas.train.cache import answer
 from evonas.train.distill import Distiller, compared
 from evonas.train.samplers import Sampler
 from evonas.train.schedule import Schedule, decay_groups
@@ -113,8 +114,7 @@ class Fitting(lightning.LightningModule):
         if not self._teacher or self.distiller is None:
             return None
         (teacher,) = self._teacher
-        output, levels = teacher.forward_with_features(batch["image"])
-        return output, levels
+        return answer(teacher, batch)
 
     def loss(self, outcome: Outcome, batch: Batch, taught: Outcome | None) -> Tensor:
         """(1 - ratio) task + ratio task(teacher) + spatial + frequency; without a teacher, task."""
