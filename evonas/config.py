@@ -284,7 +284,8 @@ def _targets(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         if "_target_" in value:
             yield value["_target_"]
-        for child in value.values():
+        # what stays config is not made here; who makes it later comes through `build` again
+        for child in value.values() if value.get("_recursive_", True) else ():
             yield from _targets(child)
     elif isinstance(value, list):
         for child in value:

@@ -18,7 +18,7 @@ def read(path: Path) -> Facts:
         names = list(meta["objectives"])
         found = candidates(archive, meta["fingerprints"], names)
         seconds = archive.seconds()
-    reference = meta.get("reference")
+    reference, ideal = meta.get("reference"), meta.get("ideal")
     rows = [
         (
             each.genotype,
@@ -32,6 +32,7 @@ def read(path: Path) -> Facts:
         rows,
         units=meta.get("units", {}),
         reference=tuple(reference) if reference else None,
+        ideal=tuple(ideal) if ideal else None,
         identity=meta,
         seconds=seconds,
     )

@@ -22,6 +22,7 @@ class Facts:
         values: points by objectives, finite.
         units: unit of each objective by name.
         reference: the reference point that the archive recorded, or None.
+        ideal: the best corner of the hypervolume's box, where it is not zero.
         failures: how often each reason made an evaluation fail.
         identity: what else the archive says about its search.
         seconds: wall time of all measurements, summed over workers.
@@ -32,9 +33,15 @@ class Facts:
     values: Values
     units: Mapping[str, str] = field(default_factory=dict)
     reference: tuple[float, ...] | None = None
+    ideal: tuple[float, ...] | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def hypervolume(self) -> float | None:
+        """The share of the recorded box that all points dominate; None where no box was recorded."""
+        return None if self.reference is None else hypervolume(self.values, self.reference, self.ideal)
 
     @property
     def num_failed(self) -> int:
@@ -83,11 +90,16 @@ def gather(
     return Facts(tuple(names), genotypes, values[finite], failures=dict(failures), **about)
 
 
-def front_summary(names: Sequence[str], values: Values, reference: Sequence[float] | None) -> str:
+def front_summary(
+    names: Sequence[str],
+    values: Values,
+    reference: Sequence[float] | None,
+    ideal: Sequence[float] | None = None,
+) -> str:
     """One line about a front for a person: its size, hypervolume and the best of each objective."""
     parts = [f"{len(front(values))} on the front"]
     if reference is not None:
-        parts.append(f"hypervolume {hypervolume(values, np.asarray(reference)):.4f}")
+        parts.append(f"hypervolume {hypervolume(values, reference, ideal):.4f}")
     if len(values):
         parts += [f"best {name} {least:.4g}" for name, least in zip(names, values.min(axis=0), strict=True)]
     return ", ".join(parts)

@@ -6,11 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from evonas.report import plots
 from evonas.report.facts import Facts
-from evonas.report.hypervolume import hypervolume
 from evonas.report.pareto import front
 from evonas.report.svg import key
 from evonas.report.tables import Table, compact, generations, nets, tested
@@ -28,6 +25,7 @@ class Sources:
         task: name of the task.
         command: gives the command that runs a stage in this run.
         pictures: folder of the pictures that `test` names.
+        has_network: whether the networks exist; those of a table were trained by others.
         attempts: the commands that worked on this run, oldest first.
         environment: names and values, such as versions.
         times: seconds by what took them.
@@ -43,6 +41,7 @@ class Sources:
     panel: Json | None = None
     rank: Json | None = None
     pictures: Path | None = None
+    has_network: bool = True
     attempts: Sequence[str] = ()
     environment: Sequence[tuple[str, str]] = ()
     times: Sequence[tuple[str, str]] = ()
@@ -97,8 +96,8 @@ def figures(sources: Sources) -> list[tuple[str, str]]:
     if facts is not None:
         shown += [("evaluated", str(len(facts.values))), ("failed", str(facts.num_failed))]
         shown += [("on the front", str(len(front(facts.values))))]
-        if facts.reference is not None:
-            shown += [("hypervolume", f"{hypervolume(facts.values, np.asarray(facts.reference)):.4f}")]
+        if facts.hypervolume is not None:
+            shown += [("hypervolume", f"{facts.hypervolume:.4f}")]
         best = facts.values.min(axis=0) if len(facts.values) else []
         shown += [
             (f"best {facts.label(name)}", compact(value))
@@ -109,6 +108,8 @@ def figures(sources: Sources) -> list[tuple[str, str]]:
 
 def sections(sources: Sources) -> list[Section]:
     """All sections, in the order of the page; a part that is missing says which command makes it."""
+    if not sources.has_network:
+        return [_front(sources), _chosen(sources), _progress(sources), _record(sources)]
     return [
         _front(sources),
         _chosen(sources),
@@ -143,6 +144,10 @@ def _chosen(sources: Sources) -> Section:
     title = "Chosen networks"
     if not sources.nets:
         return _missing(sources, title, "A choice of networks", "select")
+    if not sources.has_network:
+        table = nets(sources.nets, {}, sources.error_name, sources.facts, _keys(sources))
+        genotypes = [(net["name"], net["genotype"], net.get("reason", "")) for net in sources.nets]
+        return Section(title, tables=[table], genotypes=genotypes)
     texts = ["Errors on the holdout split, which guided every choice; the next section has the test split."]
     untrained = [net["name"] for net in sources.nets if net["name"] not in sources.retrained]
     table = nets(sources.nets, sources.retrained, sources.error_name, sources.facts, _keys(sources))

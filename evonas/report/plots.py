@@ -85,12 +85,13 @@ def hypervolume_curve(facts: Facts) -> Figure | None:
     """Hypervolume against evaluations, or None without a reference point."""
     if facts.reference is None or len(facts.values) < 2:
         return None
-    counts, shares = curve(facts.values, np.asarray(facts.reference))
+    counts, shares = curve(facts.values, facts.reference, ideal=facts.ideal)
     y = Axis.over("hypervolume (share of the box)", shares)
     chart = Chart(Axis.over("evaluated networks", [0, len(facts.values)]), y, "Hypervolume over the search")
     chart.line(counts, shares, "s0", step=True)
-    point = ", ".join(f"{name} {value:.6g}" for name, value in zip(facts.names, facts.reference, strict=True))
-    text = f"Share of the box between zero and the reference point ({point}) that is dominated."
+    low = "zero" if facts.ideal is None else f"the ideal point ({_point(facts.names, facts.ideal)})"
+    high = f"the reference point ({_point(facts.names, facts.reference)})"
+    text = f"Share of the box between {low} and {high} that is dominated."
     return Figure(chart.render(), f"{text} More is better; it ends at {shares[-1]:.4f}.")
 
 
@@ -161,6 +162,10 @@ def rank_check(rank: Mapping[str, Any]) -> Figure:
 
 def _error(value: Any, name: str) -> float:
     return float(value[name]) if isinstance(value, Mapping) else float(value)
+
+
+def _point(names: Sequence[str], values: Sequence[float]) -> str:
+    return ", ".join(f"{name} {value:.6g}" for name, value in zip(names, values, strict=True))
 
 
 def _pair(names: tuple[str, str], x: float, y: float) -> str:

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from evonas.report.facts import Facts
 from evonas.report.hypervolume import hypervolume
 from evonas.report.pareto import front
@@ -45,11 +43,10 @@ def generations(facts: Facts) -> Table:
     total = len(facts.values)
     most = min(MOST_ROWS, total)
     counts = [total * (row + 1) // most for row in range(most)]
-    reference = None if facts.reference is None else np.asarray(facts.reference)
-    rows = []
+    reference, rows = facts.reference, []
     for count in counts:
         seen = facts.values[:count]
-        share = [] if reference is None else [f"{hypervolume(seen, reference):.4f}"]
+        share = [] if reference is None else [f"{hypervolume(seen, reference, facts.ideal):.4f}"]
         best = [compact(value) for value in seen.min(axis=0)]
         rows.append([str(count), str(len(front(seen))), *share, *best])
     columns = ["evaluated", "on the front", *(["hypervolume"] if reference is not None else [])]

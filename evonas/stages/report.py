@@ -47,6 +47,8 @@ def gather(run: Run) -> Sources:
         retrained=dict(_retrained(run)),
         test=files.read_json(test) if test else None,
         pictures=test.with_name("pictures") if test else None,
+        # a search without a supernet's weights names its table's range
+        has_network=facts is None or facts.ideal is None,
         panel=_json(run, "supernet/panel.json"),
         rank=_json(run, "rank/rank.json"),
         attempts=list(_attempts(run.directory)),

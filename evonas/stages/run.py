@@ -16,7 +16,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "pretrain": (),
     "teacher": ("teacher", "train.teacher"),
     "supernet": ("sampler", "distill", "train.supernet", "train.panel_random"),
-    "search": ("search", "objective", "budget"),
+    "search": ("search", "objective", "evaluator", "budget"),
     "select": ("select",),
     "retrain": ("distill", "train.retrain", "train.scratch"),
     "rank": ("distill", "train.rank", "rank"),
@@ -24,18 +24,23 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "export": (),
     "report": (),
 }
+# what is left to do where an evaluator stands in for trained weights
+_WITHOUT_NETWORK = ("search", "select", "report")
 
 
 class Pipeline:
     """All stages of a run; with resume=true the ones that are done are left out.
 
+    A stage is built when its turn comes, so that a run imports only what it needs: build the pipeline itself
+    with `_recursive_: false`.
+
     Args:
-        steps: stages by name, in the order in which they run.
+        steps: stages, or their configs, by name, in the order in which they run.
     """
 
     needs_task = True
 
-    def __init__(self, steps: Mapping[str, Stage]) -> None:
+    def __init__(self, steps: Mapping[str, Stage | Mapping[str, Any]]) -> None:
         self.steps = steps
         self._seconds: dict[str, float] = {}
 
@@ -58,8 +63,9 @@ class Pipeline:
         report = context.run.directory / "report" / "index.html"
         return str(report if report.exists() else context.run.directory)
 
-    def _timed(self, name: str, stage: Stage, context: Context) -> None:
+    def _timed(self, name: str, step: Stage | Mapping[str, Any], context: Context) -> None:
         started = time.monotonic()
+        stage: Stage = config.build(step) if isinstance(step, Mapping) else step
         print(stage.run(context), flush=True)
         self._seconds[name] = time.monotonic() - started
 
@@ -79,4 +85,6 @@ def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
 
 def is_wanted(cfg: DictConfig, name: str) -> bool:
     """Whether anything reads what the stage makes: without distillation nobody asks a teacher."""
+    if cfg.get("evaluator"):
+        return name in _WITHOUT_NETWORK
     return name != "teacher" or bool(cfg.distill)

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from omegaconf import DictConfig
 
 from evonas.archive import Archive
@@ -13,13 +12,15 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import PARTS, Engine
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
-from evonas.objectives.evaluator import Evaluator
 from evonas.search.loop import search
-from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.watching import Watch
 from evonas.track.base import Guarded
 from evonas.track.progress import Progress, human_time
+
+if TYPE_CHECKING:
+    from evonas.objectives.evaluator import Evaluator
+    from evonas.objectives.tabular import TableEvaluator
 
 ARCHIVE = "search/archive.sqlite"
 WORKER_LOGS = "search/workers"
@@ -29,7 +30,7 @@ _DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}
 
 
 class Search:
-    """Runs the searcher against the trained supernet; every fact goes to `search/archive.sqlite`.
+    """Runs the searcher against the trained supernet, or a table; every fact goes to `search/archive.sqlite`.
 
     Interrupted, it leaves a whole archive and no process; with `resume=true` it replays the
     archive and goes on where it was.
@@ -40,7 +41,7 @@ class Search:
     def run(self, context: Context) -> str:
         """Search until the budget is spent; the next command."""
         spec = evaluator_config(context)
-        evaluator: Evaluator = build(spec)
+        evaluator: Evaluator | TableEvaluator = build(spec)
         about = identity(context.cfg, evaluator)
         archive = Archive.open(context.run.path(ARCHIVE), about, context.run.resume)
         with closing(archive), closing(engine(context, spec)) as workers:
@@ -48,8 +49,10 @@ class Search:
             print(f"Measuring took {human_time(archive.seconds())} in all; {archive.path}", flush=True)
         return f"Next: {context.run.command('select')}"
 
-    def _search(self, context: Context, evaluator: Evaluator, archive: Archive, workers: Engine) -> None:
-        cfg, space = context.cfg, assembly.space(context.cfg)
+    def _search(
+        self, context: Context, evaluator: "Evaluator | TableEvaluator", archive: Archive, workers: Engine
+    ) -> None:
+        cfg, space = context.cfg, build(context.cfg.space)
         parts = {objective.name: objective.part for objective in evaluator.objectives}
         fingerprints = archive.meta["fingerprints"]
         budget, num_parts = cfg.budget.evaluations, len(fingerprints)
@@ -64,6 +67,12 @@ class Search:
 def evaluator_config(context: Context) -> dict[str, Any]:
     """What every worker builds its evaluator from, as plain data."""
     cfg = context.cfg
+    if cfg.get("evaluator"):
+        own: dict[str, Any] = to_plain(cfg.evaluator)
+        return own
+    # a table is searched in seconds, and torch alone takes as long to import
+    from evonas.stages.assembly import SUPERNET
+
     return {
         "_target_": "evonas.objectives.evaluator.Evaluator",
         "_recursive_": False,
@@ -71,15 +80,18 @@ def evaluator_config(context: Context) -> dict[str, Any]:
         "network": to_plain(cfg.network),
         "task": to_plain(cfg.task),
         "objectives": to_plain(cfg.objective),
-        "weights": str(context.run.need(assembly.SUPERNET, made_by="supernet")),
+        "weights": str(context.run.need(SUPERNET, made_by="supernet")),
         "batch_size": cfg.hardware.eval_batch_size,
         "device": device(cfg.hardware.accelerator),
         "precision": cfg.hardware.precision,
     }
 
 
-def identity(cfg: DictConfig, evaluator: Evaluator) -> dict[str, Any]:
-    """What must not change over the life of a search; budgets and workers may."""
+def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[str, Any]:
+    """What must not change over the life of a search; budgets and workers may.
+
+    An evaluator that knows the range of its objectives (`scale`) fixes the scale of the hypervolume here.
+    """
     searcher = {key: value for key, value in to_plain(cfg.search).items() if key not in _BUDGET_KEYS}
     objectives = evaluator.objectives
     parts = [part for part in PARTS if any(objective.part == part for objective in objectives)]
@@ -92,6 +104,7 @@ def identity(cfg: DictConfig, evaluator: Evaluator) -> dict[str, Any]:
         "objectives": [objective.name for objective in objectives],
         "units": {objective.name: objective.unit for objective in objectives},
         "fingerprints": {part: evaluator.fingerprint(part) for part in parts},
+        **getattr(evaluator, "scale", {}),
     }
 
 
@@ -114,6 +127,8 @@ def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
 def device(accelerator: str) -> str:
     """Torch's name of the device that `hardware.accelerator` means."""
     if accelerator == "auto":
+        import torch
+
         return "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator not in _DEVICES:
         known = ", ".join(["auto", *_DEVICES])

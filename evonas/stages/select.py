@@ -32,7 +32,7 @@ class Select:
         path = run.path(SELECTED)
         files.write_json(path, {"error_name": error_name, "nets": nets})
         _show(nets, facts)
-        return f"{path}\nNext: {run.command('retrain')}"
+        return f"{path}\nNext: {run.command('report' if cfg.get('evaluator') else 'retrain')}"
 
 
 def _entry(facts: Facts, choice: Choice) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class Watch:
     """Listens to `search.loop.search`; it never changes what the search does.
 
     The reference point of the hypervolume is settled in the archive after the first generation: 1.1 times the
-    worst measured value of each objective, so that it is the same for the whole life of the search.
+    worst measured value of each objective, so that it is the same for the whole life of the search. A search
+    whose identity names a reference keeps that one.
 
     Args:
         archive: where the reference point is settled.
@@ -49,6 +50,7 @@ class Watch:
         self._progress, self._tracker = progress, tracker
         self._values: Values = np.empty((0, len(names)))
         self._reference: list[float] = []
+        self._ideal: list[float] | None = archive.meta.get("ideal")
         self._began = time.monotonic()
         self._outcomes = self._failed = self._replayed = 0
         self._last_reason = ""
@@ -94,14 +96,14 @@ class Watch:
         if self._replayed:
             self._progress.note(f"{self._replayed} points were known from the archive.")
             self._replayed = 0
-        summary = front_summary(self._names, self._values, self._reference)
+        summary = front_summary(self._names, self._values, self._reference, self._ideal)
         failures = f", {generation.failures} failed" if generation.failures else ""
         self._progress.note(
             f"generation {generation.number}: {generation.evaluations}/{self._budget} points{failures}, "
             f"{summary}, {self._left(generation)}"
         )
         best = {f"best/{n}": float(v) for n, v in zip(self._names, self._values.min(axis=0), strict=True)}
-        share = hypervolume(self._values, np.array(self._reference))
+        share = hypervolume(self._values, self._reference, self._ideal)
         self._tracker.scalars(
             generation.evaluations, {"hypervolume": share, "failures": generation.failures, **best}
         )

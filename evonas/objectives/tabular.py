@@ -1,0 +1,127 @@
+"""The evaluator of a tabular benchmark: it looks up what others measured. Never imports torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from evonas.config import build
+from evonas.data.tables import Table
+from evonas.errors import UserError
+from evonas.evaluate.engine import Measurement, Part
+from evonas.space.space import Space
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One column of the table as an objective of the search."""
+
+    name: str
+    unit: str
+    part: Part = "shared"
+
+
+class TableEvaluator:
+    """Measures a genotype by finding its row; what the table does not know is a failure with its reason.
+
+    The axes of the space, in their order, choose the words by which the table names an architecture. Build it
+    with `_recursive_: false`, because its arguments are configs.
+
+    Args:
+        space: config of the space.
+        table: config of a function that returns a `Table`.
+        objectives: columns, all minimised; the first is the error.
+    """
+
+    def __init__(
+        self, space: Mapping[str, Any], table: Mapping[str, Any], objectives: Sequence[str] = ("error",)
+    ) -> None:
+        if not objectives or len(set(objectives)) < len(objectives):
+            raise UserError(
+                f"evaluator.objectives={list(objectives)} names no column, or one twice.",
+                "Try: 'evaluator.objectives=[error,flops]'",
+            )
+        self._space_config, self._table_config, self._names = space, table, tuple(objectives)
+
+    @cached_property
+    def space(self) -> Space:
+        """The space, whose words the table must know.
+
+        Raises:
+            UserError: not one architecture of the table is a point of the space.
+        """
+        built: Space = build(self._space_config)
+        columns = zip(*self.table.rows, strict=True)
+        known = [set(words) for words in columns]
+        choices = [set(map(str, axis.choices)) for axis in built.axes]
+        fits = len(known) == len(choices) and all(a & b for a, b in zip(known, choices, strict=True))
+        if built.bits or not fits:
+            raise UserError(
+                f"Space {built.name} does not describe the architectures of the table {self.table.name}.",
+                "Leave space as the task sets it.",
+            )
+        return built
+
+    @cached_property
+    def table(self) -> Table:
+        """The table, read at first use."""
+        built: Table = build(self._table_config)
+        return built
+
+    @cached_property
+    def objectives(self) -> tuple[Lookup, ...]:
+        """The columns in order; an unknown one is a UserError that lists the known ones."""
+        return tuple(Lookup(name, self._unit(name)) for name in self._names)
+
+    @property
+    def weights_digest(self) -> str:
+        """The sha256 of the table's files, which stand where a search has its supernet's weights."""
+        return self.table.digest
+
+    @cached_property
+    def scale(self) -> dict[str, list[float]]:
+        """The least (`ideal`) and largest (`reference`) number of each objective in the whole table."""
+        columns = [self.table.column(name) for name in self._names]
+        return {
+            "ideal": [float(np.nanmin(column)) for column in columns],
+            "reference": [float(np.nanmax(column)) for column in columns],
+        }
+
+    def setup(self) -> None:
+        """Read the table, and see that it has the columns and fits the space."""
+        _ = self.objectives, self.space
+
+    def measure(self, genotype: str, part: Part) -> Measurement:
+        """The row's numbers; ValueError where the table has none, or several that differ."""
+        if part != "shared":
+            raise ValueError(f"a table has nothing to measure for the part {part}")
+        chosen = self.space.decode(self.space.parse(genotype))
+        words = tuple(str(chosen[axis.name]) for axis in self.space.axes)
+        return Measurement(self.table.values(words, self._names))
+
+    def identity(self, part: Part) -> dict[str, Any]:
+        """The table's files, the data set and the columns, as plain JSON data."""
+        return {
+            "version": VERSION,
+            "part": part,
+            "space": dict(self._space_config),
+            "table": self.table.name,
+            "files": self.table.digest,
+            "settings": {key: value for key, value in self._table_config.items() if key != "root"},
+            "objectives": list(self._names),
+        }
+
+    def fingerprint(self, part: Part) -> str:
+        """The sha256 of the identity: facts may be shared where it is equal."""
+        text = json.dumps(self.identity(part), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _unit(self, name: str) -> str:
+        self.table.column(name)
+        return self.table.units.get(name, "")
