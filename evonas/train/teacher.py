@@ -1,13 +1,85 @@
-"""Teachers: any network that shows its levels, with the task's own head on them."""
+"""Teachers: what a student may be compared with.
+
+Legend: B batch, H W space.
+
+The contract. A teacher is a module with
+
+- `levels`: a `Level` for each of its maps, finest first; one is enough (see `distill.compared`);
+- `forward_with_features(x) -> (output, maps)`: for normalised images `x` (B 3 H W), what the
+  task's head would answer at the size of `x`, or None from a teacher of features alone, and one
+  map per level. It may look at the images in another size, so its maps need not fit `x`;
+- `forward(x)`: the output alone;
+- `has_output`: whether there is one;
+- `origin`: None where all its weights were trained here, else an `Origin`: weights that somebody
+  else trained, which are loaded again by everyone who needs them. They are frozen, always in
+  eval mode, move with `.to(...)`, and neither `parameters()` nor `state_dict()` show them, so
+  that nothing trains them and no file of ours repeats them.
+- `num_params`: of all weights, whoever trained them.
+
+A teacher is made of a body and the task's head (`Teacher`), or is a whole network of its own,
+such as `depth_anything.DepthAnything`. A body has `levels`, `origin`, `num_params`, gives maps
+from images, and knows how to fit the head's answer to the size of the images (`restored`).
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import timm
 from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.nn.level import Level
+
+Maps = list[Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where weights came from.
+
+    Args:
+        weights: the file, or None for random weights.
+        sha256: of the file, or of the random weights themselves.
+    """
+
+    weights: str | None
+    sha256: str
+
+    @property
+    def is_random(self) -> bool:
+        """Whether nobody trained these weights."""
+        return self.weights is None
+
+    def facts(self) -> dict[str, Any]:
+        """Plain data, as teacher/result.json keeps it."""
+        return {**asdict(self), "random": self.is_random}
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A whole teacher; see the module's contract."""
+
+    levels: tuple[Level, ...]
+    has_output: bool
+    origin: Origin | None
+    num_params: int
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor | None, Maps]: ...
+
+
+@runtime_checkable
+class Body(Protocol):
+    """A teacher's body; see the module's contract."""
+
+    levels: tuple[Level, ...]
+    has_output: bool
+    origin: Origin | None
+    num_params: int
+
+    def __call__(self, x: Tensor) -> Maps: ...
+
+    def restored(self, output: Tensor, size: tuple[int, int]) -> Tensor: ...
 
 
 class TimmBody(nn.Module):
@@ -18,6 +90,9 @@ class TimmBody(nn.Module):
         indices: which of its feature levels are used, or None for all.
         drop_path: stochastic depth while it is trained.
     """
+
+    has_output = True
+    origin: Origin | None = None
 
     def __init__(self, name: str, indices: Sequence[int] | None = None, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -32,23 +107,67 @@ class TimmBody(nn.Module):
         pairs = zip(info.channels(), info.reduction(), strict=True)
         self.levels = tuple(Level(channels, stride) for channels, stride in pairs)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    @property
+    def num_params(self) -> int:
+        """Of the network."""
+        return count_params(self)
+
+    def forward(self, x: Tensor) -> Maps:
         """One map per level, from fine to coarse."""
         return list(self.network(x))
 
+    def restored(self, output: Tensor, size: tuple[int, int]) -> Tensor:  # noqa: ARG002
+        """The head's answer as it is: the network saw the image in its own size."""
+        return output
+
 
 class Teacher(nn.Module):
-    """A body and a head; speaks the same language as a student."""
+    """A body and the task's head; speaks the same language as a student.
 
-    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+    Args:
+        body: see the module's contract.
+        head: trained here; None makes a teacher of features alone.
+    """
+
+    def __init__(self, body: nn.Module, head: nn.Module | None) -> None:
         super().__init__()
         self.body, self.head = body, head
+        described: Any = body
+        self.levels: tuple[Level, ...] = described.levels
+        self.origin: Origin | None = described.origin
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is a head."""
+        return self.head is not None
+
+    @property
+    def num_params(self) -> int:
+        """Of body and head."""
+        body: Any = self.body
+        return int(body.num_params) + (0 if self.head is None else count_params(self.head))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The raw output of the task's head."""
-        return self.forward_with_features(x)[0]
+        """The raw output of the task's head.
 
-    def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The raw output and the levels it was made of."""
-        levels = self.body(x)
-        return self.head(levels), levels
+        Raises:
+            UserError: this is a teacher of features alone.
+        """
+        output = self.forward_with_features(x)[0]
+        if output is None:
+            raise UserError("This teacher shows features alone.", "teacher.head=true gives it a head.")
+        return output
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor | None, Maps]:
+        """The raw output, or None without a head, and the levels it was made of."""
+        body: Any = self.body
+        maps = body(x)
+        if self.head is None:
+            return None, maps
+        height, width = x.shape[-2:]
+        return body.restored(self.head(maps), (height, width)), maps
+
+
+def count_params(network: nn.Module) -> int:
+    """The number of a module's parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,188 @@
+"""Depth Anything as a teacher: metric depth and one of its feature maps.
+
+Legend: B batch, H W space.
+
+Version 1 (arXiv 2401.10891) decodes the last four layers of DINOv2 and ends in ZoeDepth's metric
+bins (arXiv 2302.12288); `transformers` has both parts, but not their sum, which is made here.
+Version 2 (arXiv 2406.09414) decodes layers spread over the network and ends in a sigmoid, times
+20 m indoors and 80 m outdoors.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from evonas.errors import UserError
+from evonas.nn.level import Level
+from evonas.train import foundation, renaming
+from evonas.train.foundation import Encoder, Published
+
+Family = Literal["depth_anything", "depth_anything_v2"]
+Scene = Literal["indoor", "outdoor"]
+# input of the projection that ends DPT's coarsest branch, which CA-DDKD compares with stage 4
+STAGE_4 = "neck.reassemble_stage.layers.3"
+_HEAD_WIDTH = 32
+_RANGES = {"indoor": 20.0, "outdoor": 80.0}
+_BOTTLENECK, _BLOCKS, _LAST = "neck.convs.3", "neck.fusion_stage", "head.activation1"
+
+
+class DepthAnything(foundation.Frozen):
+    """A frozen Depth Anything with metric depth.
+
+    Images are resized to `input_size` whatever their aspect ratio, as CA-DDKD does; depth is
+    resized to the images' size, both bilinear with aligned corners, and cut at `max_depth`.
+
+    Args:
+        family: depth_anything or depth_anything_v2.
+        size: small, base, large, or tiny: a few random layers, for trials and tests.
+        scene: indoor or outdoor weights.
+        weights: a weights file; None looks for the published one in `folder`.
+        folder: where weights of teachers lie.
+        input_size: rows and columns the network sees, multiples of 14.
+        feature: path of the module whose output is compared with the student's level.
+        max_depth: metres, of the task.
+    """
+
+    def __init__(
+        self,
+        family: str = "depth_anything",
+        size: str = "large",
+        scene: str = "outdoor",
+        weights: str | None = None,
+        folder: str = "",
+        input_size: Sequence[int] = (392, 518),
+        feature: str = STAGE_4,
+        max_depth: float = 80.0,
+    ) -> None:
+        _check("family", family, get_args(Family))
+        _check("scene", scene, get_args(Scene))
+        of, first = foundation.encoder(size), family == "depth_anything"
+        offered = published(cast(Family, family), size, cast(Scene, scene))
+        source = foundation.find_weights(weights, folder, offered, size, f"{family} {size} {scene}")
+        network = _first(of, source) if first else _second(of, _RANGES[scene], source)
+        super().__init__(network, source)
+        self.input_size, self.feature = foundation.check_input(input_size), feature
+        self.max_depth = float(max_depth)
+        self.levels: tuple[Level, ...] = (foundation.level_of(self.trunk, feature),)
+
+    @property
+    def trunk(self) -> nn.Module:
+        """Encoder and decoder, whose modules `feature` may name."""
+        network = self.network
+        trunk: nn.Module = network.relative if isinstance(network, Binned) else network
+        return trunk
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Metres, B 1 H W."""
+        return self.forward_with_features(x)[0]
+
+    @torch.no_grad()
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Metres (B 1 H W, float32) at the images' size, and the one map."""
+        height, width = x.shape[-2:]
+        image = foundation.resized(x, self.input_size)
+        with foundation.watching(self.trunk, self.feature) as seen:
+            depth = _depth(self.network, image)
+        rows, columns = (side // foundation.PATCH for side in self.input_size)
+        metres = foundation.resized(depth, (height, width)).clamp(0.0, self.max_depth)
+        return metres, [foundation.as_map(seen[self.feature], (rows, columns))]
+
+
+class Binned(nn.Module):
+    """Depth Anything's relative depth, made metric by ZoeDepth's bins.
+
+    Args:
+        relative: DepthAnythingForDepthEstimation of `transformers`, relative.
+        bins: ZoeDepth's metric head with the same decoder width.
+    """
+
+    def __init__(self, relative: nn.Module, bins: nn.Module) -> None:
+        super().__init__()
+        self.relative, self.bins = relative, bins
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Metres, B 1 h w, at the size the network sees."""
+        relative: Any = self.relative
+        with foundation.watching(relative, _BOTTLENECK, _BLOCKS, _LAST) as seen:
+            depth = relative(image).predicted_depth
+        last, bottleneck = seen[_LAST].float(), seen[_BOTTLENECK].float()
+        blocks = [block.float() for block in seen[_BLOCKS]]
+        # logarithms of small probabilities: too coarse in half precision
+        with torch.autocast(image.device.type, enabled=False):
+            metres, _ = self.bins(last, bottleneck, blocks, depth.float())
+        return cast(Tensor, metres)
+
+
+def published(family: Family, size: str, scene: Scene) -> list[Published]:
+    """The weights that the projects offer; none for sizes they did not train."""
+    if family == "depth_anything":
+        page = "huggingface.co/spaces/LiheYoung/Depth-Anything (checkpoints_metric_depth)"
+        return [Published(f"depth_anything_metric_depth_{scene}.pt", page)] if size == "large" else []
+    if size == "tiny":
+        return []
+    place, source = scene.capitalize(), {"indoor": "Hypersim", "outdoor": "VKITTI"}[scene]
+    hub = f"Depth-Anything-V2-Metric-{place}-{size.capitalize()}-hf"
+    own = f"Depth-Anything-V2-Metric-{source}-{size.capitalize()}"
+    file = f"depth_anything_v2_metric_{source.lower()}_vit{size[0]}.pth"
+    return [
+        Published(f"{hub}/model.safetensors", f"huggingface.co/depth-anything/{hub}"),
+        Published(file, f"huggingface.co/depth-anything/{own}"),
+    ]
+
+
+def _first(of: Encoder, source: Path | None) -> Binned:
+    relative = _config(of, of.last, depth_estimation_type="relative", max_depth=1)
+    kind, bins = foundation.transformers().DepthAnythingForDepthEstimation, _bins(of)
+    if source is None:
+        return Binned(kind(relative), bins)
+    core, rest = renaming.binned_names(foundation.read_weights(source))
+    foundation.load_all(bins, rest, source)
+    return Binned(foundation.filled(kind, relative, core, source), bins)
+
+
+def _second(of: Encoder, far: float, source: Path | None) -> nn.Module:
+    config = _config(of, of.spread, depth_estimation_type="metric", max_depth=int(far))
+    kind = foundation.transformers().DepthAnythingForDepthEstimation
+    if source is None:
+        made: nn.Module = kind(config)
+        return made
+    tensors = renaming.depth_names(foundation.read_weights(source))
+    return foundation.filled(kind, config, tensors, source)
+
+
+def _config(of: Encoder, layers: Sequence[int], **kind: Any) -> Any:
+    return foundation.transformers().DepthAnythingConfig(
+        backbone_config=foundation.encoder_config(of, layers, as_maps=False),
+        patch_size=foundation.PATCH,
+        reassemble_hidden_size=of.width,
+        neck_hidden_sizes=list(of.neck),
+        fusion_hidden_size=of.fusion,
+        head_hidden_size=_HEAD_WIDTH,
+        **kind,
+    )
+
+
+def _bins(of: Encoder) -> nn.Module:
+    """64 bins, attractors 16, 8, 4, 1, softplus centres: the defaults of transformers and of ZoeDepth."""
+    foundation.transformers()
+    from transformers.models.zoedepth.modeling_zoedepth import ZoeDepthMetricDepthEstimationHead
+
+    config = foundation.transformers().ZoeDepthConfig(
+        bottleneck_features=of.fusion, fusion_hidden_size=of.fusion, num_relative_features=_HEAD_WIDTH
+    )
+    made: nn.Module = ZoeDepthMetricDepthEstimationHead(config)
+    return made
+
+
+def _depth(network: nn.Module, image: Tensor) -> Tensor:
+    answer: Any = network(image)
+    depth: Tensor = answer if isinstance(answer, Tensor) else answer.predicted_depth[:, None]
+    return depth
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"teacher.{name}={value} is unknown.", f"Known: {', '.join(known)}")

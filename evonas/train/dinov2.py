@@ -1,0 +1,76 @@
+"""DINOv2 (arXiv 2304.07193) as the frozen body of a teacher.
+
+Legend: B batch, H W space.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evonas.nn.level import Level
+from evonas.train import foundation, renaming
+from evonas.train.foundation import Published
+
+
+class Dinov2Body(foundation.Frozen):
+    """A frozen DINOv2 as a backbone: the normalised outputs of its last four layers, stride 14.
+
+    Args:
+        size: small, base, large, or tiny: a few random layers, for trials and tests.
+        weights: a weights file; None looks for the published one in `folder`.
+        folder: where weights of teachers lie.
+        input_size: rows and columns the network sees, multiples of 14; None keeps the images'
+            size and fills up with zeros, right and below, to multiples of 14.
+        head: whether the task's head is trained on the maps; without it there are features alone.
+    """
+
+    def __init__(
+        self,
+        size: str = "large",
+        weights: str | None = None,
+        folder: str = "",
+        input_size: Sequence[int] | None = None,
+        head: bool = True,
+    ) -> None:
+        of = foundation.encoder(size)
+        source = foundation.find_weights(weights, folder, published(size), size, f"dinov2 {size}")
+        kind = foundation.transformers().Dinov2Backbone
+        config = foundation.encoder_config(of, of.last, as_maps=True)
+        if source is None:
+            network = kind(config)
+        else:
+            tensors = renaming.encoder_names(foundation.read_weights(source))
+            network = foundation.filled(kind, config, tensors, source)
+        super().__init__(network, source)
+        self.has_output = head
+        self.input_size = None if input_size is None else foundation.check_input(input_size)
+        self.levels = tuple(Level(of.width, foundation.PATCH) for _ in of.last)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Four maps of the same size, from the shallowest layer to the last."""
+        if self.input_size is not None:
+            image = foundation.resized(x, self.input_size)
+        else:
+            height, width = (-side % foundation.PATCH for side in x.shape[-2:])
+            image = F.pad(x, (0, width, 0, height))
+        return list(self.network(image).feature_maps)
+
+    def restored(self, output: Tensor, size: tuple[int, int]) -> Tensor:
+        """The head's answer at the images' size: resized back, or without what was filled up."""
+        height, width = size
+        if self.input_size is None:
+            return output[..., :height, :width]
+        return F.interpolate(output, size=size, mode="bilinear", align_corners=False)
+
+
+def published(size: str) -> list[Published]:
+    """The weights that the project offers, in the hub's form and in its own."""
+    if size == "tiny":
+        return []
+    return [
+        Published(f"dinov2-{size}/model.safetensors", f"huggingface.co/facebook/dinov2-{size}"),
+        Published(f"dinov2_vit{size[0]}14_pretrain.pth", "github.com/facebookresearch/dinov2"),
+    ]
