@@ -53,6 +53,8 @@ class Recipe:
     projector_weight_decay: float | None = None
     # a durable checkpoint every so many optimizer steps as well as after every epoch; 0 for epochs alone
     checkpoint_steps: int = 0
+    # false shows every image as it is, which distill.cache needs
+    augment: bool = True
 
 
 @dataclass
