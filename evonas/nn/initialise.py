@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from evonas.nn.elastic import ElasticDepthwise, ElasticLayerNorm, ElasticLinear
 from evonas.nn.mixers import SSDMixer
+from evonas.nn.sasf import ScanMixer, StateFusion
 
 _LINEAR = (nn.Linear, ElasticLinear)
 _CONVOLUTION = (nn.Conv2d, ElasticDepthwise)
@@ -33,7 +34,8 @@ def initialise(network: nn.Module, seed: int) -> None:
 
     Linear layers: normal of deviation 0.02 cut at 2, zero bias. Convolutions: uniform within
     1 / sqrt(fan in). Norms: one and zero. SSD: A uniform in [1, 16], step sizes log-uniform
-    in [1e-3, 1e-1], D one (Mamba-2, arXiv 2405.21060).
+    in [1e-3, 1e-1], D one (Mamba-2, arXiv 2405.21060). SASF: A and D one, step sizes likewise
+    (Mamba, arXiv 2312.00752); fused states start as sums (Spatial-Mamba, arXiv 2410.15091).
     """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -59,6 +61,14 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
         module.D.fill_(1)
         module.A_log.uniform_(1, 16, generator=generator).log_()
         module.dt_bias.copy_(_inverse_softplus(_step_sizes(module.heads, generator)))
+    elif isinstance(module, ScanMixer):
+        module.D.fill_(1)
+        module.A_log.zero_()
+        _uniform(module.dt_weight, module.rank, generator)
+        module.dt_bias.copy_(_inverse_softplus(_step_sizes(module.dt_bias.numel(), generator)))
+    elif isinstance(module, StateFusion):
+        module.kernels.fill_(1)
+        module.alpha.fill_(1)
 
 
 def _uniform(tensor: Tensor, fan_in: int, generator: torch.Generator) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from evonas.ops import backend, dct, ssd
+from evonas.ops import backend, dct, dilated, scan, ssd
 
 
 def _draw(*shape):
@@ -16,11 +16,25 @@ def _ssd_operands(tokens=15):
     return tuple(_draw(*shape) for shape in shapes)
 
 
+def _scan_operands(tokens=15):
+    x, steps, rate = _draw(2, tokens, 5), _draw(2, tokens, 5).abs(), -_draw(5).abs()
+    return x, steps, rate, _draw(2, tokens)
+
+
+def _dilated_operands(height=9, width=7):
+    return _draw(2, 3, height, width), _draw(3, 3, 3, 3), _draw(3)
+
+
 PRIMITIVES = {
     "ssd": (ssd.IMPLEMENTATIONS, ssd.ssd, _ssd_operands()),
     "ssd one token": (ssd.IMPLEMENTATIONS, ssd.ssd, _ssd_operands(tokens=1)),
     "dct2": (dct.FORWARD, dct.dct2, (_draw(2, 3, 7, 5),)),
     "idct2": (dct.INVERSE, dct.idct2, (_draw(2, 3, 7, 5),)),
+    "scan": (scan.IMPLEMENTATIONS, scan.scan, _scan_operands()),
+    "scan one token": (scan.IMPLEMENTATIONS, scan.scan, _scan_operands(tokens=1)),
+    "scan even": (scan.IMPLEMENTATIONS, scan.scan, _scan_operands(tokens=16)),
+    "dilated": (dilated.IMPLEMENTATIONS, dilated.dilated, _dilated_operands()),
+    "dilated one row": (dilated.IMPLEMENTATIONS, dilated.dilated, _dilated_operands(height=1)),
 }
 CASES = [(name, which) for name, (known, _, _) in PRIMITIVES.items() for which in known]
 

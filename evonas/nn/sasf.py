@@ -1,0 +1,135 @@
+"""The decoder's block: a selective scan whose states are fused with those of their neighbours in space.
+
+Legend: B batch, C channels, H W space, L = H W tokens in raster order, I inner width, R rank of the steps.
+"""
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from evonas.ops.dilated import DILATIONS, depthwise, dilated, merge
+from evonas.ops.scan import scan
+
+
+class StateFusion(nn.Module):
+    """Adds up dilated 3x3 neighbourhoods of every state; computed from its parameters at each call.
+
+    Args:
+        channels: I.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.kernels = nn.Parameter(torch.ones(len(DILATIONS), channels, 3, 3))
+        self.alpha = nn.Parameter(torch.ones(len(DILATIONS)))
+
+    def forward(self, states: Float[Tensor, "B I H W"]) -> Float[Tensor, "B I H W"]:
+        """Sizes stay; edges are repeated."""
+        return dilated(states, self.kernels, self.alpha)
+
+
+class FusedStates(nn.Module):
+    """What a `StateFusion` computed when this was made, as one 11x11 kernel; it does not learn.
+
+    Args:
+        source: its parameters are read once, here.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, source: StateFusion) -> None:
+        super().__init__()
+        self.register_buffer("kernel", merge(source.kernels.detach(), source.alpha.detach()))
+
+    def forward(self, states: Float[Tensor, "B I H W"]) -> Float[Tensor, "B I H W"]:
+        """Sizes stay; edges are repeated."""
+        return depthwise(states, self.kernel)
+
+
+class ScanMixer(nn.Module):
+    """SASF's mixer: one selective scan in raster order, its states fused in space, then read and gated.
+
+    h = scan(x, dt, A, B), y = C fusion(h) + D x, out = W (LN(y) silu(z)), where x = silu(dw(W_x u)) and
+    dt, B, C are linear in x. Spatial-Mamba (arXiv 2410.15091) with a state of size one.
+
+    Args:
+        dim: C.
+        inner: I.
+        rank: R.
+    """
+
+    def __init__(self, dim: int, inner: int, rank: int) -> None:
+        super().__init__()
+        self.rank = rank
+        self.value_proj = nn.Linear(dim, inner, bias=False)
+        self.gate_proj = nn.Linear(dim, inner, bias=False)
+        self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.scan_proj = nn.Linear(inner, rank + 2, bias=False)
+        self.dt_weight = nn.Parameter(torch.empty(inner, rank))
+        self.dt_bias = nn.Parameter(torch.empty(inner))
+        self.A_log = nn.Parameter(torch.zeros(inner))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.fusion: StateFusion | FusedStates = StateFusion(inner)
+        self.norm = nn.LayerNorm(inner)
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, u: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        """Channels come last, as the linear layers want them."""
+        x = F.silu(_last(self.conv(_first(self.value_proj(u)))))
+        steps, write, read = self.scan_proj(x).split([self.rank, 1, 1], dim=-1)
+        dt = F.softplus(F.linear(steps, self.dt_weight, self.dt_bias))
+        states = scan(x.flatten(1, 2), dt.flatten(1, 2), -torch.exp(self.A_log), write.flatten(1))
+        fused = _last(self.fusion(_first(states.view(x.shape))))
+        y = self.norm(read * fused + self.D * x)
+        return self.out_proj(y * F.silu(self.gate_proj(u)))
+
+
+class SASF(nn.Module):
+    """x + dw(x); + ScanMixer(LN x); + dw(x); + MLP(LN x).
+
+    Args:
+        dim: C.
+        expand: inner width of the mixer over C.
+        mlp_ratio: hidden width of the MLP over C.
+    """
+
+    def __init__(self, dim: int, expand: float = 2.0, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        hidden = int(mlp_ratio * dim)
+        self.cpe1 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.cpe2 = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.mixer = ScanMixer(dim, int(expand * dim), math.ceil(dim / 16))
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Any size; the map comes back with its channels last in memory."""
+        x = x + self.cpe1(x)
+        x = x + _first(self.mixer(self.norm1(_last(x))))
+        x = x + self.cpe2(x)
+        return x + _first(self.mlp(self.norm2(_last(x))))
+
+
+def fuse(network: nn.Module) -> nn.Module:
+    """A copy for inference in which every state fusion is one 11x11 convolution.
+
+    The copy is in eval mode and needs no gradients. It keeps the weights of this moment: after
+    `network` has learnt more, fuse it again.
+    """
+    copied = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in copied.modules():
+        if isinstance(module, ScanMixer) and isinstance(module.fusion, StateFusion):
+            module.fusion = FusedStates(module.fusion)
+    return copied
+
+
+def _first(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+def _last(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1)

@@ -1,0 +1,76 @@
+"""Context from far away for the coarsest map: pooled squares and pooled strips.
+
+Legend: B batch, C channels, H W space.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class StripPooling(nn.Module):
+    """relu(x + mix(squares, strips)): the mixed pooling of SPNet (arXiv 2003.13328).
+
+    One branch sees averages over grids of cells beside the map itself, the other averages over
+    whole rows and columns; both work on a quarter of the channels.
+
+    Args:
+        dim: C, a multiple of 4.
+        pool_sizes: cells per side of each grid; a map that is smaller repeats cells.
+        momentum: of the batch norms.
+    """
+
+    def __init__(self, dim: int, pool_sizes: Sequence[int] = (20, 12), momentum: float = 0.1) -> None:
+        super().__init__()
+        quarter, self.pool_sizes = dim // 4, tuple(pool_sizes)
+
+        def conv(inner: int, outer: int, height: int, width: int) -> nn.Sequential:
+            return _conv_norm(inner, outer, (height, width), momentum)
+
+        self.enter_squares, self.enter_strips = conv(dim, quarter, 1, 1), conv(dim, quarter, 1, 1)
+        self.near = conv(quarter, quarter, 3, 3)
+        self.grids = nn.ModuleList(conv(quarter, quarter, 3, 3) for _ in self.pool_sizes)
+        self.row, self.column = conv(quarter, quarter, 1, 3), conv(quarter, quarter, 3, 1)
+        self.leave_squares, self.leave_strips = conv(quarter, quarter, 3, 3), conv(quarter, quarter, 3, 3)
+        self.mix = conv(2 * quarter, dim, 1, 1)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Any size; in training more than one position in the batch, as for any batch norm."""
+        squares = self.leave_squares(self._squares(F.relu(self.enter_squares(x)))).relu()
+        strips = self.leave_strips(self._strips(F.relu(self.enter_strips(x)))).relu()
+        return F.relu(x + self.mix(torch.cat([squares, strips], dim=1)))
+
+    def _squares(self, x: Tensor) -> Tensor:
+        total = self.near(x)
+        for size, grid in zip(self.pool_sizes, self.grids, strict=True):
+            cells = grid(_average(x, size))
+            total = total + F.interpolate(cells, size=x.shape[-2:], mode="bilinear", align_corners=True)
+        return F.relu(total)
+
+    def _strips(self, x: Tensor) -> Tensor:
+        row = self.row(x.mean(dim=2, keepdim=True))
+        column = self.column(x.mean(dim=3, keepdim=True))
+        return F.relu(row + column)
+
+
+def _conv_norm(inner: int, outer: int, kernel: tuple[int, int], momentum: float) -> nn.Sequential:
+    padding = kernel[0] // 2, kernel[1] // 2
+    conv = nn.Conv2d(inner, outer, kernel, padding=padding, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outer, momentum=momentum))
+
+
+def _average(x: Tensor, size: int) -> Tensor:
+    """Adaptive average pooling to size x size; as two products, its gradient is deterministic everywhere."""
+    rows, columns = (_cells(side, size, x) for side in x.shape[-2:])
+    return rows @ x @ columns.T
+
+
+def _cells(side: int, size: int, like: Tensor) -> Tensor:
+    """[size, side]: cell i averages the positions from floor(i side / size) to ceil((i + 1) side / size)."""
+    index, position = (torch.arange(count, device=like.device) for count in (size, side))
+    index = index.unsqueeze(1)
+    inside = ((position >= index * side // size) & (position * size < (index + 1) * side)).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)

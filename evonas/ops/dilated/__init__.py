@@ -1,0 +1,23 @@
+"""dilated: the fusion of neighbouring states of Spatial-Mamba; see `reference.py`."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from evonas.ops import backend
+from evonas.ops.dilated import phased, reference
+from evonas.ops.dilated.reference import DILATIONS, depthwise, merge
+
+IMPLEMENTATIONS: backend.Implementations = {"phased": phased.dilated, "reference": reference.dilated}
+
+
+def dilated(
+    x_BCHW: Float[Tensor, "B C H W"],
+    kernels_KC33: Float[Tensor, "K C 3 3"],
+    alpha_K: Float[Tensor, " K"],
+) -> Float[Tensor, "B C H W"]:
+    """Run `reference.dilated` or the faster implementation chosen by `evonas.ops.backend`."""
+    result: Tensor = backend.choose(IMPLEMENTATIONS)(x_BCHW, kernels_KC33, alpha_K)
+    return result
+
+
+__all__ = ["DILATIONS", "depthwise", "dilated", "merge"]

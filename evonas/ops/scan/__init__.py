@@ -1,0 +1,20 @@
+"""scan: the recurrence of a selective state space model with one state per channel; see `reference.py`."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from evonas.ops import backend
+from evonas.ops.scan import associative, reference
+
+IMPLEMENTATIONS: backend.Implementations = {"associative": associative.scan, "reference": reference.scan}
+
+
+def scan(
+    x_BLC: Float[Tensor, "B L C"],
+    dt_BLC: Float[Tensor, "B L C"],
+    a_C: Float[Tensor, " C"],
+    b_BL: Float[Tensor, "B L"],
+) -> Float[Tensor, "B L C"]:
+    """Run `reference.scan` or the faster implementation chosen by `evonas.ops.backend`."""
+    result: Tensor = backend.choose(IMPLEMENTATIONS)(x_BLC, dt_BLC, a_C, b_BL)
+    return result
