@@ -78,8 +78,8 @@ def load_meta(path: Path) -> dict[str, Any]:
 def load_foreign(path: Path) -> dict[str, Tensor]:
     """The tensors of somebody else's checkpoint: safetensors, or `.pth` read without running it.
 
-    A state dict wrapped as `{"model": ...}` or `{"state_dict": ...}` is unwrapped; entries
-    that are not tensors are left out.
+    A state dict wrapped as `{"state_dict": ...}`, `{"model": ...}` or `{"model_ema": ...}` is
+    unwrapped, the first of them that is there; entries that are not tensors are left out.
 
     Raises:
         UserError: there is no such file.
@@ -103,7 +103,7 @@ def _unpickled(path: Path) -> Any:
 
 
 def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model", "model_ema"):
         if isinstance(value, Mapping) and isinstance(value.get(key), Mapping):
             value = value[key]
             break

@@ -1,0 +1,258 @@
+"""Taking over weights: whole tensors where they fit, small ones inside larger ones.
+
+A larger network is widened so that something stays exactly as it was, and nothing is dead:
+
+- `zeros`: every subnet that is not larger than the source computes what the source computes.
+  Of each pair of factors that meet in a new channel one is zero and the other stays as it
+  was drawn (x, C, the columns behind them are zero; z, B, kernels, hidden rows are drawn),
+  so the first update already moves it. Zeros in both would never learn.
+- `copies`: new inner channels repeat old ones, each beside its original and so in its head,
+  and share its output weight between them: the largest subnet computes what the source
+  computes. State and hidden widths have no normalisation over them and are widened by zeros.
+
+With `zeros` the largest subnet cannot keep the function: its LayerNorm spans the new
+channels too, and its heads divide the channels otherwise.
+
+Legend: D width of a stage, I inner width, S state size, M hidden width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from evonas.errors import DataError, UserError
+from evonas.nn.elastic import ElasticDepthwise, ElasticLinear, Widths
+from evonas.nn.foreign import Translation, translate
+
+WIDENINGS = ("zeros", "copies")
+SHOWN = 3
+# segments whose new rows are zero; the other new rows stay as they were drawn
+_SILENT_ROWS = {"mixer.token_proj.weight": (True, False, True), "mixer.conv.bias": (True, False, True)}
+# matrices whose new columns are zero; no other matrix may get columns
+_SILENT_COLUMNS = ("mixer.out_proj.weight", "mlp.fc2.weight")
+# tensors whose first segment of rows is the inner width I
+_INNER_ROWS = tuple(
+    f"mixer.{part}"
+    for part in (
+        "gate_proj.weight",
+        "token_proj.weight",
+        "conv.weight",
+        "conv.bias",
+        "norm.weight",
+        "norm.bias",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What became of a checkpoint: tensors by our names, `unused` by the names in the file.
+
+    Args:
+        naming: whose names the file used.
+        adopted: taken over as they are.
+        padded: taken over inside larger ones.
+        left: as they were before.
+        unused: in the file, with no place in the network.
+    """
+
+    naming: str
+    adopted: tuple[str, ...]
+    padded: tuple[str, ...]
+    left: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Counts, and the first names of what did not match."""
+        taken = len(self.adopted) + len(self.padded)
+        of = taken + len(self.left)
+        return (
+            f"{taken} of {of} tensors adopted, {len(self.padded)} of them padded; "
+            f"left fresh: {_first(self.left)}; unused: {_first(self.unused)}"
+        )
+
+    def facts(self) -> dict[str, object]:
+        """As plain JSON, for the file that is made of it."""
+        return {
+            "naming": self.naming,
+            "adopted": len(self.adopted) + len(self.padded),
+            "of": len(self.adopted) + len(self.padded) + len(self.left),
+            "padded": list(self.padded),
+            "left": list(self.left),
+            "unused": list(self.unused),
+        }
+
+
+def adopt(net: nn.Module, found: Mapping[str, Tensor], widening: str = "zeros") -> Adoption:
+    """Put a checkpoint's tensors into a network, in place.
+
+    Args:
+        net: a network with `backbone` and `head`; what finds no partner stays as it is. A head
+            is taken over whole or not at all.
+        found: as `weights.load_foreign` gives it, in our naming or in VSSD's.
+        widening: `zeros` or `copies`; see the module's text.
+
+    Raises:
+        DataError: no tensor of the backbone found a place.
+        UserError: the widening is unknown or cannot be done.
+    """
+    if widening not in WIDENINGS:
+        raise UserError(f"stage.widening={widening} is unknown.", f"Choose one of: {', '.join(WIDENINGS)}.")
+    translated = translate(found)
+    if translated is None:
+        raise _unknown(found)
+    fitted = _fit(net, translated, widening)
+    if not any(name.startswith("backbone.") for name in fitted.new):
+        raise _misfit(net, translated)
+    net.load_state_dict(fitted.new, strict=False)
+    used = {translated.origin[name] for name in fitted.new}
+    return Adoption(
+        translated.naming,
+        tuple(name for name in fitted.new if name not in fitted.padded),
+        tuple(fitted.padded),
+        tuple(name for name in net.state_dict() if name not in fitted.new),
+        tuple(name for name in found if name not in used),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    new: dict[str, Tensor]
+    padded: list[str]
+
+
+def _fit(net: nn.Module, source: Translation, widening: str) -> _Fitted:
+    fitted = _Fitted({}, [])
+    wanted = net.state_dict()
+    for name in wanted:
+        if name not in source.tensors:
+            continue
+        mine, theirs = _segments(net, name, wanted[name]), _source_segments(source.tensors, name)
+        place = _Place(name, wanted[name], mine, theirs, widening)
+        if place.is_same(source.tensors[name]):
+            fitted.new[name] = source.tensors[name].to(wanted[name].dtype)
+        elif place.is_larger(source.tensors[name]):
+            fitted.new[name] = place.widened(source.tensors[name].to(wanted[name].dtype))
+            fitted.padded.append(name)
+    head = [name for name in wanted if name.startswith("head.")]
+    if not all(name in fitted.new and name not in fitted.padded for name in head):
+        for name in head:
+            fitted.new.pop(name, None)
+    return _Fitted(fitted.new, [name for name in fitted.padded if name in fitted.new])
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one tensor goes.
+
+    Args:
+        name: ours.
+        drawn: what is there now.
+        mine: rows of each segment there; likewise `theirs` in the source.
+        widening: see the module's text.
+    """
+
+    name: str
+    drawn: Tensor
+    mine: Widths
+    theirs: Widths
+    widening: str
+
+    def is_same(self, tensor: Tensor) -> bool:
+        """Whether the tensor fits as it is, segment by segment."""
+        return tensor.shape == self.drawn.shape and self.mine == self.theirs
+
+    def is_larger(self, tensor: Tensor) -> bool:
+        """Whether the tensor fits inside."""
+        if tensor.ndim != self.drawn.ndim or tensor.ndim == 0 or len(self.mine) != len(self.theirs):
+            return False
+        free = 2 if self.name.endswith(_SILENT_COLUMNS) else 1
+        if ".mixer." not in self.name and ".mlp." not in self.name:
+            return False
+        is_within = all(a >= b for a, b in zip(self.drawn.shape, tensor.shape, strict=True))
+        fits = all(a >= b for a, b in zip(self.mine, self.theirs, strict=True))
+        return is_within and fits and tensor.shape[free:] == self.drawn.shape[free:]
+
+    def widened(self, tensor: Tensor) -> Tensor:
+        """The tensor, inside one of the larger shape."""
+        if self.name.endswith(_SILENT_COLUMNS):
+            return self._columns(tensor)
+        silent = next((rows for end, rows in _SILENT_ROWS.items() if self.name.endswith(end)), None)
+        drawn, given = self.drawn.split(list(self.mine)), tensor.split(list(self.theirs))
+        pieces = [
+            self._rows(new, old, is_inner=index == 0, is_silent=silent is not None and silent[index])
+            for index, (new, old) in enumerate(zip(drawn, given, strict=True))
+        ]
+        return torch.cat(pieces)
+
+    def _rows(self, new: Tensor, old: Tensor, is_inner: bool, is_silent: bool) -> Tensor:
+        if is_inner and self.widening == "copies" and self.name.endswith(_INNER_ROWS):
+            return old.repeat_interleave(self._factor(len(new), len(old)), dim=0)
+        rest = new[len(old) :]
+        return torch.cat([old, torch.zeros_like(rest) if is_silent else rest])
+
+    def _columns(self, tensor: Tensor) -> Tensor:
+        old, new = tensor.shape[1], self.drawn.shape[1]
+        if self.widening == "zeros" or self.name.endswith("mlp.fc2.weight"):
+            return torch.cat([tensor, tensor.new_zeros(len(tensor), new - old)], dim=1)
+        factor = self._factor(new, old)
+        # unequal shares, so that copies do not learn alike; they add up to the original
+        shares = self.drawn.unflatten(1, (old, factor))
+        shares = shares - shares.mean(dim=2, keepdim=True) + (tensor / factor).unsqueeze(2)
+        return shares.flatten(1)
+
+    def _factor(self, new: int, old: int) -> int:
+        if new % old:
+            raise UserError(
+                f"stage.widening=copies cannot make {new} inner channels out of {old}.",
+                "Use stage.widening=zeros.",
+            )
+        return new // old
+
+
+def _segments(net: nn.Module, name: str, tensor: Tensor) -> Widths:
+    """The rows of each segment of one of our tensors."""
+    owner = net.get_submodule(name.rpartition(".")[0])
+    if isinstance(owner, ElasticLinear | ElasticDepthwise):
+        return owner.segments
+    return tuple(tensor.shape[:1])
+
+
+def _source_segments(tensors: Mapping[str, Tensor], name: str) -> Widths:
+    """Likewise in the source, where the width of the mixer's norm says where segments end."""
+    rows = tensors[name].shape[:1]
+    mixer, _, part = name.rpartition("mixer.")
+    norm = tensors.get(f"{mixer}mixer.norm.weight")
+    if not mixer or norm is None or not part.startswith(("token_proj.", "conv.")):
+        return tuple(rows)
+    states = rows[0] - norm.numel()
+    return norm.numel(), states // 2, states - states // 2
+
+
+def _first(names: tuple[str, ...]) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(names)} ({', '.join(names[:SHOWN])}{more})"
+
+
+def _unknown(found: Mapping[str, Tensor]) -> DataError:
+    return DataError(
+        f"The names of the checkpoint are not known: {_first(tuple(found))}.",
+        "Expected are ours (backbone.stem.enter.0.weight, backbone.stages.0.blocks.0.mixer.gate_proj.weight) "
+        "or VSSD's and EvoNAS's (patch_embed.conv1.conv.weight, layers.0.blocks.0.attn.in_proj.weight), "
+        "with or without something before them.",
+    )
+
+
+def _misfit(net: nn.Module, source: Translation) -> DataError:
+    name = next(iter(source.tensors), "")
+    wanted = net.state_dict().get(name)
+    shapes = f": {name} is {tuple(source.tensors[name].shape)}" if name else ""
+    there = f", here {tuple(wanted.shape)}" if wanted is not None else ""
+    return DataError(
+        f"No tensor of the checkpoint fits the network{shapes}{there}.",
+        "Choose the network it was made for; for VSSD-T and EvoNAS: network=evonet space=evonet",
+    )
