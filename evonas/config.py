@@ -51,6 +51,8 @@ class Recipe:
     # of the distillation's projectors; None for those of the network
     projector_lr: float | None = None
     projector_weight_decay: float | None = None
+    # at most so many optimizer steps an epoch; None for all of them
+    max_batches: int | None = None
     # a durable checkpoint every so many optimizer steps as well as after every epoch; 0 for epochs alone
     checkpoint_steps: int = 0
     # false shows every image as it is, which distill.cache needs
@@ -92,7 +94,7 @@ class Budget:
 
 @dataclass
 class Hardware:
-    """Devices for training and worker processes for evaluation."""
+    """Devices for training, and workers for evaluation, which share the devices among them."""
 
     accelerator: str = "cpu"
     devices: int = 1
@@ -100,7 +102,13 @@ class Hardware:
     strategy: str = "auto"
     loader_workers: int = 0
     sync_batchnorm: bool = False
+    # who runs the workers: local (processes), ray (actors), or inline (this process alone)
+    engine: str = "local"
+    # of a Ray cluster; None for a Ray of our own on the loopback interface
+    address: str | None = None
     workers: int = 2
+    # on GPUs: workers on each of `devices`, in place of `workers`
+    workers_per_device: int | None = None
     threads_per_worker: int = 1
     deadline_s: float = 600.0
     tries: int = 3
@@ -110,7 +118,7 @@ class Hardware:
 
 @dataclass
 class Select:
-    """Which points of the front are kept: knee, spread:<n>, best:<objective>, '<objective><=<number>'."""
+    """Which points of the front are kept; the rules are those of report/choice.py."""
 
     rules: list[str] = field(default_factory=lambda: ["knee", "spread:2"])
     include_max: bool = True
@@ -118,9 +126,15 @@ class Select:
 
 @dataclass
 class Rank:
-    """How many subnets the ranking check trains."""
+    """How many subnets the ranking check trains, and how its statistics are taken."""
 
     subnets: int = 12
+    # parts of equal cost inside which the ranks are compared as well
+    bins: int = 3
+    # how many best-scored subnets the regret looks at
+    top: int = 3
+    # a run whose ranking check used other seeds: its subnets are taken, and the agreement is reported
+    against: str | None = None
 
 
 @dataclass

@@ -14,17 +14,19 @@ from evonas.nn.initialise import initialise
 from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
 from evonas.space.space import Space
+from evonas.stages import taught
 from evonas.stages.base import Context
 from evonas.tasks.base import Task
+from evonas.train.cache import Numbered
 from evonas.train.curriculum import PST
 from evonas.train.determinism import TrainingData, seeded
 from evonas.train.distill import Distiller, compared
 from evonas.train.fit import Devices
 from evonas.train.schedule import Schedule
-from evonas.train.teacher import Teacher
+from evonas.train.teacher import Answering, Teacher
 
 SUPERNET = "supernet/supernet.safetensors"
-TEACHER = "teacher/teacher.safetensors"
+TEACHER = taught.TEACHER
 
 
 def space(cfg: DictConfig) -> Space:
@@ -57,12 +59,17 @@ def supernet(cfg: DictConfig, of: Task | None = None, purpose: str = "init") -> 
         return Supernet(backbone, _head(cfg, of, backbone, purpose), searched)
 
 
-def teacher(cfg: DictConfig, of: Task | None = None) -> Teacher:
-    """The teacher network with weights drawn from the seed."""
+def teacher(cfg: DictConfig, of: Task | None = None) -> Any:
+    """The teacher network; what is ours of its weights is drawn from the seed.
+
+    See the contract of `evonas/train/teacher.py`.
+    """
     of = of or task(cfg)
     with seeded(cfg.seed, "init/teacher"):
-        body = build(cfg.teacher)
-        return Teacher(body, _head(cfg, of, body, "init/teacher"))
+        made = build(cfg.teacher)
+        if isinstance(made, Answering):
+            return made
+        return Teacher(made, _head(cfg, of, made, "init/teacher") if made.has_output else None)
 
 
 def _head(cfg: DictConfig, of: Task, body: Any, purpose: str) -> nn.Module:
@@ -85,22 +92,30 @@ def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Dist
 
 
 def teaching(context: Context, of: Task, student: Any, purpose: str) -> dict[str, Any]:
-    """The keywords `teacher` and `distiller` of a Lightning module; empty without distillation."""
+    """The keywords `teacher` and `distiller` of a Lightning module; empty without distillation.
+
+    Raises:
+        UserError: the students shall learn the answers of a teacher of features alone.
+    """
     if not context.cfg.distill:
         return {}
-    taught = load_teacher(context, of)
-    return {
-        "teacher": taught,
-        "distiller": distiller(context.cfg, student, taught.body.levels, purpose),
-    }
+    found = load_teacher(context, of)
+    made = distiller(context.cfg, student, found.levels, purpose)
+    if made.ratio > 0 and not found.has_output:
+        raise UserError(
+            f"distill.ratio={made.ratio} needs a teacher's answers, but this one shows features alone.",
+            "Use distill.ratio=0, or teacher.head=true.",
+        )
+    if made.cache:
+        found = taught.cached(context, of, found, made.level)
+    return {"teacher": found, "distiller": made}
 
 
 def origin(context: Context) -> dict[str, Any]:
     """What a distilled training depends on besides its recipe, as plain data."""
     if not context.cfg.distill:
         return {"distill": None, "teacher": None}
-    path = context.run.need(TEACHER, made_by="teacher")
-    return {"distill": to_plain(context.cfg.distill), "teacher": weights.digest(path)}
+    return {"distill": to_plain(context.cfg.distill), "teacher": taught.digest(context.run)}
 
 
 def load_supernet(context: Context, of: Task | None = None) -> Supernet:
@@ -111,11 +126,16 @@ def load_supernet(context: Context, of: Task | None = None) -> Supernet:
     return net.eval()
 
 
-def load_teacher(context: Context, of: Task | None = None) -> Teacher:
-    """The trained teacher of the run (or of `inputs=`), in eval mode."""
-    path = context.run.need(TEACHER, made_by="teacher")
+def load_teacher(context: Context, of: Task | None = None) -> Any:
+    """The teacher that the run (or that of `inputs=`) trained or checked, in eval mode.
+
+    Raises:
+        UserError, DataError: there is none, or its weights are others; see `taught.verify`.
+    """
     net = teacher(context.cfg, of)
-    load_into(net, path)
+    if net.state_dict():
+        load_into(net, context.run.need(TEACHER, made_by="teacher"))
+    taught.verify(context.run, context.cfg, net.origin)
     return net.eval()
 
 
@@ -143,16 +163,24 @@ def devices(cfg: DictConfig) -> Devices:
         precision=hardware.precision,
         strategy=hardware.strategy,
         loader_workers=hardware.loader_workers,
+        sync_batchnorm=hardware.sync_batchnorm,
     )
 
 
 def recipe(cfg: DictConfig, name: str) -> Recipe:
-    """One of the recipes of `cfg.train`, as a plain record, within the trainer's ceiling."""
+    """One of the recipes of `cfg.train`, as a plain record, within the trainer's ceilings."""
     whole = Recipe(**cast(dict[str, Any], OmegaConf.to_container(cfg.train[name], resolve=True)))
     ceiling = cfg.trainer.max_epochs
+    whole = replace(whole, max_batches=_smaller(whole.max_batches, cfg.trainer.max_batches))
     if ceiling is None or whole.epochs <= ceiling:
         return whole
     return replace(whole, epochs=ceiling, warmup_epochs=min(whole.warmup_epochs, float(ceiling)))
+
+
+def _smaller(first: int | None, second: int | None) -> int | None:
+    """The smaller ceiling; None is no ceiling."""
+    given = [each for each in (first, second) if each is not None]
+    return min(given, default=None)
 
 
 def curriculum(cfg: DictConfig, of: Space) -> PST:
@@ -161,17 +189,22 @@ def curriculum(cfg: DictConfig, of: Space) -> PST:
     return built.within(cfg.trainer.max_epochs)
 
 
-def training_data(cfg: DictConfig, of: Task, batch_size: int, seed: int) -> TrainingData:
+def training_data(
+    cfg: DictConfig, of: Task, by: Recipe, seed: int, total_steps: int | None = None
+) -> TrainingData:
     """The training split in batches, in the order of the seed."""
-    return TrainingData(of.dataset("train"), batch_size, seed, cfg.hardware.loader_workers)
+    dataset, workers = of.dataset("train"), cfg.hardware.loader_workers
+    if not by.augment:
+        dataset = Numbered(dataset)
+    return TrainingData(dataset, by.batch_size, seed, workers, by.max_batches, total_steps)
 
 
-def schedule(by: Recipe, steps_per_epoch: int, epochs: int, warmup_epochs: float) -> Schedule:
-    """The learning rates of a recipe over some epochs."""
-    return Schedule(
-        total_steps=epochs * steps_per_epoch,
-        warmup_steps=round(warmup_epochs * steps_per_epoch),
-        peak=by.lr,
-        start=by.lr_start,
-        minimum=by.lr_min,
-    )
+def rates(by: Recipe, total_steps: int, warmup_steps: int) -> Schedule:
+    """The learning rates of a recipe over some optimizer steps."""
+    return Schedule(total_steps, warmup_steps, peak=by.lr, start=by.lr_start, minimum=by.lr_min)
+
+
+def optimisation(by: Recipe) -> dict[str, Any]:
+    """The keywords of a Lightning module that say how its optimizer treats parameters."""
+    names = ("weight_decay", "grad_clip", "decay", "projector_lr", "projector_weight_decay")
+    return {name: getattr(by, name) for name in names}

@@ -1,25 +1,34 @@
 """The walk along a curriculum: how supernet and pretrain learn their weights, step after step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from evonas import files, weights
+from evonas.config import Recipe
+from evonas.data.calibration import calibration
 from evonas.randomness import derive
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.listening import Listening, listening
 from evonas.train import panel
+from evonas.train.chain import Chain, Rows, best_epoch
 from evonas.train.checkpoint import remove
 from evonas.train.curriculum import PST, CurriculumStep
-from evonas.train.determinism import batches_per_epoch
+from evonas.train.determinism import TrainingData
 from evonas.train.fit import Resumable, check_identity, fit
 from evonas.train.module import SupernetModule
 
 
 class Walk:
     """Trains a supernet along `sampler=`; every finished step is one durable file.
+
+    A step hands on its best weights by the mean error of a panel of its own (`train.panel_every`),
+    or its last. `panel.json` keeps the panel of the whole space after every step under `panel`,
+    and what was measured within the step under `measured`.
 
     Args:
         context: config and run.
@@ -35,12 +44,12 @@ class Walk:
         self.net = assembly.supernet(cfg, self.task)
         self.curriculum: PST = assembly.curriculum(cfg, self.net.space)
         self.members = panel.members(self.net.space, cfg.seed, cfg.train.panel_random)
-        self.device = assembly.devices(cfg).torch_device
-        dataset: Any = self.task.dataset("train")
-        self.steps_per_epoch = batches_per_epoch(len(dataset), self.recipe.batch_size)
+        self.devices = assembly.devices(cfg)
+        self.steps_per_epoch = subnets.steps_per_epoch(self.task, self.recipe)
         start_digest = weights.digest(start) if start else None
         self.origin = {"start": start_digest, **assembly.origin(context)}
         self.report: list[dict[str, Any]] = []
+        self._images: list[torch.Tensor] | None = None
 
     @property
     def path(self) -> Path:
@@ -60,25 +69,28 @@ class Walk:
         if self.start:
             assembly.load_into(self.net, self.start)
         total = self.curriculum.optimizer_steps(self.steps_per_epoch)
-        rows: list[dict[str, Any]] = []
-        with listening(self.context, self.folder, self.folder.title(), total, self.path.parent) as listener:
+        title, folder = self.folder.title(), self.path.parent
+        rows: Rows = []
+        with listening(self.context, self.folder, title, total, folder) as listener:
             for index, step in enumerate(self.curriculum.steps):
-                rows = self._reuse(index, step) or self._train(index, step, listener)
+                done = self._reuse(index, step) or self._train(index, step, listener)
+                rows = done["panel"]
                 listener.next_training(step.optimizer_steps(self.steps_per_epoch))
-                self._write_panel(step, rows)
+                self._write_panel(step, done)
                 listener.progress.note(self._line(step, rows))
         return self._finish(rows)
 
-    def _finish(self, rows: list[dict[str, Any]]) -> float:
+    def _finish(self, rows: Rows) -> float:
         """Keep the weights, then remove the files of the curriculum."""
         error = panel.mean_error(rows, self.task)
-        weights.save(self.path, self.net.state_dict(), {"panel_error": error, "identity": self.identity()})
+        meta = {"panel_error": error, "identity": self.identity()}
+        weights.save(self.path, self.net.state_dict(), meta)
         for index, step in enumerate(self.curriculum.steps):
             remove(self._file(index, step))
         return error
 
-    def _reuse(self, index: int, step: CurriculumStep) -> list[dict[str, Any]] | None:
-        """A step that an earlier attempt finished; without `resume` its file is removed."""
+    def _reuse(self, index: int, step: CurriculumStep) -> dict[str, Any] | None:
+        """What an earlier attempt measured of a step that it finished; without `resume` it is removed."""
         path = self._file(index, step)
         if not path.exists():
             return None
@@ -87,73 +99,112 @@ class Walk:
             return None
         check_identity(path, self._identity(step))
         assembly.load_into(self.net, path)
-        return list(weights.load_meta(path)["panel"])
+        self._sweep(index, step)
+        meta = weights.load_meta(path)
+        return {key: meta[key] for key in ("panel", "measured")}
 
-    def _train(self, index: int, step: CurriculumStep, listener: Listening) -> list[dict[str, Any]]:
+    def _train(self, index: int, step: CurriculumStep, listener: Listening) -> dict[str, Any]:
         """One step of the curriculum: optimizer and projectors start afresh."""
-        self._fit(index, step, listener)
-        rows = panel.measure(self.net, self.members, self.task, self._batch_size(), self.device)
-        plain = [{**row, "genotype": self.net.space.format(row["genotype"])} for row in rows]
+        measured = self._fit(index, step, listener)
+        rows = self._measure(self.members, self.devices.torch_device)
         listener.measured({f"panel/{row['name']}": row["metrics"][self.task.error_name] for row in rows})
-        meta = {"identity": self._identity(step), "panel": plain}
-        weights.save(self._file(index, step), self.net.state_dict(), meta)
-        remove(self._state(index, step))
-        return plain
+        done = {"panel": rows, "measured": measured}
+        weights.save(
+            self._file(index, step), self.net.state_dict(), {"identity": self._identity(step), **done}
+        )
+        self._sweep(index, step)
+        return done
 
-    def _fit(self, index: int, step: CurriculumStep, listener: Listening) -> None:
+    def _fit(self, index: int, step: CurriculumStep, listener: Listening) -> Rows:
+        """Train, and load the weights that are handed on; what was measured on the way."""
+        steps, identity = step.optimizer_steps(self.steps_per_epoch), self._identity(step)
+        state = Resumable(
+            self._file(index, step, "state"),
+            identity,
+            self.context.run.resume,
+            self.recipe.checkpoint_steps,
+            keep=True,
+        )
+        chain = self._chain(index, step, identity)
+        module, data = self._module(step), self._data(step)
+        epochs = -(-steps // self.steps_per_epoch)
+        fit(module, data, epochs, self.devices, state, listener, [chain] if chain else [])
+        best = self._file(index, step, "best")
+        if chain is None or not steps:
+            return []
+        if self.curriculum.chain == "best":
+            assembly.load_into(self.net, best)
+        return list(weights.load_meta(best)["measured"])
+
+    def _module(self, step: CurriculumStep) -> SupernetModule:
         cfg, purpose = self.context.cfg, f"{self.folder}/{step.name}"
-        seed = derive(cfg.seed, purpose)
-        data = assembly.training_data(cfg, self.task, self.recipe.batch_size, seed)
-        rates = assembly.schedule(self.recipe, self.steps_per_epoch, step.epochs, step.warmup_epochs)
-        module = SupernetModule(
+        steps, warmup = (count(self.steps_per_epoch) for count in (step.optimizer_steps, step.warmup_steps))
+        return SupernetModule(
             self.net,
             self.curriculum.sampler(step),
             self.task,
-            rates,
-            seed,
-            weight_decay=self.recipe.weight_decay,
-            grad_clip=self.recipe.grad_clip,
+            assembly.rates(self.recipe, steps, warmup),
+            derive(cfg.seed, purpose),
+            **assembly.optimisation(self.recipe),
             **assembly.teaching(self.context, self.task, self.net.backbone.levels, purpose),
         )
-        state = Resumable(self._state(index, step), self._identity(step), self.context.run.resume)
-        fit(module, data, step.epochs, assembly.devices(cfg), state, listener)
+
+    def _data(self, step: CurriculumStep) -> TrainingData:
+        seed = derive(self.context.cfg.seed, f"{self.folder}/{step.name}")
+        steps = step.optimizer_steps(self.steps_per_epoch)
+        return assembly.training_data(self.context.cfg, self.task, self.recipe, seed, steps)
+
+    def _chain(self, index: int, step: CurriculumStep, identity: Mapping[str, Any]) -> Chain | None:
+        """Measures within the step, if that is wanted."""
+        train = self.context.cfg.train
+        if not train.panel_every:
+            return None
+        members = panel.members_within(self.curriculum.sampler(step), train.panel_random)
+        return Chain(
+            lambda device: self._measure(members, device),
+            lambda rows: panel.mean_error(rows, self.task),
+            train.panel_every,
+            self._file(index, step, "best"),
+            identity,
+        )
+
+    def _measure(self, members: Sequence[panel.Member], device: torch.device) -> Rows:
+        size = int(self.context.cfg.hardware.eval_batch_size)
+        if self._images is None:
+            number = self.context.cfg.train.recalibrate
+            self._images = calibration(self.task.dataset("train"), number, self.recipe.batch_size)
+        return panel.measure(self.net, members, self.task, size, device, self._images)
 
     def _identity(self, step: CurriculumStep) -> Mapping[str, Any]:
-        return {**_plain_recipe(self.recipe), **_plain_step(step), **self.origin}
+        keys = ("panel_every", "panel_random", "recalibrate")
+        watched = {key: self.context.cfg.train[key] for key in keys}
+        plain = {**_plain_recipe(self.recipe), **step.plain()}
+        return {**plain, "chain": self.curriculum.chain, **watched, **self.origin}
 
-    def _file(self, index: int, step: CurriculumStep) -> Path:
-        return self.context.run.path(f"{self.folder}/curriculum/{index}-{step.name}.safetensors")
+    def _file(self, index: int, step: CurriculumStep, kind: str = "") -> Path:
+        name = f"{index}-{step.name}.{kind}".rstrip(".")
+        return self.context.run.path(f"{self.folder}/curriculum/{name}.safetensors")
 
-    def _state(self, index: int, step: CurriculumStep) -> Path:
-        return self.context.run.path(f"{self.folder}/curriculum/{index}-{step.name}.state.safetensors")
+    def _sweep(self, index: int, step: CurriculumStep) -> None:
+        """Remove what a finished step needs no more."""
+        for kind in ("state", "best"):
+            remove(self._file(index, step, kind))
 
-    def _write_panel(self, step: CurriculumStep, rows: list[dict[str, Any]]) -> None:
-        self.report.append({"name": step.name, "panel": rows})
+    def _write_panel(self, step: CurriculumStep, done: Mapping[str, Any]) -> None:
+        chosen = (
+            best_epoch(done["measured"]) if done["measured"] and self.curriculum.chain == "best" else None
+        )
+        self.report.append({"name": step.name, **done, "best_epoch": chosen})
         content = {"error_name": self.task.error_name, "steps": self.report}
         files.write_json(self.path.with_name("panel.json"), content)
 
-    def _line(self, step: CurriculumStep, rows: list[dict[str, Any]]) -> str:
+    def _line(self, step: CurriculumStep, rows: Rows) -> str:
         name = self.task.error_name
         shown = ", ".join(f"{row['name']} {row['metrics'][name]:.4f}" for row in rows)
         return f"{step.name}: holdout {name} {shown}"
 
-    def _batch_size(self) -> int:
-        return int(self.context.cfg.hardware.eval_batch_size)
 
-
-def _plain_recipe(recipe: Any) -> dict[str, Any]:
-    unused = ("epochs", "warmup_epochs", "checkpoint_steps")
+def _plain_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without its length, which the curriculum has, and without what changes no weight."""
+    unused = ("epochs", "warmup_epochs", *subnets.IRRELEVANT)
     return {key: value for key, value in asdict(recipe).items() if key not in unused}
-
-
-def _plain_step(step: CurriculumStep) -> dict[str, Any]:
-    """As JSON will give it back: lists, not tuples."""
-    return {
-        **asdict(step),
-        "opened": {k: _listed(v) for k, v in step.opened.items()},
-        "always": list(step.always),
-    }
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, str) else list(value)

@@ -15,7 +15,14 @@ from evonas.track.progress import heading, human_time
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "pretrain": (),
     "teacher": ("teacher", "train.teacher"),
-    "supernet": ("sampler", "distill", "train.supernet", "train.panel_random"),
+    "supernet": (
+        "sampler",
+        "distill",
+        "train.supernet",
+        "train.panel_random",
+        "train.panel_every",
+        "train.recalibrate",
+    ),
     "search": ("search", "objective", "evaluator", "budget"),
     "select": ("select",),
     "retrain": ("distill", "train.retrain", "train.scratch"),

@@ -20,6 +20,9 @@ from evonas.train.determinism import batches_per_epoch
 from evonas.train.fit import Resumable, fit
 from evonas.train.module import SubnetModule
 
+# how often a training is saved changes nothing of what it makes
+IRRELEVANT = ("checkpoint_steps",)
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -48,11 +51,11 @@ def fit_net(
     """
     cfg = context.cfg
     seed = derive(cfg.seed, identity["purpose"])
-    data = assembly.training_data(cfg, of, recipe.batch_size, seed)
-    rates = assembly.schedule(recipe, data.steps_per_epoch, recipe.epochs, recipe.warmup_epochs)
-    options = {"weight_decay": recipe.weight_decay, "grad_clip": recipe.grad_clip, **taught}
-    module = SubnetModule(net, of, rates, seed, **options)
-    resumable = Resumable(state, identity, context.run.resume)
+    data = assembly.training_data(cfg, of, recipe, seed)
+    warmup_steps = round(recipe.warmup_epochs * data.steps_per_epoch)
+    rates = assembly.rates(recipe, recipe.epochs * data.steps_per_epoch, warmup_steps)
+    module = SubnetModule(net, of, rates, seed, **assembly.optimisation(recipe), **taught)
+    resumable = Resumable(state, identity, context.run.resume, recipe.checkpoint_steps)
     started = time.monotonic()
     fit(module, data, recipe.epochs, assembly.devices(cfg), resumable, listening)
     listening.next_training(rates.total_steps)
@@ -61,8 +64,12 @@ def fit_net(
 
 def total_steps(of: Task, recipe: Recipe) -> int:
     """Optimizer steps of one network under a recipe."""
-    dataset: Any = of.dataset("train")
-    return recipe.epochs * batches_per_epoch(len(dataset), recipe.batch_size)
+    return recipe.epochs * steps_per_epoch(of, recipe)
+
+
+def steps_per_epoch(of: Task, recipe: Recipe) -> int:
+    """Optimizer steps of one epoch under a recipe."""
+    return batches_per_epoch(len(of.dataset("train")), recipe.batch_size, recipe.max_batches)
 
 
 def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
@@ -74,7 +81,8 @@ def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
 
 def identity(recipe: Recipe, purpose: str, **origin: Any) -> dict[str, Any]:
     """All that a training depends on, as plain data: equal identities mean equal results."""
-    return {"purpose": purpose, **asdict(recipe), **origin}
+    relevant = {key: value for key, value in asdict(recipe).items() if key not in IRRELEVANT}
+    return {"purpose": purpose, **relevant, **origin}
 
 
 def is_made(path: Path, wanted: Mapping[str, Any]) -> bool:

@@ -4,10 +4,13 @@ A curriculum is a list of `CurriculumStep`s; the YAML files of `conf/sampler` ho
 The order of the published one is state, MLP ratio, expansion, depth.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from string import digits
 from typing import Any
+
+import numpy as np
 
 from evonas.errors import UserError
 from evonas.randomness import generator
@@ -15,32 +18,46 @@ from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 _ALWAYS = ("largest", "smallest")
+_CHAINS = ("best", "last")
 
 
 @dataclass(frozen=True, slots=True)
 class CurriculumStep:
     """One entry of a curriculum.
 
+    Its length is given in epochs, in iterations, or in both: then the shorter one counts.
+
     Args:
         name: unique in its curriculum; part of random streams and of file names.
         opened: the opening of the space, prefix to allowed choices (see `Space.sample`).
         num_subnets: subnets whose gradients are averaged on every batch.
-        epochs: passes over the training split.
+        epochs: passes over the training split; one, where no length is given.
         warmup_epochs: linear warm-up at the start of this step.
+        iterations: optimizer steps.
+        warmup_iterations: linear warm-up in optimizer steps, instead of warmup_epochs.
         always: `largest` and/or `smallest`: trained at every batch, as part of num_subnets.
     """
 
     name: str
     opened: Mapping[str, Any] = field(default_factory=dict)
     num_subnets: int = 1
-    epochs: int = 1
+    epochs: int | None = None
     warmup_epochs: float = 0.0
+    iterations: int | None = None
+    warmup_iterations: int = 0
     always: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.num_subnets < 1 or self.epochs < 0 or self.warmup_epochs < 0:
+        if self.epochs is None and self.iterations is None:
+            object.__setattr__(self, "epochs", 1)
+        lengths = (self.epochs or 0, self.warmup_epochs, self.iterations or 0, self.warmup_iterations)
+        if self.num_subnets < 1 or min(lengths) < 0:
             raise UserError(
                 f"Curriculum step '{self.name}' has a negative or empty length.", "Check conf/sampler."
+            )
+        if self.warmup_epochs and self.warmup_iterations:
+            raise UserError(
+                f"Curriculum step '{self.name}' has two warm-ups.", "Keep warmup_epochs or warmup_iterations."
             )
         if unknown := set(self.always) - set(_ALWAYS):
             raise UserError(f"Curriculum step '{self.name}': unknown {sorted(unknown)}.", f"Known: {_ALWAYS}")
@@ -51,7 +68,19 @@ class CurriculumStep:
 
     def optimizer_steps(self, batches_per_epoch: int) -> int:
         """Optimizer steps of this curriculum step."""
-        return self.epochs * batches_per_epoch
+        by_epochs = math.inf if self.epochs is None else self.epochs * batches_per_epoch
+        by_iterations = math.inf if self.iterations is None else self.iterations
+        return int(min(by_epochs, by_iterations))
+
+    def warmup_steps(self, batches_per_epoch: int) -> int:
+        """Optimizer steps of the warm-up, never more than there are."""
+        wanted = self.warmup_iterations or round(self.warmup_epochs * batches_per_epoch)
+        return min(wanted, self.optimizer_steps(batches_per_epoch))
+
+    def plain(self) -> dict[str, Any]:
+        """The fields as JSON gives them back: lists, not tuples."""
+        opened = {key: value if isinstance(value, str) else list(value) for key, value in self.opened.items()}
+        return {**asdict(self), "opened": opened, "always": list(self.always)}
 
 
 class StepSampler:
@@ -65,13 +94,20 @@ class StepSampler:
 
     def genotypes(self, step: int) -> list[Genotype]:
         """The subnets of one optimizer step, equal on every rank and after every resume."""
-        fixed = [self._corner(name) for name in self._step.always]
+        fixed = [self.corner(name) for name in self._step.always]
         rng = generator(self._seed, f"subnets/{self._step.name}", step)
         free = self._step.num_subnets - len(fixed)
-        return fixed + [self._space.sample(rng, opened=dict(self._step.opened)) for _ in range(free)]
+        return fixed + [self._drawn(rng) for _ in range(free)]
 
-    def _corner(self, name: str) -> Genotype:
-        """The largest or smallest subnet within the opening."""
+    def example(self, index: int) -> Genotype:
+        """A random subnet of the opening to measure with: a function of (seed, step's name, index)."""
+        return self._drawn(generator(self._seed, f"panel/{self._step.name}", index))
+
+    def _drawn(self, rng: np.random.Generator) -> Genotype:
+        return self._space.sample(rng, opened=dict(self._step.opened))
+
+    def corner(self, name: str) -> Genotype:
+        """The `largest` or `smallest` subnet within the opening."""
         pick = max if name == "largest" else min
         values = self._space.decode(self._space.largest() if name == "largest" else self._space.smallest())
         for gene, value in values.items():
@@ -90,17 +126,28 @@ class PST:
         space: the searched space.
         seed: the seed of the run.
         steps: `CurriculumStep`s, or mappings with its fields as they come from YAML.
+        chain: which weights a step hands on: `best` of those that were measured while it
+            trained (see `train.panel_every`), or `last`.
     """
 
-    def __init__(self, space: Space, seed: int, steps: Sequence[CurriculumStep | Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        steps: Sequence[CurriculumStep | Mapping[str, Any]],
+        chain: str = "best",
+    ) -> None:
         self.steps = tuple(_as_step(step) for step in steps)
         if len({step.name for step in self.steps}) != len(self.steps) or not self.steps:
             raise UserError("A curriculum needs steps, each with a name of its own.", "Check conf/sampler.")
-        self._space, self._seed = space, seed
+        if chain not in _CHAINS:
+            raise UserError(f"sampler.chain={chain} is unknown.", f"Known: {', '.join(_CHAINS)}")
+        self._space, self._seed, self.chain = space, seed, chain
 
     def within(self, max_epochs: int | None) -> "PST":
         """The same curriculum with no step longer than `max_epochs`; None for no ceiling."""
-        return PST(self._space, self._seed, [_within(step, max_epochs) for step in self.steps])
+        steps = [_within(step, max_epochs) for step in self.steps]
+        return PST(self._space, self._seed, steps, self.chain)
 
     def sampler(self, step: CurriculumStep) -> StepSampler:
         """The sampler to train one of `steps` with."""
@@ -110,13 +157,16 @@ class PST:
         """Optimizer steps of the whole curriculum."""
         return sum(step.optimizer_steps(batches_per_epoch) for step in self.steps)
 
-    def passes(self) -> int:
-        """Forward-backward passes in epochs: every subnet of a batch counts."""
-        return sum(step.epochs * step.num_subnets for step in self.steps)
+    def passes(self, batches_per_epoch: int = 1) -> int:
+        """Forward-backward passes: every subnet of a batch counts.
+
+        With one batch an epoch the unit is the epoch, unless steps are given in iterations.
+        """
+        return sum(step.optimizer_steps(batches_per_epoch) * step.num_subnets for step in self.steps)
 
 
 def _within(step: CurriculumStep, max_epochs: int | None) -> CurriculumStep:
-    if max_epochs is None or step.epochs <= max_epochs:
+    if max_epochs is None or (step.epochs is not None and step.epochs <= max_epochs):
         return step
     return replace(step, epochs=max_epochs, warmup_epochs=min(step.warmup_epochs, float(max_epochs)))
 

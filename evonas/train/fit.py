@@ -1,11 +1,11 @@
-"""Run one training to its end, quietly, with a durable checkpoint after every epoch."""
+"""Run one training to its end, quietly, on one device or several, with durable checkpoints."""
 
 import logging
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,32 +14,58 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from typing_extensions import override
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from evonas import weights
-from evonas.errors import UserError
+from evonas.errors import EngineError, UserError
+from evonas.train.batch_norm import synchronise
+from evonas.train.callbacks import Checkpointing, Listening
 from evonas.train.checkpoint import SafeCheckpointIO, remove
 from evonas.train.determinism import TrainingData
 from evonas.train.module import Fitting
+from evonas.train.precision import check_precision, precision_plugin
+from evonas.train.ranks import Listener, Ranks, own_environment, relayed
 
-Listener = Callable[[int, Mapping[str, float]], None]
+_STRATEGIES = ("auto", "ddp")
 
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """Where training runs, in Lightning's words; `loader_workers` are processes that load data."""
+    """Where training runs.
+
+    Args:
+        accelerator: in Lightning's words: cpu, gpu, mps, auto.
+        devices: how many of them; each gets a process of its own, and its share of every batch.
+        precision: `32-true`, `bf16-mixed` or `16-mixed`.
+        strategy: `auto` or `ddp`, which mean the same.
+        loader_workers: processes that load data, per device.
+        sync_batchnorm: whether batch norm sees the images of all devices.
+    """
 
     accelerator: str = "cpu"
     devices: int = 1
     precision: str = "32-true"
     strategy: str = "auto"
     loader_workers: int = 0
+    sync_batchnorm: bool = False
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision)
+        if self.strategy not in _STRATEGIES:
+            raise UserError(
+                f"hardware.strategy={self.strategy} is unknown.", f"Choose among {', '.join(_STRATEGIES)}."
+            )
+        if self.devices < 1:
+            raise UserError(f"hardware.devices={self.devices} is not a number of devices.", "Try 1.")
 
     @property
     def torch_device(self) -> torch.device:
-        """The device that evaluates between trainings."""
+        """The device that evaluates between trainings.
+
+        With several it is the CPU: processes are forked, and CUDA does not survive a fork.
+        """
         names = {"gpu": "cuda", "cuda": "cuda", "mps": "mps"}
-        return torch.device(names.get(self.accelerator, "cpu"))
+        return torch.device("cpu" if self.devices > 1 else names.get(self.accelerator, "cpu"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +73,19 @@ class Resumable:
     """The state of an unfinished training on disk.
 
     Args:
-        path: one file, replaced after every epoch and removed at the end.
+        path: one file, replaced after every epoch.
         identity: plain JSON; a file that says otherwise is refused.
         resume: whether a file that is there is continued or removed.
+        every: optimizer steps between checkpoints within an epoch; 0 for none.
+        keep: whether the file of a finished training stays; its caller removes it once what
+            the training made is durable.
     """
 
     path: Path
     identity: Mapping[str, Any]
     resume: bool
+    every: int = 0
+    keep: bool = False
 
 
 def fit(
@@ -64,21 +95,35 @@ def fit(
     devices: Devices,
     state: Resumable | None = None,
     listen: Listener | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train for `epochs`, continuing from `state` where it says so.
+
+    With several devices the processes are forked and `module` has the weights of the first
+    afterwards; only that one writes files.
 
     Args:
         listen: called after every optimizer step with the number of finished steps and
             {"loss", "lr"}; after a resume, first with an empty mapping.
+        callbacks: called before the checkpoint that they may have state in.
+
+    Raises:
+        EngineError: a process of several died.
     """
     start = _starting_point(state) if state else None
-    callbacks: list[Callback] = [_Listening(listen)] if listen else []
-    if state:
-        callbacks.append(_EpochCheckpoint(state.path))
-    with _quiet(), _own_signals():
-        trainer = _trainer(epochs, devices, callbacks, state.identity if state else {})
+    with ExitStack() as stack:
+        for context in (_quiet(), _own_signals(), own_environment()):
+            stack.enter_context(context)
+        if devices.devices > 1:
+            listen = stack.enter_context(relayed(listen)) if listen else None
+            if devices.sync_batchnorm:
+                synchronise(module)
+        every = [*([Listening(listen)] if listen else []), *callbacks]
+        if state:
+            every.append(Checkpointing(state.path, state.every))
+        trainer = _trainer(epochs, devices, every, state.identity if state else {})
         _run(trainer, module, data, start)
-    if state:
+    if state and not state.keep:
         remove(state.path)
 
 
@@ -90,6 +135,11 @@ def _run(trainer: lightning.Trainer, module: Fitting, data: TrainingData, start:
     except SystemExit as error:
         # Lightning turns Ctrl-C into an exit of its own
         raise KeyboardInterrupt from error
+    except ProcessRaisedException as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise EngineError(f"A training process failed: {reason}") from error
+    except ProcessExitedException as error:
+        raise EngineError(f"A training process died: {error}.", "Continue with resume=true.") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
 
@@ -97,14 +147,16 @@ def _run(trainer: lightning.Trainer, module: Fitting, data: TrainingData, start:
 def _trainer(
     epochs: int, devices: Devices, callbacks: list[Callback], identity: Mapping[str, Any]
 ) -> lightning.Trainer:
+    plugin = precision_plugin(devices.precision, devices.accelerator)
+    plugins: list[Any] = [SafeCheckpointIO({"identity": identity}), *([plugin] if plugin else [])]
     return lightning.Trainer(
         max_epochs=epochs,
         accelerator=devices.accelerator,
         devices=devices.devices,
-        precision=devices.precision,  # type: ignore[arg-type]
-        strategy=devices.strategy,
+        precision=None if plugin else devices.precision,  # type: ignore[arg-type]
+        strategy=Ranks() if devices.devices > 1 else "auto",
         callbacks=callbacks,
-        plugins=[SafeCheckpointIO({"identity": identity})],
+        plugins=plugins,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         logger=False,
@@ -138,33 +190,6 @@ def check_identity(path: Path, identity: Mapping[str, Any]) -> None:
                 f"{path.name} was trained with {key}={saved.get(key)}, now it is {identity.get(key)}.",
                 "Use the old settings, or another run (run=<new name>).",
             )
-
-
-class _EpochCheckpoint(Callback):
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @override
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        trainer.save_checkpoint(self._path)
-
-
-class _Listening(Callback):
-    def __init__(self, listen: Listener) -> None:
-        self._listen = listen
-
-    @override
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.global_step:
-            self._listen(trainer.global_step, {})
-
-    @override
-    def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
-        values = {"loss": float(loss), "lr": pl_module.schedule.at(trainer.global_step - 1)}
-        self._listen(trainer.global_step, values)
 
 
 @contextmanager

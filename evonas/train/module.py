@@ -15,10 +15,12 @@ from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 from evonas.tasks.base import Batch, Task
+from evonas.train import gradients
 from evonas.train.cache import answer
 from evonas.train.distill import Distiller, compared
+from evonas.train.groups import Decay, parameter_groups
 from evonas.train.samplers import Sampler
-from evonas.train.schedule import Schedule, decay_groups
+from evonas.train.schedule import Schedule
 
 Outcome = tuple[Tensor, list[Tensor]]
 Pass = Callable[[Tensor], Outcome]
@@ -30,13 +32,18 @@ class Fitting(lightning.LightningModule):
     The learning rate and torch's random numbers (stochastic depth) are functions of the
     step, so a checkpoint needs neither a scheduler nor a generator. The teacher is frozen
     and no part of the state. Distillation is on when both teacher and distiller are given.
+    With several ranks, gradients are exchanged once a step, after the last pass.
 
     Args:
         task: gives the losses.
         schedule: learning rate by step.
         seed: seed of this training.
-        weight_decay: of matrices and kernels; vectors never decay.
+        weight_decay: of what decays.
         grad_clip: largest gradient norm, 0 for no limit.
+        decay: what decays: `matrices`, `all` or `no_norm` (see `evonas.train.groups`).
+        projector_lr: peak learning rate of the distiller, on the schedule's own curve; None
+            for that of the network.
+        projector_weight_decay: of the distiller; None for that of the network.
         teacher: has `forward_with_features`.
         distiller: fresh for every training.
     """
@@ -48,13 +55,20 @@ class Fitting(lightning.LightningModule):
         seed: int,
         weight_decay: float = 0.05,
         grad_clip: float = 0.0,
+        decay: str = "matrices",
+        projector_lr: float | None = None,
+        projector_weight_decay: float | None = None,
         teacher: nn.Module | None = None,
         distiller: Distiller | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.task, self.schedule, self.seed = task, schedule, seed
-        self.weight_decay, self.grad_clip = weight_decay, grad_clip
+        self.grad_clip, self.decay = grad_clip, Decay(weight_decay, decay)
+        self.projector_decay = Decay(
+            weight_decay if projector_weight_decay is None else projector_weight_decay, decay
+        )
+        self.projector_scale = 1.0 if projector_lr is None else projector_lr / schedule.peak
         self.distiller = distiller
         # a tuple hides the teacher from parameters() and the state dict
         self._teacher: tuple[Any, ...] = ()
@@ -66,9 +80,17 @@ class Fitting(lightning.LightningModule):
         """The forward passes of one step; their losses are averaged."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; vectors and scalars do not decay."""
-        groups = decay_groups(self, self.weight_decay)
-        return torch.optim.AdamW(groups, lr=self.schedule.at(0), fused=True)
+        """AdamW; every group follows the schedule times its own `scale`."""
+        groups = parameter_groups(self, self.decay, without=self.distiller)
+        if self.distiller is not None:
+            groups += parameter_groups(self.distiller, self.projector_decay, self.projector_scale)
+        # a fused step would take off the loss scale itself
+        return torch.optim.AdamW(groups, lr=self.schedule.at(0), fused=self._scaler is None)
+
+    @property
+    def _scaler(self) -> Any:
+        """The loss scaler of half precision, or None."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def on_train_start(self) -> None:
         """Do what Lightning leaves alone: training mode, and the teacher's device."""
@@ -78,20 +100,23 @@ class Fitting(lightning.LightningModule):
 
     @override
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Derive this step's random numbers."""
-        torch.manual_seed(derive(self.seed, "step", self.global_step))
+        """Derive this step's random numbers, others on every rank."""
+        rank = self.global_rank
+        purpose = "step" if rank == 0 else f"step/rank{rank}"
+        torch.manual_seed(derive(self.seed, purpose, self.global_step))
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimizer step; returns the mean loss of the passes."""
+        """One optimizer step; returns the mean loss of the passes over this rank's images."""
         optimizer: Any = self.optimizers()
+        rate = self.schedule.at(self.global_step)
         for group in optimizer.param_groups:
-            group["lr"] = self.schedule.at(self.global_step)
+            group["lr"] = rate * group["scale"]
         taught = self._teach(batch)
         optimizer.zero_grad()
         loss = self._backward(self.passes(self.global_step), batch, taught)
-        if self.grad_clip > 0:
-            self.clip_gradients(optimizer, self.grad_clip, "norm")
+        gradients.average(self.parameters())
+        gradients.clip(self.parameters(), self.grad_clip, self._scaler.get_scale() if self._scaler else 1.0)
         optimizer.step()
         return loss
 

@@ -1,18 +1,23 @@
 """A fixed panel of subnets, so that progress is measured on the same points every time."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from evonas.errors import EngineError
+from evonas.nn.extract import extract
+from evonas.nn.recalibrate import recalibrate
 from evonas.nn.supernet import Supernet
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.tasks.base import Split, Task, best_of
+from evonas.train.curriculum import StepSampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +35,50 @@ def members(space: Space, seed: int, num_random: int) -> tuple[Member, ...]:
     return (Member("max", space.largest()), Member("min", space.smallest()), *randoms)
 
 
+def members_within(sampler: StepSampler, num_random: int) -> tuple[Member, ...]:
+    """Largest, smallest and seeded random subnets of what a curriculum step opens, each once.
+
+    Subnets that are not trained yet would drown the differences between those that are.
+    """
+    named = {"max": sampler.corner("largest"), "min": sampler.corner("smallest")}
+    named |= {f"random{index + 1}": sampler.example(index) for index in range(num_random)}
+    first = {genotype: name for name, genotype in reversed(named.items())}
+    return tuple(Member(name, genotype) for name, genotype in named.items() if first[genotype] == name)
+
+
 def measure(
-    supernet: Supernet, panel: Sequence[Member], task: Task, batch_size: int, device: torch.device
+    supernet: Supernet,
+    panel: Sequence[Member],
+    task: Task,
+    batch_size: int,
+    device: torch.device,
+    images: Sequence[Tensor] = (),
 ) -> list[dict[str, Any]]:
-    """The holdout metrics of every member with inherited weights, as `panel.json` stores them."""
+    """The holdout metrics of every member with inherited weights, as `panel.json` stores them.
+
+    Args:
+        images: batches that renew each member's batch-norm statistics first, on a copy; none
+            to measure with the shared ones.
+    """
     supernet.eval().to(device)
+    placed = [image.to(device) for image in images]
     rows = []
     for member in panel:
-        metrics = score(_bound(supernet, member.genotype), task, "holdout", batch_size, device)
-        rows.append({"name": member.name, "genotype": member.genotype, "metrics": metrics})
+        predict = _predictor(supernet, member.genotype, placed)
+        metrics = score(predict, task, "holdout", batch_size, device)
+        text = supernet.space.format(member.genotype)
+        rows.append({"name": member.name, "genotype": text, "metrics": _finite(metrics, task, text)})
     return rows
+
+
+def _finite(metrics: dict[str, float], task: Task, genotype: str) -> dict[str, float]:
+    """Without side metrics that have no value, such as those of a class that never occurs."""
+    if not math.isfinite(best_of(metrics, task)):
+        raise EngineError(
+            f"The {task.error_name} of {genotype} is {best_of(metrics, task)} on the holdout split.",
+            "Lower the learning rate (train.*.lr).",
+        )
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def mean_error(rows: Sequence[Mapping[str, Any]], task: Task) -> float:
@@ -64,25 +103,11 @@ def batches(dataset: Dataset[Any], batch_size: int) -> DataLoader[dict[str, Tens
     return DataLoader(cast(Dataset[dict[str, Tensor]], dataset), batch_size=batch_size, shuffle=False)
 
 
-@torch.no_grad()
-def recalibrate(net: nn.Module, images: Sequence[Tensor]) -> None:
-    """Replace running BatchNorm statistics by plain averages over `images`, in place.
-
-    Subnets share statistics, so those of one subnet are a mixture; use it on an extracted
-    network. Leaves the network in eval mode.
-    """
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    for image in images:
-        net(image)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    net.eval()
-
-
-def _bound(supernet: Supernet, genotype: Genotype) -> Callable[[Tensor], Tensor]:
-    return lambda image: supernet(image, genotype)
+def _predictor(
+    supernet: Supernet, genotype: Genotype, images: Sequence[Tensor]
+) -> Callable[[Tensor], Tensor]:
+    if not images:
+        return lambda image: supernet(image, genotype)
+    net = extract(supernet, genotype)
+    recalibrate(net, images)
+    return net

@@ -2,9 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +31,3 @@ class Schedule:
             return self.start + (self.peak - self.start) * step / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.total_steps)
         return self.minimum + 0.5 * (self.peak - self.minimum) * (1.0 + math.cos(math.pi * progress))
-
-
-def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: vectors and scalars (biases, norms, SSD state) do not decay."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]

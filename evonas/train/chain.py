@@ -1,0 +1,80 @@
+"""Which weights a curriculum step hands on: the best of those that were measured while it trained."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from typing_extensions import override
+
+from evonas import weights
+from evonas.train.module import SupernetModule
+
+Rows = list[dict[str, Any]]
+
+
+class Chain(Callback):
+    """Measures a panel every few epochs, and at the end; keeps the best weights.
+
+    What was measured and the best weights are part of the training's checkpoint, so they
+    survive whatever it survives. After the last epoch both are written to a file of their own.
+
+    Args:
+        measure: the rows of a panel on a device; leaves the network in eval mode.
+        score: rows to the number that is minimised; the first of equals is the best.
+        every: epochs between measurements.
+        path: the file; its meta holds `measured` and the identity.
+        identity: of the training.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[torch.device], Rows],
+        score: Callable[[Sequence[Mapping[str, Any]]], float],
+        every: int,
+        path: Path,
+        identity: Mapping[str, Any],
+    ) -> None:
+        self._measure, self._score, self._every = measure, score, every
+        self._path, self._identity = path, dict(identity)
+        self.measured: list[dict[str, Any]] = []
+        self._best: dict[str, Tensor] = {}
+
+    @override
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Measure, if it is time; on all ranks, so that none waits, but the first one's numbers count."""
+        epoch = trainer.current_epoch + 1
+        is_last = epoch == trainer.max_epochs
+        if epoch % self._every and not is_last:
+            return
+        assert isinstance(pl_module, SupernetModule)
+        rows: Rows = trainer.strategy.broadcast(self._measure(pl_module.device))
+        pl_module.train()
+        self._note(epoch, rows, pl_module)
+        if is_last and trainer.is_global_zero:
+            weights.save(self._path, self._best, {"identity": self._identity, "measured": self.measured})
+
+    def _note(self, epoch: int, rows: Rows, module: SupernetModule) -> None:
+        error = self._score(rows)
+        if all(error < each["error"] for each in self.measured):
+            state = module.supernet.state_dict()
+            self._best = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        self.measured.append({"epoch": epoch, "error": error, "panel": rows})
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"measured": self.measured, "best": self._best}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.measured, self._best = list(state_dict["measured"]), dict(state_dict["best"])
+
+
+def best_epoch(measured: Sequence[Mapping[str, Any]]) -> int:
+    """The epoch after which the weights were best."""
+    return int(min(measured, key=lambda each: each["error"])["epoch"])

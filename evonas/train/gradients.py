@@ -1,0 +1,68 @@
+"""Gradients of several ranks: averaged once per optimizer step, however many subnets it has.
+
+Every rank accumulates the gradients of its k subnets alone. All ranks sample the same
+subnets, so the same parameters have a gradient everywhere; those without one are left out,
+and AdamW leaves them as they are, on many ranks as on one.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def world_size() -> int:
+    """Ranks that train together; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@torch.no_grad()
+def average(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace gradients by their mean over all ranks, with one all-reduce per dtype."""
+    world = world_size()
+    if world == 1:
+        return
+    found: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            found.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for gradients in found.values():
+        _average(gradients, world)
+
+
+def _average(gradients: list[Tensor], world: int) -> None:
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= world
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+@torch.no_grad()
+def mean_over_ranks(value: Tensor) -> float:
+    """The mean of one number over all ranks: the loss of the whole batch."""
+    if world_size() == 1:
+        return float(value)
+    shared = value.detach().clone()
+    dist.all_reduce(shared)
+    return float(shared) / world_size()
+
+
+def clip(parameters: Iterable[nn.Parameter], limit: float, scale: float = 1.0) -> None:
+    """Limit the norm of all gradients; `scale` is what a loss scaler multiplied them with.
+
+    Scaled gradients are clipped at the scaled limit, so that whoever removes the scale later
+    finds what clipping true gradients would have left.
+    """
+    if limit > 0 and math.isfinite(scale):
+        torch.nn.utils.clip_grad_norm_(parameters, limit * scale)
+
+
+@torch.no_grad()
+def share_state(module: nn.Module) -> None:
+    """Give every rank the parameters and buffers of rank 0."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        dist.broadcast(tensor.data, src=0)
