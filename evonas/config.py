@@ -154,6 +154,8 @@ class Config:
     resume: bool = False
     outputs: str = "outputs"
     fail_fast: bool = False
+    # stage=search: say what it would cost, and do not begin
+    dry_run: bool = False
     paths: Paths = field(default_factory=Paths)
     budget: Budget = field(default_factory=Budget)
     hardware: Hardware = field(default_factory=Hardware)

@@ -1,14 +1,15 @@
 """What an engine is: it turns jobs into outcomes, in parallel, and loses nothing.
 
 The contract. `run` yields exactly one outcome per job, in any order. Jobs of the
-`shared` part may run at the same time; jobs of the `exclusive` part run one at a
-time, and only while nothing else runs. An engine never raises because of one
-genotype: a measurement that raises, hangs past the deadline, kills its process or
-returns anything but finite numbers becomes a failed outcome with a reason, after at
-most `tries` attempts for failures of the process (a measurement that raises is not
-retried: it would raise again). An engine raises EngineError only when it cannot work
-at all, for instance when no worker can start. `close` leaves no process behind and
-may be called twice. An engine knows nothing of archives, searchers or tasks.
+`shared` part may run at the same time; jobs of the `exclusive` part run after them,
+one at a time on each device, and nothing else of ours runs on that device meanwhile.
+An engine never raises because of one genotype: a measurement that raises, hangs past
+the deadline, kills its process or returns anything but finite numbers becomes a failed
+outcome with a reason, after at most `tries` attempts for failures of the process (a
+measurement that raises is not retried: it would raise again). An engine raises
+EngineError only when it cannot work at all, for instance when no worker can start.
+`close` leaves no process behind and may be called twice. An engine knows nothing of
+archives, searchers or tasks.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
-from evonas import config
+from evonas import config, faults
 from evonas.errors import EngineError, EvoNASError
 from evonas.evaluate.engine import EvaluatorLike, Measurement, Part
 
@@ -42,6 +42,26 @@ def attempt(evaluator: EvaluatorLike, genotype: str, part: Part) -> tuple[Measur
         return checked(evaluator.measure(genotype, part)), ""
     except Exception as error:
         return None, explain(error)
+
+
+def answer(evaluator: EvaluatorLike, job: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker says about a job `{"genotype", "part"}`: plain JSON data, either values or a reason."""
+    faults.point("worker.before_measure")
+    measurement, reason = attempt(evaluator, job["genotype"], job["part"])
+    faults.point("worker.before_answer")
+    if measurement is None:
+        return {"reason": reason}
+    return {"objectives": dict(measurement.objectives), "extra": dict(measurement.extra)}
+
+
+def parse_answer(data: bytes | str) -> dict[str, Any] | None:
+    """A message of a worker, or None for junk, which a broken worker may send."""
+    try:
+        message = json.loads(data)
+    except ValueError:
+        return None
+    is_known = isinstance(message, dict) and message.keys() & {"ready", "reason", "objectives"}
+    return message if is_known else None
 
 
 def checked(value: Any) -> Measurement:

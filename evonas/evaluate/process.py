@@ -13,26 +13,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from evonas.evaluate.engine import Job
-from evonas.evaluate.measure import EvaluatorSpec
+from evonas.evaluate.measure import EvaluatorSpec, parse_answer
+from evonas.evaluate.supervisor import Task, WorkerLostError
 
 RUNAWAY_BYTES = 16_000_000
 _MESSAGE_BYTES = 64_000_000
 _KEPT_BYTES = 200_000
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-class WorkerLostError(Exception):
-    """The process is gone, late or talks nonsense; the text says which, the same way every time."""
-
-
-@dataclass(slots=True)
-class Task:
-    """A job on its way: how often it was tried, and when this try began (monotonic)."""
-
-    job: Job
-    attempts: int = 0
-    began: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +35,21 @@ class Worker:
     """One worker process, started on demand and again after every loss.
 
     `task` is the job it works on; `is_ready` is False until its evaluator is set up.
+
+    Args:
+        index: gives it its name.
+        spec: of its evaluator.
+        limits: what it may use.
+        device: name of the device in the event log.
+        visible: what CUDA_VISIBLE_DEVICES is for it, or None to leave it as it is.
     """
 
-    def __init__(self, index: int, spec: EvaluatorSpec, limits: Limits) -> None:
+    def __init__(
+        self, index: int, spec: EvaluatorSpec, limits: Limits, device: str = "cpu", visible: str | None = None
+    ) -> None:
         self.name = f"worker{index}"
+        self.device = device
+        self._visible = visible
         self.task: Task | None = None
         self.is_ready = False
         self._spec = spec
@@ -149,7 +147,7 @@ class Worker:
             return subprocess.Popen(
                 [sys.executable, "-X", "faulthandler", "-m", "evonas.evaluate.worker", *arguments],
                 pass_fds=[fd],
-                env=_environment(self._limits.threads),
+                env=_environment(self._limits.threads, self._visible),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -192,23 +190,25 @@ def _keep_end(log: Path) -> None:
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    try:
-        message = json.loads(data)
-    except ValueError:
-        raise WorkerLostError("worker sent junk") from None
-    if not isinstance(message, dict) or not message.keys() & {"ready", "reason", "objectives"}:
+    message = parse_answer(data)
+    if message is None:
         raise WorkerLostError("worker sent junk")
     return message
 
 
-def _environment(threads: int) -> dict[str, str]:
-    paths = [entry for entry in sys.path if entry]
-    return {
-        **os.environ,
-        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONUNBUFFERED": "1",
-    }
+def _environment(threads: int, visible: str | None) -> dict[str, str]:
+    device = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    return {**os.environ, **thread_variables(threads), **device, **import_path(), "PYTHONUNBUFFERED": "1"}
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """What tells numerical libraries how many threads they may use, before they are loaded."""
+    return dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
+def import_path() -> dict[str, str]:
+    """What lets another process on this machine import what this one can."""
+    return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 
 
 def _kill_group(process: "subprocess.Popen[bytes]") -> None:

@@ -20,10 +20,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from evonas import faults
 from evonas.errors import EngineError
 from evonas.evaluate.engine import EvaluatorLike
-from evonas.evaluate.measure import EvaluatorSpec, attempt, explain, ready_evaluator
+from evonas.evaluate.measure import EvaluatorSpec, answer, explain, ready_evaluator
 
 LOG_BYTES = 1_000_000
 _PR_SET_PDEATHSIG = 1
@@ -46,7 +45,7 @@ def _serve(connection: Connection, log: Path | None) -> None:
             job = json.loads(connection.recv_bytes())
         except EOFError:
             return
-        _send(connection, _answer(evaluator, job))
+        _send(connection, answer(evaluator, job))
         if log is not None:
             _bound(log)
 
@@ -68,15 +67,6 @@ def _spec(connection: Connection) -> EvaluatorSpec:
         # a factory that was defined in a script, or in a module this process cannot find
         raise EngineError(f"The evaluator cannot start. {explain(error)}") from error
     return spec
-
-
-def _answer(evaluator: EvaluatorLike, job: Mapping[str, Any]) -> dict[str, Any]:
-    faults.point("worker.before_measure")
-    measurement, reason = attempt(evaluator, job["genotype"], job["part"])
-    faults.point("worker.before_answer")
-    if measurement is None:
-        return {"reason": reason}
-    return {"objectives": dict(measurement.objectives), "extra": dict(measurement.extra)}
 
 
 def _send(connection: Connection, message: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """stage=search: look for the front of the supernet's subnets, evaluation by evaluation."""
 
-from collections.abc import Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,9 @@ from evonas.archive import Archive
 from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.engine import PARTS, Engine
-from evonas.evaluate.inline import InlineEngine
-from evonas.evaluate.local import LocalEngine
 from evonas.search.loop import search
 from evonas.stages.base import Context
+from evonas.stages.engines import engine
 from evonas.stages.watching import Watch
 from evonas.track.base import Guarded
 from evonas.track.progress import Progress, human_time
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from evonas.objectives.tabular import TableEvaluator
 
 ARCHIVE = "search/archive.sqlite"
-WORKER_LOGS = "search/workers"
 # a larger budget continues the same search
 _BUDGET_KEYS = {"evaluations"}
 _DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}
@@ -106,22 +103,6 @@ def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[s
         "fingerprints": {part: evaluator.fingerprint(part) for part in parts},
         **getattr(evaluator, "scale", {}),
     }
-
-
-def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
-    """The engine that `hardware` describes; no workers means this process, for debuggers."""
-    hardware = context.cfg.hardware
-    if hardware.workers == 0:
-        return InlineEngine(spec)
-    return LocalEngine(
-        spec,
-        workers=hardware.workers,
-        threads_per_worker=hardware.threads_per_worker,
-        deadline_s=hardware.deadline_s,
-        tries=hardware.tries,
-        memory_gb=hardware.memory_gb,
-        log_dir=context.run.directory / WORKER_LOGS,
-    )
 
 
 def device(accelerator: str) -> str:

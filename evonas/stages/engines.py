@@ -1,0 +1,74 @@
+"""Which engine `hardware` describes, and how its workers share the devices."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from evonas.errors import UserError
+from evonas.evaluate.engine import Engine
+from evonas.evaluate.inline import InlineEngine
+from evonas.evaluate.local import LocalEngine
+from evonas.stages.base import Context
+
+WORKER_LOGS = "search/workers"
+ENGINES = ("local", "inline", "ray")
+_GPU = ("gpu", "cuda")
+
+
+def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
+    """The engine of a search in this run.
+
+    Raises:
+        UserError: `hardware.engine` is unknown, or needs a package that is not installed.
+    """
+    return engine_for(context.cfg.hardware, spec, context.run.directory / WORKER_LOGS)
+
+
+def engine_for(hardware: DictConfig, spec: Mapping[str, Any], log_dir: Path | None) -> Engine:
+    """An engine by its settings; no workers means this process, for debuggers and for tables.
+
+    Args:
+        hardware: the record `Hardware`.
+        spec: config of the evaluator.
+        log_dir: where workers print to and events are noted, or None.
+    """
+    if hardware.engine not in ENGINES:
+        raise UserError(f"There is no engine '{hardware.engine}'.", f"Choose among {', '.join(ENGINES)}.")
+    workers = worker_count(hardware)
+    if workers == 0 or hardware.engine == "inline":
+        return InlineEngine(spec, log_dir)
+    common: dict[str, Any] = {
+        "workers": workers,
+        "threads_per_worker": hardware.threads_per_worker,
+        "deadline_s": hardware.deadline_s,
+        "tries": hardware.tries,
+        "memory_gb": hardware.memory_gb,
+        "log_dir": log_dir,
+    }
+    if hardware.engine == "local":
+        return LocalEngine(spec, **common, gpus=_gpus(hardware))
+    from evonas.evaluate.ray import RayEngine
+
+    share = _gpus(hardware) / workers
+    return RayEngine(spec, **common, gpus_per_worker=share, address=hardware.address)
+
+
+def worker_count(hardware: DictConfig) -> int:
+    """Workers in all: `workers_per_device` on each GPU where it is set, else `workers`."""
+    if not hardware.workers or hardware.workers_per_device is None or hardware.accelerator not in _GPU:
+        return int(hardware.workers)
+    if hardware.workers_per_device < 1:
+        raise UserError(
+            f"hardware.workers_per_device is {hardware.workers_per_device}; it must be at least 1.",
+            "hardware.workers_per_device=1",
+        )
+    return int(hardware.devices * hardware.workers_per_device)
+
+
+def _gpus(hardware: DictConfig) -> int:
+    """GPUs that workers are spread over: no more than there are workers, 0 without GPUs."""
+    if hardware.accelerator not in _GPU:
+        return 0
+    return min(int(hardware.devices), worker_count(hardware))
