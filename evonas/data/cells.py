@@ -14,8 +14,8 @@ _NOTHING = ""
 def canonical_cell(words: Sequence[str]) -> str:
     """A text that two cells share exactly when they compute the same function.
 
-    A node is the sum of what reaches it: `none` brings nothing, `skip_connect` brings the other node as it is,
-    an operation on nothing brings nothing, and the order of a sum does not matter.
+    A node is the sum of what reaches it: `none` brings nothing, `skip_connect` brings the other node as it
+    is, an operation on nothing brings nothing, and the order of a sum does not matter.
 
     Args:
         words: operations of the six edges, in the order of `EDGES`.

@@ -98,8 +98,8 @@ def nb201(root: str, dataset: str = "c10", isomorphic: bool = False) -> Table:
     """NAS-Bench-201 on one data set.
 
     Columns: `error` (validation, one query), `test_error`, `mean_error` (validation, mean of the seeds; c10),
-    `short_error` and `short_test_error` (12 epochs), `flops`, `params`, `official_flops` (all M), latencies in
-    ms and energies in mJ of HW-NAS-Bench, `help_<device>` (ms), and negated scores such as `synflow`.
+    `short_error` and `short_test_error` (12 epochs), `flops`, `params`, `official_flops` (all M), latencies
+    in ms and energies in mJ of HW-NAS-Bench, `help_<device>` (ms), and negated scores such as `synflow`.
 
     Args:
         root: folder of the files named above.
@@ -129,7 +129,7 @@ def nb201(root: str, dataset: str = "c10", isomorphic: bool = False) -> Table:
 def transnas(root: str, kind: str, dataset: str = "segmentsemantic") -> Table:
     """TransNAS-Bench-101 on one of its seven tasks, after the last epoch.
 
-    Columns: `error` (validation: 100 - top-1 or pixel accuracy in percent; the loss of room_layout; 1 - SSIM),
+    Columns: `error` (validation: 100 - top-1 or pixel accuracy in percent; loss of room_layout; 1 - SSIM),
     `flops`, `params` (M), and the negated scores the file has, NaN where it lacks them.
 
     Args:
@@ -206,9 +206,8 @@ def _of_first(columns: Mapping[str, Column], words: Sequence[Words]) -> dict[str
 def _table(name: str, words: Sequence[Words], columns: Mapping[str, Column], digests: Sequence[str]) -> Table:
     odd = [column for column, values in columns.items() if values.shape != (len(words),)]
     if odd:
-        raise DataError(
-            f"Column {odd[0]} of {name} has {len(columns[odd[0]])} rows; there are {len(words)} architectures."
-        )
+        found = len(columns[odd[0]])
+        raise DataError(f"Column {odd[0]} of {name} has {found} rows; there are {len(words)} architectures.")
     rows: dict[Words, tuple[int, ...]] = {}
     for row, key in enumerate(words):
         rows[key] = (*rows.get(key, ()), row)

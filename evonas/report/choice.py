@@ -1,4 +1,9 @@
-"""Rules that choose networks from a front: knee, spread:<n>, best:<objective>, '<objective><=<number>'."""
+"""Rules that choose networks from a front.
+
+`knee`; `tradeoff` or `tradeoff:<n>` (neighbours give up most for what they gain); `spread:<n>`;
+`best:<objective>`; `asf:<objective>=<wish>,...` (nearest to wished values, named so that their order does not
+matter); `<objective><=<number>`, several joined by `&` (the best error within a budget).
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,8 +15,11 @@ from evonas.errors import UserError
 from evonas.report.facts import Facts
 from evonas.report.knee import knee, spread
 from evonas.report.pareto import Values, front
+from evonas.report.preference import achievement, tradeoff
 
-EXAMPLES = "knee, spread:3, best:latency or 'latency<=20'"
+EXAMPLES = "knee, tradeoff:2, spread:3, best:latency, 'latency<=20&params<=5' or 'asf:error=20,flops=150'"
+_LIMIT = r"(\w+)\s*<=\s*([^\s&]+)"
+_WISH = r"(\w+)\s*=\s*([^\s,]+)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,9 @@ class Chooser:
             r"knee": self._knee,
             r"spread:([1-9]\d*)": self._spread,
             r"best:(\w+)": self._best,
-            r"(\w+)\s*<=\s*(\S+)": self._budget,
+            r"tradeoff(?::([1-9]\d*))?": self._tradeoff,
+            rf"asf:\s*({_WISH}(?:\s*,\s*{_WISH})*)": self._preference,
+            rf"({_LIMIT}(?:\s*&\s*{_LIMIT})*)": self._budget,
         }
         for pattern, method in methods.items():
             if match := re.fullmatch(pattern, rule.strip()):
@@ -76,16 +86,33 @@ class Chooser:
         column = self.facts.column(name)
         self._add(f"best_{name}", int(np.argmin(self._values[:, column])), f"the best {name}")
 
-    def _budget(self, name: str, limit: str) -> None:
-        column, most = self._values[:, self.facts.column(name)], _number(limit)
-        if column.min() > most:
-            least = float(column.min())
-            message = f"No network fits the budget {name}<={limit}: the smallest {name} found is {least:.4g}."
-            raise UserError(
-                message, f"Allow more, for instance: \"select.rules=['{name}<={least * 1.05:.3g}']\""
-            )
-        place = int(np.argmin(np.where(column <= most, self._values[:, 0], np.inf)))
-        self._add("budget", place, f"the best {self.facts.names[0]} with {name}<={limit}")
+    def _tradeoff(self, count: str | None) -> None:
+        worth = np.round(tradeoff(self._values), 12)
+        # of equals the later one, which is cheaper in the other objectives
+        best = np.argsort(worth, kind="stable")[::-1][: int(count or 1)]
+        for number, place in enumerate(best, start=1):
+            name = "tradeoff" if count is None else f"tradeoff{number}"
+            self._add(name, int(place), "its neighbours give up most for what they gain")
+
+    def _preference(self, wishes: str, *_parts: str) -> None:
+        weights = np.full(len(self.facts.names), np.inf)
+        for name, wish in re.findall(_WISH, wishes):
+            weights[self.facts.column(name)] = _positive(name, wish)
+        place = int(np.argmin(np.round(achievement(self._values, weights), 12)))
+        self._add("asf", place, f"nearest to the wish {wishes}")
+
+    def _budget(self, budget: str, *_parts: str) -> None:
+        budget, fits = "".join(budget.split()), np.ones(len(self.rows), dtype=bool)
+        for name, limit in re.findall(_LIMIT, budget):
+            column, most = self._values[:, self.facts.column(name)], _number(limit)
+            if column.min() > most:
+                raise _too_tight(name, limit, float(column.min()))
+            fits &= column <= most
+        if not fits.any():
+            message = f"No network fits all of the budget {budget}, though each limit alone can be met."
+            raise UserError(message, "Allow more of one of them.")
+        place = int(np.argmin(np.where(fits, self._values[:, 0], np.inf)))
+        self._add("budget", place, f"the best {self.facts.names[0]} with {budget}")
 
     def _add(self, name: str, place: int, reason: str) -> None:
         row = int(self.rows[place])
@@ -96,6 +123,18 @@ class Chooser:
         taken = {choice.name for choice in self.chosen}
         names = [name, *(f"{name}_{number}" for number in range(2, len(taken) + 3))]
         self.chosen.append(Choice(next(free for free in names if free not in taken), row, reason))
+
+
+def _too_tight(name: str, limit: str, least: float) -> UserError:
+    message = f"No network fits the budget {name}<={limit}: the smallest {name} found is {least:.4g}."
+    return UserError(message, f"Allow more, for instance: \"select.rules=['{name}<={least * 1.05:.3g}']\"")
+
+
+def _positive(name: str, text: str) -> float:
+    wish = _number(text)
+    if not 0 < wish < np.inf:
+        raise UserError(f"select.rules wishes {name}={text}.", "A wish is a finite number above zero.")
+    return wish
 
 
 def _number(text: str) -> float:

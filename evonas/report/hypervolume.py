@@ -7,7 +7,6 @@ import numpy as np
 
 from evonas.report.pareto import Values, front
 
-
 Point = Sequence[float] | Values
 
 

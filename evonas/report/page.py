@@ -10,7 +10,7 @@ from evonas.report import plots
 from evonas.report.facts import Facts
 from evonas.report.pareto import front
 from evonas.report.svg import key
-from evonas.report.tables import Table, compact, generations, nets, tested
+from evonas.report.tables import Table, compact, generations, nets, ranked, tested
 
 Json = Mapping[str, Any]
 MOST_PICTURE_BYTES = 2_000_000
@@ -228,7 +228,17 @@ def _rank(sources: Sources) -> Section:
     title = "Do inherited weights rank networks rightly?"
     if not sources.rank:
         return _missing(sources, title, "The ranking check", "rank")
-    return Section(title, figures=[plots.rank_check(sources.rank)])
+    rank = sources.rank
+    texts = []
+    if rank.get("agreement"):
+        same = rank["agreement"]
+        texts.append(
+            f"The same {same['common']} networks in run {same['run']}: Kendall tau "
+            f"{compact(same['inherited'])} between the inherited errors, "
+            f"{compact(same['retrained'])} between those trained alone."
+        )
+    known = [ranked(rank)] if "predictors" in rank else []
+    return Section(title, texts=texts, figures=[plots.rank_check(rank)], tables=known)
 
 
 def _record(sources: Sources) -> Section:

@@ -154,10 +154,14 @@ def rank_check(rank: Mapping[str, Any]) -> Figure:
     x = Axis.over(f"{error}, inherited weights", inherited)
     chart = Chart(x, Axis.over(f"{error}, trained alone", retrained), "Ranking check")
     chart.marks(inherited, retrained, "circle", "s0", [pair["genotype"] for pair in pairs], size=4.5)
-    interval = f"95% interval {rank['low']:.2f} to {rank['high']:.2f}"
+    tau, low, high, by_macs = (_two(rank[key]) for key in ("tau", "low", "high", "tau_macs"))
     setting = f"{len(pairs)} subnets after {rank['steps']} steps each"
-    text = f"Kendall tau {rank['tau']:.2f} ({interval}) over {setting}"
-    return Figure(chart.render(), f"{text}; ranking by MACs alone would reach {rank['tau_macs']:.2f}.")
+    text = f"Kendall tau {tau} (95% interval {low} to {high}) over {setting}"
+    return Figure(chart.render(), f"{text}; ranking by MACs alone would reach {by_macs}.")
+
+
+def _two(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.2f}"
 
 
 def _error(value: Any, name: str) -> float:

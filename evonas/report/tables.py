@@ -85,6 +85,31 @@ def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
     return [Table(["network", "parameters", "multiply-adds", *metrics], rows, keys, note)]
 
 
+def ranked(rank: Mapping[str, Any]) -> Table:
+    """How well the inherited error and each cost rank the networks, side by side."""
+    columns = ["ranked by", "tau", "rho", "tau at equal cost", f"regret of the best {rank['top']}"]
+    rows = [
+        [
+            name,
+            *(_with_interval(found, key) for key in ("tau", "rho", "tau_at_cost")),
+            compact(found["regret"]),
+        ]
+        for name, found in rank["predictors"].items()
+    ]
+    note = (
+        f"Intervals are 95 % of a bootstrap; equal cost means within one of {rank['bins']} bins by MACs; "
+        f"regret is the {rank['error_name']} lost by training only the best-ranked networks."
+    )
+    return Table(columns, rows, note=note)
+
+
+def _with_interval(found: Mapping[str, Any], key: str) -> str:
+    if found[key] is None:
+        return DASH
+    ends = (found[f"{key}_low"], found[f"{key}_high"])
+    return f"{found[key]:.2f}" + ("" if None in ends else f" ({ends[0]:.2f} to {ends[1]:.2f})")
+
+
 def _title(net: Mapping[str, Any], kind: str) -> str:
     best = "retrained" if net.get("retrained") else "inherited"
     return str(net["name"]) if kind == best else f"{net['name']}, {kind}"

@@ -1,18 +1,18 @@
 """The stage that checks whether inherited weights rank subnets as retraining would."""
 
-import math
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
 
 from evonas import files, weights
 from evonas.errors import UserError
-from evonas.nn.cost import count_macs
+from evonas.nn.cost import count_macs, count_params
 from evonas.nn.extract import extract
 from evonas.nn.supernet import Supernet
 from evonas.randomness import generator
+from evonas.report.ranking import FEW, agreement, statistics
+from evonas.run import find_run
 from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
@@ -22,29 +22,36 @@ from evonas.stages.listening import Listening, listening
 from evonas.tasks.base import Task, best_of
 
 DRAWS_PER_SUBNET = 20
-RESAMPLES = 1000
+RESULT = "rank/rank.json"
 
 
 class Rank:
-    """Subnets spread over MACs, the same short retraining for each, Kendall's tau between ranks."""
+    """Subnets spread over MACs, the same short retraining for each, and how well the ranks agree."""
 
     needs_task = True
 
     def run(self, context: Context) -> str:
-        """Write rank/rank.json: pairs, tau with a bootstrap 95 % interval, tau of the MACs."""
-        if context.cfg.rank.subnets < 3:
-            raise UserError(f"rank.subnets={context.cfg.rank.subnets} is too few.", "Use at least 3.")
-        task, recipe = assembly.task(context.cfg), assembly.recipe(context.cfg, "rank")
+        """Write rank/rank.json: the pairs, and the statistics of `report/ranking.py` on them."""
+        rank = context.cfg.rank
+        if rank.subnets < 3:
+            raise UserError(f"rank.subnets={rank.subnets} is too few.", "Use at least 3.")
+        task, other = assembly.task(context.cfg), _against(context)
         inherited = assembly.load_supernet(context, task)
-        chosen = spread(inherited, task.input_size, context.cfg.rank.subnets, context.cfg.seed)
-        path = context.run.path("rank/rank.json")
-        steps = subnets.total_steps(task, recipe)
+        chosen = _chosen(context, inherited, task.input_size, other)
+        path = context.run.path(RESULT)
+        steps = subnets.total_steps(task, assembly.recipe(context.cfg, "rank"))
         with listening(context, "rank", "Rank", steps * len(chosen), path.parent) as listener:
             ranking = _Ranking(context, task, inherited, listener)
             pairs = [ranking.pair(genotype, macs) for genotype, macs in chosen]
-        result = {"error_name": task.error_name, "steps": steps, "pairs": pairs}
-        files.write_json(path, {**result, **_statistics(pairs, context.cfg.seed)})
-        return f"{_sentence(files.read_json(path))}: {path}"
+        result: dict[str, Any] = {"error_name": task.error_name, "steps": steps, "pairs": pairs}
+        rng = generator(context.cfg.seed, "rank/bootstrap")
+        result |= statistics(pairs, rng, rank.get("bins", 3), rank.get("top", 3))
+        if other is not None:
+            result["agreement"] = {"run": other["run"], **agreement(pairs, other["pairs"])}
+        files.write_json(path, result)
+        if len(pairs) < FEW:
+            print(f"{len(pairs)} subnets say little: from {FEW} on the interval is of use.", flush=True)
+        return f"{sentence(result)}: {path}"
 
 
 class _Ranking:
@@ -67,7 +74,10 @@ class _Ranking:
         if text in self.known:
             self.listener.next_training(subnets.total_steps(self.task, self.recipe))
         else:
-            self.known[text] = {**self._retrained(genotype, text), "genotype": text, "macs": macs}
+            shape = self.inherited.backbone.shape
+            params = int(count_params(architecture(self.inherited.space, genotype), shape))
+            costs = {"macs": macs, "params": params}
+            self.known[text] = {**self._retrained(genotype, text), "genotype": text, **costs}
             files.write_json(self.path, {"identity": self._identity("rank"), "pairs": self.known})
         pair: dict[str, Any] = self.known[text]
         errors = f"inherited {pair['inherited']:.4f}, retrained {pair['retrained']:.4f}"
@@ -89,19 +99,35 @@ class _Ranking:
         return {"inherited": before, "retrained": after}
 
 
+def _chosen(
+    context: Context, supernet: Supernet, size: tuple[int, int], other: dict[str, Any] | None
+) -> list[tuple[Genotype, int]]:
+    """The subnets to train: those of the other check, or fresh ones."""
+    if other is None:
+        return spread(supernet, size, context.cfg.rank.subnets, context.cfg.seed)
+    return costed(supernet, size, {supernet.space.parse(pair["genotype"]) for pair in other["pairs"]})
+
+
 def spread(supernet: Supernet, size: tuple[int, int], count: int, seed: int) -> list[tuple[Genotype, int]]:
     """The smallest and largest genotype, and others as evenly between them in MACs as draws allow."""
-    space, shape = supernet.space, supernet.backbone.shape
+    space = supernet.space
     rng = generator(seed, "rank")
     drawn = {_draw(space, rng) for _ in range(DRAWS_PER_SUBNET * count)}
     ends = {space.smallest(), space.largest()}
-    costs = {g: int(count_macs(architecture(space, g), shape, *size)) for g in sorted(drawn | ends)}
+    costs = dict(costed(supernet, size, drawn | ends))
     chosen = {genotype: costs.pop(genotype) for genotype in sorted(ends)}
     targets = np.linspace(min(chosen.values()), max(chosen.values()), count)[1:-1]
     for target in targets[: len(costs)]:
         nearest = min(costs, key=lambda g: (abs(costs[g] - target), g))
         chosen[nearest] = costs.pop(nearest)
     return sorted(chosen.items(), key=lambda item: (item[1], item[0]))
+
+
+def costed(supernet: Supernet, size: tuple[int, int], points: set[Genotype]) -> list[tuple[Genotype, int]]:
+    """Genotypes with their MACs, cheapest first."""
+    space, shape = supernet.space, supernet.backbone.shape
+    costs = [(point, int(count_macs(architecture(space, point), shape, *size))) for point in points]
+    return sorted(costs, key=lambda item: (item[1], item[0]))
 
 
 def _draw(space: Space, rng: np.random.Generator) -> Genotype:
@@ -112,36 +138,44 @@ def _draw(space: Space, rng: np.random.Generator) -> Genotype:
     return space.repair(np.where(is_pulled, space.to_vector(end), plain), rng)
 
 
-def _statistics(pairs: Sequence[dict[str, Any]], seed: int) -> dict[str, float | None]:
-    inherited, retrained, macs = (
-        np.array([pair[key] for pair in pairs]) for key in ("inherited", "retrained", "macs")
-    )
-    low, high = interval(inherited, retrained, seed)
-    values = {"tau": tau(inherited, retrained), "low": low, "high": high, "tau_macs": tau(-macs, retrained)}
-    return {key: value if math.isfinite(value) else None for key, value in values.items()}
+def _against(context: Context) -> dict[str, Any] | None:
+    """The ranking check of `rank.against`, or None where no run is named."""
+    name = context.cfg.rank.get("against")
+    if not name:
+        return None
+    path = find_run(Path(context.cfg.outputs), name) / RESULT
+    if not path.exists():
+        raise UserError(
+            f"Run '{name}' has no ranking check.",
+            f"Make it with: python -m evonas +task={context.cfg.task.name} stage=rank run={name}",
+        )
+    found: dict[str, Any] = files.read_json(path)
+    return {"run": name, **found}
 
 
-def tau(first: np.ndarray, second: np.ndarray) -> float:
-    """Kendall's tau-b; NaN where one side is constant."""
-    return float(kendalltau(first, second).statistic)
-
-
-def interval(first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, float]:
-    """The 95 % percentile interval of tau over resampled pairs; NaN when no resample has ranks."""
-    rng = generator(seed, "rank/bootstrap")
-    picks = rng.integers(len(first), size=(RESAMPLES, len(first)))
-    values = np.array([tau(first[pick], second[pick]) for pick in picks])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return math.nan, math.nan
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _sentence(result: dict[str, Any]) -> str:
+def sentence(result: dict[str, Any]) -> str:
+    """What a ranking check found, for a person."""
     if result["tau"] is None:
         return "Kendall's tau is undefined: all errors are equal"
-    return (
-        f"Kendall's tau {result['tau']:.2f} (95 % interval {result['low']:.2f} to {result['high']:.2f}), "
-        f"by MACs alone {result['tau_macs']:.2f}"
-    )
+    by_costs = [
+        f"by {name} alone {_number(result['predictors'][name]['tau'])}"
+        for name in ("macs", "params")
+        if name in result["predictors"]
+    ]
+    same = result["predictors"]["inherited"]["tau_at_cost"]
+    parts = [
+        f"Kendall's tau {result['tau']:.2f} (95 % interval {_number(result['low'])} to "
+        f"{_number(result['high'])})",
+        *by_costs,
+        f"at equal cost {_number(same)}",
+    ]
+    if "agreement" in result:
+        agreement = result["agreement"]
+        parts.append(
+            f"inherited errors agree with run {agreement['run']} by {_number(agreement['inherited'])}"
+        )
+    return ", ".join(parts)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.2f}"
