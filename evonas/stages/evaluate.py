@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evonas import files
 from evonas.nn.extract import extract
-from evonas.stages import assembly, chosen
+from evonas.stages import assembly, chosen, taught
 from evonas.stages.base import Context
-from evonas.tasks.base import Task
+from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
 from evonas.track.progress import Progress
 from evonas.train import panel
@@ -68,7 +68,7 @@ class _Test:
 
     def teacher(self) -> Metrics | None:
         """The teacher's metrics, or None in a run without one."""
-        if not self.context.cfg.distill or self.run.find(assembly.TEACHER) is None:
+        if not self.context.cfg.distill or not taught.has_answers(self.run):
             return None
         net = assembly.load_teacher(self.context, self.task)
         self.pictures.add("teacher", net.to(self.device))
@@ -104,7 +104,7 @@ class _Pictures:
     @torch.inference_mode()
     def add(self, name: str, net: nn.Module) -> None:
         """Draw what a network predicts; the first call also draws the inputs and the truth."""
-        output = net.eval()(self.batch["image"].to(self.device)).cpu()
+        output = predict(self.task, net.eval(), self.batch["image"].to(self.device)).cpu()
         for place, drawn in enumerate(self.task.pictures(output, self.batch)):
             entry = self.entries[place]
             for kind in ("image", "truth"):

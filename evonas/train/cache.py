@@ -166,13 +166,16 @@ def answer(teacher: Any, batch: Batch) -> Outcome:
     """What a teacher says of a batch: from its cache where it has one.
 
     Raises:
-        UserError: the teacher has a cache, but the items carry no `index`.
+        UserError: the teacher has a cache, but the items are not `Numbered`.
     """
     if not isinstance(teacher, CachedTeacher):
         output, maps = teacher.forward_with_features(batch["image"])
         return output, list(maps)
     if "index" not in batch:
-        raise UserError("The teacher's cache needs items with an `index`.", "Use distill.cache=false.")
+        raise UserError(
+            "distill.cache=true needs images that stay the same, but they are augmented.",
+            "Use distill.cache=false, or augment=false in the recipe, such as train.supernet.augment=false.",
+        )
     return teacher.answer(batch["image"], batch["index"])
 
 

@@ -8,11 +8,13 @@ the hub's safetensors or in those of the projects' own `.pth` files (see `renami
 
 import hashlib
 import importlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -28,6 +30,8 @@ from evonas.train.teacher import Origin, count_params
 PATCH = 14
 # side of the square images that DINOv2's position grid was trained on, in pixels
 TRAINED_ON = 518
+# added to the number of patches when positions are resampled, by DINOv2 and all who build on it
+_OFFSET = 0.1
 # what training with masks leaves in a checkpoint; no answer depends on it
 _UNUSED = "mask_token"
 # enough patches to see a feature's stride, few enough to cost nothing
@@ -121,6 +125,7 @@ class Frozen(nn.Module):
 
     def __init__(self, network: nn.Module, source: Path | None) -> None:
         super().__init__()
+        _keep_positions(network)
         # a tuple hides the network from parameters(), the state dict and train()
         self._network = (network.eval().requires_grad_(False),)
         self.num_params = count_params(network)
@@ -145,6 +150,26 @@ def _digest(network: nn.Module) -> str:
         whole.update(name.encode())
         whole.update(tensor.cpu().contiguous().numpy().tobytes())
     return whole.hexdigest()
+
+
+def _keep_positions(network: nn.Module) -> None:
+    """Resample the position grid as the encoder was trained; `transformers` leaves out the offset."""
+    for module in network.modules():
+        if hasattr(module, "interpolate_pos_encoding"):
+            module.interpolate_pos_encoding = MethodType(_positions, module)
+
+
+def _positions(embeddings: Any, _tokens: Tensor, height: int, width: int) -> Tensor:
+    """Positions (1 L C) of the class token and of all patches of an image of height x width pixels."""
+    known: Tensor = embeddings.position_embeddings
+    side = math.isqrt(known.shape[1] - 1)
+    rows, columns = height // PATCH, width // PATCH
+    if (rows, columns) == (side, side):
+        return known
+    grid = known[:, 1:].transpose(1, 2).unflatten(-1, (side, side)).float()
+    scale = ((rows + _OFFSET) / side, (columns + _OFFSET) / side)
+    placed = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
+    return torch.cat((known[:, :1], placed.flatten(2).transpose(1, 2).to(known.dtype)), dim=1)
 
 
 def transformers() -> Any:

@@ -1,0 +1,98 @@
+"""The teacher as later stages find it: the one that `stage=teacher` made or checked."""
+
+import hashlib
+import json
+from typing import Any
+
+from omegaconf import DictConfig
+
+from evonas import files, weights
+from evonas.config import to_plain
+from evonas.errors import DataError, UserError
+from evonas.run import Run
+from evonas.stages.base import Context
+from evonas.tasks.base import Task
+from evonas.train.cache import CachedTeacher, Numbered, Records, answer_one, human_size
+from evonas.train.teacher import Origin
+
+TEACHER = "teacher/teacher.safetensors"
+RESULT = "teacher/result.json"
+CACHE = "teacher/cache"
+# where a file lies may change when a disk is moved; what it holds is known by its sha256
+_PLACES = ("weights", "folder")
+
+
+def network(cfg: DictConfig) -> dict[str, Any]:
+    """What the config says of the teacher, as plain data, apart from where its weights lie."""
+    return {key: value for key, value in to_plain(cfg.teacher).items() if key not in _PLACES}
+
+
+def loaded(net: Any, cfg: DictConfig) -> dict[str, Any]:
+    """What teacher/result.json says of a teacher that has no weights of ours."""
+    return {"loaded": True, "origin": net.origin.facts(), "network": network(cfg)}
+
+
+def is_loaded(run: Run) -> bool:
+    """Whether the run's teacher has no weights of ours."""
+    return bool(_facts(run).get("loaded"))
+
+
+def has_answers(run: Run) -> bool:
+    """Whether the run has a teacher that can be scored: not one of features alone."""
+    return bool(_facts(run).get("metrics")) if is_loaded(run) else run.find(TEACHER) is not None
+
+
+def digest(run: Run) -> str:
+    """Changes whenever the teacher's answers may.
+
+    Raises:
+        UserError: there is no teacher yet.
+    """
+    if not is_loaded(run):
+        return weights.digest(run.need(TEACHER, made_by="teacher"))
+    facts = _facts(run)
+    text = json.dumps([facts["network"], facts["origin"]["sha256"]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def verify(run: Run, cfg: DictConfig, origin: Origin | None) -> None:
+    """Refuse foreign weights that are not those of `stage=teacher`; None has nothing to refuse.
+
+    Raises:
+        UserError: `stage=teacher` was not run, or with other settings.
+        DataError: the file changed since.
+    """
+    if origin is None:
+        return
+    facts = files.read_json(run.need(RESULT, made_by="teacher"))
+    again = f"Run it again: {run.command('teacher')}"
+    recorded, wanted = facts.get("network"), network(cfg)
+    for key in sorted({*(recorded or {}), *wanted}):
+        if recorded is None or recorded.get(key) != wanted.get(key):
+            raise UserError(f"stage=teacher was not run with teacher.{key}={wanted.get(key)}.", again)
+    if facts["origin"]["sha256"] != origin.sha256:
+        what = "The random weights of the teacher" if origin.is_random else str(origin.weights)
+        raise DataError(f"{what} changed since stage=teacher looked at them: other sha256.", again)
+
+
+def cached(context: Context, of: Task, net: Any, level: int) -> CachedTeacher:
+    """The teacher with its answers kept in the run; says how large they will be before any is kept.
+
+    Raises:
+        EngineError: the disk is too small.
+    """
+    images = Numbered(of.dataset("train"))
+    example = answer_one(net, images[0]["image"][None], level)
+    parts = (digest(context.run), images.manifest(), context.cfg.hardware.precision, level)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()
+    path = context.run.path(f"{CACHE}/{key[:16]}.bin")
+    records = Records(path, key, [tuple(each.shape) for each in example], len(images))
+    records.check_space()
+    size = human_size(records.num_bytes)
+    print(f"The teacher's answers to {len(images)} images take {size} when all are kept: {path}", flush=True)
+    return CachedTeacher(net, records, level)
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    path = run.find(RESULT)
+    return {} if path is None else dict(files.read_json(path))
