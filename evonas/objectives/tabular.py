@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from evonas.config import build
-from evonas.data.tables import Table
+from evonas.data.tables import Table, Words
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
+from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 VERSION = 1
@@ -101,8 +102,7 @@ class TableEvaluator:
         """The row's numbers; ValueError where the table has none, or several that differ."""
         if part != "shared":
             raise ValueError(f"a table has nothing to measure for the part {part}")
-        chosen = self.space.decode(self.space.parse(genotype))
-        words = tuple(str(chosen[axis.name]) for axis in self.space.axes)
+        words = words_of(self.space, self.space.parse(genotype))
         return Measurement(self.table.values(words, self._names))
 
     def identity(self, part: Part) -> dict[str, Any]:
@@ -125,3 +125,34 @@ class TableEvaluator:
     def _unit(self, name: str) -> str:
         self.table.column(name)
         return self.table.units.get(name, "")
+
+
+class KnownColumn:
+    """A column that a searcher may know without measuring, such as FLOPs, which are counted and not trained.
+
+    For `search.cheap`, by the name of the objective:
+    `search.cheap.flops={_target_: evonas.objectives.tabular.KnownColumn, _recursive_: false,
+    table: "${data}", column: flops}`.
+
+    Args:
+        table: config of a function that returns a `Table`.
+        column: its name.
+    """
+
+    def __init__(self, table: Mapping[str, Any], column: str) -> None:
+        built: Table = build(table)
+        self._table, self._name = built, column
+        self._worst = float(np.nanmax(built.column(column)))
+
+    def __call__(self, space: Space, genotype: Genotype) -> float:
+        """The number, or the column's worst where the table has none."""
+        try:
+            return self._table.values(words_of(space, genotype), (self._name,))[self._name]
+        except ValueError:
+            return self._worst
+
+
+def words_of(space: Space, genotype: Genotype) -> Words:
+    """The words by which a table names a point: the choices of the axes, in order."""
+    chosen = space.decode(genotype)
+    return tuple(str(chosen[axis.name]) for axis in space.axes)

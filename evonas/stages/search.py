@@ -1,5 +1,6 @@
 """stage=search: look for the front of the supernet's subnets, evaluation by evaluation."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ from evonas.archive import Archive
 from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.engine import PARTS, Engine
+from evonas.search.base import Searcher
 from evonas.search.loop import search
+from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.engines import engine
 from evonas.stages.watching import Watch
@@ -57,8 +60,15 @@ class Search:
         tracker = Guarded(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
         with closing(tracker), Progress("search", budget * num_parts, unit="measurement") as progress:
             watch = Watch(archive, list(parts), num_parts, budget, progress, tracker)
-            searcher = build(cfg.search, space=space, seed=cfg.seed)
-            search(searcher, workers, archive, space, parts, fingerprints, watch.generation, watch.outcome)
+            asking = searcher(cfg.search, space, cfg.seed, list(parts))
+            search(asking, workers, archive, space, parts, fingerprints, watch.generation, watch.outcome)
+
+
+def searcher(node: Any, space: Space, seed: int, objectives: Sequence[str]) -> Searcher:
+    """The searcher of a config; one that speaks of objectives by name is told their order."""
+    named = {"objectives": list(objectives)} if "objectives" in node and not node["objectives"] else {}
+    built: Searcher = build(node, space=space, seed=seed, **named)
+    return built
 
 
 def evaluator_config(context: Context) -> dict[str, Any]:

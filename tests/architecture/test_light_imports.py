@@ -14,6 +14,13 @@ LIGHT_FILES = (
     "files.py",
     "randomness.py",
     "stages/base.py",
+    "stages/run.py",
+    "stages/search.py",
+    "stages/select.py",
+    "stages/report.py",
+    "objectives/tabular.py",
+    "data/tables.py",
+    "tasks/table.py",
 )
 HEAVY = ("torch", "lightning", "timm", "torchvision", "torchmetrics", "wandb", "onnx")
 

@@ -1,0 +1,142 @@
+"""One searcher against one evaluator, in memory, and what many such trials say together."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+
+from evonas import config
+from evonas.cli import conf_dir
+from evonas.evaluate.engine import EvaluatorLike
+from evonas.evaluate.measure import attempt
+from evonas.report.hypervolume import hypervolume
+from evonas.report.indicators import Scale
+from evonas.report.pareto import Values, front
+from evonas.search.base import Told
+from evonas.space.space import Space
+from evonas.stages.search import searcher
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one method found on one problem with one seed.
+
+    Args:
+        values: objectives of the measured points, in the order asked.
+        numbers: how many points had been asked when each of them was measured, from 1.
+        asked: points asked in all; they are distinct.
+        failures: reasons of points without numbers.
+        seconds: of the whole trial, most of them the searcher's own.
+    """
+
+    problem: str
+    method: str
+    seed: int
+    values: Values
+    numbers: Sequence[int]
+    asked: int
+    failures: Sequence[str]
+    seconds: float
+
+
+@cache
+def composed(*overrides: str) -> Any:
+    """The config that these overrides give, as on the command line."""
+    config.register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def run(
+    about: tuple[str, str, int], node: Any, space: Space, evaluator: EvaluatorLike, names: Sequence[str]
+) -> Trial:
+    """Ask, measure, tell, until the searcher has nothing more to ask.
+
+    Args:
+        about: problem, method and seed.
+        node: config of the searcher.
+        names: the objectives in order.
+    """
+    began, seen = time.monotonic(), set[str]()
+    asking, values, numbers, failures = searcher(node, space, about[2], names), [], [], []
+    while asked := asking.ask():
+        told = []
+        for point in asked:
+            text = space.format(point)
+            measurement, reason = attempt(evaluator, text, "shared")
+            seen.add(text)
+            found = None if measurement is None else tuple(measurement.objectives[name] for name in names)
+            told.append(Told(point, found))
+            if found is None:
+                failures.append(reason)
+            else:
+                values.append(found)
+                numbers.append(len(seen))
+        asking.tell(told)
+    points = np.array(values, dtype=float).reshape(-1, len(names))
+    return Trial(*about, points, numbers, len(seen), failures, time.monotonic() - began)
+
+
+def worth(trial: Trial, scale: Scale | None) -> Values:
+    """The curve of a trial: share of the scale's box after each point, or the least first objective."""
+    curve = np.full(trial.asked, np.nan)
+    best = trial.values[:0]
+    for number, point in zip(trial.numbers, trial.values, strict=True):
+        if scale is None:
+            best = point[None] if not len(best) or point[0] < best[0, 0] else best
+            curve[number - 1] = best[0, 0]
+        elif not (best <= point).all(axis=1).any():
+            best = np.concatenate([best, point[None]])
+            best = best[front(best)]
+            curve[number - 1] = hypervolume(best, scale.reference, scale.ideal)
+    return _filled(curve, 0.0 if scale is not None else np.nan)
+
+
+def _filled(curve: Values, start: float) -> Values:
+    for place in range(len(curve)):
+        if np.isnan(curve[place]):
+            curve[place] = curve[place - 1] if place else start
+    return curve
+
+
+def needed(curve: Values, target: float) -> float:
+    """How many points were asked until a rising curve reached the target; infinity if it never did."""
+    reached = np.flatnonzero(curve >= target - 1e-12)
+    return float(reached[0] + 1) if len(reached) else np.inf
+
+
+def spread_of(numbers: Sequence[float], show: Callable[[float], str]) -> str:
+    """Mean and standard deviation over seeds."""
+    array = np.array(numbers, dtype=float)
+    deviation = array.std(ddof=1) if len(array) > 1 else 0.0
+    return f"{show(float(array.mean()))} +- {show(float(deviation))}"
+
+
+def median_of(numbers: Sequence[float], limit: int) -> str:
+    """Median and range over seeds of counts that may be infinite, which are beyond the limit."""
+    ordered = sorted(numbers)
+    # with an even count the worse of the two in the middle, so that no average hides a failure
+    middle = ordered[len(ordered) // 2]
+    return f"{_count(middle, limit)} ({_count(ordered[0], limit)} to {_count(ordered[-1], limit)})"
+
+
+def _count(number: float, limit: int) -> str:
+    return f">{limit}" if np.isinf(number) else f"{number:.0f}"
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def by_method(trials: Sequence[Trial]) -> Mapping[str, list[Trial]]:
+    """Trials of each method, methods in the order of their first trial."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.method, []).append(trial)
+    return groups
