@@ -4,12 +4,14 @@ Whatever is wrong with a file, the answer is a DataError that names it. Sizes ar
 before anything is decoded, so a small file cannot ask for much memory.
 """
 
+import io
 import math
 import struct
+import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ MAX_PIXELS = 64_000_000
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_LIST_BYTES = 64 * 2**20
 MAX_ARRAY_BYTES = 512 * 2**20
+MAX_ARCHIVE_BYTES = 2**40
 MAX_LINES = 2_000_000
 MAX_LINE = 4096
 
@@ -39,7 +42,18 @@ class Row:
     fields: tuple[str, ...]
 
 
-def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The bytes of an image that lies inside another file; `name` stands for it in messages."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def open_image(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """A decoded PNG or JPEG; the file is closed afterwards.
 
     Errors: DataError for a missing, truncated, foreign or too large file.
@@ -58,11 +72,10 @@ def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         return image.height, image.width
 
 
-def _opened(path: Path, max_pixels: int) -> Image.Image:
+def _opened(path: Path | Encoded, max_pixels: int) -> Image.Image:
     """The image with its header read and its size accepted."""
-    _check_file(path, MAX_IMAGE_BYTES)
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(_stream(path), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is not a PNG or JPEG image.", "Convert it, or leave it out.") from error
     except _BOMB as error:
@@ -73,6 +86,15 @@ def _opened(path: Path, max_pixels: int) -> Image.Image:
         image.close()
         raise _too_large(path, max_pixels)
     return image
+
+
+def _stream(path: Path | Encoded) -> Path | io.BytesIO:
+    if isinstance(path, Path):
+        _check_file(path, MAX_IMAGE_BYTES)
+        return path
+    if len(path.content) > MAX_IMAGE_BYTES:
+        raise DataError(f"{path} has {len(path.content)} bytes; at most {MAX_IMAGE_BYTES} are read.")
+    return io.BytesIO(path.content)
 
 
 def read_lines(path: Path, root: Path, columns: int = 1) -> list[tuple[Path, ...]]:
@@ -144,7 +166,7 @@ def _check_file(path: Path, max_bytes: int) -> None:
         raise DataError(f"{path} has {size} bytes; at most {max_bytes} are read.")
 
 
-def _too_large(path: Path, max_pixels: int) -> DataError:
+def _too_large(path: Path | Encoded, max_pixels: int) -> DataError:
     return DataError(f"{path} has more than {max_pixels} pixels.", "Scale it down, or leave it out.")
 
 
@@ -161,7 +183,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 raise DataError(f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes.", "Split the file.")
             return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
     except (*_BROKEN, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path} is no readable .npz file: {error}.", "Download or write it again.") from error
+        raise DataError(
+            f"{path} is no readable .npz file: {error}.", "Download or write it again."
+        ) from error
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
@@ -177,3 +201,53 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     with archive.open(member) as stream:
         array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
     return array
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file inside an archive: where its bytes begin and how many they are."""
+
+    name: str
+    start: int
+    size: int
+
+
+def tar_members(path: Path) -> list[Member]:
+    """The regular files of an uncompressed tar, by reading headers alone; nothing is unpacked.
+
+    Errors: DataError naming the member for links, devices, names that leave the archive and
+    members that are too large or reach beyond the end; for archives that are no plain tar.
+    """
+    _check_file(path, MAX_ARCHIVE_BYTES)
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return [_member(path, entry) for entry in archive if not entry.isdir()]
+    except (tarfile.TarError, *_BROKEN) as error:
+        raise DataError(
+            f"{path} is not a plain tar archive: {error}.", "Random access needs an uncompressed, whole tar."
+        ) from error
+
+
+def read_member(path: Path, member: Member) -> bytes:
+    """The bytes of one member. Errors: DataError where the archive ends before they do."""
+    with path.open("rb") as stream:
+        stream.seek(member.start)
+        content = stream.read(member.size)
+    if len(content) != member.size:
+        raise DataError(f"{path} ends inside {member.name!r}.", "Download the archive again.")
+    return content
+
+
+def _member(path: Path, entry: tarfile.TarInfo) -> Member:
+    name = PurePosixPath(entry.name)
+    if not entry.isreg() or entry.issparse():
+        raise DataError(
+            f"{path}: {entry.name!r} is a link, a device or sparse.", "Only plain files are read."
+        )
+    if name.is_absolute() or ".." in name.parts or not entry.name.isprintable():
+        raise DataError(f"{path}: the name {entry.name!r} leaves the archive.", "Use a trusted archive.")
+    if entry.size > MAX_IMAGE_BYTES:
+        raise DataError(f"{path}: {entry.name!r} has {entry.size} bytes; at most {MAX_IMAGE_BYTES} are read.")
+    if entry.offset_data + entry.size > path.stat().st_size:
+        raise DataError(f"{path} ends inside {entry.name!r}.", "Download the archive again.")
+    return Member(entry.name, entry.offset_data, entry.size)

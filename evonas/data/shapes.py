@@ -24,8 +24,9 @@ PAINTER = 1
 # samples along each side of a pixel
 SAMPLES = 2
 # the silhouette's radius, in halves of the picture's shorter side
-SIZES = (0.34, 0.62)
-CLUTTER = (4, 9)
+SIZES = (0.45, 0.75)
+# fewest strokes, and one more than the most
+CLUTTER = (2, 6)
 
 Pixels = NDArray[np.uint8]
 
@@ -47,7 +48,7 @@ class Shapes:
         seed: int = 0,
         augment_seed: int = 0,
         train: int = 3000,
-        holdout: int = 400,
+        holdout: int = 300,
         test: int = 1000,
         height: int = 64,
         width: int = 64,
