@@ -138,6 +138,11 @@ class Bench:
         return int(counter.get_total_flops()) // 2
 
     @property
+    def scoring_config(self) -> dict[str, Any]:
+        """The task's own settings, such as crops and flip tests, as plain data."""
+        return {key: value for key, value in self._task_config.items() if key not in ("data", "head")}
+
+    @property
     def head_config(self) -> dict[str, Any]:
         """How the task's head is configured, as plain data."""
         return dict(self._task_config.get("head") or {})

@@ -9,6 +9,7 @@ import torch
 from evonas.evaluate.engine import Part
 from evonas.objectives.bench import Bench
 from evonas.space.genotype import Genotype
+from evonas.tasks.base import predict
 
 VERSION = 1
 
@@ -39,6 +40,7 @@ class Error:
         return {
             "version": VERSION,
             "metric": bench.task.error_name,
+            "scoring": bench.scoring_config,
             "weights": bench.weights_digest,
             "data": bench.data_manifest,
             "batch_size": bench.batch_size,
@@ -52,7 +54,7 @@ class Error:
         subnet, meter = bench.subnet(genotype), bench.task.meter()
         for batch in bench.batches:
             with bench.autocast():
-                output = subnet(batch["image"])
+                output = predict(bench.task, subnet, batch["image"])
             # a meter may clamp, and so turn a network that has diverged into a merely bad one
             if not torch.isfinite(output).all():
                 raise ValueError("the subnet's output is not finite")

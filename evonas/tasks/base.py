@@ -16,7 +16,7 @@ and gives its metrics on `test`. `pictures` gives, for each image of a batch, ui
 arrays named image, truth and prediction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -62,9 +62,18 @@ class Task(Protocol):
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]: ...
 
 
+def predict(task: Task, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """The output that is scored: task.predict(net, images) where the task has that method, else net(images).
+
+    A task defines it to look at an image more than once, as a flip test does; training never uses it.
+    """
+    own = getattr(task, "predict", None)
+    return net(images) if own is None else own(net, images)
+
+
 def best_of(metrics: Mapping[str, float], task: Task) -> float:
     """The number to minimise."""
     return float(metrics[task.error_name])
 
 
-__all__ = ["Batch", "Images", "Meter", "Picture", "Split", "Task", "best_of"]
+__all__ = ["Batch", "Images", "Meter", "Picture", "Split", "Task", "best_of", "predict"]

@@ -15,7 +15,10 @@ from evonas.data.base import Images, Source, Split
 from evonas.errors import UserError
 from evonas.nn.level import Level
 from evonas.tasks.base import Batch, Picture
-from evonas.tasks.depth_metrics import MIN_DEPTH, Crop, DepthMeter, silog
+from evonas.tasks.depth_metrics import MIN_DEPTH, Crop, DepthMeter, blend, silog
+
+# what the constant baseline looks at: enough for three digits, little enough for any memory
+SAMPLED_IMAGES, SAMPLED_PIXELS = 512, 8192
 
 
 class Depth:
@@ -27,6 +30,7 @@ class Depth:
         max_depth: metres; the largest depth that is predicted and scored.
         name: what follows `+task=`.
         crop: part of the image that is scored: none, garg, eigen or nyu.
+        flip_test: score the blend of what is seen in the image and in its mirror image.
     """
 
     error_name = "abs_rel"
@@ -38,12 +42,14 @@ class Depth:
         max_depth: float,
         name: str,
         crop: Crop = "none",
+        flip_test: bool = False,
     ) -> None:
         if max_depth <= MIN_DEPTH:
             raise UserError(
                 f"task.max_depth={max_depth} leaves nothing to predict.", "Try task.max_depth=20."
             )
         self.name, self.max_depth, self.crop = name, float(max_depth), crop
+        self.flip_test = flip_test
         self.input_size = data.size
         self._data, self._head = data, head
 
@@ -56,13 +62,18 @@ class Depth:
         return self._head(levels, out_channels=1, output="sigmoid", scale=self.max_depth)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """SILog against the measured depth."""
-        return silog(output, batch["depth"], self._scored(batch))
+        """SILog against the measured depth, also where it lies beyond max_depth, as published."""
+        return silog(output, batch["depth"], batch["valid"] & (batch["depth"] > MIN_DEPTH))
 
     def distillation_loss(self, output: Tensor, teacher_output: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
         """SILog against the teacher's depth, also where the truth is unknown."""
         target = teacher_output.detach()
         return silog(output, target, target > MIN_DEPTH)
+
+    def predict(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """What is scored: one look at each image, or with `flip_test` two, blended."""
+        depth = net(images)
+        return blend(depth, net(images.flip(-1)).flip(-1)) if self.flip_test else depth
 
     def meter(self) -> DepthMeter:
         """An empty meter of the nine metrics."""
@@ -99,16 +110,27 @@ class Depth:
         return batch["valid"] & (depth > MIN_DEPTH) & (depth < self.max_depth)
 
     def _best_constant(self) -> float:
-        """Minimises the mean over images of mean |c - t| / t: a median of t weighted by 1 / (t n)."""
+        """Minimises the mean over images of mean |c - t| / t: a median of t weighted by 1 / (t n).
+
+        Large data sets are sampled evenly: SAMPLED_IMAGES images, about SAMPLED_PIXELS of each.
+        """
         train = self.dataset("train")
         train.augment = False
         depths, weights = [], []
-        for index in range(len(train)):
+        for index in evenly(len(train), SAMPLED_IMAGES):
             item = train[index]
             depth = item["depth"][self._scored(item)].double().numpy()
+            depth = depth[:: max(len(depth) // SAMPLED_PIXELS, 1)]
             depths.append(depth)
             weights.append(1 / (depth * max(len(depth), 1)))
         depth, weight = np.concatenate(depths), np.concatenate(weights)
+        if not len(depth):
+            raise UserError("No training image has a known depth.", "Check task.max_depth and the data.")
         order = np.argsort(depth)
         cumulative = np.cumsum(weight[order])
         return float(depth[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
+
+
+def evenly(length: int, at_most: int) -> list[int]:
+    """At most so many of the indices below `length`, evenly spaced."""
+    return np.unique(np.linspace(0, length - 1, min(length, at_most)).round().astype(int)).tolist()

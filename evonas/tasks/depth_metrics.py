@@ -43,6 +43,19 @@ def silog(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return 10 * (variance + EPSILON).sqrt()
 
 
+def blend(depth: Tensor, mirrored: Tensor) -> Tensor:
+    """The two looks of a flip test as one: their mean, but at the left the second, at the right the first.
+
+    Both B 1 H W and the right way round. The favoured look has weight 1 within 5 % of the
+    width from its edge, and the ramp ends at 10 % (the post-processing of Godard et al.
+    2017, arXiv 1609.03677, section 4).
+    """
+    place = torch.linspace(0, 1, depth.shape[-1], device=depth.device, dtype=depth.dtype)
+    left = 1 - (20 * (place - 0.05)).clamp(0, 1)
+    right = left.flip(0)
+    return left * mirrored + right * depth + (1 - left - right) * (depth + mirrored) / 2
+
+
 def crop_box(height: int, width: int, crop: Crop) -> tuple[int, int, int, int]:
     """Rows first:last and columns first:last that are scored; `nyu` is defined at 480x640 alone."""
     if crop == "none":

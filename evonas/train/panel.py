@@ -16,7 +16,7 @@ from evonas.nn.supernet import Supernet
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.tasks.base import Split, Task, best_of
+from evonas.tasks.base import Split, Task, best_of, predict
 from evonas.train.curriculum import StepSampler
 
 
@@ -88,13 +88,13 @@ def mean_error(rows: Sequence[Mapping[str, Any]], task: Task) -> float:
 
 @torch.inference_mode()
 def score(
-    predict: Callable[[Tensor], Tensor], task: Task, split: Split, batch_size: int, device: torch.device
+    net: Callable[[Tensor], Tensor], task: Task, split: Split, batch_size: int, device: torch.device
 ) -> dict[str, float]:
-    """The task's metrics of a predictor on one split; networks must be in eval mode already."""
+    """The task's metrics of a network on one split; it must be in eval mode already."""
     meter = task.meter()
     for batch in batches(task.dataset(split), batch_size):
         placed = {name: value.to(device) for name, value in batch.items()}
-        meter.update(predict(placed["image"]), placed)
+        meter.update(predict(task, net, placed["image"]), placed)
     return meter.compute()
 
 
