@@ -41,7 +41,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         """The normalised maps, in the dtype of the input."""
         if not self.training or world_size() == 1:
             return super().forward(input)
-        x = input.float()
+        x = input if input.dtype == torch.float64 else input.float()
         count = world_size() * x.numel() // x.shape[1]
         mean = _Summed.apply(x.sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]

@@ -113,7 +113,7 @@ class TrainingData(lightning.LightningDataModule):
             set_epoch(epoch)
         rank, world = trainer.global_rank, trainer.world_size
         order = EpochBatches(
-            self.length, self._shared(world), self.seed, epoch, rank, world, first, self._left(epoch)
+            self.length, self.batch_size, self.seed, epoch, rank, world, first, self._left(epoch)
         )
         return DataLoader(self.dataset, batch_sampler=order, num_workers=self.workers)
 
@@ -123,11 +123,11 @@ class TrainingData(lightning.LightningDataModule):
             return self.steps_per_epoch
         return max(1, min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch))
 
-    def _shared(self, world: int) -> int:
-        """The batch size, which must give every rank as much, or gradients would be weighted wrongly."""
-        if min(self.batch_size, self.length) % world:
+    def check_shares(self, world: int) -> None:
+        """Refuse a batch that does not give every rank as much, which would weight gradients wrongly."""
+        size = min(self.batch_size, self.length)
+        if size % world:
             raise UserError(
-                f"A batch of {min(self.batch_size, self.length)} images cannot be shared by {world} devices.",
+                f"A batch of {size} images cannot be shared by {world} devices.",
                 f"Make train.*.batch_size a multiple of {world}.",
             )
-        return self.batch_size

@@ -1,6 +1,7 @@
 """Run one training to its end, quietly, on one device or several, with durable checkpoints."""
 
 import logging
+import re
 import signal
 import threading
 import warnings
@@ -108,8 +109,10 @@ def fit(
         callbacks: called before the checkpoint that they may have state in.
 
     Raises:
+        UserError: a batch cannot be shared, or the state belongs to other settings.
         EngineError: a process of several died.
     """
+    data.check_shares(devices.devices)
     start = _starting_point(state) if state else None
     with ExitStack() as stack:
         for context in (_quiet(), _own_signals(), own_environment()):
@@ -136,12 +139,17 @@ def _run(trainer: lightning.Trainer, module: Fitting, data: TrainingData, start:
         # Lightning turns Ctrl-C into an exit of its own
         raise KeyboardInterrupt from error
     except ProcessRaisedException as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise EngineError(f"A training process failed: {reason}") from error
+        raise EngineError(f"A training process failed: {_reason(str(error))}") from error
     except ProcessExitedException as error:
         raise EngineError(f"A training process died: {error}.", "Continue with resume=true.") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+def _reason(trace: str) -> str:
+    """The line of a traceback that names the last error."""
+    lines = [line for line in trace.splitlines() if re.match(r"[A-Za-z_][\w.]*(: |$)", line)]
+    return lines[-1] if lines else trace.strip()
 
 
 def _trainer(

@@ -1,0 +1,123 @@
+"""Two ranks against one with the same images: the largest difference of weights, and what was exchanged.
+
+For k subnets a step, a small supernet learns 20 steps on one process and then on two (gloo, CPU),
+each with half of every batch, with batch norm over both. Prints a Markdown table. AdamW turns the
+rounding of gradients that ought to be zero (a bias before a batch norm) into steps of full length, so in
+float32 the weights part by up to learning rate x steps; float64 shows that nothing else differs.
+
+    python benchmarks/ranks.py
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from evonas.nn.backbone import Backbone
+from evonas.nn.heads import DenseHead
+from evonas.nn.supernet import Supernet
+from evonas.space.evonet import evonet_space
+from evonas.train.curriculum import CurriculumStep, StepSampler
+from evonas.train.determinism import TrainingData
+from evonas.train.fit import Devices, fit
+from evonas.train.module import SupernetModule
+from evonas.train.schedule import Schedule
+
+STEPS, BATCH, SEED = 20, 8, 0
+SUBNETS = (1, 2, 4)
+# statistics of batch norm have as many elements as a layer has channels
+SMALL = 1000
+
+
+class Blobs(Dataset[dict[str, Tensor]]):
+    """Random images whose smoothed brightness is the target."""
+
+    def __len__(self) -> int:
+        return 2 * BATCH
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        image = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(index))
+        return {"image": image, "target": F.avg_pool2d(image.mean(0, keepdim=True), 3, 1, 1)}
+
+
+class Brightness:
+    """The part of a task that a training uses; its loss is a mean over images."""
+
+    def loss(self, output: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The mean squared error."""
+        return F.mse_loss(output, batch["target"])
+
+
+def supernet() -> Supernet:
+    """A supernet of some 50 000 weights."""
+    space = evonet_space(mlp_ratio=[1, 2], d_state=[4, 8], expand=[1, 2], depths=[1, 1, 2, 1])
+    torch.manual_seed(SEED)
+    backbone = Backbone(space, dims=[8, 16, 16, 16], heads=[2, 2, 2, 2], stem_dim=8)
+    return Supernet(backbone, DenseHead(backbone.levels, width=8, out_channels=1), space)
+
+
+@contextmanager
+def counted() -> Iterator[Tensor]:
+    """All-reduces of the first rank: [of gradients, of anything smaller], seen from outside its process."""
+    counts = torch.zeros(2, dtype=torch.int64).share_memory_()
+    real = dist.all_reduce
+
+    def counting(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if dist.get_rank() == 0:
+            counts[0 if tensor.numel() > SMALL else 1] += 1
+        return real(tensor, *args, **kwargs)
+
+    dist.all_reduce = counting
+    try:
+        yield counts
+    finally:
+        dist.all_reduce = real
+
+
+def trained(devices: int, num_subnets: int, dtype: torch.dtype) -> Supernet:
+    """The supernet after 20 steps on some processes."""
+    torch.set_default_dtype(dtype)
+    net = supernet()
+    sampler = StepSampler(net.space, SEED, CurriculumStep("all", num_subnets=num_subnets))
+    rates = Schedule(STEPS, warmup_steps=2, peak=1e-3, start=1e-6, minimum=1e-5)
+    task: Any = Brightness()
+    data = TrainingData(Blobs(), BATCH, SEED)
+    module = SupernetModule(net, sampler, task, rates, SEED)
+    fit(module, data, STEPS // data.steps_per_epoch, Devices(devices=devices, sync_batchnorm=True))
+    return net
+
+
+def difference(first: Supernet, second: Supernet) -> float:
+    """The largest difference of two weights of the same name."""
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    return max(float((mine - theirs).detach().abs().max()) for mine, theirs in pairs)
+
+
+def row(num_subnets: int, dtype: torch.dtype) -> str:
+    """One line of the table."""
+    one = trained(1, num_subnets, dtype)
+    with counted() as counts:
+        two = trained(2, num_subnets, dtype)
+    per_step = [f"{int(count) / STEPS:g}" for count in counts]
+    name = str(dtype).removeprefix("torch.")
+    return f"| {num_subnets} | {name} | {difference(one, two):.1e} | " + " | ".join(per_step) + " |"
+
+
+def main() -> None:
+    """Print the table line by line."""
+    torch.set_num_threads(1)
+    print(f"{STEPS} steps, {BATCH} images a batch, torch {torch.__version__}, one thread a process.")
+    print("| k | dtype | largest difference | gradient all-reduces a step | smaller ones a step |")
+    print("|---|---|---|---|---|")
+    for dtype in (torch.float64, torch.float32):
+        for num_subnets in SUBNETS:
+            print(row(num_subnets, dtype), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""A training goes on from any optimizer step: same order, same augmentation, same weights, bit for bit."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from evonas.train.checkpoint import SafeCheckpointIO
+from evonas.train.determinism import TrainingData, seeded
+from evonas.train.distill import Distiller
+from evonas.train.fit import Devices, Resumable, fit
+from evonas.train.module import SubnetModule
+from evonas.train.schedule import Schedule
+
+EPOCHS, ITEMS, BATCH = 3, 14, 4
+STEPS = EPOCHS * (ITEMS // BATCH)
+# the last epoch ends after two of its three batches
+SHORT = STEPS - 1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Noise(Dataset):
+    """Images that follow the epoch."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return ITEMS
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(1000 * self.epoch + index)
+        image = torch.randn(3, 8, 8, generator=generator) + index / ITEMS
+        return {"image": image, "target": image.mean((1, 2)), "number": torch.tensor(index)}
+
+
+class Regression:
+    """Writes down what it is shown: the history of the sampler."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, ...]] = []
+
+    def loss(self, output: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        self.seen.append(tuple(batch["number"].tolist()))
+        return F.mse_loss(output, batch["target"])
+
+    def distillation_loss(self, output: Tensor, teacher: Tensor, _: Mapping[str, Tensor]) -> Tensor:
+        return F.mse_loss(output, teacher)
+
+
+class Net(nn.Module):
+    """Batch norm and dropout: state, and random numbers."""
+
+    has_output = True
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels), nn.Dropout(0.3))
+        self.head = nn.Linear(channels, 3)
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        level = self.body(x)
+        return self.head(level.mean((2, 3))), [level]
+
+
+def made() -> SubnetModule:
+    task: Any = Regression()
+    with seeded(0, "init"):
+        net, teacher = Net(), Net(5)
+        distiller = Distiller(4, 5, heads=1, head_dim=4, query_grid=[2, 2], position_grid=[2, 2])
+    rates = Schedule(STEPS, 3, 0.05, 0.001, 0.0)
+    return SubnetModule(net, task, rates, 0, teacher=teacher, distiller=distiller, projector_lr=0.01)
+
+
+def train(
+    steps: int = STEPS, state: Resumable | None = None, workers: int = 0, stop: int = 0, **options: Any
+) -> SubnetModule:
+    module = made()
+
+    def listen(step: int, _: Mapping[str, float]) -> None:
+        if stop and step == stop:
+            raise StopError
+
+    fit(module, TrainingData(Noise(), BATCH, 0, workers, **options), -(-steps // 3), Devices(), state, listen)
+    return module
+
+
+class StopError(Exception):
+    """Stands for a crash."""
+
+
+def equal(first: SubnetModule, second: SubnetModule) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(mine, theirs) for mine, theirs in pairs)
+
+
+@pytest.fixture(scope="module")
+def straight() -> SubnetModule:
+    torch.set_num_threads(1)
+    return train()
+
+
+def go_on(tmp_path: Path, stop: int, every: int, workers: int, **options: Any) -> tuple[SubnetModule, int]:
+    """Crash after `stop` steps, then go on; the module and the step that it went on from."""
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(StopError):
+        train(state=Resumable(path, {}, True, every), workers=workers, stop=stop, **options)
+    saved = SafeCheckpointIO().load_checkpoint(path)["global_step"] if path.exists() else 0
+    torch.manual_seed(stop)
+    module = train(state=Resumable(path, {}, True, every), workers=workers, **options)
+    assert not path.exists()
+    return module, saved
+
+
+@pytest.mark.parametrize("stop", range(2, STEPS + 1))
+def test_a_crash_after_any_step_changes_nothing(tmp_path: Path, straight: SubnetModule, stop: int) -> None:
+    module, saved = go_on(tmp_path, stop, every=1, workers=0)
+    assert saved == stop - 1
+    assert equal(module, straight)
+    task: Any = module.task
+    whole: Any = straight.task
+    assert task.seen == whole.seen[saved:]
+
+
+@pytest.mark.parametrize(("stop", "every"), [(3, 2), (5, 2), (6, 2), (8, 5), (9, 2)])
+def test_loader_workers_resume_alike(tmp_path: Path, straight: SubnetModule, stop: int, every: int) -> None:
+    module, saved = go_on(tmp_path, stop, every, workers=2)
+    assert saved == max(step for step in range(stop) if step % every == 0 or step % (ITEMS // BATCH) == 0)
+    assert equal(module, straight)
+
+
+def test_workers_and_checkpoints_are_no_part_of_the_question(tmp_path: Path, straight: SubnetModule) -> None:
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(StopError):
+        train(state=Resumable(path, {}, True, every=2), workers=2, stop=5)
+    assert equal(train(state=Resumable(path, {}, True, every=0), workers=0), straight)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path: Path, straight: SubnetModule) -> None:
+    state = Resumable(tmp_path / "state.safetensors", {}, True, keep=True)
+    assert equal(train(state=state), straight)
+    again = train(state=state, stop=1)
+    task: Any = again.task
+    assert task.seen == []
+    assert equal(again, straight)
+
+
+@pytest.mark.parametrize("stop", [2, 4, 7, 8])
+def test_a_length_in_iterations_ends_within_an_epoch(tmp_path: Path, stop: int) -> None:
+    whole = train(steps=SHORT, total_steps=SHORT)
+    task: Any = whole.task
+    assert len(task.seen) == SHORT
+    state = Resumable(tmp_path / "state.safetensors", {}, True, every=1)
+    with pytest.raises(StopError):
+        train(steps=SHORT, state=state, stop=stop, total_steps=SHORT)
+    assert equal(train(steps=SHORT, state=state, total_steps=SHORT), whole)
+
+
+def test_an_epoch_may_have_a_ceiling(tmp_path: Path) -> None:
+    heard: list[int] = []
+    data = TrainingData(Noise(), BATCH, 0, max_batches=2)
+    assert data.steps_per_epoch == 2
+    fit(made(), data, EPOCHS, Devices(), listen=lambda step, _: heard.append(step))
+    assert heard == [1, 2, 3, 4, 5, 6]
