@@ -95,7 +95,7 @@ class RayWorker:
         self.device = "ray"
         self.task: Task | None = None
         self.is_ready = False
-        self._ray, self._spec, self._options, self._memory = ray, spec, options, memory_bytes
+        self._ray, self._spec, self._options, self._memory = ray, spec, dict(options), memory_bytes
         self._actor: Any = None
         self._pending: Any = None
         self._deadline = 0.0

@@ -1,37 +1,45 @@
 """How long one forward of a subnet takes on this machine, with nothing else of ours running."""
 
-import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+import copy
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
+from evonas.objectives import runtimes
 from evonas.objectives.bench import Bench
+from evonas.objectives.machine import machine, state
+from evonas.objectives.pinning import pinned
+from evonas.objectives.timing import Plan, measure
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 
-VERSION = 1
-NOISY_CV = 0.1
+VERSION = 2
+log = logging.getLogger(__name__)
 
 
 class Latency:
-    """Median of repeated forwards of the extracted subnet, in ms.
+    """Median of repeated forwards of the extracted subnet, in ms, with an interval, spread and machine.
 
-    The original took the mean of 50 forwards, which one interruption can spoil; here repeats adapt to the
-    network's speed, and spread and machine are kept with the value.
+    The original took the mean of 50 forwards, which one interruption can spoil. Here the warm-up lasts until
+    times are stable and repeats until the median is known, on a core that nothing else of ours uses.
 
     Args:
         threads: CPU threads of the forward, whatever the process uses otherwise.
-        warmup: forwards before timing begins.
+        warmup: forwards before timing begins, at least.
+        warmup_seconds: how long to wait for stable times, at most.
         seconds: how long to repeat, at least.
+        max_seconds: how long to repeat, at most.
         min_repeats: timed forwards, at least.
         max_repeats: timed forwards, at most.
+        precision: repeat until half the median's 95 % interval is at most this part of the median.
+        cv_limit: a larger coefficient of variation is warned of, and kept as `noisy`.
+        pin: on Linux, keep a CPU measurement on the idlest cores.
+        runtime: torch, onnxruntime or tensorrt.
+        graphs: on CUDA, replay a recorded forward.
     """
 
     name = "latency"
@@ -42,99 +50,69 @@ class Latency:
         self,
         threads: int = 1,
         warmup: int = 3,
+        warmup_seconds: float = 1.0,
         seconds: float = 0.1,
+        max_seconds: float = 2.0,
         min_repeats: int = 10,
         max_repeats: int = 200,
+        precision: float = 0.02,
+        cv_limit: float = 0.1,
+        pin: bool = True,
+        runtime: str = "torch",
+        graphs: bool = False,
     ) -> None:
-        if min(threads, warmup, min_repeats) < 1 or max_repeats < min_repeats:
-            raise UserError(
-                f"latency cannot use threads={threads} warmup={warmup} min_repeats={min_repeats} "
-                f"max_repeats={max_repeats}.",
-                "All must be at least 1, and max_repeats at least min_repeats.",
-            )
-        self.threads, self.warmup, self.seconds = threads, warmup, seconds
-        self.min_repeats, self.max_repeats = min_repeats, max_repeats
+        if threads < 1:
+            raise UserError(f"latency cannot use threads={threads}.", "objective.latency.threads=1")
+        self.plan = Plan(
+            warmup=warmup,
+            warmup_seconds=warmup_seconds,
+            seconds=seconds,
+            max_seconds=max_seconds,
+            min_repeats=min_repeats,
+            max_repeats=max_repeats,
+            precision=precision,
+        )
+        self.threads, self.cv_limit, self.pin = threads, cv_limit, pin
+        self.runtime, self.graphs = runtime, graphs
 
     def prepare(self, bench: Bench) -> None:
-        """Draw the image that every subnet is timed on."""
+        """Draw the image that every subnet is timed on.
+
+        Raises:
+            UserError: the runtime does not work here.
+        """
+        runtimes.check(self.runtime, bench.precision, bench.device, self.graphs)
         self._bench = bench
         generator = torch.Generator().manual_seed(derive(0, "latency"))
         self._image = torch.randn((1, 3, *bench.input_size), generator=generator).to(bench.device)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
-        """The median in ms; percentiles, spread, repeats and the machine beside it."""
-        subnet = self._bench.subnet(genotype)
-
-        def forward() -> None:
-            with self._bench.autocast():
-                subnet(self._image)
-            _synchronise(self._bench.device)
-
-        with torch.inference_mode(), _threads(self.threads):
-            times = self._times(forward)
-        return statistics.median(times), {"latency": _spread(times), "device": machine(self._bench.device)}
+        """The median in ms; interval, percentiles, spread, repeats and the machine beside it."""
+        device = self._bench.device
+        is_pinned = self.pin and device.type == "cpu"
+        with pinned(self.threads, is_pinned) as cores, torch.inference_mode(), runtimes.threads(self.threads):
+            timing = measure(self._once(genotype), self.plan)
+        facts = {**timing.summary(self.cv_limit), **state(device, self.threads, cores)}
+        if facts["noisy"]:
+            log.warning("latency is noisy: cv %.2f over %d repeats", timing.cv, len(timing.times))
+        return timing.median, {"latency": facts, "device": machine(device)}
 
     def identity(self, bench: Bench) -> Mapping[str, Any]:
-        """The machine, the threads and the image; not the weights, which do not change the work."""
+        """The machine, the runtime and the image; not the weights, which do not change the work."""
         return {
             "version": VERSION,
             "threads": self.threads,
+            "pin": self.pin,
+            "runtime": [self.runtime, runtimes.version(self.runtime)],
+            "graphs": self.graphs,
             "input_size": list(bench.input_size),
             "precision": bench.precision,
             "device": machine(bench.device),
         }
 
-    def _times(self, forward: Callable[[], None]) -> list[float]:
-        for _ in range(self.warmup):
-            forward()
-        times: list[float] = []
-        while len(times) < self.max_repeats and (
-            len(times) < self.min_repeats or sum(times) < 1000.0 * self.seconds
-        ):
-            begin = time.perf_counter()
-            forward()
-            times.append(1000.0 * (time.perf_counter() - begin))
-        return times
-
-
-def machine(device: torch.device) -> dict[str, str]:
-    """What a latency depends on besides the network: processor and version of torch."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return {"type": device.type, "name": name, "torch": torch.__version__}
-
-
-def _spread(times: list[float]) -> dict[str, Any]:
-    deciles = statistics.quantiles(times, n=10) if len(times) > 1 else [times[0]] * 9
-    variation = statistics.pstdev(times) / statistics.fmean(times)
-    return {
-        "p10_ms": deciles[0],
-        "p90_ms": deciles[-1],
-        "mean_ms": statistics.fmean(times),
-        "cv": variation,
-        "noisy": variation > NOISY_CV,
-        "repeats": len(times),
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    def _once(self, genotype: Genotype) -> runtimes.Once:
+        subnet = self._bench.subnet(genotype)
+        if self.runtime == "torch":
+            return runtimes.torch_once(subnet, self._image, self._bench.autocast, self.graphs)
+        # the bench keeps its subnet on the device, where other objectives look for it
+        return runtimes.onnx_once(self.runtime, copy.deepcopy(subnet).cpu(), self._image, self.threads)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from evonas.errors import EngineError
 from evonas.evaluate.engine import Engine, Job, Outcome
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
+from evonas.evaluate.ray import RayEngine
 
 
 class Stranger(Obedient):
@@ -175,3 +177,47 @@ class TestLocalEngine(EngineContract):
         with pytest.raises(EngineError, match="ModuleNotFoundError"):
             list(engine.run(jobs("ok:1")))
         engine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install 'evonas[ray]'")
+class TestRayEngine(EngineContract):
+    def make(self, evaluator: Obedient) -> Engine:
+        return RayEngine(evaluator, workers=2, deadline_s=2.0, tries=2)
+
+    # one Ray at a time in one process, and starting one takes seconds: each test has its own
+    @pytest.fixture
+    @classmethod
+    def engine(cls) -> Iterator[Engine]:
+        engine = cls().make(Obedient())
+        yield engine
+        engine.close()
+
+    @pytest.mark.parametrize(
+        ("word", "reason"),
+        [("aborts", "worker died"), ("exits", "worker died"), ("sleeps", "timeout: no answer within 2 s")],
+    )
+    def test_poison_is_failed_after_its_tries(self, engine: Engine, word: str, reason: str) -> None:
+        outcomes = by_seq(engine.run(jobs("ok:0", f"{word}:1", "ok:2", "ok:3")))
+        assert [outcome.measurement is not None for outcome in outcomes] == [True, False, True, True]
+        assert (outcomes[1].reason, outcomes[1].attempts) == (reason, 2)
+
+    def test_a_factory_that_actors_cannot_find_is_named(self) -> None:
+        engine = RayEngine(Stranger(), workers=1)
+        with pytest.raises(EngineError, match="ModuleNotFoundError"):
+            list(engine.run(jobs("ok:1")))
+        engine.close()
+
+    def test_it_listens_to_this_machine_alone_and_leaves_nothing_behind(self, engine: Engine) -> None:
+        assert len(list(engine.run(jobs("ok:1")))) == 1
+        psutil = pytest.importorskip("psutil")
+        ours = psutil.Process().children(recursive=True)
+        addresses = {
+            connection.laddr.ip.removeprefix("::ffff:")
+            for process in ours
+            for connection in process.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert addresses == {"127.0.0.1"}
+        engine.close()
+        assert not [process for process in ours if process.is_running() and process.status() != "zombie"]

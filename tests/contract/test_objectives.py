@@ -21,7 +21,7 @@ from evonas.nn.supernet import Supernet
 from evonas.objectives.base import Objective
 from evonas.objectives.bench import Bench
 from evonas.objectives.evaluator import Evaluator
-from evonas.objectives.latency import machine
+from evonas.objectives.machine import machine
 from evonas.randomness import generator
 
 SPACE = {

@@ -1,0 +1,61 @@
+"""The machine that a latency belongs to: its fingerprint, and the state it was in."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_CPU = Path("/sys/devices/system/cpu")
+_NVIDIA = Path("/proc/driver/nvidia/version")
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What a latency depends on besides the network, as far as the system says; equal on every call."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    found = {
+        "type": device.type,
+        "name": name,
+        "cores": str(os.cpu_count()),
+        "torch": torch.__version__,
+        "governor": _read(_CPU / "cpu0/cpufreq/scaling_governor"),
+    }
+    if device.type == "cuda":
+        found["driver"] = _read(_NVIDIA).partition("\n")[0]
+        found["cuda"] = str(torch.version.cuda or torch.version.hip)
+    return found
+
+
+def clock_mhz(device: torch.device, core: int = 0) -> int | None:
+    """The clock at this moment, or None where the system does not say."""
+    if device.type == "cuda":
+        return _gpu_clock(device)
+    text = _read(_CPU / f"cpu{core}/cpufreq/scaling_cur_freq")
+    return int(text) // 1000 if text.isdigit() else None
+
+
+def state(device: torch.device, threads: int, cores: list[int]) -> dict[str, Any]:
+    """What may differ between two measurements on one machine: threads, cores and clock."""
+    return {"threads": threads, "cores": cores, "clock_mhz": clock_mhz(device, cores[0] if cores else 0)}
+
+
+def _gpu_clock(device: torch.device) -> int | None:
+    try:
+        return int(torch.cuda.clock_rate(device))
+    except (ImportError, RuntimeError):
+        # needs NVIDIA's management library
+        return None
+
+
+def _processor() -> str:
+    lines = _read(Path("/proc/cpuinfo")).splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

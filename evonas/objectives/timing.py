@@ -1,0 +1,145 @@
+"""Timing something that repeats: warm up until it is stable, repeat until the median is known, say how well.
+
+Nothing here knows networks or devices: what is timed is a function that returns how long it took.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evonas.errors import UserError
+
+# of a normal distribution: 95 % lie within
+_Z = 1.96
+_WINDOW = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is timed.
+
+    Args:
+        warmup: repeats before timing begins, at least.
+        warmup_seconds: how long to wait for stable times, at most.
+        tolerance: times are stable when the medians of two windows in a row differ by less, relatively.
+        seconds: how long to repeat, at least.
+        max_seconds: how long to repeat, at most, once there are `min_repeats`.
+        min_repeats: timed repeats, at least.
+        max_repeats: timed repeats, at most.
+        precision: repeat until the median's interval is this narrow (half its width, relatively).
+    """
+
+    warmup: int = 3
+    warmup_seconds: float = 1.0
+    tolerance: float = 0.05
+    seconds: float = 0.1
+    max_seconds: float = 2.0
+    min_repeats: int = 10
+    max_repeats: int = 200
+    precision: float = 0.02
+
+    def __post_init__(self) -> None:
+        if min(self.warmup, self.min_repeats) < 1 or self.max_repeats < self.min_repeats:
+            raise UserError(
+                f"A timing cannot use warmup={self.warmup} min_repeats={self.min_repeats} "
+                f"max_repeats={self.max_repeats}.",
+                "All must be at least 1, and max_repeats at least min_repeats.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What was measured: times in ms in order, repeats of the warm-up, and whether it became stable."""
+
+    times: tuple[float, ...]
+    warmups: int
+    is_stable: bool
+
+    @property
+    def median(self) -> float:
+        """In ms; half of the repeats were faster."""
+        return statistics.median(self.times)
+
+    @property
+    def cv(self) -> float:
+        """Coefficient of variation: standard deviation over mean."""
+        return statistics.pstdev(self.times) / statistics.fmean(self.times)
+
+    def summary(self, cv_limit: float) -> dict[str, Any]:
+        """Plain data: percentiles, the median's 95 % interval, spread and repeats."""
+        deciles = statistics.quantiles(self.times, n=10) if len(self.times) > 1 else [self.times[0]] * 9
+        low, high = interval(self.times)
+        return {
+            "p10_ms": deciles[0],
+            "p90_ms": deciles[-1],
+            "low_ms": low,
+            "high_ms": high,
+            "mean_ms": statistics.fmean(self.times),
+            "cv": self.cv,
+            "cv_limit": cv_limit,
+            "noisy": self.cv > cv_limit,
+            "repeats": len(self.times),
+            "warmups": self.warmups,
+            "stable": self.is_stable,
+        }
+
+
+def measure(once: Callable[[], float], plan: Plan) -> Timing:
+    """Warm up, then repeat, as the plan says.
+
+    Args:
+        once: does the work and returns how long it took, in ms.
+    """
+    warmups, is_stable = _warm_up(once, plan)
+    times: list[float] = []
+    spent = 0.0
+    while len(times) < plan.max_repeats:
+        if len(times) >= plan.min_repeats and _is_enough(times, spent, plan):
+            break
+        times.append(once())
+        spent += times[-1]
+    return Timing(tuple(times), warmups, is_stable)
+
+
+def interval(times: Sequence[float]) -> tuple[float, float]:
+    """The median's 95 % interval from order statistics, which assume no distribution.
+
+    The ranks are n/2 -+ 1.96 sqrt(n)/2 (the binomial's normal approximation; W. J. Conover, Practical
+    Nonparametric Statistics, 1999, section 3.2).
+    """
+    ordered = sorted(times)
+    count = len(ordered)
+    reach = _Z * math.sqrt(count) / 2
+    low = max(math.floor(count / 2 - reach), 0)
+    high = min(math.ceil(count / 2 + reach), count - 1)
+    return ordered[low], ordered[high]
+
+
+def _warm_up(once: Callable[[], float], plan: Plan) -> tuple[int, bool]:
+    times: list[float] = []
+    while len(times) < plan.warmup or not _is_steady(times, plan.tolerance):
+        if len(times) >= plan.warmup and sum(times) >= 1000.0 * plan.warmup_seconds:
+            return len(times), False
+        times.append(once())
+    return len(times), True
+
+
+def _is_steady(times: Sequence[float], tolerance: float) -> bool:
+    if len(times) < 2 * _WINDOW:
+        return False
+    before = statistics.median(times[-2 * _WINDOW : -_WINDOW])
+    now = statistics.median(times[-_WINDOW:])
+    return abs(now - before) <= tolerance * before
+
+
+def _is_enough(times: Sequence[float], spent: float, plan: Plan) -> bool:
+    if spent >= 1000.0 * plan.max_seconds:
+        return True
+    return spent >= 1000.0 * plan.seconds and _is_known(times, plan)
+
+
+def _is_known(times: Sequence[float], plan: Plan) -> bool:
+    low, high = interval(times)
+    return high - low <= 2 * plan.precision * statistics.median(times)

@@ -1,0 +1,203 @@
+"""Latency that can be believed: warm-up, adaptive repeats, intervals, pinning, machines and runtimes."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_run
+import torch
+
+from evonas.errors import UserError
+from evonas.objectives import runtimes
+from evonas.objectives.bench import Bench
+from evonas.objectives.latency import Latency
+from evonas.objectives.machine import clock_mhz, machine
+from evonas.objectives.pinning import idlest, pinned
+from evonas.objectives.timing import Plan, interval, measure
+from evonas.stages import assembly
+
+CPU = torch.device("cpu")
+
+
+def told(times: list[float]) -> Callable[[], float]:
+    """Times as if they had been measured; the last one repeats."""
+    left = iter(times)
+    return lambda: next(left, times[-1])
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    made = small_run.context(tmp_path_factory.mktemp("run"))
+    small_run.train(made)
+    cfg = made.cfg
+    path = made.run.need(assembly.SUPERNET, made_by="supernet")
+    return Bench(*(dict(small_run.config()[key]) for key in ("space", "network")), _task(cfg), path)
+
+
+def _task(cfg: Any) -> dict[str, Any]:
+    from evonas.config import to_plain
+
+    plain: dict[str, Any] = to_plain(cfg.task)
+    return plain
+
+
+def test_warm_up_lasts_until_times_are_stable() -> None:
+    falling = [100.0 / (1 + step) for step in range(60)]
+    timing = measure(told(falling + [1.6] * 500), Plan(warmup_seconds=10, precision=0.01))
+    # the first ten forwards take more than twice as long as the last: none of them may count
+    assert timing.is_stable
+    assert timing.warmups > 20
+    assert timing.median < 4
+
+
+def test_warm_up_gives_up_and_says_so() -> None:
+    swinging = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0] * 100
+    timing = measure(told(swinging), Plan(warmup_seconds=0.05))
+    assert not timing.is_stable
+    assert timing.summary(0.1)["stable"] is False
+
+
+def test_repeats_adapt_to_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    plan = Plan(seconds=0, min_repeats=10, max_repeats=500, precision=0.02)
+    calm = measure(told(list(10 + 0.01 * rng.standard_normal(600))), plan)
+    rough = measure(told(list(10 + 1.0 * np.abs(rng.standard_normal(600)))), plan)
+    assert len(calm.times) == 10
+    assert 20 < len(rough.times) <= 500
+    low, high = interval(rough.times)
+    assert high - low <= 0.04 * rough.median
+
+
+def test_a_slow_network_is_not_repeated_for_ever() -> None:
+    rng = np.random.default_rng(2)
+    slow = list(1000 * rng.exponential(1.0, 100) + 1)
+    assert len(measure(told(slow), Plan(max_seconds=2.0, min_repeats=4)).times) < 20
+
+
+def test_the_interval_holds_the_median_95_times_in_100() -> None:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(1000):
+        low, high = interval(list(rng.exponential(1.0, 40)))
+        hits += low <= np.log(2) <= high
+    assert 930 <= hits <= 985
+
+
+def test_one_interruption_moves_the_mean_and_not_the_median() -> None:
+    timing = measure(told([10.0] * 20 + [500.0] + [10.0] * 20), Plan(seconds=0.25))
+    assert timing.median == 10.0
+    facts = timing.summary(cv_limit=0.1)
+    assert facts["noisy"]
+    assert facts["mean_ms"] > 12
+    assert facts["low_ms"] == facts["high_ms"] == 10.0
+
+
+@pytest.mark.parametrize("changes", [{"warmup": 0}, {"min_repeats": 0}, {"min_repeats": 9, "max_repeats": 8}])
+def test_plans_that_cannot_be(changes: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="A timing cannot use"):
+        Plan(**changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def affinity() -> Iterator[set[int]]:
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system does not let a process choose its cores")
+    before = os.sched_getaffinity(0)
+    yield before
+    assert os.sched_getaffinity(0) == before
+
+
+def test_pinning_holds_and_ends(affinity: set[int]) -> None:
+    with pinned(1) as cores:
+        assert os.sched_getaffinity(0) == set(cores)
+        assert len(cores) == 1
+    with pinned(1, wanted=False) as cores:
+        assert cores == []
+    with pinned(10_000) as cores:
+        assert set(cores) == affinity
+    with pytest.raises(KeyError), pinned(1):
+        raise KeyError
+
+
+def test_the_idlest_core_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {False: (0, 0, 0), True: (40, 3, 9)}
+    looked = []
+
+    def busy(_: Path) -> dict[int, int]:
+        looked.append(1)
+        return dict(enumerate(lines[len(looked) > 1]))
+
+    monkeypatch.setattr("evonas.objectives.pinning._busy", busy)
+    assert idlest([0, 1, 2], 1, look_s=0) == [1]
+    looked.clear()
+    assert idlest([0, 1, 2], 2, look_s=0) == [1, 2]
+
+
+def test_without_counts_the_last_cores_are_taken(tmp_path: Path) -> None:
+    assert idlest([0, 1, 2, 3], 2, stat=tmp_path / "none", look_s=0) == [2, 3]
+
+
+def test_machine_is_stable_and_plain() -> None:
+    found = machine(CPU)
+    assert found == machine(CPU)
+    assert found["name"]
+    assert all(isinstance(value, str) for value in found.values())
+    clock = clock_mhz(CPU)
+    assert clock is None or clock > 100
+
+
+def test_facts_beside_the_value(bench: Bench) -> None:
+    latency = Latency(seconds=0.01, max_repeats=30)
+    latency.prepare(bench)
+    value, extra = latency.measure(bench.space.smallest())
+    facts = extra["latency"]
+    assert facts["low_ms"] <= value <= facts["high_ms"]
+    assert facts["threads"] == 1
+    assert len(facts["cores"]) == (1 if hasattr(os, "sched_setaffinity") else 0)
+    assert {"cv", "cv_limit", "noisy", "repeats", "warmups", "stable", "clock_mhz"} <= facts.keys()
+
+
+def test_a_noisy_value_is_warned_of(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    latency = Latency(seconds=0.01, cv_limit=0.0)
+    latency.prepare(bench)
+    with caplog.at_level(logging.WARNING):
+        _, extra = latency.measure(bench.space.smallest())
+    assert extra["latency"]["noisy"]
+    assert "latency is noisy" in caplog.text
+
+
+def test_onnxruntime_times_the_same_network(bench: Bench) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    latency = Latency(seconds=0.01, runtime="onnxruntime")
+    latency.prepare(bench)
+    value, extra = latency.measure(bench.space.smallest())
+    assert value > 0
+    assert extra["latency"]["repeats"] >= 10
+    assert latency.identity(bench)["runtime"][0] == "onnxruntime"
+    assert latency.identity(bench) != Latency(seconds=0.01).identity(bench)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision", "graphs", "said"),
+    [
+        ("abacus", "32-true", False, "no runtime 'abacus'"),
+        ("onnxruntime", "bf16-mixed", False, "precision 32-true"),
+        ("torch", "32-true", True, "CUDA graphs need"),
+    ],
+)
+def test_refused_runtimes(runtime: str, precision: str, graphs: bool, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        runtimes.check(runtime, precision, CPU, graphs)
+
+
+def test_tensorrt_is_refused_by_name_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UserError, match="has no TensorrtExecutionProvider") as caught:
+        runtimes.check("tensorrt", "32-true", CPU, False)
+    assert "objective.latency.runtime=torch" in caught.value.hint
