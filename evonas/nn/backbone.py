@@ -1,9 +1,11 @@
 """Backbone: the trunk that serves every point of a space."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast, get_args
 
 from evonas.errors import UserError
 from evonas.nn.cost import NetworkShape, inner
+from evonas.nn.mixers import Slice
 from evonas.nn.trunk import Trunk
 from evonas.space.evonet import Architecture, architecture
 from evonas.space.genotype import Genotype
@@ -23,9 +25,11 @@ class Backbone(Trunk):
         drop_path: rate of the last block; rates rise linearly over the supernet's blocks.
         bn_momentum: of the batch norms in stem and patch merges.
         seed: of the random weights.
+        slice: a subnet of a smaller expansion has the first channels of all (`prefix`, as published)
+            or of every head (`per_head`, so that no channel changes its head).
 
     Raises:
-        UserError: dims, heads and the space do not fit together.
+        UserError: dims, heads and the space do not fit together, or the slice is unknown.
     """
 
     def __init__(
@@ -39,12 +43,21 @@ class Backbone(Trunk):
         drop_path: float = 0.0,
         bn_momentum: float = 0.1,
         seed: int = 0,
+        slice: str = "prefix",
     ) -> None:
         shape = NetworkShape(tuple(dims), tuple(heads), stem_dim, stem_ratio, merge_ratio)
         for point in _every_choice(space):
             _check(shape, architecture(space, point))
-        super().__init__(architecture(space, space.largest()), shape, drop_path, bn_momentum, seed)
+        largest = architecture(space, space.largest())
+        super().__init__(largest, shape, drop_path, bn_momentum, seed, _known(slice))
         self.space = space
+
+
+def _known(slice: str) -> Slice:
+    for known in get_args(Slice):
+        if slice == known:
+            return cast(Slice, known)
+    raise UserError(f"Subnets cannot be sliced by '{slice}'.", "Choose network.slice=prefix or per_head.")
 
 
 def _every_choice(space: Space) -> Iterator[Genotype]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from evonas.nn import cost
 from evonas.nn.elastic import ElasticDepthwise, ElasticLinear
-from evonas.nn.mixers import Attention, SSDMixer
+from evonas.nn.mixers import Attention, Slice, SSDMixer
 from evonas.space.evonet import StageChoice
 
 
@@ -42,9 +42,12 @@ class Block(nn.Module):
         heads: heads of the mixer.
         largest: the largest choice this block must serve.
         drop_path: probability that a residual branch of a sample is dropped while training.
+        slice: which channels of an SSD mixer a subnet has.
     """
 
-    def __init__(self, dim: int, heads: int, largest: StageChoice, drop_path: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, heads: int, largest: StageChoice, drop_path: float = 0.0, slice: Slice = "prefix"
+    ) -> None:
         super().__init__()
         self.dim, self.drop_path = dim, drop_path
         self.cpe1, self.cpe2 = ElasticDepthwise((dim,)), ElasticDepthwise((dim,))
@@ -53,7 +56,7 @@ class Block(nn.Module):
         if largest.d_state is None:
             self.mixer = Attention(dim, heads)
         else:
-            self.mixer = SSDMixer(dim, heads, cost.inner(largest, dim), largest.d_state)
+            self.mixer = SSDMixer(dim, heads, cost.inner(largest, dim), largest.d_state, slice)
         self.mlp = MLP(dim, cost.hidden(largest, dim))
 
     def forward(self, x: Float[Tensor, "B H W D"], choice: StageChoice) -> Float[Tensor, "B H W D"]:

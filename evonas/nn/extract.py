@@ -58,7 +58,7 @@ def static_net(backbone: Backbone, head: nn.Module, genotype: Genotype, seed: in
         seed: of the backbone's random weights, or None to leave them unset for a state dict.
     """
     choice = architecture(backbone.space, genotype)
-    trunk = Trunk(choice, backbone.shape, backbone.drop_path, backbone.momentum, seed)
+    trunk = Trunk(choice, backbone.shape, backbone.drop_path, backbone.momentum, seed, backbone.slice)
     net = StaticNet(trunk, copy.deepcopy(head))
     net.zero_grad(set_to_none=True)
     return net.requires_grad_(True)

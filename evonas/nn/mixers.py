@@ -3,6 +3,8 @@
 Legend: B batch, D width of a stage, H W space, L = H W tokens, N heads, P head dim, I = N P, S state.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -11,33 +13,39 @@ from torch import Tensor, nn
 from evonas.nn.elastic import ElasticDepthwise, ElasticLayerNorm, ElasticLinear
 from evonas.ops.ssd import ssd
 
+Slice = Literal["prefix", "per_head"]
+
 
 class SSDMixer(nn.Module):
     """VSSD's mixer (arXiv 2407.18559): y = LN(SSD(x, dt A, B, C) + D x) * z, the gate being linear.
 
-    The inner width I and the state size S are arguments; the heads are as many for every I,
-    so a channel may belong to another head when I changes. Mamba-2 holds the three input
-    projections in one matrix with the rows z, x, B, C, dt; apart, nothing is cut and joined again.
+    The inner width I and the state size S are arguments; the heads are as many for every I.
+    A subnet has the first I channels of all (`prefix`), so that a channel may belong to another
+    head when I changes, or the first I / N channels of every head (`per_head`), so that it stays.
+    Mamba-2 holds the three input projections in one matrix with the rows z, x, B, C, dt; apart,
+    nothing is cut and joined again.
 
     Args:
         dim: D.
         heads: N; it divides every I asked for.
         inner: largest I.
         d_state: largest S.
+        slice: which channels of the inner width a subnet has.
     """
 
-    def __init__(self, dim: int, heads: int, inner: int, d_state: int) -> None:
+    def __init__(self, dim: int, heads: int, inner: int, d_state: int, slice: Slice = "prefix") -> None:
         super().__init__()
         self.dim, self.heads = dim, heads
-        self.gate_proj = ElasticLinear(dim, (inner,), bias=False)
-        self.token_proj = ElasticLinear(dim, (inner, d_state, d_state), bias=False)
+        parts = heads if slice == "per_head" else 1
+        self.gate_proj = ElasticLinear(dim, (inner,), bias=False, heads=parts)
+        self.token_proj = ElasticLinear(dim, (inner, d_state, d_state), bias=False, heads=parts)
         self.step_proj = ElasticLinear(dim, (heads,), bias=False)
-        self.conv = ElasticDepthwise((inner, d_state, d_state))
+        self.conv = ElasticDepthwise((inner, d_state, d_state), heads=parts)
         self.dt_bias = nn.Parameter(torch.empty(heads))
         self.A_log = nn.Parameter(torch.empty(heads))
         self.D = nn.Parameter(torch.ones(heads))
-        self.norm = ElasticLayerNorm(inner)
-        self.out_proj = ElasticLinear(inner, (dim,), bias=False)
+        self.norm = ElasticLayerNorm(inner, heads=parts)
+        self.out_proj = ElasticLinear(inner, (dim,), bias=False, in_heads=parts)
 
     def forward(self, x: Float[Tensor, "B H W D"], inner: int, d_state: int) -> Float[Tensor, "B H W D"]:
         """Args: inner: I of the subnet; d_state: S of the subnet."""

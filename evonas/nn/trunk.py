@@ -8,6 +8,7 @@ Legend: B batch, C channels, H W space.
 """
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from evonas.nn.blocks import Block
 from evonas.nn.cost import NetworkShape
 from evonas.nn.initialise import unset
 from evonas.nn.level import Level
+from evonas.nn.mixers import Slice
 from evonas.nn.stem import PatchMerge, Stem
 from evonas.space.evonet import Architecture, StageChoice
 
@@ -29,12 +31,15 @@ class Stage(nn.Module):
         heads: heads of the mixers.
         limit: the largest choice; blocks that are off in it are not made.
         rates: drop-path rate of each place.
+        slice: which channels of an SSD mixer a subnet has.
     """
 
-    def __init__(self, dim: int, heads: int, limit: StageChoice, rates: Sequence[float]) -> None:
+    def __init__(
+        self, dim: int, heads: int, limit: StageChoice, rates: Sequence[float], slice: Slice = "prefix"
+    ) -> None:
         super().__init__()
         places = [place for place, on in enumerate(limit.blocks) if on]
-        self.blocks = nn.ModuleDict({str(at): Block(dim, heads, limit, rates[at]) for at in places})
+        self.blocks = nn.ModuleDict({str(at): Block(dim, heads, limit, rates[at], slice) for at in places})
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Float[Tensor, "B C H W"], choice: StageChoice) -> tuple[Tensor, Tensor]:
@@ -56,6 +61,7 @@ class Trunk(nn.Module):
         drop_path: rate of the last block; rates rise linearly over all places, on or off.
         momentum: of the batch norms.
         seed: of the random weights, or None to leave them unset for a state dict.
+        slice: which channels of an SSD mixer a smaller architecture has.
     """
 
     def __init__(
@@ -65,9 +71,11 @@ class Trunk(nn.Module):
         drop_path: float = 0.0,
         momentum: float = 0.1,
         seed: int | None = 0,
+        slice: Slice = "prefix",
     ) -> None:
         super().__init__()
         self.limit, self.shape, self.drop_path, self.momentum = limit, shape, drop_path, momentum
+        self.slice = slice
         self.levels = tuple(Level(dim, 4 * 2**index) for index, dim in enumerate(shape.dims))
         with unset(self, seed):
             self._build(limit, shape)
@@ -76,7 +84,7 @@ class Trunk(nn.Module):
         dims = shape.dims
         rates = _rates([len(choice.blocks) for choice in limit.stages], self.drop_path)
         self.stem = Stem(shape.stem_dim, shape.stem_hidden, dims[0], self.momentum)
-        self.stages = nn.ModuleList(map(Stage, dims, shape.heads, limit.stages, rates))
+        self.stages = nn.ModuleList(map(Stage, dims, shape.heads, limit.stages, rates, repeat(self.slice)))
         self.merges = nn.ModuleList(
             PatchMerge(dims[at], shape.merge_hidden(at), dims[at + 1], self.momentum)
             for at in range(len(dims) - 1)

@@ -29,7 +29,12 @@ HALF_EVONET = {
     "heads": (2, 4, 8, 16),
     "stem_dim": 16,
 }
-NETWORKS = {"nano": NANO, "half evonet": HALF_EVONET}
+NETWORKS = {
+    "nano": NANO,
+    "half evonet": HALF_EVONET,
+    "nano per head": {**NANO, "slice": "per_head"},
+    "half evonet per head": {**HALF_EVONET, "slice": "per_head"},
+}
 
 
 @lru_cache
@@ -82,8 +87,10 @@ def test_gradients_of_extracted_equal_those_of_the_slice(name):
     net(x).square().mean().backward()
     sliced = _supernet(name).backbone.stages[0].blocks["0"].mixer.out_proj.weight.grad
     own = net.backbone.stages[0].blocks["0"].mixer.out_proj.weight.grad
-    assert torch.equal(sliced[:, : own.shape[1]], own) and own.abs().sum() > 0
-    assert sliced[:, own.shape[1] :].abs().sum() == 0
+    groups = 2 if "per head" in name else 1
+    by_group, width = sliced.unflatten(1, (groups, -1)), own.shape[1] // groups
+    assert torch.equal(by_group[..., :width].flatten(1), own) and own.abs().sum() > 0
+    assert by_group[..., width:].abs().sum() == 0
 
 
 @pytest.mark.parametrize("name", NETWORKS)
