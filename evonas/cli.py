@@ -161,6 +161,11 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
     if stage not in stages.NEEDS_NO_TASK and cfg.task is None:
         first = "" if stage == "run" else f" stage={stage}"
         raise UserError("No task chosen.", f"Try: python -m evonas +task=synthetic{first}")
+    if cfg.evaluator and stage not in stages.NEEDS_NO_NETWORK:
+        raise UserError(
+            f"Task {cfg.task.name} has no network, so there is nothing for stage={stage} to do.",
+            "Its stages are: search, select, report",
+        )
     config.refuse_environment(cfg)
     mistakes.check_types(cfg, overrides)
 

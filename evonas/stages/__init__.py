@@ -5,6 +5,7 @@ TARGETS = {
     "pretrain": "evonas.stages.pretrain.Pretrain",
     "teacher": "evonas.stages.teacher.Teacher",
     "supernet": "evonas.stages.supernet.Supernet",
+    "lookup": "evonas.stages.lookup.Lookup",
     "search": "evonas.stages.search.Search",
     "select": "evonas.stages.select.Select",
     "retrain": "evonas.stages.retrain.Retrain",
@@ -16,6 +17,9 @@ TARGETS = {
 }
 # equal to `not Stage.needs_task`, but known before a stage is imported, which may take seconds
 NEEDS_NO_TASK = frozenset({"doctor", "report"})
+
+# what is left to do where `evaluator` stands in for trained weights
+NEEDS_NO_NETWORK = frozenset({"run", "search", "select", "report", "doctor"})
 
 # stages that may work in a run while another command drives it
 READS_ONLY = frozenset({"report"})

@@ -36,16 +36,7 @@ def space(cfg: DictConfig) -> Space:
 
 
 def task(cfg: DictConfig) -> Task:
-    """The task; its data is read at the first `dataset(...)`.
-
-    Raises:
-        UserError: the task is a table of networks that others trained.
-    """
-    if cfg.get("evaluator"):
-        raise UserError(
-            f"Task {cfg.task.name} has no network to train or load: an evaluator measures its points.",
-            "Its stages are: search, select, report",
-        )
+    """The task; its data is read at the first `dataset(...)`."""
     built: Task = build(cfg.task)
     return built
 

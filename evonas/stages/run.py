@@ -7,6 +7,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from evonas import config
+from evonas.run import Run
+from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.track.progress import heading, human_time
 
@@ -14,7 +16,7 @@ from evonas.track.progress import heading, human_time
 # the stage, and all after it, are not done yet
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "pretrain": (),
-    "teacher": ("teacher", "train.teacher"),
+    "teacher": ("teacher", "train.teacher", "trainer"),
     "supernet": (
         "sampler",
         "distill",
@@ -22,17 +24,23 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
         "train.panel_random",
         "train.panel_every",
         "train.recalibrate",
+        "trainer",
     ),
     "search": ("search", "objective", "evaluator", "budget"),
     "select": ("select",),
-    "retrain": ("distill", "train.retrain", "train.scratch"),
-    "rank": ("distill", "train.rank", "rank"),
+    "retrain": ("distill", "train.retrain", "train.scratch", "trainer"),
+    "rank": ("distill", "train.rank", "rank", "trainer"),
     "evaluate": (),
     "export": (),
     "report": (),
 }
-# what is left to do where an evaluator stands in for trained weights
-_WITHOUT_NETWORK = ("search", "select", "report")
+# what makes a stage needless when the run named by `inputs=` has it; weights to start from are
+# adopted by the stage itself, because they may have another task's head
+PRODUCTS: Mapping[str, str] = {
+    "pretrain": "supernet/supernet.safetensors",
+    "teacher": "teacher/result.json",
+    "supernet": "supernet/supernet.safetensors",
+}
 
 
 class Pipeline:
@@ -59,6 +67,8 @@ class Pipeline:
             title = f"[{number}/{len(self.steps)}] {name}"
             if not is_wanted(context.cfg, name):
                 heading(f"{title}: not needed")
+            elif _is_given(context.run, name):
+                heading(f"{title}: taken from {context.cfg.inputs}")
             elif may_skip and context.run.done(name, wanted):
                 heading(f"{title}: done before")
             else:
@@ -91,7 +101,19 @@ def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
 
 
 def is_wanted(cfg: DictConfig, name: str) -> bool:
-    """Whether anything reads what the stage makes: without distillation nobody asks a teacher."""
+    """Whether anything reads what the stage makes.
+
+    Without distillation nobody asks a teacher, and without rules to choose by nobody asks a search.
+    """
     if cfg.get("evaluator"):
-        return name in _WITHOUT_NETWORK
+        return name in NEEDS_NO_NETWORK
+    if name == "search" and not cfg.select.rules:
+        return False
     return name != "teacher" or bool(cfg.distill)
+
+
+def _is_given(run: Run, name: str) -> bool:
+    """Whether the run named by `inputs=` has what the stage is run for, and this run has not."""
+    product = PRODUCTS.get(name)
+    found = run.find(product) if product else None
+    return found is not None and not found.is_relative_to(run.directory)

@@ -1,0 +1,78 @@
+"""A tabular task from the command line: search, select, report; no stage that trains."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tables_written
+
+from evonas.report.archived import read
+from evonas.stages import NEEDS_NO_NETWORK, TARGETS
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    tables_written.nb201(tmp_path / "tables")
+    return tmp_path / "tables"
+
+
+def test_a_run_ends_in_a_report(evonas_command: Callable, tables: Path, tmp_path: Path) -> None:
+    words = ("+task=nb201", f"data.root={tables}", "budget.evaluations=120", "run=one")
+    ended = evonas_command(*words, "evaluator.objectives=[error,flops,edgegpu_latency]")
+    assert ended.code == 0, ended.err
+    assert "retrain: not needed" in ended.out and "[4/9] search" in ended.out
+    folder = tmp_path / "outputs" / "one"
+    page = (folder / "report/index.html").read_text(encoding="utf-8")
+    assert "the ideal point (error" in page and "test split" not in page and "stage=retrain" not in page
+    nets = json.loads((folder / "selected.json").read_text(encoding="utf-8"))["nets"]
+    assert {"error", "flops", "edgegpu_latency"} == set(nets[0]["objectives"])
+    assert "max" not in {net["name"] for net in nets}
+    facts = read(folder / "search/archive.sqlite")
+    assert len(facts.genotypes) == 120
+    assert facts.ideal is not None and facts.ideal[1] == pytest.approx(7.78305)
+    assert facts.reference is not None and facts.reference[2] == 7.0
+    assert facts.hypervolume is not None and 0 < facts.hypervolume < 1
+
+
+def test_more_budget_goes_on(evonas_command: Callable, tables: Path, tmp_path: Path) -> None:
+    first = ("+task=nb201", "stage=search", f"data.root={tables}", "run=one", "budget.population=20")
+    assert evonas_command(*first, "budget.evaluations=40").code == 0
+    again = evonas_command("stage=search", "run=one", "resume=true", "budget.evaluations=60")
+    assert again.code == 0, again.err
+    assert "40 points were known from the archive." in again.out
+    assert len(read(tmp_path / "outputs/one/search/archive.sqlite").genotypes) == 60
+
+
+def test_other_tables_cannot_go_on(evonas_command: Callable, tables: Path) -> None:
+    first = ("+task=nb201", "stage=search", f"data.root={tables}", "run=one", "budget.evaluations=40")
+    assert evonas_command(*first).code == 0
+    tables_written.nb201(tables, c10_valid_naslib=tables_written.WORTH.repeat(3125))
+    ended = evonas_command("stage=search", "run=one", "resume=true", "budget.evaluations=60")
+    assert ended.code == 2 and "This search was started with" in ended.err
+
+
+@pytest.mark.parametrize("stage", sorted(set(TARGETS) - NEEDS_NO_NETWORK))
+def test_stages_that_need_a_network_say_so(evonas_command: Callable, tables: Path, stage: str) -> None:
+    ended = evonas_command("+task=nb201", f"stage={stage}", f"data.root={tables}")
+    assert ended.code == 2
+    assert "Task nb201 has no network" in ended.err and "search, select, report" in ended.err
+    assert not Path("outputs").exists()
+
+
+def test_missing_tables_are_named(evonas_command: Callable) -> None:
+    ended = evonas_command("+task=transnas_macro", "stage=search", "data.root=nowhere")
+    assert ended.code == 3
+    assert "transnas101_macro.npz does not exist" in ended.err and "TransNASBench" in ended.err
+
+
+def test_a_run_never_imports_torch(tables: Path, tmp_path: Path, root: Path) -> None:
+    code = (
+        "import sys; from evonas.cli import main; code = main(); "
+        "sys.exit(code or 10 * ('torch' in sys.modules))"
+    )
+    words = ["+task=nb201", f"data.root={tables}", "budget.evaluations=40", f"outputs={tmp_path}"]
+    ended = subprocess.run([sys.executable, "-c", code, *words], cwd=root, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
