@@ -118,10 +118,14 @@ class Hardware:
 
 @dataclass
 class Select:
-    """Which points of the front are kept; the rules are those of report/choice.py."""
+    """Which points of the front are kept; the rules are those of report/choice.py.
+
+    `genotypes` are kept whatever the search says, by name; without rules no search is needed.
+    """
 
     rules: list[str] = field(default_factory=lambda: ["knee", "spread:2"])
     include_max: bool = True
+    genotypes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

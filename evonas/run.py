@@ -5,6 +5,7 @@ Creating, locking and finding runs never imports torch.
 
 import re
 import secrets
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,9 +75,11 @@ class Run:
         return found
 
     def command(self, stage: str) -> str:
-        """The command that runs a stage in this run."""
-        task = f" +task={self.task}" if self.task else ""
-        return f"python -m evonas{task} stage={stage} run={self.name}"
+        """The command that runs a stage in this run; what the run was started with is recorded in it."""
+        parent = self.directory.parent
+        usual = Path("outputs").absolute()
+        place = "" if parent == usual else f" outputs={shlex.quote(str(parent))}"
+        return f"python -m evonas{place} stage={stage} run={self.name}"
 
     def done(self, stage: str, settings: Any = None) -> bool:
         """Whether the pipeline finished a stage in this run with these settings."""
@@ -100,7 +103,7 @@ def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) ->
         UserError: the run is unknown, in use, or answers another question than this config.
     """
     outputs = Path(cfg.outputs).absolute()
-    directory = _directory(outputs, cfg.run, task_name(overrides))
+    directory = _directory(outputs, cfg.run, _task_name(cfg, overrides))
     inputs = find_run(outputs, cfg.inputs) if cfg.inputs else None
     if lock_it:
         lock.acquire(directory / LOCK, directory.name)
@@ -217,10 +220,15 @@ def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dic
     return recorded
 
 
+def _task_name(cfg: DictConfig, overrides: Sequence[str]) -> str:
+    """As it was typed; an experiment brings a task that was not."""
+    return task_name(overrides) or str(OmegaConf.select(cfg, "task.name") or "")
+
+
 def _question(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """What may not change between the commands of one run, as plain data."""
     plain = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in _QUESTION}
-    plain["task"] = {"name": task_name(overrides), "settings": plain["task"]}
+    plain["task"] = {"name": _task_name(cfg, overrides), "settings": plain["task"]}
     return {key: _without_places(value) for key, value in plain.items()}
 
 

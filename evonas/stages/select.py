@@ -1,6 +1,8 @@
-"""stage=select: choose networks from the front that the search found."""
+"""stage=select: choose networks from the front that the search found, or name them."""
 
 from typing import Any
+
+import numpy as np
 
 from evonas import files
 from evonas.config import build
@@ -14,25 +16,37 @@ from evonas.track.console import print_table
 
 ARCHIVE = "search/archive.sqlite"
 MAX = "max"
+NOTHING = Facts((), (), np.empty((0, 0)))
 
 
 class Select:
-    """Applies `select.rules` to the front; what it writes names the networks for all later stages."""
+    """Applies `select.rules` to the front; what it writes names the networks for all later stages.
+
+    `select.genotypes` are taken as they are typed, first; without rules no archive is read.
+    """
 
     needs_task = True
 
     def run(self, context: Context) -> str:
         """Write selected.json and print it as a table."""
         cfg, run = context.cfg, context.run
-        facts = read(run.need(ARCHIVE, made_by="search"))
-        nets = [_entry(facts, choice) for choice in choose(facts, list(cfg.select.rules))]
+        space: Space = build(cfg.space)
+        rules = list(cfg.select.rules)
+        nets = [_typed(name, text, space) for name, text in cfg.select.genotypes.items()]
+        facts = read(run.need(ARCHIVE, made_by="search")) if rules else NOTHING
+        nets += [_entry(facts, choice) for choice in choose(facts, rules)] if rules else []
         if cfg.select.include_max:
-            _add_largest(nets, facts, build(cfg.space))
+            _add_largest(nets, facts, space)
         error_name = str(build(cfg.task).error_name)
         path = run.path(SELECTED)
         files.write_json(path, {"error_name": error_name, "nets": nets})
         _show(nets, facts)
         return f"{path}\nNext: {run.command('report' if cfg.get('evaluator') else 'retrain')}"
+
+
+def _typed(name: str, text: str, space: Space) -> dict[str, Any]:
+    genotype = space.format(space.parse(text))
+    return {"name": name, "genotype": genotype, "objectives": {}, "reason": "named in select.genotypes"}
 
 
 def _entry(facts: Facts, choice: Choice) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def test_a_job_that_fails_late_keeps_its_own_log(evonas_command: Command) -> Non
 def test_a_missing_input_names_the_command(evonas_command: Command) -> None:
     ended = evonas_command("+task=synthetic", "stage=retrain", "run=bare")
     assert ended.code == 2
-    assert "python -m evonas +task=synthetic stage=select run=bare" in ended.err
+    assert "python -m evonas stage=select run=bare" in ended.err
 
 
 def test_a_run_remembers_its_task(evonas_command: Command) -> None:

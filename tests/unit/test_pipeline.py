@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from evonas.files import write_text
 from evonas.run import Run
 from evonas.stages.base import Context
-from evonas.stages.run import SETTINGS, Pipeline
+from evonas.stages.run import PRODUCTS, SETTINGS, Pipeline
 
 NAMES = ("teacher", "search", "select")
 
@@ -99,3 +100,20 @@ def test_every_step_of_the_file_declares_its_settings(root: Path) -> None:
     steps = [str(name).partition("@")[0] for name in names if name != "_self_"]
     assert len(steps) == 9
     assert set(steps) <= set(SETTINGS)
+
+
+def test_what_inputs_have_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other"
+    for product in PRODUCTS.values():
+        write_text(other / product, "made")
+    done: list[str] = []
+    names = ("pretrain", "teacher", "supernet", "select")
+    pipeline = Pipeline({name: Noting(name, done) for name in names})
+    cfg = config(inputs="other", stage={"steps": {name: {} for name in names}})
+    pipeline.run(Context(cfg, Run(tmp_path / "mine", "toy", inputs=other)))
+    assert done == ["select"]
+    assert "[3/4] supernet: taken from other" in capsys.readouterr().out
+
+
+def test_without_rules_nobody_searches(tmp_path: Path) -> None:
+    assert ran(tmp_path, config(select={"rules": []})) == ["teacher", "select"]

@@ -140,7 +140,8 @@ def test_results_come_from_the_run_then_from_its_inputs(tmp_path: Path) -> None:
     assert run.need("supernet/x", made_by="supernet").read_text() == "ours"
     with pytest.raises(UserError) as caught:
         run.need("selected.json", made_by="select")
-    assert caught.value.hint == "Make it with: python -m evonas +task=toy stage=select run=mine"
+    place = run.directory.parent
+    assert caught.value.hint == f"Make it with: python -m evonas outputs={place} stage=select run=mine"
 
 
 def test_unknown_inputs_are_refused(tmp_path: Path) -> None:

@@ -81,3 +81,19 @@ def test_without_a_search_it_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         Select().run(small_run.context(tmp_path / "run"))
     assert "stage=search run=run" in caught.value.hint
+
+
+def test_named_genotypes_need_no_search(tmp_path: Path) -> None:
+    made = small_run.context(tmp_path / "run")
+    text = "tiny:m=3,0.5,3,2/s=16,32,32/e=4,1,4/d=1.1.10.1"
+    made.cfg.select = {"rules": [], "include_max": False, "genotypes": {"base": text}}
+    Select().run(made)
+    (net,) = files.read_json(tmp_path / "run/selected.json")["nets"]
+    assert (net["name"], net["genotype"], net["objectives"]) == ("base", text, {})
+
+
+def test_a_named_genotype_of_another_space_is_refused(tmp_path: Path) -> None:
+    made = small_run.context(tmp_path / "run")
+    made.cfg.select = {"rules": [], "include_max": False, "genotypes": {"base": "evonet:m=1"}}
+    with pytest.raises(UserError, match="evonet"):
+        Select().run(made)
