@@ -27,6 +27,38 @@ def draw_unseen(space: Space, rng: np.random.Generator, seen: set[Genotype], cou
     return list(drawn)
 
 
+def change_one(space: Space, point: Genotype, rng: np.random.Generator) -> Genotype:
+    """The point with one position set to another value, drawn uniformly: the step of regularized evolution.
+
+    A position that is not expressed changes nothing, so another one is tried; in a space
+    of one point, that point comes back.
+    """
+    counts = space.cardinalities
+    for at in rng.permutation(np.flatnonzero(np.array(counts) > 1)).tolist():
+        vector = list(point.genes)
+        vector[at] = (vector[at] + int(rng.integers(1, counts[at]))) % counts[at]
+        changed = space.repair(vector, rng)
+        if changed != point:
+            return changed
+    return point
+
+
+def change_each(space: Space, point: Genotype, gene_prob: float, rng: np.random.Generator) -> Genotype:
+    """The point with each position drawn anew with a probability, repaired; at least one is changed."""
+    counts = np.array(space.cardinalities)
+    drawn = np.where(rng.random(counts.size) < gene_prob, rng.integers(counts), point.genes)
+    changed = space.repair(drawn, rng)
+    return changed if changed != point else change_one(space, point, rng)
+
+
+def cross_points(
+    space: Space, first: Genotype, second: Genotype, swap_prob: float, rng: np.random.Generator
+) -> Genotype:
+    """A child that takes each position from the second parent with a probability, repaired."""
+    takes = rng.random(len(first.genes)) < swap_prob
+    return space.repair(np.where(takes, second.genes, first.genes), rng)
+
+
 def cross_two_point(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Swap one random inner segment of each pair; the ordinal half of EvoNAS's crossover.
 

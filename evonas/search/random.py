@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.search.base import Told
-from evonas.search.operators import draw_unseen
+from evonas.search.ledger import Ledger
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
@@ -18,29 +17,26 @@ class RandomSearch:
         seed: of everything random.
         population: points per batch.
         evaluations: points in all.
+        start: points asked before all others.
 
     Raises:
         UserError: for a budget below one.
     """
 
-    def __init__(self, space: Space, seed: int, population: int, evaluations: int) -> None:
-        if min(population, evaluations) < 1:
-            raise UserError(
-                f"Random search cannot ask {evaluations} points in batches of {population}.",
-                "Set budget.population and budget.evaluations to at least 1.",
-            )
-        self._space = space
-        self._rng = generator(seed, "search.random")
+    def __init__(
+        self, space: Space, seed: int, population: int, evaluations: int, start: Sequence[Genotype] = ()
+    ) -> None:
+        self._ledger = Ledger(space, population, evaluations)
         self._population = population
-        self._evaluations = evaluations
-        self._seen: set[Genotype] = set()
+        self._start = start
+        self._rng = generator(seed, "search.random")
 
     def ask(self) -> list[Genotype]:
         """The next batch; empty when finished."""
-        count = min(self._population, self._evaluations - len(self._seen))
-        asked = draw_unseen(self._space, self._rng, self._seen, count)
-        self._seen.update(asked)
-        return asked
+        if not self._ledger.seen:
+            return self._ledger.ask_opening(self._start, self._population, self._rng)
+        return self._ledger.ask_random(self._population, self._rng)
 
     def tell(self, facts: Sequence[Told]) -> None:
         """Facts do not change where random search looks."""
+        self._ledger.tell(facts)

@@ -1,6 +1,7 @@
 """What every searcher promises; a new searcher joins by one line in SEARCHERS."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,20 +9,61 @@ from pymoo.indicators.hv import HV
 
 from evonas.errors import UserError
 from evonas.search.base import Searcher, Told
+from evonas.search.choosing import Best, HypervolumeGain, Spread
+from evonas.search.constrained import ConstrainedEvolution
+from evonas.search.denoising import DiffusionEvolution
+from evonas.search.ednag import EDNAG
+from evonas.search.fitness import AccuracyFitness, FrontFitness
+from evonas.search.guided import GuidedSearch
+from evonas.search.interpolants import RBF
+from evonas.search.local import LocalSearch
 from evonas.search.nsga import NSGA2
+from evonas.search.nsga3 import NSGA3
+from evonas.search.pool import RankedPool
 from evonas.search.random import RandomSearch
+from evonas.search.ranker import PairwiseRanker
+from evonas.search.regularized import RegularizedEvolution
 from evonas.space.declared import declared_space
 from evonas.space.evonet import evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 Make = Callable[[Space, int, int, int], Searcher]
+INNER = partial(NSGA2, population=16, evaluations=64, changes=1.0, corners=False)
+
+
+def guided(space: Space, seed: int, population: int, evaluations: int, **parts: object) -> Searcher:
+    """The parts of a guided search, made small enough for a test."""
+    given = {"surrogate": RBF(), "proposer": INNER, "choice": Spread(), "initial": 24, **parts}
+    return GuidedSearch(space, seed, population, evaluations, **given)
+
+
+def load_of(space: Space, genotype: Genotype) -> float:
+    """The cost of `trade_off` in closed form."""
+    return float(np.mean(np.array(genotype.genes) / np.maximum(np.array(space.upper), 1)))
+
+
 SEARCHERS: dict[str, Make] = {
     "random": RandomSearch,
     "nsga2": NSGA2,
-    "nsga2_paper": lambda *given: NSGA2(*given, mutation_prob=0.1, changes=1.0),
+    "nsga2_paper": partial(NSGA2, mutation_prob=0.1, changes=1.0, corners=False),
+    "nsga3": NSGA3,
+    "regularized": partial(RegularizedEvolution, batch=4),
+    "local": LocalSearch,
+    "pool": partial(RankedPool, score=load_of, pool=64),
+    "constrained": partial(ConstrainedEvolution, windows={}, corners=True),
+    "elasticvit": partial(ConstrainedEvolution, windows={0: [0.4, 0.8]}, cheap={0: load_of}, initial=24),
+    "ednag": partial(EDNAG, fitness=FrontFitness(), steps=12),
+    "ednag_paper": partial(EDNAG, fitness=AccuracyFitness(unit=50.0), steps=12, parity=True),
+    "diffusion": partial(DiffusionEvolution, fitness=FrontFitness(), steps=8),
+    "nsganetv2": guided,
+    "linas": partial(guided, choice=Best()),
+    "composed": partial(guided, choice=HypervolumeGain(), surrogate=PairwiseRanker(500)),
 }
-GUIDED = [name for name in SEARCHERS if name != "random"]
+# those that look for the whole front
+GUIDED = [
+    name for name in SEARCHERS if name not in ("random", "pool", "elasticvit", "ednag_paper", "diffusion")
+]
 EVONET = evonet_space()
 CONDITIONAL = declared_space(
     "cond",

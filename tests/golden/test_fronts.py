@@ -4,28 +4,50 @@ Objectives are integer sums, so no rounding is involved, and the generators of N
 same everywhere. The baselines were taken with CPython 3.11, NumPy 2 and pymoo 0.6.2 on Linux
 x86-64. Another pymoo may draw in another order, so the exact test needs 0.6.2; a change of the
 baseline with the same pymoo means that searches of users no longer replay, and is a breaking change.
+
+Searchers that fit models solve linear systems, whose last digits differ between computers; of these
+the quality of the front is written down, and the questions they begin with.
+To write the baselines anew: python tests/golden/test_fronts.py
 """
 
 import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from pymoo.indicators.hv import HV
 
+from evonas import config
+from evonas.cli import conf_dir
 from evonas.search.base import Searcher, Told
-from evonas.search.nsga import NSGA2
-from evonas.search.random import RandomSearch
 from evonas.space.evonet import evonet_space
 from evonas.space.genotype import Genotype
 
 SPACE = evonet_space()
-BASELINES = json.loads((Path(__file__).parent / "fronts.json").read_text(encoding="utf-8"))
-SEARCHERS: dict[str, Searcher] = {
-    "random": RandomSearch(SPACE, seed=1, population=24, evaluations=240),
-    "nsga2": NSGA2(SPACE, seed=1, population=24, evaluations=240),
-    "nsga2_paper": NSGA2(SPACE, seed=1, population=24, evaluations=240, mutation_prob=0.1, changes=1.0),
-}
+FILE = Path(__file__).parent / "fronts.json"
+BASELINES = json.loads(FILE.read_text(encoding="utf-8"))
+NAMES = sorted(path.stem for path in (conf_dir() / "search").glob("*.yaml"))
+MODELLED = {"nsganetv2", "linas", "composed"}
+# a smaller inner search and fewer facts at first, so that there are several batches in a second
+SMALLER = ["search.initial=60", "search.population=30", "search.proposer.evaluations=200"]
+REFERENCE = np.array([80.0, 200.0])
+
+
+def searcher(name: str) -> Searcher:
+    """As `search=<name>` would make it, with seed 1 and 240 evaluations."""
+    config.register()
+    overrides = ["+task=synthetic", f"search={name}", "budget.population=24", "budget.evaluations=240"]
+    overrides += SMALLER if name in MODELLED else []
+    overrides += ["+search.windows.0=[20,40]"] if name in ("constrained", "elasticvit") else []
+    overrides += ["search.compete=[1]", "search.initial=100"] if name == "elasticvit" else []
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        chosen = compose("config", overrides=overrides).search
+    built: Searcher = config.build(chosen, space=SPACE, seed=1)
+    return built
 
 
 def objectives(genotype: Genotype) -> tuple[float, float]:
@@ -35,26 +57,41 @@ def objectives(genotype: Genotype) -> tuple[float, float]:
     return float(sum(genotype.genes)), float(distance)
 
 
-def outcome(searcher: Searcher) -> dict[str, object]:
-    """The front, and a digest of every question in order."""
+def outcome(name: str) -> dict[str, Any]:
+    """The front, and a digest of every question in order; for models the volume and the first questions."""
     asked: list[Told] = []
-    while batch := searcher.ask():
+    made, batches = searcher(name), []
+    while batch := made.ask():
         told = [Told(point, objectives(point)) for point in batch]
-        searcher.tell(told)
+        made.tell(told)
         asked += told
+        batches.append(digest(asked))
     values = sorted({told.objectives for told in asked if told.objectives is not None})
-    front = [a for a in values if not any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in values)]
+    front = [list(a) for a in values if not any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in values)]
+    if name in MODELLED:
+        return {"volume": round(float(HV(ref_point=REFERENCE)(np.array(front)))), "opening": batches[0]}
+    return {"front": front, "asked": batches[-1]}
+
+
+def digest(asked: list[Told]) -> str:
+    """Of the questions so far, in order."""
     text = "\n".join(SPACE.format(told.genotype) for told in asked)
-    return {"front": [list(each) for each in front], "asked": hashlib.sha256(text.encode()).hexdigest()}
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.skipif(not version("pymoo").startswith("0.6.2"), reason="baselines were taken with pymoo 0.6.2")
-@pytest.mark.parametrize("name", SEARCHERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_front_is_as_written_down(name: str) -> None:
-    assert outcome(SEARCHERS[name]) == BASELINES[name]
+    found, written = outcome(name), BASELINES[name]
+    if name in MODELLED:
+        assert found.pop("volume") == pytest.approx(written.pop("volume"), rel=0.03)
+    assert found == written
 
 
-def test_no_searcher_is_without_a_baseline(root: Path) -> None:
-    assert (
-        set(BASELINES) == set(SEARCHERS) == {path.stem for path in (root / "conf" / "search").glob("*.yaml")}
-    )
+def test_no_searcher_is_without_a_baseline() -> None:
+    assert set(BASELINES) == set(NAMES)
+
+
+if __name__ == "__main__":
+    lines = [f"  {json.dumps(name)}: {json.dumps(outcome(name))}" for name in NAMES]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

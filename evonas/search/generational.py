@@ -1,0 +1,143 @@
+"""What NSGA-II and NSGA-III share: generations of new points, bred by pymoo from the survivors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pymoo.algorithms.base.genetic import GeneticAlgorithm
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.core.termination import NoTermination
+
+from evonas.errors import UserError
+from evonas.search.base import Told
+from evonas.search.ledger import corners, is_measured
+from evonas.search.operators import draw_unseen
+from evonas.search.variation import Cross, Draw, Mend, Mutate, Unasked, to_point, to_vectors
+from evonas.space.genotype import Genotype
+from evonas.space.space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How strongly points are varied.
+
+    Args:
+        crossover_prob: chance of each pair of parents to be crossed.
+        swap_prob: chance of each bit to be swapped in a crossed pair.
+        mutation_prob: chance of each child to be mutated at all.
+        changes: expected changes of axes, and of bits, in a mutated child.
+        eta: distribution index of the mutation of axes.
+
+    Raises:
+        UserError: for a probability outside [0, 1] or a negative number.
+    """
+
+    crossover_prob: float = 0.95
+    swap_prob: float = 0.5
+    mutation_prob: float = 1.0
+    changes: float = 0.5
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.changes < 0 or self.eta < 0:
+            raise UserError(
+                f"changes is {self.changes} and eta {self.eta}.",
+                "Set search.changes and search.eta above 0.",
+            )
+        for name in ("crossover_prob", "swap_prob", "mutation_prob"):
+            check_probability(name, getattr(self, name))
+
+
+class Generational:
+    """Asks generations of points that were never asked before; points that failed leave no offspring.
+
+    Args:
+        space: where to look.
+        population: points per generation.
+        evaluations: points in all; the last generation is cut to fit.
+        start: points asked first, before random ones.
+        has_corners: whether the smallest and the largest point are among the first ones.
+
+    Raises:
+        UserError: for a population below two or an empty budget.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        population: int,
+        evaluations: int,
+        start: Sequence[Genotype] = (),
+        has_corners: bool = False,
+    ) -> None:
+        if population < 2 or evaluations < 1:
+            raise UserError(
+                f"Cannot ask {evaluations} points in generations of {population}.",
+                "Set budget.population to at least 2 and budget.evaluations to at least 1.",
+            )
+        self._space = space
+        self._evaluations = evaluations
+        self._seen: set[Genotype] = set()
+        self._start = [*start, *(corners(space) if has_corners else ())]
+        self._asked: Population = Population.empty()
+        self._evolution: GeneticAlgorithm
+
+    def _operators(self, rates: Rates) -> dict[str, object]:
+        """Keywords of a pymoo algorithm that make it vary points of our space."""
+        space = self._space
+        return {
+            "sampling": Draw(space, self._seen, self._start),
+            "crossover": Cross(space, rates.crossover_prob, rates.swap_prob),
+            "mutation": Mutate(space, rates.mutation_prob, rates.changes, rates.eta),
+            "repair": Mend(space),
+            "eliminate_duplicates": Unasked(space, self._seen),
+            "output": None,
+        }
+
+    def _set_up(self, evolution: GeneticAlgorithm) -> None:
+        space = self._space
+        problem = Problem(n_var=len(space.cardinalities), n_obj=1, xl=np.array(space.lower), vtype=int)
+        evolution.setup(problem, termination=NoTermination())
+        self._evolution = evolution
+
+    def ask(self) -> list[Genotype]:
+        """The next generation; empty when the budget or the space is used up."""
+        self._asked = self._next_generation()
+        asked = [to_point(self._space, each.X) for each in self._asked]
+        self._seen.update(asked)
+        return asked
+
+    def tell(self, facts: Sequence[Told]) -> None:
+        """Let the measured points compete for survival; failed ones do not take part."""
+        asked = [to_point(self._space, each.X) for each in self._asked]
+        assert [fact.genotype for fact in facts] == asked, "tell the whole batch, in the order asked"
+        measured = [index for index, fact in enumerate(facts) if is_measured(fact)]
+        if not measured:
+            return
+        for index in measured:
+            self._asked[index].set("F", np.array(facts[index].objectives, dtype=float))
+        self._evolution.tell(infills=self._asked[measured])
+
+    def survivors(self) -> list[Told]:
+        """The current parents, all of them measured."""
+        pop = self._evolution.pop if self._evolution.pop is not None else ()
+        return [Told(to_point(self._space, each.X), tuple(map(float, each.F))) for each in pop]
+
+    def _next_generation(self) -> Population:
+        evolution = self._evolution
+        count = min(evolution.pop_size, self._evaluations - len(self._seen))
+        if min(count, self._space.size() - len(self._seen)) <= 0:
+            return Population.empty()
+        bred = evolution.ask()
+        bred = Population.empty() if bred is None else bred[:count]
+        known = self._seen | {to_point(self._space, each.X) for each in bred}
+        fresh = draw_unseen(self._space, evolution.random_state, known, count - len(bred))
+        drawn = Population.new("X", to_vectors(fresh, self._space)) if fresh else Population.empty()
+        return Population.merge(bred, drawn)
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise a UserError that names the key unless the value lies in [0, 1]."""
+    if not 0.0 <= value <= 1.0:
+        raise UserError(f"{name} is {value}.", f"Set search.{name} between 0 and 1.")

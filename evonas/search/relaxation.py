@@ -1,0 +1,52 @@
+"""Genotypes as real numbers, for searchers that move through a continuous space.
+
+Every axis is a row with one number per choice, every bit a row of two (off, on); the largest
+number of a row is the choice. N individuals, D numbers, which is the sum of all row lengths.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from evonas.space.genotype import Genotype
+from evonas.space.space import Space
+
+
+class Relaxation:
+    """Between genotypes of one space and (N, D) numbers from -1 to 1."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        counts = np.array(space.cardinalities)
+        self._starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
+        self._counts = counts
+        self.width = int(counts.sum())
+
+    def encode(self, points: Sequence[Genotype]) -> np.ndarray:
+        """(N, D) 1 at every choice made, -1 elsewhere."""
+        rows = np.full((len(points), self.width), -1.0)
+        for at, point in enumerate(points):
+            rows[at, self._starts + np.array(point.genes)] = 1.0
+        return rows
+
+    def decode(self, rows: np.ndarray) -> list[Genotype]:
+        """The points that (N, D) numbers mean; too few ones in a row of bits are filled by the nearest."""
+        return [self._point(row) for row in rows]
+
+    def normalise(self, rows: np.ndarray) -> np.ndarray:
+        """(N, D) with the numbers of every axis or bit stretched to [-1, 1]; constant ones become 0."""
+        low = np.minimum.reduceat(rows, self._starts, axis=1).repeat(self._counts, axis=1)
+        high = np.maximum.reduceat(rows, self._starts, axis=1).repeat(self._counts, axis=1)
+        span = np.where(high > low, high - low, 1.0)
+        return np.where(high > low, 2 * (rows - low) / span - 1, 0.0)
+
+    def _point(self, row: np.ndarray) -> Genotype:
+        parts = [row[at : at + n] for at, n in zip(self._starts, self._counts, strict=True)]
+        vector = [int(np.argmax(part)) for part in parts]
+        for bits in self._space.bits:
+            places = range(*self._space.spans[bits.name].indices(len(vector)))
+            missing = bits.minimum - sum(vector[at] for at in places)
+            off = [at for at in places if not vector[at]]
+            for at in sorted(off, key=lambda at: float(parts[at][0] - parts[at][1]))[: max(missing, 0)]:
+                vector[at] = 1
+        return self._space.from_vector(vector)
