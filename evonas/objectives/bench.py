@@ -15,9 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evonas import files, weights
 from evonas.config import build
+from evonas.data.calibration import calibration
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.extract import extract
+from evonas.nn.recalibrate import recalibrate
 from evonas.nn.supernet import Supernet
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
@@ -62,7 +64,8 @@ class Bench:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.precision = precision
-        self._latest: tuple[Genotype, nn.Module] | None = None
+        self._latest: tuple[tuple[Genotype, int], nn.Module] | None = None
+        self._calibration: tuple[int, list[Tensor]] = (0, [])
 
     @cached_property
     def space(self) -> Space:
@@ -152,12 +155,33 @@ class Bench:
         """Height and width of one image, in pixels."""
         return self.task.input_size
 
-    def subnet(self, genotype: Genotype) -> nn.Module:
-        """The genotype's network with inherited weights, in eval mode on the device; the last is kept."""
-        if self._latest is None or self._latest[0] != genotype:
+    def subnet(self, genotype: Genotype, recalibrated: int = 0) -> nn.Module:
+        """The genotype's network with inherited weights, in eval mode on the device; the last is kept.
+
+        Args:
+            recalibrated: training images that renew its batch-norm statistics; 0 leaves those
+                that all subnets share.
+        """
+        key = (genotype, recalibrated)
+        if self._latest is None or self._latest[0] != key:
             subnet = extract(self.supernet, genotype).to(self.device).eval().requires_grad_(False)
-            self._latest = genotype, subnet
+            with self.autocast():
+                if recalibrated:
+                    recalibrate(subnet, self.calibration(recalibrated))
+            self._latest = key, subnet
         return self._latest[1]
+
+    def calibration(self, number: int) -> Sequence[Tensor]:
+        """Batches of the same `number` training images at every call, on the device."""
+        if self._calibration[0] != number:
+            images = calibration(self.task.dataset("train"), number, self.batch_size)
+            self._calibration = number, [image.to(self.device) for image in images]
+        return self._calibration[1]
+
+    @cached_property
+    def calibration_manifest(self) -> str:
+        """The sha256 of what defines the training split."""
+        return str(self.task.dataset("train").manifest())
 
     def autocast(self) -> torch.autocast:
         """The precision as a context; it does nothing in full precision."""

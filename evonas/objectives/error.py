@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.objectives.bench import Bench
 from evonas.space.genotype import Genotype
@@ -15,16 +16,26 @@ VERSION = 1
 
 
 class Error:
-    """`metrics[task.error_name]` over the whole holdout split; all metrics are kept beside it."""
+    """`metrics[task.error_name]` over the whole holdout split; all metrics are kept beside it.
+
+    Args:
+        recalibrate: training images that renew each subnet's batch-norm statistics, which the
+            supernet's training mixes; 0 to measure with the mixture.
+    """
 
     name = "error"
     unit = ""
     part: Part = "shared"
 
+    def __init__(self, recalibrate: int = 0) -> None:
+        if recalibrate < 0:
+            raise UserError(f"objective.error.recalibrate={recalibrate} is negative.", "Use 0 for none.")
+        self.recalibrate = recalibrate
+
     def prepare(self, bench: Bench) -> None:
         """Decode the holdout split and load the supernet, so that the first measurement costs no more."""
         self._bench = bench
-        _ = bench.supernet, bench.batches
+        _ = bench.supernet, bench.batches, bench.calibration(self.recalibrate)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The error, and every metric of the task; ValueError if the error is not finite."""
@@ -37,7 +48,9 @@ class Error:
 
     def identity(self, bench: Bench) -> Mapping[str, Any]:
         """Weights, data, metric and how the sums are taken."""
+        renewed = {"recalibrate": self.recalibrate, "calibration": bench.calibration_manifest}
         return {
+            **(renewed if self.recalibrate else {}),
             "version": VERSION,
             "metric": bench.task.error_name,
             "scoring": bench.scoring_config,
@@ -51,7 +64,7 @@ class Error:
     @torch.inference_mode()
     def _metrics(self, genotype: Genotype) -> dict[str, float]:
         bench = self._bench
-        subnet, meter = bench.subnet(genotype), bench.task.meter()
+        subnet, meter = bench.subnet(genotype, self.recalibrate), bench.task.meter()
         for batch in bench.batches:
             with bench.autocast():
                 output = predict(bench.task, subnet, batch["image"])

@@ -170,7 +170,7 @@ def test_a_length_in_iterations_ends_within_an_epoch(tmp_path: Path, stop: int) 
     assert equal(train(steps=SHORT, state=state, total_steps=SHORT), whole)
 
 
-def test_an_epoch_may_have_a_ceiling(tmp_path: Path) -> None:
+def test_an_epoch_may_have_a_ceiling() -> None:
     heard: list[int] = []
     data = TrainingData(Noise(), BATCH, 0, max_batches=2)
     assert data.steps_per_epoch == 2
