@@ -105,7 +105,8 @@ def find_weights(
         if place.is_file():
             return place
     if not offered:
-        raise UserError(f"Nobody offers weights of {name}.", "Give a file: teacher.weights=<file>")
+        missing = f"there is no {given}" if given is not None else "nobody offers them"
+        raise UserError(f"No weights of {name}: {missing}.", "Give a file: teacher.weights=<file>")
     known = " or ".join(f"{Path(each.file).name} of {each.page}" for each in offered)
     raise UserError(
         f"The weights of {name} are missing: there is no {places[0]}.",
@@ -302,7 +303,8 @@ def as_map(feature: Any, grid: tuple[int, int]) -> Tensor:
     if feature.ndim == 4:
         return feature
     patches = grid[0] * grid[1]
-    if feature.ndim != 3 or feature.shape[1] < patches:
+    # a class token may come first
+    if feature.ndim != 3 or feature.shape[1] not in (patches, patches + 1):
         raise UserError(
             f"teacher.feature gives a tensor of shape {tuple(feature.shape)}, which is no map.",
             "Choose a module that gives B C H W, or a layer of the transformer.",

@@ -1,0 +1,158 @@
+"""One contract for every teacher, whoever trained it: `evonas/train/teacher.py`, first page."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from evonas import files
+from evonas.nn.heads import DenseHead
+from evonas.train.determinism import seeded
+from evonas.train.teacher import Answering, Body, Teacher, TimmBody
+
+MAX_DEPTH = 20.0
+SIZES = [(64, 96), (32, 64), (70, 50)]
+
+
+def with_head(body: Any, is_wanted: bool = True) -> Teacher:
+    head = DenseHead(body.levels, 1, width=8, output="sigmoid", scale=MAX_DEPTH) if is_wanted else None
+    return Teacher(body, head)
+
+
+def trained() -> Teacher:
+    return with_head(TimmBody("resnet10t", [1, 2, 3]))
+
+
+def depth_anything(family: str) -> Any:
+    pytest.importorskip("transformers")
+    from evonas.train.depth_anything import DepthAnything
+
+    return DepthAnything(family, "tiny", input_size=(56, 84), max_depth=MAX_DEPTH)
+
+
+def dinov2(**options: Any) -> Teacher:
+    pytest.importorskip("transformers")
+    from evonas.train.dinov2 import Dinov2Body
+
+    return with_head(Dinov2Body("tiny", **options), options.get("head", True))
+
+
+TEACHERS: dict[str, Callable[[], Any]] = {
+    "timm": trained,
+    "depth_anything": lambda: depth_anything("depth_anything"),
+    "depth_anything_v2": lambda: depth_anything("depth_anything_v2"),
+    "dinov2": dinov2,
+    "dinov2_resized": lambda: dinov2(input_size=(42, 70)),
+    "dinov2_features": lambda: dinov2(head=False),
+}
+FOREIGN = [name for name in TEACHERS if name != "timm"]
+
+
+def made(name: str) -> Any:
+    with seeded(0, name):
+        return TEACHERS[name]().eval()
+
+
+def images(size: tuple[int, int], count: int = 2) -> Tensor:
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+class TestTeacher:
+    def test_answers_lie_on_the_image_and_maps_match_the_levels(self, name: str) -> None:
+        teacher = made(name)
+        assert isinstance(teacher, Answering)
+        # strides of 16 need sides of 16
+        for size in SIZES if name != "timm" else SIZES[:2]:
+            output, maps = teacher.forward_with_features(images(size))
+            assert [found.shape[:2] for found in maps] == [(2, level.channels) for level in teacher.levels]
+            assert all(torch.isfinite(found).all() for found in maps)
+            if teacher.has_output:
+                assert output.shape == (2, 1, *size) and output.dtype == torch.float32
+                assert output.min() >= 0 and output.max() <= MAX_DEPTH
+            else:
+                assert output is None
+
+    def test_it_answers_alike_whatever_was_asked_before(self, name: str) -> None:
+        teacher, x = made(name), images((64, 96))
+        first = teacher.forward_with_features(x)[1]
+        teacher.train()
+        teacher.eval()
+        teacher.forward_with_features(images((32, 64)))
+        again = teacher.forward_with_features(x)[1]
+        assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+
+    def test_it_moves_as_a_whole(self, name: str) -> None:
+        teacher = made(name).to(torch.float64)
+        hidden = getattr(getattr(teacher, "body", teacher), "network", teacher)
+        assert all(p.dtype == torch.float64 for p in [*teacher.parameters(), *hidden.parameters()])
+
+    def test_it_runs_in_the_precision_of_the_run(self, name: str) -> None:
+        teacher = made(name)
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            output, maps = teacher.forward_with_features(images((64, 96)))
+        assert all(torch.isfinite(found).all() for found in [*maps, *([] if output is None else [output])])
+        exact = teacher.forward_with_features(images((64, 96)))[1]
+        similar = torch.cosine_similarity(maps[-1].float(), exact[-1].detach(), dim=1)
+        assert similar.mean() > 0.99
+
+    def test_parameters_are_counted_whoever_trained_them(self, name: str) -> None:
+        teacher = made(name)
+        assert teacher.num_params >= sum(p.numel() for p in teacher.parameters())
+        assert teacher.num_params > 10_000
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+class TestForeignWeights:
+    def test_they_are_hidden_frozen_and_never_in_training_mode(self, name: str) -> None:
+        teacher = made(name).train()
+        body = getattr(teacher, "body", teacher)
+        assert not list(body.parameters()) and not body.state_dict()
+        assert not any(p.requires_grad for p in body.network.parameters())
+        assert not any(module.training for module in body.network.modules())
+
+    def test_no_gradient_reaches_them(self, name: str) -> None:
+        teacher = made(name)
+        _, maps = teacher.forward_with_features(images((64, 96)).requires_grad_())
+        assert not any(found.requires_grad for found in maps)
+
+    def test_random_weights_say_so_and_follow_the_seed(self, name: str) -> None:
+        first, again = made(name).origin, made(name).origin
+        assert first == again and first.is_random and first.facts()["random"] is True
+        with seeded(1, name):
+            assert TEACHERS[name]().origin.sha256 != first.sha256
+
+
+def test_a_trained_teacher_has_no_origin() -> None:
+    assert trained().origin is None and list(trained().parameters())
+
+
+@pytest.mark.parametrize("name", ["timm", "dinov2", "dinov2_resized"])
+def test_bodies_keep_their_part_of_the_contract(name: str) -> None:
+    body = made(name).body
+    assert isinstance(body, Body) and not isinstance(body, Answering)
+
+
+def test_every_configured_teacher_is_one_of_these(root: Path) -> None:
+    targets = {"TimmBody", "DepthAnything", "Dinov2Body"}
+    for path in (root / "conf" / "teacher").glob("*.yaml"):
+        (line,) = [line for line in path.read_text().splitlines() if line.startswith("_target_")]
+        assert line.rpartition(".")[2] in targets
+
+
+def test_the_sha256_of_a_file_is_its_origin(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from evonas.train.dinov2 import Dinov2Body
+
+    state = {name: tensor.clone() for name, tensor in Dinov2Body("tiny").network.state_dict().items()}
+    torch.save(state, tmp_path / "weights.pth")
+    body = Dinov2Body("tiny", weights=str(tmp_path / "weights.pth"))
+    assert body.origin.facts() == {
+        "weights": str(tmp_path / "weights.pth"),
+        "sha256": files.sha256(tmp_path / "weights.pth"),
+        "random": False,
+    }
+    assert all(torch.equal(state[name], found) for name, found in body.network.state_dict().items())
