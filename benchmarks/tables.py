@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ class Truth:
         return indicators(self.exact, self.scale).hypervolume
 
 
+@cache
 def evaluator_of(name: str, root: str) -> TableEvaluator:
     """The evaluator of a problem, ready to measure."""
     cfg = trials.composed(*PROBLEMS[name].overrides(root))
@@ -118,14 +120,12 @@ def _single(name: str, methods: Any, truth: Truth) -> str:
     best, rows = float(truth.exact[0, 0]), []
     for method, group in methods.items():
         curves = [trials.worth(trial, None) for trial in group]
-        shown = {
-            count: trials.spread_of([100 - curve[min(count, len(curve)) - 1] for curve in curves], _three)
-            for count in (100, 200, 500)
-        }
+        accuracies = [100 - curve for curve in curves]
+        shown = [trials.spread_at(accuracies, count, _three) for count in (100, 200, 500)]
         hits = sum(curve[-1] <= best + 1e-9 for curve in curves)
         asked = f"{min(trial.asked for trial in group)} to {max(trial.asked for trial in group)}"
         last = trials.spread_of([100 - curve[-1] for curve in curves], _three)
-        rows.append([method, *shown.values(), last, f"{hits}/{len(group)}", asked, _seconds(group)])
+        rows.append([method, *shown, last, f"{hits}/{len(group)}", asked, _seconds(group)])
     columns = ["method", "at 100", "at 200", "at 500", "at the end", "optimum found", "distinct", "s a seed"]
     return f"## {name}: accuracy, optimum {100 - best:.4f}\n\n" + trials.markdown(columns, rows)
 
@@ -137,16 +137,14 @@ def _several(name: str, methods: Any, truth: Truth, limit: int) -> str:
     target = float(np.median([curve[-1] for curve in curves[BASELINE]])) if BASELINE in curves else None
     rows = []
     for method, group in methods.items():
-        at = [
-            trials.spread_of([curve[min(count, len(curve)) - 1] for curve in curves[method]], _five)
-            for count in (100, 200, 500, limit)
-        ]
+        at = [trials.spread_at(curves[method], count, _five) for count in (100, 200, 500, limit)]
         ends = [indicators(trial.values, truth.scale, truth.exact) for trial in group]
         shortfall = trials.spread_of([each.igd_plus or 0.0 for each in ends], _five)
         size = trials.spread_of([each.front_size for each in ends], lambda value: f"{value:.1f}")
         soon = "-"
         if target is not None:
-            soon = trials.median_of([trials.needed(curve, target) for curve in curves[method]], limit)
+            least = min(trial.asked for trial in group)
+            soon = trials.median_of([trials.needed(curve, target) for curve in curves[method]], least)
         rows.append([method, *at, shortfall, size, soon, _seconds(group)])
     columns = ["method", "at 100", "at 200", "at 500", f"at {limit}", "IGD+", "front", "needed", "s a seed"]
     head = (

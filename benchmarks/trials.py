@@ -116,6 +116,13 @@ def spread_of(numbers: Sequence[float], show: Callable[[float], str]) -> str:
     return f"{show(float(array.mean()))} +- {show(float(deviation))}"
 
 
+def spread_at(curves: Sequence[Values], count: int, show: Callable[[float], str]) -> str:
+    """The spread after so many points, or a dash where some seed asked fewer."""
+    if any(len(curve) < count for curve in curves):
+        return "-"
+    return spread_of([curve[count - 1] for curve in curves], show)
+
+
 def median_of(numbers: Sequence[float], limit: int) -> str:
     """Median and range over seeds of counts that may be infinite, which are beyond the limit."""
     ordered = sorted(numbers)
