@@ -166,5 +166,5 @@ def spelt(shape: tuple[int, ...]) -> str:
 
 
 def _item(image: Array, depth: Metres) -> Item:
-    metres = torch.from_numpy(np.ascontiguousarray(depth)[None])
+    metres = torch.from_numpy(np.array(depth[None]))
     return {"image": normalise(image), "depth": metres, "valid": metres > 0}

@@ -8,6 +8,7 @@ last five images of each drive). The 13 validation drives of the official split 
 of the folder `val` of KITTI's data_depth_annotated.zip.
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from evonas.data.depth_augment import DepthAugment, Metres, Pixels
 from evonas.data.frames import FrameSource, bottom_centred
 from evonas.data.lists import Folders, Frame, check_present, list_of, listed
 from evonas.errors import DataError, UserError
+
+log = logging.getLogger(__name__)
 
 Version = Literal["eigen", "official"]
 VERSIONS: tuple[Version, ...] = ("eigen", "official")
@@ -163,6 +166,14 @@ class KittiTree:
                 f"None of the {len(drives)} training drives is below {self.depth}.", f"Expected:\n{TREE}"
             )
         check_present(frames, self.folders, f"{len(drives)} training drives")
+        here = {frame.group for frame in frames}
+        if len(here) < len(drives):
+            log.warning(
+                "Only %d of %d training drives have ground truth here: %d frames.",
+                len(here),
+                len(drives),
+                len(frames),
+            )
         return frames
 
     def annotated(self, but: Sequence[str]) -> list[str]:

@@ -86,7 +86,7 @@ def listed(
         raise DataError(f"{path} names no image with ground truth.", "Use the published list.")
     if len(scored) < len(rows):
         log.warning(
-            "%d of %d images in %s have no ground truth; they are not scored.",
+            "Not used: %d of %d images in %s, which have no ground truth.",
             len(rows) - len(scored),
             len(rows),
             path.name,
