@@ -150,6 +150,27 @@ def transnas(root: str, kind: str, dataset: str = "segmentsemantic") -> Table:
     return _table(f"transnas_{kind}/{dataset}", words, columns, digests)
 
 
+def own(root: str) -> Table:
+    """A table of the user's own: one file with `words` and any columns, all to be minimised.
+
+    Args:
+        root: an `.npz` file: `words` (N genes) names each architecture by its choices, in the order of the
+            space's axes; every other array holds one number a row, and its name is the column's.
+    """
+    path = Path(root)
+    if not path.exists():
+        raise DataError(f"{path} does not exist.", "Set data.root to your .npz file; see docs/tables.md.")
+    arrays = read_arrays(path)
+    words = [tuple(map(str, row)) for row in np.atleast_2d(_need(arrays, "words", path.name))]
+    numbers = {name: array for name, array in arrays.items() if name != "words"}
+    odd = [name for name, array in numbers.items() if array.dtype.kind not in "fiu"]
+    if odd or not numbers:
+        what = f"column '{odd[0]}' is not numeric" if odd else "there is no column beside 'words'"
+        raise DataError(f"{path} is no table: {what}.", "Store one number a row under each column's name.")
+    columns = {name: _floats(array) for name, array in numbers.items()}
+    return _table(path.stem, words, columns, [files.sha256(path)])
+
+
 def _missed(reported: NDArray[Any], dataset: str) -> Column:
     if dataset in _LOSSES:
         return -_floats(reported)

@@ -8,7 +8,7 @@ import pytest
 import tables_written
 
 from evonas.data.cells import canonical_cell
-from evonas.data.tables import Table, nb201, transnas
+from evonas.data.tables import Table, nb201, own, transnas
 from evonas.errors import DataError, UserError
 
 CELL = ("nor_conv_3x3", "none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "none")
@@ -143,6 +143,29 @@ def test_files_of_another_shape_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "nb201_tables.npz", enc=np.zeros((2, 6), dtype=int), ops=np.array(["none"]))
     with pytest.raises(DataError, match="no array 'c10_valid_naslib'"):
         nb201(str(tmp_path))
+
+
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, words=[["3", "relu"], ["5", "relu"]], error=[7.1, np.nan], macs=[1, 2])
+    table = own(str(path))
+    assert table.name == "mine" and table.values(("3", "relu"), ("error", "macs")) == {
+        "error": 7.1,
+        "macs": 1.0,
+    }
+    with pytest.raises(ValueError, match="has no error for 5,relu"):
+        table.values(("5", "relu"), ("error",))
+    np.savez(path, words=[["3"], ["5"]], error=["good", "bad"])
+    with pytest.raises(DataError, match="column 'error' is not numeric"):
+        own(str(path))
+    np.savez(path, words=[["3"], ["5"]])
+    with pytest.raises(DataError, match="no column beside 'words'"):
+        own(str(path))
+    np.savez(path, words=[["3"], ["5"]], error=[1.0])
+    with pytest.raises(DataError, match="Column error of mine has 1 rows; there are 2"):
+        own(str(path))
+    with pytest.raises(DataError, match="does not exist"):
+        own(str(tmp_path / "other.npz"))
 
 
 def test_cells_that_compute_the_same_are_recognised() -> None:

@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tables_written
 
 from evonas.report.archived import read
 from evonas.stages import NEEDS_NO_NETWORK, TARGETS
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -35,6 +38,37 @@ def test_a_run_ends_in_a_report(evonas_command: Callable, tables: Path, tmp_path
     assert facts.ideal is not None and facts.ideal[1] == pytest.approx(7.78305)
     assert facts.reference is not None and facts.reference[2] == 7.0
     assert facts.hypervolume is not None and 0 < facts.hypervolume < 1
+
+
+def test_a_table_of_ones_own_is_searched(evonas_command: Callable, tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    task = (ROOT / "conf/task/nb201.yaml").read_text(encoding="utf-8")
+    task = task.replace("/data: nb201", "/data: table").replace("/space: nb201", "/space: mine")
+    axes = "axes: {k1: [3, 5, 7], a1: [relu, gelu]}"
+    space = f"_target_: evonas.space.declared.declared_space\nname: mine\n{axes}\n"
+    for name, text in {
+        "task/mine.yaml": task.replace("[error, flops]", "[error, ms]"),
+        "space/mine.yaml": space,
+    }.items():
+        (conf / name).parent.mkdir(parents=True)
+        (conf / name).write_text(text, encoding="utf-8")
+    words = [[str(k), a] for k in (3, 5, 7) for a in ("relu", "gelu")]
+    np.savez(tmp_path / "mine.npz", words=words, error=np.arange(6.0)[::-1], ms=np.arange(6.0) ** 2)
+    command = (f"--config-dir={conf}", "+task=mine", f"data.root={tmp_path / 'mine.npz'}", "run=one")
+    ended = evonas_command(*command, "stage=search")
+    assert ended.code == 0, ended.err
+    facts = read(tmp_path / "outputs/one/search/archive.sqlite")
+    assert len(facts.genotypes) == 6, "the whole space was asked, and nothing twice"
+    assert facts.ideal == (0.0, 0.0) and facts.reference == (5.0, 25.0)
+
+
+def test_a_searcher_may_know_a_counted_column(evonas_command: Callable, tables: Path, tmp_path: Path) -> None:
+    target = "_target_: evonas.objectives.tabular.KnownColumn, _recursive_: false"
+    form = f'{{{target}, table: "${{data}}", column: flops}}'
+    words = ("+task=nb201", "stage=search", f"data.root={tables}", "search=composed", "run=one")
+    ended = evonas_command(*words, "budget.evaluations=48", f"+search.cheap.flops={form}")
+    assert ended.code == 0, ended.err
+    assert len(read(tmp_path / "outputs/one/search/archive.sqlite").genotypes) == 48
 
 
 def test_more_budget_goes_on(evonas_command: Callable, tables: Path, tmp_path: Path) -> None:
