@@ -9,6 +9,7 @@ from evonas.errors import UserError
 from evonas.space.evonet import evonet_space
 from evonas.space.space import Space
 from evonas.train.curriculum import PST, CurriculumStep
+from evonas.train.panel import members_within
 from evonas.train.samplers import Sampler
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -37,6 +38,65 @@ def test_the_published_length(space: Space) -> None:
     assert curriculum.optimizer_steps(KITTI) == 202_720
     assert curriculum.optimizer_steps(NYU) == 317_240
     assert curriculum.passes() == 315
+
+
+ADE_BATCHES = 1263
+LENGTHS = {
+    "pst": ("epochs", [40, 5, 20, 5, 20, 5, 20, 25], 140),
+    "pst_coco": ("epochs", [12, 2, 8, 2, 8, 2, 8, 12], 54),
+    "pst_ade20k": ("iterations", [n * 1000 for n in (160, 30, 160, 30, 160, 30, 160, 160)], 890_000),
+    "pst_cityscapes": ("epochs", [108, 27, 108, 27, 108, 27, 108, 108], 621),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_every_published_length(space: Space, name: str) -> None:
+    unit, lengths, total = LENGTHS[name]
+    curriculum = read(name, space)
+    assert [getattr(step, unit) for step in curriculum.steps] == lengths
+    assert [step.num_subnets for step in curriculum.steps] == [1, 1, 1, 2, 2, 4, 4, 4]
+    assert curriculum.optimizer_steps(1 if unit == "epochs" else ADE_BATCHES) == total
+    assert [step.opened for step in curriculum.steps] == [step.opened for step in read("pst", space).steps]
+    assert [step.name for step in curriculum.steps] == list(OPEN)
+
+
+def test_iterations_are_those_of_any_data(space: Space) -> None:
+    curriculum = read("pst_ade20k", space)
+    assert curriculum.optimizer_steps(10) == curriculum.optimizer_steps(10**9) == 890_000
+    assert {step.warmup_steps(ADE_BATCHES) for step in curriculum.steps} == {1500}
+
+
+def test_the_shorter_of_two_lengths_counts(space: Space) -> None:
+    step = CurriculumStep("a", epochs=2, iterations=25, warmup_epochs=0.5)
+    assert [step.optimizer_steps(batches) for batches in (10, 100)] == [20, 25]
+    assert [step.warmup_steps(batches) for batches in (10, 100)] == [5, 25]
+    assert CurriculumStep("b").optimizer_steps(7) == 7
+    ceiling = PST(space, 0, [CurriculumStep("c", iterations=1000), step], chain="last").within(1)
+    assert [each.optimizer_steps(10) for each in ceiling.steps] == [10, 10]
+    assert [each.optimizer_steps(5000) for each in ceiling.steps] == [1000, 25]
+    assert ceiling.chain == "last"
+
+
+def test_chains_are_best_or_last(space: Space) -> None:
+    assert read("pst", space).chain == "best"
+    with pytest.raises(UserError, match="chain=first"):
+        PST(space, 0, [CurriculumStep("a")], chain="first")
+
+
+def test_a_steps_panel_stays_within_its_opening(space: Space) -> None:
+    curriculum = read("pst", space)
+    panels = {step.name: members_within(curriculum.sampler(step), 4) for step in curriculum.steps}
+    assert [member.genotype for member in panels["maxnet"]] == [space.largest()]
+    # an opening of eight subnets may draw one twice; none is measured twice
+    assert all(len({member.genotype for member in each}) == len(each) for each in panels.values())
+    assert [len(panels[name]) for name in ("mlp2", "expand2", "depth")] == [6, 6, 6]
+    for name, panel in panels.items():
+        values = [space.decode(member.genotype) for member in panel]
+        for prefix, allowed in zip("sme", OPEN[name], strict=True):
+            assert {v for each in values for key, v in each.items() if key[0] == prefix} <= set(allowed)
+    assert panels["depth"][1].genotype == space.smallest()
+    again = members_within(curriculum.sampler(curriculum.steps[-1]), 2)
+    assert [member.genotype for member in again] == [member.genotype for member in panels["depth"][:4]]
 
 
 OPEN = {
@@ -88,6 +148,8 @@ def test_corners_are_always_trained_where_asked(space: Space) -> None:
     [
         {"name": "a", "num_subnets": 0},
         {"name": "a", "epochs": -1},
+        {"name": "a", "iterations": -1},
+        {"name": "a", "warmup_epochs": 1, "warmup_iterations": 10},
         {"name": "a", "always": ["middle"]},
         {"name": "a", "always": ["largest", "smallest"], "num_subnets": 1},
         {"name": "a", "opened": {}, "epoch": 3},

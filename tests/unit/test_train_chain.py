@@ -1,0 +1,179 @@
+"""Which weights a curriculum step hands on, whatever happens while it trains."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from evonas import config, weights
+from evonas.errors import UserError
+from evonas.run import Run
+from evonas.stages import curriculum
+from evonas.stages.base import Context
+from evonas.stages.curriculum import Walk
+from evonas.stages.pretrain import Pretrain
+from evonas.stages.supernet import Supernet
+from evonas.train import panel
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+SMALL = [
+    "+task=synthetic",
+    "data.train=8",
+    "data.holdout=2",
+    "data.test=1",
+    "data.height=32",
+    "data.width=32",
+    "network.dims=[8,16,16,16]",
+    "network.heads=[2,2,2,2]",
+    "network.stem_dim=8",
+    "head.width=8",
+    "distill=none",
+    "tracker=none",
+    "train.panel_random=1",
+    "train.panel_every=1",
+    "train.supernet.batch_size=4",
+    "sampler.steps=[{name: max, opened: {d: all}, epochs: 3}, {name: depth, num_subnets: 2, iterations: 3}]",
+]
+# errors of the step's own panel in the order of its measurements; the second is the best of "max"
+SCORES = [0.5, 0.2, 0.3, 0.9, 0.8]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def context(directory: Path, *overrides: str, resume: bool = False) -> Context:
+    config.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", overrides=[*SMALL, *overrides])
+    return Context(cfg, Run(directory, "synthetic", resume=resume))
+
+
+def read(directory: Path) -> Any:
+    return json.loads((directory / "supernet/panel.json").read_text())
+
+
+def walk(directory: Path, *overrides: str, resume: bool = False) -> dict[str, torch.Tensor]:
+    ctx = context(directory, *overrides, resume=resume)
+    if not (directory / "pretrain").exists():
+        Pretrain().run(ctx)
+    Supernet().run(ctx)
+    return weights.load(directory / "supernet/supernet.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The mean errors of the panels within steps are SCORES, by curriculum step and epoch."""
+    given: list[float] = []
+    real = Walk._chain
+
+    def chain(self: Walk, index: int, step: Any, identity: Any) -> Any:
+        made = real(self, index, step, identity)
+        if made is not None:
+            offset = 3 * index
+            made._score = lambda _: given.append(SCORES[offset + len(made.measured)]) or given[-1]
+        return made
+
+    monkeypatch.setattr(Walk, "_chain", chain)
+    return given
+
+
+def test_the_best_of_a_step_is_handed_on(tmp_path: Path, scored: list[float]) -> None:
+    best = walk(tmp_path / "best")
+    last = walk(tmp_path / "last", "sampler.chain=last")
+    assert scored == SCORES * 2
+    steps = read(tmp_path / "best")["steps"]
+    assert [step["best_epoch"] for step in steps] == [2, 2]
+    assert [[each["error"] for each in step["measured"]] for step in steps] == [SCORES[:3], SCORES[3:]]
+    assert [[each["epoch"] for each in step["measured"]] for step in steps] == [[1, 2, 3], [1, 2]]
+    assert [step["best_epoch"] for step in read(tmp_path / "last")["steps"]] == [None, None]
+    assert any(not torch.equal(best[name], last[name]) for name in best)
+    names = [row["name"] for row in steps[0]["measured"][0]["panel"]]
+    assert names == ["max", "min", "random1"]
+    assert not list((tmp_path / "best/supernet/curriculum").iterdir())
+
+
+def test_the_best_weights_are_those_of_their_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    real = panel.measure
+
+    def measure(net: Any, *args: Any) -> Any:
+        seen.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
+        return real(net, *args)
+
+    monkeypatch.setattr(panel, "measure", measure)
+    chosen = walk(tmp_path, "sampler.steps=[{name: max, opened: {d: all}, epochs: 3}]")
+    # three epochs of the step, then the panel of the whole space on the weights that are handed on
+    assert len(seen) == 4
+    for state, is_chosen in zip(seen, (False, True, False, True), strict=True):
+        assert all(torch.equal(state[name], chosen[name]) for name in chosen) == is_chosen
+
+
+def _straight(base: Path) -> dict[str, torch.Tensor]:
+    """The undisturbed walk, trained once a session."""
+    path = base / "straight/supernet/supernet.safetensors"
+    return weights.load(path) if path.exists() else walk(base / "straight")
+
+
+class StopError(Exception):
+    """Stands for a crash."""
+
+
+@pytest.mark.parametrize("stop", (1, 3, 4, 7, 8, 9))
+def test_a_kill_at_any_step_changes_neither_choice_nor_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    straight = _straight(tmp_path.parent)
+    calls: list[int] = []
+
+    def stopping(_: Any, step: int, values: Any) -> None:
+        if values:
+            calls.append(step)
+        if len(calls) == stop:
+            raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(curriculum.Listening, "__call__", stopping)
+        with pytest.raises(StopError):
+            walk(tmp_path / "killed", "train.supernet.checkpoint_steps=1")
+    continued = walk(tmp_path / "killed", "hardware.loader_workers=0", resume=True)
+    assert all(torch.equal(straight[name], continued[name]) for name in straight)
+    assert read(tmp_path / "killed") == read(tmp_path.parent / "straight")
+
+
+def test_a_finished_supernet_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk(tmp_path, "train.panel_every=0")
+    made = (tmp_path / "supernet/supernet.safetensors").stat().st_mtime_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(Walk, "run", lambda _: pytest.fail("trained again"))
+        again = context(tmp_path, "train.panel_every=0", "train.supernet.checkpoint_steps=7", resume=True)
+        assert "is trained" in Supernet().run(again)
+    assert (tmp_path / "supernet/supernet.safetensors").stat().st_mtime_ns == made
+    line = Supernet().run(context(tmp_path, "train.panel_every=0", "train.supernet.lr=0.1", resume=True))
+    assert "is trained" not in line
+
+
+def test_another_chain_is_another_question(tmp_path: Path) -> None:
+    Pretrain().run(context(tmp_path))
+    start = tmp_path / "pretrain/supernet.safetensors"
+    overrides = ("seed=0", "train.panel_every=2", "sampler.chain=last", "train.recalibrate=2")
+    made = [Walk(context(tmp_path, each), "supernet", "supernet", start).identity() for each in overrides]
+    assert all(made[0] != other for other in made[1:])
+
+
+def test_ceilings_shorten_every_training(tmp_path: Path) -> None:
+    walk(tmp_path, "trainer.max_epochs=1", "trainer.max_batches=1", "train.recalibrate=4")
+    steps = read(tmp_path)["steps"]
+    assert [[each["epoch"] for each in step["measured"]] for step in steps] == [[1], [1]]
+    meta = weights.load_meta(tmp_path / "supernet/supernet.safetensors")
+    assert [step["max_batches"] for step in meta["identity"]["steps"]] == [1, 1]
+    with pytest.raises(UserError, match="chain=middle"):
+        walk(tmp_path / "wrong", "sampler.chain=middle")
