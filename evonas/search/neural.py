@@ -26,7 +26,9 @@ class MLP:
 
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
         """Train on standardised values."""
-        middle, spread = float(values.mean()), float(values.std()) or 1.0
+        middle, spread = float(values.mean()), float(values.std())
+        if spread == 0:
+            return lambda asked: np.full(len(asked), middle)
         network = MLPRegressor(
             hidden_layer_sizes=self._hidden,
             learning_rate_init=self._rate,
