@@ -5,6 +5,7 @@ Legend: B batch, C channels, H W space.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -53,6 +54,7 @@ class SASFDecoder(nn.Module):
         super().__init__()
         _check(levels, output)
         self.output, self.scale = output, scale
+        self.pool_sizes, self.mlp_ratio, self.bn_momentum = tuple(pool_sizes), mlp_ratio, bn_momentum
         self.stride, self.multiple = levels[0].stride, levels[-1].stride
         channels = [level.channels for level in levels]
         with unset(self, seed):
@@ -65,6 +67,18 @@ class SASFDecoder(nn.Module):
                 nn.Conv2d(dim, out, 3, padding=1) for dim, out in zip(channels, finer, strict=True)
             )
             self.predict = nn.Conv2d(channels[0], out_channels, 3, padding=1)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keywords besides `levels` and `seed` that make such a head again, as plain numbers."""
+        return {
+            "out_channels": self.predict.out_channels,
+            "pool_sizes": list(self.pool_sizes),
+            "mlp_ratio": self.mlp_ratio,
+            "output": self.output,
+            "scale": self.scale,
+            "bn_momentum": self.bn_momentum,
+        }
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H W"]:
         """Args: levels: maps finest first, each twice as high and wide as the next.

@@ -16,6 +16,7 @@ from evonas.nn.cost import NetworkShape
 from evonas.nn.extract import StaticNet
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level
+from evonas.nn.topdown import SASFDecoder
 from evonas.nn.trunk import Trunk
 from evonas.space.evonet import Architecture, StageChoice
 
@@ -73,6 +74,8 @@ def describe(net: StaticNet) -> dict[str, Any]:
 
 def _describe_head(head: nn.Module) -> dict[str, Any] | None:
     """None for a head that is not ours: its weights and its ONNX file are still exported."""
+    if isinstance(head, SASFDecoder):
+        return {"kind": "mamba", **head.settings}
     if type(head) is not DenseHead:
         return None
     channels = {"out_channels": head.predict.out_channels, "width": head.predict.in_channels}
@@ -88,9 +91,16 @@ def _network(config: dict[str, Any]) -> StaticNet:
         stages = [StageChoice(**_tuples(stage)) for stage in config["architecture"]]
         trunk = Trunk(Architecture(tuple(stages)), NetworkShape(**_tuples(config["network"])))
         levels: list[Level] = list(trunk.levels)
-        return StaticNet(trunk, DenseHead(levels, **config["head"]))
+        return StaticNet(trunk, _head(levels, config["head"]))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise DataError(f"The {CONFIG} of this export is damaged: {error}.", "Export it again.") from error
+
+
+def _head(levels: list[Level], settings: dict[str, Any]) -> nn.Module:
+    others = {key: value for key, value in settings.items() if key != "kind"}
+    if settings.get("kind") == "mamba":
+        return SASFDecoder(levels, **others)
+    return DenseHead(levels, **settings)
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:

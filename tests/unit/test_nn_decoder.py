@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from evonas import files, weights
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.extract import extract, static_net
@@ -14,6 +15,7 @@ from evonas.nn.sasf import fuse
 from evonas.nn.supernet import Supernet
 from evonas.nn.topdown import SASFDecoder
 from evonas.space.evonet import evonet_space
+from evonas.stages import exported
 
 SMALL = (Level(8, 4), Level(16, 8), Level(32, 16), Level(64, 32))
 UNEVEN = (Level(8, 4), Level(12, 8), Level(20, 16))
@@ -138,6 +140,15 @@ def test_an_extracted_network_keeps_the_bits(supernet):
     genotype, x = supernet.space.smallest(), torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         assert torch.equal(extract(supernet, genotype)(x), supernet(x, genotype))
+
+
+def test_an_exported_folder_gives_the_network_back(tmp_path, supernet):
+    net, x = extract(supernet, supernet.space.smallest()), torch.randn(1, 3, 64, 96)
+    digest = weights.save(tmp_path / exported.MODEL, net.state_dict(), {})
+    config = {**exported.describe(net), "format": exported.FORMAT, "sha256": digest}
+    files.write_json(tmp_path / exported.CONFIG, config)
+    with torch.no_grad():
+        assert torch.equal(exported.load_exported(tmp_path)(x), net(x))
 
 
 def _onnx_difference(net, inputs, folder) -> float:
