@@ -11,7 +11,8 @@ A larger network is widened so that something stays exactly as it was, and nothi
   computes. State and hidden widths have no normalisation over them and are widened by zeros.
 
 With `zeros` the largest subnet cannot keep the function: its LayerNorm spans the new
-channels too, and its heads divide the channels otherwise.
+channels too, and its heads divide the channels otherwise (with `slice: prefix`). Subnets are
+understood as the network slices them: by the first channels of all, or of every head.
 
 Legend: D width of a stage, I inner width, S state size, M hidden width.
 """
@@ -20,10 +21,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evonas.errors import DataError, UserError
-from evonas.nn.elastic import ElasticDepthwise, ElasticLinear, Widths
+from evonas.nn.elastic import ELASTIC, ElasticDepthwise, ElasticLinear, Widths
 from evonas.nn.foreign import Translation, translate
 
 WIDENINGS = ("zeros", "copies")
@@ -104,7 +106,8 @@ def adopt(net: nn.Module, found: Mapping[str, Tensor], widening: str = "zeros") 
     if translated is None:
         raise _unknown(found)
     fitted = _fit(net, translated, widening)
-    if not any(name.startswith("backbone.") for name in fitted.new):
+    # counters and vectors of heads fit anywhere; only a matrix shows that the networks are alike
+    if not any(name.startswith("backbone.") and tensor.ndim > 1 for name, tensor in fitted.new.items()):
         raise _misfit(net, translated)
     net.load_state_dict(fitted.new, strict=False)
     used = {translated.origin[name] for name in fitted.new}
@@ -130,7 +133,7 @@ def _fit(net: nn.Module, source: Translation, widening: str) -> _Fitted:
         if name not in source.tensors:
             continue
         mine, theirs = _segments(net, name, wanted[name]), _source_segments(source.tensors, name)
-        place = _Place(name, wanted[name], mine, theirs, widening)
+        place = _Place(name, wanted[name], mine, theirs, widening, *_heads(net, name))
         if place.is_same(source.tensors[name]):
             fitted.new[name] = source.tensors[name].to(wanted[name].dtype)
         elif place.is_larger(source.tensors[name]):
@@ -152,6 +155,8 @@ class _Place:
         drawn: what is there now.
         mine: rows of each segment there; likewise `theirs` in the source.
         widening: see the module's text.
+        heads: equal parts of the first segment, each of which is widened on its own.
+        in_heads: likewise of the columns.
     """
 
     name: str
@@ -159,6 +164,8 @@ class _Place:
     mine: Widths
     theirs: Widths
     widening: str
+    heads: int = 1
+    in_heads: int = 1
 
     def is_same(self, tensor: Tensor) -> bool:
         """Whether the tensor fits as it is, segment by segment."""
@@ -179,12 +186,13 @@ class _Place:
         """The tensor, inside one of the larger shape."""
         if self.name.endswith(_SILENT_COLUMNS):
             return self._columns(tensor)
-        silent = next((rows for end, rows in _SILENT_ROWS.items() if self.name.endswith(end)), None)
+        silent = next((rows for end, rows in _SILENT_ROWS.items() if self.name.endswith(end)), ())
         drawn, given = self.drawn.split(list(self.mine)), tensor.split(list(self.theirs))
-        pieces = [
-            self._rows(new, old, is_inner=index == 0, is_silent=silent is not None and silent[index])
-            for index, (new, old) in enumerate(zip(drawn, given, strict=True))
-        ]
+        pieces = []
+        for index, (new, old) in enumerate(zip(drawn, given, strict=True)):
+            parts = self.heads if index == 0 else 1
+            for mine, theirs in zip(new.chunk(parts), old.chunk(parts), strict=True):
+                pieces.append(self._rows(mine, theirs, index == 0, bool(silent) and silent[index]))
         return torch.cat(pieces)
 
     def _rows(self, new: Tensor, old: Tensor, is_inner: bool, is_silent: bool) -> Tensor:
@@ -196,7 +204,8 @@ class _Place:
     def _columns(self, tensor: Tensor) -> Tensor:
         old, new = tensor.shape[1], self.drawn.shape[1]
         if self.widening == "zeros" or self.name.endswith("mlp.fc2.weight"):
-            return torch.cat([tensor, tensor.new_zeros(len(tensor), new - old)], dim=1)
+            parts = tensor.unflatten(1, (self.in_heads, -1))
+            return F.pad(parts, (0, (new - old) // self.in_heads)).flatten(1)
         factor = self._factor(new, old)
         # unequal shares, so that copies do not learn alike; they add up to the original
         shares = self.drawn.unflatten(1, (old, factor))
@@ -218,6 +227,14 @@ def _segments(net: nn.Module, name: str, tensor: Tensor) -> Widths:
     if isinstance(owner, ElasticLinear | ElasticDepthwise):
         return owner.segments
     return tuple(tensor.shape[:1])
+
+
+def _heads(net: nn.Module, name: str) -> tuple[int, int]:
+    """Parts of the first rows, and of the columns, of one of our tensors."""
+    owner = net.get_submodule(name.rpartition(".")[0])
+    if not isinstance(owner, ELASTIC):
+        return 1, 1
+    return owner.heads, getattr(owner, "in_heads", 1)
 
 
 def _source_segments(tensors: Mapping[str, Tensor], name: str) -> Widths:
@@ -248,7 +265,7 @@ def _unknown(found: Mapping[str, Tensor]) -> DataError:
 
 
 def _misfit(net: nn.Module, source: Translation) -> DataError:
-    name = next(iter(source.tensors), "")
+    name = next((name for name, tensor in source.tensors.items() if tensor.ndim > 1), "")
     wanted = net.state_dict().get(name)
     shapes = f": {name} is {tuple(source.tensors[name].shape)}" if name else ""
     there = f", here {tuple(wanted.shape)}" if wanted is not None else ""

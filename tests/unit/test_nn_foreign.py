@@ -29,14 +29,15 @@ def net(
     states: tuple[int, ...] = (4,),
     mlp: tuple[float, ...] = (2.0,),
     classes: int = 5,
+    slice: str = "prefix",
 ) -> Supernet:
     space = evonet_space("test", mlp, states, expand, SMALL.depths)
-    backbone = Backbone(space, SMALL.dims, SMALL.heads, stem_dim=SMALL.stem, seed=3)
+    backbone = Backbone(space, SMALL.dims, SMALL.heads, stem_dim=SMALL.stem, seed=3, slice=slice)
     return Supernet(backbone, Classifier(backbone.levels, classes, seed=4), space).eval()
 
 
-def larger() -> Supernet:
-    return net(expand=(1.0, 2.0, 4.0), states=(2, 4, 8), mlp=(1.0, 2.0, 4.0))
+def larger(slice: str = "prefix") -> Supernet:
+    return net(expand=(1.0, 2.0, 4.0), states=(2, 4, 8), mlp=(1.0, 2.0, 4.0), slice=slice)
 
 
 def as_source(of: Supernet, choices: Mapping[str, float] = CHOICES) -> Genotype:
@@ -90,8 +91,9 @@ def test_a_backbone_computes_what_the_formulas_say(backbone: State) -> None:
 
 
 @torch.no_grad()
-def test_inside_a_larger_net_the_subnet_of_that_size_is_the_source(backbone: State) -> None:
-    here = larger()
+@pytest.mark.parametrize("slice", ["prefix", "per_head"])
+def test_inside_a_larger_net_the_subnet_of_that_size_is_the_source(backbone: State, slice: str) -> None:
+    here = larger(slice)
     report = adopt(here, backbone)
     expected = Published(backbone, SMALL).levels(image())
     for ours, theirs in zip(here.features(image(), as_source(here)), expected, strict=True):
@@ -130,8 +132,9 @@ def test_zeros_change_the_function_when_inner_channels_are_added(backbone: State
 
 
 @torch.no_grad()
-def test_copies_keep_the_function_of_the_largest_net(backbone: State) -> None:
-    here = larger()
+@pytest.mark.parametrize("slice", ["prefix", "per_head"])
+def test_copies_keep_the_function_of_the_largest_net(backbone: State, slice: str) -> None:
+    here = larger(slice)
     adopt(here, backbone, widening="copies")
     expected = Published(backbone, SMALL).levels(image())
     for ours, theirs in zip(here.features(image(), here.space.largest()), expected, strict=True):

@@ -1,0 +1,105 @@
+"""What chance and a linear model of the pixels reach on the silhouettes, beside a pretrained supernet.
+
+Run it from the root of the repository, after `python -m evonas +task=shapes stage=pretrain run=<run>`:
+
+    python benchmarks/shapes.py outputs/<run>
+
+The linear model is multinomial logistic regression on all pixels, fitted by L-BFGS on the whole
+training split; of several weight penalties the one that is best on `holdout` is scored on `test`,
+the split on which the supernet's largest and smallest subnets are scored too.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evonas import weights
+from evonas.data.base import Split
+from evonas.data.shapes import Shapes
+from evonas.nn.classifier import Classifier
+from evonas.nn.supernet import Supernet
+from evonas.stages import assembly
+from evonas.stages.pretrain import PRETRAINED
+from evonas.tasks.classification import Classification
+from evonas.train import panel
+
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+CPU = torch.device("cpu")
+
+
+def pixels(source: Shapes, split: Split) -> tuple[Tensor, Tensor]:
+    """Every picture of a split as one row, and the labels."""
+    data = source.dataset(split)
+    data.augment = False
+    items = [data[index] for index in range(len(data))]
+    return torch.stack([item["image"].flatten() for item in items]), torch.stack(
+        [item["label"] for item in items]
+    )
+
+
+def fitted(images: Tensor, labels: Tensor, penalty: float) -> torch.nn.Linear:
+    """Logistic regression; its loss is convex, so the start does not matter."""
+    model = torch.nn.Linear(images.shape[1], Shapes.num_classes)
+    torch.nn.init.zeros_(model.weight)
+    torch.nn.init.zeros_(model.bias)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), labels) + penalty * model.weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return model
+
+
+def accuracy(model: torch.nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Top-1."""
+    with torch.inference_mode():
+        return float((model(images).argmax(1) == labels).double().mean())
+
+
+def probe(source: Shapes) -> float:
+    """Top-1 of the linear model on `test`."""
+    images, labels = pixels(source, "train")
+    models = [fitted(images, labels, penalty) for penalty in PENALTIES]
+    best = max(models, key=lambda model: accuracy(model, *pixels(source, "holdout")))
+    print(f"linear model of the pixels: on its own training pictures {accuracy(best, images, labels):.3f}")
+    return accuracy(best, *pixels(source, "test"))
+
+
+def pretrained(run: Path, source: Shapes) -> dict[str, float]:
+    """Top-1 on `test` of the largest and the smallest subnet of a run, with inherited weights."""
+    from hydra import compose, initialize_config_dir
+
+    from evonas.cli import conf_dir
+    from evonas.config import register
+
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        net: Supernet = assembly.supernet(compose("config", overrides=["+task=shapes"]))
+    net.load_state_dict(weights.load(run / PRETRAINED))
+    task, members = Classification(source, Classifier, "shapes"), panel.members(net.space, 0, 0)
+    net.eval()
+    return {
+        each.name: panel.score(lambda x, g=each.genotype: net(x, g), task, "test", 50, CPU)["top1"]  # type: ignore[misc]
+        for each in members
+    }
+
+
+def main() -> None:
+    """Print the numbers."""
+    source = Shapes()
+    print(f"chance: {1 / Shapes.num_classes:.3f}", flush=True)
+    print(f"linear model of the pixels: {probe(source):.3f}", flush=True)
+    if len(sys.argv) > 1:
+        for name, value in pretrained(Path(sys.argv[1]), source).items():
+            print(f"pretrained supernet, {name}: {value:.3f}")
+
+
+if __name__ == "__main__":
+    main()
