@@ -81,22 +81,24 @@ def listed(
     Errors: DataError naming the line.
     """
     rows = read_rows(path, columns=1 if truth is None else 2)
-    scored = [row for row in rows if truth is None or row.fields[1] != NOTHING]
+    described = [_described(row, image, truth) for row in rows]
+    scored = [groups for groups in described if groups is not None]
     if not scored:
         raise DataError(f"{path} names no image with ground truth.", "Use the published list.")
     if len(scored) < len(rows):
-        log.warning(
-            "Not used: %d of %d images in %s, which have no ground truth.",
-            len(rows) - len(scored),
-            len(rows),
-            path.name,
-        )
-    return [frame(_described(row, image, truth)) for row in scored]
+        without, total = len(rows) - len(scored), len(rows)
+        log.warning("Not used: %d of %d images in %s, which have no ground truth.", without, total, path.name)
+    return [frame(groups) for groups in scored]
 
 
-def _described(row: Row, image: re.Pattern[str], truth: re.Pattern[str] | None) -> dict[str, str]:
+def _described(row: Row, image: re.Pattern[str], truth: re.Pattern[str] | None) -> dict[str, str] | None:
+    """The groups of a line; None where it has no ground truth."""
     groups = _matched(row, row.fields[0], image)
-    other = {} if truth is None else _matched(row, row.fields[1], truth)
+    if truth is None:
+        return groups
+    if row.fields[1] == NOTHING:
+        return None
+    other = _matched(row, row.fields[1], truth)
     if any(groups.get(name) != value for name, value in other.items()):
         raise DataError(
             f"{row.where} pairs {row.fields[0]} with {row.fields[1]}, which is another frame.",
