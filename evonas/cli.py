@@ -166,6 +166,8 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
             f"Task {cfg.task.name} has no network, so there is nothing for stage={stage} to do.",
             "Its stages are: search, select, report",
         )
+    if cfg.dry_run and stage != "search":
+        raise UserError("dry_run=true tells the cost of a search.", "Add stage=search, or leave dry_run out.")
     config.refuse_environment(cfg)
     mistakes.check_types(cfg, overrides)
 

@@ -40,6 +40,8 @@ class Latency:
         pin: on Linux, keep a CPU measurement on the idlest cores.
         runtime: torch, onnxruntime or tensorrt.
         graphs: on CUDA, replay a recorded forward.
+        clock: wall, or cpu: with one CPU thread, the time that it was computing, which is what the forward
+            would take on a computer that nobody else uses.
     """
 
     name = "latency"
@@ -60,6 +62,7 @@ class Latency:
         pin: bool = True,
         runtime: str = "torch",
         graphs: bool = False,
+        clock: str = "wall",
     ) -> None:
         if threads < 1:
             raise UserError(f"latency cannot use threads={threads}.", "objective.latency.threads=1")
@@ -73,7 +76,7 @@ class Latency:
             precision=precision,
         )
         self.threads, self.cv_limit, self.pin = threads, cv_limit, pin
-        self.runtime, self.graphs = runtime, graphs
+        self.runtime, self.graphs, self.clock = runtime, graphs, clock
 
     def prepare(self, bench: Bench) -> None:
         """Draw the image that every subnet is timed on.
@@ -82,6 +85,7 @@ class Latency:
             UserError: the runtime does not work here.
         """
         runtimes.check(self.runtime, bench.precision, bench.device, self.graphs)
+        runtimes.check_clock(self.clock, self.runtime, bench.device, self.threads)
         self._bench = bench
         generator = torch.Generator().manual_seed(derive(0, "latency"))
         self._image = torch.randn((1, 3, *bench.input_size), generator=generator).to(bench.device)
@@ -105,6 +109,7 @@ class Latency:
             "pin": self.pin,
             "runtime": [self.runtime, runtimes.version(self.runtime)],
             "graphs": self.graphs,
+            "clock": self.clock,
             "input_size": list(bench.input_size),
             "precision": bench.precision,
             "device": machine(bench.device),
@@ -113,6 +118,6 @@ class Latency:
     def _once(self, genotype: Genotype) -> runtimes.Once:
         subnet = self._bench.subnet(genotype)
         if self.runtime == "torch":
-            return runtimes.torch_once(subnet, self._image, self._bench.autocast, self.graphs)
+            return runtimes.torch_once(subnet, self._image, self._bench.autocast, self.graphs, self.clock)
         # the bench keeps its subnet on the device, where other objectives look for it
         return runtimes.onnx_once(self.runtime, copy.deepcopy(subnet).cpu(), self._image, self.threads)

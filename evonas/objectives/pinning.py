@@ -14,7 +14,7 @@ _LOOK_S = 0.05
 
 @contextmanager
 def pinned(count: int, wanted: bool = True) -> Iterator[list[int]]:
-    """Every thread of this process on the `count` idlest of its cores; the cores, or nothing where impossible.
+    """Every thread of this process on the `count` idlest of its cores; the cores, or none if impossible.
 
     A pinned thread does not lose its caches to a migration, and does not share its core with what runs on
     others. The choice is made anew each time, because other programs come and go.
@@ -32,7 +32,7 @@ def pinned(count: int, wanted: bool = True) -> Iterator[list[int]]:
 
 
 def idlest(cores: Sequence[int], count: int, stat: Path = _STAT, look_s: float = _LOOK_S) -> list[int]:
-    """The cores that did least during a short look; of equals the last, because the first serve interrupts."""
+    """The cores that did least during a short look; of equals the last: the first serve interrupts."""
     before = _busy(stat)
     time.sleep(look_s)
     after = _busy(stat)

@@ -6,7 +6,6 @@ ONNX Runtime's TensorRT provider, so both need the packages of the extra `export
 Legend: B batch, H W space.
 """
 
-import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 
 RUNTIMES = ("torch", "onnxruntime", "tensorrt")
+CLOCKS = ("wall", "cpu")
 _PROVIDER = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 Once = Callable[[], float]
@@ -48,6 +48,22 @@ def check(runtime: str, precision: str, device: torch.device, graphs: bool) -> N
     _provider(runtime, device)
 
 
+def check_clock(clock: str, runtime: str, device: torch.device, threads: int) -> None:
+    """Refuse a clock that does not see all the work.
+
+    Raises:
+        UserError: it is unknown, or others compute beside the thread whose time is read.
+    """
+    if clock not in CLOCKS:
+        raise UserError(f"There is no clock '{clock}'.", f"Choose among {', '.join(CLOCKS)}.")
+    if clock == "cpu" and (device.type != "cpu" or runtime != "torch" or threads != 1):
+        raise UserError(
+            f"clock=cpu needs runtime=torch on a CPU with one thread, not {runtime} on {device.type} "
+            f"with {threads}.",
+            "objective.latency.clock=wall",
+        )
+
+
 def version(runtime: str) -> str:
     """The version of what executes, beside torch's own."""
     if runtime == "torch":
@@ -58,18 +74,20 @@ def version(runtime: str) -> str:
 
 
 def torch_once(
-    net: nn.Module,
+    net: Callable[[Tensor], object],
     image: Tensor,
     autocast: Callable[[], AbstractContextManager[object]],
     graphs: bool = False,
+    clock: str = "wall",
 ) -> Once:
     """One forward by torch; on CUDA timed by events on the device's own clock, on CPU and MPS by ours.
 
     Args:
-        net: in eval mode on the image's device.
-        image: [B 3 H W].
+        net: in eval mode on the image's device; any part of a network will do.
+        image: [B 3 H W], or what the part takes.
         autocast: makes the context of the precision.
         graphs: record the forward once and replay it, so that launches cost nothing (CUDA).
+        clock: wall, or cpu for the time that the calling thread was computing (CPU with one thread).
     """
 
     def forward() -> None:
@@ -79,12 +97,14 @@ def torch_once(
     if image.device.type == "cuda":
         return _by_events(_recorded(forward) if graphs else forward)
 
+    now = time.thread_time if clock == "cpu" else time.perf_counter
+
     def once() -> float:
-        begin = time.perf_counter()
+        begin = now()
         forward()
         if image.device.type == "mps":
             torch.mps.synchronize()
-        return 1000.0 * (time.perf_counter() - begin)
+        return 1000.0 * (now() - begin)
 
     return once
 
@@ -143,9 +163,7 @@ def _exported(net: nn.Module, image: Tensor) -> bytes:
     with torch.no_grad():
         program = torch.onnx.export(net.cpu(), (image,), dynamo=True, verbose=False)
     assert program is not None
-    stream = io.BytesIO()
-    program.save(stream)
-    return stream.getvalue()
+    return bytes(program.model_proto.SerializeToString())
 
 
 def _by_events(forward: Callable[[], None]) -> Once:

@@ -67,6 +67,11 @@ def worker_count(hardware: DictConfig) -> int:
     return int(hardware.devices * hardware.workers_per_device)
 
 
+def exclusive_count(hardware: DictConfig) -> int:
+    """How many exclusive measurements run at a time: one on each device."""
+    return max(_gpus(hardware), 1) if hardware.engine == "local" else 1
+
+
 def _gpus(hardware: DictConfig) -> int:
     """GPUs that workers are spread over: no more than there are workers, 0 without GPUs."""
     if hardware.accelerator not in _GPU:

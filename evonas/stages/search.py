@@ -14,7 +14,9 @@ from evonas.search.base import Searcher
 from evonas.search.loop import search
 from evonas.space.space import Space
 from evonas.stages.base import Context
+from evonas.stages.dryrun import dry_run, parts_of
 from evonas.stages.engines import engine
+from evonas.stages.located import located
 from evonas.stages.watching import Watch
 from evonas.track.base import Guarded
 from evonas.track.progress import Progress, human_time
@@ -42,6 +44,8 @@ class Search:
         """Search until the budget is spent; the next command."""
         spec = evaluator_config(context)
         evaluator: Evaluator | TableEvaluator = build(spec)
+        if context.cfg.get("dry_run"):
+            return dry_run(context, spec, parts_of(evaluator.objectives))
         about = identity(context.cfg, evaluator)
         archive = Archive.open(context.run.path(ARCHIVE), about, context.run.resume)
         with closing(archive), closing(engine(context, spec)) as workers:
@@ -86,7 +90,7 @@ def evaluator_config(context: Context) -> dict[str, Any]:
         "space": to_plain(cfg.space),
         "network": to_plain(cfg.network),
         "task": to_plain(cfg.task),
-        "objectives": to_plain(cfg.objective),
+        "objectives": located(to_plain(cfg.objective), context.run),
         "weights": str(context.run.need(SUPERNET, made_by="supernet")),
         "batch_size": cfg.hardware.eval_batch_size,
         "device": device(cfg.hardware.accelerator),

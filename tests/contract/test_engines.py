@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -204,9 +205,8 @@ class TestRayEngine(EngineContract):
 
     def test_a_factory_that_actors_cannot_find_is_named(self) -> None:
         engine = RayEngine(Stranger(), workers=1)
-        with pytest.raises(EngineError, match="ModuleNotFoundError"):
+        with closing(engine), pytest.raises(EngineError, match="no_such_module"):
             list(engine.run(jobs("ok:1")))
-        engine.close()
 
     def test_it_listens_to_this_machine_alone_and_leaves_nothing_behind(self, engine: Engine) -> None:
         assert len(list(engine.run(jobs("ok:1")))) == 1

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +125,7 @@ def test_pinning_holds_and_ends(affinity: set[int]) -> None:
         raise KeyError
 
 
-def test_the_idlest_core_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_idlest_core_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = {False: (0, 0, 0), True: (40, 3, 9)}
     looked = []
 
@@ -193,6 +195,19 @@ def test_onnxruntime_times_the_same_network(bench: Bench) -> None:
 def test_refused_runtimes(runtime: str, precision: str, graphs: bool, said: str) -> None:
     with pytest.raises(UserError, match=said):
         runtimes.check(runtime, precision, CPU, graphs)
+
+
+def test_the_thread_s_clock_needs_one_thread() -> None:
+    runtimes.check_clock("cpu", "torch", CPU, 1)
+    for clock, runtime, count in [("cpu", "torch", 2), ("cpu", "onnxruntime", 1), ("moon", "torch", 1)]:
+        with pytest.raises(UserError, match="clock"):
+            runtimes.check_clock(clock, runtime, CPU, count)
+
+
+def test_the_thread_s_clock_does_not_count_waiting() -> None:
+    once = runtimes.torch_once(lambda _: time.sleep(0.05), torch.zeros(1), nullcontext, clock="cpu")
+    assert once() < 25
+    assert runtimes.torch_once(lambda _: time.sleep(0.05), torch.zeros(1), nullcontext)() >= 50
 
 
 def test_tensorrt_is_refused_by_name_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

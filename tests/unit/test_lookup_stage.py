@@ -1,0 +1,89 @@
+"""stage=lookup on a tiny network, and the objective that reads its table."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_run
+
+from evonas import files
+from evonas.config import to_plain
+from evonas.errors import DataError, UserError
+from evonas.objectives.bench import Bench
+from evonas.objectives.lookup import LookupLatency
+from evonas.objectives.table import load
+from evonas.run import Run
+from evonas.stages.located import TABLE, located
+from evonas.stages.lookup import Lookup
+
+
+def bench(cfg: Any) -> Bench:
+    return Bench(to_plain(cfg.space), to_plain(cfg.network), to_plain(cfg.task), path="")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = small_run.context(tmp_path_factory.mktemp("run"))
+    # few choices, so that a handful of blocks is timed
+    made.cfg.space.update({"mlp_ratio": [1, 4], "d_state": [16], "expand": [1, 4]})
+    path = Path(Lookup(fit=6, held_out=6).run(made))
+    assert path == made.run.directory / TABLE
+    return path
+
+
+def test_table_says_what_it_is_of(built: Path) -> None:
+    table = load(built)
+    assert set(table.entries) >= {"stage1/m=1/s=16/e=4", "stage4/m=4"}
+    assert len(table.entries) == 3 * 4 + 2
+    assert all(value > 0 for value in (*table.entries.values(), table.fixed))
+    assert table.entries["stage1/m=4/s=16/e=4"] > table.entries["stage1/m=1/s=16/e=1"]
+    assert table.about["machine"]["name"]
+    assert set(table.held_out) == {"table", "predictor"}
+    assert table.held_out["table"].subnets == 6
+
+
+def test_objective_tells_value_and_error(built: Path) -> None:
+    made = small_run.config()
+    made.space.update({"mlp_ratio": [1, 4], "d_state": [16], "expand": [1, 4]})
+    objective = LookupLatency(str(built), name="latency_phone")
+    where = bench(made)
+    objective.prepare(where)
+    small, extra = objective.measure(where.space.smallest())
+    large, _ = objective.measure(where.space.largest())
+    assert 0 < small < large
+    assert extra["latency_phone_source"]["mean_error"] == load(built).held_out["table"].mean_error
+    assert objective.identity(where)["table"] == files.sha256(built)
+    assert objective.identity(where) != LookupLatency(str(built), kind="predictor").identity(where)
+
+
+def test_a_table_of_another_space_is_refused(built: Path) -> None:
+    with pytest.raises(DataError, match="another space"):
+        LookupLatency(str(built)).prepare(bench(small_run.config()))
+
+
+def test_missing_tables_name_their_command(tmp_path: Path) -> None:
+    wanted = {"fast": {"_target_": "evonas.objectives.lookup.LookupLatency", "table": None}}
+    with pytest.raises(UserError, match="lookup") as caught:
+        located(wanted, Run(tmp_path, "synthetic"))
+    assert "stage=lookup" in caught.value.hint
+    with pytest.raises(UserError, match="no table"):
+        LookupLatency()
+    with pytest.raises(UserError, match="no kind 'guess'"):
+        LookupLatency("x", kind="guess")
+    with pytest.raises(DataError, match="no latency table"):
+        LookupLatency(str(tmp_path / "x")).identity(bench(small_run.config()))
+
+
+def test_the_run_s_own_table_is_found(built: Path) -> None:
+    run = Run(built.parent.parent, "synthetic")
+    wanted = {
+        "fast": {"_target_": "evonas.objectives.lookup.LookupLatency", "table": None},
+        "macs": {"_target_": "evonas.objectives.macs.Macs"},
+    }
+    assert located(wanted, run)["fast"]["table"] == str(built)
+    assert located(wanted, run)["macs"] == wanted["macs"]
+
+
+def test_a_table_cannot_be_made_of_nothing() -> None:
+    with pytest.raises(UserError, match="fit=2"):
+        Lookup(fit=2)
