@@ -1,0 +1,116 @@
+"""Parts of guided searches as the command line combines them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from evonas import config
+from evonas.cli import conf_dir
+from evonas.errors import UserError
+from evonas.nn.cost import NetworkShape, count_macs
+from evonas.objectives.closed import ClosedMacs
+from evonas.search.base import Told
+from evonas.search.guided import GuidedSearch
+from evonas.space.evonet import architecture, evonet_space
+from evonas.space.genotype import Genotype
+from evonas.space.space import Space
+
+
+def parts(group: str) -> list[str]:
+    """Every file of a group below conf/search."""
+    return sorted(path.stem for path in (conf_dir() / "search" / group).glob("*.yaml"))
+
+
+def node(*overrides: str) -> Any:
+    config.register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("config", overrides=["+task=synthetic", *overrides])
+
+
+def costs(point: Genotype) -> tuple[float, float]:
+    genes = np.array(point.genes, dtype=float)
+    return float(np.sum((genes - 2) ** 2)), float(genes.sum())
+
+
+def play(cfg: Any) -> GuidedSearch:
+    """The searcher after its budget."""
+    space: Space = config.build(cfg.space)
+    searcher: GuidedSearch = config.build(cfg.search, space=space, seed=0, objectives=["error", "macs"])
+    while asked := searcher.ask():
+        assert all(space.contains(point) for point in asked)
+        searcher.tell([Told(point, costs(point)) for point in asked])
+    return searcher
+
+
+@pytest.mark.parametrize("surrogate", parts("surrogate"))
+def test_every_surrogate_serves_every_guided_search(surrogate: str) -> None:
+    words = ["search=composed", f"search/surrogate={surrogate}", "search.initial=20", "budget.evaluations=28"]
+    faster = {"carts": ["search.surrogate.trees=20"], "switching": ["search.surrogate.folds=2"]}
+    cfg = node(*words, "search/proposer=random", *faster.get(surrogate, []))
+    assert [each.facts for each in play(cfg).trust.history] == [20]
+
+
+@pytest.mark.parametrize("proposer", parts("proposer"))
+def test_every_proposer_serves_every_guided_search(proposer: str) -> None:
+    cfg = node(
+        "search=nsganetv2", f"search/proposer={proposer}", "search.initial=20", "budget.evaluations=28"
+    )
+    assert [each.facts for each in play(cfg).trust.history] == [20]
+
+
+def test_presets_hold_the_published_numbers() -> None:
+    nsganetv2, linas, elasticvit = (
+        node(f"search={name}").search for name in ("nsganetv2", "linas", "elasticvit")
+    )
+    assert (nsganetv2.initial, nsganetv2.population) == (100, 8)
+    inner = nsganetv2.proposer
+    assert (inner.population, inner.evaluations, inner.crossover_prob, inner.get("eta", 1.0)) == (
+        40,
+        800,
+        0.9,
+        1.0,
+    )
+    assert (linas.initial, linas.population) == (50, 50)
+    assert (elasticvit.initial, elasticvit.population, elasticvit.keep) == (512, 256, 256)
+    assert (elasticvit.mutants, elasticvit.mutation_prob, list(elasticvit.compete)) == (0.5, 0.2, ["error"])
+    ednag = node("search=ednag_paper").search
+    settings = (
+        ednag.population,
+        ednag.steps,
+        ednag.noise,
+        ednag.mutation_prob,
+        ednag.eta,
+        ednag.elite,
+        ednag.diverse,
+    )
+    assert settings == (30, 100, 0.8, 0.6, 5.0, 0.1, 0.2)
+
+
+@pytest.mark.parametrize("search", ["nsganetv2", "constrained"])
+def test_closed_multiply_adds_reach_the_searcher(search: str) -> None:
+    cfg = node(f"search={search}", "+search/cheap=macs")
+    space: Space = config.build(cfg.space)
+    searcher = config.build(cfg.search, space=space, seed=0, objectives=["error", "macs"])
+    form = searcher._cheap[1]
+    shape = NetworkShape((24, 48, 96, 192), (2, 4, 8, 8), 16, 2.0, 2.0)
+    point = space.largest()
+    assert form(space, point) == count_macs(architecture(space, point), shape, 64, 96) / 1e9
+
+
+def test_a_network_without_sizes_has_no_closed_form() -> None:
+    with pytest.raises(UserError, match="No closed form"):
+        ClosedMacs({"_target_": "somebody.elses"}, 64, 64)
+    assert (
+        ClosedMacs({"dims": [8, 8, 8, 8], "heads": [1, 1, 1, 1]}, 32, 32)(
+            evonet_space(), evonet_space().smallest()
+        )
+        > 0
+    )
+
+
+def test_an_objective_that_is_not_there_is_named() -> None:
+    cfg = node("search=constrained", "+search.windows.latency=[null,20]")
+    with pytest.raises(UserError, match="'latency' is no objective"):
+        config.build(cfg.search, space=config.build(cfg.space), seed=0, objectives=["error", "macs"])
