@@ -1,0 +1,76 @@
+"""stage=rank on a tiny supernet: statistics beside the costs, and agreement with a check of another run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_run
+from omegaconf import OmegaConf
+
+from evonas import files
+from evonas.config import Rank as RankSettings
+from evonas.config import Train, Trainer
+from evonas.errors import UserError
+from evonas.run import Run
+from evonas.stages.base import Context
+from evonas.stages.rank import RESULT, Rank
+
+
+def context(folder: Path, **rank: Any) -> Context:
+    changes = {
+        "outputs": str(folder.parent),
+        "train": OmegaConf.structured(Train()),
+        "trainer": OmegaConf.structured(Trainer(max_epochs=1, max_batches=1)),
+        "rank": OmegaConf.structured(RankSettings(subnets=4, **rank)),
+        "tracker": {"_target_": "evonas.track.base.Silent"},
+    }
+    made = small_run.context(folder, **changes)
+    return Context(made.cfg, Run(folder, "synthetic"))
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a ranking check, and the mark that makes its folder a run."""
+    folder = tmp_path_factory.mktemp("outputs") / "first"
+    made = context(folder)
+    small_run.train(made)
+    Rank().run(made)
+    files.write_json(folder / "run.json", {})
+    return folder
+
+
+def test_every_number_stands_beside_those_of_the_costs(ranked: Path) -> None:
+    result = files.read_json(ranked / RESULT)
+    assert len(result["pairs"]) == 4 and {"macs", "params"} <= result["pairs"][0].keys()
+    assert set(result["predictors"]) == {"inherited", "macs", "params"}
+    for found in result["predictors"].values():
+        assert found["regret"] >= 0
+        assert found["tau"] is None or -1 <= found["tau"] <= 1
+
+
+def test_two_runs_compare_the_same_subnets(ranked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = context(ranked.parent / "second", against="first")
+    small_run.train(made)
+    line = Rank().run(made)
+    first, second = (files.read_json(ranked.parent / name / RESULT) for name in ("first", "second"))
+    assert [pair["genotype"] for pair in first["pairs"]] == [pair["genotype"] for pair in second["pairs"]]
+    # equal weights and equal seeds: the two checks are one check made twice
+    assert second["agreement"] == {"run": "first", "common": 4, "inherited": 1.0, "retrained": 1.0}
+    assert "inherited errors agree with run first by 1.00" in line
+    assert "4 subnets say little" in capsys.readouterr().out
+
+
+def test_a_run_without_a_check_is_named(ranked: Path) -> None:
+    bare = ranked.parent / "bare"
+    bare.mkdir()
+    files.write_json(bare / "run.json", {})
+    with pytest.raises(UserError, match="Run 'bare' has no ranking check") as caught:
+        Rank().run(context(ranked.parent / "third", against="bare"))
+    assert "stage=rank run=bare" in caught.value.hint
+
+
+def test_too_few_subnets_are_refused(tmp_path: Path) -> None:
+    made = context(tmp_path / "run")
+    made.cfg.rank.subnets = 2
+    with pytest.raises(UserError, match=r"rank\.subnets=2 is too few"):
+        Rank().run(made)
