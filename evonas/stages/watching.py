@@ -13,6 +13,7 @@ from evonas.report.hypervolume import hypervolume
 from evonas.report.pareto import Values
 from evonas.search.base import Told
 from evonas.search.loop import Generation
+from evonas.stages.doubts import Doubts, lifeless
 from evonas.track.base import Guarded
 from evonas.track.progress import Progress, human_time, plural
 
@@ -54,11 +55,14 @@ class Watch:
         self._began = time.monotonic()
         self._outcomes = self._failed = self._replayed = 0
         self._last_reason = ""
+        self._doubts = Doubts()
 
     def outcome(self, outcome: Outcome, fact: Evaluation) -> None:
         """A measurement was recorded."""
         self._outcomes += 1
         self._progress.advance()
+        for doubt in self._doubts.about(fact):
+            self._progress.note(doubt)
         if fact.state == "failed":
             self._failed += 1
             self._last_reason = fact.reason
@@ -76,6 +80,8 @@ class Watch:
                 "Read the workers' logs in the run's folder search/workers.",
             )
         self._settle_reference()
+        for doubt in lifeless(self._names, self._values) if generation.number == 1 else ():
+            self._progress.note(doubt)
         if generation.measured > 0:
             self._say(generation)
         else:

@@ -1,0 +1,59 @@
+"""Noise and lifeless objectives are told; dominance can wait for clear differences."""
+
+import numpy as np
+import pytest
+
+from evonas.archive import Evaluation
+from evonas.report.interval import front_within_noise, surely_dominates
+from evonas.report.pareto import front
+from evonas.stages.doubts import SHOWN, Doubts, lifeless
+
+
+def fact(noisy: bool) -> Evaluation:
+    extra = {"latency": {"noisy": noisy, "cv": 0.34, "cv_limit": 0.1}}
+    return Evaluation(0, "f", "nano:m=1", "exclusive", "done", {"latency": 1.0}, extra)
+
+
+def test_noise_is_told_a_few_times_and_counted_always() -> None:
+    doubts = Doubts()
+    assert list(doubts.about(fact(False))) == []
+    said = [line for _ in range(10) for line in doubts.about(fact(True))]
+    assert len(said) == SHOWN
+    assert "34% of its mean, more than 10%" in said[0]
+    assert doubts.noisy == 10
+    assert list(doubts.about(Evaluation(0, "f", "g", "shared", "failed", reason="x"))) == []
+
+
+def test_an_objective_that_never_changes_is_named() -> None:
+    values = np.array([[0.1, 7.0], [0.2, 7.0], [0.3, 7.0]])
+    [line] = lifeless(["error", "latency"], values)
+    assert "'latency' is 7 for all 3 points" in line
+    assert list(lifeless(["error"], values[:1, :1])) == []
+
+
+def test_intervals_without_width_are_points() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 6, (60, 3)).astype(float)
+    kept = values[front_within_noise(values, values)]
+    assert {tuple(row) for row in kept} == {tuple(row) for row in values[front(values)]}
+
+
+def test_only_clear_differences_count() -> None:
+    # the second is better in both middles, but its latency is not surely so
+    low, high = np.array([[0.5, 9.0], [0.4, 8.0]]), np.array([[0.5, 11.0], [0.4, 9.5]])
+    assert set(front_within_noise(low, high)) == {0, 1}
+    high[1, 1] = 8.9
+    assert list(front_within_noise(low, high)) == [1]
+    assert front_within_noise(np.empty((0, 2)), np.empty((0, 2))).size == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_of_one_noisy_network_stay_together(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    measured = 10 * (1 + 0.05 * rng.standard_normal((20, 200)))
+    errors = np.full(20, 0.3)
+    half = 1.96 * measured.std(axis=1) / np.sqrt(200) * 3
+    low = np.column_stack([errors, measured.mean(axis=1) - half])
+    high = np.column_stack([errors, measured.mean(axis=1) + half])
+    assert len(front_within_noise(low, high)) == 20
+    assert not surely_dominates(low, high).any()
