@@ -222,14 +222,12 @@ def test_long_lists_are_quick(tmp_path: Path) -> None:
     drives = {kitti.TRAIN[0]: 5000, kitti.TRAIN[1]: 5000}
     path = tmp_path / "list.txt"
     path.write_text("\n".join(kitti.lines(drives)) + "\n")
-    for drive in drives:
-        for place in (kitti.image_of, kitti.truth_of):
-            place(tmp_path, drive, 0).parent.mkdir(parents=True)
-            for index in range(kitti.FIRST, kitti.FIRST + 5000):
-                place(tmp_path, drive, index).touch()
+    for place in (kitti.image_of, kitti.truth_of):
+        place(tmp_path, kitti.TRAIN[0], kitti.FIRST).parent.mkdir(parents=True)
+        place(tmp_path, kitti.TRAIN[0], kitti.FIRST).touch()
     started = time.process_time()
-    frames = KittiTree(tmp_path).listed(path)
-    assert len(frames) == 10_000
+    with pytest.raises(DataError, match=r"list\.txt: 19998 of 20000 files are missing"):
+        KittiTree(tmp_path).listed(path)
     assert time.process_time() - started < 5
 
 
