@@ -36,7 +36,9 @@ class ClosedMacs:
                 "Give network: ${network} with dims and heads, and the size of the task's images.",
             )
         given = {name: network[name] for name in _FIELDS if name in network}
-        sizes = {name: tuple(value) if name in _FIELDS[:2] else value for name, value in given.items()}
+        sizes: dict[str, Any] = {
+            name: tuple(value) if name in _FIELDS[:2] else value for name, value in given.items()
+        }
         self._shape = NetworkShape(**sizes)
         self._height, self._width = int(height), int(width)
 
