@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
 
-.PHONY: demo test test-all test-faults lint format gpu-check wheel-check clean
+.PHONY: demo test test-all test-faults test-ray lint format gpu-check wheel-check clean
 
 # install, run all stages, end with the path of the report
 demo: $(BASE)
@@ -22,6 +22,11 @@ test-all: lint
 # crashes, hangs, full disks and torn files
 test-faults: $(DEV)
 	$(RUN) -m pytest tests/faults
+
+# the engine's contract on a Ray of its own, and a cluster that loses a machine; takes minutes
+test-ray: $(DEV)
+	$(RUN) -m pip install --quiet --editable ".[ray]"
+	$(RUN) -m pytest tests/contract/test_engines.py tests/faults/test_same_dump.py -k "Ray or ray or machine"
 
 lint: $(DEV)
 	$(RUN) -m ruff check .

@@ -1,0 +1,254 @@
+"""The reliability contract R1-R25 as a table: what is promised, which tests hold it, and how they ended here.
+
+    python benchmarks/reliability.py            # the tests of `make test`, some minutes
+    python benchmarks/reliability.py --slow     # also the long fault tests and Ray
+
+Writes docs/reliability.md. `gap` names what the full promise asks and no test does.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "reliability.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One row: its tests as pytest writes them, and what they leave open."""
+
+    name: str
+    text: str
+    tests: tuple[str, ...]
+    gap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One test case as it ended."""
+
+    test: str
+    state: str
+    seconds: float
+
+
+_F, _U, _C = "tests/faults/test_", "tests/unit/test_", "tests/contract/test_"
+PROMISES = (
+    Promise(
+        "R1",
+        "killing the driver loses nothing",
+        (f"{_F}kills.py", f"{_F}fault_points.py"),
+        "three kills in `make test`; twenty are a slow test",
+    ),
+    Promise("R2", "at most the evaluations in flight are repeated", (f"{_F}kills.py",)),
+    Promise(
+        "R3",
+        "killing workers is invisible",
+        (f"{_F}workers_killed.py",),
+        "four kills in `make test`; forty are a slow test",
+    ),
+    Promise("R4", "a hanging worker is bounded", (f"{_F}poison.py::test_hanging_is_bounded",)),
+    Promise("R5", "poison genotypes are quarantined", (f"{_F}poison.py::test_poison_is_quarantined",)),
+    Promise("R6", "exhausted memory is contained", (f"{_F}poison.py::test_exhausted_memory_is_contained",)),
+    Promise(
+        "R7",
+        "NaN and junk never become results",
+        (
+            f"{_F}poison.py::test_junk_never_becomes_a_result",
+            f"{_U}archive.py::test_what_is_no_finite_number_becomes_a_failure",
+            f"{_C}searchers.py",
+        ),
+    ),
+    Promise(
+        "R8",
+        "a full disk is survivable",
+        (f"{_U}archive.py::test_a_full_disk_loses_nothing",),
+        "archive only; not a full disk during a checkpoint or a report",
+    ),
+    Promise(
+        "R9",
+        "checkpoints are all or nothing",
+        (f"{_U}weights.py::test_a_crash_during_a_save_keeps_the_previous_weights", f"{_U}files.py"),
+        "one crash per place, not twenty at random; no second file system for TMPDIR",
+    ),
+    Promise(
+        "R10",
+        "corruption is noticed",
+        (
+            f"{_U}weights.py::test_every_flipped_bit_of_what_is_used_is_noticed",
+            f"{_U}weights.py::test_truncation_is_noticed",
+            f"{_U}archive.py::test_a_changed_value_is_noticed",
+            f"{_U}archive.py::test_truncation_is_noticed",
+        ),
+    ),
+    Promise(
+        "R11",
+        "same seed, same result, whatever the engine",
+        (
+            f"{_F}workers_killed.py::test_same_seed_same_archive",
+            f"{_F}same_dump.py::test_local_engines_agree_with_inline",
+            f"{_U}loop.py::test_order_of_completion_does_not_matter",
+        ),
+        "NSGA-II only; other searchers are held by their contract",
+    ),
+    Promise(
+        "R12",
+        "training resumes bit for bit",
+        (f"{_U}train_fit.py::test_a_stopped_training_continues_bit_for_bit", f"{_F}training_kills.py"),
+    ),
+    Promise(
+        "R13",
+        "nothing is evaluated twice",
+        (f"{_U}loop.py::test_nothing_is_measured_twice",),
+        "within one search; there are no requests from two searches at once",
+    ),
+    Promise(
+        "R14",
+        "a resume cannot change the question",
+        (
+            f"{_U}archive.py::test_a_changed_question_is_refused_by_key",
+            f"{_U}search_stage.py::test_resume_cannot_change_the_question",
+            f"{_U}run.py::test_another_question_is_refused_by_key",
+            f"{_U}run.py::test_another_effort_is_accepted",
+        ),
+    ),
+    Promise("R15", "one driver per run", (f"{_U}lock.py",)),
+    Promise(
+        "R16",
+        "clocks do not matter",
+        (f"{_F}poison.py::test_deadlines_ignore_the_wall_clock",),
+        "deadlines only; not the remaining time that is shown",
+    ),
+    Promise(
+        "R17",
+        "signals are polite",
+        (
+            "tests/cli/test_commands.py::test_signals_are_polite",
+            f"{_F}kills.py::test_interruption_leaves_a_whole_archive_and_no_process",
+        ),
+        "a handful of moments, not twenty",
+    ),
+    Promise("R18", "trackers cannot hurt", (f"{_C}trackers.py",)),
+    Promise(
+        "R19",
+        "readers cannot hurt",
+        (f"{_U}archive.py::test_readers_see_commits_and_cannot_write",),
+        "no measurement with four readers at 20 Hz",
+    ),
+    Promise(
+        "R20",
+        "scale",
+        (
+            f"{_U}loop.py::test_six_hundred_facts_replay_fast",
+            f"{_U}report_html.py::test_it_scales_to_a_long_search",
+        ),
+        "replay of 600 facts, not of 19 200",
+    ),
+    Promise(
+        "R21",
+        "the archive's schema moves forward",
+        (f"{_U}archive.py::test_newer_archives_are_refused_kindly",),
+        "there is one version so far, and nothing to migrate",
+    ),
+    Promise("R22", "network disks are not trusted", (f"{_U}archive.py::test_network_disks_are_refused",)),
+    Promise(
+        "R23",
+        "latency is measured alone",
+        (
+            f"{_U}engine_events.py",
+            f"{_U}objectives_latency.py::test_a_noisy_value_is_warned_of",
+            f"{_U}doubts.py",
+        ),
+        "by the event log on a CPU; several GPUs were not at hand",
+    ),
+    Promise(
+        "R24",
+        "Ray obeys the same contract, and a machine may be lost",
+        (f"{_C}engines.py::TestRayEngine", f"{_F}same_dump.py"),
+        "slow tests, where ray is installed: make test-ray",
+    ),
+    Promise(
+        "R25",
+        "logs are bounded",
+        (
+            f"{_F}poison.py::test_logs_are_bounded_and_keep_their_end",
+            f"{_F}poison.py::test_endless_printing_is_stopped",
+            f"{_U}engine_events.py::test_the_log_is_bounded_and_private",
+        ),
+    ),
+)
+
+
+def main(slow: bool) -> None:
+    """Run every test of the table once, and write the page."""
+    wanted = sorted({test.partition("::")[0] for promise in PROMISES for test in promise.tests})
+    ended = list(_run(wanted, slow))
+    rows = [_row(promise, ended) for promise in PROMISES]
+    PAGE.write_text(_page(rows, slow), encoding="utf-8")
+    print("\n".join(rows))
+    print(PAGE)
+
+
+def _run(files: Sequence[str], slow: bool) -> Iterator[Ended]:
+    marks = "not gpu" if slow else "not slow and not gpu"
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-m", marks, f"--junitxml={report}", *files]
+        subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+        for case in ET.parse(report).iter("testcase"):
+            kinds = {child.tag for child in case}
+            bad = {"failure", "error"} & kinds
+            state = "failed" if bad else "skipped" if "skipped" in kinds else "passed"
+            yield Ended(_id(case), state, float(case.get("time") or 0.0))
+
+
+def _id(case: ET.Element) -> str:
+    """`tests/unit/test_x.py::Class::test_name[values]` from what the report says."""
+    parts = (case.get("classname") or "").split(".")
+    place = next(at for at, part in enumerate(parts) if part.startswith("test_")) + 1
+    return "::".join(["/".join(parts[:place]) + ".py", *parts[place:], case.get("name") or ""])
+
+
+def _row(promise: Promise, ended: Sequence[Ended]) -> str:
+    mine = [each for each in ended if each.test.startswith(promise.tests)]
+    counts = {state: sum(each.state == state for each in mine) for state in ("passed", "failed", "skipped")}
+    measured = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "not run"
+    if mine:
+        measured += f", {sum(each.seconds for each in mine):.1f} s"
+    names = ", ".join(f"`{test.removeprefix('tests/')}`" for test in promise.tests)
+    return f"| {promise.name} | {promise.text} | {names} | {measured} | {promise.gap} |"
+
+
+def _page(rows: Sequence[str], slow: bool) -> str:
+    command = "python benchmarks/reliability.py" + (" --slow" if slow else "")
+    return "\n".join(
+        [
+            "# What a long search may rely on",
+            "",
+            f"Made by `{command}` with Python {platform.python_version()} on {platform.machine()}, "
+            f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}.",
+            "Paths are below `tests/`; a test that serves several promises is counted in each row.",
+            "",
+            "| | promised | held by | measured here | what no test does |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            "Not promised: durability beyond what the disk honours, equal bits on different processors or",
+            "thread counts, measuring exactly once (it is recorded once), and latencies that repeat exactly.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--slow", action="store_true")
+    main(parser.parse_args().slow)
