@@ -157,7 +157,8 @@ def _keep_positions(network: nn.Module) -> None:
     """Resample the position grid as the encoder was trained; `transformers` leaves out the offset."""
     for module in network.modules():
         if hasattr(module, "interpolate_pos_encoding"):
-            module.interpolate_pos_encoding = MethodType(_positions, module)
+            embeddings: Any = module
+            embeddings.interpolate_pos_encoding = MethodType(_positions, module)
 
 
 def _positions(embeddings: Any, _tokens: Tensor, height: int, width: int) -> Tensor:
