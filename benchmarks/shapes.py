@@ -45,7 +45,7 @@ def fitted(images: Tensor, labels: Tensor, penalty: float) -> torch.nn.Linear:
     model = torch.nn.Linear(images.shape[1], Shapes.num_classes)
     torch.nn.init.zeros_(model.weight)
     torch.nn.init.zeros_(model.bias)
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
