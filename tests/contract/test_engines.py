@@ -181,6 +181,7 @@ class TestLocalEngine(EngineContract):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install 'evonas[ray]'")
 class TestRayEngine(EngineContract):
     def make(self, evaluator: Obedient) -> Engine:

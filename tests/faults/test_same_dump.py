@@ -51,6 +51,7 @@ def test_local_engines_agree_with_inline(tmp_path: Path, inline: str, workers: i
 
 @NEEDS_RAY
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ray_agrees_with_inline(tmp_path: Path, inline: str) -> None:
     assert searched(tmp_path, lambda spec: RayEngine(spec, workers=2)) == inline
 
@@ -74,6 +75,7 @@ class Losing:
 
 @NEEDS_RAY
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_machine_killed_in_mid_search_loses_nothing(
     tmp_path: Path, inline: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
