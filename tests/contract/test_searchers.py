@@ -58,7 +58,7 @@ SEARCHERS: dict[str, Make] = {
     "diffusion": partial(DiffusionEvolution, fitness=FrontFitness(), steps=8),
     "nsganetv2": guided,
     "linas": partial(guided, choice=Best()),
-    "composed": partial(guided, choice=HypervolumeGain(), surrogate=PairwiseRanker(500)),
+    "composed": partial(guided, choice=HypervolumeGain(30), surrogate=PairwiseRanker(500)),
 }
 # those that look for the whole front
 GUIDED = [
