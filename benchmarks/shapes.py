@@ -4,8 +4,8 @@ Run it from the root of the repository, after `python -m evonas +task=shapes sta
 
     python benchmarks/shapes.py outputs/<run>
 
-The linear model is multinomial logistic regression on all pixels, fitted by L-BFGS on the whole
-training split; of several weight penalties the one that is best on `holdout` is scored on `test`,
+The linear model is ridge regression of the one-hot labels on all pixels, solved in closed form on the
+whole training split; of several weight penalties the one that is best on `holdout` is scored on `test`,
 the split on which the supernet's largest and smallest subnets are scored too.
 """
 
@@ -26,7 +26,7 @@ from evonas.stages.pretrain import PRETRAINED
 from evonas.tasks.classification import Classification
 from evonas.train import panel
 
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 CPU = torch.device("cpu")
 
 
@@ -40,34 +40,29 @@ def pixels(source: Shapes, split: Split) -> tuple[Tensor, Tensor]:
     )
 
 
-def fitted(images: Tensor, labels: Tensor, penalty: float) -> torch.nn.Linear:
-    """Logistic regression; its loss is convex, so the start does not matter."""
-    model = torch.nn.Linear(images.shape[1], Shapes.num_classes)
-    torch.nn.init.zeros_(model.weight)
-    torch.nn.init.zeros_(model.bias)
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels) + penalty * model.weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return model
+def fitted(images: Tensor, labels: Tensor) -> list[Tensor]:
+    """Weights (pixels + 1, classes) for every penalty, by the dual solution X'(XX' + pI)^-1 Y."""
+    rows = _with_one(images)
+    gram, truth = rows @ rows.T, 2 * F.one_hot(labels, Shapes.num_classes).float() - 1
+    scale = gram.diagonal().mean()
+    unit = torch.eye(len(rows))
+    return [rows.T @ torch.linalg.solve(gram + penalty * scale * unit, truth) for penalty in PENALTIES]
 
 
-def accuracy(model: torch.nn.Module, images: Tensor, labels: Tensor) -> float:
+def accuracy(model: Tensor, images: Tensor, labels: Tensor) -> float:
     """Top-1."""
-    with torch.inference_mode():
-        return float((model(images).argmax(1) == labels).double().mean())
+    return float(((_with_one(images) @ model).argmax(1) == labels).double().mean())
+
+
+def _with_one(images: Tensor) -> Tensor:
+    return torch.cat([images, torch.ones(len(images), 1)], dim=1)
 
 
 def probe(source: Shapes) -> float:
     """Top-1 of the linear model on `test`."""
     images, labels = pixels(source, "train")
-    models = [fitted(images, labels, penalty) for penalty in PENALTIES]
-    best = max(models, key=lambda model: accuracy(model, *pixels(source, "holdout")))
+    held_out = pixels(source, "holdout")
+    best = max(fitted(images, labels), key=lambda model: accuracy(model, *held_out))
     print(f"linear model of the pixels: on its own training pictures {accuracy(best, images, labels):.3f}")
     return accuracy(best, *pixels(source, "test"))
 
