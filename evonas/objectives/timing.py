@@ -63,6 +63,11 @@ class Timing:
         return statistics.median(self.times)
 
     @property
+    def fastest(self) -> float:
+        """In ms; the repeat that other programs disturbed least."""
+        return min(self.times)
+
+    @property
     def cv(self) -> float:
         """Coefficient of variation: standard deviation over mean."""
         return statistics.pstdev(self.times) / statistics.fmean(self.times)

@@ -31,7 +31,7 @@ from evonas.stages.located import TABLE
 from evonas.stages.search import device
 from evonas.track.progress import Progress
 
-# two short rounds some time apart: what disturbs one of them does not count
+# two short rounds some time apart, and of each the fastest repeat: what disturbs some of them does not count
 ROUNDS = 2
 _PIECE = Plan(warmup=2, warmup_seconds=0.01, seconds=0.01, max_seconds=0.03, min_repeats=5, max_repeats=50)
 _WHOLE = Plan(warmup=2, warmup_seconds=0.04, seconds=0.03, max_seconds=0.1, min_repeats=5, max_repeats=50)
@@ -128,7 +128,7 @@ def _time_pieces(stand: _Stand) -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     for piece in pieces(stand.supernet, stand.image):
         once = runtimes.torch_once(piece.run, piece.given, stand.bench.autocast, clock=stand.clock)
-        found[piece.signature] += measure(once, _PIECE).median
+        found[piece.signature] += measure(once, _PIECE).fastest
     return dict(found)
 
 
@@ -137,7 +137,7 @@ def _time_wholes(stand: _Stand, drawn: Sequence[Genotype], advance: Callable[[],
     for genotype in drawn:
         subnet = extract(stand.supernet, genotype).eval().requires_grad_(False)
         once = runtimes.torch_once(subnet, stand.image, stand.bench.autocast, clock=stand.clock)
-        found.append(measure(once, _WHOLE).median)
+        found.append(measure(once, _WHOLE).fastest)
         advance()
     return np.array(found)
 
