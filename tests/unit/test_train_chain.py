@@ -127,7 +127,10 @@ class StopError(Exception):
     """Stands for a crash."""
 
 
-@pytest.mark.parametrize("stop", (1, 3, 4, 7, 8, 9))
+SLOW_STOPS = [pytest.param(stop, marks=pytest.mark.slow) for stop in (1, 2, 3, 4, 6, 7, 9)]
+
+
+@pytest.mark.parametrize("stop", [5, 8, *SLOW_STOPS])
 def test_a_kill_at_any_step_changes_neither_choice_nor_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
