@@ -4,7 +4,7 @@ A block's signature is its stage and the choices that shape it, `stage2/m=2/s=16
 time depends on (widths, heads, image size, precision, machine) is the same for the whole table and stands in
 its head. The time of a network is `offset + scale * (fixed + sum of its blocks)`, offset and scale fitted on
 measured networks, because blocks that run after one another find warmer caches than blocks that run alone.
-The learned predictor of the same file is a ridge regression on the table's time and on counts of the choices.
+The learned predictor of the same file adds what a ridge regression on counts of choices knows of the rest.
 
 Torch-free, so that reading a table costs nothing.
 """
@@ -25,6 +25,7 @@ from evonas.space.evonet import Architecture, StageChoice
 SCHEMA = 1
 KINDS = ("table", "predictor")
 Vector = NDArray[np.float64]
+_PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,13 @@ class LatencyTable:
     def predict(self, architecture: Architecture, kind: str = "table") -> float:
         """The time of a network in ms, by the corrected sum or by the predictor."""
         total = self.total(architecture)
+        corrected_sum = self.offset + self.scale * total
         if kind == "table":
-            return self.offset + self.scale * total
+            return corrected_sum
         assert self.ridge is not None, "a finished table has a predictor"
         ridge = self.ridge
         found = (features(architecture, total) - np.array(ridge.mean)) / np.array(ridge.spread)
-        return ridge.offset + float(found @ np.array(ridge.weights))
+        return corrected_sum + ridge.offset + float(found @ np.array(ridge.weights))
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
@@ -164,14 +166,12 @@ def corrected(table: LatencyTable, architectures: Sequence[Architecture], times:
     # relative errors count, not absolute ones
     scale, offset = np.polyfit(totals, times, 1, w=1.0 / times)
     rows = np.stack([features(each, total) for each, total in zip(architectures, totals, strict=True)])
-    return LatencyTable(
-        table.about, table.entries, table.fixed, float(scale), float(offset), fit_ridge(rows, times)
-    )
+    # few networks teach little: where they teach nothing, the predictor is the corrected sum
+    ridge = fit_ridge(rows, times - (offset + scale * totals))
+    return LatencyTable(table.about, table.entries, table.fixed, float(scale), float(offset), ridge)
 
 
-def fit_ridge(
-    rows: Vector, times: Vector, penalties: Sequence[float] = (1e-3, 1e-2, 0.1, 1.0, 10.0)
-) -> Ridge:
+def fit_ridge(rows: Vector, times: Vector, penalties: Sequence[float] = _PENALTIES) -> Ridge:
     """Ridge regression, with the penalty that leave-one-out errors choose.
 
     With H = X (X'X + c I)^-1 X', the residual of a left-out row is its residual over 1 - h_ii (Hastie,
