@@ -65,6 +65,8 @@ class Trainer:
 
     max_epochs: int | None = None
     max_batches: int | None = None
+    # of teachers that come in sizes: small, base, large, or tiny (random weights, for trials)
+    teacher_size: str = "large"
 
 
 @dataclass

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from evonas import config
 from evonas.cli import conf_dir
+from evonas.space.published import PUBLISHED
 from evonas.stages import NEEDS_NO_TASK, TARGETS
 
 # given by the code that builds the object, not by the file
@@ -31,8 +32,8 @@ def composed(*overrides: str) -> Any:
 
 def choice(option: str) -> list[str]:
     group, _, name = option.partition("/")
-    if group == "task":
-        return [f"+task={name}"]
+    if group in ("task", "experiment"):
+        return [f"+{group}={name}"]
     if group == "debug":
         return ["+task=synthetic", f"+debug={name}"]
     added = "+" if group == "data" else ""
@@ -93,3 +94,23 @@ def test_every_task_composes_on_every_hardware(task: str, hardware: str) -> None
 
 def test_debug_wins_over_the_task() -> None:
     assert composed("+task=synthetic", "+debug=fast").budget.evaluations == 8
+
+
+EXPERIMENTS = [path.stem for path in sorted((conf_dir() / "experiment").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_is_whole_unless_it_is_debugged(experiment: str) -> None:
+    whole = composed(f"+experiment={experiment}")
+    assert (whole.budget.population, whole.budget.evaluations) == (96, 19200)
+    assert whole.trainer.max_epochs is None
+    tried = composed(f"+experiment={experiment}", "trainer=debug")
+    assert (tried.trainer.max_epochs, tried.budget.evaluations, tried.trainer.teacher_size) == (1, 8, "tiny")
+
+
+@pytest.mark.parametrize("experiment", [each for each in EXPERIMENTS if each.startswith("evonet_")])
+def test_a_published_network_is_the_one_of_the_table(experiment: str) -> None:
+    _, data, size = experiment.split("_")
+    cfg = composed(f"+experiment={experiment}")
+    assert dict(cfg.select.genotypes) == {size: PUBLISHED[f"{data}-{size}"].genotype}
+    assert list(cfg.select.rules) == [] and not cfg.select.include_max
