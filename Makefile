@@ -41,6 +41,7 @@ format: $(DEV)
 gpu-check: $(DEV)
 	$(RUN) -c "import torch; assert torch.cuda.is_available(), 'no GPU here'; print(torch.cuda.get_device_name())"
 	$(RUN) -m pytest -m gpu
+	$(RUN) benchmarks/step.py +experiment=evonas_kitti hardware=gpu train.supernet.batch_size=4 trainer.teacher_size=tiny
 
 # build the wheel, install it where no source tree is, and let it look around
 wheel-check: $(DEV)

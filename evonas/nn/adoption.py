@@ -116,7 +116,7 @@ def adopt(net: nn.Module, found: Mapping[str, Tensor], widening: str = "zeros") 
         tuple(name for name in fitted.new if name not in fitted.padded),
         tuple(fitted.padded),
         tuple(name for name in net.state_dict() if name not in fitted.new),
-        tuple(name for name in found if name not in used),
+        tuple(sorted(name for name in found if name not in used)),
     )
 
 

@@ -29,6 +29,8 @@ ANALYTIC = {
 PARTS = {"error": "shared", "latency": "exclusive"}
 
 
+# slow, because on a busy computer both times waver
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "parts", "lanes"),
     [

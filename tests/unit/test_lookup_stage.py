@@ -36,7 +36,6 @@ def test_table_says_what_it_is_of(built: Path) -> None:
     assert set(table.entries) >= {"stage1/m=1/s=16/e=4", "stage4/m=4"}
     assert len(table.entries) == 3 * 4 + 2
     assert all(value > 0 for value in (*table.entries.values(), table.fixed))
-    assert table.entries["stage1/m=4/s=16/e=4"] > table.entries["stage1/m=1/s=16/e=1"]
     assert table.about["machine"]["name"]
     assert set(table.held_out) == {"table", "predictor"}
     assert table.held_out["table"].subnets == 6
