@@ -224,8 +224,6 @@ def test_rank_spreads_from_smallest_to_largest(trained: Path) -> None:
     assert [macs for _, macs in chosen] == expected
 
 
-
-
 def test_foreign_starting_weights_are_adopted_and_recorded(tmp_path: Path) -> None:
     ctx = context(tmp_path)
     net = assembly.supernet(ctx.cfg)
