@@ -16,8 +16,7 @@ from evonas.randomness import generator
 from evonas.search.base import Told
 from evonas.search.cheap import Cheap, by_position
 from evonas.search.generational import check_probability
-from evonas.search.ledger import Ledger
-from evonas.search.ledger import corners as ends
+from evonas.search.ledger import Ledger, opening_points
 from evonas.search.operators import change_each, cross_points, draw_unseen
 from evonas.search.ranking import best_first
 from evonas.space.genotype import Genotype
@@ -83,7 +82,7 @@ class ConstrainedEvolution:
                 "Set search.initial and search.keep to 1 or more.",
             )
         self._mutants, self._mutation_prob = mutants, mutation_prob
-        self._start = [*start, *(ends(space) if corners else ())]
+        self._start = opening_points(space, start, corners)
         self._rng = generator(seed, "search.constrained")
 
     def ask(self) -> list[Genotype]:

@@ -5,6 +5,7 @@ genotypes relaxed to real numbers. N individuals, D numbers.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +22,35 @@ from evonas.space.space import Space
 _START_NOISE = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """The way from noise to architectures, and whether it is gone again.
+
+    Args:
+        steps: length of the schedule; one less is the number of steps of a run.
+        schedule: cosine, linear or ddpm.
+        noise: fresh noise of a step, from 0 to 1.
+        restarts: whether a new run follows the last step, until the budget is used up.
+
+    Raises:
+        UserError: for an unknown schedule, too few steps or noise outside [0, 1].
+    """
+
+    steps: int
+    schedule: str
+    noise: float
+    restarts: bool
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES or self.steps < 3:
+            raise UserError(
+                f"A schedule {self.schedule!r} of {self.steps} steps does not exist.",
+                f"Set search.schedule to one of {', '.join(SCHEDULES)}, and search.steps to at least 3.",
+            )
+        if not 0 <= self.noise <= 1:
+            raise UserError(f"noise is {self.noise}.", "Set search.noise between 0 and 1.")
+
+
 class Denoising:
     """What EDNAG and its parent share: rows of numbers whose unseen meanings are asked, step by step.
 
@@ -28,53 +58,34 @@ class Denoising:
     with fresh noise, or the search ends.
 
     Args:
-        space: where to look.
+        ledger: of the space and the budget; nothing was asked yet.
         rng: of everything random.
         population: N.
-        evaluations: points in all.
-        steps: length of the schedule; one less is the number of steps of a run.
-        schedule: cosine, linear or ddpm.
-        noise: fresh noise of a step, from 0 to 1.
         fitness: from objective values to worth.
-        restarts: whether a new run follows the last step, until the budget is used up.
+        descent: the steps of a run.
         start: points that the first population holds in part, with noise.
-
-    Raises:
-        UserError: for an empty budget, an unknown schedule, too few steps or noise outside [0, 1].
     """
 
     def __init__(
         self,
-        space: Space,
+        ledger: Ledger,
         rng: np.random.Generator,
         population: int,
-        evaluations: int,
-        steps: int,
-        schedule: str,
-        noise: float,
         fitness: Fitness,
-        restarts: bool,
+        descent: Descent,
         start: Sequence[Genotype],
     ) -> None:
-        self._ledger = Ledger(space, population, evaluations)
-        if schedule not in SCHEDULES or steps < 3:
-            raise UserError(
-                f"A schedule {schedule!r} of {steps} steps does not exist.",
-                f"Set search.schedule to one of {', '.join(SCHEDULES)}, and search.steps to at least 3.",
-            )
-        if not 0 <= noise <= 1:
-            raise UserError(f"noise is {noise}.", "Set search.noise between 0 and 1.")
-        self._alphas, self._noise, self._steps = SCHEDULES[schedule](steps), noise, steps
-        self._population, self._fitness, self._restarts = population, fitness, restarts
-        self._relaxation = Relaxation(space)
-        self._rng = rng
+        self._ledger, self._rng = ledger, rng
+        self._population, self._fitness = population, fitness
+        self._descent, self._alphas = descent, SCHEDULES[descent.schedule](descent.steps)
+        self._relaxation = Relaxation(ledger.space)
         self._is_over = False
         self._begin(start)
 
     def ask(self) -> list[Genotype]:
         """The unseen points among the next individuals; empty when finished."""
         ledger = self._ledger
-        for _ in range(2 * self._steps):
+        for _ in range(2 * self._descent.steps):
             if self._is_over or not ledger.left:
                 return []
             asked = ledger.ask(self._relaxation.decode(self._waiting))
@@ -93,7 +104,7 @@ class Denoising:
         given = self._relaxation.encode(start[: self._population // 2])
         rows[: len(given)] = given + _START_NOISE * rows[: len(given)]
         self._waiting = rows
-        self._at = self._steps - 1
+        self._at = self._descent.steps - 1
 
     def _advance(self) -> None:
         """Take the step that the waiting individuals were evaluated for."""
@@ -104,7 +115,7 @@ class Denoising:
         self._at -= 1
         if self._at >= 1:
             return True
-        self._is_over = not self._restarts
+        self._is_over = not self._descent.restarts
         self._begin(())
         return False
 
@@ -125,7 +136,7 @@ class Denoising:
         """(N, D) one step of the schedule."""
         alpha, alpha_next = float(self._alphas[self._at]), float(self._alphas[self._at - 1])
         origin = estimate_origin(rows, quality, alpha, projection)
-        return denoise(rows, origin, alpha, alpha_next, self._noise, self._rng)
+        return denoise(rows, origin, alpha, alpha_next, self._descent.noise, self._rng)
 
 
 class DiffusionEvolution(Denoising):
@@ -163,9 +174,9 @@ class DiffusionEvolution(Denoising):
         start: Sequence[Genotype] = (),
     ) -> None:
         rng = generator(seed, "search.diffusion")
-        super().__init__(
-            space, rng, population, evaluations, steps, schedule, noise, fitness, restarts, start
-        )
+        ledger = Ledger(space, population, evaluations)
+        descent = Descent(steps, schedule, noise, restarts)
+        super().__init__(ledger, rng, population, fitness, descent, start)
         width = self._relaxation.width
         self._projection = None if latent is None else random_projection(width, latent, rng)
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from evonas.errors import UserError
 from evonas.randomness import generator
-from evonas.search.denoising import Denoising
+from evonas.search.denoising import Denoising, Descent
 from evonas.search.diffusion import mutate_shared
 from evonas.search.fitness import Fitness
 from evonas.search.generational import check_probability
+from evonas.search.ledger import Ledger
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
@@ -76,9 +77,9 @@ class EDNAG(Denoising):
                 "Set temperature above 0, eta from 0, and two shares that do not exceed 1 together.",
             )
         rng = generator(seed, "search.ednag")
-        super().__init__(
-            space, rng, population, evaluations, steps, schedule, noise, fitness, restarts, start
-        )
+        ledger = Ledger(space, population, evaluations)
+        descent = Descent(steps, schedule, noise, restarts)
+        super().__init__(ledger, rng, population, fitness, descent, start)
         self._temperature, self._mutation_prob, self._eta = temperature, mutation_prob, eta
         self._elite, self._diverse, self._parity = elite, diverse, parity
 
@@ -104,7 +105,7 @@ class EDNAG(Denoising):
         scaled = fitness / self._temperature
         quality = np.where(is_measured, np.exp(scaled - scaled[is_measured].max() + _PEAK), 0.0)
         moved = self._relaxation.normalise(self._denoised(rows, quality))
-        late = self._steps - 1 if self._parity else 1
+        late = self._descent.steps - 1 if self._parity else 1
         eta = math.ceil(_LATE * self._eta) if self._at == late else self._eta
         return self._relaxation.normalise(mutate_shared(moved, eta, self._mutation_prob, self._rng))
 

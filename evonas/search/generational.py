@@ -1,7 +1,8 @@
 """What NSGA-II and NSGA-III share: generations of new points, bred by pymoo from the survivors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pymoo.algorithms.base.genetic import GeneticAlgorithm
@@ -11,7 +12,7 @@ from pymoo.core.termination import NoTermination
 
 from evonas.errors import UserError
 from evonas.search.base import Told
-from evonas.search.ledger import corners, is_measured
+from evonas.search.ledger import is_measured, opening_points
 from evonas.search.operators import draw_unseen
 from evonas.search.variation import Cross, Draw, Mend, Mutate, Unasked, to_point, to_vectors
 from evonas.space.genotype import Genotype
@@ -52,24 +53,39 @@ class Rates:
 class Generational:
     """Asks generations of points that were never asked before; points that failed leave no offspring.
 
+    A subclass says by `_evolution_of` which algorithm of pymoo chooses the survivors.
+
     Args:
         space: where to look.
+        seed: of everything random.
         population: points per generation.
         evaluations: points in all; the last generation is cut to fit.
-        start: points asked first, before random ones.
-        has_corners: whether the smallest and the largest point are among the first ones.
+        crossover_prob: chance of each pair of parents to be crossed.
+        swap_prob: chance of each bit to be swapped in a crossed pair.
+        mutation_prob: chance of each child to be mutated at all (EvoNAS: 0.1, so nine in
+            ten children are pure recombinations).
+        changes: expected changes of axes, and of bits, in a mutated child (EvoNAS: 1).
+        eta: distribution index of the mutation of axes.
+        corners: whether the smallest and the largest point are asked first (EvoNAS: no).
+        start: points asked before all others.
 
     Raises:
-        UserError: for a population below two or an empty budget.
+        UserError: for a population below two, an empty budget or a probability outside [0, 1].
     """
 
     def __init__(
         self,
         space: Space,
+        seed: int,
         population: int,
         evaluations: int,
+        crossover_prob: float = 0.95,
+        swap_prob: float = 0.5,
+        mutation_prob: float = 1.0,
+        changes: float = 0.5,
+        eta: float = 1.0,
+        corners: bool = True,
         start: Sequence[Genotype] = (),
-        has_corners: bool = False,
     ) -> None:
         if population < 2 or evaluations < 1:
             raise UserError(
@@ -79,27 +95,28 @@ class Generational:
         self._space = space
         self._evaluations = evaluations
         self._seen: set[Genotype] = set()
-        self._start = [*start, *(corners(space) if has_corners else ())]
         self._asked: Population = Population.empty()
-        self._evolution: GeneticAlgorithm
+        rates = Rates(crossover_prob, swap_prob, mutation_prob, changes, eta)
+        operators = self._operators(rates, opening_points(space, start, corners))
+        self._evolution = self._evolution_of(population, seed, operators)
+        problem = Problem(n_var=len(space.cardinalities), n_obj=1, xl=np.array(space.lower), vtype=int)
+        self._evolution.setup(problem, termination=NoTermination())
 
-    def _operators(self, rates: Rates) -> dict[str, object]:
+    def _evolution_of(self, population: int, seed: int, operators: Mapping[str, Any]) -> GeneticAlgorithm:
+        """The algorithm of pymoo, with a seed of its own derived from the search's."""
+        raise NotImplementedError
+
+    def _operators(self, rates: Rates, opening: Sequence[Genotype]) -> dict[str, Any]:
         """Keywords of a pymoo algorithm that make it vary points of our space."""
         space = self._space
         return {
-            "sampling": Draw(space, self._seen, self._start),
+            "sampling": Draw(space, self._seen, opening),
             "crossover": Cross(space, rates.crossover_prob, rates.swap_prob),
             "mutation": Mutate(space, rates.mutation_prob, rates.changes, rates.eta),
             "repair": Mend(space),
             "eliminate_duplicates": Unasked(space, self._seen),
             "output": None,
         }
-
-    def _set_up(self, evolution: GeneticAlgorithm) -> None:
-        space = self._space
-        problem = Problem(n_var=len(space.cardinalities), n_obj=1, xl=np.array(space.lower), vtype=int)
-        evolution.setup(problem, termination=NoTermination())
-        self._evolution = evolution
 
     def ask(self) -> list[Genotype]:
         """The next generation; empty when the budget or the space is used up."""

@@ -15,7 +15,7 @@ from evonas.randomness import derive, generator
 from evonas.search.base import Searcher, Told
 from evonas.search.cheap import Cheap, by_position
 from evonas.search.choosing import Choice
-from evonas.search.ledger import Ledger, corners
+from evonas.search.ledger import Ledger, opening_points
 from evonas.search.nsga import NSGA2
 from evonas.search.oracle import Oracle
 from evonas.search.ranking import best_first
@@ -81,7 +81,7 @@ class GuidedSearch:
             raise UserError(f"initial is {initial}.", "Set search.initial to 1 or more.")
         self._space, self._seed, self._population = space, seed, population
         self._surrogate, self._proposer, self._choice = surrogate, proposer, choice
-        self._initial, self._start = initial, [*start, *corners(space)]
+        self._initial, self._start = initial, opening_points(space, start, corners=True)
         self._cheap = by_position(cheap or {}, objectives)
         self._rng = generator(seed, "search.guided")
         self._batch = 0

@@ -7,7 +7,7 @@ import numpy as np
 
 from evonas.errors import UserError
 from evonas.search.base import Told
-from evonas.search.operators import draw_unseen
+from evonas.search.operators import draw_opening, draw_unseen
 from evonas.search.ranking import non_dominated
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
@@ -51,9 +51,7 @@ class Ledger:
 
     def ask_opening(self, given: Iterable[Genotype], count: int, rng: np.random.Generator) -> list[Genotype]:
         """Note a first batch as asked: given points, filled up to `count` with random ones."""
-        fresh = [point for point in dict.fromkeys(given) if point not in self.seen][:count]
-        known = self.seen.union(fresh)
-        return self.ask([*fresh, *draw_unseen(self.space, rng, known, count - len(fresh))])
+        return self.ask(draw_opening(self.space, rng, given, self.seen, count))
 
     def ask_random(self, count: int, rng: np.random.Generator) -> list[Genotype]:
         """Note a batch of random points as asked."""
@@ -89,6 +87,6 @@ def is_measured(fact: Told) -> bool:
     return fact.objectives is not None and all(map(math.isfinite, fact.objectives))
 
 
-def corners(space: Space) -> list[Genotype]:
-    """The smallest and the largest point: the ends that a front of error and cost should reach."""
-    return list(dict.fromkeys((space.smallest(), space.largest())))
+def opening_points(space: Space, start: Iterable[Genotype], corners: bool) -> list[Genotype]:
+    """Given points, then perhaps the two ends of the space, which a front of error and cost should reach."""
+    return [*start, *(dict.fromkeys((space.smallest(), space.largest())) if corners else ())]

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from evonas.randomness import generator
 from evonas.search.base import Told
-from evonas.search.ledger import Ledger
-from evonas.search.ledger import corners as ends
+from evonas.search.ledger import Ledger, opening_points
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
@@ -41,7 +40,7 @@ class LocalSearch:
         self._ledger = Ledger(space, population, evaluations)
         self._space, self._population = space, population
         self._rng = generator(seed, "search.local")
-        self._start = [*start, *(ends(space) if corners else ())]
+        self._start = opening_points(space, start, corners)
         self._explored: set[Genotype] = set()
 
     def ask(self) -> list[Genotype]:

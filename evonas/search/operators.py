@@ -3,6 +3,8 @@
 All arrays are integers; P pairs or parents, V positions of the layout.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from evonas.space.genotype import Genotype
@@ -25,6 +27,14 @@ def draw_unseen(space: Space, rng: np.random.Generator, seen: set[Genotype], cou
             fresh = next(point for point in space.points() if point not in seen and point not in drawn)
         drawn[fresh] = None
     return list(drawn)
+
+
+def draw_opening(
+    space: Space, rng: np.random.Generator, given: Iterable[Genotype], seen: set[Genotype], count: int
+) -> list[Genotype]:
+    """Up to `count` distinct points outside of `seen`: the given ones first, then random ones."""
+    fresh = [point for point in dict.fromkeys(given) if point not in seen][:count]
+    return [*fresh, *draw_unseen(space, rng, seen.union(fresh), count - len(fresh))]
 
 
 def change_one(space: Space, point: Genotype, rng: np.random.Generator) -> Genotype:

@@ -12,8 +12,7 @@ import numpy as np
 from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.search.base import Told
-from evonas.search.ledger import Ledger
-from evonas.search.ledger import corners as ends
+from evonas.search.ledger import Ledger, opening_points
 from evonas.search.operators import change_one
 from evonas.search.ranking import chebyshev
 from evonas.space.genotype import Genotype
@@ -64,7 +63,7 @@ class RegularizedEvolution:
         self._tournament, self._batch = tournament, batch
         self._rng = generator(seed, "search.regularized")
         self._alive: deque[Genotype] = deque(maxlen=population)
-        self._start = [*start, *(ends(space) if corners else ())]
+        self._start = opening_points(space, start, corners)
 
     def ask(self) -> list[Genotype]:
         """The first population, then children; empty when the budget or the space is used up."""

@@ -15,7 +15,7 @@ from pymoo.core.population import Population
 from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 
-from evonas.search.operators import cross_two_point, cross_uniform, draw_unseen, flip_bits, mutate_ordinals
+from evonas.search.operators import cross_two_point, cross_uniform, draw_opening, flip_bits, mutate_ordinals
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
@@ -31,10 +31,8 @@ class Draw(Sampling):
         self, problem: Any, n_samples: int, *args: Any, random_state: np.random.Generator, **kwargs: Any
     ) -> np.ndarray:
         del problem, args, kwargs
-        given = [point for point in dict.fromkeys(self._start) if point not in self._seen][:n_samples]
-        known = self._seen.union(given)
-        drawn = draw_unseen(self._space, random_state, known, n_samples - len(given))
-        return to_vectors([*given, *drawn], self._space)
+        drawn = draw_opening(self._space, random_state, self._start, self._seen, n_samples)
+        return to_vectors(drawn, self._space)
 
 
 class Cross(Crossover):
