@@ -1,5 +1,6 @@
 """The stage that checks whether inherited weights rank subnets as retraining would."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.listening import Listening, listening
 from evonas.tasks.base import Task, best_of
+from evonas.train.checkpoint import remove
 
 DRAWS_PER_SUBNET = 20
 RESULT = "rank/rank.json"
@@ -79,6 +81,7 @@ class _Ranking:
             costs = {"macs": macs, "params": params}
             self.known[text] = {**self._retrained(genotype, text), "genotype": text, **costs}
             files.write_json(self.path, {"identity": self._identity("rank"), "pairs": self.known})
+        remove(self._state(text))
         pair: dict[str, Any] = self.known[text]
         errors = f"inherited {pair['inherited']:.4f}, retrained {pair['retrained']:.4f}"
         self.listener.progress.note(f"{text}: {errors}")
@@ -87,13 +90,17 @@ class _Ranking:
     def _identity(self, purpose: str) -> dict[str, Any]:
         return subnets.identity(self.recipe, purpose, **self.origin)
 
+    def _state(self, text: str) -> Path:
+        """Where a subnet's training is kept until its pair is durable; none finds that of another."""
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self.path.with_name(f"{name}.state.safetensors")
+
     def _retrained(self, genotype: Genotype, text: str) -> dict[str, float]:
         net = extract(self.inherited, genotype)
         before = best_of(subnets.holdout(self.context, net, self.task), self.task)
         levels = self.inherited.backbone.levels
         taught = assembly.teaching(self.context, self.task, levels, "rank")
-        state = self.path.with_name("state.safetensors")
-        identity = self._identity(f"rank/{text}")
+        identity, state = self._identity(f"rank/{text}"), self._state(text)
         subnets.fit_net(self.context, net, self.task, self.recipe, identity, state, self.listener, taught)
         after = best_of(subnets.holdout(self.context, net, self.task), self.task)
         return {"inherited": before, "retrained": after}

@@ -1,5 +1,6 @@
 """The stage that trains the selected subnets on their own."""
 
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -12,6 +13,7 @@ from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.listening import Listening, listening
 from evonas.tasks.base import Task
+from evonas.train.checkpoint import remove
 
 
 class Retrain:
@@ -53,6 +55,8 @@ class _Retraining:
         else:
             result = self._retrain(name, genotype)
             files.write_json(path, result)
+        for kind in self._kinds():
+            remove(_state(path.parent, kind))
         self.listener.progress.note(self._line(result))
 
     def _kinds(self) -> tuple[str, ...]:
@@ -98,8 +102,7 @@ class _Retraining:
         folder = self.context.run.path(f"retrain/{name}/{kind}.safetensors").parent
         levels = self.inherited.backbone.levels
         taught = assembly.teaching(self.context, self.task, levels, f"retrain/{name}")
-        state = folder / f"{kind}.state.safetensors"
-        identity = self._identity(name, genotype)
+        state, identity = _state(folder, kind), self._identity(name, genotype)
         cost = subnets.fit_net(
             self.context, net, self.task, self.recipe, identity, state, self.listener, taught
         )
@@ -112,3 +115,8 @@ class _Retraining:
         if result["scratch"]:
             parts.append(f"scratch {result['scratch'][key]:.4f}")
         return f"{result['name']}: holdout {key} {', '.join(parts)}"
+
+
+def _state(folder: Path, kind: str) -> Path:
+    """Where a training is kept until the result of all kinds is durable."""
+    return folder / f"{kind}.state.safetensors"

@@ -46,7 +46,8 @@ def fit_net(
 
     Args:
         identity: see `identity`; its `purpose` names the random streams.
-        state: where an unfinished training is kept.
+        state: where the training is kept, for the caller to remove once what it made is durable:
+            until then a training that ended is continued from its end.
         taught: the keywords `teacher` and `distiller`, or nothing.
     """
     cfg = context.cfg
@@ -55,7 +56,7 @@ def fit_net(
     warmup_steps = round(recipe.warmup_epochs * data.steps_per_epoch)
     rates = assembly.rates(recipe, recipe.epochs * data.steps_per_epoch, warmup_steps)
     module = SubnetModule(net, of, rates, seed, **assembly.optimisation(recipe), **taught)
-    resumable = Resumable(state, identity, context.run.resume, recipe.checkpoint_steps)
+    resumable = Resumable(state, identity, context.run.resume, recipe.checkpoint_steps, keep=True)
     started = time.monotonic()
     fit(module, data, recipe.epochs, assembly.devices(cfg), resumable, listening)
     listening.next_training(rates.total_steps)

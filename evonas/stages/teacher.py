@@ -8,6 +8,7 @@ from evonas.stages import assembly, subnets, taught
 from evonas.stages.base import Context
 from evonas.stages.listening import listening
 from evonas.tasks.base import Task
+from evonas.train.checkpoint import remove
 
 RANDOM = "RANDOM weights, nobody trained them, its numbers mean nothing. "
 
@@ -37,9 +38,8 @@ def _train(context: Context, net: Any, task: Task) -> str:
         identity["origin"] = net.origin.sha256
     if context.run.resume and result.exists() and subnets.is_made(path, identity):
         return f"The teacher is trained: {path}"
-    steps = subnets.total_steps(task, recipe)
+    steps, state = subnets.total_steps(task, recipe), path.with_name("state.safetensors")
     with listening(context, "teacher", "Teacher", steps, path.parent) as listener:
-        state = path.parent / "state.safetensors"
         cost = subnets.fit_net(context, net, task, recipe, identity, state, listener, {})
         metrics = subnets.holdout(context, net, task)
         listener.measured(metrics)
@@ -48,6 +48,7 @@ def _train(context: Context, net: Any, task: Task) -> str:
     if net.origin is not None:
         found |= {**taught.loaded(net, context.cfg), "loaded": False}
     files.write_json(result, found)
+    remove(state)
     return f"Teacher, holdout {task.error_name} {metrics[task.error_name]:.4f}: {path}"
 
 
