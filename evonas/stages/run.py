@@ -12,20 +12,15 @@ from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.track.progress import heading, human_time
 
+# what a walk along a curriculum reads besides its recipe
+_WALK = ("sampler", "distill", "train.panel_random", "train.panel_every", "train.recalibrate", "trainer")
 # what each stage reads of the config besides the run's identity; a change of it means that
 # the stage, and all after it, are not done yet
 SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "pretrain": (),
+    # only where it trains: see `settings`
+    "pretrain": (*_WALK, "train.pretrain"),
     "teacher": ("teacher", "train.teacher", "trainer"),
-    "supernet": (
-        "sampler",
-        "distill",
-        "train.supernet",
-        "train.panel_random",
-        "train.panel_every",
-        "train.recalibrate",
-        "trainer",
-    ),
+    "supernet": (*_WALK, "train.supernet"),
     "search": ("search", "objective", "evaluator", "budget"),
     "select": ("select",),
     "retrain": ("distill", "train.retrain", "train.scratch", "trainer"),
@@ -96,8 +91,16 @@ class Pipeline:
 
 def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
     """The part of the config that decides what a stage makes, as plain data."""
-    keys = (*SETTINGS.get(name, ()), f"stage.steps.{name}")
+    step = f"stage.steps.{name}"
+    keys = (*(SETTINGS.get(name, ()) if _reads(cfg, name) else ()), step)
     return {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
+
+
+def _reads(cfg: DictConfig, name: str) -> bool:
+    """Whether a stage reads its settings; starting weights that are not trained depend on none."""
+    return (
+        name != "pretrain" or OmegaConf.select(cfg, "stage.steps.pretrain.train", default=False) is not False
+    )
 
 
 def is_wanted(cfg: DictConfig, name: str) -> bool:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from evonas.files import write_text
 from evonas.run import Run
 from evonas.stages.base import Context
-from evonas.stages.run import PRODUCTS, SETTINGS, Pipeline
+from evonas.stages.run import PRODUCTS, SETTINGS, Pipeline, settings
 
 NAMES = ("teacher", "search", "select")
 
@@ -117,3 +117,35 @@ def test_what_inputs_have_is_not_made_again(tmp_path: Path, capsys: pytest.Captu
 
 def test_without_rules_nobody_searches(tmp_path: Path) -> None:
     assert ran(tmp_path, config(select={"rules": []})) == ["teacher", "select"]
+
+
+def walked(directory: Path, train: object, sampler: str, resume: bool = True) -> list[str]:
+    """A pipeline of starting weights and a choice, and the curriculum that the first may walk."""
+    done: list[str] = []
+    steps = {"pretrain": {} if train == "unsaid" else {"train": train}, "select": {}}
+    cfg = config(sampler={"steps": [{"name": sampler}]}, stage={"steps": steps})
+    Pipeline({name: Noting(name, done) for name in steps}).run(Context(cfg, Run(directory, "toy", resume)))
+    return done
+
+
+@pytest.mark.parametrize("train", [True, None])
+def test_another_curriculum_repeats_starting_weights_that_walked_it(tmp_path: Path, train: object) -> None:
+    assert walked(tmp_path, train, "first", resume=False) == ["pretrain", "select"]
+    assert walked(tmp_path, train, "first") == []
+    assert walked(tmp_path, train, "second") == ["pretrain", "select"]
+
+
+@pytest.mark.parametrize("train", [False, "unsaid"])
+def test_starting_weights_that_are_not_trained_have_no_curriculum(tmp_path: Path, train: object) -> None:
+    walked(tmp_path, train, "first", resume=False)
+    assert walked(tmp_path, train, "second") == []
+
+
+def test_another_recipe_repeats_what_followed_it() -> None:
+    both = [
+        settings(
+            config(train={"pretrain": {"lr": lr}}, stage={"steps": {"pretrain": {"train": True}}}), "pretrain"
+        )
+        for lr in (1, 2)
+    ]
+    assert both[0] != both[1]
