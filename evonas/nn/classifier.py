@@ -4,6 +4,7 @@ Legend: B batch, C classes, D channels of the deepest level.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -42,6 +43,11 @@ class Classifier(nn.Module):
         with unset(self, seed):
             self.norm = nn.LayerNorm(channels) if norm else nn.Identity()
             self.linear = nn.Linear(channels, out_channels)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keywords besides `levels` and `seed` that make such a head again, as plain values."""
+        return {"out_channels": self.linear.out_features, "norm": isinstance(self.norm, nn.LayerNorm)}
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C"]:
         """Args: levels: maps B D H W finest first; only the last one is read."""

@@ -4,6 +4,7 @@
 with those numbers; nothing in it is ever taken for code or for a name of code.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from evonas import files, weights
 from evonas.errors import DataError
+from evonas.nn.classifier import Classifier
 from evonas.nn.cost import NetworkShape
 from evonas.nn.extract import StaticNet
 from evonas.nn.heads import DenseHead
@@ -21,6 +23,8 @@ from evonas.nn.trunk import Trunk
 from evonas.space.evonet import Architecture, StageChoice
 
 FORMAT = 1
+# heads that describe themselves, by the kind that config.json names; a DenseHead has no kind
+KINDS: Mapping[str, type[SASFDecoder] | type[Classifier]] = {"mamba": SASFDecoder, "classifier": Classifier}
 MODEL, CONFIG, ONNX, CARD = "model.safetensors", "config.json", "model.onnx", "README.md"
 
 
@@ -74,8 +78,9 @@ def describe(net: StaticNet) -> dict[str, Any]:
 
 def _describe_head(head: nn.Module) -> dict[str, Any] | None:
     """None for a head that is not ours: its weights and its ONNX file are still exported."""
-    if isinstance(head, SASFDecoder):
-        return {"kind": "mamba", **head.settings}
+    for kind, known in KINDS.items():
+        if type(head) is known:
+            return {"kind": kind, **head.settings}
     if type(head) is not DenseHead:
         return None
     channels = {"out_channels": head.predict.out_channels, "width": head.predict.in_channels}
@@ -98,9 +103,7 @@ def _network(config: dict[str, Any]) -> StaticNet:
 
 def _head(levels: list[Level], settings: dict[str, Any]) -> nn.Module:
     others = {key: value for key, value in settings.items() if key != "kind"}
-    if settings.get("kind") == "mamba":
-        return SASFDecoder(levels, **others)
-    return DenseHead(levels, **settings)
+    return KINDS[settings["kind"]](levels, **others) if "kind" in settings else DenseHead(levels, **others)
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:

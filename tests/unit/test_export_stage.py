@@ -10,13 +10,14 @@ import pytest
 import small_run
 import torch
 
-from evonas import files
+from evonas import files, weights
 from evonas.errors import DataError, UserError
-from evonas.nn.extract import extract
+from evonas.nn.classifier import Classifier
+from evonas.nn.extract import StaticNet, extract
 from evonas.stages import assembly, export
 from evonas.stages.base import Context
 from evonas.stages.export import Export
-from evonas.stages.exported import load_exported
+from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_exported
 from evonas.stages.select import Select
 
 FRESH = """
@@ -100,6 +101,18 @@ def copied(folder: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_classifier_is_built_again(made: Context, tmp_path: Path, norm: bool) -> None:
+    trunk = retrained(made).backbone
+    net = StaticNet(trunk, Classifier(trunk.levels, 5, norm=norm, seed=1)).eval()
+    digest = weights.save(tmp_path / MODEL, net.state_dict())
+    files.write_json(tmp_path / CONFIG, {**describe(net), "format": FORMAT, "sha256": digest})
+    images = torch.randn(2, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found, expected = load_exported(tmp_path)(images), net(images)
+    assert found.shape == (2, 5) and torch.equal(found, expected)
+
+
 def test_an_altered_file_is_refused(folder: Path, tmp_path: Path) -> None:
     copy = copied(folder, tmp_path / "copy")
     content = bytearray((copy / "model.safetensors").read_bytes())
@@ -116,6 +129,7 @@ def test_an_altered_file_is_refused(folder: Path, tmp_path: Path) -> None:
         {"architecture": [{"blocks": [1]}]},
         {"network": {"_target_": "os.system"}},
         {"head": None},
+        {"head": {"kind": "no_such_head"}},
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused(
