@@ -170,9 +170,10 @@ def _onnx_difference(net, inputs, folder) -> float:
 
 
 def test_exports_and_agrees(tmp_path):
+    # the exporter takes time for every operation: each grid and each doubling of the scan has its own
     levels = (Level(8, 4), Level(16, 8))
-    decoder = SASFDecoder(levels, 1, output="sigmoid", scale=20.0).eval()
-    assert _onnx_difference(decoder, _maps(levels, 24, 40), tmp_path) <= 1e-4
+    decoder = SASFDecoder(levels, 1, pool_sizes=(3,), output="sigmoid", scale=20.0).eval()
+    assert _onnx_difference(decoder, _maps(levels, 16, 24), tmp_path) <= 1e-4
 
 
 @pytest.mark.slow
