@@ -17,10 +17,9 @@ from pathlib import Path
 
 import moocore
 import numpy as np
-from hydra import compose, initialize_config_dir
+import trials
 
 from evonas import config
-from evonas.cli import conf_dir
 from evonas.search.base import Searcher, Told
 from evonas.space.space import Axis, Space
 
@@ -68,16 +67,9 @@ def discretised(variables: int) -> Space:
 
 def searcher(method: str, space: Space, seed: int, evaluations: int) -> Searcher:
     """A file of conf/search, perhaps with settings after commas."""
-    config.register()
     name, *changes = method.split(",")
-    words = [
-        "+task=synthetic",
-        f"search={name}",
-        f"budget.evaluations={evaluations}",
-        "budget.population=100",
-    ]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        node = compose("config", overrides=[*words, *changes]).search
+    sizes = (f"budget.evaluations={evaluations}", "budget.population=100")
+    node = trials.composed("+task=synthetic", f"search={name}", *sizes, *changes).search
     built: Searcher = config.build(node, space=space, seed=seed)
     return built
 

@@ -29,13 +29,14 @@ class RBF:
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
         """Solve for the weights; the linear tail is dropped where the facts do not determine it."""
         del seed
-        live = np.flatnonzero(np.ptp(features, axis=0) > 0)
-        given = features[:, live]
-        is_determined = np.linalg.matrix_rank(np.column_stack([given, np.ones(len(given))])) == live.size + 1
+        # words as columns sum to one, so the facts fill a plane only, and a tail needs its coordinates
+        axes = _directions(features)
+        given = features @ axes
+        is_determined = len(given) > given.shape[1] + 1
         # without the tail the cubic kernel is not definite, the linear one (constant tail) is
         kernel, degree = ("cubic", 1) if is_determined else ("linear", 0)
         fitted = RBFInterpolator(given, values, kernel=kernel, degree=degree, smoothing=self._smoothing)
-        return lambda asked: np.asarray(fitted(asked[:, live]))
+        return lambda asked: np.asarray(fitted(asked @ axes))
 
 
 class GP:
@@ -54,3 +55,15 @@ class GP:
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             process.fit(features, rest)
         return lambda asked: np.asarray(trend.predict(asked) + process.predict(asked))
+
+
+def _directions(features: np.ndarray) -> np.ndarray:
+    """(D, R) orthonormal columns along which (N, D) features vary at all; distances among them are kept."""
+    live = np.flatnonzero(np.ptp(features, axis=0) > 0)
+    centred = features[:, live] - features[:, live].mean(axis=0)
+    rank = int(np.linalg.matrix_rank(centred)) if live.size else 0
+    if rank == live.size:
+        return np.eye(features.shape[1])[:, live]
+    axes = np.zeros((features.shape[1], rank))
+    axes[live] = np.linalg.svd(centred, full_matrices=False)[2][:rank].T
+    return axes

@@ -10,6 +10,7 @@ from evonas.search.features import Features
 from evonas.search.interpolants import GP, RBF
 from evonas.search.neural import MLP
 from evonas.search.ranker import PairwiseRanker
+from evonas.search.scores import NormalScores
 from evonas.search.surrogate import Predict, Surrogate, rank_agreement
 from evonas.search.switching import AdaptiveSwitching
 from evonas.search.trees import Boosting, CARTs
@@ -24,6 +25,7 @@ SURROGATES: dict[str, Surrogate] = {
     "boosting": Boosting(60),
     "mlp": MLP((32,), epochs=200),
     "ranker": PairwiseRanker(1500),
+    "scores": NormalScores(RBF()),
     "switching": AdaptiveSwitching({"rbf": RBF(), "ranker": PairwiseRanker(500)}, folds=3),
 }
 
@@ -69,6 +71,51 @@ def test_the_interpolant_passes_through_every_fact() -> None:
     assert RBF().fit(distinct, values[at], 0)(distinct) == pytest.approx(
         values[at], abs=1e-8 * np.ptp(values)
     )
+
+
+def worded(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Six words of five as columns, each once, and which word every gene holds."""
+    drawn = np.random.default_rng(seed).permutation(5**6)[:count]
+    genes = np.column_stack([drawn // 5**at % 5 for at in range(6)])
+    return np.eye(5)[genes].reshape(count, 30), genes
+
+
+def test_the_interpolant_reads_a_sum_over_words_exactly() -> None:
+    features, genes = worded(160)
+    costs = np.random.default_rng(1).random((6, 5))
+    values = costs[np.arange(6), genes].sum(axis=1)
+    predicted = RBF().fit(features[:60], values[:60], 0)(features[60:])
+    assert predicted == pytest.approx(values[60:], abs=1e-6)
+
+
+def test_scores_pass_through_every_fact_and_tell_good_points_apart_despite_terrible_ones() -> None:
+    features, genes = worded(600)
+    values = 5 + (genes == 0).sum(axis=1) + 0.3 * genes[:, 1] + 80.0 * (genes[:, 2] == 4)
+    known, asked = slice(0, 150), slice(150, 600)
+    predict = NormalScores(RBF()).fit(features[known], values[known], 0)
+    assert predict(features[known]) == pytest.approx(values[known], abs=1e-6)
+    good = values[asked] < 80
+    raw = RBF().fit(features[known], values[known] ** 2, 0)(features[asked])
+    scored = NormalScores(RBF()).fit(features[known], values[known] ** 2, 0)(features[asked])
+    assert rank_agreement(scored[good], values[asked][good]) > 0.6
+    assert rank_agreement(scored[good], values[asked][good]) > rank_agreement(raw[good], values[asked][good])
+
+
+class Echo:
+    """Predicts whatever the first feature says."""
+
+    def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
+        del features, values, seed
+        return lambda asked: asked[:, 0]
+
+
+def test_scores_go_on_straight_beyond_the_facts() -> None:
+    asked = np.array([[-9.0], [-1.0], [0.0], [1.0], [9.0]])
+    predicted = NormalScores(Echo()).fit(np.zeros((3, 1)), np.array([1.0, 2.0, 40.0]), 0)(asked)
+    # three ranks have the scores -q, 0, q with q the upper quartile
+    quartile = 0.6744897501960817
+    rise, steep = 1 / quartile, 38 / quartile
+    assert predicted == pytest.approx([2 - 9 * rise, 2 - rise, 2, 2 + steep, 2 + 9 * steep])
 
 
 class Planted:
