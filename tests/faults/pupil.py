@@ -1,37 +1,32 @@
 """A supernet's training in a process of its own, distilled from a teacher, that kills itself at a step.
 
-python pupil.py FOLDER STEPS OVERRIDE...    SIGKILL after STEPS optimizer steps; 0 for never
+python pupil.py FOLDER STEPS OVERRIDE...
+
+STEPS are numbers with commas between them. For each number a process is forked, before anything
+is trained, that takes so many optimizer steps and is gone; what the curriculum then left on disk
+is printed, a line of names for each.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import small_stages
 import torch
-from hydra import compose, initialize_config_dir
 
-from evonas import config
-from evonas.cli import conf_dir
-from evonas.run import Run
 from evonas.stages import listening
 from evonas.stages.base import Context
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
 
-SMALL = (
-    "+task=synthetic",
+OPTIONS = (
     "data.train=12",
     "data.holdout=2",
     "data.test=1",
-    "data.height=32",
-    "data.width=32",
-    "network.dims=[8,16,16,16]",
-    "network.heads=[2,2,2,2]",
-    "network.stem_dim=8",
-    "head.width=8",
     "tracker=none",
     "train.panel_random=1",
     "train.panel_every=1",
@@ -43,10 +38,7 @@ SMALL = (
 
 def context(folder: Path, *overrides: str) -> Context:
     """The run in a folder, which continues whatever is there."""
-    config.register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", overrides=[*SMALL, *overrides])
-    return Context(cfg, Run(folder, "synthetic", resume=True))
+    return small_stages.context(folder, *OPTIONS, *overrides, resume=True)
 
 
 def prepare(folder: Path) -> None:
@@ -69,13 +61,26 @@ class Mortal(listening.Listening):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder: str, steps: str, *overrides: str) -> None:
-    """Train the supernet."""
-    torch.set_num_threads(1)
-    Mortal.left = int(steps)
+def train(folder: Path, steps: int, *overrides: str) -> None:
+    """Train the supernet until the last of these steps."""
+    Mortal.left = steps
     # the listener is made deep inside the stage, which has no seam for one that kills
     listening.Listening = Mortal  # type: ignore[misc]
-    print(Supernet().run(context(Path(folder), *overrides)))
+    Supernet().run(context(folder, *overrides))
+
+
+def main(folder: str, steps: str, *overrides: str) -> None:
+    """One life after another."""
+    torch.set_num_threads(1)
+    for count in map(int, steps.split(",")):
+        life = multiprocessing.get_context("fork").Process(
+            target=train, args=(Path(folder), count, *overrides)
+        )
+        life.start()
+        life.join()
+        if life.exitcode != -signal.SIGKILL:
+            sys.exit(f"A process that was to die after {count} steps ended with {life.exitcode}.")
+        print(*sorted(path.name for path in Path(folder, "supernet/curriculum").glob("*.safetensors")))
 
 
 if __name__ == "__main__":

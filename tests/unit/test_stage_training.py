@@ -1,16 +1,15 @@
 """The stages that train, run for real on a few tiny images."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small_stages
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from evonas import config, weights
+from evonas import weights
 from evonas.errors import DataError, UserError
 from evonas.nn.cost import count_macs
 from evonas.run import Run
@@ -23,18 +22,10 @@ from evonas.stages.retrain import Retrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-SMALL = [
-    "+task=synthetic",
+OPTIONS = [
     "data.train=12",
     "data.holdout=4",
     "data.test=2",
-    "data.height=32",
-    "data.width=32",
-    "network.dims=[8,16,16,16]",
-    "network.heads=[2,2,2,2]",
-    "network.stem_dim=8",
-    "head.width=8",
     "train.panel_random=1",
     "train.teacher.epochs=1",
     "train.retrain.epochs=1",
@@ -45,23 +36,15 @@ SMALL = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Two threads on networks this small only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def composed(*overrides: str) -> DictConfig:
-    config.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=[*SMALL, *overrides])
+    return small_stages.composed(*OPTIONS, *overrides)
 
 
 def context(directory: Path, *overrides: str, resume: bool = False) -> Context:
-    return Context(composed(*overrides), Run(directory, "synthetic", resume=resume))
+    return small_stages.context(directory, *OPTIONS, *overrides, resume=resume)
 
 
 def read(path: Path) -> Any:

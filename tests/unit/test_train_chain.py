@@ -1,17 +1,15 @@
 """Which weights a curriculum step hands on, whatever happens while it trains."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small_stages
 import torch
-from hydra import compose, initialize_config_dir
 
-from evonas import config, weights
+from evonas import weights
 from evonas.errors import UserError
-from evonas.run import Run
 from evonas.stages import curriculum
 from evonas.stages.base import Context
 from evonas.stages.curriculum import Walk
@@ -19,18 +17,10 @@ from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
 from evonas.train import panel
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-SMALL = [
-    "+task=synthetic",
+OPTIONS = [
     "data.train=8",
     "data.holdout=2",
     "data.test=1",
-    "data.height=32",
-    "data.width=32",
-    "network.dims=[8,16,16,16]",
-    "network.heads=[2,2,2,2]",
-    "network.stem_dim=8",
-    "head.width=8",
     "distill=none",
     "tracker=none",
     "train.panel_random=1",
@@ -40,21 +30,11 @@ SMALL = [
 ]
 # errors of the step's own panel in the order of its measurements; the second is the best of "max"
 SCORES = [0.5, 0.2, 0.3, 0.9, 0.8]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def context(directory: Path, *overrides: str, resume: bool = False) -> Context:
-    config.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", overrides=[*SMALL, *overrides])
-    return Context(cfg, Run(directory, "synthetic", resume=resume))
+    return small_stages.context(directory, *OPTIONS, *overrides, resume=resume)
 
 
 def read(directory: Path) -> Any:

@@ -9,78 +9,23 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from small_training import Noise, StopError, stopping_at, taught
+from torch import nn
 
 from evonas.errors import EngineError, UserError
 from evonas.train.checkpoint import SafeCheckpointIO
-from evonas.train.determinism import EpochBatches, TrainingData, seeded
-from evonas.train.distill import Distiller
+from evonas.train.determinism import EpochBatches, TrainingData
 from evonas.train.fit import Devices, Resumable, fit
 from evonas.train.module import SubnetModule
 from evonas.train.schedule import Schedule
 
 EPOCHS, ITEMS, BATCH = 4, 22, 4
 STEPS = EPOCHS * (ITEMS // BATCH)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Two threads on networks this small only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Noise(Dataset):
-    """Images whose mean is the target; augmentation depends on the epoch."""
-
-    epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return ITEMS
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(1000 * self.epoch + index)
-        image = torch.randn(3, 8, 8, generator=generator) + index / ITEMS
-        return {"image": image, "target": image.mean((1, 2))}
-
-
-class Regression:
-    """The part of a task that a training uses."""
-
-    name, error_name, input_size = "regression", "mse", (8, 8)
-
-    def loss(self, output: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        return F.mse_loss(output, batch["target"])
-
-    def distillation_loss(self, output: Tensor, teacher: Tensor, _: Mapping[str, Tensor]) -> Tensor:
-        return F.mse_loss(output, teacher)
-
-
-class Net(nn.Module):
-    """Convolution, batch norm and dropout: all that makes a training stateful or random."""
-
-    def __init__(self, channels: int = 4) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels), nn.Dropout(0.3))
-        self.head = nn.Linear(channels, 3)
-
-    def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        level = self.body(x)
-        return self.head(level.mean((2, 3))), [level]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made(seed: int = 0, **options: Any) -> SubnetModule:
-    with seeded(seed, "init"):
-        net, teacher = Net(), Net(5)
-        distiller = Distiller(4, 5, heads=1, head_dim=4, query_grid=[2, 2], position_grid=[2, 2])
-    options = {"teacher": teacher, "distiller": distiller, **options}
-    return SubnetModule(net, Regression(), Schedule(STEPS, 3, 0.05, 0.001, 0.0), seed, **options)
+    return taught(Schedule(STEPS, 3, 0.05, 0.001, 0.0), seed, **options)
 
 
 def digest(module: nn.Module) -> str:
@@ -89,19 +34,7 @@ def digest(module: nn.Module) -> str:
 
 
 def data(seed: int = 0, workers: int = 0) -> TrainingData:
-    return TrainingData(Noise(), BATCH, seed, workers)
-
-
-class StopError(Exception):
-    """Stands for a crash in the middle of a step."""
-
-
-def stopping_at(last: int):
-    def listen(step: int, _: Mapping[str, float]) -> None:
-        if step == last:
-            raise StopError
-
-    return listen
+    return TrainingData(Noise(ITEMS), BATCH, seed, workers)
 
 
 @pytest.fixture(scope="module")

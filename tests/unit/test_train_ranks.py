@@ -1,15 +1,14 @@
 """Two real processes that train together: the same weights as one, one exchange a step, and nobody hangs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
+from small_training import Noise, Regression, StopError
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from evonas.errors import EngineError, UserError
 from evonas.train import gradients
@@ -20,33 +19,10 @@ from evonas.train.module import Pass, SubnetModule
 from evonas.train.schedule import Schedule
 
 STEPS, BATCH, K = 20, 8, 3
-pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="torch has no gloo here")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Noise(Dataset):
-    """Two batches an epoch."""
-
-    def __len__(self) -> int:
-        return 2 * BATCH
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        image = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(index)) + index / BATCH
-        return {"image": image, "target": image.mean((1, 2))}
-
-
-class Regression:
-    """A loss that is a mean over images."""
-
-    def loss(self, output: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        return F.mse_loss(output, batch["target"])
+pytestmark = [
+    pytest.mark.skipif(not dist.is_gloo_available(), reason="torch has no gloo here"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 
 class Shared(nn.Module):
@@ -83,7 +59,7 @@ def trained(devices: int, state: Resumable | None = None, **hardware: Any) -> tu
     module, heard = made(), []
     fit(
         module,
-        TrainingData(Noise(), BATCH, 0),
+        TrainingData(Noise(2 * BATCH, moves=False), BATCH, 0),
         STEPS // 2,
         Devices(devices=devices, sync_batchnorm=True, **hardware),
         state,
@@ -130,12 +106,8 @@ def test_gradients_are_exchanged_once_a_step(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(dist, "all_reduce", counting)
     monkeypatch.setattr(gradients, "average", averaging)
-    fit(made(), TrainingData(Noise(), BATCH, 0), STEPS // 2, Devices(devices=2))
+    fit(made(), TrainingData(Noise(2 * BATCH, moves=False), BATCH, 0), STEPS // 2, Devices(devices=2))
     assert counts.tolist() == [STEPS, STEPS]
-
-
-class StopError(Exception):
-    """Stands for a crash of one process."""
 
 
 def test_two_ranks_stop_and_go_on_bit_for_bit(tmp_path: Path) -> None:
@@ -152,7 +124,7 @@ def test_two_ranks_stop_and_go_on_bit_for_bit(tmp_path: Path) -> None:
     task: Any = Regression()
     failing = Failing(Shared(), task, Schedule(STEPS, 3, 1e-2, 1e-4, 1e-4), 0, grad_clip=0.5)
     with pytest.raises(EngineError, match="at step 8"):
-        data = TrainingData(Noise(), BATCH, 0)
+        data = TrainingData(Noise(2 * BATCH, moves=False), BATCH, 0)
         fit(failing, data, STEPS // 2, Devices(devices=2, sync_batchnorm=True), state)
     assert state.path.exists()
     continued, heard = trained(2, state)
@@ -162,7 +134,7 @@ def test_two_ranks_stop_and_go_on_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(UserError, match="cannot be shared by 2 devices"):
-        fit(made(), TrainingData(Noise(), 5, 0), 1, Devices(devices=2))
+        fit(made(), TrainingData(Noise(2 * BATCH, moves=False), 5, 0), 1, Devices(devices=2))
 
 
 def test_unknown_hardware_is_the_users_error() -> None:

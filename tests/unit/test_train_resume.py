@@ -1,18 +1,14 @@
 """A training goes on from any optimizer step: same order, same augmentation, same weights, bit for bit."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from small_training import Noise, StopError, equal, stopping_at, taught
 
 from evonas.train.checkpoint import SafeCheckpointIO
-from evonas.train.determinism import TrainingData, seeded
-from evonas.train.distill import Distiller
+from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, Resumable, fit
 from evonas.train.module import SubnetModule
 from evonas.train.schedule import Schedule
@@ -21,91 +17,19 @@ EPOCHS, ITEMS, BATCH = 3, 14, 4
 STEPS = EPOCHS * (ITEMS // BATCH)
 # the last epoch ends after two of its three batches
 SHORT = STEPS - 1
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Noise(Dataset):
-    """Images that follow the epoch."""
-
-    epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return ITEMS
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(1000 * self.epoch + index)
-        image = torch.randn(3, 8, 8, generator=generator) + index / ITEMS
-        return {"image": image, "target": image.mean((1, 2)), "number": torch.tensor(index)}
-
-
-class Regression:
-    """Writes down what it is shown: the history of the sampler."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, ...]] = []
-
-    def loss(self, output: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        self.seen.append(tuple(batch["number"].tolist()))
-        return F.mse_loss(output, batch["target"])
-
-    def distillation_loss(self, output: Tensor, teacher: Tensor, _: Mapping[str, Tensor]) -> Tensor:
-        return F.mse_loss(output, teacher)
-
-
-class Net(nn.Module):
-    """Batch norm and dropout: state, and random numbers."""
-
-    has_output = True
-
-    def __init__(self, channels: int = 4) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels), nn.Dropout(0.3))
-        self.head = nn.Linear(channels, 3)
-
-    def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        level = self.body(x)
-        return self.head(level.mean((2, 3))), [level]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made() -> SubnetModule:
-    task: Any = Regression()
-    with seeded(0, "init"):
-        net, teacher = Net(), Net(5)
-        distiller = Distiller(4, 5, heads=1, head_dim=4, query_grid=[2, 2], position_grid=[2, 2])
-    rates = Schedule(STEPS, 3, 0.05, 0.001, 0.0)
-    return SubnetModule(net, task, rates, 0, teacher=teacher, distiller=distiller, projector_lr=0.01)
+    return taught(Schedule(STEPS, 3, 0.05, 0.001, 0.0), projector_lr=0.01)
 
 
 def train(
     steps: int = STEPS, state: Resumable | None = None, workers: int = 0, stop: int = 0, **options: Any
 ) -> SubnetModule:
-    module = made()
-
-    def listen(step: int, _: Mapping[str, float]) -> None:
-        if stop and step == stop:
-            raise StopError
-
-    fit(module, TrainingData(Noise(), BATCH, 0, workers, **options), -(-steps // 3), Devices(), state, listen)
+    module, data = made(), TrainingData(Noise(ITEMS), BATCH, 0, workers, **options)
+    fit(module, data, -(-steps // 3), Devices(), state, stopping_at(stop))
     return module
-
-
-class StopError(Exception):
-    """Stands for a crash."""
-
-
-def equal(first: SubnetModule, second: SubnetModule) -> bool:
-    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-    return all(torch.equal(mine, theirs) for mine, theirs in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +96,7 @@ def test_a_length_in_iterations_ends_within_an_epoch(tmp_path: Path, stop: int) 
 
 def test_an_epoch_may_have_a_ceiling() -> None:
     heard: list[int] = []
-    data = TrainingData(Noise(), BATCH, 0, max_batches=2)
+    data = TrainingData(Noise(ITEMS), BATCH, 0, max_batches=2)
     assert data.steps_per_epoch == 2
     fit(made(), data, EPOCHS, Devices(), listen=lambda step, _: heard.append(step))
     assert heard == [1, 2, 3, 4, 5, 6]
