@@ -1,6 +1,7 @@
 """How the config becomes the parts of a training: the only reader of `cfg` that stages share."""
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from evonas.space.space import Space
 from evonas.stages import taught
 from evonas.stages.base import Context
 from evonas.tasks.base import Task
-from evonas.train.cache import Numbered
+from evonas.train.cache import CachedTeacher, Numbered
 from evonas.train.curriculum import PST
 from evonas.train.determinism import TrainingData, seeded
 from evonas.train.distill import Distiller, compared
@@ -82,24 +83,41 @@ def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Dist
         return built
 
 
-def teaching(context: Context, of: Task, student: Any, purpose: str) -> dict[str, Any]:
-    """The keywords `teacher` and `distiller` of a Lightning module; empty without distillation.
+class Teaching:
+    """What teaches the students of one stage: a teacher that is loaded once, a distiller for each training.
 
-    Raises:
-        UserError: the students shall learn the answers of a teacher of features alone.
+    Args:
+        context: config and run.
+        of: the task.
     """
-    if not context.cfg.distill:
-        return {}
-    found = load_teacher(context, of)
-    made = distiller(context.cfg, student, found.levels, purpose)
-    if made.ratio > 0 and not found.has_output:
-        raise UserError(
-            f"distill.ratio={made.ratio} needs a teacher's answers, but this one shows features alone.",
-            "Use distill.ratio=0, or teacher.head=true.",
-        )
-    if made.cache:
-        found = taught.cached(context, of, found, made.level)
-    return {"teacher": found, "distiller": made}
+
+    def __init__(self, context: Context, of: Task) -> None:
+        self._context, self._task = context, of
+
+    def options(self, student: Any, purpose: str) -> dict[str, Any]:
+        """The keywords `teacher` and `distiller` of a Lightning module; empty without distillation.
+
+        Raises:
+            UserError: the students shall learn the answers of a teacher of features alone.
+        """
+        if not self._context.cfg.distill:
+            return {}
+        made = distiller(self._context.cfg, student, self._loaded.levels, purpose)
+        if made.ratio > 0 and not self._loaded.has_output:
+            raise UserError(
+                f"distill.ratio={made.ratio} needs a teacher's answers, but this one shows features alone.",
+                "Use distill.ratio=0, or teacher.head=true.",
+            )
+        return {"teacher": self._remembered if made.cache else self._loaded, "distiller": made}
+
+    @cached_property
+    def _loaded(self) -> Any:
+        return load_teacher(self._context, self._task)
+
+    @cached_property
+    def _remembered(self) -> CachedTeacher:
+        level = int(self._context.cfg.distill.get("level", -1))
+        return taught.cached(self._context, self._task, self._loaded, level)
 
 
 def origin(context: Context) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Walk:
         self.curriculum: PST = assembly.curriculum(cfg, self.net.space)
         self.members = panel.members(self.net.space, cfg.seed, cfg.train.panel_random)
         self.devices = assembly.devices(cfg)
+        self.teaching = assembly.Teaching(context, self.task)
         self.steps_per_epoch = subnets.steps_per_epoch(self.task, self.recipe)
         start_digest = weights.digest(start) if start else None
         self.origin = {"start": start_digest, **assembly.origin(context)}
@@ -146,7 +147,7 @@ class Walk:
             assembly.rates(self.recipe, steps, warmup),
             derive(cfg.seed, purpose),
             **assembly.optimisation(self.recipe),
-            **assembly.teaching(self.context, self.task, self.net.backbone.levels, purpose),
+            **self.teaching.options(self.net.backbone.levels, purpose),
         )
 
     def _data(self, step: CurriculumStep) -> TrainingData:

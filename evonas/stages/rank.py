@@ -62,6 +62,7 @@ class _Ranking:
     def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = assembly.recipe(context.cfg, "rank")
+        self.teaching = assembly.Teaching(context, task)
         self.path = context.run.path("rank/pairs.json")
         self.known: dict[str, Any] = {}
         start = context.run.need(assembly.SUPERNET, made_by="supernet")
@@ -99,7 +100,7 @@ class _Ranking:
         net = extract(self.inherited, genotype)
         before = best_of(subnets.holdout(self.context, net, self.task), self.task)
         levels = self.inherited.backbone.levels
-        taught = assembly.teaching(self.context, self.task, levels, "rank")
+        taught = self.teaching.options(levels, "rank")
         identity, state = self._identity(f"rank/{text}"), self._state(text)
         subnets.fit_net(self.context, net, self.task, self.recipe, identity, state, self.listener, taught)
         after = best_of(subnets.holdout(self.context, net, self.task), self.task)

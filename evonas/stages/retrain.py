@@ -30,8 +30,9 @@ class Retrain:
         tries = 2 if context.cfg.train.scratch else 1
         steps = subnets.total_steps(task, recipe) * len(nets) * tries
         with listening(context, "retrain", "Retrain", steps, folder) as listener:
+            retraining = _Retraining(context, task, inherited, listener)
             for net in nets:
-                _Retraining(context, task, inherited, listener).run(net)
+                retraining.run(net)
         return f"Retrained networks: {folder}"
 
 
@@ -41,6 +42,7 @@ class _Retraining:
     def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = assembly.recipe(context.cfg, "retrain")
+        self.teaching = assembly.Teaching(context, task)
         start = context.run.need(assembly.SUPERNET, made_by="supernet")
         self.origin = {"supernet": weights.digest(start), **assembly.origin(context)}
 
@@ -101,7 +103,7 @@ class _Retraining:
     def _fit(self, net: nn.Module, name: str, kind: str, genotype: Genotype) -> subnets.Fitted:
         folder = self.context.run.path(f"retrain/{name}/{kind}.safetensors").parent
         levels = self.inherited.backbone.levels
-        taught = assembly.teaching(self.context, self.task, levels, f"retrain/{name}")
+        taught = self.teaching.options(levels, f"retrain/{name}")
         state, identity = _state(folder, kind), self._identity(name, genotype)
         cost = subnets.fit_net(
             self.context, net, self.task, self.recipe, identity, state, self.listener, taught

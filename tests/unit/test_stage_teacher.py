@@ -1,21 +1,16 @@
 """stage=teacher with teachers that others trained, and what later stages make of them."""
 
-import copy
-import functools
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small_stages
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
-from evonas import config, files, weights
+from evonas import files, weights
 from evonas.errors import DataError, UserError
-from evonas.run import Run
 from evonas.stages import assembly, taught
 from evonas.stages.base import Context
 from evonas.stages.pretrain import Pretrain
@@ -24,18 +19,11 @@ from evonas.stages.teacher import Teacher
 
 pytest.importorskip("transformers")
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-SMALL = [
-    "+task=synthetic",
+OPTIONS = [
     "data.train=6",
     "data.holdout=2",
     "data.test=2",
-    "data.height=32",
     "data.width=64",
-    "network.dims=[8,16,16,16]",
-    "network.heads=[2,2,2,2]",
-    "network.stem_dim=8",
-    "head.width=8",
     "train.panel_random=0",
     "train.teacher.epochs=1",
     "train.teacher.batch_size=3",
@@ -47,25 +35,11 @@ CACHED = [*TINY, "distill.cache=true", "train.supernet.augment=false"]
 DINO = ["teacher=dinov2", "teacher.size=tiny"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def context(folder: Path, *overrides: str, resume: bool = False, inputs: Path | None = None) -> Context:
-    folder.mkdir(exist_ok=True)
-    return Context(copy.deepcopy(composed(overrides)), Run(folder, "synthetic", resume, inputs))
-
-
-@functools.cache
-def composed(overrides: tuple[str, ...]) -> DictConfig:
-    """Composing takes longer than what most tests do with it."""
-    config.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=[*SMALL, *overrides])
+    return small_stages.context(folder, *OPTIONS, *overrides, resume=resume, inputs=inputs)
 
 
 def read(path: Path) -> Any:
@@ -163,6 +137,18 @@ def test_a_head_on_frozen_features_is_trained_and_saved_alone(tmp_path: Path) ->
         assembly.load_teacher(context(tmp_path, *DINO, "seed=5"))
 
 
+@pytest.mark.parametrize("overrides", [TINY, CACHED])
+def test_a_stage_loads_its_teacher_once(tmp_path: Path, overrides: list[str]) -> None:
+    made = context(tmp_path, *overrides)
+    Teacher().run(made)
+    task, student = assembly.task(made.cfg), assembly.supernet(made.cfg).levels
+    teaching = assembly.Teaching(made, task)
+    first, second = (teaching.options(student, purpose) for purpose in ("first", "second"))
+    assert first["teacher"] is second["teacher"]
+    states = [options["distiller"].state_dict() for options in (first, second)]
+    assert not all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
 def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
     alone = [*DINO, "teacher.head=false"]
     assert "features alone" in Teacher().run(context(tmp_path, *alone))
@@ -170,10 +156,13 @@ def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
     student = assembly.supernet(context(tmp_path).cfg).levels
     made = context(tmp_path, *alone)
     with pytest.raises(UserError, match=r"distill\.ratio=0\.1") as caught:
-        assembly.teaching(made, assembly.task(made.cfg), student, "test")
+        assembly.Teaching(made, assembly.task(made.cfg)).options(student, "test")
     assert "distill.ratio=0" in caught.value.hint
     made = context(tmp_path, *alone, "distill.ratio=0.0")
-    assert set(assembly.teaching(made, assembly.task(made.cfg), student, "test")) == {"teacher", "distiller"}
+    assert set(assembly.Teaching(made, assembly.task(made.cfg)).options(student, "test")) == {
+        "teacher",
+        "distiller",
+    }
 
 
 def test_the_origin_of_a_training_follows_the_teacher(tmp_path: Path, weights_file: Path) -> None:
