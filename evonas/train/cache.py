@@ -133,7 +133,7 @@ class CachedTeacher(nn.Module):
     Args:
         teacher: in eval mode; see `evonas/train/teacher.py`. Only its output and the map of
             `level` are kept.
-        records: where its answers are kept; see `layout` for their shapes.
+        records: where its answers are kept, in the shapes that `answer_one` gives.
         level: which of the teacher's levels is kept.
     """
 
