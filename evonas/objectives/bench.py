@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
-from torch.utils.flop_counter import FlopCounterMode
 
 from evonas import files, weights
 from evonas.config import build
 from evonas.data.calibration import calibration
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
+from evonas.nn.count import count_head
 from evonas.nn.extract import extract
 from evonas.nn.recalibrate import recalibrate
 from evonas.nn.supernet import Supernet
@@ -130,15 +130,8 @@ class Bench:
 
     @cached_property
     def head_macs(self) -> int:
-        """Multiply-adds of the head for one image, counted while it runs on empty maps."""
-        height, width = self.input_size
-        maps = [
-            torch.zeros(1, level.channels, -(-height // level.stride), -(-width // level.stride))
-            for level in self.backbone.levels
-        ]
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            self.head(maps)
-        return int(counter.get_total_flops()) // 2
+        """Multiply-adds of the head for one image, counted while it runs on maps without memory."""
+        return count_head(self.head, self.backbone.levels, *self.input_size)[1]
 
     @property
     def scoring_config(self) -> dict[str, Any]:
