@@ -12,7 +12,7 @@ EngineError only when it cannot work at all, for instance when no worker can sta
 archives, searchers or tasks.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -22,11 +22,15 @@ PARTS: tuple[Part, ...] = ("shared", "exclusive")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One part of one genotype to be measured; `seq` identifies it within the search."""
+    """One part of one genotype to be measured; `seq` identifies it within the search.
+
+    `images` limits the data objectives to the first so many images of the holdout split; None means all.
+    """
 
     seq: int
     genotype: str
     part: Part = "shared"
+    images: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,20 @@ class EvaluatorLike(Protocol):
     def setup(self) -> None: ...
 
     def measure(self, genotype: str, part: Part) -> Measurement: ...
+
+
+@runtime_checkable
+class Together(Protocol):
+    """An evaluator that measures several genotypes in one pass over its data.
+
+    The answers, one per genotype and in their order, are those that `measure` would give,
+    bit for bit on the CPU; a genotype that cannot be measured has the exception in its
+    place, and does not disturb the others.
+    """
+
+    def measure_together(
+        self, genotypes: Sequence[str], part: Part, images: int | None = None
+    ) -> Sequence[Measurement | Exception]: ...
 
 
 @runtime_checkable

@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 from evonas import config, faults
 from evonas.errors import EngineError, EvoNASError
-from evonas.evaluate.engine import EvaluatorLike, Measurement, Part
+from evonas.evaluate.engine import EvaluatorLike, Measurement, Part, Together
 
 EvaluatorSpec = Mapping[str, Any] | Callable[[], EvaluatorLike]
 
@@ -44,6 +44,21 @@ def attempt(evaluator: EvaluatorLike, genotype: str, part: Part) -> tuple[Measur
         return None, explain(error)
 
 
+def attempt_together(
+    evaluator: EvaluatorLike, genotypes: Sequence[str], part: Part, images: int | None = None
+) -> list[tuple[Measurement | None, str]]:
+    """`attempt` for several genotypes, in one pass where the evaluator can."""
+    if not isinstance(evaluator, Together):
+        if images is not None:
+            raise EngineError(f"{type(evaluator).__name__} cannot measure on {images} images only.")
+        return [attempt(evaluator, genotype, part) for genotype in genotypes]
+    try:
+        answers = evaluator.measure_together(genotypes, part, images)
+    except Exception as error:
+        return [(None, explain(error))] * len(genotypes)
+    return [_judged(answer) for answer in answers]
+
+
 def answer(evaluator: EvaluatorLike, job: Mapping[str, Any]) -> dict[str, Any]:
     """What a worker says about a job `{"genotype", "part"}`: plain JSON data, either values or a reason."""
     faults.point("worker.before_measure")
@@ -52,6 +67,15 @@ def answer(evaluator: EvaluatorLike, job: Mapping[str, Any]) -> dict[str, Any]:
     if measurement is None:
         return {"reason": reason}
     return {"objectives": dict(measurement.objectives), "extra": dict(measurement.extra)}
+
+
+def _judged(answer: Measurement | Exception) -> tuple[Measurement | None, str]:
+    if isinstance(answer, Exception):
+        return None, explain(answer)
+    try:
+        return checked(answer), ""
+    except (ValueError, TypeError) as error:
+        return None, explain(error)
 
 
 def parse_answer(data: bytes | str) -> dict[str, Any] | None:
