@@ -1,0 +1,171 @@
+"""The discovery of a proxy: evolution of formulas towards those that rank networks as their training did.
+
+After Algorithm 1 of Dong et al., SasWOT (AAAI 2024): every round the k best of the pool have mutants and
+crossovers, which join random formulas in a new pool; a pool that has found nothing better for some rounds is
+put away and drawn anew. Here the k best stay in the pool, so that a round never loses what was found. The
+fitness of a formula is Kendall's tau between its scores and the networks' quality. A formula that overflows,
+or that cannot tell the networks apart, is rejected, and first on a few networks only, before the rest is
+computed. A discovery is a function of (seed, budget, samples); the judge may know fitnesses from before, so
+that resuming is repeating the same draws.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from evonas.proxies.expression import Calculator, Node, NotFiniteError
+from evonas.proxies.growth import crossed, mutated, random_formula
+from evonas.proxies.samples import LayerSamples
+from evonas.randomness import generator
+
+# networks that a formula must tell apart before the others are looked at
+_FEW = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A formula and its fitness, None if it was rejected."""
+
+    formula: Node
+    fitness: float | None
+
+    @property
+    def rank(self) -> float:
+        """For sorting; a rejected formula is below all."""
+        return -np.inf if self.fitness is None else self.fitness
+
+
+class Judge:
+    """The fitness of formulas on some networks, each formula computed once.
+
+    Args:
+        samples: of the networks.
+        quality: (N) of the trained networks, more is better.
+        known: fitness by formula, from before.
+    """
+
+    def __init__(
+        self,
+        samples: LayerSamples,
+        quality: NDArray[np.float64],
+        known: Mapping[str, float | None] | None = None,
+    ) -> None:
+        few = range(min(_FEW, samples.num_networks))
+        self._few, self._all = Calculator(samples.some(few)), Calculator(samples)
+        self._quality = quality
+        self.known: dict[str, float | None] = dict(known or {})
+
+    def __call__(self, formula: Node) -> Judged:
+        text = str(formula)
+        if text not in self.known:
+            self.known[text] = self._fitness(formula)
+        return Judged(formula, self.known[text])
+
+    def _fitness(self, formula: Node) -> float | None:
+        try:
+            if np.ptp(self._few.score(formula)) == 0:
+                return None
+            scores = self._all.score(formula)
+        except NotFiniteError:
+            return None
+        found = float(kendalltau(scores, self._quality).statistic)
+        return found if np.isfinite(found) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a discovery proceeds; the published text names these without their values.
+
+    Args:
+        population: formulas in the pool.
+        parents: best formulas that have children (k).
+        mutants: of each round, as a share of the pool.
+        crossovers: of each round, as a share of the pool; the rest is random.
+        patience: rounds without anything better before the pool is drawn anew.
+    """
+
+    population: int = 40
+    parents: int = 8
+    mutants: float = 0.5
+    crossovers: float = 0.3
+    patience: int = 5
+
+
+def discover(
+    judge: Callable[[Node], Judged],
+    budget: int,
+    seed: int,
+    schedule: Schedule,
+    on_round: Callable[[int, Judged], None] | None = None,
+) -> list[Judged]:
+    """All formulas judged, best first; ties go to the shorter.
+
+    Args:
+        budget: distinct formulas to judge, the rejected ones included.
+        on_round: told the number of formulas judged so far, and the best of them.
+    """
+    seen: dict[str, Judged] = {}
+    pool: list[Judged] = []
+    best, waited, step = -np.inf, 0, 0
+    while len(seen) < budget:
+        rng = generator(seed, "discover", step)
+        drawn = _brood(rng, pool, schedule)[: budget - len(seen)]
+        pool = _kept(pool, schedule) + [judge(formula) for formula in drawn if str(formula) not in seen]
+        seen |= {str(judged.formula): judged for judged in pool}
+        found = max(judged.rank for judged in pool) if pool else -np.inf
+        waited = 0 if found > best else waited + 1
+        best, step = max(best, found), step + 1
+        if waited >= schedule.patience:
+            pool, best, waited = [], -np.inf, 0
+        if on_round is not None:
+            on_round(len(seen), ordered(seen.values())[0])
+    return ordered(seen.values())
+
+
+def at_random(judge: Callable[[Node], Judged], budget: int, seed: int) -> list[Judged]:
+    """Random formulas instead, the yardstick of a discovery; all that were judged, best first."""
+    seen: dict[str, Judged] = {}
+    rng = generator(seed, "discover/random")
+    while len(seen) < budget:
+        formula = random_formula(rng)
+        if str(formula) not in seen:
+            seen[str(formula)] = judge(formula)
+    return ordered(seen.values())
+
+
+def ordered(judged: Iterable[Judged]) -> list[Judged]:
+    """Best first; of equal ones the shortest formula, then the first in the alphabet."""
+    return sorted(judged, key=lambda one: (-one.rank, len(str(one.formula)), str(one.formula)))
+
+
+def minmax(
+    scores: NDArray[np.float64], low: float | None = None, high: float | None = None
+) -> NDArray[np.float64]:
+    """Scores as shares of the range between the least and the greatest of some networks."""
+    low = float(scores.min()) if low is None else low
+    high = float(scores.max()) if high is None else high
+    return (scores - low) / (high - low) if high > low else np.zeros_like(scores)
+
+
+def _kept(pool: list[Judged], schedule: Schedule) -> list[Judged]:
+    return [judged for judged in ordered(pool) if judged.fitness is not None][: schedule.parents]
+
+
+def _brood(rng: np.random.Generator, pool: list[Judged], schedule: Schedule) -> list[Node]:
+    """Children of the best, and random formulas, without repeats."""
+    parents = [judged.formula for judged in _kept(pool, schedule)]
+    size = schedule.population
+    drawn: list[Node] = []
+    if parents:
+        drawn += [mutated(rng, _any(rng, parents)) for _ in range(round(schedule.mutants * size))]
+        pairs = round(schedule.crossovers * size)
+        drawn += [crossed(rng, _any(rng, parents), _any(rng, parents)) for _ in range(pairs)]
+    drawn += [random_formula(rng) for _ in range(size - len(drawn))]
+    return list(dict.fromkeys(drawn))
+
+
+def _any(rng: np.random.Generator, nodes: Sequence[Node]) -> Node:
+    return nodes[int(rng.integers(len(nodes)))]
