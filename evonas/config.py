@@ -112,6 +112,8 @@ class Hardware:
     # on GPUs: workers on each of `devices`, in place of `workers`
     workers_per_device: int | None = None
     threads_per_worker: int = 1
+    # at most so many networks share one pass over the images; 1 measures them one by one
+    subnets_per_pass: int = 8
     deadline_s: float = 600.0
     tries: int = 3
     memory_gb: float | None = None
@@ -144,6 +146,27 @@ class Rank:
 
 
 @dataclass
+class Discover:
+    """On which networks a proxy is discovered, and how long it evolves."""
+
+    networks: int = 50
+    # further networks that tell how well the found proxy ranks what it has not seen
+    held_out: int = 20
+    # distinct formulas that are judged
+    formulas: int = 1000
+    population: int = 40
+    parents: int = 8
+    patience: int = 5
+    images: int = 4
+    # sides of the random images, in pixels; 0 for those of the task
+    size: int = 64
+    # elements kept of each tensor
+    sample: int = 512
+    # proxies whose sum with the formula is tried, both as shares of their ranges
+    combine: list[str] = field(default_factory=lambda: ["nwot"])
+
+
+@dataclass
 class Paths:
     """Where things outside a run live; the only place that may read the environment."""
 
@@ -169,6 +192,7 @@ class Config:
     trainer: Trainer = field(default_factory=Trainer)
     select: Select = field(default_factory=Select)
     rank: Rank = field(default_factory=Rank)
+    discover: Discover = field(default_factory=Discover)
     stage: Any = MISSING
     task: Any = None
     data: Any = None

@@ -6,6 +6,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,28 @@ class Obedient:
             if link.is_symlink() and "socket:" in str(link.readlink()):
                 os.write(fd, b"\x00\x00\x00\x04oops")
         time.sleep(3600)
+
+
+@dataclass
+class Sociable(Obedient):
+    """Measures several genotypes in one pass, and notes of each pass how many and on how many images."""
+
+    def measure_together(
+        self, genotypes: Sequence[str], part: Part, images: int | None = None
+    ) -> list[Measurement | Exception]:
+        self.note(f"pass {part} {','.join(genotypes)} {images}")
+        if any(genotype.startswith("crowds") for genotype in genotypes) and len(genotypes) > 1:
+            raise MemoryError("too many at a time")
+        return [self.attempt(genotype, part) for genotype in genotypes]
+
+    def attempt(self, genotype: str, part: Part) -> Measurement | Exception:
+        try:
+            return self.measure(genotype, part)
+        except Exception as error:
+            return error
+
+    def crowds(self) -> None:
+        """Needs more room than a pass over several leaves."""
 
 
 @dataclass

@@ -1,8 +1,13 @@
 """What an engine is: it turns jobs into outcomes, in parallel, and loses nothing.
 
-The contract. `run` yields exactly one outcome per job, in any order. Jobs of the
+The contract. `run` yields exactly one outcome per job, in any order. Jobs that are
+handed to `submit` while the outcomes are taken are answered too, before `run` ends; a
+worker that waits for work is given them at once. Jobs of the
 `shared` part may run at the same time; jobs of the `exclusive` part run after them,
 one at a time on each device, and nothing else of ours runs on that device meanwhile.
+An engine may give a worker several shared jobs at a time if its evaluator measures
+`Together`; each of them has an outcome of its own, and if they lose their worker, each
+is tried again alone, so that none is blamed for another.
 An engine never raises because of one genotype: a measurement that raises, hangs past
 the deadline, kills its process or returns anything but finite numbers becomes a failed
 outcome with a reason, after at most `tries` attempts for failures of the process (a
@@ -43,7 +48,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a job: a measurement, or a reason why there is none."""
+    """The end of a job: a measurement, or a reason why there is none.
+
+    `seconds` is the job's share of the time that its worker took for all it measured at once.
+    """
 
     job: Job
     measurement: Measurement | None
@@ -81,5 +89,7 @@ class Engine(Protocol):
     """See the module's contract."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]: ...
+
+    def submit(self, jobs: Iterable[Job]) -> None: ...
 
     def close(self) -> None: ...

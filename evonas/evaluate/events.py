@@ -3,14 +3,14 @@
 Written by the driver, which starts and stops everything. A start is noted when a task was handed over, a stop
 when its answer was heard or its process is gone, so what a span says of another's end is true of the work
 itself: whoever was handed over after a stop began after it. Lines are JSON:
-`{"t", "driver", "event", "what", "seq", "genotype", "worker", "device"}`, `t` in seconds of the monotonic
-clock, `event` start or stop, `what` shared, exclusive or setup.
+`{"t", "driver", "event", "what", "seqs", "genotypes", "worker", "device"}`, `t` in seconds of the monotonic
+clock, `event` start or stop, `what` shared, exclusive or setup; several genotypes are measured in one pass.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,19 +30,20 @@ class EventLog:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def start(self, job: Job | None, worker: str, device: str) -> None:
-        """A worker begins a job, or, without one, its setup."""
-        self._note("start", job, worker, device)
+    def start(self, jobs: Sequence[Job], worker: str, device: str) -> None:
+        """A worker begins jobs of one part in one pass, or, without any, its setup."""
+        self._note("start", jobs, worker, device)
 
-    def stop(self, job: Job | None, worker: str, device: str) -> None:
+    def stop(self, jobs: Sequence[Job], worker: str, device: str) -> None:
         """What the worker had begun has ended, in whatever way."""
-        self._note("stop", job, worker, device)
+        self._note("stop", jobs, worker, device)
 
-    def _note(self, event: str, job: Job | None, worker: str, device: str) -> None:
+    def _note(self, event: str, jobs: Sequence[Job], worker: str, device: str) -> None:
         if self._path is None:
             return
         about = {"t": time.monotonic(), "driver": os.getpid(), "event": event}
-        task = {"what": job.part, "seq": job.seq, "genotype": job.genotype} if job else {"what": "setup"}
+        seqs, genotypes = [job.seq for job in jobs], [job.genotype for job in jobs]
+        task = {"what": jobs[0].part, "seqs": seqs, "genotypes": genotypes} if jobs else {"what": "setup"}
         line = json.dumps({**about, **task, "worker": worker, "device": device})
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists() and self._path.stat().st_size > LOG_BYTES:
@@ -60,7 +61,7 @@ class Span:
     """One task from start to stop, in seconds of the monotonic clock."""
 
     what: str
-    seq: int | None
+    seqs: tuple[int, ...]
     worker: str
     device: str
     began: float
@@ -76,9 +77,9 @@ def spans(path: Path) -> Iterator[Span]:
         if event["event"] == "start":
             begun[key] = event
         elif (first := begun.pop(key, None)) is not None:
-            seq = event.get("seq")
+            seqs = tuple(event.get("seqs", ()))
             began = float(str(first["t"]))
-            yield Span(event["what"], seq, event["worker"], event["device"], began, event["t"])
+            yield Span(event["what"], seqs, event["worker"], event["device"], began, event["t"])
 
 
 def disturbed(found: Iterable[Span]) -> list[tuple[Span, Span]]:

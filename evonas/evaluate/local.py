@@ -11,6 +11,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from evonas.errors import EngineError
+from evonas.evaluate.backlog import Order
 from evonas.evaluate.events import EVENTS
 from evonas.evaluate.measure import EvaluatorSpec
 from evonas.evaluate.process import Limits, Worker
@@ -33,6 +34,8 @@ class LocalEngine(Supervisor):
         log_dir: where workers print to, at most a few MB each, and events are noted; None discards both.
         setup_s: seconds a worker may take to set up its evaluator.
         gpus: GPUs to spread workers over, each of which then sees one alone; 0 leaves all visible to all.
+        subnets_per_pass: how many shared jobs a worker may be given at a time, if it measures them together.
+        order: of genotypes; neighbours in it share work, and are given together.
     """
 
     def __init__(
@@ -46,9 +49,15 @@ class LocalEngine(Supervisor):
         log_dir: str | Path | None = None,
         setup_s: float = 600.0,
         gpus: int = 0,
+        subnets_per_pass: int = 8,
+        order: Order | None = None,
     ) -> None:
         require_positive(
-            workers=workers, threads_per_worker=threads_per_worker, deadline_s=deadline_s, tries=tries
+            workers=workers,
+            threads_per_worker=threads_per_worker,
+            deadline_s=deadline_s,
+            tries=tries,
+            subnets_per_pass=subnets_per_pass,
         )
         folder = None if log_dir is None else Path(log_dir)
         limits = Limits(threads_per_worker, memory_gb, folder)
@@ -61,6 +70,8 @@ class LocalEngine(Supervisor):
             self._workers[: len(devices)],
             Patience(deadline_s, setup_s, tries),
             None if folder is None else folder / EVENTS,
+            subnets_per_pass,
+            order,
         )
         self._finalizer = weakref.finalize(self, stop_all, self._workers)
 

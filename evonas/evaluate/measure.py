@@ -47,23 +47,48 @@ def attempt(evaluator: EvaluatorLike, genotype: str, part: Part) -> tuple[Measur
 def attempt_together(
     evaluator: EvaluatorLike, genotypes: Sequence[str], part: Part, images: int | None = None
 ) -> list[tuple[Measurement | None, str]]:
-    """`attempt` for several genotypes, in one pass where the evaluator can."""
+    """`attempt` for several genotypes, in one pass where the evaluator can.
+
+    Raises:
+        EngineError: `images` is set, and the evaluator knows nothing of them.
+    """
     if not isinstance(evaluator, Together):
         if images is not None:
-            raise EngineError(f"{type(evaluator).__name__} cannot measure on {images} images only.")
+            raise no_images(images)
         return [attempt(evaluator, genotype, part) for genotype in genotypes]
     try:
         answers = evaluator.measure_together(genotypes, part, images)
+        if len(answers) != len(genotypes):
+            raise ValueError(f"the evaluator gave {len(answers)} answers for {len(genotypes)} genotypes")
     except Exception as error:
-        return [(None, explain(error))] * len(genotypes)
+        if len(genotypes) == 1:
+            return [(None, explain(error))]
+        # which of them is to blame, and whether they only were too many, shows when each is alone
+        return [attempt_together(evaluator, [genotype], part, images)[0] for genotype in genotypes]
     return [_judged(answer) for answer in answers]
 
 
-def answer(evaluator: EvaluatorLike, job: Mapping[str, Any]) -> dict[str, Any]:
-    """What a worker says about a job `{"genotype", "part"}`: plain JSON data, either values or a reason."""
+def no_images(images: int) -> EngineError:
+    """What is said when an evaluator is asked for less than all images, and cannot."""
+    return EngineError(
+        f"This evaluator cannot measure on {images} images only.", "Measure in full with: evaluate=full"
+    )
+
+
+def answer(evaluator: EvaluatorLike, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker says to `{"genotypes", "part", "images"}`: for each, in order, values or a reason."""
     faults.point("worker.before_measure")
-    measurement, reason = attempt(evaluator, job["genotype"], job["part"])
+    found = attempt_together(evaluator, request["genotypes"], request["part"], request["images"])
     faults.point("worker.before_answer")
+    return {"answers": [_plain(*each) for each in found]}
+
+
+def greeting(evaluator: EvaluatorLike) -> dict[str, Any]:
+    """What a worker says first: that it is ready, and whether it measures several genotypes together."""
+    return {"ready": True, "together": isinstance(evaluator, Together)}
+
+
+def _plain(measurement: Measurement | None, reason: str) -> dict[str, Any]:
     if measurement is None:
         return {"reason": reason}
     return {"objectives": dict(measurement.objectives), "extra": dict(measurement.extra)}
@@ -84,8 +109,11 @@ def parse_answer(data: bytes | str) -> dict[str, Any] | None:
         message = json.loads(data)
     except ValueError:
         return None
-    is_known = isinstance(message, dict) and message.keys() & {"ready", "reason", "objectives"}
-    return message if is_known else None
+    if not isinstance(message, dict) or not message.keys() & {"ready", "answers"}:
+        return None
+    answers = message.get("answers", [])
+    is_whole = isinstance(answers, list) and all(isinstance(each, dict) for each in answers)
+    return message if is_whole else None
 
 
 def checked(value: Any) -> Measurement:

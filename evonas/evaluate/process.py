@@ -13,8 +13,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from evonas.evaluate.backlog import Pass
 from evonas.evaluate.measure import EvaluatorSpec, parse_answer
-from evonas.evaluate.supervisor import Task, WorkerLostError
+from evonas.evaluate.supervisor import WorkerLostError
 
 RUNAWAY_BYTES = 16_000_000
 _MESSAGE_BYTES = 64_000_000
@@ -34,7 +35,7 @@ class Limits:
 class Worker:
     """One worker process, started on demand and again after every loss.
 
-    `task` is the job it works on; `is_ready` is False until its evaluator is set up.
+    `task` is what it works on; `is_ready` is False until its evaluator is set up.
 
     Args:
         index: gives it its name.
@@ -50,7 +51,7 @@ class Worker:
         self.name = f"worker{index}"
         self.device = device
         self._visible = visible
-        self.task: Task | None = None
+        self.task: Pass | None = None
         self.is_ready = False
         self._spec = spec
         self._limits = limits
@@ -96,11 +97,10 @@ class Worker:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send(self._spec)
 
-    def give(self, task: Task, deadline_s: float) -> bool:
-        """Hand over a job; False if the process turns out to be gone, and the job was not begun."""
-        message = json.dumps({"genotype": task.job.genotype, "part": task.job.part})
+    def give(self, task: Pass, deadline_s: float) -> bool:
+        """Hand over jobs; False if the process turns out to be gone, and they were not begun."""
         try:
-            self.connection.send_bytes(message.encode())
+            self.connection.send_bytes(json.dumps(task.request).encode())
         except OSError:
             self.stop()
             return False

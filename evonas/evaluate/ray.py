@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from evonas.errors import EngineError, UserError
+from evonas.evaluate.backlog import Order, Pass
 from evonas.evaluate.engine import EvaluatorLike, Part
 from evonas.evaluate.events import EVENTS
-from evonas.evaluate.measure import EvaluatorSpec, answer, explain, parse_answer, ready_evaluator
+from evonas.evaluate.measure import EvaluatorSpec, answer, explain, greeting, parse_answer, ready_evaluator
 from evonas.evaluate.process import import_path, thread_variables
 from evonas.evaluate.supervisor import (
     Patience,
     SupervisedWorker,
     Supervisor,
-    Task,
     WorkerLostError,
     require_positive,
     stop_all,
@@ -52,7 +52,7 @@ _LOOK_S = 0.5
 
 
 class Measurer:
-    """The actor: builds one evaluator and measures what it is told, one job at a time.
+    """The actor: builds one evaluator and measures what it is told, one request at a time.
 
     Args:
         memory_bytes: address space it may have, 0 for no limit.
@@ -69,12 +69,12 @@ class Measurer:
             self._evaluator = ready_evaluator(spec)
         except EngineError as error:
             return json.dumps({"ready": False, "message": error.message, "hint": error.hint})
-        return json.dumps({"ready": True})
+        return json.dumps(greeting(self._evaluator))
 
-    def measure(self, job: str) -> str:
-        """The answer to a job, both as JSON."""
+    def measure(self, request: str) -> str:
+        """The answer to a request, both as JSON."""
         assert self._evaluator is not None
-        return json.dumps(answer(self._evaluator, json.loads(job)), allow_nan=False)
+        return json.dumps(answer(self._evaluator, json.loads(request)), allow_nan=False)
 
 
 class RayWorker:
@@ -93,7 +93,7 @@ class RayWorker:
     ) -> None:
         self.name = f"actor{index}"
         self.device = "ray"
-        self.task: Task | None = None
+        self.task: Pass | None = None
         self.is_ready = False
         self._ray, self._spec, self._options, self._memory = ray, spec, dict(options), memory_bytes
         self._actor: Any = None
@@ -127,10 +127,9 @@ class RayWorker:
         self._pending = self._actor.prepare.remote(self._spec)
         self._deadline = time.monotonic() + patience_s
 
-    def give(self, task: Task, deadline_s: float) -> bool:
-        """Hand over a job; a dead actor is noticed when it is listened to."""
-        text = json.dumps({"genotype": task.job.genotype, "part": task.job.part})
-        self._pending = self._actor.measure.remote(text)
+    def give(self, task: Pass, deadline_s: float) -> bool:
+        """Hand over jobs; a dead actor is noticed when it is listened to."""
+        self._pending = self._actor.measure.remote(json.dumps(task.request))
         task.began = time.monotonic()
         self.task, self._deadline = task, task.began + deadline_s
         return True
@@ -184,6 +183,8 @@ class RayEngine(Supervisor):
         setup_s: seconds an actor may take to find a place and set up its evaluator.
         gpus_per_worker: GPUs of each actor; a half means that two share one.
         address: of a cluster (`auto` finds the one of this machine), or None for a Ray of our own.
+        subnets_per_pass: how many shared jobs an actor may be given at a time, if it measures them together.
+        order: of genotypes; neighbours in it share work, and are given together.
 
     Raises:
         UserError: Ray is not installed.
@@ -202,9 +203,15 @@ class RayEngine(Supervisor):
         setup_s: float = 600.0,
         gpus_per_worker: float = 0.0,
         address: str | None = None,
+        subnets_per_pass: int = 8,
+        order: Order | None = None,
     ) -> None:
         require_positive(
-            workers=workers, threads_per_worker=threads_per_worker, deadline_s=deadline_s, tries=tries
+            workers=workers,
+            threads_per_worker=threads_per_worker,
+            deadline_s=deadline_s,
+            tries=tries,
+            subnets_per_pass=subnets_per_pass,
         )
         ray = _import_ray(_QUIET if address else {**_QUIET, **_ALONE})
         self._ray, self._is_ours = ray, address is None
@@ -220,7 +227,8 @@ class RayEngine(Supervisor):
         if not self._is_ours:
             alone = RayWorker(ray, workers, evaluator, _here(ray, options), memory)
         events = None if log_dir is None else Path(log_dir) / EVENTS
-        super().__init__(shared, [alone], Patience(deadline_s, setup_s, tries), events)
+        patience = Patience(deadline_s, setup_s, tries)
+        super().__init__(shared, [alone], patience, events, subnets_per_pass, order)
         self._finalizer = weakref.finalize(self, _end, ray, self._everyone, scratch)
 
     def close(self) -> None:

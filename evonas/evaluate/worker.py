@@ -22,7 +22,7 @@ from typing import Any
 
 from evonas.errors import EngineError
 from evonas.evaluate.engine import EvaluatorLike
-from evonas.evaluate.measure import EvaluatorSpec, answer, explain, ready_evaluator
+from evonas.evaluate.measure import EvaluatorSpec, answer, explain, greeting, ready_evaluator
 
 LOG_BYTES = 1_000_000
 _PR_SET_PDEATHSIG = 1
@@ -42,10 +42,10 @@ def _serve(connection: Connection, log: Path | None) -> None:
     evaluator = _start(connection)
     while evaluator is not None:
         try:
-            job = json.loads(connection.recv_bytes())
+            request = json.loads(connection.recv_bytes())
         except EOFError:
             return
-        _send(connection, answer(evaluator, job))
+        _send(connection, answer(evaluator, request))
         if log is not None:
             _bound(log)
 
@@ -56,7 +56,7 @@ def _start(connection: Connection) -> EvaluatorLike | None:
     except EngineError as error:
         _send(connection, {"ready": False, "message": error.message, "hint": error.hint})
         return None
-    _send(connection, {"ready": True})
+    _send(connection, greeting(evaluator))
     return evaluator
 
 

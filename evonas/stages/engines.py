@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from evonas.errors import UserError
+from evonas.evaluate.backlog import Order
 from evonas.evaluate.engine import Engine
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
@@ -26,19 +27,22 @@ def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
     return engine_for(context.cfg.hardware, spec, context.run.directory / WORKER_LOGS)
 
 
-def engine_for(hardware: DictConfig, spec: Mapping[str, Any], log_dir: Path | None) -> Engine:
+def engine_for(
+    hardware: DictConfig, spec: Mapping[str, Any], log_dir: Path | None, order: Order | None = None
+) -> Engine:
     """An engine by its settings; no workers means this process, for debuggers and for tables.
 
     Args:
         hardware: the record `Hardware`.
         spec: config of the evaluator.
         log_dir: where workers print to and events are noted, or None.
+        order: of genotypes; neighbours in it share work, and are measured in one pass.
     """
     if hardware.engine not in ENGINES:
         raise UserError(f"There is no engine '{hardware.engine}'.", f"Choose among {', '.join(ENGINES)}.")
     workers = worker_count(hardware)
     if workers == 0 or hardware.engine == "inline":
-        return InlineEngine(spec, log_dir)
+        return InlineEngine(spec, log_dir, hardware.subnets_per_pass, order)
     common: dict[str, Any] = {
         "workers": workers,
         "threads_per_worker": hardware.threads_per_worker,
@@ -46,6 +50,8 @@ def engine_for(hardware: DictConfig, spec: Mapping[str, Any], log_dir: Path | No
         "tries": hardware.tries,
         "memory_gb": hardware.memory_gb,
         "log_dir": log_dir,
+        "subnets_per_pass": hardware.subnets_per_pass,
+        "order": order,
     }
     if hardware.engine == "local":
         return LocalEngine(spec, **common, gpus=_gpus(hardware))

@@ -6,9 +6,10 @@ from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
-from misbehaving import JUNK, Obedient, Unready
+from misbehaving import JUNK, Obedient, Sociable, Unready
 
 from evonas.errors import EngineError
 from evonas.evaluate.engine import Engine, Job, Outcome
@@ -32,10 +33,18 @@ def by_seq(outcomes: Iterator[Outcome]) -> list[Outcome]:
     return sorted(outcomes, key=lambda outcome: outcome.job.seq)
 
 
+def passes(events: Path) -> list[list[str]]:
+    """The genotypes of each pass that a `Sociable` evaluator was asked for."""
+    noted = [line.split() for line in events.read_text().splitlines()]
+    return [words[3].split(",") for words in noted if words[1] == "pass"]
+
+
 class EngineContract:
     """Subclass it and say how an engine is made."""
 
-    def make(self, evaluator: Obedient) -> Engine:
+    lanes = 1
+
+    def make(self, evaluator: Obedient, **settings: Any) -> Engine:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
@@ -94,6 +103,81 @@ class EngineContract:
             running += 1 if what == "begin" else -1
             shared_ended += part == "shared" and what == "end"
 
+    def test_jobs_may_be_submitted_while_it_runs(self, engine: Engine) -> None:
+        found, later = [], jobs(*[f"ok:{number}" for number in range(9)])[2:]
+        for outcome in engine.run(jobs("ok:0", "ok:1")):
+            found.append(outcome.job.seq)
+            engine.submit(later[:2])
+            del later[:2]
+        assert sorted(found) == list(range(9))
+
+    def test_what_was_submitted_and_abandoned_is_forgotten(self, engine: Engine) -> None:
+        for _ in engine.run(jobs("ok:0", "ok:1")):
+            engine.submit(jobs("ok:2", "ok:3"))
+            break
+        assert [outcome.job.genotype for outcome in engine.run(jobs("ok:5"))] == ["ok:5"]
+
+    def test_together_in_passes_of_equal_size(self, tmp_path: Path) -> None:
+        events = tmp_path / "events"
+        asked = jobs(*[f"ok:{number}" for number in range(20)])
+        with closing(self.make(Sociable(str(events)), subnets_per_pass=8)) as engine:
+            outcomes = by_seq(engine.run(asked))
+        assert [outcome.job for outcome in outcomes] == asked
+        assert [each.measurement.objectives["error"] for each in outcomes if each.measurement] == list(
+            range(20)
+        )
+        expected = [6, 7, 7] if self.lanes == 1 else [5, 5, 5, 5]
+        assert sorted(len(each) for each in passes(events)) == expected
+
+    def test_a_bad_genotype_disturbs_no_neighbour(self) -> None:
+        words = ["ok:0", "raises:1", "nan:2", "number:3", "ok:4", "ok:5"]
+        with closing(self.make(Sociable(), subnets_per_pass=8)) as engine:
+            outcomes = by_seq(engine.run(jobs(*words)))
+        assert [outcome.measurement is not None for outcome in outcomes] == [
+            word.startswith("ok") for word in words
+        ]
+        assert {outcome.attempts for outcome in outcomes} == {1}
+
+    def test_a_pass_that_is_too_large_is_measured_one_by_one(self) -> None:
+        with closing(self.make(Sociable(), subnets_per_pass=8)) as engine:
+            outcomes = list(engine.run(jobs("ok:0", "crowds:1", "ok:2", "ok:3")))
+        assert sorted(each.measurement.objectives["error"] for each in outcomes if each.measurement) == [
+            0,
+            1,
+            2,
+            3,
+        ]
+
+    def test_neighbours_in_the_order_given_are_measured_together(self, tmp_path: Path) -> None:
+        events = tmp_path / "events"
+        asked = jobs("ok:3", "ok:10", "ok:1", "ok:12", "ok:2", "ok:11")
+        order = lambda genotype: int(genotype.partition(":")[2])  # noqa: E731
+        limit = 3 if self.lanes == 1 else 8
+        with closing(self.make(Sociable(str(events)), subnets_per_pass=limit, order=order)) as engine:
+            assert [outcome.job for outcome in by_seq(engine.run(asked))] == asked
+        assert sorted(passes(events)) == [["ok:1", "ok:2", "ok:3"], ["ok:10", "ok:11", "ok:12"]]
+
+    def test_a_pass_is_over_one_set_of_images(self, tmp_path: Path) -> None:
+        events = tmp_path / "events"
+        asked = [Job(seq, f"ok:{seq}", images=(None, 4, 8)[seq % 3]) for seq in range(12)]
+        with closing(self.make(Sociable(str(events)), subnets_per_pass=8)) as engine:
+            assert len(list(engine.run(asked))) == 12
+        for line in events.read_text().splitlines():
+            _, what, _, genotypes, *images = line.split()
+            if what == "pass":
+                seqs = [int(word.partition(":")[2]) for word in genotypes.split(",")]
+                assert {str((None, 4, 8)[seq % 3]) for seq in seqs} == set(images)
+
+    def test_fewer_images_are_refused_where_they_mean_nothing(self, engine: Engine) -> None:
+        with pytest.raises(EngineError, match="cannot measure on 4 images only"):
+            list(engine.run([Job(0, "ok:1", images=4)]))
+
+    def test_exclusive_jobs_are_never_measured_together(self, tmp_path: Path) -> None:
+        events = tmp_path / "events"
+        with closing(self.make(Sociable(str(events)), subnets_per_pass=8)) as engine:
+            assert len(list(engine.run(jobs("ok:0", "ok:1", "ok:2", part="exclusive")))) == 3
+        assert [len(each) for each in passes(events)] == [1, 1, 1]
+
     def test_setup_failure_is_one_engine_error(self) -> None:
         engine = self.make(Unready(how="data"))
         with pytest.raises(EngineError, match=r"weights.safetensors is missing") as caught:
@@ -108,13 +192,37 @@ class EngineContract:
 
 
 class TestInlineEngine(EngineContract):
-    def make(self, evaluator: Obedient) -> Engine:
-        return InlineEngine(evaluator)
+    def make(self, evaluator: Obedient, **settings: Any) -> Engine:
+        return InlineEngine(evaluator, **settings)
 
 
 class TestLocalEngine(EngineContract):
-    def make(self, evaluator: Obedient) -> Engine:
-        return LocalEngine(evaluator, workers=2, deadline_s=1.0, tries=3)
+    lanes = 2
+
+    def make(self, evaluator: Obedient, **settings: Any) -> Engine:
+        return LocalEngine(evaluator, workers=2, deadline_s=1.0, tries=3, **settings)
+
+    @pytest.mark.parametrize("word", ["aborts", "sleeps"])
+    def test_neighbours_of_poison_are_not_blamed(self, tmp_path: Path, word: str) -> None:
+        events = tmp_path / "events"
+        asked = [f"ok:{number}" for number in range(7)] + [f"{word}:7"]
+        engine = LocalEngine(Sociable(str(events)), workers=1, deadline_s=0.3, tries=2)
+        with closing(engine):
+            outcomes = by_seq(engine.run(jobs(*asked)))
+        assert [outcome.measurement is not None for outcome in outcomes] == [True] * 7 + [False]
+        assert [outcome.attempts for outcome in outcomes] == [1] * 7 + [2]
+        assert outcomes[7].reason in ("worker died of SIGABRT", "timeout: no answer within 0.3 s")
+        sizes = [len(each) for each in passes(events)]
+        # all at once, which ends badly, then each alone, and the poison as often as it may
+        assert sizes == [8] + [1] * 9
+
+    def test_a_pass_has_the_time_of_its_members(self) -> None:
+        engine = LocalEngine(Sociable(seconds=0.25), workers=1, deadline_s=1.0)
+        with closing(engine):
+            outcomes = list(engine.run(jobs(*[f"ok:{number}" for number in range(8)])))
+        assert all(outcome.measurement for outcome in outcomes)
+        assert sum(outcome.seconds for outcome in outcomes) >= 2.0
+        assert len({outcome.seconds for outcome in outcomes}) == 1
 
     def test_jobs_run_at_the_same_time(self, tmp_path: Path) -> None:
         events = tmp_path / "events"
@@ -168,7 +276,9 @@ class TestLocalEngine(EngineContract):
         assert outcome.measurement is not None
         assert outcome.measurement.extra["threads"] == "3"
 
-    @pytest.mark.parametrize("key", ["workers", "tries", "deadline_s", "threads_per_worker"])
+    @pytest.mark.parametrize(
+        "key", ["workers", "tries", "deadline_s", "threads_per_worker", "subnets_per_pass"]
+    )
     def test_settings_must_be_positive(self, key: str) -> None:
         with pytest.raises(EngineError, match=f"hardware.{key} is 0"):
             LocalEngine(Obedient(), **{key: 0})  # type: ignore[arg-type]
@@ -184,8 +294,10 @@ class TestLocalEngine(EngineContract):
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install 'evonas[ray]'")
 class TestRayEngine(EngineContract):
-    def make(self, evaluator: Obedient) -> Engine:
-        return RayEngine(evaluator, workers=2, deadline_s=2.0, tries=2)
+    lanes = 2
+
+    def make(self, evaluator: Obedient, **settings: Any) -> Engine:
+        return RayEngine(evaluator, workers=2, deadline_s=2.0, tries=2, **settings)
 
     # one Ray at a time in one process, and starting one takes seconds: each test has its own
     @pytest.fixture

@@ -12,7 +12,7 @@ from evonas.evaluate.local import LocalEngine
 
 
 def span(what: str, began: float, ended: float, device: str = "cpu") -> Span:
-    return Span(what, 0, "w", device, began, ended)
+    return Span(what, (0,), "w", device, began, ended)
 
 
 def test_what_counts_as_a_disturbance() -> None:
@@ -60,13 +60,13 @@ def test_a_worker_that_still_loads_is_stopped_before_the_exclusive_part(tmp_path
 def test_inline_notes_exclusive_jobs(tmp_path: Path) -> None:
     list(InlineEngine(Obedient(), tmp_path).run([Job(0, "ok:1"), Job(1, "ok:1", "exclusive")]))
     [only] = spans(tmp_path / EVENTS)
-    assert (only.what, only.worker, only.seq) == ("exclusive", "inline", 1)
+    assert (only.what, only.worker, only.seqs) == ("exclusive", "inline", (1,))
 
 
 def test_the_log_is_bounded_and_private(tmp_path: Path) -> None:
     path = tmp_path / EVENTS
     path.write_text("x" * (LOG_BYTES + 1))
-    EventLog(path).start(Job(0, "ok:1"), "worker0", "cpu")
+    EventLog(path).start([Job(0, "ok:1")], "worker0", "cpu")
     assert json.loads(path.read_text())["what"] == "shared"
     assert (tmp_path / "events.old.jsonl").exists()
     assert path.stat().st_mode & 0o777 == 0o600
