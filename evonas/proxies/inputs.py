@@ -1,0 +1,57 @@
+"""What a proxy shows to a network: random images, and a loss against random targets.
+
+Nothing of a data set is needed, so equal seeds give equal numbers on every machine.
+Legend: B batch, C channels, H W space.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from evonas.errors import UserError
+from evonas.randomness import derive
+
+Loss = Callable[[Tensor], Tensor]
+
+
+def random_images(shape: Sequence[int], seed: int, step: int = 0) -> Tensor:
+    """Standard normal images, drawn on the CPU whatever the device is.
+
+    Args:
+        shape: (B, C, H, W), or with tiles in front of C.
+        seed: of the draw.
+        step: number of the minibatch.
+    """
+    if min(shape) < 1:
+        raise UserError(f"Images of the shape {tuple(shape)} are empty.", "Give sides of at least one.")
+    generator = torch.Generator().manual_seed(derive(seed, "proxies/images", step))
+    return torch.randn(tuple(shape), generator=generator)
+
+
+class RandomTargets:
+    """A loss that needs no labels: cross-entropy against uniform classes, or squares for one channel.
+
+    The same targets are drawn at every call for outputs of one shape.
+
+    Args:
+        seed: of the targets.
+        step: number of the minibatch.
+    """
+
+    def __init__(self, seed: int, step: int = 0) -> None:
+        self._seed = derive(seed, "proxies/targets", step)
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """The mean loss of an output (B C ...), as a scalar."""
+        generator = torch.Generator().manual_seed(self._seed)
+        if output.ndim < 2 or output.shape[1] == 1:
+            target = torch.randn(output.shape, generator=generator).to(output)
+            return F.mse_loss(output, target)
+        return F.cross_entropy(output, self._labels(output, generator))
+
+    @staticmethod
+    def _labels(output: Tensor, generator: torch.Generator) -> Tensor:
+        shape = (output.shape[0], *output.shape[2:])
+        return torch.randint(output.shape[1], shape, generator=generator).to(output.device)
