@@ -3,17 +3,18 @@
 Legend: B batch, C channels, H W space.
 """
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from evonas import files, weights
 from evonas.config import build
+from evonas.data import holdout
 from evonas.data.calibration import calibration
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
@@ -98,21 +99,33 @@ class Bench:
         return supernet.eval().requires_grad_(False)
 
     @cached_property
+    def network(self) -> Supernet:
+        """The supernet on the device, where subnets that share their weights are run."""
+        return self.supernet if self.device.type == "cpu" else copy.deepcopy(self.supernet).to(self.device)
+
+    @cached_property
     def batches(self) -> Sequence[Mapping[str, Tensor]]:
         """The whole holdout split in order, decoded once and kept on the device."""
-        images = self.task.dataset("holdout")
-        size = len(images)
-        starts = range(0, size, self.batch_size)
-        collated = [
-            default_collate([images[i] for i in range(start, min(start + self.batch_size, size))])
-            for start in starts
-        ]
-        return [{key: value.to(self.device) for key, value in batch.items()} for batch in collated]
+        decoded = holdout.decoded(self.task.dataset("holdout"), self.batch_size)
+        return [{key: value.to(self.device) for key, value in batch.items()} for batch in decoded]
+
+    def some(self, images: int | None) -> Iterable[Mapping[str, Tensor]]:
+        """Batches of the first so many holdout images in `holdout.order`; None is the whole split as it lies.
+
+        Raises:
+            UserError: for less than one image.
+        """
+        return self.batches if images is None else holdout.first(self.batches, images, self.batch_size)
 
     @cached_property
     def data_manifest(self) -> str:
         """The sha256 of what defines the holdout split."""
         return str(self.task.dataset("holdout").manifest())
+
+    @property
+    def num_images(self) -> int:
+        """How many images the holdout split has; lists are read, but no image."""
+        return len(self.task.dataset("holdout"))
 
     @cached_property
     def weights_digest(self) -> str:

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from evonas.config import build
+from evonas.data.holdout import ORDER
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
-from evonas.objectives.base import Objective
+from evonas.objectives.base import Objective, Pooled
 from evonas.objectives.bench import Bench
+from evonas.space.genotype import Genotype
 
 
 class Evaluator:
@@ -63,27 +65,90 @@ class Evaluator:
 
     def measure(self, genotype: str, part: Part) -> Measurement:
         """Values of the part's objectives; what they found besides is merged."""
-        point = self._bench.space.parse(genotype)
-        values: dict[str, float] = {}
-        extra: dict[str, Any] = {}
-        for objective in self._of(part):
-            values[objective.name], facts = objective.measure(point)
-            extra.update(facts)
-        return Measurement(values, extra)
+        [answer] = self.measure_together([genotype], part)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def identity(self, part: Part) -> dict[str, Any]:
-        """Everything the part's numbers depend on besides the genotype, as plain JSON data."""
+    def measure_together(
+        self, genotypes: Sequence[str], part: Part, images: int | None = None
+    ) -> list[Measurement | Exception]:
+        """What `measure` gives for each, or the exception it raises, in one pass over the holdout split.
+
+        Args:
+            genotypes: in any order, and with repetitions.
+            images: look at the first so many holdout images only, in a fixed order that mixes the split.
+                Then the extra facts hold `errors`, the error on each piece of the data, and `error_sizes`,
+                its images: a piece is an image where the task's error is a mean over images, else a batch
+                (the last may be smaller). Pieces without truth are left out, the same for every genotype.
+                The pieces of fewer images are the first of those of more, where they are images or
+                the smaller number is a multiple of the batch size. Objectives that look at no data ignore it.
+        """
+        found: list[Measurement | Exception] = [Measurement({}, {}) for _ in genotypes]
+        points: dict[int, Genotype] = {}
+        for index, text in enumerate(genotypes):
+            try:
+                points[index] = self._bench.space.parse(text)
+            except Exception as error:
+                found[index] = error
+        for objective in self._of(part):
+            asked = list(points)
+            answers = _ask(objective, [points[index] for index in asked], images)
+            for index, answer in zip(asked, answers, strict=True):
+                found[index] = _merged(found[index], objective.name, answer)
+                if isinstance(answer, Exception):
+                    del points[index]
+        return found
+
+    @property
+    def num_images(self) -> int:
+        """How many images the holdout split has."""
+        return self._bench.num_images
+
+    def identity(self, part: Part, images: int | None = None) -> dict[str, Any]:
+        """Everything the part's numbers depend on besides the genotype, as plain JSON data.
+
+        A number of images makes other facts than the whole split, even if it is as large.
+        """
         bench = self._bench
+        limited = {} if images is None else {"images": images, "order": ORDER}
         return {
             "space": dict(bench.space_config),
             "network": dict(bench.network_config),
             "objectives": {objective.name: dict(objective.identity(bench)) for objective in self._of(part)},
+            **limited,
         }
 
-    def fingerprint(self, part: Part) -> str:
+    def fingerprint(self, part: Part, images: int | None = None) -> str:
         """The sha256 of the part's identity: facts may be shared where it is equal."""
-        text = json.dumps(self.identity(part), sort_keys=True, allow_nan=False)
+        text = json.dumps(self.identity(part, images), sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _of(self, part: Part) -> list[Objective]:
         return [objective for objective in self.objectives if objective.part == part]
+
+
+def _ask(
+    objective: Objective, points: Sequence[Genotype], images: int | None
+) -> Sequence[tuple[float, Mapping[str, Any]] | Exception]:
+    if isinstance(objective, Pooled):
+        return objective.measure_together(points, images)
+    return [_attempt(objective, point) for point in points]
+
+
+def _attempt(objective: Objective, point: Genotype) -> tuple[float, Mapping[str, Any]] | Exception:
+    try:
+        return objective.measure(point)
+    except Exception as error:
+        return error
+
+
+def _merged(
+    so_far: Measurement | Exception, name: str, answer: tuple[float, Mapping[str, Any]] | Exception
+) -> Measurement | Exception:
+    if isinstance(so_far, Exception):
+        return so_far
+    if isinstance(answer, Exception):
+        return answer
+    value, facts = answer
+    return Measurement({**so_far.objectives, name: value}, {**so_far.extra, **facts})

@@ -11,8 +11,9 @@ choice (checkpoints, search, selection), `test` is read by `stage=evaluate` alon
 batch is a dict of tensors that holds at least `image` (float, B 3 H W, normalised).
 Heads map the backbone's levels to the raw output that `loss`, `Meter.update` and
 `pictures` understand. Metrics are plain floats; `error_name` names the one that is
-minimised, and it must be among them. `baseline` names a predictor that looks at no image
-and gives its metrics on `test`. `pictures` gives, for each image of a batch, uint8 H W 3
+minimised, and it must be among them; a task says `error_is_mean = True` where it is a mean
+over images. `baseline` names a predictor that looks at no image and gives its metrics on
+`test`. `pictures` gives, for each image of a batch, uint8 H W 3
 arrays named image, truth and prediction.
 """
 

@@ -45,6 +45,7 @@ class Classification:
     """
 
     error_name = "error"
+    error_is_mean = True
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class Depth:
     """
 
     error_name = "abs_rel"
+    error_is_mean = True
 
     def __init__(
         self,
