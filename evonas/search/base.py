@@ -18,10 +18,14 @@ from evonas.space.genotype import Genotype
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A point and its objective values, or None where it could not be measured."""
+    """A point and its objective values, or None where it could not be measured.
+
+    `estimated` values come from a part of the data and are dominated by a point that is not estimated.
+    """
 
     genotype: Genotype
     objectives: tuple[float, ...] | None
+    estimated: bool = False
 
 
 @runtime_checkable
@@ -31,3 +35,17 @@ class Searcher(Protocol):
     def ask(self) -> list[Genotype]: ...
 
     def tell(self, facts: Sequence[Told]) -> None: ...
+
+
+@runtime_checkable
+class SteadySearcher(Protocol):
+    """A searcher that may also be asked for one point at a time, while others are not told yet.
+
+    `ask_one` returns a point that was never asked before; None says that none is left, or that none can
+    be chosen before more is told. `tell_one` takes the facts in whatever order they come, each once. What
+    is asked is a pure function of the calls in their order. One object is used in one of the two ways.
+    """
+
+    def ask_one(self) -> Genotype | None: ...
+
+    def tell_one(self, fact: Told) -> None: ...

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from evonas.archive import Archive, Evaluation
 from evonas.errors import EngineError
-from evonas.evaluate.engine import PARTS, Engine, Job, Outcome, Part
+from evonas.evaluate.engine import PARTS, Engine, Job, Measurement, Outcome, Part
 from evonas.search.base import Told
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 Facts: TypeAlias = Mapping[tuple[str, Part], Evaluation]
+
+
+def _whole(measurement: Measurement) -> Measurement:
+    return measurement
 
 
 @dataclass
@@ -52,12 +56,18 @@ class Measuring:
             for place, part in enumerate(parts)
         ]
 
-    def facts(self, jobs: Iterable[Job], fingerprints: Mapping[Part, str] | None = None) -> Facts:
+    def facts(
+        self,
+        jobs: Iterable[Job],
+        fingerprints: Mapping[Part, str] | None = None,
+        kept: Callable[[Measurement], Measurement] = _whole,
+    ) -> Facts:
         """The fact of every job, by genotype and part; of equal jobs the first counts.
 
         Args:
             jobs: with different `seq` where their facts differ.
             fingerprints: under which the facts are known, if not those of full measurements.
+            kept: what of a new measurement is recorded.
 
         Raises:
             EngineError: if the engine loses a job or cannot work.
@@ -70,7 +80,7 @@ class Measuring:
         known = {key: fact for key, fact in looked_up.items() if fact is not None}
         missing = [job for key, job in wanted.items() if key not in known]
         for outcome in _answers(missing, self.engine):
-            fact = self._record(outcome, prints)
+            fact = self.record(_shortened(outcome, kept), prints)
             known[outcome.job.genotype, outcome.job.part] = fact
         return known
 
@@ -81,8 +91,9 @@ class Measuring:
         values = tuple(value for value in found if value is not None)
         return Told(genotype, values if len(values) == len(found) else None)
 
-    def _record(self, outcome: Outcome, fingerprints: Mapping[Part, str]) -> Evaluation:
-        found = _fact(outcome, self.objectives, fingerprints)
+    def record(self, outcome: Outcome, fingerprints: Mapping[Part, str] | None = None) -> Evaluation:
+        """The fact that an answer is, durable before it is returned; `fingerprints` as in `facts`."""
+        found = _fact(outcome, self.objectives, self.fingerprints if fingerprints is None else fingerprints)
         fact = self.archive.record(found, outcome.seconds, outcome.worker)
         self.measured += 1
         if self.on_outcome is not None:
@@ -93,6 +104,10 @@ class Measuring:
 class Fidelity(Protocol):
     """How exactly points are measured: all in full, or all a little and the promising ones in full."""
 
+    def prepare(self, evaluator: object) -> Mapping[str, Any]:
+        """Get to know what measures; what must not change over the life of the search."""
+        ...
+
     def told(self, asked: Sequence[Genotype], first: int, measuring: Measuring) -> list[Told]:
         """What a searcher is told about a batch, in the order asked; `first` points were asked before."""
         ...
@@ -100,6 +115,10 @@ class Fidelity(Protocol):
 
 class Full:
     """Every point is measured on the whole holdout split."""
+
+    def prepare(self, evaluator: object) -> Mapping[str, Any]:  # noqa: ARG002
+        """See `Fidelity`."""
+        return {}
 
     def told(self, asked: Sequence[Genotype], first: int, measuring: Measuring) -> list[Told]:
         """See `Fidelity`."""
@@ -116,6 +135,10 @@ def _answers(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
         waiting.discard(outcome.job.seq)
     if waiting:
         raise EngineError(f"The engine lost {len(waiting)} of {len(jobs)} jobs.", "Repeat with resume=true")
+
+
+def _shortened(outcome: Outcome, kept: Callable[[Measurement], Measurement]) -> Outcome:
+    return outcome if outcome.measurement is None else replace(outcome, measurement=kept(outcome.measurement))
 
 
 def _fact(outcome: Outcome, objectives: Mapping[str, Part], fingerprints: Mapping[Part, str]) -> Evaluation:
