@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from evonas.ops import backend, dct, dilated, scan, ssd
+from evonas.ops import backend, dct, dilated, scan, splat, ssd
 
 
 def _draw(*shape):
@@ -25,6 +25,20 @@ def _dilated_operands(height=9, width=7):
     return _draw(2, 3, height, width), _draw(3, 3, 3, 3), _draw(3)
 
 
+def _splat_operands(number=40):
+    """Gaussians before a camera, some of them behind it or beside its view."""
+    means, quats, scales = _draw(number, 3), _draw(number, 4), 0.3 * _draw(number, 3).abs() + 0.02
+    view, intrinsics = torch.eye(4), torch.tensor([[12.0, 0, 9], [0, 12, 7], [0, 0, 1]])
+    view[2, 3] = 1.5
+    operands = means, quats, scales, _draw(number).sigmoid(), _draw(number, 2), view, intrinsics
+    # gradients of what is close to the camera are large, and so is their rounding
+    return tuple(operand.double() for operand in operands)
+
+
+def _splat(*operands):
+    return splat.splat(*operands, height=14, width=19)
+
+
 PRIMITIVES = {
     "ssd": (ssd.IMPLEMENTATIONS, ssd.ssd, _ssd_operands()),
     "ssd one token": (ssd.IMPLEMENTATIONS, ssd.ssd, _ssd_operands(tokens=1)),
@@ -34,6 +48,8 @@ PRIMITIVES = {
     "scan one token": (scan.IMPLEMENTATIONS, scan.scan, _scan_operands(tokens=1)),
     "scan even": (scan.IMPLEMENTATIONS, scan.scan, _scan_operands(tokens=16)),
     "dilated": (dilated.IMPLEMENTATIONS, dilated.dilated, _dilated_operands()),
+    "splat": (splat.IMPLEMENTATIONS, _splat, _splat_operands()),
+    "splat one": (splat.IMPLEMENTATIONS, _splat, _splat_operands(number=1)),
     "dilated one row": (dilated.IMPLEMENTATIONS, dilated.dilated, _dilated_operands(height=1)),
 }
 CASES = [(name, which) for name, (known, _, _) in PRIMITIVES.items() for which in known]
