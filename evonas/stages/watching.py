@@ -1,7 +1,7 @@
 """What a person sees of a running search: progress, one line a generation, and why points failed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -53,14 +53,14 @@ class Watch:
         self._reference: list[float] = []
         self._ideal: list[float] | None = archive.meta.get("ideal")
         self._began = time.monotonic()
-        self._outcomes = self._failed = self._replayed = 0
+        self._counted = self._taken = self._failed = self._replayed = 0
         self._last_reason = ""
         self._doubts = Doubts()
 
     def outcome(self, outcome: Outcome, fact: Evaluation) -> None:
-        """A measurement was recorded."""
-        self._outcomes += 1
-        self._progress.advance()
+        """A measurement was recorded; one on some images is no progress by itself."""
+        if outcome.job.images is None:
+            self._count(1)
         for doubt in self._doubts.about(fact):
             self._progress.note(doubt)
         if fact.state == "failed":
@@ -72,30 +72,45 @@ class Watch:
 
     def generation(self, generation: Generation) -> None:
         """A generation was told; EngineError if no point of the search could be measured so far."""
-        rows = [told.objectives for told in generation.told if told.objectives is not None]
-        self._values = np.concatenate([self._values, np.array(rows).reshape(-1, len(self._names))])
+        known = self._rows(generation.told)
+        self._values = np.concatenate(
+            [self._values, self._rows(told for told in generation.told if not told.estimated)]
+        )
         if not len(self._values):
             raise EngineError(
                 f"None of {generation.evaluations} points could be measured: {self._reason(generation.told)}",
                 "Read the workers' logs in the run's folder search/workers.",
             )
-        self._settle_reference()
-        for doubt in lifeless(self._names, self._values) if generation.number == 1 else ():
+        self._settle_reference(known)
+        for doubt in lifeless(self._names, known) if generation.number == 1 else ():
             self._progress.note(doubt)
-        if generation.measured > 0:
-            self._say(generation)
-        else:
+        is_replay = generation.measured == 0
+        # what was known, left a race or failed in one has no outcome that counts
+        missing = generation.evaluations * self._num_parts - self._counted
+        self._count(max(missing, 0), is_replay)
+        if is_replay:
             self._replayed = generation.evaluations
-            self._progress.advance(len(generation.told) * self._num_parts)
+        else:
+            self._say(generation)
 
     @property
     def reference(self) -> list[float]:
         """The reference point, in the order of the objectives; empty before the first generation."""
         return self._reference
 
-    def _settle_reference(self) -> None:
+    def _rows(self, told: Iterable[Told]) -> Values:
+        rows = [each.objectives for each in told if each.objectives is not None]
+        return np.array(rows, dtype=float).reshape(-1, len(self._names))
+
+    def _count(self, number: int, is_replay: bool = False) -> None:
+        """Note measurements as done; those of an earlier attempt took no time of this one."""
+        self._counted += number
+        self._taken += 0 if is_replay else number
+        self._progress.advance(number)
+
+    def _settle_reference(self, known: Values) -> None:
         if not self._reference:
-            worst = MARGIN * self._values.max(axis=0)
+            worst = MARGIN * known.max(axis=0)
             self._reference = list(self._archive.settle("reference", worst.tolist()))
 
     def _say(self, generation: Generation) -> None:
@@ -117,7 +132,7 @@ class Watch:
     def _left(self, generation: Generation) -> str:
         """The time that the rest will take at the pace of this attempt."""
         remaining = max(0, self._budget - generation.evaluations) * self._num_parts
-        pace = (time.monotonic() - self._began) / max(1, self._outcomes)
+        pace = (time.monotonic() - self._began) / max(1, self._taken)
         return f"{human_time(pace * remaining)} left" if remaining else "done"
 
     def _reason(self, told: Sequence[Told]) -> str:
