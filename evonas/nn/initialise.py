@@ -12,7 +12,7 @@ from evonas.nn.mixers import SSDMixer
 from evonas.nn.sasf import ScanMixer, StateFusion
 
 _LINEAR = (nn.Linear, ElasticLinear)
-_CONVOLUTION = (nn.Conv2d, ElasticDepthwise)
+_CONVOLUTION = (nn.Conv2d, nn.ConvTranspose2d, ElasticDepthwise)
 _NORM = (nn.LayerNorm, nn.BatchNorm2d)
 
 

@@ -1,0 +1,90 @@
+"""Networks of NAS-Bench-201 (Dong and Yang, ICLR 2020, section 2 and figure 1): 15 equal cells.
+
+A stem of 16 channels, three stages of five cells, between stages a residual block that halves the map and
+doubles the channels. Parameters and FLOPs are those of the benchmark's tables.
+Legend: B batch, H W space.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from evonas.errors import UserError
+from evonas.nn.cells.cell import EDGES, Cell, Zero, convolved
+from evonas.nn.initialise import unset
+
+WORDS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+STEM, STAGES, CELLS = 16, 3, 5
+
+
+class NB201Net(nn.Module):
+    """One network of the space, with random weights.
+
+    Args:
+        words: operations of the edges 0->1, 0->2, 1->2, 0->3, 1->3, 2->3.
+        classes: 10, 100 or 120 in the benchmark.
+        seed: of the weights, or None to leave them unset.
+
+    Raises:
+        UserError: the words are not six operations of the space.
+    """
+
+    def __init__(self, words: Sequence[str], classes: int = 10, seed: int | None = 0) -> None:
+        super().__init__()
+        check_words(words, WORDS, "NAS-Bench-201")
+        with unset(self, seed):
+            self._build(words, classes)
+
+    def _build(self, words: Sequence[str], classes: int) -> None:
+        self.stem = nn.Sequential(nn.Conv2d(3, STEM, 3, padding=1, bias=False), nn.BatchNorm2d(STEM))
+        widths = [STEM * 2**stage for stage in range(STAGES)]
+        blocks: list[nn.Module] = []
+        for width in widths:
+            if width > STEM:
+                blocks.append(_Reduction(width // 2, width))
+            blocks += [Cell(words, partial(_edge, width=width)) for _ in range(CELLS)]
+        self.blocks = nn.Sequential(*blocks)
+        self.last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())
+        self.classify = nn.Linear(widths[-1], classes)
+
+    def maps(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """The maps that are averaged for the classification."""
+        return self.last(self.blocks(self.stem(x)))
+
+    def forward(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B classes"]:
+        """Logits; in the benchmark H = W = 32, or 16 for ImageNet16-120."""
+        return self.classify(self.maps(x).mean((2, 3)))
+
+
+class _Reduction(nn.Module):
+    """The residual block between stages: two 3x3 convolutions beside an average pool with a 1x1."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(convolved(c_in, c_out, 3, 2), convolved(c_out, c_out, 3))
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(c_in, c_out, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.body(x)
+
+
+def _edge(word: str, start: int, width: int) -> nn.Module:
+    del start  # all edges of this benchmark keep the size
+    if word == "none":
+        return Zero(width)
+    if word == "skip_connect":
+        return nn.Identity()
+    if word == "avg_pool_3x3":
+        return nn.AvgPool2d(3, 1, padding=1, count_include_pad=False)
+    return convolved(width, width, 1 if word == "nor_conv_1x1" else 3)
+
+
+def check_words(words: Sequence[str], known: Sequence[str], space: str) -> None:
+    """Raise a UserError unless every edge has an operation of the space."""
+    if len(words) != len(EDGES) or set(words) - set(known):
+        raise UserError(
+            f"{','.join(map(str, words))} is no cell of {space}.",
+            f"A cell has {len(EDGES)} operations among {', '.join(known)}.",
+        )
