@@ -195,6 +195,10 @@ class Archive:
         """All facts in the order their points were asked."""
         return [self._evaluation(row) for row in self._rows()]
 
+    def in_order_recorded(self) -> list[Evaluation]:
+        """All facts in the order in which they became durable."""
+        return [self._evaluation(row) for row in self._rows("rowid")]
+
     def seconds(self) -> float:
         """The summed wall time of all recorded measurements."""
         with _explained(self.path):
@@ -219,10 +223,10 @@ class Archive:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _rows(self) -> list[tuple[Any, ...]]:
+    def _rows(self, order: str = "seq, part, fingerprint") -> list[tuple[Any, ...]]:
         with _explained(self.path):
             return self._connection.execute(
-                f"SELECT {_COLUMNS}, checksum FROM evaluation ORDER BY seq, part, fingerprint"
+                f"SELECT {_COLUMNS}, checksum FROM evaluation ORDER BY {order}"
             ).fetchall()
 
     def _evaluation(self, row: tuple[Any, ...]) -> Evaluation:

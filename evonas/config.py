@@ -92,6 +92,8 @@ class Budget:
 
     population: int = 16
     evaluations: int = 160
+    # asynchronous: so many points are measured at a time and no worker waits; null goes batch by batch
+    in_flight: int | None = None
 
 
 @dataclass
@@ -150,20 +152,18 @@ class Discover:
     """On which networks a proxy is discovered, and how long it evolves."""
 
     networks: int = 50
-    # further networks that tell how well the found proxy ranks what it has not seen
+    # further networks that tell how well the formula ranks what it has not seen
     held_out: int = 20
     # distinct formulas that are judged
     formulas: int = 1000
     population: int = 40
     parents: int = 8
     patience: int = 5
+    # random images that each network sees, and their sides in pixels
     images: int = 4
-    # sides of the random images, in pixels; 0 for those of the task
     size: int = 64
     # elements kept of each tensor
     sample: int = 512
-    # proxies whose sum with the formula is tried, both as shares of their ranges
-    combine: list[str] = field(default_factory=lambda: ["nwot"])
 
 
 @dataclass
@@ -183,6 +183,8 @@ class Config:
     resume: bool = False
     outputs: str = "outputs"
     fail_fast: bool = False
+    # runs or archives: what they measured of the same supernet is not measured again by stage=search
+    reuse: Any = None
     # stage=search: say what it would cost, and do not begin
     dry_run: bool = False
     paths: Paths = field(default_factory=Paths)
@@ -204,8 +206,12 @@ class Config:
     distill: Any = None
     search: Any = MISSING
     objective: Any = None
+    # how exactly a search measures its points
+    evaluate: Any = None
     # measures genotypes without a supernet, such as a table; None for the supernet's own
     evaluator: Any = None
+    # builds the networks of a table, for scores that need no training
+    cells: Any = None
     tracker: Any = None
 
 

@@ -1,5 +1,6 @@
 """What NSGA-II and NSGA-III share: generations of new points, bred by pymoo from the survivors."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,7 @@ class Generational:
         self._evaluations = evaluations
         self._seen: set[Genotype] = set()
         self._asked: Population = Population.empty()
+        self._opening: deque[Genotype] = deque()
         rates = Rates(crossover_prob, swap_prob, mutation_prob, changes, eta)
         operators = self._operators(rates, opening_points(space, start, corners))
         self._evolution = self._evolution_of(population, seed, operators)
@@ -136,10 +138,49 @@ class Generational:
             self._asked[index].set("F", np.array(facts[index].objectives, dtype=float))
         self._evolution.tell(infills=self._asked[measured])
 
+    def ask_one(self) -> Genotype | None:
+        """A point of the first generation, then one child of the survivors; None when finished."""
+        if min(self._evaluations, self._space.size()) <= len(self._seen):
+            return None
+        if not self._seen:
+            self._opening.extend(to_point(self._space, each.X) for each in self._next_generation())
+        point = self._opening.popleft() if self._opening else self._child()
+        self._seen.add(point)
+        return point
+
+    def tell_one(self, fact: Told) -> None:
+        """Let a measured point compete with the survivors, of which the worst leaves (mu + 1)."""
+        if not is_measured(fact):
+            return
+        evolution = self._evolution
+        member = Population.new("X", to_vectors([fact.genotype], self._space))
+        member.set("F", np.array([fact.objectives], dtype=float))
+        rivals = member if evolution.pop is None else Population.merge(evolution.pop, member)
+        # also while there is room for all: it says who is in front of whom, which mating asks for
+        evolution.pop = evolution.survival.do(
+            evolution.problem,
+            rivals,
+            n_survive=evolution.pop_size,
+            algorithm=evolution,
+            random_state=evolution.random_state,
+        )
+
     def survivors(self) -> list[Told]:
         """The current parents, all of them measured."""
         pop = self._evolution.pop if self._evolution.pop is not None else ()
         return [Told(to_point(self._space, each.X), tuple(map(float, each.F))) for each in pop]
+
+    def _child(self) -> Genotype:
+        """A point nobody asked, bred from the survivors; a random one while they are no pair."""
+        evolution, space = self._evolution, self._space
+        bred = Population.empty()
+        if evolution.pop is not None and len(evolution.pop) > 1:
+            bred = evolution.mating.do(
+                evolution.problem, evolution.pop, 1, algorithm=evolution, random_state=evolution.random_state
+            )
+        if len(bred):
+            return to_point(space, bred[0].X)
+        return draw_unseen(space, evolution.random_state, self._seen, 1)[0]
 
     def _next_generation(self) -> Population:
         evolution = self._evolution

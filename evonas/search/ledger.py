@@ -36,6 +36,7 @@ class Ledger:
         self.measured: dict[Genotype, tuple[float, ...]] = {}
         self._limit = min(evaluations, space.size())
         self._open: list[Genotype] = []
+        self._flying: set[Genotype] = set()
 
     @property
     def left(self) -> int:
@@ -57,10 +58,26 @@ class Ledger:
         """Note a batch of random points as asked."""
         return self.ask(draw_unseen(self.space, rng, self.seen, min(count, self.left)))
 
+    def ask_one(self, points: Iterable[Genotype], rng: np.random.Generator) -> Genotype | None:
+        """Note one point as asked: the first that is new, else a random one; None if nothing may be asked."""
+        fresh = [point for point in points if point not in self.seen][:1]
+        asked = self.ask(fresh) or self.ask_random(1, rng)
+        self._open = []
+        self._flying.update(asked)
+        return asked[0] if asked else None
+
     def tell(self, facts: Sequence[Told]) -> list[Told]:
         """Note what was found; the facts that count, which are those with finite values."""
         assert [fact.genotype for fact in facts] == self._open, "tell the whole batch, in the order asked"
         self._open = []
+        return self._note(facts)
+
+    def tell_one(self, fact: Told) -> list[Told]:
+        """Note what was found at one of the points of `ask_one`; the fact, if it counts."""
+        self._flying.remove(fact.genotype)
+        return self._note([fact])
+
+    def _note(self, facts: Sequence[Told]) -> list[Told]:
         counted = [fact for fact in facts if is_measured(fact)]
         for fact in counted:
             assert fact.objectives is not None

@@ -40,3 +40,11 @@ class RandomSearch:
     def tell(self, facts: Sequence[Told]) -> None:
         """Facts do not change where random search looks."""
         self._ledger.tell(facts)
+
+    def ask_one(self) -> Genotype | None:
+        """The next point; None when finished."""
+        return self._ledger.ask_one(self._start, self._rng)
+
+    def tell_one(self, fact: Told) -> None:
+        """A fact does not change where random search looks."""
+        self._ledger.tell_one(fact)

@@ -83,6 +83,18 @@ class RegularizedEvolution:
         """Let the measured points live; those that failed were never born."""
         self._alive.extend(fact.genotype for fact in self._ledger.tell(facts))
 
+    def ask_one(self) -> Genotype | None:
+        """The first population, point by point, then a child of those alive; None when finished."""
+        ledger = self._ledger
+        if len(ledger.seen) < self._population:
+            return ledger.ask_one(self._start, self._rng)
+        child = self._child(()) if self._alive and ledger.left > 0 else None
+        return ledger.ask_one(() if child is None else (child,), self._rng)
+
+    def tell_one(self, fact: Told) -> None:
+        """Let a measured point live; one that failed was never born."""
+        self._alive.extend(each.genotype for each in self._ledger.tell_one(fact))
+
     def _child(self, others: Collection[Genotype]) -> Genotype | None:
         """A point nobody asked, one step or a few from a good parent; None where all steps are known."""
         child = self._parent()
