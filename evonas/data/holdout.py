@@ -19,11 +19,10 @@ ORDER = "holdout/1"
 Batches = Sequence[Mapping[str, Tensor]]
 
 
-def decoded(images: Images, batch_size: int) -> list[dict[str, Tensor]]:
-    """The whole split in its own order; the last batch may be smaller."""
-    return [
-        default_collate([images[index] for index in part]) for part in _cut(range(len(images)), batch_size)
-    ]
+def decoded(images: Images, batch_size: int) -> Iterator[dict[str, Tensor]]:
+    """The whole split in its own order, batch by batch; the last may be smaller."""
+    for part in _cut(range(len(images)), batch_size):
+        yield default_collate([images[index] for index in part])
 
 
 def order(size: int) -> list[int]:

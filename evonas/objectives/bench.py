@@ -16,6 +16,7 @@ from evonas import files, weights
 from evonas.config import build
 from evonas.data import holdout
 from evonas.data.calibration import calibration
+from evonas.data.shared_batches import shared_batches
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.count import count_head
@@ -43,6 +44,7 @@ class Bench:
         batch_size: images at a time; it changes the last bits of results, so it is part of every identity.
         device: torch's name of a device.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
+        shared_dir: folder for decoded images that several processes share, or None to keep them here.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Bench:
         batch_size: int = 8,
         device: str = "cpu",
         precision: str = "32-true",
+        shared_dir: str | Path | None = None,
     ) -> None:
         if precision not in _AUTOCAST:
             known = ", ".join(_AUTOCAST)
@@ -65,6 +68,7 @@ class Bench:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.precision = precision
+        self.shared_dir = None if shared_dir is None else Path(shared_dir)
         self._latest: tuple[tuple[Genotype, int], nn.Module] | None = None
         self._calibration: tuple[int, list[Tensor]] = (0, [])
 
@@ -105,8 +109,17 @@ class Bench:
 
     @cached_property
     def batches(self) -> Sequence[Mapping[str, Tensor]]:
-        """The whole holdout split in order, decoded once and kept on the device."""
-        decoded = holdout.decoded(self.task.dataset("holdout"), self.batch_size)
+        """The whole holdout split in order, decoded once and kept on the device.
+
+        With `shared_dir` the CPU's copy is that of all processes of this machine. A device's memory is
+        not shared: each process keeps a copy of its own there.
+        """
+        images = self.task.dataset("holdout")
+        if self.shared_dir is None:
+            decoded = list(holdout.decoded(images, self.batch_size))
+        else:
+            key = f"{images.manifest()}/{self.batch_size}"
+            decoded = shared_batches(self.shared_dir, key, lambda: holdout.decoded(images, self.batch_size))
         return [{key: value.to(self.device) for key, value in batch.items()} for batch in decoded]
 
     def some(self, images: int | None) -> Iterable[Mapping[str, Tensor]]:

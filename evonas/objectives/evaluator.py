@@ -30,6 +30,8 @@ class Evaluator:
         batch_size: images at a time on the holdout split.
         device: torch's name of a device.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
+        shared_dir: private folder where the workers of a machine keep one copy of the decoded holdout
+            split, to be removed when they have ended; None for a copy each. It changes no number.
     """
 
     def __init__(
@@ -42,11 +44,12 @@ class Evaluator:
         batch_size: int = 8,
         device: str = "cpu",
         precision: str = "32-true",
+        shared_dir: str | None = None,
     ) -> None:
         if not objectives:
             raise UserError("No objective is chosen.", "Try: 'objective=[error,latency,macs]'")
         self._configs = objectives
-        self._bench = Bench(space, network, task, weights, batch_size, device, precision)
+        self._bench = Bench(space, network, task, weights, batch_size, device, precision, shared_dir)
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:

@@ -1,0 +1,30 @@
+"""What the workers of one search share: the decoded images, once per machine."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from evonas.stages.base import Context
+from evonas.stages.engines import worker_count
+
+IMAGES = "search/workers/images"
+
+
+@contextmanager
+def sharing(context: Context, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The evaluator's config with a folder for decoded images, which is gone afterwards.
+
+    A single worker, and a table, share nothing. A search that is killed leaves the folder in its run; the
+    next one that resumes uses and removes it.
+    """
+    hardware = context.cfg.hardware
+    is_alone = hardware.engine == "inline" or worker_count(hardware) < 2
+    if context.cfg.get("evaluator") or is_alone:
+        yield dict(spec)
+        return
+    folder = context.run.directory / IMAGES
+    try:
+        yield {**spec, "shared_dir": str(folder)}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
