@@ -9,12 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from witnessed import Witnessed
+from witnessed import Witnessed, WitnessedTogether
 
 from evonas.archive import Archive
+from evonas.evaluate.engine import Part
 from evonas.evaluate.local import LocalEngine
 from evonas.search.loop import search
 from evonas.search.nsga import NSGA2
+from evonas.search.steady import steady_search
 from evonas.space.evonet import evonet_space
 
 
@@ -28,25 +30,35 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--population", type=int, default=24)
     parser.add_argument("--evaluations", type=int, default=480)
     parser.add_argument("--seconds", type=float, default=0.01)
+    # asynchronous, with so many points in flight; 0 goes generation by generation
+    parser.add_argument("--in-flight", type=int, default=0)
+    # one pass over several genotypes, at most so many
+    parser.add_argument("--together", type=int, default=0)
     return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace) -> str:
     """The digest of the archive when the search has ended."""
     space = evonet_space()
-    fingerprints = {"shared": "analytic-1"}
+    fingerprints: dict[Part, str] = {"shared": "analytic-1"}
+    parts: dict[str, Part] = {"error": "shared", "macs": "shared"}
+    witness = WitnessedTogether if options.together else Witnessed
     engine = LocalEngine(
-        Witnessed(str(options.folder / "events"), seconds=options.seconds),
+        witness(str(options.folder / "events"), seconds=options.seconds),
         workers=options.workers,
         tries=options.tries,
         deadline_s=60,
+        subnets_per_pass=options.together or 1,
     )
-    archive = Archive.open(
-        options.folder / "archive.sqlite", {"seed": options.seed, **fingerprints}, resume=True
-    )
+    identity = {"seed": options.seed, "in_flight": options.in_flight, **fingerprints}
+    archive = Archive.open(options.folder / "archive.sqlite", identity, resume=True)
     searcher = NSGA2(space, seed=options.seed, population=options.population, evaluations=options.evaluations)
+    question = (searcher, engine, archive, space, parts, fingerprints)
     try:
-        search(searcher, engine, archive, space, {"error": "shared", "macs": "shared"}, fingerprints)
+        if options.in_flight:
+            steady_search(*question, options.in_flight, options.population)
+        else:
+            search(*question)
         return archive.digest()
     finally:
         engine.close()

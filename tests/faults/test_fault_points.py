@@ -48,6 +48,29 @@ def test_driver_dies_there(tmp_path: Path, straight: Trial, point: str) -> None:
     assert len(again.executions) - 72 <= 2
 
 
+@pytest.mark.parametrize("point", DRIVER_POINTS)
+def test_driver_of_an_asynchronous_search_dies_there(tmp_path: Path, point: str) -> None:
+    options = (*EVALUATIONS, "--in-flight", "5")
+    # tells are as many as facts here
+    moment = {**DRIVER_POINTS, "search.after_tell": 20}[point]
+    armed = Trial(tmp_path / "run", options, {"EVONAS_FAULT": f"{point}:{moment}"})
+    dying = armed.start()
+    dying.communicate(timeout=60)
+    assert dying.returncode == -9, "the point was not reached"
+    assert armed.gone()
+    assert armed.is_sound()
+    before = armed.in_order_recorded()
+    assert before
+    again = Trial(tmp_path / "run", options)
+    digest = again.go_on_here()
+    assert again.in_order_recorded()[: len(before)] == before
+    assert len(again.in_order_recorded()) == len(set(again.rows())) == 72
+    assert len(again.executions) - 72 <= 2
+    # a third start replays everything that two processes recorded, and measures nothing
+    executions = len(again.executions)
+    assert again.go_on_here() == digest and len(again.executions) == executions
+
+
 @pytest.mark.parametrize("point", WORKER_POINTS)
 def test_every_worker_dies_there(tmp_path: Path, straight: Trial, point: str) -> None:
     armed = Trial(

@@ -21,9 +21,9 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     return trial
 
 
-def killed(folder: Path, kills: int, seed: int) -> tuple[Trial, int]:
+def killed(folder: Path, kills: int, seed: int, *arguments: str) -> tuple[Trial, int]:
     """A trial killed at random moments until `kills` of them hit; every other kill takes the whole group."""
-    trial = Trial(folder)
+    trial = Trial(folder, arguments)
     moments = np.sort(generator(seed, "kills").integers(1, EVALUATIONS - 20, kills))
     hits = 0
     for index, moment in enumerate(moments):
@@ -34,13 +34,13 @@ def killed(folder: Path, kills: int, seed: int) -> tuple[Trial, int]:
     return trial, hits
 
 
-def check(trial: Trial, straight: Trial, kills: int) -> None:
-    """Nothing lost, nothing twice, bit-identical, and at most `kills x workers` executions repeated."""
+def check(trial: Trial, straight: Trial, kills: int, together: int = 1) -> None:
+    """Nothing lost, nothing twice, bit-identical, and at most `kills x workers` passes repeated."""
     trial.go_on_here()
     rows = trial.rows()
     assert len(rows) == len(set(rows)) == EVALUATIONS
     assert trial.dump() == straight.dump()
-    assert len(trial.executions) - EVALUATIONS <= 2 * kills
+    assert len(trial.executions) - EVALUATIONS <= 2 * kills * together
     assert trial.gone()
 
 
@@ -66,6 +66,28 @@ def test_interruption_leaves_a_whole_archive_and_no_process(tmp_path: Path, stra
     assert trial.gone()
     assert trial.is_sound()
     check(trial, straight, kills=1)
+
+
+def test_three_kills_with_passes_over_several_genotypes(tmp_path: Path, straight: Trial) -> None:
+    """What is repeated is what was in flight: at most `subnets_per_pass` by each worker."""
+    trial, hits = killed(tmp_path / "killed", 3, 0, "--together", "6")
+    assert hits == 3
+    check(trial, straight, hits, together=6)
+
+
+def test_an_asynchronous_search_keeps_what_was_told_before_each_kill(tmp_path: Path) -> None:
+    trial = Trial(tmp_path / "killed", ("--evaluations", "120", "--in-flight", "6"))
+    before: list[str] = []
+    for moment, whole_group in ((30, False), (80, True)):
+        assert trial.kill_when(lambda moment=moment: len(trial.executions) >= moment, whole_group)
+        assert trial.gone() and trial.is_sound()
+        recorded = trial.in_order_recorded()
+        assert len(recorded) > len(before) and recorded[: len(before)] == before
+        before = recorded
+    trial.go_on_here()
+    assert trial.in_order_recorded()[: len(before)] == before
+    assert len(trial.in_order_recorded()) == len(set(trial.rows())) == 120
+    assert len(trial.executions) - 120 <= 2 * 2
 
 
 @pytest.mark.slow

@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from witnessed import Witnessed
+from witnessed import Witnessed, WitnessedTogether
 
 from evonas.archive import Archive
 from evonas.evaluate.engine import Engine, Job, Outcome
@@ -24,10 +25,20 @@ PARTS = {"error": "shared", "macs": "shared", "latency": "exclusive"}
 FINGERPRINTS = {"shared": "analytic-1", "exclusive": "analytic-2"}
 
 
-def searched(folder: Path, make: Callable[[Witnessed], Engine], evaluations: int = 72) -> str:
+def reversed_text(genotype: str) -> str:
+    """An order of genotypes that is not the one in which they are asked."""
+    return genotype[::-1]
+
+
+def searched(
+    folder: Path,
+    make: Callable[[Witnessed], Engine],
+    evaluations: int = 72,
+    witness: type[Witnessed] = Witnessed,
+) -> str:
     """The canonical dump of a search by one engine."""
     folder.mkdir(exist_ok=True)
-    engine = make(Witnessed(str(folder / "events"), tuple(PARTS), seconds=0.005))
+    engine = make(witness(str(folder / "events"), tuple(PARTS), seconds=0.005))
     space = evonet_space()
     with Archive.open(folder / "archive.sqlite", {"seed": 1}, resume=False) as archive:
         try:
@@ -49,11 +60,23 @@ def test_local_engines_agree_with_inline(tmp_path: Path, inline: str, workers: i
     assert len(inline.splitlines()) == 144
 
 
+@pytest.mark.parametrize(
+    "make", [InlineEngine, partial(LocalEngine, workers=1), partial(LocalEngine, workers=2)]
+)
+@pytest.mark.parametrize("order", [None, reversed_text])
+def test_passes_over_several_genotypes_agree_with_one_by_one(
+    tmp_path: Path, inline: str, make: Callable[..., Engine], order: Callable[[str], str] | None
+) -> None:
+    found = searched(tmp_path, partial(make, subnets_per_pass=5, order=order), witness=WitnessedTogether)
+    assert found == inline
+
+
 @NEEDS_RAY
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ray_agrees_with_inline(tmp_path: Path, inline: str) -> None:
-    assert searched(tmp_path, lambda spec: RayEngine(spec, workers=2)) == inline
+@pytest.mark.parametrize("witness", [Witnessed, WitnessedTogether])
+def test_ray_agrees_with_inline(tmp_path: Path, inline: str, witness: type[Witnessed]) -> None:
+    assert searched(tmp_path, lambda spec: RayEngine(spec, workers=2), witness=witness) == inline
 
 
 class Losing:

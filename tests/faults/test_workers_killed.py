@@ -19,18 +19,11 @@ from evonas.evaluate.local import LocalEngine
 EVALUATIONS = 240
 
 
-def options(folder: Path) -> argparse.Namespace:
+def options(folder: Path, *arguments: str) -> argparse.Namespace:
     folder.mkdir(exist_ok=True)
-    return argparse.Namespace(
-        folder=folder,
-        seed=1,
-        workers=2,
-        # a random killer may meet the same job again, which real poison does every time
-        tries=12,
-        population=24,
-        evaluations=EVALUATIONS,
-        seconds=0.02,
-    )
+    # a random killer may meet the same job again, which real poison does every time
+    words = [str(folder), "--tries", "12", "--evaluations", str(EVALUATIONS), "--seconds", "0.02"]
+    return driver.options([*words, *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +70,40 @@ class Killer:
 
 
 def kill_workers(
-    folder: Path, straight: Trial, monkeypatch: pytest.MonkeyPatch, kills: int, every: int
+    folder: Path,
+    straight: Trial,
+    monkeypatch: pytest.MonkeyPatch,
+    kills: int,
+    every: int,
+    *arguments: str,
 ) -> None:
     trial = Trial(folder)
     with Killer(monkeypatch, trial, kills, every) as killer:
-        digest = driver.run(options(folder))
+        digest = driver.run(options(folder, *arguments))
     assert killer.killed == kills
     assert digest == straight.go_on_here()
     assert {row[0] for row in trial.rows()} == {row[0] for row in straight.rows()}
+
+
+def test_killing_workers_in_the_middle_of_a_pass_is_invisible(
+    tmp_path: Path, straight: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = ("--together", "6")
+    kill_workers(tmp_path / "killed", straight, monkeypatch, 4, 40, *together)
+
+
+def test_killing_workers_does_not_stop_an_asynchronous_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "killed"
+    trial = Trial(folder)
+    with Killer(monkeypatch, trial, kills=4, every=40) as killer:
+        driver.run(options(folder, "--in-flight", "6"))
+    assert killer.killed == 4
+    rows = trial.rows()
+    assert len(rows) == len(set(rows)) == EVALUATIONS
+    # a killed worker had one genotype, which another measured again
+    assert len(trial.executions) - EVALUATIONS <= 4
 
 
 def test_killing_workers_is_invisible(

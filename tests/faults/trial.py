@@ -83,6 +83,11 @@ class Trial:
         finally:
             connection.close()
 
+    def in_order_recorded(self) -> list[str]:
+        """Every fact in the order in which it became durable."""
+        with Archive.read(self.folder / "archive.sqlite") as archive:
+            return [repr(fact) for fact in archive.in_order_recorded()]
+
     def repeated(self) -> Counter[str]:
         """Executions beyond the first of each genotype and part."""
         return Counter(self.executions) - Counter(set(self.executions))

@@ -1,6 +1,7 @@
 """An evaluator whose executions can be counted from outside; a module, so that workers find it."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evonas.evaluate.engine import Measurement, Part
@@ -28,3 +29,14 @@ class Witnessed:
         os.write(handle, f"{part} {genotype}\n".encode())
         os.close(handle)
         return self.inner.measure(genotype, part)
+
+
+@dataclass
+class WitnessedTogether(Witnessed):
+    """The same in passes over several genotypes."""
+
+    def measure_together(
+        self, genotypes: Sequence[str], part: Part, images: int | None = None
+    ) -> list[Measurement | Exception]:
+        assert images is None
+        return [self.measure(genotype, part) for genotype in genotypes]
