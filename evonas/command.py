@@ -17,6 +17,8 @@ _SWEEP = {"-m", "--multirun"}
 _COMPLETION = {"-sc", "--shell-completion"}
 _INFO = {"--info", "-i"}
 _TOPICS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+# choices that mean others as well, unless these are typed; Hydra files cannot override a list of objectives
+_MEANS = {"search=saswot": ("objective=[zero_cost,macs]", "sampler=none", "distill=none")}
 
 
 def rewrite(arguments: Sequence[str]) -> list[str]:
@@ -31,7 +33,7 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
         return words
     _refuse_dangerous(words)
     _name_stage(words)
-    words = _move_debug(words)
+    words = _completed(_move_debug(words))
     return words + inherited(overrides(words))
 
 
@@ -133,6 +135,13 @@ def _move_debug(words: list[str]) -> list[str]:
     chosen = [words[index] for index in _positions(words) if setting(words[index])[0] == "debug"]
     rest = [word for word in words if word not in chosen]
     return rest + [f"+debug={setting(word)[1]}" for word in chosen]
+
+
+def _completed(words: list[str]) -> list[str]:
+    """The words, and what some of them mean besides."""
+    typed = {setting(words[index])[0] for index in _positions(words)}
+    added = [each for word in words for each in _MEANS.get(word, ()) if setting(each)[0] not in typed]
+    return words + added
 
 
 def _adapt_completion() -> None:

@@ -17,10 +17,10 @@ _CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}
 _TRANSPOSED = {torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
 _LINEAR = {F.linear}
 RELUS = frozenset({F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6})
-# each has the sign of its input, or crosses zero where its input does
-SMOOTH = frozenset({F.gelu, F.silu, F.mish, F.elu, F.leaky_relu, F.hardswish, F.softplus, F.tanh, torch.tanh})
+# each is close to zero on one side of zero and to the identity on the other, which is what stands for a ReLU
+SMOOTH = frozenset({F.gelu, F.silu, F.mish, F.elu, F.leaky_relu, F.hardswish})
 ACTIVATIONS = RELUS | SMOOTH
-_NORMS = {F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm}
+NORMS = frozenset({F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm})
 # what changes no number
 _SHAPES = {
     Tensor.permute, Tensor.reshape, Tensor.view, Tensor.flatten, Tensor.transpose, Tensor.contiguous,
@@ -95,7 +95,7 @@ class Recorder(TorchFunctionMode):
             self._note_layer(kind, given, second, result)
         elif func in ACTIVATIONS:
             self._note_activation(func, given, result)
-        elif func in _NORMS or func in _SHAPES:
+        elif func in NORMS or func in _SHAPES:
             self._follow(given, result)
 
     def _note_layer(self, kind: str, given: Tensor, weight: Tensor, result: Tensor) -> None:

@@ -1,18 +1,28 @@
 """The stage that trains the supernet along its curriculum."""
 
+from evonas import weights
+from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.curriculum import Walk
 from evonas.stages.pretrain import PRETRAINED
 
 
 class Supernet:
-    """Trains step after step; every finished step is one durable file in supernet/curriculum."""
+    """Trains step after step; every finished step is one durable file in supernet/curriculum.
+
+    With `sampler=none` nothing is trained, and the starting weights are the supernet's.
+    """
 
     needs_task = True
 
     def run(self, context: Context) -> str:
         """Write supernet/supernet.safetensors, panel.json and metrics.csv."""
-        walk = Walk(context, "supernet", "supernet", context.run.need(PRETRAINED, made_by="pretrain"))
+        start = context.run.need(PRETRAINED, made_by="pretrain")
+        if "_target_" not in (context.cfg.sampler or {}):
+            path = context.run.path(assembly.SUPERNET)
+            weights.save(path, weights.load(start), {"source": "starting weights"})
+            return f"The supernet keeps its starting weights: {path}"
+        walk = Walk(context, "supernet", "supernet", start)
         if walk.is_finished():
             return f"The supernet is trained: {walk.path}"
         error = walk.run()

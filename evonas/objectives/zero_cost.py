@@ -1,0 +1,122 @@
+"""A training-free score of a subnet, negated, so that the best score is the least number."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from evonas.errors import UserError
+from evonas.evaluate.engine import Part
+from evonas.nn.extract import static_net
+from evonas.nn.initialise import initialise
+from evonas.objectives.bench import Bench
+from evonas.proxies.catalogue import proxy as known
+from evonas.proxies.inputs import random_images
+from evonas.proxies.probe import Probe
+from evonas.randomness import derive, generator
+from evonas.space.genotype import Genotype
+
+VERSION = 1
+WEIGHTS = ("random", "inherited")
+
+
+class ZeroCost:
+    """Minus a proxy of `evonas/proxies` on random images; neither data nor labels are read.
+
+    SasWOT and AZ-NAS make one number of several parts by comparison with reference networks: genotypes drawn
+    from the seed, measured once in every worker.
+
+    Args:
+        proxy: its name, as in `evonas/proxies/catalogue.py`.
+        weights: `random` draws them for every subnet, `inherited` cuts them out of the supernet.
+        batch_size: images.
+        size: height and width of the images in pixels; None for the task's.
+        references: networks of the comparison.
+        seed: of weights, images, targets and references.
+        name: of the objective, for searches that measure several proxies.
+
+    Raises:
+        UserError: the proxy or the kind of weights is unknown, or a number is too small.
+    """
+
+    unit = ""
+    part: Part = "shared"
+
+    def __init__(
+        self,
+        proxy: str = "saswot",
+        weights: str = "random",
+        batch_size: int = 8,
+        size: Sequence[int] | None = None,
+        references: int = 16,
+        seed: int = 0,
+        name: str = "zero_cost",
+    ) -> None:
+        self._proxy = known(proxy)
+        if weights not in WEIGHTS:
+            raise UserError(f"{name} cannot use '{weights}' weights.", f"Choose among {', '.join(WEIGHTS)}.")
+        if batch_size < 2 or references < 2:
+            raise UserError(
+                f"{name} has batch_size={batch_size} and references={references}.", "Both are at least 2."
+            )
+        self.name, self._weights, self._seed = name, weights, seed
+        self._batch_size, self._size, self._number = batch_size, size, references
+
+    def prepare(self, bench: Bench) -> None:
+        """Draw the images and measure the references, if the proxy compares."""
+        self._bench = bench
+        shape = (self._batch_size, 3, *self._image_size(bench))
+        self._images = random_images(shape, self._seed).to(bench.device)
+        self._references = self._measured_references() if self._compares else []
+
+    def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
+        """Minus the score, and its parts; ValueError where a part is not finite."""
+        parts = self._proxy.parts(self._probe(genotype))
+        return -self._proxy.score(parts, self._references), {f"{self.name}_parts": parts}
+
+    def identity(self, bench: Bench) -> Mapping[str, Any]:
+        """Proxy, weights, images and head; space and network are in every identity."""
+        inherited = {"digest": bench.weights_digest} if self._weights == "inherited" else {}
+        return {
+            **inherited,
+            **({"references": self._number} if self._compares else {}),
+            "version": VERSION,
+            "proxy": self._proxy.name,
+            "weights": self._weights,
+            "images": [self._batch_size, *self._image_size(bench)],
+            "seed": self._seed,
+            "head": bench.head_config,
+            "device": bench.device.type,
+        }
+
+    @property
+    def _compares(self) -> bool:
+        return self._proxy.rule != "single"
+
+    def _image_size(self, bench: Bench) -> tuple[int, ...]:
+        return tuple(self._size or bench.input_size)
+
+    def _probe(self, genotype: Genotype) -> Probe:
+        return Probe(self._network(genotype), self._images, self._seed)
+
+    def _network(self, genotype: Genotype) -> nn.Module:
+        bench = self._bench
+        if self._weights == "inherited":
+            return bench.subnet(genotype)
+        # the bench's head may have been loaded with trained weights meanwhile, so it is drawn anew as well
+        net = static_net(bench.backbone, bench.head, genotype, seed=None)
+        initialise(net, derive(self._seed, "zero_cost/weights"))
+        return net.to(bench.device)
+
+    def _measured_references(self) -> list[dict[str, float]]:
+        rng = generator(self._seed, "zero_cost/references")
+        found = []
+        for _ in range(self._number):
+            try:
+                found.append(self._proxy.parts(self._probe(self._bench.space.sample(rng))))
+            except ValueError:
+                # a network without a score cannot be compared with
+                continue
+        if not found:
+            raise UserError(f"{self._proxy.name} is not finite for any of {self._number} random networks.")
+        return found

@@ -1,0 +1,86 @@
+"""All proxies by name; more is better for every one of them.
+
+A proxy gives one number, or several parts that only a set of networks makes into one: SasWOT adds its parts
+after min-max scaling over the set, AZ-NAS adds the logarithms of their ranks in it.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from evonas.errors import UserError
+from evonas.proxies.blocks import az_nas
+from evonas.proxies.codes import nwot, swap
+from evonas.proxies.features import meco, zen
+from evonas.proxies.jacobian import epe, jacov
+from evonas.proxies.magnitudes import fisher, flops, grad_norm, grasp, l2_norm, params, plain, snip, zico
+from evonas.proxies.probe import Probe
+from evonas.proxies.saswot import saswot, saswot_minus
+from evonas.proxies.synflow import synflow
+
+Parts = Mapping[str, float]
+Rule = Literal["single", "ranges", "ranks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """How a network is scored without training.
+
+    Args:
+        name: by which configs call it.
+        measure: of one network.
+        rule: how parts become one number: there is only one, min-max scaled parts are added, or logarithms
+            of ranks are.
+    """
+
+    name: str
+    measure: Callable[[Probe], float] | Callable[[Probe], dict[str, float]]
+    rule: Rule = "single"
+
+    def parts(self, probe: Probe) -> dict[str, float]:
+        """The parts of a network's score by name; ValueError for one that is not finite."""
+        found = self.measure(probe)
+        parts = found if isinstance(found, dict) else {self.name: found}
+        for name, value in parts.items():
+            if not math.isfinite(value):
+                raise ValueError(f"the proxy {name} is {value}")
+        return parts
+
+    def score(self, parts: Parts, references: Sequence[Parts] = ()) -> float:
+        """One number, by comparison with the parts of reference networks where the rule asks for them."""
+        if self.rule == "single":
+            return parts[self.name]
+        assert references, f"{self.name} needs references"
+        combined = _scaled if self.rule == "ranges" else _ranked
+        return sum(combined(value, [each[name] for each in references]) for name, value in parts.items())
+
+
+_SINGLE: tuple[Callable[[Probe], float], ...] = (
+    params, flops, grad_norm, l2_norm, plain, snip, grasp, fisher, synflow, jacov, nwot, epe, zen, zico, meco,
+    swap, saswot_minus,
+)  # fmt: skip
+PROXIES: Mapping[str, Proxy] = {
+    **{function.__name__: Proxy(function.__name__, function) for function in _SINGLE},
+    "saswot": Proxy("saswot", saswot, "ranges"),
+    "az_nas": Proxy("az_nas", az_nas, "ranks"),
+}
+
+
+def proxy(name: str) -> Proxy:
+    """A proxy by its name; an unknown one is a UserError that lists the known ones."""
+    if name not in PROXIES:
+        raise UserError(f"There is no proxy '{name}'.", f"Choose among {', '.join(PROXIES)}.")
+    return PROXIES[name]
+
+
+def _scaled(value: float, references: Sequence[float]) -> float:
+    """Zero at the least reference and one at the largest; beyond them it goes on, so that no two tie."""
+    low, high = min(references), max(references)
+    return (value - low) / (high - low) if high > low else 0.0
+
+
+def _ranked(value: float, references: Sequence[float]) -> float:
+    """The logarithm of the share of references that the value reaches."""
+    reached = sum(each <= value for each in references)
+    return math.log((1 + reached) / (1 + len(references)))

@@ -1,0 +1,57 @@
+"""Proxies of activation codes: which activations are on for which image.
+
+For a network without ReLU the code is the sign of what its GELU, SiLU, Mish, ELU, leaky ReLU or Hardswish
+reads; a network without any activation is refused.
+Legend: B batch, n activations.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from evonas.errors import UserError
+from evonas.proxies.probe import Probe
+
+# codes of so many images fit into one integer
+_MOST = 62
+
+
+def nwot(probe: Probe) -> float:
+    """log |det K|, K_ij being the activations on which images i and j agree (Mellor et al., ICML 2021)."""
+    total = torch.zeros(len(probe.images), len(probe.images), dtype=torch.float64)
+    for code in _codes(probe):
+        on = code.double().cpu()
+        total += on @ on.T + (1 - on) @ (1 - on).T
+    return float(torch.linalg.slogdet(total).logabsdet)
+
+
+def swap(probe: Probe) -> float:
+    """How many patterns over the images occur among all activations (SWAP, Peng et al., ICLR 2024).
+
+    At most 2^B, so that a score needs more than a few images.
+    """
+    if len(probe.images) > _MOST:
+        raise UserError(f"SWAP takes at most {_MOST} images, not {len(probe.images)}.", "Use fewer images.")
+    patterns = [_packed(code).unique() for code in _codes(probe)]
+    return float(len(torch.cat(patterns).unique()))
+
+
+def regularised(score: float, params: float, mean: float, spread: float) -> float:
+    """SWAP with a preference for networks of about `mean` parameters (Peng et al., ICLR 2024)."""
+    return score * math.exp(-((params - mean) ** 2) / spread)
+
+
+def _packed(code: Tensor) -> Tensor:
+    """One integer an activation: bit i is its state for image i."""
+    bits = 2 ** torch.arange(len(code), device=code.device)
+    return (code.long() * bits[:, None]).sum(0)
+
+
+def _codes(probe: Probe) -> tuple[Tensor, ...]:
+    if not probe.codes:
+        raise UserError(
+            f"{type(probe.net).__name__} has no activations that a code could be read from.",
+            "Choose a proxy of gradients, such as snip.",
+        )
+    return probe.codes

@@ -1,0 +1,73 @@
+"""Proxies of the gradient of the outputs by each image.
+
+Legend: B batch, n numbers of an image.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evonas.proxies.probe import Probe
+from evonas.proxies.statistics import single
+from evonas.randomness import generator
+
+_SMALL = 1e-5
+# beyond so many classes EPE compares them instead of adding them up
+_MANY = 100
+IMAGES_PER_CLASS = 2
+
+
+def jacov(probe: Probe) -> float:
+    """-sum(log(v + k) + 1 / (v + k)) over eigenvalues v of the correlations between images, k = 1e-5.
+
+    Mellor et al., arXiv 2006.04647, first version. Images whose gradient is constant correlate with none.
+    """
+    values = np.linalg.eigvalsh(_correlations(_jacobian(probe).cpu().double().numpy())) + _SMALL
+    # rounding leaves eigenvalues of zero slightly below it
+    values = np.maximum(values, _SMALL)
+    return float(-np.sum(np.log(values) + 1 / values))
+
+
+def epe(probe: Probe) -> float:
+    """EPE-NAS (Lopes et al., ICANN 2021): correlations between the gradients within classes.
+
+    Images have no classes here, so they are dealt into classes of two at random, a function of the seed.
+    """
+    rows = _jacobian(probe).cpu().double().numpy()
+    order = generator(probe.seed, "proxies/classes").permutation(len(rows))
+    number = max(len(rows) // IMAGES_PER_CLASS, 1)
+    scores = [
+        float(np.log(np.abs(_correlations(rows[chosen])) + _SMALL).sum())
+        for chosen in np.array_split(order, number)
+    ]
+    return epe_of_classes(scores)
+
+
+def epe_of_classes(scores: list[float]) -> float:
+    """The sum of |score| for up to 100 classes, else the mean difference between two of them."""
+    if len(scores) <= _MANY:
+        return float(np.abs(scores).sum())
+    found = np.array(scores)
+    gaps = np.abs(found[:, None] - found[None])
+    return float(gaps.sum() / (len(found) * (len(found) - 1)))
+
+
+def _jacobian(probe: Probe) -> Tensor:
+    """d sum(y) / dx of each image: (B n)."""
+    images = probe.images.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        output = single(probe.copy()(images)).sum()
+        if not output.requires_grad:
+            return torch.zeros_like(images).flatten(1)
+        found = torch.autograd.grad(output, images, allow_unused=True)[0]
+    return torch.zeros_like(images).flatten(1) if found is None else found.flatten(1)
+
+
+def _correlations(rows: np.ndarray) -> np.ndarray:
+    """Correlations between rows, where a constant row correlates with itself alone."""
+    centred = rows - rows.mean(1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    unit = centred / np.where(norms > 0, norms, 1.0)
+    found = unit @ unit.T
+    np.fill_diagonal(found, 1.0)
+    return found

@@ -1,0 +1,108 @@
+"""Proxies that add up numbers of every layer: weights, gradients, their products, and counts.
+
+Legend: B batch, C channels, w weights, g gradient of the loss by them.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from evonas.nn.count import count
+from evonas.proxies.probe import Probe
+from evonas.proxies.record import weights_of
+from evonas.proxies.statistics import LayerStatistics, statistics
+
+MINIBATCHES = 2
+
+
+def params(probe: Probe) -> float:
+    """Numbers that can be trained."""
+    return float(probe.statistics.params)
+
+
+def flops(probe: Probe) -> float:
+    """Multiply-adds of convolutions and matrix products for one image."""
+    return float(count(probe.copy(), probe.images[:1])[1])
+
+
+def grad_norm(probe: Probe) -> float:
+    """The sum of |g|_2 over layers (Abdelfattah et al., ICLR 2021)."""
+    return _summed(probe, lambda layer: layer.weight_gradient.norm())
+
+
+def l2_norm(probe: Probe) -> float:
+    """The sum of |w|_2 over layers (Abdelfattah et al., ICLR 2021)."""
+    return _summed(probe, lambda layer: layer.weight.norm())
+
+
+def plain(probe: Probe) -> float:
+    """The sum of w g (Mozer and Smolensky 1989, as read by Abdelfattah et al., ICLR 2021)."""
+    return _summed(probe, lambda layer: (layer.weight * layer.weight_gradient).sum())
+
+
+def snip(probe: Probe) -> float:
+    """The sum of |w g|, the gradient of a mask on the weights (Lee et al., ICLR 2019)."""
+    return _summed(probe, lambda layer: (layer.weight * layer.weight_gradient).abs().sum())
+
+
+def fisher(probe: Probe) -> float:
+    """Half the mean over images of (sum of a dL/da over a channel) squared, summed over channels.
+
+    a is what a layer returns (Theis et al. 2018; Turner et al., ICLR 2020). Channels are the second
+    axis of a convolution's output and the last of a linear layer's.
+    """
+    return _summed(probe, _fisher)
+
+
+def grasp(probe: Probe) -> float:
+    """The sum of -w Hg with the Hessian H of the loss (Wang et al., ICLR 2020)."""
+    net = probe.copy()
+    weights = [parameter for _, parameter in weights_of(net).values()]
+    # fused attention has no second derivative
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        value = probe.loss(net(probe.images))
+        first = _filled(torch.autograd.grad(value, weights, create_graph=True, allow_unused=True), weights)
+        product = torch.stack([(each.detach() * each).sum() for each in first]).sum()
+        second = _filled(torch.autograd.grad(product, weights, allow_unused=True), weights)
+    return float(sum(-(w.detach() * h.detach()).sum().double() for w, h in zip(weights, second, strict=True)))
+
+
+def zico(probe: Probe) -> float:
+    """The sum over layers of log sum mean|g| / std g, over minibatches (Li et al., ICLR 2023).
+
+    Weights whose gradient does not vary are skipped, and so are layers of none but such.
+    """
+    by_batch = [
+        statistics(probe.net, probe.minibatch(step), probe.seed, partial(probe.loss, step=step), False)
+        for step in range(MINIBATCHES)
+    ]
+    total = 0.0
+    for layers in zip(*(each.layers for each in by_batch), strict=True):
+        gradients = torch.stack([layer.weight_gradient for layer in layers])
+        mean, spread = gradients.abs().mean(0), gradients.std(0, correction=0)
+        ratios = (mean / spread)[spread > 0]
+        total += float(ratios.sum().log()) if len(ratios) else 0.0
+    return total
+
+
+def _fisher(layer: LayerStatistics) -> Tensor:
+    assert layer.output is not None and layer.output_gradient is not None
+    product = layer.output * layer.output_gradient
+    channels = product.movedim(-1, 1) if layer.kind == "linear" else product
+    per_image = channels.flatten(2).sum(2) if channels.ndim > 2 else channels
+    return per_image.square().mean(0).sum() / 2
+
+
+def _summed(probe: Probe, of: Callable[[LayerStatistics], Tensor]) -> float:
+    return float(sum(of(layer).double() for layer in probe.statistics.layers))
+
+
+def _filled(gradients: tuple[Tensor | None, ...], like: Sequence[Tensor]) -> list[Tensor]:
+    """Zeros in place of the gradients that the loss does not have."""
+    return [
+        torch.zeros_like(tensor, requires_grad=True) if gradient is None else gradient
+        for gradient, tensor in zip(gradients, like, strict=True)
+    ]

@@ -1,0 +1,59 @@
+"""One untrained network under the eyes of proxies: what several of them need is measured once."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evonas.proxies.inputs import Loss, RandomTargets, random_images
+from evonas.proxies.record import Recorder
+from evonas.proxies.statistics import NetworkStatistics, single, statistics, untrained_copy
+
+
+class Probe:
+    """A network, images and a loss; the network stays as it is whatever proxies do.
+
+    Args:
+        net: maps images to one tensor.
+        images: (B C H W) on the network's device; B of 2 or more.
+        seed: of all that is drawn: targets, further images, directions.
+        loss: of the output; None for random targets.
+    """
+
+    def __init__(self, net: nn.Module, images: Tensor, seed: int = 0, loss: Loss | None = None) -> None:
+        self.net, self.images, self.seed, self._loss = net, images, seed, loss
+
+    @cached_property
+    def statistics(self) -> NetworkStatistics:
+        """Everything that one forward and backward tell, layer by layer."""
+        return statistics(self.net, self.images, self.seed, self._loss)
+
+    def copy(self) -> nn.Module:
+        """A trainable copy in training mode, without dropout, for one proxy to run and change."""
+        return untrained_copy(self.net)
+
+    def loss(self, output: Tensor, step: int = 0) -> Tensor:
+        """The loss of an output; random targets differ from step to step."""
+        return (self._loss or RandomTargets(self.seed, step))(single(output))
+
+    def minibatch(self, step: int) -> Tensor:
+        """The images themselves at step 0, and random ones of their shape at others."""
+        if step == 0:
+            return self.images
+        return random_images(self.images.shape, self.seed, step).to(self.images)
+
+    @cached_property
+    def codes(self) -> tuple[Tensor, ...]:
+        """For every activation, which of its inputs are above zero: (B n), in the order in which they run."""
+        found: list[Tensor] = []
+        size = len(self.images)
+        watched(self.copy(), self.images, lambda given, _: found.append((given > 0).reshape(size, -1)))
+        return tuple(found)
+
+
+def watched(net: nn.Module, images: Tensor, gate: Callable[[Tensor, Any], None]) -> Tensor:
+    """Run a network without gradients and show `gate` the input and function of every activation."""
+    with torch.no_grad(), Recorder(net, gate):
+        return single(net(images))
