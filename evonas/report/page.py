@@ -10,7 +10,7 @@ from evonas.report import plots
 from evonas.report.facts import Facts
 from evonas.report.pareto import front
 from evonas.report.svg import key
-from evonas.report.tables import Table, compact, generations, nets, ranked, tested
+from evonas.report.tables import Table, compact, discovered, generations, nets, ranked, tested
 
 Json = Mapping[str, Any]
 MOST_PICTURE_BYTES = 2_000_000
@@ -40,6 +40,7 @@ class Sources:
     test: Json | None = None
     panel: Json | None = None
     rank: Json | None = None
+    discovery: Json | None = None
     pictures: Path | None = None
     has_network: bool = True
     attempts: Sequence[str] = ()
@@ -108,8 +109,9 @@ def figures(sources: Sources) -> list[tuple[str, str]]:
 
 def sections(sources: Sources) -> list[Section]:
     """All sections, in the order of the page; a part that is missing says which command makes it."""
+    found = [_discovery(sources.discovery)] if sources.discovery else []
     if not sources.has_network:
-        return [_front(sources), _chosen(sources), _progress(sources), _record(sources)]
+        return [_front(sources), _chosen(sources), _progress(sources), *found, _record(sources)]
     return [
         _front(sources),
         _chosen(sources),
@@ -118,6 +120,7 @@ def sections(sources: Sources) -> list[Section]:
         _progress(sources),
         _supernet(sources),
         _rank(sources),
+        *found,
         _record(sources),
     ]
 
@@ -239,6 +242,23 @@ def _rank(sources: Sources) -> Section:
         )
     known = [ranked(rank)] if "predictors" in rank else []
     return Section(title, texts=texts, figures=[plots.rank_check(rank)], tables=known)
+
+
+def _discovery(found: Json) -> Section:
+    text = (
+        f"The best of {found['formulas']} formulas over weights, gradients and activations of untrained "
+        f"networks, {found['rejected']} of which were rejected. More is better."
+    )
+    figure, legend = plots.discovery(found)
+    title = "A score that needs no training"
+    return Section(
+        title,
+        texts=[text],
+        legend=legend,
+        figures=[figure],
+        tables=[discovered(found)],
+        commands=[found["formula"]],
+    )
 
 
 def _record(sources: Sources) -> Section:

@@ -160,6 +160,24 @@ def rank_check(rank: Mapping[str, Any]) -> Figure:
     return Figure(chart.render(), f"{text}; ranking by MACs alone would reach {by_macs}.")
 
 
+def discovery(found: Mapping[str, Any]) -> tuple[Figure, Legend]:
+    """Error after training against a discovered score, and what the shapes mean."""
+    every, number = found["networks"], found["training"]
+    scores, errors = ([float(net[key]) for net in every] for key in ("score", "error"))
+    chart = Chart(Axis.over("score", scores), Axis.over(found["error_name"], errors), "Discovered score")
+    legend: Legend = []
+    for shape, style, part, name in (
+        ("circle", "s0", slice(number), "found on"),
+        ("square", "s1", slice(number, None), "not seen before"),
+    ):
+        titles = [net["genotype"] for net in every[part]]
+        chart.marks(scores[part], errors[part], shape, style, titles, size=4.5)
+        legend.append((key(shape, style), name))
+    return Figure(
+        chart.render(), "Each mark is a network; a perfect score would fall from left to right."
+    ), legend
+
+
 def _two(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.2f}"
 

@@ -85,6 +85,24 @@ def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
     return [Table(["network", "parameters", "multiply-adds", *metrics], rows, keys, note)]
 
 
+def discovered(found: Mapping[str, Any]) -> Table:
+    """How a discovered formula and known ones rank the networks it was found on, and others."""
+    rows = []
+    for name, row in {found["formula"]: found["found"], **found["known"]}.items():
+        unseen = row["held_out"]
+        bounds = f"{compact(unseen['tau_low'])} to {compact(unseen['tau_high'])}"
+        rows.append([name, compact(row["training"]["tau"]), compact(unseen["tau"]), bounds])
+    columns = [
+        "score",
+        f"tau, {found['training']} networks",
+        f"tau, {found['held_out']} others",
+        "95 % interval",
+    ]
+    return Table(
+        columns, rows, note="Kendall's tau with the quality after training; the others were not used."
+    )
+
+
 def ranked(rank: Mapping[str, Any]) -> Table:
     """How well the inherited error and each cost rank the networks, side by side."""
     columns = ["ranked by", "tau", "rho", "tau at equal cost", f"regret of the best {rank['top']}"]

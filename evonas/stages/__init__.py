@@ -5,11 +5,13 @@ TARGETS = {
     "pretrain": "evonas.stages.pretrain.Pretrain",
     "teacher": "evonas.stages.teacher.Teacher",
     "supernet": "evonas.stages.supernet.Supernet",
+    "levels": "evonas.stages.levels.Levels",
     "lookup": "evonas.stages.lookup.Lookup",
     "search": "evonas.stages.search.Search",
     "select": "evonas.stages.select.Select",
     "retrain": "evonas.stages.retrain.Retrain",
     "rank": "evonas.stages.rank.Rank",
+    "discover": "evonas.stages.discover.Discover",
     "evaluate": "evonas.stages.evaluate.Evaluate",
     "export": "evonas.stages.export.Export",
     "report": "evonas.stages.report.Report",
@@ -19,7 +21,7 @@ TARGETS = {
 NEEDS_NO_TASK = frozenset({"doctor", "report"})
 
 # what is left to do where `evaluator` stands in for trained weights
-NEEDS_NO_NETWORK = frozenset({"run", "search", "select", "report", "doctor"})
+NEEDS_NO_NETWORK = frozenset({"run", "search", "select", "discover", "report", "doctor"})
 
 # stages that may work in a run while another command drives it
 READS_ONLY = frozenset({"report"})

@@ -51,6 +51,7 @@ def gather(run: Run) -> Sources:
         has_network=facts is None or facts.ideal is None,
         panel=_json(run, "supernet/panel.json"),
         rank=_json(run, "rank/rank.json"),
+        discovery=_json(run, "discover/formula.json"),
         attempts=list(_attempts(run.directory)),
         environment=list(_environment(run.directory)),
         times=list(_times(run, facts)),

@@ -1,0 +1,166 @@
+"""stage=discover: a formula that ranks untrained networks as their training would, found by evolution."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas import files
+from evonas.errors import UserError
+from evonas.proxies.discovery import Judge, Judged, Schedule, discover
+from evonas.proxies.expression import Calculator, Node, NotFiniteError, parse
+from evonas.proxies.samples import LayerSamples
+from evonas.randomness import generator
+from evonas.report.ranking import Scores, judged
+from evonas.stages.base import Context
+from evonas.stages.sampled import samples_of
+from evonas.stages.subjects import FEWEST, Subjects, subjects
+from evonas.track.progress import Progress
+
+RESULT = "discover/formula.json"
+FITNESS = "discover/fitness.json"
+# proxies of the literature that are formulas themselves, to compare with
+KNOWN: Mapping[str, str] = {
+    "grad_norm": "sum(l2(G))",
+    "l2": "sum(l2(W))",
+    "plain": "sum(mul(W, G))",
+    "snip": "sum(abs(mul(W, G)))",
+    "saswot_minus": "sum(less(softmax(W), relu(G)))",
+}
+_TOP = 10
+
+
+class Discover:
+    """Evolves formulas on some trained networks, and says how well the best one ranks others.
+
+    The statistics of the networks and the fitness of every formula stay in the run, so that a discovery that
+    was stopped goes on with `resume=true`.
+    """
+
+    needs_task = True
+
+    def run(self, context: Context) -> str:
+        """Write discover/formula.json; the formula and how to use it."""
+        settings = context.cfg.discover
+        _check(settings)
+        found = subjects(context, settings.networks + settings.held_out)
+        samples = samples_of(context, found)
+        errors = np.array([subject.error for subject in found.all])
+        number = _training(len(found.all), settings)
+        best = _evolve(context, samples.some(range(number)), -errors[:number], found)
+        if best[0].fitness is None:
+            raise UserError("No formula tells these networks apart.", "Try discover.formulas=2000.")
+        result = _result(context, found, samples, best, number)
+        files.write_json(context.run.path(RESULT), result)
+        print(sentence(result), flush=True)
+        return f"Formula: {result['formula']}"
+
+
+def sentence(result: Mapping[str, Any]) -> str:
+    """What was found, and whether it is better than what was known."""
+    known = {name: row["held_out"]["tau"] for name, row in result["known"].items()}
+    name = max(known, key=lambda each: -np.inf if known[each] is None else known[each])
+    trained, unseen = result["found"]["training"], result["found"]["held_out"]
+    bounds = f"95 % interval {_two(unseen['tau_low'])} to {_two(unseen['tau_high'])}"
+    return (
+        f"{result['formula']} ranks {result['training']} networks with Kendall tau {_two(trained['tau'])} "
+        f"and {result['held_out']} others with {_two(unseen['tau'])} ({bounds}); "
+        f"the best known formula there is {name} with {_two(known[name])}."
+    )
+
+
+def _check(settings: Any) -> None:
+    for name, least in (("networks", FEWEST), ("held_out", 0), ("formulas", 1), ("images", 2), ("sample", 8)):
+        if settings[name] < least:
+            raise UserError(
+                f"discover.{name}={settings[name]} is too small.", f"Use at least discover.{name}={least}."
+            )
+
+
+def _training(number: int, settings: Any) -> int:
+    """How many networks the formulas are judged on; fewer than asked for where there are fewer."""
+    share = settings.networks / (settings.networks + settings.held_out)
+    return min(settings.networks, max(FEWEST, round(number * share)), number)
+
+
+def _evolve(
+    context: Context, samples: LayerSamples, quality: NDArray[np.float64], found: Subjects
+) -> list[Judged]:
+    settings, path = context.cfg.discover, context.run.path(FITNESS)
+    identity = {
+        **found.origin,
+        **{key: settings[key] for key in ("networks", "held_out", "images", "size", "sample")},
+    }
+    judge = Judge(samples, quality, _known(path, identity) if context.run.resume else {})
+    schedule = Schedule(settings.population, settings.parents, patience=settings.patience)
+    with Progress("discover", settings.formulas, unit="formula") as progress:
+        done = 0
+
+        def after(count: int, best: Judged) -> None:
+            nonlocal done
+            files.write_json(path, {"identity": identity, "fitness": judge.known})
+            progress.advance(count - done, tau=best.rank)
+            done = count
+
+        return discover(judge, settings.formulas, context.cfg.seed, schedule, after)
+
+
+def _known(path: Path, identity: Mapping[str, Any]) -> dict[str, float | None]:
+    """What an earlier attempt found out on the same networks."""
+    left = files.read_json(path) if path.exists() else {"identity": None, "fitness": {}}
+    known: dict[str, float | None] = left["fitness"] if left["identity"] == identity else {}
+    return known
+
+
+def _result(
+    context: Context, found: Subjects, samples: LayerSamples, best: list[Judged], number: int
+) -> dict[str, Any]:
+    calculator, errors = Calculator(samples), np.array([subject.error for subject in found.all])
+    scores = calculator.score(best[0].formula)
+    rng = generator(context.cfg.seed, "discover/bootstrap")
+
+    def rows(values: NDArray[np.float64]) -> dict[str, Any]:
+        return {
+            "training": _judged(values[:number], errors[:number], rng),
+            "held_out": _judged(values[number:], errors[number:], rng),
+        }
+
+    return {
+        "formula": str(best[0].formula),
+        "error_name": found.error_name,
+        "training": number,
+        "held_out": len(found.all) - number,
+        "formulas": len(best),
+        "rejected": sum(one.fitness is None for one in best),
+        "found": rows(scores),
+        "known": {name: rows(_scores(calculator, parse(text))) for name, text in KNOWN.items()},
+        "best": [{"formula": str(one.formula), "tau": one.fitness} for one in best[:_TOP]],
+        "networks": [
+            {"genotype": subject.genotype, "error": subject.error, "score": float(score)}
+            for subject, score in zip(found.all, scores, strict=True)
+        ],
+    }
+
+
+def _scores(calculator: Calculator, formula: Node) -> NDArray[np.float64]:
+    """Scores, or NaN for all where one network has none."""
+    try:
+        return calculator.score(formula)
+    except NotFiniteError:
+        return np.full(calculator.samples.num_networks, np.nan)
+
+
+def _judged(
+    scores: NDArray[np.float64], errors: NDArray[np.float64], rng: np.random.Generator
+) -> dict[str, float | None]:
+    """Tau between scores and quality with its interval; None where it is not defined."""
+    if len(scores) < 2 or not np.isfinite(scores).all():
+        return dict.fromkeys(("tau", "tau_low", "tau_high", "rho"))
+    told = judged(Scores(-scores, errors, np.zeros(len(scores), dtype=np.intp)), rng, 1)
+    return {key: told[key] for key in ("tau", "tau_low", "tau_high", "rho")}
+
+
+def _two(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.2f}"

@@ -1,0 +1,127 @@
+"""The networks on which a proxy is discovered, each with its error after a training of its own."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from evonas import files
+from evonas.config import build, to_plain
+from evonas.errors import UserError
+from evonas.nn.extract import static_net
+from evonas.nn.supernet import Supernet
+from evonas.objectives.tabular import words_of
+from evonas.randomness import derive, generator
+from evonas.stages import assembly
+from evonas.stages.base import Context
+
+if TYPE_CHECKING:
+    from evonas.objectives.tabular import TableEvaluator
+
+RANK = "rank/rank.json"
+FEWEST = 6
+# draws of which a network of the table must be among, for each network that is wanted
+_DRAWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A network whose outcome is known.
+
+    Args:
+        genotype: as text.
+        error: after its own training.
+        make: the untrained network.
+    """
+
+    genotype: str
+    error: float
+    make: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """Some networks of one table or one run, in an order that means nothing.
+
+    Args:
+        error_name: what their errors are.
+        all: the networks.
+        origin: what they depend on, as plain JSON data.
+    """
+
+    error_name: str
+    all: Sequence[Subject]
+    origin: dict[str, Any]
+
+
+def subjects(context: Context, count: int) -> Subjects:
+    """Networks of the task's table, or else those that the run's ranking check trained.
+
+    Args:
+        count: how many are wanted; a ranking check may have fewer.
+
+    Raises:
+        UserError: there are too few, or no network is known for the table.
+    """
+    found = _of_table(context, count) if context.cfg.get("evaluator") else _of_run(context, count)
+    if len(found.all) < FEWEST:
+        raise UserError(
+            f"{len(found.all)} trained networks are too few to discover a proxy.",
+            "Train more of them: stage=rank rank.subnets=24",
+        )
+    return found
+
+
+def _of_run(context: Context, count: int) -> Subjects:
+    path = context.run.need(RANK, made_by="rank")
+    rank, seed = files.read_json(path), context.cfg.seed
+    supernet = assembly.supernet(context.cfg)
+    pairs = sorted(rank["pairs"], key=lambda pair: str(pair["genotype"]))
+    order = generator(seed, "discover/subjects").permutation(len(pairs))[:count]
+    every = [
+        Subject(
+            pairs[i]["genotype"],
+            float(pairs[i]["retrained"]),
+            partial(_subnet, supernet, pairs[i]["genotype"], derive(seed, "discover/network")),
+        )
+        for i in order
+    ]
+    return Subjects(rank["error_name"], every, {"rank": files.sha256(path), "seed": seed})
+
+
+def _subnet(supernet: Supernet, genotype: str, seed: int) -> nn.Module:
+    return static_net(supernet.backbone, supernet.head, supernet.space.parse(genotype), seed)
+
+
+def _of_table(context: Context, count: int) -> Subjects:
+    cfg = context.cfg
+    evaluator: TableEvaluator = build(cfg.evaluator)
+    if not cfg.get("cells"):
+        raise UserError(
+            f"Nothing builds the networks of {evaluator.table.name}.",
+            "Choose a table whose networks are known: +task=nb201 or +task=transnas_micro",
+        )
+    every = list(islice(_rows(evaluator, to_plain(cfg.cells), cfg.seed, count), count))
+    error = evaluator.objectives[0].name
+    return Subjects(error, every, {"table": evaluator.weights_digest, "seed": cfg.seed})
+
+
+def _rows(evaluator: "TableEvaluator", cells: Any, seed: int, count: int) -> Iterator[Subject]:
+    """Random networks of the table, each once; those without an error are passed over."""
+    rng = generator(seed, "discover/subjects")
+    name, space, seen = evaluator.objectives[0].name, evaluator.space, set()
+    for _ in range(_DRAWS * count):
+        point = space.sample(rng)
+        text, words = space.format(point), words_of(space, point)
+        if text in seen:
+            continue
+        seen.add(text)
+        try:
+            error = evaluator.table.values(words, (name,))[name]
+        except ValueError:
+            continue
+        make = partial(build, cells, words=list(words), seed=derive(seed, "discover/network"))
+        yield Subject(text, error, make)

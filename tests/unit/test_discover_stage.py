@@ -1,0 +1,149 @@
+"""stage=discover on a table and on the ranking check of a run: the formula, its record, its report."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_run
+import tables_written
+from omegaconf import OmegaConf
+
+from evonas import files
+from evonas.config import Discover as Settings
+from evonas.errors import UserError
+from evonas.proxies.discovery import Judge
+from evonas.proxies.expression import Calculator, parse
+from evonas.run import Run
+from evonas.stages import assembly, sampled
+from evonas.stages.base import Context
+from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover
+from evonas.stages.subjects import RANK, subjects
+
+SMALL = {
+    "networks": 8,
+    "held_out": 4,
+    "formulas": 60,
+    "population": 12,
+    "parents": 4,
+    "images": 2,
+    "size": 16,
+}
+
+
+def context(folder: Path, resume: bool = False, pairs: int = 12, **discover: Any) -> Context:
+    """A run whose ranking check trained some networks: the error falls with the size."""
+    settings = OmegaConf.structured(Settings(**{**SMALL, "sample": 64, **discover}))
+    made = small_run.context(folder, discover=settings, evaluator=None, cells=None)
+    made = Context(made.cfg, Run(folder, "synthetic", resume=resume))
+    space = assembly.space(made.cfg)
+    rng = np.random.default_rng(0)
+    chosen = {space.format(space.sample(rng)) for _ in range(pairs)}
+    ranked = [{"genotype": text, "retrained": 1 - space.parse(text).genes.count(1) / 28} for text in chosen]
+    files.write_json(made.run.path(RANK), {"error_name": "abs_rel", "pairs": ranked})
+    return made
+
+
+@pytest.fixture(scope="module")
+def discovered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, dict[str, Any]]:
+    made = context(tmp_path_factory.mktemp("outputs") / "one")
+    line = Discover().run(made)
+    result = files.read_json(made.run.directory / RESULT)
+    assert line == f"Formula: {result['formula']}"
+    return made, result
+
+
+def test_the_formula_is_the_best_of_those_that_were_judged(discovered: Any) -> None:
+    made, result = discovered
+    known = files.read_json(made.run.directory / FITNESS)["fitness"]
+    assert len(known) == result["formulas"] == 60
+    assert known[result["formula"]] == max(value for value in known.values() if value is not None)
+    assert result["found"]["training"]["tau"] == pytest.approx(known[result["formula"]])
+
+
+def test_its_scores_are_those_of_the_networks(discovered: Any) -> None:
+    made, result = discovered
+    found = subjects(made, 12)
+    scores = Calculator(sampled.samples_of(made, found)).score(parse(result["formula"]))
+    assert [net["genotype"] for net in result["networks"]] == [each.genotype for each in found.all]
+    assert [net["score"] for net in result["networks"]] == pytest.approx(scores.tolist())
+
+
+def test_known_formulas_stand_beside_it(discovered: Any) -> None:
+    result = discovered[1]
+    assert set(result["known"]) == set(KNOWN)
+    assert all(-1 <= row["training"]["tau"] <= 1 for row in result["known"].values())
+    assert result["training"] == 8 and result["held_out"] == 4
+
+
+def test_stopped_and_resumed_it_finds_the_same(discovered: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    expected = discovered[1]
+    calls = 0
+    whole = Judge._fitness
+
+    def counted(self: Judge, formula: Any) -> float | None:
+        nonlocal calls
+        calls += 1
+        if calls == 30:
+            raise KeyboardInterrupt
+        return whole(self, formula)
+
+    monkeypatch.setattr(Judge, "_fitness", counted)
+    with pytest.raises(KeyboardInterrupt):
+        Discover().run(context(tmp_path / "run"))
+    Discover().run(context(tmp_path / "run", resume=True))
+    assert files.read_json(tmp_path / "run" / RESULT) == expected
+    # the round that was interrupted is judged again, those before it are not
+    assert calls < 30 + 60
+
+
+def test_statistics_are_taken_once(discovered: Any, monkeypatch: Any) -> None:
+    made = discovered[0]
+    monkeypatch.setattr(sampled, "statistics", lambda *_: pytest.fail("the networks ran again"))
+    sampled.samples_of(made, subjects(made, 12))
+
+
+def test_other_networks_have_other_statistics(discovered: Any) -> None:
+    made = discovered[0]
+    fewer = sampled.samples_of(made, subjects(made, 7))
+    assert fewer.num_networks == 7
+    sampled.samples_of(made, subjects(made, 12))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [({"networks": 2}, "networks=2"), ({"formulas": 0}, "formulas=0"), ({"images": 1}, "images=1")],
+)
+def test_settings_that_cannot_work_are_named(tmp_path: Path, setting: dict[str, int], said: str) -> None:
+    with pytest.raises(UserError, match=f"discover.{said}"):
+        Discover().run(context(tmp_path / "run", **setting))
+
+
+def test_a_check_of_few_networks_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="too few") as caught:
+        Discover().run(context(tmp_path / "run", pairs=4))
+    assert "rank.subnets" in caught.value.hint
+
+
+def test_a_table_is_enough(evonas_command: Callable, tmp_path: Path) -> None:
+    tables_written.nb201(tmp_path / "tables")
+    words = ("+task=nb201", f"data.root={tmp_path / 'tables'}", "run=one")
+    small = [f"discover.{key}={value}" for key, value in SMALL.items()]
+    ended = evonas_command(*words, "stage=discover", *small)
+    assert ended.code == 0, ended.err
+    folder = tmp_path / "outputs/one"
+    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    assert result["error_name"] == "error" and len(result["networks"]) == 12
+    assert evonas_command("stage=report", "run=one").code == 0
+    page = (folder / "report/index.html").read_text(encoding="utf-8")
+    assert "A score that needs no training" in page and "found on" in page
+
+
+def test_a_table_without_networks_says_so(evonas_command: Callable, tmp_path: Path) -> None:
+    tables_written.nb201(tmp_path / "tables")
+    words = ("+task=nb201", f"data.root={tmp_path / 'tables'}", "stage=discover", "cells=null")
+    ended = evonas_command(*words)
+    assert ended.code != 0
+    assert "Nothing builds the networks" in ended.err
