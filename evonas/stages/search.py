@@ -9,14 +9,19 @@ from omegaconf import DictConfig
 from evonas.archive import Archive
 from evonas.config import build, to_plain
 from evonas.errors import UserError
-from evonas.evaluate.engine import PARTS, Engine
+from evonas.evaluate.engine import PARTS, Engine, Part
 from evonas.search.base import Searcher
 from evonas.search.loop import search
+from evonas.search.measuring import Fidelity, Full
+from evonas.search.racing import spent
+from evonas.search.steady import require_steady, steady_search
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.dryrun import dry_run, parts_of
 from evonas.stages.engines import engine
 from evonas.stages.located import located
+from evonas.stages.reused import ARCHIVE, reusing
+from evonas.stages.sharing import sharing
 from evonas.stages.watching import Watch
 from evonas.track.base import Guarded
 from evonas.track.progress import Progress, human_time
@@ -25,7 +30,6 @@ if TYPE_CHECKING:
     from evonas.objectives.evaluator import Evaluator
     from evonas.objectives.tabular import TableEvaluator
 
-ARCHIVE = "search/archive.sqlite"
 # a larger budget continues the same search
 _BUDGET_KEYS = {"evaluations"}
 _DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}
@@ -46,26 +50,77 @@ class Search:
         evaluator: Evaluator | TableEvaluator = build(spec)
         if context.cfg.get("dry_run"):
             return dry_run(context, spec, parts_of(evaluator.objectives))
-        about = identity(context.cfg, evaluator)
-        archive = Archive.open(context.run.path(ARCHIVE), about, context.run.resume)
-        with closing(archive), closing(engine(context, spec)) as workers:
-            self._search(context, evaluator, archive, workers)
+        fidelity = _fidelity(context.cfg)
+        about = {**identity(context.cfg, evaluator), **fidelity.prepare(evaluator)}
+        # whatever is wrong with them must be said before there is an archive, which would want resume=true
+        asking = _searcher(context.cfg, evaluator)
+        with (
+            reusing(context, evaluator, about["fingerprints"]) as reuse,
+            closing(Archive.open(context.run.path(ARCHIVE), about, context.run.resume)) as archive,
+            sharing(context, spec) as shared,
+            closing(engine(context, shared)) as workers,
+        ):
+            self._search(context, evaluator, archive, asking, reuse(workers), fidelity)
             print(f"Measuring took {human_time(archive.seconds())} in all; {archive.path}", flush=True)
+            for line in said_of_race(archive):
+                print(line, flush=True)
         return f"Next: {context.run.command('select')}"
 
     def _search(
-        self, context: Context, evaluator: "Evaluator | TableEvaluator", archive: Archive, workers: Engine
+        self,
+        context: Context,
+        evaluator: "Evaluator | TableEvaluator",
+        archive: Archive,
+        asking: Searcher,
+        workers: Engine,
+        fidelity: Fidelity,
     ) -> None:
         cfg, space = context.cfg, build(context.cfg.space)
-        parts = {objective.name: objective.part for objective in evaluator.objectives}
+        parts = _parts(evaluator)
         fingerprints = archive.meta["fingerprints"]
         budget, num_parts = cfg.budget.evaluations, len(fingerprints)
         folder = context.run.path("search/metrics.csv").parent
         tracker = Guarded(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
         with closing(tracker), Progress("search", budget * num_parts, unit="measurement") as progress:
             watch = Watch(archive, list(parts), num_parts, budget, progress, tracker)
-            asking = searcher(cfg.search, space, cfg.seed, list(parts))
-            search(asking, workers, archive, space, parts, fingerprints, watch.generation, watch.outcome)
+            question = (asking, workers, archive, space, parts, fingerprints)
+            listeners = watch.generation, watch.outcome
+            if cfg.budget.get("in_flight") is None:
+                search(*question, *listeners, fidelity)
+            else:
+                steady_search(*question, cfg.budget.in_flight, cfg.budget.population, *listeners)
+
+
+def _parts(evaluator: "Evaluator | TableEvaluator") -> dict[str, Part]:
+    return {objective.name: objective.part for objective in evaluator.objectives}
+
+
+def _searcher(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> Searcher:
+    """The searcher of the config, which suits the way it will be asked."""
+    parts = _parts(evaluator)
+    asking = searcher(cfg.search, build(cfg.space), cfg.seed, list(parts))
+    if cfg.budget.get("in_flight") is not None:
+        require_steady(asking, parts, cfg.budget.in_flight)
+    return asking
+
+
+def _fidelity(cfg: DictConfig) -> Fidelity:
+    """How exactly points are measured; a race is between the points of a batch."""
+    built: Fidelity = build(cfg.evaluate) if cfg.get("evaluate") else Full()
+    if cfg.budget.get("in_flight") is not None and not isinstance(built, Full):
+        raise UserError(
+            "An asynchronous search has no batches, and only the points of a batch can race.",
+            "Use evaluate=full, or budget.in_flight=null",
+        )
+    return built
+
+
+def said_of_race(archive: Archive) -> list[str]:
+    """A line about the images that racing looked at; none where every point was measured in full."""
+    counts = spent(archive)
+    if counts is None or counts[1] == 0:
+        return []
+    return [f"Racing spent {counts[0] / counts[1]:.0%} of the image evaluations of full evaluation."]
 
 
 def searcher(node: Any, space: Space, seed: int, objectives: Sequence[str]) -> Searcher:
@@ -115,6 +170,7 @@ def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[s
         "objectives": [objective.name for objective in objectives],
         "units": {objective.name: objective.unit for objective in objectives},
         "fingerprints": {part: evaluator.fingerprint(part) for part in parts},
+        **({} if cfg.budget.get("in_flight") is None else {"in_flight": cfg.budget.in_flight}),
         **getattr(evaluator, "scale", {}),
     }
 

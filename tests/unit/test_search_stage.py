@@ -77,7 +77,10 @@ def test_without_resume_it_is_refused(searched: Path) -> None:
     [
         ({"seed": 4}, "seed="),
         ({"objective": {"macs": OBJECTIVES["macs"]}}, "objectives="),
-        ({"search": {"_target_": "evonas.search.random.RandomSearch", "population": 4}}, "searcher="),
+        (
+            {"search": {"_target_": "evonas.search.random.RandomSearch", "population": 4, "evaluations": 12}},
+            "searcher=",
+        ),
     ],
 )
 def test_resume_cannot_change_the_question(searched: Path, change: dict[str, Any], key: str) -> None:
