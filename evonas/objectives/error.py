@@ -15,7 +15,7 @@ from evonas.space.evonet import architecture, prefix_key
 from evonas.space.genotype import Genotype
 from evonas.tasks.base import predict
 
-VERSION = 1
+VERSION = 2
 
 Answer = tuple[float, Mapping[str, Any]]
 

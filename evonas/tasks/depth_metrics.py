@@ -78,22 +78,46 @@ def inside_crop(valid: Tensor, crop: Crop) -> Tensor:
     return mask
 
 
-def image_metrics(prediction: Tensor, truth: Tensor) -> tuple[float, ...]:
-    """The nine metrics, in the order of METRICS, over the valid pixels (N,) of an image; silog in %."""
-    p, t = prediction.double(), truth.double()
-    log_ratio = p.log() - t.log()
-    ratio = torch.maximum(p / t, t / p)
-    difference = p - t
+def image_metrics(prediction: Tensor, truth: Tensor, valid: Tensor) -> list[tuple[float, ...]]:
+    """The nine metrics of each image, in the order of METRICS, over its valid pixels; silog in %.
+
+    All positive, B 1 H W. Images without a valid pixel are left out. In double precision.
+    """
+    counts = [count for count in valid.flatten(1).sum(1).tolist() if count]
+    if not counts:
+        return []
+    # one look for the valid pixels serves both, and every sum is then over all images at once
+    places = valid.flatten().nonzero()[:, 0]
+    p, t = (each.flatten().index_select(0, places).double() for each in (prediction, truth))
+    pixels = _pixel_terms(p, t)
+    means = torch.stack([part.mean(dim=1) for part in pixels.split(counts, dim=1)], dim=1)
+    log_ratio, log_square, log_size, relative, square, square_relative, *within = means
     values = (
-        100 * (log_ratio.square().mean() - log_ratio.mean().square()).clamp_min(0).sqrt(),
-        (difference.abs() / t).mean(),
-        log_ratio.abs().mean() / math.log(10),
-        difference.square().mean().sqrt(),
-        (difference.square() / t).mean(),
-        log_ratio.square().mean().sqrt(),
-        *((ratio < 1.25**power).double().mean() for power in (1, 2, 3)),
+        100 * (log_square - log_ratio.square()).clamp_min(0).sqrt(),
+        relative,
+        log_size / math.log(10),
+        square.sqrt(),
+        square_relative,
+        log_square.sqrt(),
+        *within,
     )
-    return tuple(torch.stack(values).tolist())
+    return [tuple(row) for row in torch.stack(values, dim=1).tolist()]
+
+
+def _pixel_terms(p: Tensor, t: Tensor) -> Tensor:
+    """What the metrics are means of, a row each: 9 x pixels."""
+    terms = p.new_empty(9, len(p))
+    ratio, square = p / t, (p - t).square()
+    log_ratio = torch.log(ratio, out=terms[0])
+    torch.square(log_ratio, out=terms[1])
+    size = torch.abs(log_ratio, out=terms[2])
+    torch.abs(ratio.sub_(1), out=terms[3])
+    terms[4] = square
+    torch.div(square, t, out=terms[5])
+    for power in (1, 2, 3):
+        # max(p / t, t / p) < 1.25^power
+        torch.lt(size, power * math.log(1.25), out=terms[5 + power])
+    return terms
 
 
 class DepthMeter:
@@ -114,9 +138,7 @@ class DepthMeter:
         output = output.clamp(MIN_DEPTH, self.max_depth)
         truth = batch["depth"]
         valid = batch["valid"] & (truth > MIN_DEPTH) & (truth < self.max_depth)
-        for p, t, v in zip(output, truth, inside_crop(valid, self.crop), strict=True):
-            if v.any():
-                self._rows.append(image_metrics(p[v], t[v]))
+        self._rows += image_metrics(output, truth, inside_crop(valid, self.crop))
 
     def compute(self) -> dict[str, float]:
         """The averages, summed exactly, so that the order of batches cannot matter."""
