@@ -20,7 +20,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from scipy.stats import kendalltau
 
-from evonas import config, weights
+from evonas import config, schema, weights
 from evonas.cli import conf_dir
 from evonas.config import to_plain
 from evonas.objectives.bench import Bench
@@ -53,7 +53,7 @@ def main(count: int) -> None:
 
 
 def _bench(path: Path) -> Bench:
-    config.register()
+    schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", overrides=["+task=synthetic"])
     weights.save(path, assembly.supernet(cfg).state_dict())

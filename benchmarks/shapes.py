@@ -72,7 +72,7 @@ def pretrained(run: Path, source: Shapes) -> dict[str, float]:
     from hydra import compose, initialize_config_dir
 
     from evonas.cli import conf_dir
-    from evonas.config import register
+    from evonas.schema import register
 
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

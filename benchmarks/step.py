@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from evonas import config
+from evonas import schema
 from evonas.cli import conf_dir
 from evonas.nn.mixers import Attention, SSDMixer
 from evonas.stages import assembly
@@ -155,7 +155,7 @@ class Step:
 
 def main(*overrides: str) -> None:
     """Time the step that the overrides describe and print a Markdown table."""
-    config.register()
+    schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", overrides=list(overrides))
     step = Step(cfg)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from evonas import config
+from evonas import schema
 from evonas.cli import conf_dir
 from evonas.evaluate.engine import EvaluatorLike
 from evonas.evaluate.measure import attempt
@@ -46,7 +46,7 @@ class Trial:
 @cache
 def composed(*overrides: str) -> Any:
     """The config that these overrides give, as on the command line."""
-    config.register()
+    schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
 import evonas
-from evonas import command, config, mistakes, stages
+from evonas import command, config, mistakes, schema, stages
 from evonas.errors import EngineError, EvoNASError, UserError
 from evonas.run import Run, close_run, find_run, open_run
 from evonas.stages.base import Context
@@ -111,7 +111,7 @@ def conf_dir() -> Path:
 
 
 def _hand_to_hydra(words: list[str], signals: Signals) -> None:
-    config.register()
+    schema.register()
     # Hydra shall raise what goes wrong, so that we can say it and choose the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with tempfile.TemporaryDirectory(prefix="evonas-sweep-") as scratch:

@@ -1,4 +1,4 @@
-"""The schema of closed records, and the one door through which config becomes objects."""
+"""The one door through which config becomes objects, and what may leave it."""
 
 import functools
 import importlib
@@ -6,13 +6,11 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, cast
 
-from hydra.core.config_store import ConfigStore
 from hydra.utils import instantiate
-from omegaconf import MISSING, Container, OmegaConf
+from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evonas.errors import EvoNASError, UserError
@@ -32,192 +30,6 @@ _SECRET_TEXT = (
         rf"\1{_HIDDEN}",
     ),
 )
-
-
-@dataclass
-class Recipe:
-    """How one network is fitted; learning rates follow warm-up and cosine, per step."""
-
-    epochs: int = 10
-    warmup_epochs: float = 1.0
-    batch_size: int = 16
-    lr: float = 1e-3
-    lr_min: float = 1e-5
-    lr_start: float = 1e-6
-    weight_decay: float = 0.05
-    # which parameters decay: matrices (all but vectors), all, or no_norm (all but norms)
-    decay: str = "matrices"
-    grad_clip: float = 0.0
-    # of the distillation's projectors; None for those of the network
-    projector_lr: float | None = None
-    projector_weight_decay: float | None = None
-    # at most so many optimizer steps an epoch; None for all of them
-    max_batches: int | None = None
-    # a durable checkpoint every so many optimizer steps as well as after every epoch; 0 for epochs alone
-    checkpoint_steps: int = 0
-    # false shows every image as it is, which distill.cache needs
-    augment: bool = True
-
-
-@dataclass
-class Trainer:
-    """Ceilings on every training, whatever its recipe says; None for no ceiling."""
-
-    max_epochs: int | None = None
-    max_batches: int | None = None
-    # of teachers that come in sizes: small, base, large, or tiny (random weights, for trials)
-    teacher_size: str = "large"
-
-
-@dataclass
-class Train:
-    """The recipes of the stages that train; the supernet's epochs come from its curriculum."""
-
-    pretrain: Recipe = field(default_factory=Recipe)
-    teacher: Recipe = field(default_factory=Recipe)
-    supernet: Recipe = field(default_factory=Recipe)
-    retrain: Recipe = field(default_factory=Recipe)
-    rank: Recipe = field(default_factory=Recipe)
-    panel_random: int = 4
-    # how often a curriculum step is measured while it trains, in epochs; 0 for its end alone
-    panel_every: int = 0
-    # training images that renew a subnet's batch-norm statistics before it is measured; 0 for none
-    recalibrate: int = 0
-    scratch: bool = False
-
-
-@dataclass
-class Budget:
-    """How much a search may spend."""
-
-    population: int = 16
-    evaluations: int = 160
-    # asynchronous: so many points are measured at a time and no worker waits; null goes batch by batch
-    in_flight: int | None = None
-
-
-@dataclass
-class Hardware:
-    """Devices for training, and workers for evaluation, which share the devices among them."""
-
-    accelerator: str = "cpu"
-    devices: int = 1
-    precision: str = "32-true"
-    strategy: str = "auto"
-    loader_workers: int = 0
-    sync_batchnorm: bool = False
-    # who runs the workers: local (processes), ray (actors), or inline (this process alone)
-    engine: str = "local"
-    # of a Ray cluster; None for a Ray of our own on the loopback interface
-    address: str | None = None
-    workers: int = 2
-    # on GPUs: workers on each of `devices`, in place of `workers`
-    workers_per_device: int | None = None
-    threads_per_worker: int = 1
-    # at most so many networks share one pass over the images; 1 measures them one by one
-    subnets_per_pass: int = 8
-    deadline_s: float = 600.0
-    tries: int = 3
-    memory_gb: float | None = None
-    eval_batch_size: int = 8
-
-
-@dataclass
-class Select:
-    """Which points of the front are kept; the rules are those of report/choice.py.
-
-    `genotypes` are kept whatever the search says, by name; without rules no search is needed.
-    """
-
-    rules: list[str] = field(default_factory=lambda: ["knee", "spread:2"])
-    include_max: bool = True
-    genotypes: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Rank:
-    """How many subnets the ranking check trains, and how its statistics are taken."""
-
-    subnets: int = 12
-    # parts of equal cost inside which the ranks are compared as well
-    bins: int = 3
-    # how many best-scored subnets the regret looks at
-    top: int = 3
-    # a run whose ranking check used other seeds: its subnets are taken, and the agreement is reported
-    against: str | None = None
-
-
-@dataclass
-class Discover:
-    """On which networks a proxy is discovered, and how long it evolves."""
-
-    networks: int = 50
-    # further networks that tell how well the formula ranks what it has not seen
-    held_out: int = 20
-    # distinct formulas that are judged
-    formulas: int = 1000
-    population: int = 40
-    parents: int = 8
-    patience: int = 5
-    # random images that each network sees, and their sides in pixels
-    images: int = 4
-    size: int = 64
-    # elements kept of each tensor
-    sample: int = 512
-
-
-@dataclass
-class Paths:
-    """Where things outside a run live; the only place that may read the environment."""
-
-    data: str = "${oc.env:EVONAS_DATA,data}"
-
-
-@dataclass
-class Config:
-    """Everything a user may set. Groups typed Any are open: their `_target_` decides their keys."""
-
-    seed: int = 0
-    run: str | None = None
-    inputs: str | None = None
-    resume: bool = False
-    outputs: str = "outputs"
-    fail_fast: bool = False
-    # runs or archives: what they measured of the same supernet is not measured again by stage=search
-    reuse: Any = None
-    # stage=search: say what it would cost, and do not begin
-    dry_run: bool = False
-    paths: Paths = field(default_factory=Paths)
-    budget: Budget = field(default_factory=Budget)
-    hardware: Hardware = field(default_factory=Hardware)
-    train: Train = field(default_factory=Train)
-    trainer: Trainer = field(default_factory=Trainer)
-    select: Select = field(default_factory=Select)
-    rank: Rank = field(default_factory=Rank)
-    discover: Discover = field(default_factory=Discover)
-    stage: Any = MISSING
-    task: Any = None
-    data: Any = None
-    space: Any = MISSING
-    network: Any = MISSING
-    head: Any = None
-    teacher: Any = None
-    sampler: Any = None
-    distill: Any = None
-    search: Any = MISSING
-    objective: Any = None
-    # how exactly a search measures its points
-    evaluate: Any = None
-    # measures genotypes without a supernet, such as a table; None for the supernet's own
-    evaluator: Any = None
-    # builds the networks of a table, for scores that need no training
-    cells: Any = None
-    tracker: Any = None
-
-
-def register() -> None:
-    """Make the schema known to Hydra under the name that `conf/config.yaml` lists first."""
-    ConfigStore.instance().store(name="schema", node=Config)
 
 
 def build(node: Any, *args: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from evonas import config
+from evonas import schema
 from evonas.run import Run
 from evonas.stages.base import Context
 
@@ -31,7 +31,7 @@ def composed(*overrides: str) -> DictConfig:
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> DictConfig:
     """Composing takes longer than what most tests do with it."""
-    config.register()
+    schema.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=[*SMALL, *overrides])
 

@@ -9,11 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from evonas import weights
-from evonas.config import Recipe, build, to_plain
+from evonas.config import build, to_plain
 from evonas.errors import DataError, UserError
 from evonas.nn.initialise import initialise
 from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
+from evonas.schema import Recipe
 from evonas.space.space import Space
 from evonas.stages import taught
 from evonas.stages.base import Context

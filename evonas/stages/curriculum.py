@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from evonas import files, weights
-from evonas.config import Recipe
 from evonas.data.calibration import calibration
 from evonas.randomness import derive
+from evonas.schema import Recipe
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.listening import Listening, listening

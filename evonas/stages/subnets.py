@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from evonas import weights
-from evonas.config import Recipe
 from evonas.randomness import derive
+from evonas.schema import Recipe
 from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.listening import Listening

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from evonas import config
+from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.space.published import PUBLISHED
 from evonas.stages import NEEDS_NO_TASK, TARGETS
@@ -25,7 +25,7 @@ def options() -> list[str]:
 
 
 def composed(*overrides: str) -> Any:
-    config.register()
+    schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 

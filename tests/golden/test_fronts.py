@@ -21,7 +21,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from pymoo.indicators.hv import HV
 
-from evonas import config
+from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.search.base import Searcher, Told
 from evonas.space.evonet import evonet_space
@@ -39,7 +39,7 @@ REFERENCE = np.array([80.0, 200.0])
 
 def searcher(name: str) -> Searcher:
     """As `search=<name>` would make it, with seed 1 and 240 evaluations."""
-    config.register()
+    schema.register()
     overrides = ["+task=synthetic", f"search={name}", "budget.population=24", "budget.evaluations=240"]
     overrides += SMALLER if name in MODELLED else []
     overrides += ["+search.windows.0=[20,40]"] if name in ("constrained", "elasticvit") else []

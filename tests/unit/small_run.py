@@ -7,11 +7,11 @@ from omegaconf import OmegaConf
 
 from evonas import files, weights
 from evonas.archive import Archive, Evaluation
-from evonas.config import Hardware, Select
 from evonas.nn.extract import extract
 from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.randomness import generator
 from evonas.run import Run
+from evonas.schema import Hardware, Select
 from evonas.stages import assembly
 from evonas.stages.base import Context
 

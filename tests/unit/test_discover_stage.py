@@ -12,11 +12,11 @@ import tables_written
 from omegaconf import OmegaConf
 
 from evonas import files
-from evonas.config import Discover as Settings
 from evonas.errors import UserError
 from evonas.proxies.discovery import Judge
 from evonas.proxies.expression import Calculator, parse
 from evonas.run import Run
+from evonas.schema import Discover as Settings
 from evonas.stages import assembly, sampled
 from evonas.stages.base import Context
 from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover

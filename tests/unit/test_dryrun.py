@@ -11,11 +11,11 @@ from misbehaving import Obedient
 from omegaconf import OmegaConf
 
 from evonas.archive import Archive
-from evonas.config import Budget
 from evonas.errors import EngineError
 from evonas.evaluate.engine import Engine
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
+from evonas.schema import Budget
 from evonas.search.loop import search
 from evonas.search.random import RandomSearch
 from evonas.space.evonet import evonet_space

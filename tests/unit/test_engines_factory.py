@@ -7,11 +7,11 @@ import pytest
 from misbehaving import Obedient
 from omegaconf import OmegaConf
 
-from evonas.config import Hardware
 from evonas.errors import EngineError, UserError
 from evonas.evaluate import ray as ray_engine
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine, _devices
+from evonas.schema import Hardware
 from evonas.stages.engines import engine_for, worker_count
 
 

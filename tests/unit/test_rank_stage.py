@@ -8,10 +8,10 @@ import small_run
 from omegaconf import OmegaConf
 
 from evonas import files
-from evonas.config import Rank as RankSettings
-from evonas.config import Train, Trainer
 from evonas.errors import UserError
 from evonas.run import Run
+from evonas.schema import Rank as RankSettings
+from evonas.schema import Train, Trainer
 from evonas.stages.base import Context
 from evonas.stages.rank import RESULT, Rank
 

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 import evonas
 from evonas import files
-from evonas.config import Config
 from evonas.errors import DataError, UserError
 from evonas.run import close_run, find_run, list_runs, open_run, recorded_overrides, task_name
+from evonas.schema import Config
 
 TYPED = ["+task=toy", "seed=1"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from evonas import config
+from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.errors import UserError
 from evonas.nn.cost import NetworkShape, count_macs
@@ -24,7 +24,7 @@ def parts(group: str) -> list[str]:
 
 
 def node(*overrides: str) -> Any:
-    config.register()
+    schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", overrides=["+task=synthetic", *overrides])
 

@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 
 from evonas import weights
 from evonas.archive import Archive
-from evonas.config import Budget
 from evonas.errors import EngineError, UserError
 from evonas.report.archived import read
 from evonas.run import Run
+from evonas.schema import Budget
 from evonas.stages.base import Context
 from evonas.stages.search import ARCHIVE, Search, device
 

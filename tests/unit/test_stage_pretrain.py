@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from published_vssd import Checkpoint, Sizes
 
-from evonas import config, weights
+from evonas import schema, weights
 from evonas.cli import conf_dir
 from evonas.errors import DataError
 from evonas.run import Run
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def composed(overrides: list[str], *more: str) -> DictConfig:
-    config.register()
+    schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", overrides=[*overrides, *more])
 
