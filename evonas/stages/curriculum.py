@@ -8,7 +8,10 @@ from typing import Any
 import torch
 
 from evonas import files, weights
+from evonas.config import to_plain
 from evonas.data.calibration import calibration
+from evonas.nn.cost_table import CostTable
+from evonas.nn.extract import StaticNet, extract
 from evonas.randomness import derive
 from evonas.schema import Recipe
 from evonas.stages import assembly, subnets
@@ -127,7 +130,7 @@ class Walk:
             keep=True,
         )
         chain = self._chain(index, step, identity)
-        module, data = self._module(step), self._data(step)
+        module, data = self._module(index, step), self._data(step)
         epochs = -(-steps // self.steps_per_epoch)
         fit(module, data, epochs, self.devices, state, listener, [chain] if chain else [])
         best = self._file(index, step, "best")
@@ -137,18 +140,33 @@ class Walk:
             assembly.load_into(self.net, best)
         return list(weights.load_meta(best)["measured"])
 
-    def _module(self, step: CurriculumStep) -> SupernetModule:
+    def _module(self, index: int, step: CurriculumStep) -> SupernetModule:
         cfg, purpose = self.context.cfg, f"{self.folder}/{step.name}"
         steps, warmup = (count(self.steps_per_epoch) for count in (step.optimizer_steps, step.warmup_steps))
+        merge = self.curriculum.merge
         return SupernetModule(
             self.net,
-            self.curriculum.sampler(step),
+            self.curriculum.training_sampler(step, self._costs, steps),
             self.task,
             assembly.rates(self.recipe, steps, warmup),
             derive(cfg.seed, purpose),
+            self.curriculum.lesson,
+            merge,
+            self._kept(index, step),
+            None if merge is None else self._costs(),
             **assembly.optimisation(self.recipe),
             **self.teaching.options(self.net.backbone.levels, purpose),
         )
+
+    def _costs(self) -> CostTable:
+        return CostTable(self.net.space, self.net.backbone.shape, *self.task.input_size)
+
+    def _kept(self, index: int, step: CurriculumStep) -> StaticNet | None:
+        """The largest open subnet as the step before has left it, where the lesson wants it."""
+        lesson = self.curriculum.lesson
+        if index == 0 or lesson is None or not lesson.keeps_start:
+            return None
+        return extract(self.net, self.curriculum.sampler(step).corner("largest"))
 
     def _data(self, step: CurriculumStep) -> TrainingData:
         seed = derive(self.context.cfg.seed, f"{self.folder}/{step.name}")
@@ -180,7 +198,13 @@ class Walk:
         keys = ("panel_every", "panel_random", "recalibrate")
         watched = {key: self.context.cfg.train[key] for key in keys}
         plain = {**_plain_recipe(self.recipe), **step.plain()}
-        return {**plain, "chain": self.curriculum.chain, **watched, **self.origin}
+        return {**plain, "chain": self.curriculum.chain, **watched, **self.origin, **self._strategy()}
+
+    def _strategy(self) -> dict[str, Any]:
+        """What besides the steps decides how weights are learnt; nothing for a plain curriculum."""
+        sampler = self.context.cfg.sampler
+        keys = ("draw", "lesson", "merge")
+        return {key: to_plain(sampler[key]) for key in keys if sampler.get(key) is not None}
 
     def _file(self, index: int, step: CurriculumStep, kind: str = "") -> Path:
         name = f"{index}-{step.name}.{kind}".rstrip(".")

@@ -46,7 +46,8 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         mean = _Summed.apply(x.sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]
         variance = _Summed.apply(centred.square().sum((0, 2, 3))) / count
-        self._track(mean.detach(), variance.detach() * count / max(1, count - 1))
+        if self.track_running_stats:
+            self._track(mean.detach(), variance.detach() * count / max(1, count - 1))
         normal = centred * torch.rsqrt(variance + self.eps)[:, None, None]
         if self.affine:
             normal = normal * self.weight[:, None, None] + self.bias[:, None, None]

@@ -56,6 +56,7 @@ class Listening(Callback):
     ) -> None:
         """The step that has just been taken."""
         loss = gradients.mean_over_ranks(outputs["loss"] if isinstance(outputs, Mapping) else outputs)
-        values = {"loss": loss, "lr": pl_module.schedule.at(trainer.global_step - 1)}
+        rate = pl_module.schedule.at(trainer.global_step - 1)
+        values = {"loss": loss, "lr": rate, **pl_module.noted}
         if trainer.is_global_zero:
             self._listen(trainer.global_step, values)

@@ -5,7 +5,7 @@ The order of the published one is state, MLP ratio, expansion, depth.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from string import digits
 from typing import Any
@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 
 from evonas.errors import UserError
+from evonas.nn.cost_table import CostTable
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.train.conflict import Merge
+from evonas.train.inplace import InPlace
+from evonas.train.samplers import Draw, Judging, Sampler
 
 _ALWAYS = ("largest", "smallest")
 _CHAINS = ("best", "last")
@@ -90,33 +94,33 @@ class StepSampler:
     """
 
     def __init__(self, space: Space, seed: int, step: CurriculumStep) -> None:
-        self._space, self._seed, self._step = space, seed, step
+        self.space, self.seed, self.step = space, seed, step
 
     def genotypes(self, step: int) -> list[Genotype]:
         """The subnets of one optimizer step, equal on every rank and after every resume."""
-        fixed = [self.corner(name) for name in self._step.always]
-        rng = generator(self._seed, f"subnets/{self._step.name}", step)
-        free = self._step.num_subnets - len(fixed)
+        fixed = [self.corner(name) for name in self.step.always]
+        rng = generator(self.seed, f"subnets/{self.step.name}", step)
+        free = self.step.num_subnets - len(fixed)
         return fixed + [self._drawn(rng) for _ in range(free)]
 
     def example(self, index: int) -> Genotype:
         """A random subnet of the opening to measure with: a function of (seed, step's name, index)."""
-        return self._drawn(generator(self._seed, f"panel/{self._step.name}", index))
+        return self._drawn(generator(self.seed, f"panel/{self.step.name}", index))
 
     def _drawn(self, rng: np.random.Generator) -> Genotype:
-        return self._space.sample(rng, opened=dict(self._step.opened))
+        return self.space.sample(rng, opened=dict(self.step.opened))
 
     def corner(self, name: str) -> Genotype:
         """The `largest` or `smallest` subnet within the opening."""
         pick = max if name == "largest" else min
-        values = self._space.decode(self._space.largest() if name == "largest" else self._space.smallest())
+        values = self.space.decode(self.space.largest() if name == "largest" else self.space.smallest())
         for gene, value in values.items():
-            allowed = self._step.opened.get(gene.rstrip(digits), "free")
+            allowed = self.step.opened.get(gene.rstrip(digits), "free")
             if allowed == "all":
                 values[gene] = (1,) * len(value)
             elif allowed != "free":
                 values[gene] = pick(allowed)
-        return self._space.encode(values)
+        return self.space.encode(values)
 
 
 class PST:
@@ -128,6 +132,9 @@ class PST:
         steps: `CurriculumStep`s, or mappings with its fields as they come from YAML.
         chain: which weights a step hands on: `best` of those that were measured while it
             trained (see `train.panel_every`), or `last`.
+        draw: how subnets are drawn within an opening; None for independent uniform choices.
+        lesson: what the subnets of one batch teach one another; None for nothing.
+        merge: how their gradients become one; None for the weighted sum.
     """
 
     def __init__(
@@ -136,6 +143,9 @@ class PST:
         seed: int,
         steps: Sequence[CurriculumStep | Mapping[str, Any]],
         chain: str = "best",
+        draw: Draw | None = None,
+        lesson: InPlace | None = None,
+        merge: Merge | None = None,
     ) -> None:
         self.steps = tuple(_as_step(step) for step in steps)
         if len({step.name for step in self.steps}) != len(self.steps) or not self.steps:
@@ -143,15 +153,27 @@ class PST:
         if chain not in _CHAINS:
             raise UserError(f"sampler.chain={chain} is unknown.", f"Known: {', '.join(_CHAINS)}")
         self._space, self._seed, self.chain = space, seed, chain
+        self.draw, self.lesson, self.merge = draw, lesson, merge
 
     def within(self, max_epochs: int | None) -> "PST":
         """The same curriculum with no step longer than `max_epochs`; None for no ceiling."""
         steps = [_within(step, max_epochs) for step in self.steps]
-        return PST(self._space, self._seed, steps, self.chain)
+        return PST(self._space, self._seed, steps, self.chain, self.draw, self.lesson, self.merge)
 
     def sampler(self, step: CurriculumStep) -> StepSampler:
-        """The sampler to train one of `steps` with."""
+        """Plain draws within the opening of one of `steps`."""
         return StepSampler(self._space, self._seed, step)
+
+    def training_sampler(
+        self, step: CurriculumStep, costs: Callable[[], CostTable], total_steps: int
+    ) -> Sampler | Judging:
+        """The sampler to train one of `steps` with, of so many optimizer steps.
+
+        Args:
+            costs: asked only where the draw may need them, since not every space has closed forms.
+        """
+        inside = self.sampler(step)
+        return inside if self.draw is None else self.draw.sampler(inside, costs(), total_steps)
 
     def optimizer_steps(self, batches_per_epoch: int) -> int:
         """Optimizer steps of the whole curriculum."""

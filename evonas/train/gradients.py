@@ -51,6 +51,21 @@ def mean_over_ranks(value: Tensor) -> float:
     return float(shared) / world_size()
 
 
+def taken(parameters: Iterable[nn.Parameter]) -> list[Tensor | None]:
+    """The gradients, which the parameters have no longer."""
+    found = []
+    for parameter in parameters:
+        found.append(parameter.grad)
+        parameter.grad = None
+    return found
+
+
+def put(parameters: Iterable[nn.Parameter], found: Iterable[Tensor | None]) -> None:
+    """Give parameters these gradients."""
+    for parameter, gradient in zip(parameters, found, strict=True):
+        parameter.grad = gradient
+
+
 def clip(parameters: Iterable[nn.Parameter], limit: float, scale: float = 1.0) -> None:
     """Limit the norm of all gradients; `scale` is what a loss scaler multiplied them with.
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -11,15 +11,19 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from evonas.errors import EngineError
+from evonas.nn.cost_table import CostTable
 from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 from evonas.tasks.base import Batch, Task
 from evonas.train import gradients
 from evonas.train.cache import answer
+from evonas.train.conflict import Merge, Part, cosines
 from evonas.train.distill import Distiller, compared
 from evonas.train.groups import Decay, parameter_groups
-from evonas.train.samplers import Sampler
+from evonas.train.inplace import InPlace
+from evonas.train.judge import LossJudge
+from evonas.train.samplers import Judging, Sampler, weights_of
 from evonas.train.schedule import Schedule
 
 Outcome = tuple[Tensor, list[Tensor]]
@@ -70,6 +74,8 @@ class Fitting(lightning.LightningModule):
         )
         self.projector_scale = 1.0 if projector_lr is None else projector_lr / schedule.peak
         self.distiller = distiller
+        # numbers of the latest step besides its loss, for whoever listens
+        self.noted: dict[str, float] = {}
         # a tuple hides the teacher from parameters() and the state dict
         self._teacher: tuple[Any, ...] = ()
         if teacher is not None:
@@ -114,10 +120,15 @@ class Fitting(lightning.LightningModule):
             group["lr"] = rate * group["scale"]
         taught = self._teach(batch)
         optimizer.zero_grad()
-        loss = self._backward(self.passes(self.global_step), batch, taught)
-        gradients.average(self.parameters())
+        loss = self._accumulate(batch, taught)
         gradients.clip(self.parameters(), self.grad_clip, self._scaler.get_scale() if self._scaler else 1.0)
         optimizer.step()
+        return loss
+
+    def _accumulate(self, batch: Batch, taught: Outcome | None) -> Tensor:
+        """Leave the gradients of all ranks in the parameters; the mean loss over this rank's images."""
+        loss = self._backward(self.passes(self.global_step), batch, taught)
+        gradients.average(self.parameters())
         return loss
 
     def _backward(self, passes: Sequence[Pass], batch: Batch, taught: Outcome | None) -> Tensor:
@@ -127,6 +138,9 @@ class Fitting(lightning.LightningModule):
             loss = self.loss(one(batch["image"]), batch, taught) / len(passes)
             self.manual_backward(loss)
             total += loss.detach()
+        return self._finite(total)
+
+    def _finite(self, total: Tensor) -> Tensor:
         if not math.isfinite(total.item()):
             raise EngineError(
                 f"The loss is {total.item()} at step {self.global_step}.",
@@ -171,18 +185,136 @@ class SubnetModule(Fitting):
 
 
 class SupernetModule(Fitting):
-    """Trains the subnets that a sampler names, all on one batch, with one update."""
+    """Trains the subnets that a sampler names, all on one batch, with one update.
+
+    Args:
+        lesson: what they teach one another; None for nothing.
+        merge: how their gradients become one; None for the sum, accumulated in place.
+        start: the network of a lesson that `keeps_start`; frozen, and no part of the state.
+        costs: of subnets; with them a merge notes `cosine_near` and `cosine_far`, between the
+            gradients of the two subnets of the smallest and of the largest difference in
+            multiply-adds, and these differences in 10^9, `gap_near` and `gap_far`.
+    """
 
     def __init__(
-        self, supernet: Supernet, sampler: Sampler, task: Task, schedule: Schedule, seed: int, **options: Any
+        self,
+        supernet: Supernet,
+        sampler: Sampler | Judging,
+        task: Task,
+        schedule: Schedule,
+        seed: int,
+        lesson: InPlace | None = None,
+        merge: Merge | None = None,
+        start: nn.Module | None = None,
+        costs: CostTable | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(task, schedule, seed, **options)
-        self.supernet, self.sampler = supernet, sampler
+        self.supernet, self.sampler, self.lesson, self.merge = supernet, sampler, lesson, merge
+        self._start = () if start is None else (start.eval().requires_grad_(False),)
+        self._costs = costs
 
     @override
     def passes(self, step: int) -> Sequence[Pass]:
-        """One pass per sampled subnet."""
+        """One pass per sampled subnet, for a sampler that does not judge."""
+        assert isinstance(self.sampler, Sampler), "a judging sampler needs a batch"
         return [self._through(genotype) for genotype in self.sampler.genotypes(step)]
+
+    @override
+    def on_train_start(self) -> None:
+        """Also give the lesson's network its device."""
+        super().on_train_start()
+        for net in self._start:
+            net.to(self.device)
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what a judging sampler has seen."""
+        if isinstance(self.sampler, Judging):
+            checkpoint["sampler"] = self.sampler.state()
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with what it had seen."""
+        if isinstance(self.sampler, Judging):
+            self.sampler.restore(checkpoint["sampler"])
+
+    @override
+    def _accumulate(self, batch: Batch, taught: Outcome | None) -> Tensor:
+        if self.lesson is None and self.merge is None and _is_plain(self.sampler):
+            return super()._accumulate(batch, taught)
+        genotypes = self._chosen(batch)
+        total, parts = torch.zeros((), device=self.device), list[Part]()
+        for loss in self._losses(genotypes, batch, taught):
+            self.manual_backward(loss)
+            total += loss.detach()
+            if self.merge is not None:
+                # what contradicts what is a question about the gradients of all images
+                gradients.average(self.parameters())
+                parts.append(gradients.taken(self.parameters()))
+        if self.merge is None:
+            gradients.average(self.parameters())
+        else:
+            self._combine(self.merge, parts, genotypes)
+        return self._finite(total)
+
+    def _chosen(self, batch: Batch) -> list[Genotype]:
+        if isinstance(self.sampler, Judging):
+            return self.sampler.chosen(self.global_step, LossJudge(self.supernet, self.task, batch))
+        return self.sampler.genotypes(self.global_step)
+
+    def _losses(
+        self, genotypes: Sequence[Genotype], batch: Batch, taught: Outcome | None
+    ) -> Iterator[Tensor]:
+        """The weighted loss of each subnet, each after the one before has been used."""
+        start, heard = self._started(batch), list[Tensor]()
+        for index, weight in enumerate(weights_of(self.sampler, len(genotypes))):
+            outcome = self.supernet.forward_with_features(batch["image"], genotypes[index])
+            target = None
+            if self.lesson is not None:
+                target = self.lesson.target(index, len(genotypes), heard, start, self.task)
+                heard.append(outcome[0].detach())
+            yield weight * self._learnt(outcome, target, batch, taught)
+
+    def _learnt(
+        self, outcome: Outcome, target: Tensor | None, batch: Batch, taught: Outcome | None
+    ) -> Tensor:
+        if self.lesson is None or target is None:
+            return self.loss(outcome, batch, taught)
+        loss = self.lesson.ratio * self.lesson.loss(outcome[0], target, batch, self.task)
+        if self.lesson.ratio < 1:
+            loss = loss + (1 - self.lesson.ratio) * self.loss(outcome, batch, taught)
+        return loss
+
+    @torch.no_grad()
+    def _started(self, batch: Batch) -> Tensor | None:
+        for net in self._start:
+            answer: Tensor = net(batch["image"])
+            return answer
+        return None
+
+    def _combine(self, merge: Merge, parts: list[Part], genotypes: Sequence[Genotype]) -> None:
+        share = self.global_step / max(1, self.schedule.total_steps)
+        seed = derive(self.seed, "merge", self.global_step)
+        gradients.put(self.parameters(), merge.combine(parts, share, seed))
+        if self._costs is not None and len(parts) > 1:
+            self.noted = watched(cosines(parts), [self._costs.of(genotype) for genotype in genotypes])
 
     def _through(self, genotype: Genotype) -> Pass:
         return lambda image: self.supernet.forward_with_features(image, genotype)
+
+
+def _is_plain(sampler: Sampler | Judging) -> bool:
+    return not isinstance(sampler, Judging) and not hasattr(sampler, "weights")
+
+
+def watched(found: Mapping[tuple[int, int], float], costs: Sequence[int]) -> dict[str, float]:
+    """The cosines of the pairs of the smallest and of the largest gap in cost, with the gaps in 10^9."""
+    gaps = {pair: abs(costs[pair[0]] - costs[pair[1]]) / 1e9 for pair in found}
+    near, far = min(gaps, key=lambda pair: gaps[pair]), max(gaps, key=lambda pair: gaps[pair])
+    return {
+        "cosine_near": found[near],
+        "gap_near": gaps[near],
+        "cosine_far": found[far],
+        "gap_far": gaps[far],
+    }

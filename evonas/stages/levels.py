@@ -1,0 +1,77 @@
+"""stage=levels: which subnets have about how many multiply-adds, as the samplers of levels see the space."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from evonas import files
+from evonas.nn.cost_table import CostTable
+from evonas.stages import assembly
+from evonas.stages.base import Context
+from evonas.train.draws.levels import LevelPlan, LevelTable
+
+RESULT = "levels/levels.json"
+
+
+class Levels:
+    """Writes `levels/levels.json`: the levels of the whole space, and distinct subnets of each.
+
+    Needs no weights and no data. With equal settings the rows are those that `sampler=level_walk` and
+    `sampler=banks` draw from in a curriculum step that opens everything; they build their own.
+
+    Args:
+        levels: how many, or the multiply-adds of each in 10^6.
+        window: a level F holds F to F (1 + window); null for levels without gaps.
+        size: subnets of each level at most.
+        groups: how many smallest subnets the levels share.
+    """
+
+    needs_task = True
+
+    def __init__(
+        self,
+        levels: int | Sequence[float] = 8,
+        window: float | None = 0.1,
+        size: int = 16000,
+        groups: int = 3,
+    ) -> None:
+        self.plan = LevelPlan(levels, window, size, groups)
+
+    def run(self, context: Context) -> str:
+        """Build the table, print a line a level; the file's path."""
+        began = time.monotonic()
+        costs = _costs(context)
+        table = LevelTable(costs, {}, self.plan, context.cfg.seed)
+        for level in table.levels:
+            top = level.macs * (1 + table.window)
+            print(
+                f"  {level.macs / 1e6:10.4g} to {top / 1e6:10.4g} M: {len(level.rows):6d} subnets, "
+                f"smallest {costs.space.format(level.smallest)}"
+            )
+        path = context.run.path(RESULT)
+        files.write_text(path, _text({**_about(context, costs), **table.plain()}))
+        total = sum(len(level.rows) for level in table.levels)
+        print(f"{total} subnets in {time.monotonic() - began:.1f} s", flush=True)
+        return str(path)
+
+
+def _costs(context: Context) -> CostTable:
+    task = assembly.task(context.cfg)
+    net = assembly.supernet(context.cfg, task)
+    return CostTable(net.space, net.backbone.shape, *task.input_size)
+
+
+def _about(context: Context, costs: CostTable) -> dict[str, Any]:
+    """What the rows depend on."""
+    return {
+        "space": costs.space.name,
+        "genes": list(costs.space.spans),
+        "input_size": list(costs.size),
+        "seed": context.cfg.seed,
+    }
+
+
+def _text(content: dict[str, Any]) -> str:
+    """JSON without indents, since rows are many."""
+    return json.dumps(content, allow_nan=False) + "\n"

@@ -1,0 +1,232 @@
+"""Levels of cost: which subnets of a space have about how many multiply-adds, drawn once and kept as rows.
+
+After ElasticViT's tables of architectures per FLOPs level (arXiv 2303.09730, section 3), for the
+multiply-adds of our own space. A table is a function of (space, sizes, opening, plan, seed), so
+whoever needs one builds it; nothing is loaded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.errors import UserError
+from evonas.nn.cost_table import CostTable
+from evonas.randomness import generator
+from evonas.space.genes import Axis
+from evonas.space.genotype import Genotype
+from evonas.space.opening import Opening, choices_of, is_all_on
+
+Rows = NDArray[np.int8]
+# rows drawn at a time, how many times at most, and after how many an incomplete level will do
+_ROUND, _ROUNDS, _ENOUGH = 16384, 400, 24
+_SHARES = np.linspace(0.0, 1.0, 41)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPlan:
+    """How costs are cut into levels.
+
+    Args:
+        levels: how many, evenly spaced in the logarithm between the smallest and the largest subnet,
+            or the multiply-adds of each in 10^6, ascending.
+        window: a level F holds the subnets with F to F (1 + window) multiply-adds; None for evenly
+            spaced levels without gaps between them.
+        size: subnets kept of each level at most.
+        groups: how many smallest subnets there are; neighbouring levels share one, and every
+            subnet of a level is as large as it or larger on every axis and in every stage's depth.
+    """
+
+    levels: int | Sequence[float] = 8
+    window: float | None = 0.1
+    size: int = 512
+    groups: int = 3
+
+    def __post_init__(self) -> None:
+        count = self.levels if isinstance(self.levels, int) else len(self.levels)
+        if count < 1 or self.size < 1 or self.groups < 1:
+            raise UserError(
+                f"levels={self.levels} size={self.size} groups={self.groups} leave nothing to draw.",
+                "Try levels=8 size=512 groups=3.",
+            )
+        if self.window is None and not isinstance(self.levels, int):
+            raise UserError("Levels that are listed need a window.", "Try window=0.1.")
+        if self.window is not None and not 0 < self.window < 10:
+            raise UserError(f"window={self.window} is no share of a level's cost.", "Try window=0.1.")
+        if not isinstance(self.levels, int) and list(self.levels) != sorted(self.levels):
+            raise UserError(f"levels={list(self.levels)} are not ascending.", "List the cheapest first.")
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level.
+
+    Args:
+        macs: its lower end.
+        smallest: below every subnet of the level on every axis and in every stage's depth.
+        rows: distinct integer layouts; what they cost lies in the level's window.
+    """
+
+    macs: int
+    smallest: Genotype
+    rows: Rows
+
+    def genotype(self, index: int) -> Genotype:
+        """One subnet of the level."""
+        return Genotype(self.smallest.space, tuple(int(gene) for gene in self.rows[index]))
+
+
+class LevelTable:
+    """The levels of the open part of a space, the cheapest first.
+
+    A level's rows are random, but not evenly so: a random share of each one's genes is pulled to a random
+    end of the space, since plain draws crowd the middle of the costs and hardly reach the ends.
+
+    Raises:
+        UserError: a level holds no subnet.
+    """
+
+    def __init__(self, costs: CostTable, opened: Opening, plan: LevelPlan, seed: int) -> None:
+        self.costs, self.plan = costs, plan
+        self._seed, self._opened = seed, opened
+        space = costs.space
+        self.low, self.high = (costs.of(end) for end in (space.smallest(opened), space.largest(opened)))
+        self.window = self._window()
+        self.levels = self._built()
+
+    def plain(self) -> dict[str, Any]:
+        """Everything as JSON data; `rows` are digits of the integer layout where all genes have under ten."""
+        return {
+            "low": self.low,
+            "high": self.high,
+            "window": self.window,
+            "levels": [
+                {
+                    "macs": level.macs,
+                    "smallest": self.costs.space.format(level.smallest),
+                    "rows": [_text(row) for row in level.rows.tolist()],
+                }
+                for level in self.levels
+            ],
+        }
+
+    def _built(self) -> tuple[Level, ...]:
+        marks = self._marks()
+        found: list[Level] = []
+        for group in np.array_split(np.arange(len(marks)), min(self.plan.groups, len(marks))):
+            floor = self._floor(marks[int(group[0])])
+            rows = self._filled([marks[int(index)] for index in group], floor, int(group[0]))
+            found += [Level(marks[int(index)], floor, part) for index, part in zip(group, rows, strict=True)]
+        return tuple(found)
+
+    def _window(self) -> float:
+        if self.plan.window is not None:
+            return self.plan.window
+        assert isinstance(self.plan.levels, int), "a plan of listed levels has a window"
+        return float((self.high / self.low) ** (1 / self.plan.levels) - 1)
+
+    def _marks(self) -> list[int]:
+        """The lower end of each level; the last window ends with the largest subnet."""
+        if isinstance(self.plan.levels, int):
+            top = max(self.low, self.high / (1 + self.window))
+            marks = [int(mark) for mark in np.geomspace(self.low, top, self.plan.levels)]
+            return sorted(set(marks))
+        return [round(level * 1e6) for level in self.plan.levels]
+
+    def _floor(self, mark: int) -> Genotype:
+        """The largest of evenly growing subnets that costs no more than half the way up to a level."""
+        grown = np.array([self._grown(share) for share in _SHARES])
+        fitting = grown[self.costs.macs(grown) <= (self.low + mark) / 2]
+        chosen = fitting[-1] if len(fitting) else grown[0]
+        return self.costs.space.from_vector(chosen)
+
+    def _grown(self, share: float) -> list[int]:
+        vector: list[int] = []
+        open_ = choices_of(self.costs.space.genes, self._opened)
+        for gene in self.costs.space.genes:
+            if isinstance(gene, Axis):
+                choices = open_[gene.name]
+                vector.append(choices[int(share * (len(choices) - 1))])
+            else:
+                ones = max(gene.minimum, int(share * gene.length))
+                ones = gene.length if is_all_on(gene, self._opened) else ones
+                vector += [1] * ones + [0] * (gene.length - ones)
+        return vector
+
+    def _filled(self, marks: Sequence[int], floor: Genotype, place: int) -> list[Rows]:
+        """Rows of neighbouring levels that share a smallest subnet."""
+        width = len(floor.genes)
+        found = [np.empty((0, width), dtype=np.int8) for _ in marks]
+        for number in range(_ROUNDS):
+            drawn = self._drawn(floor, generator(self._seed, f"levels/{place}", number))
+            prices = self.costs.macs(drawn)
+            for index, mark in enumerate(marks):
+                inside = (prices >= mark) & (prices <= mark * (1 + self.window))
+                found[index] = _extended(found[index], drawn[inside], self.plan.size)
+            held = min(len(rows) for rows in found)
+            # a small opening is soon exhausted, and then further rounds find nothing new
+            if held >= self.plan.size or (held and number >= _ENOUGH):
+                break
+        for mark, rows in zip(marks, found, strict=True):
+            _check(mark, rows, self.low, self.high)
+        return found
+
+    def _drawn(self, floor: Genotype, rng: np.random.Generator) -> Rows:
+        """Random rows at or above the floor, within the opening."""
+        columns: list[NDArray[np.integer]] = []
+        is_up = rng.integers(2, size=(_ROUND, 1)).astype(bool)
+        share = rng.random((_ROUND, 1))
+        open_ = choices_of(self.costs.space.genes, self._opened)
+        for gene in self.costs.space.genes:
+            span = self.costs.space.spans[gene.name]
+            least = np.array(floor.genes[span])
+            if isinstance(gene, Axis):
+                choices = np.array([index for index in open_[gene.name] if index >= least[0]])
+                plain = choices[rng.integers(len(choices), size=(_ROUND, 1))]
+                ends = np.where(is_up, choices[-1], choices[0])
+                drawn = np.where(rng.random(plain.shape) < share, ends, plain)
+            else:
+                plain = rng.integers(2, size=(_ROUND, gene.length))
+                drawn = np.where(rng.random(plain.shape) < share, is_up, plain)
+                drawn = _at_least(drawn, int(least.sum()), rng)
+            columns.append(drawn)
+        return np.concatenate(columns, axis=1).astype(np.int8)
+
+
+def _at_least(bits: NDArray[np.integer], ones: int, rng: np.random.Generator) -> NDArray[np.integer]:
+    """Rows of bits with random ones added where there are too few."""
+    order = np.argsort(-(bits + rng.random(bits.shape)), axis=1)
+    filled = bits.copy()
+    np.put_along_axis(filled, order[:, :ones], 1, axis=1)
+    return filled
+
+
+def _extended(rows: Rows, more: Rows, size: int) -> Rows:
+    """Rows and new ones, at most `size`, each once, in the order in which they were found."""
+    if len(rows) >= size:
+        return rows
+    joined = np.concatenate([rows, more])
+    # a random linear hash: rows that differ get equal keys once in 2^64
+    keys = joined.astype(np.uint64) @ _hash(joined.shape[1])
+    _, first = np.unique(keys, return_index=True)
+    kept: Rows = joined[np.sort(first)[:size]]
+    return kept
+
+
+def _hash(width: int) -> NDArray[np.uint64]:
+    return generator(0, "levels/hash").integers(2**64 - 1, size=width, dtype=np.uint64)
+
+
+def _check(mark: int, rows: Rows, low: int, high: int) -> None:
+    if not len(rows):
+        raise UserError(
+            f"No subnet has about {mark / 1e6:.4g} M multiply-adds: they have {low / 1e6:.4g} M "
+            f"to {high / 1e6:.4g} M.",
+            "Use fewer levels or a wider window (sampler.draw.window=0.2).",
+        )
+
+
+def _text(row: Sequence[int]) -> str | list[int]:
+    return "".join(map(str, row)) if max(row) < 10 else list(row)
