@@ -15,25 +15,26 @@ from evonas.proxies.probe import Probe
 from evonas.proxies.record import ACTIVATIONS, NORMS, weights_of
 from evonas.proxies.statistics import single
 
-# a network of positive weights grows without bound; what overflows is measured with smaller inputs
-_INPUTS = (1.0, 1e-150, 1e-300)
+# a network of positive weights grows without bound, forwards and backwards; what overflows is measured with
+# smaller inputs and smaller gradients
+_SIZES = (1.0, 1e-150, 1e-300)
 
 
 def synflow(probe: Probe) -> float:
     """The log of the sum of |w dR/dw| over all weights, in double precision.
 
     Norms are left out, biases are zero, and smooth activations count as ReLU, so that the flow of a network
-    of convolutions is proportional to the input: where it overflows, a smaller input gives the same score.
+    of convolutions is proportional to the input: where it overflows, smaller numbers give the same score.
 
     Raises:
         UserError: nothing flows from the input to the output, or more than a double holds.
     """
     net = _positive(probe.copy())
     ones = torch.ones_like(probe.images[:1], dtype=torch.float64)
-    for size in _INPUTS:
-        flow = _flow(net, ones * size)
+    for size in _SIZES:
+        flow = _flow(net, ones * size, size)
         if 0 < flow < math.inf:
-            return math.log(flow) - math.log(size)
+            return math.log(flow) - 2 * math.log(size)
         if flow == 0:
             break
     raise UserError("SynFlow finds no finite flow through the network.", "Are input and output connected?")
@@ -65,11 +66,11 @@ def _positive(net: nn.Module) -> nn.Module:
     return net
 
 
-def _flow(net: nn.Module, image: Tensor) -> float:
+def _flow(net: nn.Module, image: Tensor, size: float) -> float:
     weights = [parameter for _, parameter in weights_of(net).values()]
     with torch.enable_grad(), _Linearised():
         output = single(net(image)).sum()
-    gradients = torch.autograd.grad(output, weights, allow_unused=True)
+    gradients = torch.autograd.grad(output, weights, torch.full_like(output, size), allow_unused=True)
     parts = [(w.detach() * g).abs().sum() for w, g in zip(weights, gradients, strict=True) if g is not None]
     found = float(torch.stack(parts).sum()) if parts else 0.0
     return math.inf if math.isnan(found) else found
