@@ -11,13 +11,16 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.objectives import runtimes
 from evonas.objectives.bench import Bench
+from evonas.objectives.laps import Once, Take, paired, watched
 from evonas.objectives.machine import machine, state
 from evonas.objectives.pinning import pinned
 from evonas.objectives.timing import Plan, measure
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 
-VERSION = 2
+VERSION = 3
+# of the reference network alone; its fastest forward is what it takes on a calm machine
+_NOMINAL = Plan(warmup=3, warmup_seconds=0.5, seconds=0.3, max_seconds=1.0, min_repeats=10)
 log = logging.getLogger(__name__)
 
 
@@ -25,13 +28,15 @@ class Latency:
     """Median of repeated forwards of the extracted subnet, in ms, with an interval, spread and machine.
 
     The original took the mean of 50 forwards, which one interruption can spoil. Here the warm-up lasts until
-    times are stable and repeats until the median is known, on a core that nothing else of ours uses.
+    times are stable and repeats until the median is known. Forwards that another program interrupted are left
+    out. Each forward is followed by one of a reference, the smallest network of the space: both meet the
+    machine at the same pace, so a machine that slows down for a while does not look like a slow network.
 
     Args:
         threads: CPU threads of the forward, whatever the process uses otherwise.
         warmup: forwards before timing begins, at least.
         warmup_seconds: how long to wait for stable times, at most.
-        seconds: how long to repeat, at least.
+        seconds: how long to repeat, at least, references included.
         max_seconds: how long to repeat, at most.
         min_repeats: timed forwards, at least.
         max_repeats: timed forwards, at most.
@@ -40,8 +45,9 @@ class Latency:
         pin: on Linux, keep a CPU measurement on the idlest cores.
         runtime: torch, onnxruntime or tensorrt.
         graphs: on CUDA, replay a recorded forward.
-        clock: wall, or cpu: with one CPU thread, the time that it was computing, which is what the forward
-            would take on a computer that nobody else uses.
+        clock: wall; cpu, with one CPU thread, for the time that it was computing, which is what the forward
+            would take on a computer that nobody else uses; or auto for cpu where it is possible.
+        reference: tell times in terms of the reference network; else the machine's pace is part of them.
     """
 
     name = "latency"
@@ -62,7 +68,8 @@ class Latency:
         pin: bool = True,
         runtime: str = "torch",
         graphs: bool = False,
-        clock: str = "wall",
+        clock: str = "auto",
+        reference: bool = True,
     ) -> None:
         if threads < 1:
             raise UserError(f"latency cannot use threads={threads}.", "objective.latency.threads=1")
@@ -76,17 +83,18 @@ class Latency:
             precision=precision,
         )
         self.threads, self.cv_limit, self.pin = threads, cv_limit, pin
-        self.runtime, self.graphs, self.clock = runtime, graphs, clock
+        self.runtime, self.graphs, self.clock, self.reference = runtime, graphs, clock, reference
 
     def prepare(self, bench: Bench) -> None:
-        """Draw the image that every subnet is timed on.
+        """Draw the image that every subnet is timed on; nothing is timed yet, others may be computing.
 
         Raises:
             UserError: the runtime does not work here.
         """
         runtimes.check(self.runtime, bench.precision, bench.device, self.graphs)
-        runtimes.check_clock(self.clock, self.runtime, bench.device, self.threads)
+        self._clock(bench)
         self._bench = bench
+        self._nominal: tuple[Take, float] | None = None
         generator = torch.Generator().manual_seed(derive(0, "latency"))
         self._image = torch.randn((1, 3, *bench.input_size), generator=generator).to(bench.device)
 
@@ -95,8 +103,11 @@ class Latency:
         device = self._bench.device
         is_pinned = self.pin and device.type == "cpu"
         with pinned(self.threads, is_pinned) as cores, torch.inference_mode(), runtimes.threads(self.threads):
-            timing = measure(self._once(genotype), self.plan)
+            timing = measure(self._take(genotype), self.plan)
         facts = {**timing.summary(self.cv_limit), **state(device, self.threads, cores)}
+        facts["clock"] = self._clock(self._bench)
+        if self.reference:
+            facts["reference_ms"] = self._reference()[1]
         if facts["noisy"]:
             log.warning("latency is noisy: cv %.2f over %d repeats", timing.cv, len(timing.times))
         return timing.median, {"latency": facts, "device": machine(device)}
@@ -109,15 +120,31 @@ class Latency:
             "pin": self.pin,
             "runtime": [self.runtime, runtimes.version(self.runtime)],
             "graphs": self.graphs,
-            "clock": self.clock,
+            "clock": self._clock(bench),
+            "reference": bench.space.format(bench.space.smallest()) if self.reference else None,
             "input_size": list(bench.input_size),
             "precision": bench.precision,
             "device": machine(bench.device),
         }
 
-    def _once(self, genotype: Genotype) -> runtimes.Once:
-        subnet = self._bench.subnet(genotype)
+    def _clock(self, bench: Bench) -> str:
+        return runtimes.clock_for(self.clock, self.runtime, bench.device, self.threads)
+
+    def _take(self, genotype: Genotype) -> Take:
+        take = watched(self._once(genotype))
+        return paired(take, *self._reference()) if self.reference else take
+
+    def _reference(self) -> tuple[Take, float]:
+        """The reference network, and its time in ms where nothing disturbs it."""
+        if self._nominal is None:
+            take = watched(self._once(self._bench.space.smallest()))
+            self._nominal = take, measure(take, _NOMINAL).fastest
+        return self._nominal
+
+    def _once(self, genotype: Genotype) -> Once:
+        subnet, clock = self._bench.subnet(genotype), self._clock(self._bench)
         if self.runtime == "torch":
-            return runtimes.torch_once(subnet, self._image, self._bench.autocast, self.graphs, self.clock)
+            return runtimes.torch_once(subnet, self._image, self._bench.autocast, self.graphs, clock)
         # the bench keeps its subnet on the device, where other objectives look for it
-        return runtimes.onnx_once(self.runtime, copy.deepcopy(subnet).cpu(), self._image, self.threads)
+        copied = copy.deepcopy(subnet).cpu()
+        return runtimes.onnx_once(self.runtime, copied, self._image, self.threads, clock)

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
+from evonas.objectives.laps import Once
 
 RUNTIMES = ("torch", "onnxruntime", "tensorrt")
-CLOCKS = ("wall", "cpu")
+CLOCKS = ("auto", "wall", "cpu")
+# a thread's clock that ticks coarser than this says nothing of a small network
+_FINE_S = 1e-5
 _PROVIDER = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-Once = Callable[[], float]
 
 
 def check(runtime: str, precision: str, device: torch.device, graphs: bool) -> None:
@@ -48,20 +49,23 @@ def check(runtime: str, precision: str, device: torch.device, graphs: bool) -> N
     _provider(runtime, device)
 
 
-def check_clock(clock: str, runtime: str, device: torch.device, threads: int) -> None:
-    """Refuse a clock that does not see all the work.
+def clock_for(clock: str, runtime: str, device: torch.device, threads: int) -> str:
+    """The clock that `auto` means: the thread's own where it sees all the work, else the wall's.
 
     Raises:
-        UserError: it is unknown, or others compute beside the thread whose time is read.
+        UserError: it is unknown, or others compute beside the thread whose time is asked for.
     """
     if clock not in CLOCKS:
         raise UserError(f"There is no clock '{clock}'.", f"Choose among {', '.join(CLOCKS)}.")
-    if clock == "cpu" and (device.type != "cpu" or runtime != "torch" or threads != 1):
+    # with one thread ONNX Runtime computes in the thread that calls it, as torch does
+    sees_all = device.type == "cpu" and threads == 1
+    is_fine = time.get_clock_info("thread_time").resolution < _FINE_S
+    if clock == "cpu" and not sees_all:
         raise UserError(
-            f"clock=cpu needs runtime=torch on a CPU with one thread, not {runtime} on {device.type} "
-            f"with {threads}.",
+            f"clock=cpu needs a CPU with one thread, not {runtime} on {device.type} with {threads}.",
             "objective.latency.clock=wall",
         )
+    return clock if clock != "auto" else "cpu" if sees_all and is_fine else "wall"
 
 
 def version(runtime: str) -> str:
@@ -87,7 +91,7 @@ def torch_once(
         image: [B 3 H W], or what the part takes.
         autocast: makes the context of the precision.
         graphs: record the forward once and replay it, so that launches cost nothing (CUDA).
-        clock: wall, or cpu for the time that the calling thread was computing (CPU with one thread).
+        clock: wall, or cpu for the time that the calling thread was computing; see `clock_for`.
     """
 
     def forward() -> None:
@@ -97,7 +101,7 @@ def torch_once(
     if image.device.type == "cuda":
         return _by_events(_recorded(forward) if graphs else forward)
 
-    now = time.thread_time if clock == "cpu" else time.perf_counter
+    now = _now(clock)
 
     def once() -> float:
         begin = now()
@@ -109,13 +113,14 @@ def torch_once(
     return once
 
 
-def onnx_once(runtime: str, net: nn.Module, image: Tensor, threads: int) -> Once:
+def onnx_once(runtime: str, net: nn.Module, image: Tensor, threads: int, clock: str = "wall") -> Once:
     """One forward by ONNX Runtime, which copies the image in and the output out, as a user's program does.
 
     Args:
         net: in eval mode on the CPU.
         image: [B 3 H W]; its device decides which provider runs.
         threads: of the session.
+        clock: wall or cpu; see `clock_for`.
     """
     import onnxruntime
 
@@ -126,10 +131,12 @@ def onnx_once(runtime: str, net: nn.Module, image: Tensor, threads: int) -> Once
     session = onnxruntime.InferenceSession(_exported(net, image.cpu()), options, providers=providers)
     fed = {session.get_inputs()[0].name: image.cpu().numpy()}
 
+    now = _now(clock)
+
     def once() -> float:
-        begin = time.perf_counter()
+        begin = now()
         session.run(None, fed)
-        return 1000.0 * (time.perf_counter() - begin)
+        return 1000.0 * (now() - begin)
 
     return once
 
@@ -143,6 +150,10 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _now(clock: str) -> Callable[[], float]:
+    return time.thread_time if clock == "cpu" else time.perf_counter
 
 
 def _provider(runtime: str, device: torch.device) -> str:

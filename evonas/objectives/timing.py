@@ -1,15 +1,16 @@
 """Timing something that repeats: warm up until it is stable, repeat until the median is known, say how well.
 
-Nothing here knows networks or devices: what is timed is a function that returns how long it took.
+Nothing here knows networks or devices: what is timed is a function that returns a lap.
 """
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evonas.errors import UserError
+from evonas.objectives.laps import Lap, Take
 
 # of a normal distribution: 95 % lie within
 _Z = 1.96
@@ -51,11 +52,19 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What was measured: times in ms in order, repeats of the warm-up, and whether it became stable."""
+    """What was measured.
+
+    Args:
+        times: in ms, in order, without disturbed repeats where enough others remain.
+        warmups: repeats of the warm-up.
+        is_stable: whether the warm-up ended because times were stable.
+        disturbed: repeats that another program interrupted, whether they count or not.
+    """
 
     times: tuple[float, ...]
     warmups: int
     is_stable: bool
+    disturbed: int = 0
 
     @property
     def median(self) -> float:
@@ -86,26 +95,37 @@ class Timing:
             "cv_limit": cv_limit,
             "noisy": self.cv > cv_limit,
             "repeats": len(self.times),
+            "disturbed": self.disturbed,
             "warmups": self.warmups,
             "stable": self.is_stable,
         }
 
 
-def measure(once: Callable[[], float], plan: Plan) -> Timing:
+def measure(take: Take, plan: Plan) -> Timing:
     """Warm up, then repeat, as the plan says.
 
+    A repeat that lost its core finds colder caches afterwards, so it only counts where a busy computer leaves
+    fewer than `min_repeats` others.
+
     Args:
-        once: does the work and returns how long it took, in ms.
+        take: does the work once.
     """
-    warmups, is_stable = _warm_up(once, plan)
+    warmups, is_stable = _warm_up(take, plan)
+    laps: list[Lap] = []
     times: list[float] = []
     spent = 0.0
-    while len(times) < plan.max_repeats:
-        if len(times) >= plan.min_repeats and _is_enough(times, spent, plan):
+    while len(laps) < plan.max_repeats:
+        if len(laps) >= plan.min_repeats and _is_enough(times, spent, plan):
             break
-        times.append(once())
-        spent += times[-1]
-    return Timing(tuple(times), warmups, is_stable)
+        laps.append(take())
+        spent += laps[-1].spent_ms
+        times = _kept(laps, plan.min_repeats)
+    return Timing(tuple(times), warmups, is_stable, sum(lap.is_disturbed for lap in laps))
+
+
+def _kept(laps: Sequence[Lap], enough: int) -> list[float]:
+    calm = [lap.ms for lap in laps if not lap.is_disturbed]
+    return calm if len(calm) >= enough else [lap.ms for lap in laps]
 
 
 def interval(times: Sequence[float]) -> tuple[float, float]:
@@ -122,13 +142,14 @@ def interval(times: Sequence[float]) -> tuple[float, float]:
     return ordered[low], ordered[high]
 
 
-def _warm_up(once: Callable[[], float], plan: Plan) -> tuple[int, bool]:
-    times: list[float] = []
-    while len(times) < plan.warmup or not _is_steady(times, plan.tolerance):
-        if len(times) >= plan.warmup and sum(times) >= 1000.0 * plan.warmup_seconds:
-            return len(times), False
-        times.append(once())
-    return len(times), True
+def _warm_up(take: Take, plan: Plan) -> tuple[int, bool]:
+    laps: list[Lap] = []
+    while len(laps) < plan.warmup or not _is_steady([lap.ms for lap in laps], plan.tolerance):
+        spent = sum(lap.spent_ms for lap in laps)
+        if len(laps) >= plan.warmup and spent >= 1000.0 * plan.warmup_seconds:
+            return len(laps), False
+        laps.append(take())
+    return len(laps), True
 
 
 def _is_steady(times: Sequence[float], tolerance: float) -> bool:

@@ -16,6 +16,7 @@ from evonas.nn.extract import extract
 from evonas.nn.supernet import Supernet
 from evonas.objectives import runtimes
 from evonas.objectives.bench import Bench
+from evonas.objectives.laps import watched
 from evonas.objectives.lookup import about
 from evonas.objectives.machine import machine
 from evonas.objectives.pieces import pieces
@@ -128,7 +129,7 @@ def _time_pieces(stand: _Stand) -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     for piece in pieces(stand.supernet, stand.image):
         once = runtimes.torch_once(piece.run, piece.given, stand.bench.autocast, clock=stand.clock)
-        found[piece.signature] += measure(once, _PIECE).fastest
+        found[piece.signature] += measure(watched(once), _PIECE).fastest
     return dict(found)
 
 
@@ -137,7 +138,7 @@ def _time_wholes(stand: _Stand, drawn: Sequence[Genotype], advance: Callable[[],
     for genotype in drawn:
         subnet = extract(stand.supernet, genotype).eval().requires_grad_(False)
         once = runtimes.torch_once(subnet, stand.image, stand.bench.autocast, clock=stand.clock)
-        found.append(measure(once, _WHOLE).fastest)
+        found.append(measure(watched(once), _WHOLE).fastest)
         advance()
     return np.array(found)
 

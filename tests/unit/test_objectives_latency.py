@@ -2,9 +2,11 @@
 
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from evonas.errors import UserError
 from evonas.objectives import runtimes
 from evonas.objectives.bench import Bench
+from evonas.objectives.laps import Lap, Take, paired, watched
 from evonas.objectives.latency import Latency
 from evonas.objectives.machine import clock_mhz, machine
 from evonas.objectives.pinning import idlest, pinned
@@ -25,10 +28,15 @@ from evonas.stages import assembly
 CPU = torch.device("cpu")
 
 
-def told(times: list[float]) -> Callable[[], float]:
-    """Times as if they had been measured; the last one repeats."""
+def told(times: list[float], disturbed: Callable[[float], bool] = lambda _: False) -> Take:
+    """Laps as if they had been measured; the last one repeats."""
     left = iter(times)
-    return lambda: next(left, times[-1])
+
+    def take() -> Lap:
+        ms = next(left, times[-1])
+        return Lap(ms, ms, disturbed(ms))
+
+    return take
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +106,60 @@ def test_one_interruption_moves_the_mean_and_not_the_median() -> None:
     assert facts["low_ms"] == facts["high_ms"] == 10.0
 
 
+def test_disturbed_repeats_do_not_count_where_others_remain() -> None:
+    plan = Plan(seconds=0, min_repeats=10, max_repeats=60, precision=0.001)
+    mixed = measure(told([10.0, 14.0] * 60, lambda ms: ms > 12), plan)
+    assert set(mixed.times) == {10.0}
+    assert mixed.disturbed > 0
+    # a computer that disturbs every repeat still gets an answer, and it is told
+    busy = measure(told([14.0] * 60, lambda _: True), plan)
+    assert busy.median == 14.0
+    assert busy.summary(0.1)["disturbed"] >= 10
+
+
+def test_a_pace_that_changes_cancels_against_a_reference() -> None:
+    rng = np.random.default_rng(3)
+    pace = iter(np.repeat(1 + rng.random(2000), 2))
+    network, reference = (lambda ms=ms: Lap(found := ms * next(pace), found) for ms in (12.0, 8.0))
+    timing = measure(paired(network, reference, nominal_ms=8.0), Plan(seconds=0.3))
+    assert timing.median == pytest.approx(12.0)
+    assert timing.cv < 1e-6
+
+
+def test_a_pair_is_disturbed_by_either_and_costs_both() -> None:
+    for one, other in [(True, False), (False, True)]:
+        lap = paired(lambda d=one: Lap(6.0, 6.0, d), lambda d=other: Lap(4.0, 4.0, d), 2.0)()
+        assert lap == Lap(3.0, 10.0, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+@pytest.mark.usefixtures("affinity")
+def test_sharing_a_core_is_noticed() -> None:
+    def compute() -> float:
+        begin = time.thread_time()
+        while time.thread_time() - begin < 0.02:
+            pass
+        return 20.0
+
+    with beside_a_busy_process():
+        assert any(watched(compute)().is_disturbed for _ in range(100))
+
+
+@contextmanager
+def beside_a_busy_process() -> Iterator[None]:
+    """This thread on one core, together with a process that computes without end."""
+    before, core = os.sched_getaffinity(0), max(os.sched_getaffinity(0))
+    burning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        for pid in (0, burning.pid):
+            os.sched_setaffinity(pid, [core])
+        yield
+    finally:
+        burning.kill()
+        burning.wait()
+        os.sched_setaffinity(0, before)
+
+
 @pytest.mark.parametrize("changes", [{"warmup": 0}, {"min_repeats": 0}, {"min_repeats": 9, "max_repeats": 8}])
 def test_plans_that_cannot_be(changes: dict[str, int]) -> None:
     with pytest.raises(UserError, match="A timing cannot use"):
@@ -160,7 +222,18 @@ def test_facts_beside_the_value(bench: Bench) -> None:
     assert facts["low_ms"] <= value <= facts["high_ms"]
     assert facts["threads"] == 1
     assert len(facts["cores"]) == (1 if hasattr(os, "sched_setaffinity") else 0)
-    assert {"cv", "cv_limit", "noisy", "repeats", "warmups", "stable", "clock_mhz"} <= facts.keys()
+    assert {"cv", "cv_limit", "noisy", "repeats", "disturbed", "warmups", "stable"} <= facts.keys()
+    assert facts["clock"] == "cpu"
+    # the reference is the smallest network itself
+    assert value == pytest.approx(facts["reference_ms"], rel=0.2)
+
+
+def test_without_a_reference_it_is_another_number(bench: Bench) -> None:
+    alone = Latency(seconds=0.01, max_repeats=30, reference=False)
+    alone.prepare(bench)
+    _, extra = alone.measure(bench.space.smallest())
+    assert "reference_ms" not in extra["latency"]
+    assert alone.identity(bench) != Latency(seconds=0.01, max_repeats=30).identity(bench)
 
 
 def test_a_noisy_value_is_warned_of(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -198,10 +271,13 @@ def test_refused_runtimes(runtime: str, precision: str, graphs: bool, said: str)
 
 
 def test_the_thread_s_clock_needs_one_thread() -> None:
-    runtimes.check_clock("cpu", "torch", CPU, 1)
-    for clock, runtime, count in [("cpu", "torch", 2), ("cpu", "onnxruntime", 1), ("moon", "torch", 1)]:
+    assert runtimes.clock_for("auto", "torch", CPU, 1) == runtimes.clock_for("cpu", "onnxruntime", CPU, 1)
+    assert (
+        runtimes.clock_for("wall", "torch", CPU, 1) == runtimes.clock_for("auto", "torch", CPU, 2) == "wall"
+    )
+    for clock, runtime, count in [("cpu", "torch", 2), ("cpu", "onnxruntime", 3), ("moon", "torch", 1)]:
         with pytest.raises(UserError, match="clock"):
-            runtimes.check_clock(clock, runtime, CPU, count)
+            runtimes.clock_for(clock, runtime, CPU, count)
 
 
 def test_the_thread_s_clock_does_not_count_waiting() -> None:
