@@ -21,7 +21,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "pretrain": (*_WALK, "train.pretrain"),
     "teacher": ("teacher", "train.teacher", "trainer"),
     "supernet": (*_WALK, "train.supernet"),
-    "search": ("search", "objective", "evaluator", "budget"),
+    "search": ("search", "objective", "evaluate", "evaluator", "budget"),
     "select": ("select",),
     "retrain": ("distill", "train.retrain", "train.scratch", "trainer"),
     "rank": ("distill", "train.rank", "rank", "trainer"),
