@@ -1,4 +1,4 @@
-"""Every strategy trains through the real module, goes on bit for bit, and leaves no trace where it only looks."""
+"""Strategies in the real module: they go on bit for bit, and leave no trace where they only look."""
 
 from collections.abc import Sequence
 from pathlib import Path
