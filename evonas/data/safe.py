@@ -5,14 +5,17 @@ before anything is decoded, so a small file cannot ask for much memory.
 """
 
 import io
+import json
 import math
+import re
 import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +29,8 @@ MAX_IMAGE_BYTES = 256 * 2**20
 MAX_LIST_BYTES = 64 * 2**20
 MAX_ARRAY_BYTES = 512 * 2**20
 MAX_ARCHIVE_BYTES = 2**40
+MAX_DOCUMENT_BYTES = 4 * 2**20
+MAX_DOCUMENTS = 1_000_000
 MAX_LINES = 2_000_000
 MAX_LINE = 4096
 
@@ -251,3 +256,69 @@ def _member(path: Path, entry: tarfile.TarInfo) -> Member:
     if entry.offset_data + entry.size > path.stat().st_size:
         raise DataError(f"{path} ends inside {entry.name!r}.", "Download the archive again.")
     return Member(entry.name, entry.offset_data, entry.size)
+
+
+def open_stream(path: Path, max_bytes: int = MAX_ARCHIVE_BYTES) -> BinaryIO:
+    """A regular file of a sane size, to be read in pieces by who knows its framing."""
+    _check_file(path, max_bytes)
+    return path.open("rb")
+
+
+def read_json(path: Path | Encoded) -> Any:
+    """One JSON document. Errors: DataError for a missing, damaged, too large or too deep one."""
+    if isinstance(path, Path):
+        _check_file(path, MAX_LIST_BYTES)
+    try:
+        return json.loads(path.content if isinstance(path, Encoded) else path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON document: {error}.", "Download or write it again.") from error
+
+
+def read_documents(path: Path, name: str) -> Iterator[Encoded]:
+    """The files below a folder, or in a .zip or .tar.gz archive, whose base name matches a pattern.
+
+    Errors: DataError for an archive that is damaged or of another kind, and for a document or an archive
+    that is too large; nothing is unpacked to the disk.
+    """
+    found = _folder(path, name) if path.is_dir() else _archived(path, name)
+    for count, document in enumerate(found, start=1):
+        if count > MAX_DOCUMENTS or len(document.content) > MAX_DOCUMENT_BYTES:
+            raise DataError(f"{document} is too large, or one of more than {MAX_DOCUMENTS} documents.")
+        yield document
+
+
+def _folder(path: Path, name: str) -> Iterator[Encoded]:
+    for found in path.rglob("*"):
+        if re.fullmatch(name, found.name):
+            _check_file(found, MAX_DOCUMENT_BYTES)
+            yield Encoded(str(found), found.read_bytes())
+
+
+def _archived(path: Path, name: str) -> Iterator[Encoded]:
+    _check_file(path, MAX_ARCHIVE_BYTES)
+    try:
+        yield from (_zipped if zipfile.is_zipfile(path) else _tarred)(path, name)
+    except (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError, *_BROKEN) as error:
+        raise DataError(
+            f"{path} is no readable .zip or .tar.gz archive: {error}.", "Download it again, or unpack it."
+        ) from error
+
+
+def _zipped(path: Path, name: str) -> Iterator[Encoded]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if re.fullmatch(name, PurePosixPath(entry.filename).name):
+                with archive.open(entry) as stream:
+                    yield Encoded(f"{path}: {entry.filename}", stream.read(MAX_DOCUMENT_BYTES + 1))
+
+
+def _tarred(path: Path, name: str) -> Iterator[Encoded]:
+    with tarfile.open(path, "r:gz") as archive:
+        for entry in archive:
+            if entry.offset_data + entry.size > MAX_ARRAY_BYTES:
+                raise DataError(
+                    f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes.", "Unpack it yourself."
+                )
+            stream = archive.extractfile(entry) if entry.isreg() else None
+            if stream is not None and re.fullmatch(name, PurePosixPath(entry.name).name):
+                yield Encoded(f"{path}: {entry.name}", stream.read(MAX_DOCUMENT_BYTES + 1))

@@ -123,7 +123,7 @@ def nb201(root: str, dataset: str = "c10", isomorphic: bool = False) -> Table:
             digests += more
     if isomorphic:
         columns = _of_first(columns, words)
-    return _table(f"nb201/{dataset}", words, columns, digests)
+    return tabulated(f"nb201/{dataset}", words, columns, digests)
 
 
 def transnas(root: str, kind: str, dataset: str = "segmentsemantic") -> Table:
@@ -147,7 +147,7 @@ def transnas(root: str, kind: str, dataset: str = "segmentsemantic") -> Table:
     columns = {"error": _missed(_need(arrays, "valid_final", file)[:, place], dataset)}
     columns |= {name: _counts(_need(arrays, name, file)[:, place]) for name in ("flops", "params")}
     columns |= {name: -_floats(arrays[name][:, place]) for name in _SCORES if name in arrays}
-    return _table(f"transnas_{kind}/{dataset}", words, columns, digests)
+    return tabulated(f"transnas_{kind}/{dataset}", words, columns, digests)
 
 
 def own(root: str) -> Table:
@@ -168,7 +168,7 @@ def own(root: str) -> Table:
         what = f"column '{odd[0]}' is not numeric" if odd else "there is no column beside 'words'"
         raise DataError(f"{path} is no table: {what}.", "Store one number a row under each column's name.")
     columns = {name: _floats(array) for name, array in numbers.items()}
-    return _table(path.stem, words, columns, [files.sha256(path)])
+    return tabulated(path.stem, words, columns, [files.sha256(path)])
 
 
 def _missed(reported: NDArray[Any], dataset: str) -> Column:
@@ -224,7 +224,14 @@ def _of_first(columns: Mapping[str, Column], words: Sequence[Words]) -> dict[str
     return {name: column[rows] for name, column in columns.items()}
 
 
-def _table(name: str, words: Sequence[Words], columns: Mapping[str, Column], digests: Sequence[str]) -> Table:
+def tabulated(
+    name: str, words: Sequence[Words], columns: Mapping[str, Column], digests: Sequence[str]
+) -> Table:
+    """A table from architectures and columns of as many rows.
+
+    Raises:
+        DataError: a column has another number of rows.
+    """
     odd = [column for column, values in columns.items() if values.shape != (len(words),)]
     if odd:
         found = len(columns[odd[0]])
@@ -237,23 +244,32 @@ def _table(name: str, words: Sequence[Words], columns: Mapping[str, Column], dig
 
 
 def _unit(column: str) -> str:
+    if column.endswith("throughput"):
+        return "1/s"
     if column.endswith("latency") or column.startswith("help_"):
         return "ms"
     if column.endswith("energy"):
         return "mJ"
-    return "M" if column in ("flops", "params", "official_flops") else ""
+    if column == "seconds":
+        return "s"
+    return "M" if column in ("flops", "macs", "params", "official_flops") else ""
 
 
 def _read(root: Path, file: str, page: str) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """The arrays of a file and its sha256; a missing file says where the benchmark comes from."""
-    path = root / file
+    path = present(root / file, page, "; docs/tables.md says which arrays the file holds")
+    return read_arrays(path), [files.sha256(path)]
+
+
+def present(path: Path, page: str, more: str = "") -> Path:
+    """The path of a benchmark's file; a missing one is a DataError that says where it comes from."""
     if not path.exists():
         raise DataError(
             f"{path} does not exist.",
-            f"Set data.root to the folder that holds {file}. The benchmark is published at {page}; "
-            "docs/tables.md says which arrays the file holds.",
+            f"Set data.root to the folder that holds {path.name}. "
+            f"The benchmark is published at {page}{more}.",
         )
-    return read_arrays(path), [files.sha256(path)]
+    return path
 
 
 def _need(arrays: Arrays, name: str, file: str) -> NDArray[Any]:

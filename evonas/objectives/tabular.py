@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from evonas.data.tables import Table, Words
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.space.genotype import Genotype
-from evonas.space.space import Space
+from evonas.space.space import Bits, Space
 
 VERSION = 1
 
@@ -31,8 +31,8 @@ class Lookup:
 class TableEvaluator:
     """Measures a genotype by finding its row; what the table does not know is a failure with its reason.
 
-    The axes of the space, in their order, choose the words by which the table names an architecture. Build it
-    with `_recursive_: false`, because its arguments are configs.
+    The genes of the space, in their order, choose the words by which the table names an architecture. Build
+    it with `_recursive_: false`, because its arguments are configs.
 
     Args:
         space: config of the space.
@@ -58,22 +58,26 @@ class TableEvaluator:
             UserError: not one architecture of the table is a point of the space.
         """
         built: Space = build(self._space_config)
-        columns = zip(*self.table.rows, strict=True)
+        columns = zip(*self._stored.rows, strict=True)
         known = [set(words) for words in columns]
-        choices = [set(map(str, axis.choices)) for axis in built.axes]
+        choices = [set(words) for words in choices_of(built)]
         fits = len(known) == len(choices) and all(a & b for a, b in zip(known, choices, strict=True))
-        if built.bits or not fits:
+        if not fits:
             raise UserError(
-                f"Space {built.name} does not describe the architectures of the table {self.table.name}.",
+                f"Space {built.name} does not describe the architectures of the table {self._stored.name}.",
                 "Leave space as the task sets it.",
             )
         return built
 
     @cached_property
-    def table(self) -> Table:
-        """The table, read at first use."""
+    def _stored(self) -> Table:
         built: Table = build(self._table_config)
         return built
+
+    @cached_property
+    def table(self) -> Table:
+        """The table, read at first use, with its rows under the canonical words of the space."""
+        return aligned(self._stored, self.space)
 
     @cached_property
     def objectives(self) -> tuple[Lookup, ...]:
@@ -143,16 +147,45 @@ class KnownColumn:
         built: Table = build(table)
         self._table, self._name = built, column
         self._worst = float(np.nanmax(built.column(column)))
+        self._aligned: dict[str, Table] = {}
 
     def __call__(self, space: Space, genotype: Genotype) -> float:
         """The number, or the column's worst where the table has none."""
+        if space.name not in self._aligned:
+            self._aligned[space.name] = aligned(self._table, space)
         try:
-            return self._table.values(words_of(space, genotype), (self._name,))[self._name]
+            return self._aligned[space.name].values(words_of(space, genotype), (self._name,))[self._name]
         except ValueError:
             return self._worst
 
 
+def choices_of(space: Space) -> list[tuple[str, ...]]:
+    """The words that each position of the integer layout may hold: choices of an axis, 0 and 1 of a bit."""
+    return [
+        words
+        for gene in space.genes
+        for words in (
+            [("0", "1")] * gene.width if isinstance(gene, Bits) else [tuple(map(str, gene.choices))]
+        )
+    ]
+
+
 def words_of(space: Space, genotype: Genotype) -> Words:
-    """The words by which a table names a point: the choices of the axes, in order."""
-    chosen = space.decode(genotype)
-    return tuple(str(chosen[axis.name]) for axis in space.axes)
+    """The words by which a table names a point, in the order of the integer layout."""
+    return tuple(words[gene] for words, gene in zip(choices_of(space), genotype.genes, strict=True))
+
+
+def aligned(table: Table, space: Space) -> Table:
+    """The table with its rows under canonical words, so that networks that are equal share their rows.
+
+    Rows whose words the space does not have stay as they are; no point asks for them.
+    """
+    choices = choices_of(space)
+    numbers = [{word: index for index, word in enumerate(words)} for words in choices]
+    known = [words for words in table.rows if all(map(dict.__contains__, numbers, words))]
+    vectors = np.array([[each[word] for each, word in zip(numbers, words, strict=True)] for words in known])
+    rows = {words: table.rows[words] for words in table.rows.keys() - set(known)}
+    for words, vector in zip(known, space.canonical_rows(vectors).tolist(), strict=True):
+        canonical = tuple(each[index] for each, index in zip(choices, vector, strict=True))
+        rows[canonical] = rows.get(canonical, ()) + table.rows[words]
+    return replace(table, rows=rows)

@@ -194,6 +194,10 @@ class Space:
         self._require(genotype)
         return Genotype(self.name, self._neutral(genotype.genes))
 
+    def canonical_rows(self, rows: np.ndarray) -> np.ndarray:
+        """(N, V) integer layouts in canonical form; a subclass may do many at once."""
+        return np.array([self._neutral(tuple(row)) for row in rows.tolist()], dtype=rows.dtype)
+
     def repair(self, vector: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Genotype:
         """The canonical genotype of a varied vector: rows with too few ones get random ones.
 

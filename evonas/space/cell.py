@@ -1,0 +1,178 @@
+"""Cells that are graphs: operations at the vertices, edges as bits, isomorphic cells as one point.
+
+The cell of NAS-Bench-101 (Ying et al. 2019, arXiv 1902.09635): an input, up to five operations and an
+output in topological order, at most nine edges. What lies on no path from input to output means nothing,
+and renaming vertices changes nothing; so 423 624 cells differ.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations, permutations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.errors import UserError
+from evonas.space.genes import Axis, Bits
+from evonas.space.genotype import Genotype
+from evonas.space.opening import Opening, check_opening
+from evonas.space.space import Space
+
+INNER, VERTICES, MAX_EDGES, OPERATIONS = 5, 7, 9, 3
+# every layout pruned and renamed, counted once
+SIZE = 18_991_192
+PAIRS = tuple(combinations(range(VERTICES), 2))
+_FROM, _TO = np.array(PAIRS).T
+# two bits for each operation below one bit for each edge; an edge that points backwards outweighs all
+_OPERATION_BITS = 2 * INNER
+_BACKWARDS = float(1 << 40)
+_CHUNK = 4096
+# three draws in four are valid cells
+_TRIES = 32
+Rows = NDArray[np.int64]
+
+
+def _weights() -> NDArray[np.float64]:
+    """(26, 120): what each gene adds to the code of a cell under each renaming of its inner vertices."""
+    found = np.empty((INNER + len(PAIRS), 120))
+    for column, order in enumerate(permutations(range(1, INNER + 1))):
+        place = (0, *order, VERTICES - 1)
+        found[:INNER, column] = [4.0 ** (INNER - place[vertex]) for vertex in range(1, INNER + 1)]
+        found[INNER:, column] = [_edge_weight(place[source], place[target]) for source, target in PAIRS]
+    return found
+
+
+def _edge_weight(source: int, target: int) -> float:
+    if source > target:
+        return _BACKWARDS
+    return float(1 << (_OPERATION_BITS + len(PAIRS) - 1 - PAIRS.index((source, target))))
+
+
+_WEIGHTS = _weights()
+
+
+class CellSpace(Space):
+    """Five operations and six rows of bits, one bit for each later vertex.
+
+    A point is the cell without its dead parts, under the renaming of vertices whose code is the least.
+    Integers that make no cell (no path, or more than nine edges) are points too, and no table has an entry
+    for them; samples, repaired vectors and neighbours are cells.
+    """
+
+    def size(self) -> int:
+        """The number of layouts that differ; 423 624 of them are cells."""
+        return SIZE
+
+    def repair(self, vector: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Genotype:
+        """A canonical cell close to a vector: random edges until there is a path, fewer until there are nine.
+
+        Raises:
+            UserError: for a wrong length or an integer out of bounds.
+        """
+        row = np.array(vector, dtype=np.int64)
+        problem = self._out_of_bounds(tuple(row.tolist()))
+        if problem is not None:
+            raise UserError(*problem)
+        while not has_path(live := pruned(row[None]))[0]:
+            off = np.flatnonzero(row[INNER:] == 0)
+            row[INNER + int(rng.choice(off))] = 1
+        while live[0, INNER:].sum() > MAX_EDGES:
+            live = _without_one(live[0], rng)
+        return self.from_vector(live[0])
+
+    def sample(self, rng: np.random.Generator, opened: Opening | None = None) -> Genotype:
+        """A random cell: uniform operations and fair coins for edges, drawn anew until they are a valid cell.
+
+        That is the rule of the benchmark's authors; within an opening, a draw that is no cell is repaired.
+        """
+        if opened is None:
+            operations = rng.integers(OPERATIONS, size=(_TRIES, INNER))
+            live = pruned(np.concatenate([operations, rng.integers(2, size=(_TRIES, len(PAIRS)))], axis=1))
+            valid = is_cell(live)
+            if valid.any():
+                return self.from_vector(live[valid.argmax()])
+        return super().sample(rng, opened)
+
+    def canonical_rows(self, rows: np.ndarray) -> np.ndarray:
+        """(N, 26) layouts in canonical form; all at once, because a table has many."""
+        return cells_of(codes_of(pruned(np.asarray(rows, dtype=np.int64))))
+
+    def _neutral(self, genes: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(self.canonical_rows(np.array([genes]))[0].tolist())
+
+    def neighbours(self, genotype: Genotype) -> list[Genotype]:
+        """The cells one operation or one edge away."""
+        return [point for point in super().neighbours(genotype) if is_cell(np.array([point.genes]))[0]]
+
+    def _extreme(self, opened: Opening | None, is_largest: bool) -> Genotype:
+        """The input as output; or a chain of the last operation, with three more edges from the input."""
+        check_opening(self.genes, opened)
+        chain = {(at, at + 1) for at in range(VERTICES - 1)} | {(0, 2), (0, 3), (0, 4)}
+        edges = chain if is_largest else {(0, VERTICES - 1)}
+        operation = OPERATIONS - 1 if is_largest else 0
+        return self.from_vector([operation] * INNER + [int(pair in edges) for pair in PAIRS])
+
+
+def cell_space(name: str, operations: Sequence[str]) -> CellSpace:
+    """The space of cells over three operations, smallest first; dead vertices hold the first.
+
+    Raises:
+        UserError: for another number of operations.
+    """
+    if len(operations) != OPERATIONS:
+        raise UserError(
+            f"A cell chooses among {OPERATIONS} operations, not {list(operations)}.", "Name three."
+        )
+    axes = [Axis(f"o{vertex}", tuple(operations)) for vertex in range(1, INNER + 1)]
+    bits = [Bits(f"e{row}", VERTICES - row, 0) for row in range(1, VERTICES)]
+    return CellSpace(name, (*axes, *bits))
+
+
+def pruned(rows: Rows) -> Rows:
+    """(N, 26) cells without the edges and operations that lie on no path from input to output."""
+    edges = np.zeros((len(rows), VERTICES, VERTICES), dtype=bool)
+    edges[:, _FROM, _TO] = rows[:, INNER:] > 0
+    reached, reaching = np.zeros((2, len(rows), VERTICES), dtype=bool)
+    reached[:, 0] = reaching[:, -1] = True
+    for vertex in range(1, VERTICES):
+        reached[:, vertex] = (reached & edges[:, :, vertex]).any(axis=1)
+        reaching[:, -1 - vertex] = (reaching & edges[:, -1 - vertex]).any(axis=1)
+    live = reached & reaching
+    kept = rows[:, INNER:] * (live[:, _FROM] & live[:, _TO])
+    return np.concatenate([rows[:, :INNER] * live[:, 1:-1], kept], axis=1)
+
+
+def _without_one(row: Rows, rng: np.random.Generator) -> Rows:
+    """(1, 26) a pruned cell without a random edge, one of those whose loss takes the fewest others along."""
+    edges = INNER + np.flatnonzero(row[INNER:])
+    rows = np.tile(row, (len(edges), 1))
+    rows[np.arange(len(edges)), edges] = 0
+    rows = pruned(rows)
+    left = rows[:, INNER:].sum(axis=1)
+    return rows[[int(rng.choice(np.flatnonzero(left == left.max())))]]
+
+
+def is_cell(rows: Rows) -> NDArray[np.bool_]:
+    """Whether pruned layouts have a path and at most nine edges."""
+    found: NDArray[np.bool_] = has_path(rows) & (rows[:, INNER:].sum(axis=1) <= MAX_EDGES)
+    return found
+
+
+def has_path(rows: Rows) -> NDArray[np.bool_]:
+    """Whether anything is left of pruned cells."""
+    found: NDArray[np.bool_] = np.any(rows[:, INNER:] > 0, axis=1)
+    return found
+
+
+def codes_of(rows: Rows) -> NDArray[np.int64]:
+    """(N,) least codes of pruned cells over all renamings; equal exactly for isomorphic cells."""
+    chunks = [rows[at : at + _CHUNK].astype(np.float64) for at in range(0, len(rows), _CHUNK)]
+    # sums stay below 2**53, so that floating point is exact and a matrix product does it
+    codes = [(chunk @ _WEIGHTS).min(axis=1) for chunk in chunks]
+    return np.concatenate([np.empty(0), *codes]).astype(np.int64)
+
+
+def cells_of(codes: NDArray[np.int64]) -> Rows:
+    """(N, 26) the cells that codes stand for; the inverse of `codes_of` on canonical cells."""
+    operations = codes[:, None] >> np.arange(_OPERATION_BITS - 2, -1, -2) & 3
+    edges = codes[:, None] >> np.arange(_OPERATION_BITS + len(PAIRS) - 1, _OPERATION_BITS - 1, -1) & 1
+    return np.concatenate([operations, edges], axis=1)
