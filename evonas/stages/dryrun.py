@@ -11,29 +11,52 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from evonas.config import build
 from evonas.errors import EngineError
 from evonas.evaluate.engine import PARTS, Engine, Job, Outcome, Part
 from evonas.randomness import generator
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.engines import engine_for, exclusive_count, worker_count
+from evonas.stages.engines import engine_for, exclusive_count, sharing_order, worker_count
 from evonas.track.progress import human_time
 
 PROBES = 6
-# a commit, a message and a searcher's share of a measurement
-_OVERHEAD_S = 0.004
+# every worker should have answered before anything counts; one that starts late gets another chance
+_WARM_ROUNDS = 4
+# a commit and a searcher's share of a measurement
+_OVERHEAD_S = 0.002
 # what the archive stores of a fact beside its texts: digests, checksum, wall time, keys of the index
 _FACT_BYTES = 420
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a search asks for: points in all and at a time, and how many workers each part has."""
+    """What a search asks for: points in all and at a time, workers of each part, and points in one pass."""
 
     evaluations: int
     population: int
     lanes: Mapping[Part, int]
+    subnets_per_pass: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Probes of one part that were measured as a generation would be, and the time until the last answer."""
+
+    outcomes: Sequence[Outcome]
+    wall_s: float
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each measurement that succeeded."""
+        return [outcome.seconds for outcome in self.outcomes if outcome.measurement]
+
+    @property
+    def pace(self) -> float:
+        """Seconds a point, with all workers at work."""
+        return self.wall_s / len(self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +64,7 @@ class Estimate:
     """What a search would cost.
 
     Args:
-        seconds: of one measurement, per part: least, median, most.
+        seconds: of one measurement, per part: least, median, most; a pass is shared out among its points.
         startup_s: until the first answer.
         wall_s: of the whole search: low, expected, high.
         memory_mb: the most that a worker has used, or None where the system does not say.
@@ -74,92 +97,108 @@ class Estimate:
 def dry_run(context: Context, spec: Mapping[str, Any], parts: Sequence[Part]) -> str:
     """Probe, print the estimate, and return the command that begins; no archive is made or touched."""
     cfg = context.cfg
+    space = build(cfg.space)
+    order = None if cfg.get("evaluator") else sharing_order(space)
+    with closing(engine_for(cfg.hardware, spec, None, order)) as workers:
+        found = estimate(workers, space, _load(cfg, parts), cfg.seed)
+    print("\n".join(found.lines), flush=True)
+    if cfg.get("evaluate") and not cfg.evaluate["_target_"].endswith(".Full"):
+        print("counted as if every point were measured in full; a race leaves many early", flush=True)
+    return f"Nothing was kept. Begin with: {context.run.command('search')}"
+
+
+def _load(cfg: DictConfig, parts: Sequence[Part]) -> Load:
     population = int(cfg.search.get("population") or cfg.budget.population)
+    at_a_time = int(cfg.budget.get("in_flight") or population)
     lanes: dict[Part, int] = {
         "shared": max(worker_count(cfg.hardware), 1) if cfg.hardware.engine != "inline" else 1,
         "exclusive": exclusive_count(cfg.hardware),
     }
-    load = Load(int(cfg.budget.evaluations), population, {part: lanes[part] for part in parts})
-    with closing(engine_for(cfg.hardware, spec, None)) as workers:
-        found = estimate(workers, build(cfg.space), load, cfg.seed)
-    print("\n".join(found.lines), flush=True)
-    return f"Nothing was kept. Begin with: {context.run.command('search')}"
+    of_parts = {part: lanes[part] for part in parts}
+    return Load(int(cfg.budget.evaluations), at_a_time, of_parts, int(cfg.hardware.subnets_per_pass))
 
 
 def estimate(engine: Engine, space: Space, load: Load, seed: int = 0) -> Estimate:
-    """Measure smallest, largest and some random genotypes, and work out the rest.
+    """Measure random genotypes as the first generation will be, then the corners, and work out the rest.
 
     Raises:
         EngineError: no probe could be measured.
     """
     began = time.monotonic()
-    warm = space.format(space.smallest())
-    list(engine.run([Job(seq, warm, part) for seq, part in enumerate(load.lanes)]))
+    for part in load.lanes:
+        _warm(engine, space, part, load.lanes[part])
     startup = time.monotonic() - began
-    outcomes = list(engine.run(_probes(space, load, seed)))
-    random = {part: _seconds(outcomes, part, corners=False) for part in load.lanes}
-    every = {part: _seconds(outcomes, part, corners=True) for part in load.lanes}
+    batches = {part: _measured(engine, _probes(space, load, part, seed)) for part in load.lanes}
+    # the corners only widen what is told of single measurements
+    corners = {part: _measured(engine, _corners(space, part)) for part in load.lanes}
+    every = {part: [*batches[part].seconds, *corners[part].seconds] for part in load.lanes}
     return Estimate(
         load,
         {part: (min(times), statistics.median(times), max(times)) for part, times in every.items()},
         startup,
-        _wall(load, random, startup),
+        _wall(load, batches, startup),
         _peak_mb(engine),
-        load.evaluations * sum(_bytes(outcomes, part) for part in load.lanes) / 1e6,
+        load.evaluations * sum(_bytes(batch.outcomes) for batch in batches.values()) / 1e6,
     )
 
 
-def _probes(space: Space, load: Load, seed: int) -> list[Job]:
-    """Random genotypes first, then the corners, which only widen what is told of single measurements."""
-    count = max(PROBES, 2 * max(load.lanes.values()))
-    drawn = [space.format(space.sample(generator(seed, "dryrun", number))) for number in range(count)]
-    texts = [*drawn, space.format(space.largest()), space.format(space.smallest())]
-    return [Job(seq, text, part) for part in load.lanes for seq, text in enumerate(texts)]
+def _warm(engine: Engine, space: Space, part: Part, lanes: int) -> None:
+    """Let every worker of a part load what it needs, and make what is made when first needed."""
+    text, answered = space.format(space.smallest()), set[str]()
+    for _ in range(_WARM_ROUNDS):
+        jobs = [Job(seq, text, part) for seq in range(lanes)]
+        answered |= {outcome.worker for outcome in engine.run(jobs)}
+        if len(answered) >= lanes:
+            return
 
 
-def _seconds(outcomes: Sequence[Outcome], part: Part, corners: bool) -> list[float]:
-    of_part = [outcome for outcome in outcomes if outcome.job.part == part]
-    last = max(outcome.job.seq for outcome in of_part)
-    wanted = [each for each in of_part if each.measurement and (corners or each.job.seq < last - 1)]
-    if not wanted:
-        raise EngineError(f"No probe of the part {part} could be measured: {of_part[0].reason}")
-    # a worker's first measurement pays for what is made when first needed
-    first = {each.worker: each for each in reversed(of_part)}
-    calm = [each.seconds for each in wanted if first[each.worker] is not each]
-    return calm or [each.seconds for each in wanted]
+def _measured(engine: Engine, jobs: Sequence[Job]) -> _Batch:
+    began = time.monotonic()
+    outcomes = list(engine.run(jobs))
+    found = _Batch(outcomes, time.monotonic() - began)
+    if not found.seconds:
+        raise EngineError(f"No probe of the part {jobs[0].part} could be measured: {outcomes[0].reason}")
+    return found
 
 
-def _wall(load: Load, random: Mapping[Part, Sequence[float]], startup: float) -> tuple[float, float, float]:
-    """Low, expected and high: the mean of the probes, and twice its standard error, at least 15 %."""
-    spread = {
-        part: max(2 * statistics.pstdev(times) / math.sqrt(len(times)), 0.15 * statistics.fmean(times))
-        for part, times in random.items()
-    }
-    means = {part: statistics.fmean(times) for part, times in random.items()}
+def _probes(space: Space, load: Load, part: Part, seed: int) -> list[Job]:
+    """Random genotypes: of the shared part a pass for every worker, but no more than a generation."""
+    lanes = load.lanes[part]
+    in_passes = min(load.population, lanes * load.subnets_per_pass) if part == "shared" else 0
+    count = max(PROBES, 2 * lanes, in_passes)
+    drawn = [space.sample(generator(seed, "dryrun", number)) for number in range(count)]
+    return [Job(seq, space.format(genotype), part) for seq, genotype in enumerate(drawn)]
+
+
+def _corners(space: Space, part: Part) -> list[Job]:
+    return [
+        Job(seq, space.format(each), part) for seq, each in enumerate([space.largest(), space.smallest()])
+    ]
+
+
+def _wall(load: Load, batches: Mapping[Part, _Batch], startup: float) -> tuple[float, float, float]:
+    """Low, expected and high: at the pace of the probes, give or take twice its standard error or 15 %."""
 
     def wall(side: int) -> float:
-        moved = {part: means[part] + side * spread[part] for part in means}
-        return startup + sum(
-            _part_wall(load, load.lanes[part], max(each, 0.0)) for part, each in moved.items()
-        )
+        moved = [each.pace * max(1 + side * _doubt(each), 0.0) for each in batches.values()]
+        return startup + load.evaluations * sum(pace + _OVERHEAD_S for pace in moved)
 
     return wall(-1), wall(0), wall(1)
 
 
-def _part_wall(load: Load, lanes: int, seconds: float) -> float:
-    """Every generation waits for its last measurement: on average half of one while lanes run dry."""
-    generations = math.ceil(load.evaluations / max(load.population, 1))
-    dry = generations * seconds * (lanes - 1) / (2 * lanes)
-    return load.evaluations * (seconds / lanes + _OVERHEAD_S) + dry
+def _doubt(batch: _Batch) -> float:
+    """Relative, of the mean of the probes."""
+    times = batch.seconds
+    return max(2 * statistics.pstdev(times) / math.sqrt(len(times)) / statistics.fmean(times), 0.15)
 
 
-def _bytes(outcomes: Sequence[Outcome], part: Part) -> float:
+def _bytes(outcomes: Sequence[Outcome]) -> float:
     sizes = [
         _FACT_BYTES
         + 3 * len(each.job.genotype)
         + len(json.dumps([dict(each.measurement.objectives), dict(each.measurement.extra)]))
         for each in outcomes
-        if each.job.part == part and each.measurement
+        if each.measurement
     ]
     return statistics.fmean(sizes)
 

@@ -1,7 +1,8 @@
 """dry_run=true: estimates come true on small searches, and leave nothing behind."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,25 @@ from omegaconf import OmegaConf
 
 from evonas.archive import Archive
 from evonas.errors import EngineError
-from evonas.evaluate.engine import Engine
+from evonas.evaluate.engine import Engine, Job, Measurement, Outcome
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.schema import Budget
 from evonas.search.loop import search
 from evonas.search.random import RandomSearch
 from evonas.space.evonet import evonet_space
-from evonas.stages.dryrun import Load, _part_wall, estimate
+from evonas.stages.dryrun import Load, estimate
 from evonas.stages.search import ARCHIVE, Search
 
 ANALYTIC = {
     "_target_": "evonas.objectives.synthetic.AnalyticEvaluator",
     "space": {"_target_": "evonas.space.evonet.evonet_space"},
+}
+# a small search that measures nothing but sums
+ON_PAPER: dict[str, Any] = {
+    "budget": OmegaConf.structured(Budget(4, 8)),
+    "search": {"_target_": "evonas.search.random.RandomSearch", "population": 4, "evaluations": 8},
+    "objective": {"macs": {"_target_": "evonas.objectives.macs.Macs"}},
 }
 PARTS = {"error": "shared", "latency": "exclusive"}
 
@@ -60,11 +67,47 @@ def test_estimate_comes_true_within_30_percent(
     assert found.memory_mb is None or found.memory_mb > 10
 
 
-def test_generations_wait_for_their_last_measurement() -> None:
-    one = _part_wall(Load(100, 10, {}), 1, 1.0)
-    four = _part_wall(Load(100, 10, {}), 4, 1.0)
-    assert one == pytest.approx(100, rel=0.01)
-    assert 25 < four < 33
+class Paced:
+    """An engine whose clock is a list: every pass of the shared part takes a second, whatever is in it."""
+
+    def __init__(self, lanes: int, per_pass: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._now, self._lanes, self._per_pass = 0.0, lanes, per_pass
+        self.asked: list[list[Job]] = []
+        monkeypatch.setattr("evonas.stages.dryrun.time.monotonic", lambda: self._now)
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        self.asked.append(list(jobs))
+        most = self._lanes * self._per_pass
+        self._now += math.ceil(len(self.asked[-1]) / most)
+        for number, job in enumerate(self.asked[-1]):
+            name = f"worker{number % self._lanes}"
+            yield Outcome(job, Measurement({"error": 1.0}), seconds=1.0 / self._per_pass, worker=name)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("population", "probes"), [(16, 16), (12, 12), (64, 16), (2, 6)])
+def test_probes_fill_the_passes_of_a_generation(
+    population: int, probes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Paced(2, 8, monkeypatch)
+    found = estimate(engine, evonet_space(), Load(160, population, {"shared": 2}, subnets_per_pass=8))
+    warm, drawn, corners = engine.asked
+    assert (len(warm), len(drawn), len(corners)) == (2, probes, 2)
+    assert len({job.genotype for job in drawn}) == probes
+    # a second of start, then a second for as many points as were probed at once
+    assert found.wall_s[1] == pytest.approx(1 + 160 / probes, rel=0.05)
+
+
+def test_a_race_is_told_to_be_counted_in_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = small_run.context(
+        tmp_path, dry_run=True, evaluate={"_target_": "evonas.search.racing.Racing"}, **ON_PAPER
+    )
+    made.cfg.hardware.workers = 0
+    small_run.train(made)
+    Search().run(made)
+    assert "as if every point were measured in full" in capsys.readouterr().out
 
 
 def test_probes_that_all_fail_are_an_error() -> None:
@@ -77,13 +120,7 @@ def test_probes_that_all_fail_are_an_error() -> None:
 def test_stage_search_prints_it_and_makes_no_archive(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = small_run.context(
-        tmp_path,
-        dry_run=True,
-        budget=OmegaConf.structured(Budget(4, 8)),
-        search={"_target_": "evonas.search.random.RandomSearch", "population": 4, "evaluations": 8},
-        objective={"macs": {"_target_": "evonas.objectives.macs.Macs"}},
-    )
+    made = small_run.context(tmp_path, dry_run=True, **ON_PAPER)
     made.cfg.hardware.workers = 0
     small_run.train(made)
     assert "Nothing was kept" in Search().run(made)
