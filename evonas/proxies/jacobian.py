@@ -4,11 +4,9 @@ Legend: B batch, n numbers of an image.
 """
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from evonas.proxies.probe import Probe
-from evonas.proxies.statistics import single
 from evonas.randomness import generator
 
 _SMALL = 1e-5
@@ -22,7 +20,7 @@ def jacov(probe: Probe) -> float:
 
     Mellor et al., arXiv 2006.04647, first version. Images whose gradient is constant correlate with none.
     """
-    values = np.linalg.eigvalsh(_correlations(_jacobian(probe).cpu().double().numpy())) + _SMALL
+    values = np.linalg.eigvalsh(_correlations(probe.jacobian.cpu().double().numpy())) + _SMALL
     # rounding leaves eigenvalues of zero slightly below it
     values = np.maximum(values, _SMALL)
     return float(-np.sum(np.log(values) + 1 / values))
@@ -33,7 +31,7 @@ def epe(probe: Probe) -> float:
 
     Images have no classes here, so they are dealt into classes of two at random, a function of the seed.
     """
-    rows = _jacobian(probe).cpu().double().numpy()
+    rows = probe.jacobian.cpu().double().numpy()
     order = generator(probe.seed, "proxies/classes").permutation(len(rows))
     number = max(len(rows) // IMAGES_PER_CLASS, 1)
     scores = [
@@ -52,18 +50,7 @@ def epe_of_classes(scores: list[float]) -> float:
     return float(gaps.sum() / (len(found) * (len(found) - 1)))
 
 
-def _jacobian(probe: Probe) -> Tensor:
-    """d sum(y) / dx of each image: (B n)."""
-    images = probe.images.detach().clone().requires_grad_(True)
-    with torch.enable_grad():
-        output = single(probe.copy()(images)).sum()
-        if not output.requires_grad:
-            return torch.zeros_like(images).flatten(1)
-        found = torch.autograd.grad(output, images, allow_unused=True)[0]
-    return torch.zeros_like(images).flatten(1) if found is None else found.flatten(1)
-
-
-def _correlations(rows: np.ndarray) -> np.ndarray:
+def _correlations(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Correlations between rows, where a constant row correlates with itself alone."""
     centred = rows - rows.mean(1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)

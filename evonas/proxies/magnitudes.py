@@ -81,11 +81,18 @@ def zico(probe: Probe) -> float:
     ]
     total = 0.0
     for layers in zip(*(each.layers for each in by_batch), strict=True):
-        gradients = torch.stack([layer.weight_gradient for layer in layers])
-        mean, spread = gradients.abs().mean(0), gradients.std(0, correction=0)
-        ratios = (mean / spread)[spread > 0]
-        total += float(ratios.sum().log()) if len(ratios) else 0.0
+        ratio = _signal([layer.weight_gradient for layer in layers])
+        total += float(ratio.log()) if ratio > 0 else 0.0
     return total
+
+
+def _signal(gradients: Sequence[Tensor]) -> Tensor:
+    """The sum of mean|g| / std g over the weights of a layer, of which there is one gradient a minibatch."""
+    number = len(gradients)
+    mean = sum(gradients[1:], start=gradients[0]) / number
+    size = sum((each.abs() for each in gradients[1:]), start=gradients[0].abs()) / number
+    variance = sum(((each - mean).square() for each in gradients), start=torch.zeros_like(mean)) / number
+    return torch.where(variance > 0, size / variance.sqrt(), 0.0).sum()
 
 
 def _fisher(layer: LayerStatistics) -> Tensor:

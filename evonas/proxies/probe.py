@@ -52,6 +52,18 @@ class Probe:
         watched(self.copy(), self.images, lambda given, _: found.append((given > 0).reshape(size, -1)))
         return tuple(found)
 
+    @cached_property
+    def jacobian(self) -> Tensor:
+        """The gradient of the sum of all outputs by each image, flattened: (B n)."""
+        images = self.images.detach().clone().requires_grad_(True)
+        with torch.enable_grad():
+            output = single(self.copy()(images)).sum()
+            # an output that does not depend on the images may not even have a gradient
+            found = (
+                torch.autograd.grad(output, images, allow_unused=True)[0] if output.requires_grad else None
+            )
+        return (torch.zeros_like(images) if found is None else found).flatten(1)
+
 
 def watched(net: nn.Module, images: Tensor, gate: Callable[[Tensor, Any], None]) -> Tensor:
     """Run a network without gradients and show `gate` the input and function of every activation."""

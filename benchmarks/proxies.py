@@ -1,0 +1,214 @@
+"""Every proxy on the cells of TransNAS-Bench-101: how it ranks them for segmentation, and what it costs.
+
+    python benchmarks/proxies.py <folder with transnas101_micro.npz> outputs/proxies --networks 70
+
+Random images of 64 x 64 and random labels; truth is the pixel accuracy after the last epoch. A network without
+a score (no way from input to output) ranks last. The folder gets results.json and results.md: Kendall and
+Spearman beside the published figures (Dong et al., SasWOT, AAAI 2024, table 3), and milliseconds of processor
+time an architecture, which `--costs` compares with the error of inherited weights on the rendered scenes.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from scipy.stats import kendalltau, spearmanr
+
+from evonas import schema, weights
+from evonas.cli import conf_dir
+from evonas.config import to_plain
+from evonas.data.tables import Words, transnas
+from evonas.errors import UserError
+from evonas.nn.cells.transnas import TransNASNet
+from evonas.nn.supernet import Supernet
+from evonas.objectives.bench import Bench
+from evonas.objectives.error import Error
+from evonas.objectives.zero_cost import ZeroCost
+from evonas.proxies.catalogue import PROXIES
+from evonas.proxies.inputs import random_images
+from evonas.proxies.probe import Probe
+from evonas.randomness import derive, generator
+
+# Kendall, Spearman in percent on micro
+PUBLISHED = {
+    "fisher": (11.11, 15.20),
+    "flops": (43.98, 62.55),
+    "grad_norm": (38.83, 53.49),
+    "grasp": (1.90, 3.02),
+    "epe": (53.48, 68.40),
+    "jacov": (46.45, 62.53),
+    "nwot": (36.7, 58.52),
+    "params": (45.11, 63.96),
+    "snip": (48.34, 64.17),
+    "synflow": (45.36, 61.94),
+    "zen": (48.27, 66.27),
+    "saswot_minus": (55.22, 77.63),
+    "saswot": (64.08, 83.98),
+}
+UNPUBLISHED = ("l2_norm", "plain", "meco", "swap", "zico", "az_nas")
+# measured as parts of others, and so without a time of their own
+MADE_OF = {"saswot": ("saswot_minus", "nwot")}
+Parts = dict[str, float]
+
+
+def main() -> None:
+    """Measure, print and write."""
+    given = arguments()
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+    found = ranking(given) if given.networks else {}
+    found |= {"costs": costs(given.proxies, given.seed)} if given.costs else {}
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "results.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    text = "\n\n".join(table for table in (ranking_table(found), cost_table(found)) if table)
+    (given.out / "results.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def arguments() -> argparse.Namespace:
+    """What was typed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--networks", type=int, default=70)
+    parser.add_argument("--proxies", nargs="+", default=[*PUBLISHED], choices=[*PUBLISHED, *UNPUBLISHED])
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--costs", action="store_true")
+    return parser.parse_args()
+
+
+def ranking(given: argparse.Namespace) -> dict[str, Any]:
+    """Scores of random networks, and how well each proxy's order agrees with the table's."""
+    table = transnas(str(given.tables), "micro", "segmentsemantic")
+    rows = sorted(table.rows)
+    chosen = generator(given.seed, "benchmark/networks").choice(len(rows), given.networks, replace=False)
+    words = [rows[index] for index in chosen]
+    truth = [-table.values(each, ["error"])["error"] for each in words]
+    measured: dict[str, list[Parts | None]] = {name: [] for name in given.proxies}
+    seconds: dict[str, list[float]] = {name: [] for name in given.proxies}
+    for number, each in enumerate(words, start=1):
+        measure(each, given, measured, seconds)
+        print(f"{number}/{len(words)} {','.join(each)}", flush=True)
+    return {
+        "networks": len(words),
+        "words": words,
+        "truth": truth,
+        "parts": measured,
+        "agreement": {name: agreement(name, parts, truth) for name, parts in measured.items()},
+        "ms": {name: statistics.median(times) * 1e3 for name, times in seconds.items()},
+    }
+
+
+def measure(
+    words: Words,
+    given: argparse.Namespace,
+    measured: Mapping[str, list[Parts | None]],
+    seconds: Mapping[str, list[float]],
+) -> None:
+    """Add one network's parts and times; the first proxy of a family pays for what its family shares."""
+    net = TransNASNet(words, "segmentsemantic", derive(given.seed, "benchmark/weights"))
+    images = random_images((given.batch, 3, given.size, given.size), given.seed)
+    probe, known = Probe(net, images, given.seed), dict[str, Parts | None]()
+    for name in given.proxies:
+        started = time.process_time()
+        pieces = [known.get(piece) for piece in MADE_OF.get(name, ())]
+        if pieces and all(pieces):
+            known[name] = {key: value for piece in pieces if piece for key, value in piece.items()}
+        else:
+            known[name] = parts_of(name, probe)
+        measured[name].append(known[name])
+        seconds[name].append(time.process_time() - started)
+
+
+def parts_of(name: str, probe: Probe) -> Parts | None:
+    """The parts of a score, or None for a network that has none."""
+    try:
+        return PROXIES[name].parts(probe)
+    except (ValueError, UserError):
+        return None
+
+
+def agreement(name: str, parts: Sequence[Parts | None], truth: Sequence[float]) -> dict[str, float]:
+    """Kendall's tau and Spearman's rho in percent, over a set that is its own reference."""
+    known = [each for each in parts if each is not None]
+    scores = [-math.inf if each is None else PROXIES[name].score(each, known) for each in parts]
+    return {
+        "kendall": 100 * float(kendalltau(scores, truth).statistic),
+        "spearman": 100 * float(spearmanr(scores, truth).statistic),
+        "without": len(parts) - len(known),
+    }
+
+
+def costs(names: Sequence[str], seed: int) -> dict[str, float]:
+    """Milliseconds a subnet of the small supernet: every proxy, and the error with inherited weights."""
+    schema.register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", overrides=["+task=synthetic"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "supernet.safetensors"
+        space, network, task = (to_plain(node) for node in (cfg.space, cfg.network, cfg.task))
+        bench = Bench(space, network, task, path)
+        # the time of an evaluation does not depend on how good the weights are
+        weights.save(path, Supernet(bench.backbone, bench.head, bench.space).state_dict())
+        objectives: dict[str, Any] = {"inherited error": Error()}
+        objectives |= {name: ZeroCost(name, references=2, seed=seed) for name in names}
+        return {name: timed(objective, bench) for name, objective in objectives.items()}
+
+
+def timed(objective: Any, bench: Bench) -> float:
+    """The median over a few subnets, after one that nobody times."""
+    objective.prepare(bench)
+    rng = generator(0, "benchmark/subnets")
+    points = [bench.space.sample(rng) for _ in range(4)]
+    times = [_seconds(partial(objective.measure, point)) for point in points]
+    return statistics.median(times[1:]) * 1e3
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def ranking_table(found: Mapping[str, Any]) -> str:
+    """Markdown: ours beside the published figures."""
+    if "agreement" not in found:
+        return ""
+    head = f"{found['networks']} networks, TransNAS-Bench-101 micro, segmentation"
+    lines = [
+        head,
+        "",
+        "| proxy | Kendall | published | Spearman | published | no score | ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, each in found["agreement"].items():
+        theirs = PUBLISHED.get(name)
+        kendall, spearman = theirs or ("-", "-")
+        lines.append(
+            f"| {name} | {each['kendall']:.1f} | {kendall} | {each['spearman']:.1f} | {spearman} "
+            f"| {each['without']} | {found['ms'][name]:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def cost_table(found: Mapping[str, Any]) -> str:
+    """Markdown: milliseconds of one subnet of the small supernet."""
+    if "costs" not in found:
+        return ""
+    lines = ["| score of one subnet, rendered scenes | ms |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {each:.0f} |" for name, each in found["costs"].items())])
+
+
+if __name__ == "__main__":
+    main()
