@@ -15,7 +15,7 @@ from evonas.report.indicators import Scale
 
 
 def curves(path: Path, title: str, methods: Mapping[str, Sequence[Trial]], scale: Scale | None) -> None:
-    """Median over seeds with the band from the worst to the best seed; all on one scale."""
+    """Median over seeds with the band of the middle half of them; all on one scale."""
     figure, axes = _figure(title)
     for method, group in methods.items():
         found = [trials.worth(trial, scale) for trial in group]
@@ -23,8 +23,9 @@ def curves(path: Path, title: str, methods: Mapping[str, Sequence[Trial]], scale
         # a searcher that has nothing more to ask keeps what it has
         rows = np.array([np.pad(curve, (0, length - len(curve)), mode="edge") for curve in found])
         counts = np.arange(1, length + 1)
-        (line,) = axes.plot(counts, np.median(rows, axis=0), label=f"{method} ({len(group)} seeds)")
-        axes.fill_between(counts, rows.min(axis=0), rows.max(axis=0), alpha=0.15, color=line.get_color())
+        low, middle, high = np.percentile(rows, (25, 50, 75), axis=0)
+        (line,) = axes.plot(counts, middle, label=f"{method} ({len(group)} seeds)")
+        axes.fill_between(counts, low, high, alpha=0.2, color=line.get_color())
     axes.set_xscale("log")
     axes.set_xlabel("points asked")
     axes.set_ylabel("best first objective" if scale is None else "hypervolume (share of the table's box)")

@@ -6,7 +6,9 @@
 
 A method is a file of conf/search, perhaps with settings after commas: `regularized,search.tournament=5`.
 No archive is written; the searcher, the space and the evaluator are those of `stage=search`. The folder gets
-results.json, results.md, and curves and attainment surfaces as SVG.
+results.json, results.md, and curves and attainment surfaces as SVG. Every trial is kept below `trials` as soon
+as it ends: the command may be stopped and typed again, with more seeds or methods, and runs what is missing
+or was found by other code, config or tables.
 """
 
 import argparse
@@ -15,11 +17,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import kept
 import numpy as np
 import pictures
 import trials
@@ -99,13 +102,14 @@ def truth_of(name: str, root: str) -> Truth:
     return Truth(Scale.over(names, values), values[front(values)])
 
 
-def trial_of(name: str, method: str, seed: int, root: str, evaluations: int) -> Trial:
-    """One method on one problem with one seed."""
+def trial_of(name: str, method: str, seed: int, root: str, evaluations: int, folder: Path) -> Trial:
+    """One method on one problem with one seed, run now or kept in the folder."""
     search, *changes = method.split(",")
     words = (f"search={search}", f"budget.evaluations={evaluations}", *changes)
     cfg = trials.composed(*PROBLEMS[name].overrides(root), *words)
-    evaluator = evaluator_of(name, root)
-    return trials.run((name, method, seed), cfg.search, evaluator.space, evaluator, PROBLEMS[name].objectives)
+    evaluator, about = evaluator_of(name, root), (name, method, seed)
+    run = partial(trials.run, about, cfg.search, evaluator.space, evaluator, PROBLEMS[name].objectives)
+    return kept.kept(folder, kept.identity(about, cfg.search, evaluator.fingerprint("shared")), run)
 
 
 def tables_of(name: str, found: Sequence[Trial], truth: Truth, limit: int) -> str:
@@ -170,7 +174,7 @@ def _seconds(group: Sequence[Trial]) -> str:
 def search_all(given: argparse.Namespace) -> list[Trial]:
     """Every trial, in the order of problems, methods and seeds."""
     asked = [
-        (name, method, seed, given.root, given.evaluations)
+        (name, method, seed, given.root, given.evaluations, given.folder / "trials")
         for name, method, seed in product(given.problems, given.methods, range(given.seeds))
     ]
     if given.processes <= 1:

@@ -12,7 +12,7 @@ import tables_written
 
 from evonas.report.indicators import Scale
 
-NAMES = ("trials", "tables", "ofa", "pictures")
+NAMES = ("trials", "tables", "ofa", "pictures", "kept", "searchers_zdt")
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +89,66 @@ def test_the_driver_writes_what_it_found(
     assert all(list(each["curve"])[-1] == "60" for each in results)
     for name in ("flops", "flops-attained", "c10"):
         assert (tmp_path / "out" / f"{name}.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert len(list((tmp_path / "out" / "trials").iterdir())) == 2 * 3 * 2
+
+
+def test_a_kept_trial_is_run_once_and_comes_back_whole(
+    drivers: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables_written.nb201(tmp_path / "tables")
+    again = lambda *changes: drivers["tables"].trial_of(  # noqa: E731
+        "flops", "nsga2", 0, str(tmp_path / "tables"), *changes, tmp_path / "trials"
+    )
+    first = again(60)
+    monkeypatch.setattr(drivers["trials"], "run", lambda *_: pytest.fail("it was run again"))
+    second = again(60)
+    assert (second.numbers, second.asked, second.failures) == (first.numbers, 60, first.failures)
+    assert second.seconds == first.seconds
+    np.testing.assert_array_equal(second.values, first.values)
+    # other settings, and other code, are other trials
+    with pytest.raises(pytest.fail.Exception):
+        again(50)
+    monkeypatch.setattr(drivers["kept"], "sources", lambda: "other code")
+    with pytest.raises(pytest.fail.Exception):
+        again(60)
+
+
+def test_other_tables_are_other_trials(drivers: dict[str, ModuleType]) -> None:
+    node = drivers["trials"].composed("+task=nb201", "search=random").search
+    same = [
+        drivers["kept"].identity(("flops", "random", seed), node, facts)
+        for seed, facts in ((0, "a"), (0, "b"))
+    ]
+    assert same[0] != same[1] and {**same[0], "facts": "b"} == same[1]
+
+
+def test_the_band_is_the_middle_half_of_the_seeds(
+    drivers: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials, drawn = drivers["trials"], []
+    group = [
+        trials.Trial("p", "m", seed, np.array([[1.0 - 0.2 * seed]]), [1], 1, [], 0.0) for seed in range(5)
+    ]
+    monkeypatch.setattr(drivers["pictures"].Axes, "fill_between", lambda *given, **_: drawn.append(given[2:]))
+    drivers["pictures"].curves(tmp_path / "one.svg", "one", {"m": group}, None)
+    ((low, high),) = drawn
+    assert (low[0], high[0]) == pytest.approx((0.4, 0.8))
+
+
+def test_zdt_fronts_have_their_exact_hypervolumes(drivers: dict[str, ModuleType]) -> None:
+    zdt = drivers["searchers_zdt"]
+    grid = np.linspace(0, 1, 4000)
+    for name in ("zdt1", "zdt2"):
+        function, variables, exact = zdt.PROBLEMS[name]
+        values = np.array([function(np.array([x, *np.zeros(variables - 1)])) for x in grid])
+        share = zdt.moocore.hypervolume(values, ref=np.full(2, zdt.REFERENCE))
+        assert share == pytest.approx(exact, abs=1e-3) and share < exact
+    function, variables, _ = zdt.PROBLEMS["dtlz2"]
+    best = round((zdt.CHOICES - 1) / 2) / (zdt.CHOICES - 1)
+    assert np.square(function(np.full(variables, best))).sum() == pytest.approx(1.0)
+    assert zdt.discretised(variables).size() == zdt.CHOICES**variables
+
+
+def test_nsga2_nears_zdt2(drivers: dict[str, ModuleType]) -> None:
+    """A tenth of the published budget; all of it reaches 0.540 (docs/results.md)."""
+    assert drivers["searchers_zdt"].hypervolume("zdt2", "nsga2", 0, 3000) > 0.35
