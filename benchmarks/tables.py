@@ -6,9 +6,9 @@
 
 A method is a file of conf/search, perhaps with settings after commas: `regularized,search.tournament=5`.
 No archive is written; the searcher, the space and the evaluator are those of `stage=search`. The folder gets
-results.json, results.md, and curves and attainment surfaces as SVG. Every trial is kept below `trials` as soon
-as it ends: the command may be stopped and typed again, with more seeds or methods, and runs what is missing
-or was found by other code, config or tables.
+results.json, results.md, and curves and attainment surfaces as SVG. Every trial is kept below `trials` as
+soon as it ends: the command may be stopped and typed again, with more seeds or methods, and runs what is
+missing or was found by other code, config or tables.
 """
 
 import argparse
