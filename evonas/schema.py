@@ -1,4 +1,4 @@
-"""The closed records of the config: typos and wrong types in them fail while composing, before torch is loaded."""
+"""The closed records of the config: their typos and wrong types fail while composing, before torch loads."""
 
 from dataclasses import dataclass, field
 from typing import Any
