@@ -1,0 +1,263 @@
+"""Does a supernet rank networks as their own training would? Every training strategy asked the same question.
+
+The same networks are trained alone, from random weights, once for each seed; then every strategy trains a
+supernet with as many forward-backward passes, and its inherited errors are compared with those of the
+networks alone. The same search runs on each supernet.
+
+    python benchmarks/strategies.py --task synthetic
+    python benchmarks/strategies.py --task camvid --set data.root=datasets/camvid
+
+Everything that is finished is kept under --out and never done twice, also after a kill: repeat the command.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from strategy_table import table
+from trials import composed, run, worth
+
+from evonas import files
+from evonas.config import to_plain
+from evonas.evaluate.engine import EvaluatorLike
+from evonas.evaluate.measure import ready_evaluator
+from evonas.nn.extract import static_net
+from evonas.randomness import derive
+from evonas.report.indicators import Scale
+from evonas.run import Run
+from evonas.stages import assembly, subnets
+from evonas.stages.base import Context
+from evonas.stages.pretrain import Pretrain
+from evonas.stages.rank import spread
+from evonas.stages.supernet import Supernet
+from evonas.stages.teacher import Teacher
+from evonas.tasks.base import best_of
+from evonas.train import panel
+from evonas.train.draws.pool import Pool
+from evonas.train.fit import Resumable, fit
+from evonas.train.module import SubnetModule
+
+STRATEGIES: Mapping[str, tuple[str, ...]] = {
+    "uniform": (
+        "sampler=uniform",
+        "sampler.steps=[{name: uniform, num_subnets: 4, epochs: 10, warmup_epochs: 1}]",
+    ),
+    "uniform with ends": ("sampler=uniform",),
+    "pst": ("sampler=pst_nano",),
+    "pst + ca-ddkd": ("sampler=pst_nano", "distill=caddkd"),
+    "progressive shrinking": ("sampler=ofa_nano",),
+    "small to large": ("sampler=small_to_large",),
+    "sandwich": ("sampler=sandwich",),
+    "alphanet": ("sampler=alphanet",),
+    "nasvit": ("sampler=nasvit",),
+    "pcgrad": ("sampler=sandwich", "+sampler/merge=pcgrad"),
+    "best-up": ("sampler=best_up",),
+    "worst-up": ("sampler=worst_up",),
+    "level walk": ("sampler=level_walk",),
+    "banks": ("sampler=banks",),
+    "nsas": ("sampler=nsas",),
+}
+FIXED = ("tracker=none", "distill=none", "train.panel_random=0")
+CALIBRATED = 64
+SEARCH = ("search=nsga2", "budget.population=12", "budget.evaluations=48")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every strategy, and where answers are kept."""
+
+    task: str
+    passes: int
+    alone_steps: int
+    subnets: int
+    overrides: tuple[str, ...]
+    out: Path
+
+    def cfg(self, seed: int, *more: str) -> DictConfig:
+        """The config of one seed; the caller's own."""
+        words = (f"+task={self.task}", *FIXED, *SEARCH, f"seed={seed}", *self.overrides, *more)
+        return composed(*words).copy()
+
+    def about(self) -> dict[str, Any]:
+        """Everything but the length of the supernets' training that an answer depends on."""
+        return {
+            "task": self.task,
+            "alone_steps": self.alone_steps,
+            "subnets": self.subnets,
+            "overrides": list(self.overrides),
+        }
+
+
+def main() -> None:
+    """Answer what is not answered yet, then print the table."""
+    question, names, seeds = _arguments()
+    torch.set_num_threads(1)
+    alone = [_alone(question, seed) for seed in seeds]
+    answers: dict[str, list[dict[str, Any]]] = {}
+    for name in names:
+        answers[name] = [
+            _kept(_file(question, name, seed), _asked(question, name, seed, alone)) for seed in seeds
+        ]
+        files.write_text(question.out / "table.md", table(question.task, alone, answers))
+    print((question.out / "table.md").read_text())
+
+
+def _arguments() -> tuple[Question, list[str], list[int]]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="synthetic")
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--steps", type=int, default=250, help="optimizer steps of four subnets each")
+    parser.add_argument("--alone-steps", type=int, default=250)
+    parser.add_argument("--subnets", type=int, default=24)
+    parser.add_argument("--out", type=Path, default=Path("outputs/strategies"))
+    parser.add_argument("--set", nargs="*", default=[], help="further overrides of the config")
+    given = parser.parse_args()
+    out = given.out / given.task
+    question = Question(given.task, 4 * given.steps, given.alone_steps, given.subnets, tuple(given.set), out)
+    return question, given.strategies, given.seeds
+
+
+def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an earlier command left, or what is made now."""
+    if not path.exists():
+        files.write_json(path, make())
+    found: dict[str, Any] = files.read_json(path)
+    return found
+
+
+def _file(question: Question, name: str, seed: int) -> Path:
+    digest = derive(0, json.dumps({**question.about(), "passes": question.passes}, sort_keys=True))
+    return question.out / f"{digest:x}" / f"{name.replace(' ', '_')}-{seed}" / "answer.json"
+
+
+def _alone(question: Question, seed: int) -> dict[str, Any]:
+    """The errors of the networks trained alone; one file, written again after every network."""
+    digest = derive(0, json.dumps(question.about(), sort_keys=True))
+    path = question.out / f"alone-{digest:x}-{seed}.json"
+    cfg = question.cfg(seed)
+    task, found = assembly.task(cfg), _kept(path, lambda: {"nets": []})
+    net = assembly.supernet(cfg, task)
+    chosen = spread(net, task.input_size, question.subnets, 0)
+    for genotype, macs in chosen[len(found["nets"]) :]:
+        began, text = time.monotonic(), net.space.format(genotype)
+        purpose = f"alone/{text}"
+        single = static_net(net.backbone, net.head, genotype, derive(seed, purpose))
+        error = _trained_alone(question, cfg, single, derive(seed, purpose), path.with_suffix(".state"))
+        seconds = time.monotonic() - began
+        found["nets"].append({"genotype": text, "macs": macs, "error": error, "seconds": seconds})
+        files.write_json(path, found)
+        print(f"alone, seed {seed}: {text} {task.error_name} {error:.4f}, {seconds:.0f} s", flush=True)
+    return found
+
+
+def _trained_alone(question: Question, cfg: DictConfig, net: Any, seed: int, state: Path) -> float:
+    task, recipe = assembly.task(cfg), assembly.recipe(cfg, "supernet")
+    steps = question.alone_steps
+    data = assembly.training_data(cfg, task, recipe, seed, steps)
+    rates = assembly.rates(recipe, steps, steps // 10)
+    module = SubnetModule(net, task, rates, seed, **assembly.optimisation(recipe))
+    epochs = -(-steps // data.steps_per_epoch)
+    fit(module, data, epochs, assembly.devices(cfg), Resumable(state, {"seed": seed}, resume=True))
+    device = assembly.devices(cfg).torch_device
+    net.eval().to(device)
+    return best_of(panel.score(net, task, "holdout", cfg.hardware.eval_batch_size, device), task)
+
+
+def _asked(
+    question: Question, name: str, seed: int, alone: Sequence[Mapping[str, Any]]
+) -> Callable[[], dict[str, Any]]:
+    return lambda: _answer(question, name, seed, alone)
+
+
+def _answer(question: Question, name: str, seed: int, alone: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Train one supernet; its inherited errors with both kinds of statistics, and its front."""
+    cfg = question.cfg(seed, *STRATEGIES[name])
+    steps = _shortened(question, cfg)
+    folder = _file(question, name, seed).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    context = Context(cfg, Run(folder, question.task, resume=True))
+    is_fresh = not (folder / "supernet").exists()
+    Pretrain().run(context)
+    if cfg.distill:
+        Teacher().run(context)
+    seconds = {"train": _timed(lambda: Supernet().run(context))}
+    path = str(context.run.path(assembly.SUPERNET))
+    plain, renewed = (ready_evaluator(_evaluator(cfg, path, images)) for images in (0, CALIBRATED))
+    found: dict[str, Any] = {"steps": steps, "step_s": seconds["train"] / steps if is_fresh else None}
+    nets = alone[0]["nets"]
+    seconds["inherited"] = _timed(lambda: found.update(inherited=_errors(plain, nets)))
+    seconds["recalibrated"] = _timed(lambda: found.update(recalibrated=_errors(renewed, nets)))
+    seconds["search"] = _timed(lambda: found.update(front=_front(cfg, plain, alone, seed)))
+    told = ", ".join(f"{key} {value:.0f} s" for key, value in seconds.items())
+    print(f"{name}, seed {seed}: {told}, front {found['front']:.4f}", flush=True)
+    return {**found, "seconds": seconds}
+
+
+def _errors(evaluator: EvaluatorLike, nets: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [evaluator.measure(net["genotype"], "shared").objectives["error"] for net in nets]
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def _shortened(question: Question, cfg: DictConfig) -> int:
+    """Give the curriculum the passes that are asked for, in its proportion; its optimizer steps."""
+    net = assembly.supernet(cfg)
+    task, recipe = assembly.task(cfg), assembly.recipe(cfg, "supernet")
+    batches = subnets.steps_per_epoch(task, recipe)
+    curriculum = assembly.curriculum(cfg, net.space)
+    pool = curriculum.draw.size if isinstance(curriculum.draw, Pool) else 0
+    passes = sum(step.optimizer_steps(batches) * (step.num_subnets + pool) for step in curriculum.steps)
+    factor = question.passes / passes
+    plain = to_plain(cfg.sampler.steps)
+    total = 0
+    for written, step in zip(plain, curriculum.steps, strict=True):
+        steps = max(1, round(step.optimizer_steps(batches) * factor))
+        warmup = round(step.warmup_steps(batches) * factor)
+        written.update(epochs=None, iterations=steps, warmup_epochs=0, warmup_iterations=warmup)
+        total += steps
+    cfg.sampler.steps = plain
+    return total
+
+
+def _evaluator(cfg: DictConfig, path: str, recalibrate: int) -> dict[str, Any]:
+    objectives = {
+        "error": {"_target_": "evonas.objectives.error.Error", "recalibrate": recalibrate},
+        "macs": {"_target_": "evonas.objectives.macs.Macs"},
+    }
+    parts = {key: to_plain(cfg[key]) for key in ("space", "network", "task")}
+    return {
+        "_target_": "evonas.objectives.evaluator.Evaluator",
+        "_recursive_": False,
+        **parts,
+        "objectives": objectives,
+        "weights": path,
+        "batch_size": cfg.hardware.eval_batch_size,
+    }
+
+
+def _front(cfg: DictConfig, evaluator: EvaluatorLike, alone: Sequence[Mapping[str, Any]], seed: int) -> float:
+    """The share of a box that the front of one search covers, by inherited errors.
+
+    The box goes from zero to twice the worst error of a network alone, and to the largest network's costs.
+    """
+    space = assembly.space(cfg)
+    trial = run((cfg.task.name, "nsga2", seed), cfg.search, space, evaluator, ("error", "macs"))
+    worst = max(net["error"] for each in alone for net in each["nets"])
+    largest = evaluator.measure(space.format(space.largest()), "shared").objectives["macs"]
+    scale = Scale(("error", "macs"), (0.0, 0.0), (2 * worst, largest))
+    return float(worth(trial, scale)[-1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The table of benchmarks/strategies.py: statistics of inherited errors beside errors of networks alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from trials import markdown
+
+from evonas.randomness import generator
+from evonas.report.ranking import cost_bins, interval, tau
+
+RESAMPLES, BINS = 1000, 3
+Numbers = NDArray[np.float64]
+COLUMNS = (
+    "strategy",
+    "tau (95 %)",
+    "tau at equal cost",
+    "tau, statistics renewed",
+    "max net",
+    "min net",
+    "s a step",
+    "front",
+)
+
+
+def table(
+    task: str, alone: Sequence[Mapping[str, Any]], answers: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> str:
+    """A Markdown table, the best strategy first; every number is a mean over seeds.
+
+    The truth is the mean error of each network alone over all seeds. Intervals come from drawing the networks
+    anew, the same for all seeds of a strategy.
+    """
+    errors = np.array([[net["error"] for net in each["nets"]] for each in alone])
+    macs = np.array([net["macs"] for net in alone[0]["nets"]], dtype=float)
+    truth = errors.mean(axis=0)
+    rows = [(name, *_row(found, truth, macs)) for name, found in answers.items()]
+    rows.sort(key=lambda row: -row[1])
+    written = [[name, *cells] for name, _, cells in rows]
+    written.append(["multiply-adds alone", _spread([-macs], truth), "-", "-", "-", "-", "-", "-"])
+    ceiling = "-"
+    if len(errors) > 1:
+        ceiling = f"{tau(errors[0], errors[1]):.2f}"
+    head = (
+        f"Task {task}: {len(macs)} networks trained alone with {len(alone)} seeds, whose errors rank them "
+        f"alike by {ceiling}; {len(next(iter(answers.values())))} supernets a strategy.\n\n"
+    )
+    return head + markdown(COLUMNS, written)
+
+
+def _row(found: Sequence[Mapping[str, Any]], truth: Numbers, macs: Numbers) -> tuple[float, list[str]]:
+    inherited = [np.array(each["inherited"]) for each in found]
+    renewed = [np.array(each["recalibrated"]) for each in found]
+    timed = [each["step_s"] for each in found if each["step_s"] is not None]
+    cells = [
+        _spread(inherited, truth),
+        f"{np.nanmean([_tau_at_cost(each, truth, macs) for each in inherited]):.2f}",
+        f"{_mean_tau(renewed, truth):.2f}",
+        f"{np.mean([each[-1] for each in inherited]):.4f}",
+        f"{np.mean([each[0] for each in inherited]):.4f}",
+        f"{np.mean(timed):.2f}" if timed else "-",
+        f"{np.mean([each['front'] for each in found]):.4f}",
+    ]
+    return _mean_tau(inherited, truth), cells
+
+
+def _mean_tau(scores: Sequence[Numbers], truth: Numbers) -> float:
+    return float(np.nanmean([tau(score, truth) for score in scores]))
+
+
+def _spread(scores: Sequence[Numbers], truth: Numbers) -> str:
+    """Tau with its interval."""
+    rng = generator(0, "strategies/bootstrap")
+    draws = rng.integers(len(truth), size=(RESAMPLES, len(truth)))
+    found = np.array([np.mean([tau(score[rows], truth[rows]) for score in scores]) for rows in draws])
+    low, high = interval(found)
+    return f"{_mean_tau(scores, truth):.2f} ({low:.2f} to {high:.2f})"
+
+
+def _tau_at_cost(score: Numbers, truth: Numbers, macs: Numbers) -> float:
+    """The mean of tau inside bins of equal size by cost."""
+    place = cost_bins(macs, BINS)
+    return float(np.nanmean([tau(score[place == each], truth[place == each]) for each in range(BINS)]))
