@@ -96,16 +96,16 @@ def _words(matrix: str, operations: list[str]) -> Words:
 
 def _numbers(message: bytes) -> tuple[float, ...]:
     """The columns of one training, in their order."""
-    evaluations: list[dict[int, Any]] = []
+    evaluations: list[bytes] = []
     parameters: Any = None
     for number, value in fields(message):
         if number == _EVALUATIONS and isinstance(value, bytes):
-            evaluations.append(dict(fields(value)))
+            evaluations.append(value)
         elif number == _PARAMETERS:
             parameters = value
     if len(evaluations) != 3 or not isinstance(parameters, int):
         raise ValueError(f"it has {len(evaluations)} evaluations and the parameters {parameters!r}")
-    _, half, last = evaluations
+    half, last = (dict(fields(each)) for each in evaluations[1:])
     shares = (last.get(_VALIDATION), last.get(_TEST), half.get(_VALIDATION))
     errors = [100.0 * (1.0 - double(share or 0)) for share in shares]
     found = (*errors, double(last.get(_SECONDS, 0)), parameters / 1e6)

@@ -3,6 +3,8 @@
 import os
 import resource
 import struct
+import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -162,3 +164,69 @@ def test_lists_have_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_lists_are_utf8(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="byte 1"):
         safe.read_lines(written(tmp_path, b"a\xff\n"), tmp_path)
+
+
+def archives(folder: Path, content: bytes, name: str = "data/result_1.json") -> list[Path]:
+    """The same file in a folder, a .zip and a .tar.gz."""
+    plain = folder / "plain" / name
+    plain.parent.mkdir(parents=True)
+    plain.write_bytes(content)
+    with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(plain, name)
+    with tarfile.open(folder / "a.tar.gz", "w:gz") as tarred:
+        tarred.add(plain, name)
+    return [folder / "plain", folder / "a.zip", folder / "a.tar.gz"]
+
+
+def test_documents_of_folders_and_archives_are_the_same(tmp_path: Path) -> None:
+    for path in archives(tmp_path, b'{"a": 1}'):
+        (document,) = safe.read_documents(path, r"result_\d+\.json")
+        assert safe.read_json(document) == {"a": 1} and "result_1.json" in str(document)
+        assert list(safe.read_documents(path, r"other\.json")) == []
+
+
+def test_documents_that_unpack_to_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safe, "MAX_DOCUMENT_BYTES", 1000)
+    for path in archives(tmp_path, b" " * 100_000):
+        with pytest.raises(DataError, match=r"too large|at most 1000 are read"):
+            list(safe.read_documents(path, r".*\.json"))
+
+
+def test_an_archive_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safe, "MAX_ARRAY_BYTES", 1000)
+    *_, tarred = archives(tmp_path, b" " * 100_000, "skipped.bin")
+    with pytest.raises(DataError, match="unpacks to more than 1000 bytes"):
+        list(safe.read_documents(tarred, r".*\.json"))
+
+
+def test_more_documents_than_anybody_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safe, "MAX_DOCUMENTS", 0)
+    with pytest.raises(DataError, match="more than 0 documents"):
+        list(safe.read_documents(archives(tmp_path, b"{}")[0], r".*\.json"))
+
+
+def test_links_in_archives_are_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "links.tar.gz"
+    with tarfile.open(path, "w:gz") as packed:
+        entry = tarfile.TarInfo("result_1.json")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        packed.addfile(entry)
+    assert list(safe.read_documents(path, r".*\.json")) == []
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_cut_archives_of_documents_are_named(tmp_path: Path, kept: float) -> None:
+    _, zipped, tarred = archives(tmp_path, np.random.default_rng(0).bytes(5000))
+    for path in (zipped, tarred):
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+        with pytest.raises(DataError, match=r"no readable \.zip or \.tar\.gz"):
+            list(safe.read_documents(path, r".*\.json"))
+
+
+def test_json_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(DataError, match=r"deep\.json is no JSON document"):
+        safe.read_json(path)
+    with pytest.raises(DataError, match=r"none\.json does not exist"):
+        safe.read_json(tmp_path / "none.json")
