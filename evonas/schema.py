@@ -135,8 +135,8 @@ class Discover:
     # random images that each network sees, and their sides in pixels
     images: int = 4
     size: int = 64
-    # elements kept of each tensor
-    sample: int = 512
+    # proxies measured beside; each is tried in a sum with the formula, both as shares of their ranges
+    beside: list[str] = field(default_factory=lambda: ["nwot"])
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """All proxies by name; more is better for every one of them.
 
 A proxy gives one number, or several parts that only a set of networks makes into one: SasWOT adds its parts
-after min-max scaling over the set, AZ-NAS adds the logarithms of their ranks in it.
+after min-max scaling over the set, AZ-NAS adds the logarithms of their ranks in it. A formula is a proxy too,
+and so is a sum of names and formulas, such as `sum(less(softmax(W), relu(G))) + nwot`, scaled as SasWOT's.
 """
 
 import math
@@ -13,6 +14,7 @@ from evonas.errors import UserError
 from evonas.proxies.blocks import az_nas
 from evonas.proxies.codes import nwot, swap
 from evonas.proxies.features import meco, zen
+from evonas.proxies.formula import formula
 from evonas.proxies.jacobian import epe, jacov
 from evonas.proxies.magnitudes import fisher, flops, grad_norm, grasp, l2_norm, params, plain, snip, zico
 from evonas.proxies.probe import Probe
@@ -68,10 +70,22 @@ PROXIES: Mapping[str, Proxy] = {
 
 
 def proxy(name: str) -> Proxy:
-    """A proxy by its name; an unknown one is a UserError that lists the known ones."""
-    if name not in PROXIES:
-        raise UserError(f"There is no proxy '{name}'.", f"Choose among {', '.join(PROXIES)}.")
-    return PROXIES[name]
+    """A proxy by its name, its formula, or a sum of several; UserError for anything else."""
+    terms = [term.strip() for term in name.split("+")]
+    if len(terms) == 1:
+        return PROXIES[name] if name in PROXIES else Proxy(name, _single(name))
+    measures = {term: _single(term) for term in terms}
+    return Proxy(name, lambda probe: {term: each(probe) for term, each in measures.items()}, "ranges")
+
+
+def _single(term: str) -> Callable[[Probe], float]:
+    """How a term of a sum is measured."""
+    if "(" in term:
+        return formula(term)
+    for function in _SINGLE:
+        if function.__name__ == term:
+            return function
+    raise UserError(f"There is no proxy '{term}'.", f"Choose among {', '.join(PROXIES)}, or give a formula.")
 
 
 def _scaled(value: float, references: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evonas.report import plots
-from evonas.report.facts import Facts
+from evonas.report.facts import Facts, predictions
 from evonas.report.pareto import front
 from evonas.report.svg import key
 from evonas.report.tables import Table, compact, discovered, generations, nets, ranked, tested
@@ -140,7 +140,7 @@ def _front(sources: Sources) -> Section:
     chosen = plots.stars(sources.nets)
     extra = plots.parallel(facts, chosen)
     drawn = [*plots.fronts(facts, chosen), *([extra] if extra else [])]
-    return Section(title, legend=plots.legend(chosen), figures=drawn)
+    return Section(title, texts=predictions(facts.identity), legend=plots.legend(chosen), figures=drawn)
 
 
 def _chosen(sources: Sources) -> Section:
@@ -257,7 +257,7 @@ def _discovery(found: Json) -> Section:
         legend=legend,
         figures=[figure],
         tables=[discovered(found)],
-        commands=[found["formula"]],
+        commands=[found["proxy"]],
     )
 
 

@@ -88,7 +88,7 @@ def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
 def discovered(found: Mapping[str, Any]) -> Table:
     """How a discovered formula and known ones rank the networks it was found on, and others."""
     rows = []
-    for name, row in {found["formula"]: found["found"], **found["known"]}.items():
+    for name, row in {**found["found"], **found["known"]}.items():
         unseen = row["held_out"]
         bounds = f"{compact(unseen['tau_low'])} to {compact(unseen['tau_high'])}"
         rows.append([name, compact(row["training"]["tau"]), compact(unseen["tau"]), bounds])

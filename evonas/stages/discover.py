@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from evonas import files
 from evonas.errors import UserError
-from evonas.proxies.discovery import Judge, Judged, Schedule, discover
+from evonas.proxies.catalogue import PROXIES
+from evonas.proxies.discovery import Judge, Judged, Schedule, discover, minmax
 from evonas.proxies.expression import Calculator, Node, NotFiniteError, parse
 from evonas.proxies.samples import LayerSamples
 from evonas.randomness import generator
 from evonas.report.ranking import Scores, judged
 from evonas.stages.base import Context
-from evonas.stages.sampled import samples_of
+from evonas.stages.sampled import Measured, measured
 from evonas.stages.subjects import FEWEST, Subjects, subjects
 from evonas.track.progress import Progress
 
@@ -46,37 +47,42 @@ class Discover:
         settings = context.cfg.discover
         _check(settings)
         found = subjects(context, settings.networks + settings.held_out)
-        samples = samples_of(context, found)
+        known = measured(context, found)
         errors = np.array([subject.error for subject in found.all])
         number = _training(len(found.all), settings)
-        best = _evolve(context, samples.some(range(number)), -errors[:number], found)
+        best = _evolve(context, known.samples.some(range(number)), -errors[:number], found)
         if best[0].fitness is None:
             raise UserError("No formula tells these networks apart.", "Try discover.formulas=2000.")
-        result = _result(context, found, samples, best, number)
+        result = _result(context, found, known, best, number)
         files.write_json(context.run.path(RESULT), result)
         print(sentence(result), flush=True)
-        return f"Formula: {result['formula']}"
+        proxy = f"objective.zero_cost.proxy='{result['proxy']}'"
+        return f'Use it: "objective=[zero_cost,macs]" "{proxy}"'
 
 
 def sentence(result: Mapping[str, Any]) -> str:
     """What was found, and whether it is better than what was known."""
     known = {name: row["held_out"]["tau"] for name, row in result["known"].items()}
-    name = max(known, key=lambda each: -np.inf if known[each] is None else known[each])
-    trained, unseen = result["found"]["training"], result["found"]["held_out"]
+    name = max(known, key=lambda each: _rank(known[each]))
+    trained, unseen = (result["found"][result["proxy"]][part] for part in ("training", "held_out"))
     bounds = f"95 % interval {_two(unseen['tau_low'])} to {_two(unseen['tau_high'])}"
     return (
-        f"{result['formula']} ranks {result['training']} networks with Kendall tau {_two(trained['tau'])} "
+        f"{result['proxy']} ranks {result['training']} networks with Kendall tau {_two(trained['tau'])} "
         f"and {result['held_out']} others with {_two(unseen['tau'])} ({bounds}); "
-        f"the best known formula there is {name} with {_two(known[name])}."
+        f"the best known one there is {name} with {_two(known[name])}."
     )
 
 
 def _check(settings: Any) -> None:
-    for name, least in (("networks", FEWEST), ("held_out", 0), ("formulas", 1), ("images", 2), ("sample", 8)):
+    for name, least in (("networks", FEWEST), ("held_out", 0), ("formulas", 1), ("images", 2), ("size", 8)):
         if settings[name] < least:
             raise UserError(
                 f"discover.{name}={settings[name]} is too small.", f"Use at least discover.{name}={least}."
             )
+    single = [name for name, proxy in PROXIES.items() if proxy.rule == "single"]
+    for name in settings.beside:
+        if name not in single:
+            raise UserError(f"discover.beside names '{name}'.", f"Choose among {', '.join(single)}.")
 
 
 def _training(number: int, settings: Any) -> int:
@@ -91,7 +97,7 @@ def _evolve(
     settings, path = context.cfg.discover, context.run.path(FITNESS)
     identity = {
         **found.origin,
-        **{key: settings[key] for key in ("networks", "held_out", "images", "size", "sample")},
+        **{key: settings[key] for key in ("networks", "held_out", "images", "size")},
     }
     judge = Judge(samples, quality, _known(path, identity) if context.run.resume else {})
     schedule = Schedule(settings.population, settings.parents, patience=settings.patience)
@@ -115,33 +121,45 @@ def _known(path: Path, identity: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _result(
-    context: Context, found: Subjects, samples: LayerSamples, best: list[Judged], number: int
+    context: Context, found: Subjects, known: Measured, best: list[Judged], number: int
 ) -> dict[str, Any]:
-    calculator, errors = Calculator(samples), np.array([subject.error for subject in found.all])
-    scores = calculator.score(best[0].formula)
+    text, calculator = str(best[0].formula), Calculator(known.samples)
+    errors = np.array([subject.error for subject in found.all])
+    own = {text: calculator.score(best[0].formula)}
+    sums = {f"{text} + {name}": _sum(own[text], other, number) for name, other in known.scores.items()}
+    others = {name: _scores(calculator, parse(each)) for name, each in KNOWN.items()} | known.scores
     rng = generator(context.cfg.seed, "discover/bootstrap")
-
-    def rows(values: NDArray[np.float64]) -> dict[str, Any]:
-        return {
-            "training": _judged(values[:number], errors[:number], rng),
-            "held_out": _judged(values[number:], errors[number:], rng),
-        }
-
+    rows = {name: _rows(scores, errors, number, rng) for name, scores in (own | sums | others).items()}
+    chosen = max(own | sums, key=lambda name: _rank(rows[name]["training"]["tau"]))
     return {
-        "formula": str(best[0].formula),
+        "formula": text,
+        "proxy": chosen,
         "error_name": found.error_name,
         "training": number,
         "held_out": len(found.all) - number,
         "formulas": len(best),
         "rejected": sum(one.fitness is None for one in best),
-        "found": rows(scores),
-        "known": {name: rows(_scores(calculator, parse(text))) for name, text in KNOWN.items()},
+        "found": {name: rows[name] for name in own | sums},
+        "known": {name: rows[name] for name in others},
         "best": [{"formula": str(one.formula), "tau": one.fitness} for one in best[:_TOP]],
         "networks": [
-            {"genotype": subject.genotype, "error": subject.error, "score": float(score)}
-            for subject, score in zip(found.all, scores, strict=True)
+            {"genotype": subject.genotype, "error": subject.error, "score": _finite(score)}
+            for subject, score in zip(found.all, (own | sums)[chosen], strict=True)
         ],
     }
+
+
+def _sum(first: NDArray[np.float64], second: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+    """Both as shares of their ranges over the first networks, as SasWOT adds its parts."""
+    scaled = [minmax(part, part[:number].min(), part[:number].max()) for part in (first, second)]
+    return scaled[0] + scaled[1]
+
+
+def _rows(
+    scores: NDArray[np.float64], errors: NDArray[np.float64], number: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    parts = {"training": slice(number), "held_out": slice(number, None)}
+    return {name: _judged(scores[part], errors[part], rng) for name, part in parts.items()}
 
 
 def _scores(calculator: Calculator, formula: Node) -> NDArray[np.float64]:
@@ -160,6 +178,14 @@ def _judged(
         return dict.fromkeys(("tau", "tau_low", "tau_high", "rho"))
     told = judged(Scores(-scores, errors, np.zeros(len(scores), dtype=np.intp)), rng, 1)
     return {key: told[key] for key in ("tau", "tau_low", "tau_high", "rho")}
+
+
+def _rank(tau: float | None) -> float:
+    return -np.inf if tau is None else tau
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _two(value: float | None) -> str:

@@ -1,7 +1,8 @@
-"""The tensors of a discovery's networks, computed once a run."""
+"""What a discovery knows of its networks, computed once a run: tensors of their layers, and known proxies."""
 
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,30 +13,44 @@ from numpy.typing import NDArray
 from evonas import files
 from evonas.config import to_plain
 from evonas.data.safe import read_arrays
+from evonas.proxies.catalogue import proxy
+from evonas.proxies.formula import SAMPLE
 from evonas.proxies.inputs import random_images
 from evonas.proxies.operators import LEAVES, Kind
+from evonas.proxies.probe import Probe
 from evonas.proxies.samples import LayerSamples, join
 from evonas.proxies.sampling import sampled
-from evonas.proxies.statistics import statistics
 from evonas.stages.base import Context
 from evonas.stages.subjects import Subjects
 from evonas.track.progress import Progress
 
 SAMPLES = "discover/samples.npz"
 _KINDS: tuple[Kind, ...] = ("weight", "map")
-# places of each activation map that are kept before elements are drawn of them
-_POSITIONS = 256
 
 
-def samples_of(context: Context, found: Subjects) -> LayerSamples:
-    """A sample of the tensors of every network, from the run's file where it is of these networks."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Some networks as a discovery sees them.
+
+    Args:
+        samples: of the tensors of their layers.
+        scores: (N) of each known proxy, NaN where a network has none.
+    """
+
+    samples: LayerSamples
+    scores: dict[str, NDArray[np.float64]]
+
+
+def measured(context: Context, found: Subjects) -> Measured:
+    """The networks, measured or read from the run's file where it is about these."""
     path = context.run.path(SAMPLES)
     key = _key(context, found)
     if path.exists() and (kept := read_arrays(path))["key"].item() == key:
         return _from_arrays(kept)
     made = _made(context, found)
-    counts = {str(kind): made.counts[kind] for kind in _KINDS}
-    arrays = {**made.values, **counts, "starts": made.starts, "key": np.array(key)}
+    arrays: dict[str, Any] = {**made.samples.values, "starts": made.samples.starts, "key": np.array(key)}
+    arrays |= {kind: made.samples.counts[kind] for kind in _KINDS}
+    arrays |= {f"score_{name}": scores for name, scores in made.scores.items()}
     files.write_atomic(path, partial(_write, arrays))
     return made
 
@@ -47,7 +62,7 @@ def _key(context: Context, found: Subjects) -> str:
         "networks": [subject.genotype for subject in found.all],
         "cells": to_plain(context.cfg.cells) if context.cfg.cells else None,
         "shape": _shape(context),
-        "sample": settings.sample,
+        "beside": list(settings.beside),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
@@ -57,21 +72,32 @@ def _shape(context: Context) -> tuple[int, int, int, int]:
     return settings.images, 3, settings.size, settings.size
 
 
-def _made(context: Context, found: Subjects) -> LayerSamples:
-    seed, size = context.cfg.seed, context.cfg.discover.sample
+def _made(context: Context, found: Subjects) -> Measured:
+    seed, names = context.cfg.seed, list(context.cfg.discover.beside)
     images = random_images(_shape(context), seed)
-    parts = []
+    parts, scores = [], []
     with Progress("discover", len(found.all), unit="network") as progress:
         for subject in found.all:
-            told = statistics(subject.make(), images, seed, positions=_POSITIONS)
-            parts.append(sampled(told, size, seed))
+            probe = Probe(subject.make(), images, seed)
+            parts.append(sampled(probe.statistics, SAMPLE, seed))
+            scores.append([_score(name, probe) for name in names])
             progress.advance()
-    return join(parts)
+    columns = np.array(scores, dtype=float).reshape(len(parts), len(names))
+    return Measured(join(parts), {name: columns[:, place] for place, name in enumerate(names)})
 
 
-def _from_arrays(kept: dict[str, NDArray[Any]]) -> LayerSamples:
+def _score(name: str, probe: Probe) -> float:
+    try:
+        return proxy(name).parts(probe)[name]
+    except ValueError:
+        return float("nan")
+
+
+def _from_arrays(kept: dict[str, NDArray[Any]]) -> Measured:
     values = {leaf: kept[leaf] for leaf in LEAVES}
-    return LayerSamples(values, {kind: kept[kind] for kind in _KINDS}, kept["starts"])
+    samples = LayerSamples(values, {kind: kept[kind] for kind in _KINDS}, kept["starts"])
+    names = [name for name in kept if name.startswith("score_")]
+    return Measured(samples, {name.removeprefix("score_"): kept[name] for name in names})
 
 
 def _write(arrays: dict[str, Any], path: Path) -> None:

@@ -12,9 +12,13 @@ import tables_written
 from omegaconf import OmegaConf
 
 from evonas import files
+from evonas.config import to_plain
 from evonas.errors import UserError
+from evonas.objectives.evaluator import Evaluator
+from evonas.proxies.catalogue import proxy
 from evonas.proxies.discovery import Judge
-from evonas.proxies.expression import Calculator, parse
+from evonas.proxies.inputs import random_images
+from evonas.proxies.probe import Probe
 from evonas.run import Run
 from evonas.schema import Discover as Settings
 from evonas.stages import assembly, sampled
@@ -35,7 +39,7 @@ SMALL = {
 
 def context(folder: Path, resume: bool = False, pairs: int = 12, **discover: Any) -> Context:
     """A run whose ranking check trained some networks: the error falls with the size."""
-    settings = OmegaConf.structured(Settings(**{**SMALL, "sample": 64, **discover}))
+    settings = OmegaConf.structured(Settings(**{**SMALL, **discover}))
     made = small_run.context(folder, discover=settings, evaluator=None, cells=None)
     made = Context(made.cfg, Run(folder, "synthetic", resume=resume))
     space = assembly.space(made.cfg)
@@ -51,7 +55,7 @@ def discovered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, dict[
     made = context(tmp_path_factory.mktemp("outputs") / "one")
     line = Discover().run(made)
     result = files.read_json(made.run.directory / RESULT)
-    assert line == f"Formula: {result['formula']}"
+    assert result["proxy"] in line
     return made, result
 
 
@@ -60,20 +64,24 @@ def test_the_formula_is_the_best_of_those_that_were_judged(discovered: Any) -> N
     known = files.read_json(made.run.directory / FITNESS)["fitness"]
     assert len(known) == result["formulas"] == 60
     assert known[result["formula"]] == max(value for value in known.values() if value is not None)
-    assert result["found"]["training"]["tau"] == pytest.approx(known[result["formula"]])
+    assert result["found"][result["formula"]]["training"]["tau"] == pytest.approx(known[result["formula"]])
 
 
-def test_its_scores_are_those_of_the_networks(discovered: Any) -> None:
+def test_its_scores_are_those_of_the_proxy_that_is_named(discovered: Any) -> None:
     made, result = discovered
     found = subjects(made, 12)
-    scores = Calculator(sampled.samples_of(made, found)).score(parse(result["formula"]))
+    images = random_images((2, 3, 16, 16), 3)
+    chosen = proxy(result["proxy"])
+    parts = [chosen.parts(Probe(each.make(), images, 3)) for each in found.all]
+    scores = [chosen.score(each, parts[:8]) for each in parts]
     assert [net["genotype"] for net in result["networks"]] == [each.genotype for each in found.all]
-    assert [net["score"] for net in result["networks"]] == pytest.approx(scores.tolist())
+    assert [net["score"] for net in result["networks"]] == pytest.approx(scores)
 
 
-def test_known_formulas_stand_beside_it(discovered: Any) -> None:
+def test_known_proxies_and_sums_stand_beside_it(discovered: Any) -> None:
     result = discovered[1]
-    assert set(result["known"]) == set(KNOWN)
+    assert set(result["known"]) == {*KNOWN, "nwot"}
+    assert set(result["found"]) == {result["formula"], f"{result['formula']} + nwot"}
     assert all(-1 <= row["training"]["tau"] <= 1 for row in result["known"].values())
     assert result["training"] == 8 and result["held_out"] == 4
 
@@ -101,22 +109,27 @@ def test_stopped_and_resumed_it_finds_the_same(discovered: Any, tmp_path: Path, 
 
 def test_statistics_are_taken_once(discovered: Any, monkeypatch: Any) -> None:
     made = discovered[0]
-    monkeypatch.setattr(sampled, "statistics", lambda *_: pytest.fail("the networks ran again"))
-    sampled.samples_of(made, subjects(made, 12))
+    monkeypatch.setattr(sampled, "Probe", lambda *_: pytest.fail("the networks ran again"))
+    sampled.measured(made, subjects(made, 12))
 
 
 def test_other_networks_have_other_statistics(discovered: Any) -> None:
     made = discovered[0]
-    fewer = sampled.samples_of(made, subjects(made, 7))
-    assert fewer.num_networks == 7
-    sampled.samples_of(made, subjects(made, 12))
+    fewer = sampled.measured(made, subjects(made, 7))
+    assert fewer.samples.num_networks == len(fewer.scores["nwot"]) == 7
 
 
 @pytest.mark.parametrize(
     ("setting", "said"),
-    [({"networks": 2}, "networks=2"), ({"formulas": 0}, "formulas=0"), ({"images": 1}, "images=1")],
+    [
+        ({"networks": 2}, "networks=2"),
+        ({"formulas": 0}, "formulas=0"),
+        ({"images": 1}, "images=1"),
+        ({"beside": ["saswot"]}, "beside"),
+        ({"beside": ["q"]}, "beside"),
+    ],
 )
-def test_settings_that_cannot_work_are_named(tmp_path: Path, setting: dict[str, int], said: str) -> None:
+def test_settings_that_cannot_work_are_named(tmp_path: Path, setting: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"discover.{said}"):
         Discover().run(context(tmp_path / "run", **setting))
 
@@ -139,6 +152,22 @@ def test_a_table_is_enough(evonas_command: Callable, tmp_path: Path) -> None:
     assert evonas_command("stage=report", "run=one").code == 0
     page = (folder / "report/index.html").read_text(encoding="utf-8")
     assert "A score that needs no training" in page and "found on" in page
+
+
+def test_a_formula_is_an_objective(tmp_path: Path) -> None:
+    made = context(tmp_path / "run")
+    small_run.train(made)
+    plain, space = to_plain(made.cfg), assembly.space(made.cfg)
+    values = []
+    for text in ("sum(abs(mul(W, G)))", "sum(neg(abs(mul(W, G))))"):
+        objective = {"_target_": "evonas.objectives.zero_cost.ZeroCost", "proxy": text}
+        weights = str(made.run.directory / "supernet/supernet.safetensors")
+        configs = (plain["space"], plain["network"], plain["task"], {"zero_cost": objective})
+        evaluator = Evaluator(*configs, weights=weights)
+        evaluator.setup()
+        values.append(evaluator.measure(space.format(space.largest()), "shared").objectives["zero_cost"])
+    # more is better for a score, and an objective is minimised
+    assert values[0] < 0 and values[1] == -values[0]
 
 
 def test_a_table_without_networks_says_so(evonas_command: Callable, tmp_path: Path) -> None:
