@@ -11,16 +11,14 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.objectives import runtimes
 from evonas.objectives.bench import Bench
-from evonas.objectives.laps import Once, Take, paired, watched
+from evonas.objectives.laps import Once, Reference, Take, paired, watched
 from evonas.objectives.machine import machine, state
 from evonas.objectives.pinning import pinned
-from evonas.objectives.timing import Plan, measure
+from evonas.objectives.timing import NOMINAL, Plan, measure
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 
 VERSION = 3
-# of the reference network alone; its fastest forward is what it takes on a calm machine
-_NOMINAL = Plan(warmup=3, warmup_seconds=0.5, seconds=0.3, max_seconds=1.0, min_repeats=10)
 log = logging.getLogger(__name__)
 
 
@@ -94,7 +92,7 @@ class Latency:
         runtimes.check(self.runtime, bench.precision, bench.device, self.graphs)
         self._clock(bench)
         self._bench = bench
-        self._nominal: tuple[Take, float] | None = None
+        self._nominal: Reference | None = None
         generator = torch.Generator().manual_seed(derive(0, "latency"))
         self._image = torch.randn((1, 3, *bench.input_size), generator=generator).to(bench.device)
 
@@ -134,11 +132,11 @@ class Latency:
         take = watched(self._once(genotype))
         return paired(take, *self._reference()) if self.reference else take
 
-    def _reference(self) -> tuple[Take, float]:
+    def _reference(self) -> Reference:
         """The reference network, and its time in ms where nothing disturbs it."""
         if self._nominal is None:
             take = watched(self._once(self._bench.space.smallest()))
-            self._nominal = take, measure(take, _NOMINAL).fastest
+            self._nominal = take, measure(take, NOMINAL).fastest
         return self._nominal
 
     def _once(self, genotype: Genotype) -> Once:

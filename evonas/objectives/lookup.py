@@ -61,6 +61,12 @@ class LookupLatency:
                     "Build one for this search with: stage=lookup",
                 )
 
+    @property
+    def source(self) -> str:
+        """Where the numbers come from and how far they were off, for people."""
+        about = self.table.about["machine"]["name"]
+        return f"{self.kind} of {about}, {self.table.held_out[self.kind].line}"
+
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The predicted time in ms; where it comes from and how far it was off on held-out subnets."""
         value = self.table.predict(architecture(self._bench.space, genotype), self.kind)

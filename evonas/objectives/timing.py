@@ -50,6 +50,10 @@ class Plan:
             )
 
 
+# of a reference, whose fastest repeat is what it takes on a calm machine
+NOMINAL = Plan(warmup=3, warmup_seconds=0.3, seconds=0.2, max_seconds=0.4, min_repeats=10)
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """What was measured.

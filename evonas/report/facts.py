@@ -90,6 +90,16 @@ def gather(
     return Facts(tuple(names), genotypes, values[finite], failures=dict(failures), **about)
 
 
+def predictions(identity: Mapping[str, Any]) -> list[str]:
+    """A line for every objective that was predicted and not measured: by what, and how well.
+
+    Args:
+        identity: what an archive says about its search.
+    """
+    sources: Mapping[str, str] = identity.get("sources", {})
+    return [f"{name} is predicted: {source}." for name, source in sources.items()]
+
+
 def front_summary(
     names: Sequence[str],
     values: Values,

@@ -97,14 +97,23 @@ class Estimate:
 def dry_run(context: Context, spec: Mapping[str, Any], parts: Sequence[Part]) -> str:
     """Probe, print the estimate, and return the command that begins; no archive is made or touched."""
     cfg = context.cfg
-    space = build(cfg.space)
-    order = None if cfg.get("evaluator") else sharing_order(space)
-    with closing(engine_for(cfg.hardware, spec, None, order)) as workers:
-        found = estimate(workers, space, _load(cfg, parts), cfg.seed)
-    print("\n".join(found.lines), flush=True)
+    print("\n".join(probe(cfg, spec, parts).lines), flush=True)
     if cfg.get("evaluate") and not cfg.evaluate["_target_"].endswith(".Full"):
         print("counted as if every point were measured in full; a race leaves many early", flush=True)
     return f"Nothing was kept. Begin with: {context.run.command('search')}"
+
+
+def probe(cfg: DictConfig, spec: Mapping[str, Any], parts: Sequence[Part]) -> Estimate:
+    """What the search of a config would cost, told by an engine of its own.
+
+    Args:
+        spec: config of the evaluator.
+        parts: those that the search measures.
+    """
+    space = build(cfg.space)
+    order = None if cfg.get("evaluator") else sharing_order(space)
+    with closing(engine_for(cfg.hardware, spec, None, order)) as workers:
+        return estimate(workers, space, _load(cfg, parts), cfg.seed)
 
 
 def _load(cfg: DictConfig, parts: Sequence[Part]) -> Load:

@@ -1,10 +1,10 @@
 """stage=lookup: a table of this machine's latencies, block by block, and how well it predicts networks."""
 
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +16,13 @@ from evonas.nn.extract import extract
 from evonas.nn.supernet import Supernet
 from evonas.objectives import runtimes
 from evonas.objectives.bench import Bench
-from evonas.objectives.laps import watched
+from evonas.objectives.laps import Reference, Take, paired, watched
 from evonas.objectives.lookup import about
 from evonas.objectives.machine import machine
 from evonas.objectives.pieces import pieces
 from evonas.objectives.pinning import pinned
 from evonas.objectives.table import KINDS, LatencyTable, Vector, compare, corrected
-from evonas.objectives.timing import Plan, measure
+from evonas.objectives.timing import NOMINAL, Plan, measure
 from evonas.randomness import generator
 from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
@@ -32,10 +32,10 @@ from evonas.stages.located import TABLE
 from evonas.stages.search import device
 from evonas.track.progress import Progress
 
-# two short rounds some time apart, and of each the fastest repeat: what disturbs some of them does not count
+# short rounds some time apart: what disturbs one of them does not reach the others
 ROUNDS = 2
-_PIECE = Plan(warmup=2, warmup_seconds=0.01, seconds=0.01, max_seconds=0.03, min_repeats=5, max_repeats=50)
-_WHOLE = Plan(warmup=2, warmup_seconds=0.04, seconds=0.03, max_seconds=0.1, min_repeats=5, max_repeats=50)
+_PIECE = Plan(warmup=2, warmup_seconds=0.01, seconds=0.02, max_seconds=0.04, min_repeats=5, max_repeats=50)
+_WHOLE = Plan(warmup=2, warmup_seconds=0.04, min_repeats=5, max_repeats=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,21 @@ class Lookup:
         pin: on Linux, keep a CPU measurement on the idlest cores.
         fit: measured networks that the correction and the predictor are fitted on.
         held_out: measured networks that tell how good both are.
+        seconds: how long each of these networks is timed, in two rounds, references included.
     """
 
     needs_task = True
 
-    def __init__(self, threads: int = 1, pin: bool = True, fit: int = 30, held_out: int = 30) -> None:
+    def __init__(
+        self, threads: int = 1, pin: bool = True, fit: int = 30, held_out: int = 30, seconds: float = 0.4
+    ) -> None:
         if min(threads, 1) < 1 or fit < 5 or held_out < 5:
             raise UserError(
                 f"A table cannot use threads={threads} fit={fit} held_out={held_out}.",
                 "threads must be at least 1, fit and held_out at least 5.",
             )
         self.threads, self.pin, self.fit, self.held_out = threads, pin, fit, held_out
+        self._plan = replace(_WHOLE, seconds=seconds / ROUNDS / 2, max_seconds=seconds / ROUNDS)
 
     def run(self, context: Context) -> str:
         """Build the table, and print how well it predicts; its path."""
@@ -88,16 +92,22 @@ class Lookup:
     def _table(self, context: Context, stand: _Stand) -> LatencyTable:
         drawn = _drawn(stand.supernet, self.fit + self.held_out, context.cfg.seed)
         with Progress("lookup", ROUNDS * len(drawn) + ROUNDS, unit="step") as progress:
-            blocks, wholes = [], []
+            piece, whole = _references(stand)
+            blocks: list[dict[str, float]] = []
+            wholes: list[list[float]] = []
             for _ in range(ROUNDS):
-                blocks.append(_time_pieces(stand))
+                blocks.append(_time_pieces(stand, piece))
                 progress.advance()
-                wholes.append(_time_wholes(stand, drawn, progress.advance))
-        entries = {name: min(each[name] for each in blocks) for name in blocks[0]}
+                wholes.append([])
+                for genotype in drawn:
+                    take = paired(_take_whole(stand, genotype), *whole)
+                    wholes[-1].append(measure(take, self._plan).median)
+                    progress.advance()
+        entries = {name: statistics.fmean(each[name] for each in blocks) for name in blocks[0]}
         fixed = entries.pop("")
         facts = {**about(stand.bench), "threads": self.threads, "clock": stand.clock}
         facts["machine"] = machine(stand.bench.device)
-        return _fitted(LatencyTable(facts, entries, fixed), stand, drawn, np.min(wholes, axis=0), self.fit)
+        return _fitted(LatencyTable(facts, entries, fixed), stand, drawn, np.mean(wholes, axis=0), self.fit)
 
 
 def _stand(context: Context, threads: int) -> _Stand:
@@ -108,8 +118,7 @@ def _stand(context: Context, threads: int) -> _Stand:
     supernet = assembly.supernet(cfg).eval().requires_grad_(False).to(bench.device)
     drawn = torch.Generator().manual_seed(0)
     image = torch.randn((1, 3, *bench.input_size), generator=drawn).to(bench.device)
-    # with one thread the time it computes is that of a forward on a computer that nobody else uses
-    clock = "cpu" if threads == 1 and bench.device.type == "cpu" else "wall"
+    clock = runtimes.clock_for("auto", "torch", bench.device, threads)
     return _Stand(bench, supernet, image, clock)
 
 
@@ -124,23 +133,31 @@ def _drawn(supernet: Supernet, count: int, seed: int) -> list[Genotype]:
     return list(found)
 
 
-def _time_pieces(stand: _Stand) -> dict[str, float]:
+def _references(stand: _Stand) -> tuple[Reference, Reference]:
+    """What pieces and whole networks are timed beside: one block of the space, and its smallest network."""
+    block = next(piece for piece in pieces(stand.supernet, stand.image) if piece.signature)
+    smallest = stand.supernet.space.smallest()
+    takes = _take(stand, block.run, block.given), _take_whole(stand, smallest)
+    first, second = ((take, measure(take, NOMINAL).fastest) for take in takes)
+    return first, second
+
+
+def _time_pieces(stand: _Stand, beside: Reference) -> dict[str, float]:
     """Milliseconds by signature; those of the fixed parts are summed under the empty name."""
     found: dict[str, float] = defaultdict(float)
     for piece in pieces(stand.supernet, stand.image):
-        once = runtimes.torch_once(piece.run, piece.given, stand.bench.autocast, clock=stand.clock)
-        found[piece.signature] += measure(watched(once), _PIECE).fastest
+        take = paired(_take(stand, piece.run, piece.given), *beside)
+        found[piece.signature] += measure(take, _PIECE).median
     return dict(found)
 
 
-def _time_wholes(stand: _Stand, drawn: Sequence[Genotype], advance: Callable[[], Any]) -> Vector:
-    found = []
-    for genotype in drawn:
-        subnet = extract(stand.supernet, genotype).eval().requires_grad_(False)
-        once = runtimes.torch_once(subnet, stand.image, stand.bench.autocast, clock=stand.clock)
-        found.append(measure(watched(once), _WHOLE).fastest)
-        advance()
-    return np.array(found)
+def _take_whole(stand: _Stand, genotype: Genotype) -> Take:
+    subnet = extract(stand.supernet, genotype).eval().requires_grad_(False)
+    return _take(stand, subnet, stand.image)
+
+
+def _take(stand: _Stand, run: Callable[[Tensor], object], given: Tensor) -> Take:
+    return watched(runtimes.torch_once(run, given, stand.bench.autocast, clock=stand.clock))
 
 
 def _fitted(

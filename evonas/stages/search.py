@@ -10,6 +10,7 @@ from evonas.archive import Archive
 from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.engine import PARTS, Engine, Part
+from evonas.report.facts import predictions
 from evonas.search.base import Searcher
 from evonas.search.loop import search
 from evonas.search.measuring import Fidelity, Full
@@ -62,7 +63,7 @@ class Search:
         ):
             self._search(context, evaluator, archive, asking, reuse(workers), fidelity)
             print(f"Measuring took {human_time(archive.seconds())} in all; {archive.path}", flush=True)
-            for line in said_of_race(archive):
+            for line in [*predictions(archive.meta), *said_of_race(archive)]:
                 print(line, flush=True)
         return f"Next: {context.run.command('select')}"
 
@@ -161,6 +162,8 @@ def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[s
     searcher = {key: value for key, value in to_plain(cfg.search).items() if key not in _BUDGET_KEYS}
     objectives = evaluator.objectives
     parts = [part for part in PARTS if any(objective.part == part for objective in objectives)]
+    # predicted objectives say how well, wherever their numbers are shown
+    sources = {each.name: each.source for each in objectives if hasattr(each, "source")}
     return {
         "task": cfg.task.name,
         "space": to_plain(cfg.space),
@@ -171,6 +174,7 @@ def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[s
         "units": {objective.name: objective.unit for objective in objectives},
         "fingerprints": {part: evaluator.fingerprint(part) for part in parts},
         **({} if cfg.budget.get("in_flight") is None else {"in_flight": cfg.budget.in_flight}),
+        **({"sources": sources} if sources else {}),
         **getattr(evaluator, "scale", {}),
     }
 

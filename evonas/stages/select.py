@@ -8,7 +8,7 @@ from evonas import files
 from evonas.config import build
 from evonas.report.archived import read
 from evonas.report.choice import Choice, choose
-from evonas.report.facts import Facts
+from evonas.report.facts import Facts, predictions
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.chosen import SELECTED
@@ -81,3 +81,5 @@ def _show(nets: list[dict[str, Any]], facts: Facts) -> None:
     print_table("Chosen networks", columns, rows)
     for net in nets:
         print(f"{net['name']}: {net['reason']}")
+    for line in predictions(facts.identity):
+        print(line)

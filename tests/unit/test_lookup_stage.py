@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import small_run
+from omegaconf import OmegaConf
 
 from evonas import files
 from evonas.config import to_plain
@@ -13,8 +14,12 @@ from evonas.objectives.bench import Bench
 from evonas.objectives.lookup import LookupLatency
 from evonas.objectives.table import load
 from evonas.run import Run
+from evonas.schema import Budget
 from evonas.stages.located import TABLE, located
 from evonas.stages.lookup import Lookup
+from evonas.stages.report import Report
+from evonas.stages.search import Search
+from evonas.stages.select import Select
 
 
 def bench(cfg: Any) -> Bench:
@@ -26,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = small_run.context(tmp_path_factory.mktemp("run"))
     # few choices, so that a handful of blocks is timed
     made.cfg.space.update({"mlp_ratio": [1, 4], "d_state": [16], "expand": [1, 4]})
-    path = Path(Lookup(fit=6, held_out=6).run(made))
+    path = Path(Lookup(fit=6, held_out=6, seconds=0.02).run(made))
     assert path == made.run.directory / TABLE
     return path
 
@@ -53,6 +58,37 @@ def test_objective_tells_value_and_error(built: Path) -> None:
     assert extra["latency_phone_source"]["mean_error"] == load(built).held_out["table"].mean_error
     assert objective.identity(where)["table"] == files.sha256(built)
     assert objective.identity(where) != LookupLatency(str(built), kind="predictor").identity(where)
+
+
+def test_its_error_is_told_wherever_its_numbers_are(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # two machines at once: two tables with names of their own, here in fact the same
+    two = {
+        name: {"_target_": "evonas.objectives.lookup.LookupLatency", "table": str(built), "name": name}
+        for name in ("phone", "board")
+    }
+    made = small_run.context(
+        tmp_path,
+        objective={"error": {"_target_": "evonas.objectives.error.Error"}, **two},
+        budget=OmegaConf.structured(Budget(4, 8)),
+        search={"_target_": "evonas.search.random.RandomSearch", "population": 4, "evaluations": 8},
+        tracker={"_target_": "evonas.track.base.Silent"},
+        select={"rules": ["knee", "phone<=1000&board<=1000"], "include_max": False, "genotypes": {}},
+    )
+    made.cfg.space.update({"mlp_ratio": [1, 4], "d_state": [16], "expand": [1, 4]})
+    made.cfg.hardware.workers = 0
+    small_run.train(made)
+    line = load(built).held_out["table"].line
+    for stage in (Search, Select):
+        stage().run(made)
+        said = "".join(capsys.readouterr().out.split())
+        for name in two:
+            assert "".join(f"{name} is predicted: table of".split()) in said
+            assert "".join(line.split()) in said
+    page = Path(Report().run(made).removeprefix("Report: ")).read_text()
+    assert page.count(line) == 2
+    assert "phone (ms)" in page
 
 
 def test_a_table_of_another_space_is_refused(built: Path) -> None:
