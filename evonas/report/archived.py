@@ -18,6 +18,12 @@ def read(path: Path) -> Facts:
         names = list(meta["objectives"])
         found = candidates(archive, meta["fingerprints"], names)
         seconds = archive.seconds()
+        raced = meta.get("evaluate", {}).get("rungs", {})
+        fell = (
+            [fact for fact in archive.evaluations() if fact.fingerprint in raced and fact.state == "failed"]
+            if raced
+            else []
+        )
     reference, ideal = meta.get("reference"), meta.get("ideal")
     rows = [
         (
@@ -27,6 +33,8 @@ def read(path: Path) -> Facts:
         )
         for each in found
     ]
+    # a point that failed on some images was never measured on all
+    rows += [(fact.genotype, None, fact.reason) for fact in fell]
     return gather(
         names,
         rows,

@@ -66,7 +66,9 @@ class Sample:
         variance = (np.square(weights * away)).sum(axis=1) * pieces / (pieces - 1)
         deviation = np.sqrt(variance * (1.0 - self.share))
         lower = self.values[row] - self.values[rivals] - _quantile(pieces - 1, risk) * deviation
-        return np.where(variance > 0, lower, -np.inf)
+        # below the digits that are kept, differences are all the same
+        resolution = np.abs(self.errors[row]).max() * 10.0 ** (1 - _DIGITS)
+        return np.where(deviation > resolution, lower, -np.inf)
 
 
 def condensed(errors: Sequence[float], sizes: Sequence[int]) -> tuple[list[float], list[int]]:

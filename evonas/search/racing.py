@@ -1,11 +1,12 @@
 """Racing: every point is measured on a few images, and only those that may matter on all of them.
 
 The images of a rung are the first of a fixed, mixed order, so that the errors of two points on them
-are paired. After each rung a point leaves if a rival is no worse in every other objective and has
-beyond doubt the smaller error. Its rival is the best confirmed point of the front that is no worse in
-the other objectives; where there is none, all such points of its batch are. What images do not
-change is compared exactly: costs, and latencies as recorded, which are therefore measured before the
-first comparison. An objective that is not known yet could be the better one.
+are paired. A point leaves a rung if a rival is no worse in every other objective and has beyond
+doubt the smaller error. Its rival is the best confirmed point of the front that is no worse in the
+other objectives; where there is none, all such points of its batch are. On the last rung those whom
+nobody seems to beat are confirmed first, and the others compared with the front that they make.
+What images do not change is compared exactly: costs, and latencies as recorded, which are therefore
+measured before the first comparison. An objective that is not known yet could be the better one.
 
 The risk is that of a point that belongs to the front on all images: it leaves with a probability of at
 most 1 - confidence, which is divided over the rungs and over the rivals that it is compared with
@@ -59,13 +60,13 @@ class Racing:
     """
 
     def __init__(
-        self, first: float = 0.125, growth: float = 2.0, rungs: int = 2, confidence: float = 0.95
+        self, first: float = 0.125, growth: float = 2.0, rungs: int = 1, confidence: float = 0.9
     ) -> None:
         if not (0 < first < 1 and growth > 1 and rungs >= 1 and 0.5 <= confidence < 1):
             raise UserError(
                 f"evaluate=racing cannot work with first={first}, growth={growth}, rungs={rungs} and "
                 f"confidence={confidence}.",
-                "Try: evaluate.first=0.125 evaluate.growth=2 evaluate.rungs=2 evaluate.confidence=0.95",
+                "Try: evaluate.first=0.125 evaluate.growth=2 evaluate.rungs=1 evaluate.confidence=0.9",
             )
         self.first, self.growth, self.rungs, self.confidence = first, growth, rungs, confidence
         self._total = 0
@@ -104,17 +105,30 @@ class Racing:
         return [self._done[text] for text in texts]
 
     def _race(self, runners: list[Runner], measuring: Measuring) -> None:
-        alive = runners
+        alive, last = runners, max(self._prints, default=0)
         for images in self._prints:
             alive = self._look(alive, images, measuring)
-            self._compare(alive, images)
-            alive = [runner for runner in alive if runner.rival is None]
+            if images == last:
+                self._confirm(self._leaders(alive, images), measuring)
+            alive = self._compare([runner for runner in alive if runner.told is None], images)
         self._confirm(alive, measuring)
         # a rival that cannot be measured in full has beaten nobody
         while orphans := [runner for runner in runners if runner.is_orphan]:
             self._confirm(orphans, measuring)
         place = list(measuring.objectives).index(ERROR)
         self._done.update((runner.text, runner.last_word(place)) for runner in runners)
+
+    def _leaders(self, runners: Sequence[Runner], images: int) -> list[Runner]:
+        """Those that nobody seems to beat; once they are confirmed, the others can be told from the front."""
+        field = [*runners, *self._confirmed(images)]
+        if not runners:
+            return []
+        shown = np.array([[each.shown[images].error, *each.exact] for each in field])
+        return [runners[row] for row in non_dominated(shown) if row < len(runners)]
+
+    def _confirmed(self, images: int) -> list[Runner]:
+        """The front, as far as a rung has seen it, by error."""
+        return [runner for runner in self._front if images in runner.shown]
 
     def _look(self, runners: Sequence[Runner], images: int, measuring: Measuring) -> list[Runner]:
         """Measure the error on a rung and everything else as ever; those that could be measured."""
@@ -132,12 +146,12 @@ class Racing:
             runner.exact = tuple(named.values())
         return [runner for runner in runners if runner.told is None]
 
-    def _compare(self, runners: Sequence[Runner], images: int) -> None:
-        """Find out who has a rival that is better beyond doubt."""
-        confirmed = [runner for runner in self._front if images in runner.shown]
+    def _compare(self, runners: Sequence[Runner], images: int) -> list[Runner]:
+        """Note who has a rival that is better beyond doubt; the others."""
+        confirmed = self._confirmed(images)
         field = [*confirmed, *runners]
-        if len(field) < 2:
-            return
+        if not runners or len(field) < 2:
+            return list(runners)
         sample = _sample(field, images, images / self._total)
         for row, runner in enumerate(runners, start=len(confirmed)):
             rivals = self._rivals(sample, row, len(confirmed))
@@ -146,6 +160,7 @@ class Racing:
             if len(rivals) and excess.max() > 0:
                 rival = rivals[excess.argmax()]
                 runner.rival = field[rival], float(sample.values[row] - sample.values[rival])
+        return [runner for runner in runners if runner.rival is None]
 
     def _rivals(self, sample: Sample, row: int, num_confirmed: int) -> Rows:
         """The first of the confirmed points, which the front keeps by error; else all of the batch."""
