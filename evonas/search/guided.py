@@ -15,6 +15,7 @@ from evonas.randomness import derive, generator
 from evonas.search.base import Searcher, Told
 from evonas.search.cheap import Cheap, by_position
 from evonas.search.choosing import Choice
+from evonas.search.expected import Weighing
 from evonas.search.ledger import Ledger, opening_points
 from evonas.search.nsga import NSGA2
 from evonas.search.oracle import Oracle
@@ -54,6 +55,7 @@ class GuidedSearch:
         objectives: names of the objectives in order; the search stage fills them in.
         alarm: Kendall's tau below which a model is not followed.
         memory: predictions that the tau is computed over.
+        whole: spaces of up to so many points are looked at whole, without the proposer.
         start: points asked before all others.
 
     Raises:
@@ -68,12 +70,13 @@ class GuidedSearch:
         evaluations: int,
         surrogate: Surrogate,
         proposer: Proposer,
-        choice: Choice,
+        choice: Choice | Weighing,
         initial: int = 100,
         cheap: Mapping[str | int, Cheap] | None = None,
         objectives: Sequence[str] = (),
         alarm: float = 0.2,
         memory: int = 32,
+        whole: int = 0,
         start: Sequence[Genotype] = (),
     ) -> None:
         self._ledger = Ledger(space, population, evaluations)
@@ -83,6 +86,7 @@ class GuidedSearch:
         self._surrogate, self._proposer, self._choice = surrogate, proposer, choice
         self._initial, self._start = initial, opening_points(space, start, corners=True)
         self._cheap = by_position(cheap or {}, objectives)
+        self._all = list(space.points()) if space.size() <= whole else []
         self._rng = generator(seed, "search.guided")
         self._batch = 0
         self._predicted: dict[Genotype, np.ndarray] = {}
@@ -114,14 +118,18 @@ class GuidedSearch:
             self.trust.witness(predicted, found, known)
 
     def _picked(self, oracle: Oracle) -> list[Genotype]:
-        """What the choice takes of the unseen points that the proposer visited."""
-        imagined = self._imagined(oracle)
-        fresh = [point for point in imagined if point not in self._ledger.seen]
+        """What the choice takes of the unseen points, or of those that the proposer visited."""
+        offered = self._all or list(self._imagined(oracle))
+        fresh = [point for point in offered if point not in self._ledger.seen]
         if not fresh:
             return []
-        values = np.array([imagined[point] for point in fresh])
-        front = np.array([self._ledger.measured[point] for point in self._ledger.front()])
-        chosen = self._choice.choose(values, front, self._population, self._rng)
+        choice, rng = self._choice, self._rng
+        if isinstance(choice, Weighing):
+            facts = self._ledger.values()
+            chosen = choice.weigh(oracle.about(fresh), len(fresh), facts, self._population, rng)
+        else:
+            front = np.array([self._ledger.measured[point] for point in self._ledger.front()])
+            chosen = choice.choose(oracle.predict(fresh), front, self._population, rng)
         return [fresh[at] for at in chosen]
 
     def _imagined(self, oracle: Oracle) -> dict[Genotype, np.ndarray]:

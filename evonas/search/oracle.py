@@ -1,14 +1,19 @@
-"""Predicts every objective of a point from the recorded facts: by a surrogate, or by a closed form."""
+"""Predicts every objective of a point from the recorded facts: by a surrogate, or by a closed form.
+
+N points, S draws, M objectives.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from evonas.randomness import derive
+from evonas.search.belief import Belief, Process
 from evonas.search.cheap import Cheap
-from evonas.search.features import Features
+from evonas.search.expected import Outcomes
 from evonas.search.ledger import Ledger
 from evonas.search.surrogate import Predict, Surrogate
+from evonas.search.views import views_of
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
@@ -24,17 +29,19 @@ class Oracle:
     """
 
     def __init__(self, ledger: Ledger, surrogate: Surrogate, cheap: Mapping[int, Cheap], seed: int) -> None:
-        self._space, self._known = ledger.space, dict(ledger.measured)
-        self._features = Features(ledger.space)
+        self._known = dict(ledger.measured)
+        self._views = views_of(ledger.space)
         points, values = ledger.points(), ledger.values()
-        rows = self._features(points)
-        self._forms: list[_Aligned | None] = []
-        self._models: list[Predict | None] = []
+        rows = [view(points) for view in self._views]
+        self._models: list[_Aligned | _Single | Belief] = []
         for at in range(values.shape[1]):
-            form = _Aligned(cheap[at], self._space, points, values[:, at]) if at in cheap else None
-            model = None if form else surrogate.fit(rows, values[:, at], derive(seed, "surrogate", at))
-            self._forms.append(form)
-            self._models.append(model)
+            told, of = values[:, at], derive(seed, "surrogate", at)
+            if at in cheap:
+                self._models.append(_Aligned(cheap[at], ledger.space, points, told))
+            elif isinstance(surrogate, Process):
+                self._models.append(surrogate.believe(rows, told, of))
+            else:
+                self._models.append(_Single(surrogate.fit(rows[0], told, of)))
 
     def __call__(self, points: Sequence[Genotype]) -> np.ndarray:
         """(N, M) facts where they are recorded, predictions elsewhere."""
@@ -46,15 +53,38 @@ class Oracle:
 
     def predict(self, points: Sequence[Genotype]) -> np.ndarray:
         """(N, M) predictions, whatever is recorded."""
-        rows = self._features(points)
-        answered = []
-        for form, model in zip(self._forms, self._models, strict=True):
-            if form is not None:
-                answered.append(form(points))
-            else:
-                assert model is not None, "an objective has a form or a model"
-                answered.append(model(rows))
-        return np.column_stack(answered)
+        return np.asarray(self.about(points)(np.arange(len(points)), np.zeros((1, len(self._models))))[:, 0])
+
+    def about(self, points: Sequence[Genotype]) -> Outcomes:
+        """What some points may turn out to be: `Outcomes` of choices that weigh.
+
+        Closed forms and surrogates that give one number are sure of it.
+        """
+        views = [view(points) for view in self._views]
+        sure = {at: form(points) for at, form in enumerate(self._models) if isinstance(form, _Aligned)}
+
+        def outcomes(rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+            found = np.empty((len(rows), *deviations.shape))
+            for at, model in enumerate(self._models):
+                if isinstance(model, Belief):
+                    found[..., at] = model.outcomes(views[model.view][rows], deviations[:, at])
+                elif isinstance(model, _Single):
+                    found[..., at] = model(views[0][rows])[:, None]
+                else:
+                    found[..., at] = sure[at][rows, None]
+            return found
+
+        return outcomes
+
+
+class _Single:
+    """A surrogate's prediction: one number a point."""
+
+    def __init__(self, predict: Predict) -> None:
+        self._predict = predict
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return self._predict(rows)
 
 
 class _Aligned:
