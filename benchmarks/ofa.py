@@ -7,6 +7,7 @@ layers beyond the depth mean nothing, so their genes are neutral. Multiply-adds 
 (stage widths, strides and squeeze-excite places of OFA-MobileNetV3, width 1.0). The accuracy is made up: each
 layer adds to a utility, more in later stages, less in later layers of a stage, more for larger kernels and
 expansions, and 5x5 best in a stage's first layer; it saturates as 60 + 22 (1 - exp(-utility / 8)) percent.
+Every trial is kept in the folder, so the command may be stopped and typed again.
 """
 
 import argparse
@@ -15,14 +16,17 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import kept
 import numpy as np
 import trials
 
 from evonas.evaluate.engine import Measurement, Part
+from evonas.files import sha256
 from evonas.report.indicators import Scale
 from evonas.space.space import Axis, Space
 
@@ -122,14 +126,22 @@ def scale(space: Space) -> Scale:
     return Scale(NAMES, (0.0, 0.0), (1.01 * (100 - top1(small)), 1.01 * macs(large)))
 
 
-def hypervolumes(method: str, seeds: Sequence[int], evaluations: int) -> list[float]:
-    """The hypervolume each seed reaches with a searcher of conf/search (and overrides after commas)."""
+def hypervolumes(
+    method: str, seeds: Sequence[int], evaluations: int, folder: Path | None = None
+) -> list[float]:
+    """The hypervolume each seed reaches with a searcher of conf/search (and overrides after commas).
+
+    Args:
+        folder: where trials are kept; None keeps none.
+    """
     name, *changes = method.split(",")
     node = trials.composed("+task=nb201", f"search={name}", f"budget.evaluations={evaluations}", *changes)
     space = ofa_space()
-    box, found = scale(space), []
+    box, found, facts = scale(space), [], sha256(Path(__file__))
     for seed in seeds:
-        trial = trials.run(("ofa", method, seed), node.search, space, OfaEvaluator(space), NAMES)
+        about = ("ofa", method, seed)
+        run = partial(trials.run, about, node.search, space, OfaEvaluator(space), NAMES)
+        trial = run() if folder is None else kept.kept(folder, kept.identity(about, node.search, facts), run)
         assert trial.asked <= evaluations
         found.append(float(trials.worth(trial, box)[-1]))
     return found
@@ -146,7 +158,8 @@ def main() -> None:
     results, rows = {}, []
     for method in given.methods:
         began = time.monotonic()
-        found = results[method] = hypervolumes(method, range(given.seeds), given.evaluations)
+        folder = given.folder / "trials"
+        found = results[method] = hypervolumes(method, range(given.seeds), given.evaluations, folder)
         seconds = (time.monotonic() - began) / given.seeds
         each = " ".join(f"{share:.4f}" for share in found)
         rows.append([method, f"{np.median(found):.4f}", each, f"{seconds:.1f}"])

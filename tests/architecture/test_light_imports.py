@@ -20,6 +20,10 @@ LIGHT_FILES = (
     "stages/report.py",
     "objectives/tabular.py",
     "data/tables.py",
+    "data/nb101.py",
+    "data/nb301.py",
+    "data/macro.py",
+    "data/accel.py",
     "tasks/table.py",
 )
 HEAVY = ("torch", "lightning", "timm", "torchvision", "torchmetrics", "wandb", "onnx")
