@@ -2,8 +2,8 @@
 
     python benchmarks/proxies.py <folder with transnas101_micro.npz> outputs/proxies --networks 70
 
-Random images of 64 x 64 and random labels; truth is the pixel accuracy after the last epoch. A network without
-a score (no way from input to output) ranks last. The folder gets results.json and results.md: Kendall and
+Random images of 64 x 64 and random labels; truth is the pixel accuracy after the last epoch. A network with
+no score (no way from input to output) ranks last. The folder gets results.json and results.md: Kendall and
 Spearman beside the published figures (Dong et al., SasWOT, AAAI 2024, table 3), and milliseconds of processor
 time an architecture, which `--costs` compares with the error of inherited weights on the rendered scenes.
 """

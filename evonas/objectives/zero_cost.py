@@ -11,8 +11,7 @@ from evonas.nn.extract import static_net
 from evonas.nn.initialise import initialise
 from evonas.objectives.bench import Bench
 from evonas.proxies.catalogue import proxy as known
-from evonas.proxies.inputs import random_images
-from evonas.proxies.probe import Probe
+from evonas.proxies.scorer import Scorer, compares
 from evonas.randomness import derive, generator
 from evonas.space.genotype import Genotype
 
@@ -52,7 +51,7 @@ class ZeroCost:
         seed: int = 0,
         name: str = "zero_cost",
     ) -> None:
-        self._proxy = known(proxy)
+        self._proxy = known(proxy).name
         if weights not in WEIGHTS:
             raise UserError(f"{name} cannot use '{weights}' weights.", f"Choose among {', '.join(WEIGHTS)}.")
         if batch_size < 2 or references < 2:
@@ -66,22 +65,22 @@ class ZeroCost:
         """Draw the images and measure the references, if the proxy compares."""
         self._bench = bench
         shape = (self._batch_size, 3, *self._image_size(bench))
-        self._images = random_images(shape, self._seed).to(bench.device)
-        self._references = self._measured_references() if self._compares else []
+        self._scorer = Scorer(self._proxy, shape, self._seed, self._reference, self._number, bench.device)
+        self._scorer.references()
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """Minus the score, and its parts; ValueError where a part is not finite."""
-        parts = self._proxy.parts(self._probe(genotype))
-        return -self._proxy.score(parts, self._references), {f"{self.name}_parts": parts}
+        score, parts = self._scorer.score(self._network(genotype))
+        return -score, {f"{self.name}_parts": parts}
 
     def identity(self, bench: Bench) -> Mapping[str, Any]:
         """Proxy, weights, images and head; space and network are in every identity."""
         inherited = {"digest": bench.weights_digest} if self._weights == "inherited" else {}
         return {
             **inherited,
-            **({"references": self._number} if self._compares else {}),
+            **({"references": self._number} if compares(self._proxy) else {}),
             "version": VERSION,
-            "proxy": self._proxy.name,
+            "proxy": self._proxy,
             "weights": self._weights,
             "images": [self._batch_size, *self._image_size(bench)],
             "seed": self._seed,
@@ -89,15 +88,12 @@ class ZeroCost:
             "device": bench.device.type,
         }
 
-    @property
-    def _compares(self) -> bool:
-        return self._proxy.rule != "single"
-
     def _image_size(self, bench: Bench) -> tuple[int, ...]:
         return tuple(self._size or bench.input_size)
 
-    def _probe(self, genotype: Genotype) -> Probe:
-        return Probe(self._network(genotype), self._images, self._seed)
+    def _reference(self, number: int) -> nn.Module:
+        rng = generator(self._seed, "zero_cost/references", number)
+        return self._network(self._bench.space.sample(rng))
 
     def _network(self, genotype: Genotype) -> nn.Module:
         bench = self._bench
@@ -107,16 +103,3 @@ class ZeroCost:
         net = static_net(bench.backbone, bench.head, genotype, seed=None)
         initialise(net, derive(self._seed, "zero_cost/weights"))
         return net.to(bench.device)
-
-    def _measured_references(self) -> list[dict[str, float]]:
-        rng = generator(self._seed, "zero_cost/references")
-        found = []
-        for _ in range(self._number):
-            try:
-                found.append(self._proxy.parts(self._probe(self._bench.space.sample(rng))))
-            except ValueError:
-                # a network without a score cannot be compared with
-                continue
-        if not found:
-            raise UserError(f"{self._proxy.name} is not finite for any of {self._number} random networks.")
-        return found

@@ -1,0 +1,112 @@
+"""A table whose networks are scored without training, beside the columns that others measured."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from torch import nn
+
+from evonas.config import build
+from evonas.errors import UserError
+from evonas.evaluate.engine import Measurement, Part
+from evonas.objectives.tabular import Lookup, TableEvaluator, words_of
+from evonas.proxies.catalogue import proxy
+from evonas.proxies.scorer import Scorer
+from evonas.randomness import derive, generator
+
+VERSION = 1
+
+
+class ScoredTable(TableEvaluator):
+    """Measures minus the scores of a cell's network with random weights, and columns of the table.
+
+    Scores come first among the objectives, so that choices minimise them; the table's error is kept beside
+    every measurement, and no search sees it. Build it with `_recursive_: false`.
+
+    Args:
+        space: config of the space.
+        table: config of a function that returns a `Table`.
+        cells: config of the networks, which get `words=` and `seed=`.
+        proxies: names from `evonas/proxies/catalogue.py`.
+        objectives: columns, all minimised.
+        batch_size: random images.
+        size: height and width of the images.
+        references: networks that SasWOT and AZ-NAS compare with.
+        seed: of weights, images and references.
+    """
+
+    def __init__(
+        self,
+        space: Mapping[str, Any],
+        table: Mapping[str, Any],
+        cells: Mapping[str, Any],
+        proxies: Sequence[str] = ("saswot",),
+        objectives: Sequence[str] = ("flops",),
+        batch_size: int = 4,
+        size: Sequence[int] = (64, 64),
+        references: int = 16,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(space, table, objectives)
+        self._proxies = tuple(proxy(name).name for name in proxies)
+        if not self._proxies or set(self._proxies) & set(objectives):
+            raise UserError(
+                f"evaluator.proxies={list(proxies)} names no score, or one that is a column as well.",
+                "Try: 'evaluator.proxies=[saswot]' 'evaluator.objectives=[flops]'",
+            )
+        self._cells, self._seed, self._references = cells, seed, references
+        self._shape = (batch_size, 3, *size)
+
+    @cached_property
+    def objectives(self) -> tuple[Lookup, ...]:
+        """Scores, then columns."""
+        return (*(Lookup(name, "") for name in self._proxies), *super().objectives)
+
+    @cached_property
+    def scale(self) -> dict[str, list[float]]:
+        """Nothing: nobody knows the range of the scores beforehand."""
+        return {}
+
+    def setup(self) -> None:
+        """Read the table and measure what scores compare with."""
+        super().setup()
+        for scorer in self._scorers.values():
+            scorer.references()
+
+    def measure(self, genotype: str, part: Part) -> Measurement:
+        """Scores and columns; ValueError where a score is not finite or the table lacks the row."""
+        found = super().measure(genotype, part)
+        words = words_of(self.space, self.space.parse(genotype))
+        net = self._network(words)
+        scores = {name: -scorer.score(net)[0] for name, scorer in self._scorers.items()}
+        truth = self.table.values(words, ("error",))
+        return Measurement({**scores, **found.objectives}, {"table": truth})
+
+    def identity(self, part: Part) -> dict[str, Any]:
+        """The table's, and what the scores depend on."""
+        return {
+            **super().identity(part),
+            "scores": {
+                "version": VERSION,
+                "proxies": list(self._proxies),
+                "cells": dict(self._cells),
+                "shape": list(self._shape),
+                "references": self._references,
+                "seed": self._seed,
+            },
+        }
+
+    @cached_property
+    def _scorers(self) -> dict[str, Scorer]:
+        return {
+            name: Scorer(name, self._shape, self._seed, self._reference, self._references)
+            for name in self._proxies
+        }
+
+    def _network(self, words: Sequence[str]) -> nn.Module:
+        net: nn.Module = build(self._cells, words=list(words), seed=derive(self._seed, "scored/weights"))
+        return net
+
+    def _reference(self, number: int) -> nn.Module:
+        rng = generator(self._seed, "scored/references", number)
+        return self._network(words_of(self.space, self.space.sample(rng)))

@@ -1,0 +1,80 @@
+"""One proxy as a measuring instrument: fixed images and references, one number a network."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from evonas.errors import UserError
+from evonas.proxies.catalogue import Parts, proxy
+from evonas.proxies.inputs import random_images
+from evonas.proxies.probe import Probe
+
+
+class Scorer:
+    """Scores networks on the same random images; more is better.
+
+    SasWOT and AZ-NAS make one number of several parts by comparison with reference networks, which are
+    measured once, at the first score.
+
+    Args:
+        name: of the proxy.
+        shape: (B, C, H, W) of the images.
+        seed: of images and targets.
+        reference: makes the network of a number.
+        references: how many networks are compared with; one without a score is left out.
+        device: where networks are.
+
+    Raises:
+        UserError: the proxy is unknown, or a comparison would have fewer than two networks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Sequence[int],
+        seed: int,
+        reference: Callable[[int], nn.Module],
+        references: int = 16,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._proxy, self._seed = proxy(name), seed
+        self._reference, self._number = reference, references
+        self._images = random_images(shape, seed).to(device)
+        self._measured: list[Parts] | None = None
+        if compares(name) and references < 2:
+            raise UserError(f"{name} compares with {references} networks.", "Give at least 2 references.")
+
+    def score(self, net: nn.Module) -> tuple[float, dict[str, float]]:
+        """The number, and its parts; ValueError where a part is not finite."""
+        parts = self._parts(net)
+        return self._proxy.score(parts, self.references()), parts
+
+    def references(self) -> list[Parts]:
+        """The parts of the reference networks; none for a proxy that does not compare.
+
+        Raises:
+            UserError: not one of them has a score.
+        """
+        if self._measured is None:
+            self._measured = self._measure() if self._proxy.rule != "single" else []
+        return self._measured
+
+    def _parts(self, net: nn.Module) -> dict[str, float]:
+        return self._proxy.parts(Probe(net, self._images, self._seed))
+
+    def _measure(self) -> list[Parts]:
+        found: list[Parts] = []
+        for number in range(self._number):
+            try:
+                found.append(self._parts(self._reference(number)))
+            except ValueError:
+                continue
+        if not found:
+            raise UserError(f"{self._proxy.name} is not finite for any of {self._number} random networks.")
+        return found
+
+
+def compares(name: str) -> bool:
+    """Whether a proxy compares a network with others."""
+    return proxy(name).rule != "single"

@@ -1,0 +1,233 @@
+"""Scores without training as objectives: of subnets, and of the cells of a table."""
+
+import json
+import math
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_run
+import tables_written
+import torch
+
+from evonas import weights
+from evonas.command import rewrite
+from evonas.config import build, to_plain
+from evonas.errors import UserError
+from evonas.evaluate.engine import Job
+from evonas.evaluate.inline import InlineEngine
+from evonas.nn.cells.transnas import WORDS, TransNASNet
+from evonas.nn.supernet import Supernet
+from evonas.objectives.base import Objective
+from evonas.objectives.bench import Bench
+from evonas.objectives.evaluator import Evaluator
+from evonas.objectives.zero_cost import ZeroCost
+from evonas.proxies.catalogue import PROXIES
+from evonas.proxies.codes import nwot
+from evonas.proxies.inputs import random_images
+from evonas.proxies.probe import Probe
+from evonas.randomness import derive, generator
+from evonas.report.archived import read
+from evonas.stages.base import Context
+from evonas.stages.supernet import Supernet as SupernetStage
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CONFIG = small_run.config()
+SPACE, NETWORK, TASK = (to_plain(CONFIG[key]) for key in ("space", "network", "task"))
+TARGET = "evonas.objectives.zero_cost.ZeroCost"
+
+
+@pytest.fixture(scope="module")
+def supernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that the seed does not give."""
+    path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
+    bench = Bench(SPACE, NETWORK, TASK, path)
+    net = Supernet(bench.backbone, bench.head, bench.space)
+    weights.save(path, {name: tensor * 1.5 for name, tensor in net.state_dict().items()})
+    return path
+
+
+def prepared(bench: Bench, **changes: Any) -> ZeroCost:
+    made = ZeroCost(**{"proxy": "nwot", "batch_size": 2, "references": 2, **changes})
+    made.prepare(bench)
+    return made
+
+
+@pytest.fixture(scope="module")
+def bench(supernet: Path) -> Bench:
+    return Bench(SPACE, NETWORK, TASK, supernet)
+
+
+def test_it_is_an_objective_to_be_minimised(bench: Bench) -> None:
+    objective = prepared(bench)
+    assert isinstance(objective, Objective)
+    value, extra = objective.measure(bench.space.largest())
+    assert value == -extra["zero_cost_parts"]["nwot"]
+    assert json.loads(json.dumps(extra)) == extra
+    assert value != objective.measure(bench.space.smallest())[0]
+    assert objective.measure(bench.space.largest())[0] == value
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_every_proxy_scores_a_subnet(proxy: str, bench: Bench) -> None:
+    value, extra = prepared(bench, proxy=proxy).measure(bench.space.largest())
+    assert math.isfinite(value)
+    assert all(math.isfinite(part) for part in extra["zero_cost_parts"].values())
+
+
+def test_random_weights_need_no_supernet(bench: Bench, tmp_path: Path) -> None:
+    bare = Bench(SPACE, NETWORK, TASK, tmp_path / "nowhere")
+    genotype = bench.space.sample(generator(0, "points"))
+    alone = prepared(bare, proxy="snip").measure(genotype)
+    # whether another objective has loaded trained weights into the bench changes nothing
+    _ = bench.supernet
+    assert prepared(bench, proxy="snip").measure(genotype) == alone
+    assert prepared(bench, proxy="snip", seed=1).measure(genotype) != alone
+
+
+def test_inherited_weights_are_those_of_the_supernet(bench: Bench) -> None:
+    genotype = bench.space.largest()
+    found = prepared(bench, proxy="l2_norm", weights="inherited").measure(genotype)[0]
+    net = bench.subnet(genotype)
+    norms = sum(each.double().norm().item() for each in net.parameters() if each.ndim > 1)
+    assert found == pytest.approx(-norms, rel=1e-5)
+    assert found != prepared(bench, proxy="l2_norm").measure(genotype)[0]
+
+
+def evaluator(path: Path, **changes: Any) -> Evaluator:
+    objective = {"_target_": TARGET, "proxy": "nwot", "batch_size": 2, "references": 2, **changes}
+    return Evaluator(SPACE, NETWORK, TASK, {"zero_cost": objective}, str(path))
+
+
+def test_a_fingerprint_depends_on_what_the_score_depends_on(supernet: Path, tmp_path: Path) -> None:
+    first = evaluator(supernet).fingerprint("shared")
+    # random weights depend on no file, and a comparison with no one on no references
+    assert evaluator(tmp_path / "nowhere").fingerprint("shared") == first
+    assert evaluator(supernet, references=3).fingerprint("shared") == first
+    changes: tuple[dict[str, Any], ...] = (
+        {"proxy": "snip"}, {"weights": "inherited"}, {"batch_size": 3}, {"size": [32, 32]}, {"seed": 1},
+        {"proxy": "saswot"}, {"proxy": "saswot", "references": 3},
+    )  # fmt: skip
+    found = [evaluator(supernet, **change).fingerprint("shared") for change in changes]
+    assert len({first, *found}) == 1 + len(changes)
+
+
+def test_an_engine_runs_it_beside_a_cost(tmp_path: Path) -> None:
+    spec = {
+        "_target_": "evonas.objectives.evaluator.Evaluator",
+        "_recursive_": False,
+        "space": SPACE,
+        "network": NETWORK,
+        "task": TASK,
+        "objectives": {
+            "snip": {"_target_": TARGET, "proxy": "snip", "batch_size": 2, "name": "snip"},
+            "zero_cost": {"_target_": TARGET, "proxy": "saswot", "batch_size": 2, "references": 2},
+            "macs": {"_target_": "evonas.objectives.macs.Macs"},
+        },
+        "weights": str(tmp_path / "nowhere"),
+    }
+    space = build(SPACE)
+    engine = InlineEngine(spec)
+    [outcome] = list(engine.run([Job(0, space.format(space.largest()), "shared")]))
+    engine.close()
+    assert outcome.measurement is not None, outcome.reason
+    assert set(outcome.measurement.objectives) == {"snip", "zero_cost", "macs"}
+    assert set(outcome.measurement.extra["zero_cost_parts"]) == {"saswot_minus", "nwot"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"proxy": "magic"}, "no proxy 'magic'"),
+        ({"weights": "good"}, "cannot use 'good' weights"),
+        ({"batch_size": 1}, "batch_size=1"),
+        ({"references": 1}, "references=1"),
+    ],
+)
+def test_wrong_settings_get_one_sentence(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        ZeroCost(**change)
+
+
+def test_a_search_without_training_keeps_the_starting_weights(tmp_path: Path) -> None:
+    made = small_run.context(tmp_path, sampler={})
+    start = {"some": torch.arange(3.0)}
+    weights.save(made.run.path("pretrain/supernet.safetensors"), start, {})
+    assert "keeps its starting weights" in SupernetStage().run(Context(made.cfg, made.run))
+    kept = weights.load(made.run.need("supernet/supernet.safetensors", made_by="supernet"))
+    assert torch.equal(kept["some"], start["some"])
+
+
+def test_the_search_means_what_it_needs_unless_that_is_typed() -> None:
+    words = rewrite(["+task=synthetic", "search=saswot"])
+    assert {"objective=[zero_cost,macs]", "sampler=none", "distill=none"} <= set(words)
+    typed = rewrite(["+task=synthetic", "search=saswot", "objective=[zero_cost,latency]", "distill=caddkd"])
+    assert set(typed) == {
+        "+task=synthetic", "search=saswot", "objective=[zero_cost,latency]", "distill=caddkd", "sampler=none"
+    }  # fmt: skip
+    assert "sampler=none" not in rewrite(["+task=synthetic", "search=nsga2"])
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    codes = np.array(list(product(range(4), repeat=6)), dtype=np.int8)
+    tables_written.transnas(tmp_path / "tables", "micro", codes)
+    return tmp_path / "tables"
+
+
+def scored(root: Path, **changes: Any) -> dict[str, Any]:
+    axes = {f"e{edge}": list(WORDS) for edge in range(1, 7)}
+    return {
+        "_target_": "evonas.objectives.scored_table.ScoredTable",
+        "_recursive_": False,
+        "space": {
+            "_target_": "evonas.space.declared.declared_space", "name": "transnas_micro", "axes": axes
+        },
+        "table": {
+            "_target_": "evonas.data.tables.transnas", "root": str(root), "kind": "micro",
+            "dataset": "class_scene",
+        },
+        "cells": {"_target_": "evonas.nn.cells.transnas.TransNASNet", "task": "class_scene"},
+        "proxies": ["nwot"],
+        "size": [32, 32],
+        "references": 2,
+        **changes,
+    }  # fmt: skip
+
+
+def test_a_table_is_scored_beside_its_columns(tables: Path) -> None:
+    measuring = build(scored(tables))
+    measuring.setup()
+    assert [each.name for each in measuring.objectives] == ["nwot", "flops"]
+    words = ["conv1x1", "none", "skip", "skip", "none", "conv1x1"]
+    found = measuring.measure(f"transnas_micro:e={','.join(words)}", "shared")
+    row = int("".join(str(WORDS.index(word)) for word in words), 4)
+    assert found.objectives["flops"] == 100.0 + row
+    assert found.extra == {"table": {"error": 100.0 - row}}
+    net = TransNASNet(words, "class_scene", derive(0, "scored/weights"))
+    assert found.objectives["nwot"] == -nwot(Probe(net, random_images((4, 3, 32, 32), 0), 0))
+
+
+def test_the_scores_are_part_of_a_tables_fingerprint(tables: Path) -> None:
+    first = build(scored(tables)).fingerprint("shared")
+    for change in ({"proxies": ["snip"]}, {"size": [64, 64]}, {"seed": 1}, {"batch_size": 2}):
+        assert build(scored(tables, **change)).fingerprint("shared") != first
+    with pytest.raises(UserError, match="names no score"):
+        build(scored(tables, proxies=[]))
+
+
+def test_cells_are_searched_by_a_score(evonas_command: Callable, tables: Path, tmp_path: Path) -> None:
+    words = ["+task=transnas_scores", f"data.root={tables}", "data.dataset=class_scene", "run=one"]
+    small = [
+        "evaluator.size=[32,32]",
+        "evaluator.proxies=[nwot]",
+        "budget.population=2",
+        "budget.evaluations=2",
+    ]
+    ended = evonas_command(*words, *small, "hardware.workers=0", "stage=search")
+    assert ended.code == 0, ended.err
+    facts = read(tmp_path / "outputs/one/search/archive.sqlite")
+    assert list(facts.names) == ["nwot", "flops"] and len(facts.genotypes) == 2
