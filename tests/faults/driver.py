@@ -9,13 +9,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sampled import Sampled
 from witnessed import Witnessed, WitnessedTogether
 
 from evonas.archive import Archive
 from evonas.evaluate.engine import Part
 from evonas.evaluate.local import LocalEngine
 from evonas.search.loop import search
+from evonas.search.measuring import Fidelity, Full
 from evonas.search.nsga import NSGA2
+from evonas.search.racing import Racing
 from evonas.search.steady import steady_search
 from evonas.space.evonet import evonet_space
 
@@ -34,23 +37,33 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, default=0)
     # one pass over several genotypes, at most so many
     parser.add_argument("--together", type=int, default=0)
+    # growing parts of a split of images, in place of one measurement a point
+    parser.add_argument("--racing", action="store_true")
     return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace) -> str:
     """The digest of the archive when the search has ended."""
     space = evonet_space()
-    fingerprints: dict[Part, str] = {"shared": "analytic-1"}
+    fingerprints: dict[Part, str] = {"shared": "shared-all" if options.racing else "analytic-1"}
     parts: dict[str, Part] = {"error": "shared", "macs": "shared"}
     witness = WitnessedTogether if options.together else Witnessed
+    events = str(options.folder / "events")
+    sampled = Sampled(events=events)
     engine = LocalEngine(
-        witness(str(options.folder / "events"), seconds=options.seconds),
+        sampled if options.racing else witness(events, seconds=options.seconds),
         workers=options.workers,
         tries=options.tries,
         deadline_s=60,
         subnets_per_pass=options.together or 1,
     )
-    identity = {"seed": options.seed, "in_flight": options.in_flight, **fingerprints}
+    fidelity: Fidelity = Racing() if options.racing else Full()
+    identity = {
+        **fidelity.prepare(sampled),
+        "seed": options.seed,
+        "in_flight": options.in_flight,
+        **fingerprints,
+    }
     archive = Archive.open(options.folder / "archive.sqlite", identity, resume=True)
     searcher = NSGA2(space, seed=options.seed, population=options.population, evaluations=options.evaluations)
     question = (searcher, engine, archive, space, parts, fingerprints)
@@ -58,7 +71,7 @@ def run(options: argparse.Namespace) -> str:
         if options.in_flight:
             steady_search(*question, options.in_flight, options.population)
         else:
-            search(*question)
+            search(*question, fidelity=fidelity)
         return archive.digest()
     finally:
         engine.close()
