@@ -21,7 +21,7 @@ LAUNCHER = ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A queued job is a new process, which finds evonas where this one does."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry or os.getcwd() for entry in sys.path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path))
 
 
 def test_each_job_of_a_sweep_is_a_run_made_by_the_queue(
