@@ -19,10 +19,11 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from evonas import config, weights
+from evonas import weights
 from evonas.cli import conf_dir
 from evonas.config import build
 from evonas.run import Run
+from evonas.schema import register
 from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.dryrun import parts_of, probe
@@ -40,7 +41,7 @@ TOLERANCE = 0.3
 def main(names: Sequence[str]) -> None:
     """Print one row for each search."""
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    config.register()
+    register()
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             _row(name, _context(Path(folder), SEARCHES[name]))

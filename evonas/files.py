@@ -1,10 +1,13 @@
 """Files that appear whole or not at all."""
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from evonas import faults
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "lustre", "gpfs", "ceph"}
 )
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 NETWORK_FILE_SYSTEMS |= {"beegfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse"}
 
 
@@ -24,16 +28,32 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
     temporary = Path(name)
     try:
+        # held until this process is done or dead, so that `sweep` knows what nobody writes any more
+        fcntl.flock(handle, fcntl.LOCK_EX)
         write(temporary)
         _sync(temporary)
         faults.point("files.before_replace")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
     _sync(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left below a folder; those being written stay."""
+    for path in folder.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            _remove_abandoned(path)
+
+
+def _remove_abandoned(path: Path) -> None:
+    # another process may finish with it meanwhile
+    with suppress(FileNotFoundError), path.open("rb") as stream, suppress(BlockingIOError):
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -107,6 +107,7 @@ def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) ->
     inputs = find_run(outputs, cfg.inputs) if cfg.inputs else None
     if lock_it:
         lock.acquire(directory / LOCK, directory.name)
+        files.sweep(directory)
     try:
         identity = _identify(directory, cfg, overrides)
         attempt = _record(directory, cfg, overrides)
