@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from trials import Trial
 
+from evonas.errors import UserError
 from evonas.report.attainment import surfaces
-from evonas.report.indicators import Scale
+from evonas.report.indicators import Scale, common_scale
 
 
 def curves(path: Path, title: str, methods: Mapping[str, Sequence[Trial]], scale: Scale | None) -> None:
@@ -22,10 +23,42 @@ def curves(path: Path, title: str, methods: Mapping[str, Sequence[Trial]], scale
         length = max(map(len, found))
         # a searcher that has nothing more to ask keeps what it has
         rows = np.array([np.pad(curve, (0, length - len(curve)), mode="edge") for curve in found])
-        counts = np.arange(1, length + 1)
-        low, middle, high = np.percentile(rows, (25, 50, 75), axis=0)
-        (line,) = axes.plot(counts, middle, label=f"{method} ({len(group)} seeds)")
-        axes.fill_between(counts, low, high, alpha=0.2, color=line.get_color())
+        _band(axes, f"{method} ({len(group)} seeds)", np.arange(1, length + 1), rows)
+    _finish(figure, axes, path, scale)
+
+
+def joined(path: Path, title: str, methods: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """As `curves`, from records of results.json that may stem from several runs.
+
+    Raises:
+        UserError: two records were measured on different scales.
+    """
+    records = {f"{each['method']}, seed {each['seed']}": each for group in methods.values() for each in group}
+    boxes = {name: each["scale"] for name, each in records.items()}
+    scale = common_scale({name: _scale(box) for name, box in boxes.items()})
+    figure, axes = _figure(title)
+    for method, group in methods.items():
+        counts = sorted({int(count) for each in group for count in each["curve"]})
+        found = [(list(map(int, each["curve"])), list(each["curve"].values())) for each in group]
+        rows = np.array([np.interp(counts, places, values) for places, values in found])
+        _band(axes, f"{method} ({len(group)} seeds)", np.array(counts), rows)
+    _finish(figure, axes, path, scale)
+
+
+def _scale(box: Mapping[str, Any] | None) -> Scale:
+    """The scale of a record; one objective has none, and no two of those are compared here."""
+    if box is None:
+        raise UserError("A record has one objective and no scale.", "Join runs of two objectives or more.")
+    return Scale(tuple(box["names"]), tuple(box["ideal"]), tuple(box["reference"]))
+
+
+def _band(axes: Axes, label: str, counts: np.ndarray, rows: np.ndarray) -> None:
+    low, middle, high = np.percentile(rows, (25, 50, 75), axis=0)
+    (line,) = axes.plot(counts, middle, label=label)
+    axes.fill_between(counts, low, high, alpha=0.2, color=line.get_color())
+
+
+def _finish(figure: Figure, axes: Axes, path: Path, scale: Scale | None) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("points asked")
     axes.set_ylabel("best first objective" if scale is None else "hypervolume (share of the table's box)")

@@ -183,9 +183,10 @@ def aligned(table: Table, space: Space) -> Table:
     choices = choices_of(space)
     numbers = [{word: index for index, word in enumerate(words)} for words in choices]
     known = [words for words in table.rows if all(map(dict.__contains__, numbers, words))]
-    vectors = np.array([[each[word] for each, word in zip(numbers, words, strict=True)] for words in known])
+    found = [[each[word] for each, word in zip(numbers, words, strict=True)] for words in known]
+    vectors = space.canonical_rows(np.array(found, dtype=np.int64).reshape(len(known), len(choices)))
     rows = {words: table.rows[words] for words in table.rows.keys() - set(known)}
-    for words, vector in zip(known, space.canonical_rows(vectors).tolist(), strict=True):
+    for words, vector in zip(known, vectors.tolist(), strict=True):
         canonical = tuple(each[index] for each, index in zip(choices, vector, strict=True))
         rows[canonical] = rows.get(canonical, ()) + table.rows[words]
     return replace(table, rows=rows)

@@ -1,6 +1,7 @@
 """The tasks on released benchmarks run from the command line; equal networks are asked once, others fail."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import benchmarks_written as written
@@ -9,7 +10,7 @@ import yaml
 
 from evonas.config import build
 from evonas.evaluate.measure import attempt
-from evonas.objectives.tabular import TableEvaluator
+from evonas.objectives.tabular import TableEvaluator, aligned
 from evonas.report.archived import read
 
 OPERATIONS = ("maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu")
@@ -83,6 +84,12 @@ def test_cells_that_are_equal_have_the_same_numbers(root: Path, tmp_path: Path) 
     assert found[0][0].objectives["error"] == pytest.approx(100 * (1 - 0.8 - 0.05 - 0.005 - 0.005))
     other = evaluator.space.format(evaluator.space.parse(names[0]))
     assert attempt(evaluator, other, "shared") == found[0]
+
+
+def test_a_table_of_other_architectures_is_left_as_it_is(root: Path, tmp_path: Path) -> None:
+    evaluator = evaluator_of(root, "nb101", nb101(tmp_path))
+    table = replace(evaluator.table, rows={("elsewhere",) * 26: (0,)})
+    assert aligned(table, evaluator.space).rows == table.rows
 
 
 def test_what_is_no_cell_is_a_failed_fact(root: Path, tmp_path: Path) -> None:

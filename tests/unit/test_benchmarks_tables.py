@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tables_written
 
+from evonas.errors import UserError
 from evonas.report.indicators import Scale
 
-NAMES = ("trials", "tables", "ofa", "pictures", "kept", "searchers_zdt")
+NAMES = ("trials", "tables", "ofa", "pictures", "kept", "searchers_zdt", "join")
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,27 @@ def test_the_band_is_the_middle_half_of_the_seeds(
     drivers["pictures"].curves(tmp_path / "one.svg", "one", {"m": group}, None)
     ((low, high),) = drawn
     assert (low[0], high[0]) == pytest.approx((0.4, 0.8))
+
+
+def test_runs_on_different_scales_are_refused_in_one_picture(
+    drivers: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    def result(name: str, method: str, worst: float) -> Path:
+        scale = {"names": ["error", "flops"], "ideal": [0.0, 0.0], "reference": [worst, 1.0]}
+        curve = {"10": 0.25, "20": 0.5}
+        each = {"problem": "flops", "method": method, "seed": 0, "scale": scale, "curve": curve}
+        (tmp_path / name).write_text(json.dumps([each]), encoding="utf-8")
+        return tmp_path / name
+
+    one, same, other = (result(*about) for about in (("a", "x", 9.0), ("b", "y", 9.0), ("c", "y", 8.0)))
+    picture = tmp_path / "joined.svg"
+    drivers["join"].draw(picture, "flops", [one, same])
+    assert picture.read_text(encoding="utf-8").startswith("<?xml")
+    with pytest.raises(UserError, match=r"different scales: error 0 to 9.*; error 0 to 8"):
+        drivers["join"].draw(tmp_path / "refused.svg", "flops", [one, other])
+    assert not (tmp_path / "refused.svg").exists()
+    with pytest.raises(UserError, match="No result has the problem segment"):
+        drivers["join"].draw(picture, "segment", [one])
 
 
 def test_zdt_fronts_have_their_exact_hypervolumes(drivers: dict[str, ModuleType]) -> None:
