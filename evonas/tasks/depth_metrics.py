@@ -115,7 +115,7 @@ def _pixel_terms(p: Tensor, t: Tensor) -> Tensor:
     terms[4] = square
     torch.div(square, t, out=terms[5])
     for power in (1, 2, 3):
-        # max(p / t, t / p) < 1.25^power
+        # the larger of both ratios lies below 1.25 to this power
         torch.lt(size, power * math.log(1.25), out=terms[5 + power])
     return terms
 

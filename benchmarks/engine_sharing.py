@@ -1,0 +1,161 @@
+"""What measuring subnets together is worth in time.
+
+NSGA-II searches the run's supernet for thirty generations, then the last ten are measured again, one
+subnet after the other and together, on the same images and in this process. Both must give the same bits.
+Beside it, what one evaluation takes compared to the bare forwards of the extracted network.
+
+    python benchmarks/engine_sharing.py <run>             # folder of a finished demo; about two minutes
+    python benchmarks/engine_sharing.py                   # the demo's supernet with random weights
+    python benchmarks/engine_sharing.py <run> --json sharing.json
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from evonas import schema, weights
+from evonas.cli import conf_dir
+from evonas.config import to_plain
+from evonas.nn.extract import extract
+from evonas.objectives.evaluator import Evaluator
+from evonas.objectives.machine import machine
+from evonas.search.base import Told
+from evonas.search.nsga import NSGA2
+from evonas.space.evonet import prefix_key
+from evonas.space.genotype import Genotype
+from evonas.stages import assembly
+
+REPEATS, GENERATIONS, LAST, POPULATION, IMAGES = 5, 30, 10, 16, 8
+OBJECTIVES = {
+    "error": {"_target_": "evonas.objectives.error.Error"},
+    "macs": {"_target_": "evonas.objectives.macs.Macs"},
+}
+Rows = list[tuple[str, list[float]]]
+
+
+def main() -> None:
+    """Search, measure again and print a table; each row with the spread over its repetitions."""
+    options = _options()
+    torch.set_num_threads(1)
+    about = machine(torch.device("cpu"))
+    print(f"{about['name']}, {about['cores']} cores, torch {about['torch']}, one thread, float32\n")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = _times(_evaluator(options.run, Path(folder)))
+    print("| what | median | least | most |\n|---|---|---|---|")
+    for name, values in rows:
+        print(f"| {name} | {statistics.median(values):.3f} | {min(values):.3f} | {max(values):.3f} |")
+    if options.json:
+        found = {"machine": about, "rows": dict(rows)}
+        Path(options.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("run", nargs="?", type=Path, help="folder of a run that has a supernet")
+    parser.add_argument("--json", help="where to write the numbers too")
+    return parser.parse_args()
+
+
+def _evaluator(run: Path | None, folder: Path) -> Evaluator:
+    """Error and multiply-adds of a run's supernet, or of the demo's with random weights."""
+    if run is None:
+        cfg, path = _demo(), folder / "supernet.safetensors"
+        weights.save(path, assembly.supernet(cfg).state_dict())
+    else:
+        cfg, path = OmegaConf.load(run / "attempts/001/config.yaml"), run / assembly.SUPERNET
+    task = to_plain(cfg.task)
+    task["data"] = {**task["data"], "holdout": IMAGES}
+    made = Evaluator(
+        to_plain(cfg.space), to_plain(cfg.network), task, OBJECTIVES, str(path), cfg.hardware.eval_batch_size
+    )
+    made.setup()
+    return made
+
+
+def _demo() -> DictConfig:
+    schema.register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("config", overrides=["+task=synthetic"])
+
+
+def _times(evaluator: Evaluator) -> Rows:
+    space = evaluator._bench.space
+    generations = [[space.format(each) for each in asked] for asked in _searched(evaluator)[-LAST:]]
+    ways: dict[str, Callable[[Sequence[str]], list[Any]]] = {
+        "one by one": lambda texts: [evaluator.measure(text, "shared") for text in texts],
+        "in bundles of 8": lambda texts: _bundled(evaluator, texts, 8),
+        "a generation together": lambda texts: _bundled(evaluator, texts, len(texts)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    expected = [sorted(map(str, ways["one by one"](texts))) for texts in generations]
+    for _ in range(REPEATS):
+        for name, way in ways.items():
+            begin = time.perf_counter()
+            found = [sorted(map(str, way(texts))) for texts in generations]
+            seconds[name].append(time.perf_counter() - begin)
+            assert found == expected, f"{name} gives other numbers"
+    alone = seconds["one by one"]
+    subnets = sum(map(len, generations))
+    rows = [(f"{name}: {subnets} subnets, {IMAGES} images, s", values) for name, values in seconds.items()]
+    for name in list(ways)[1:]:
+        rows.append((f"{name}: times as fast", [a / b for a, b in zip(alone, seconds[name], strict=True)]))
+    return [*rows, ("one evaluation / bare forwards", _overhead(evaluator, generations[-1]))]
+
+
+def _searched(evaluator: Evaluator) -> list[list[Genotype]]:
+    """What NSGA-II asked for, generation by generation."""
+    space, asked = evaluator._bench.space, []
+    searcher = NSGA2(space, 0, population=POPULATION, evaluations=POPULATION * GENERATIONS)
+    while points := searcher.ask():
+        answers = evaluator.measure_together([space.format(point) for point in points], "shared")
+        searcher.tell(
+            [
+                Told(point, None if isinstance(answer, Exception) else tuple(answer.objectives.values()))
+                for point, answer in zip(points, answers, strict=True)
+            ]
+        )
+        asked.append(points)
+    return asked
+
+
+def _bundled(evaluator: Evaluator, texts: Sequence[str], size: int) -> list[Any]:
+    """As engines do it: neighbours in the order of their beginnings go together."""
+    space = evaluator._bench.space
+    ordered = sorted(texts, key=lambda text: prefix_key(space, space.parse(text)))
+    return [
+        answer
+        for start in range(0, len(ordered), size)
+        for answer in evaluator.measure_together(ordered[start : start + size], "shared")
+    ]
+
+
+def _overhead(evaluator: Evaluator, texts: Sequence[str]) -> list[float]:
+    bench, ratios = evaluator._bench, []
+    for text in texts[:REPEATS]:
+        net = extract(bench.supernet, bench.space.parse(text)).requires_grad_(False)
+        bare, whole = [], []
+        with torch.inference_mode():
+            for _ in range(REPEATS + 1):
+                bare.append(_timed(lambda net=net: [net(batch["image"]) for batch in bench.batches]))
+                whole.append(_timed(lambda text=text: evaluator.measure(text, "shared")))
+        ratios.append(statistics.median(whole[1:]) / statistics.median(bare[1:]))
+    return ratios
+
+
+def _timed(act: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    act()
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()
