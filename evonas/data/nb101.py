@@ -34,7 +34,7 @@ _COLUMNS = ("error", "test_error", "half_error", "seconds", "params")
 
 
 def nb101(root: str, epochs: int = 108) -> Table:
-    """NAS-Bench-101; reading its file takes a minute or two, because every checksum is compared.
+    """NAS-Bench-101; reading its million trainings takes a minute or two.
 
     Columns: `error` (validation) and `test_error` in percent after the last epoch, `half_error` (validation,
     half-way), `seconds` of training, each the mean of the three trainings, and `params` (M).
