@@ -70,14 +70,18 @@ PROMISES = (
     Promise(
         "R8",
         "a full disk is survivable",
-        (f"{_U}archive.py::test_a_full_disk_loses_nothing",),
-        "archive only; not a full disk during a checkpoint or a report",
+        (f"{_U}archive.py::test_a_full_disk_loses_nothing", f"{_F}full_disk.py"),
+        "by limits on the size of files and archives, not on a file system that is full",
     ),
     Promise(
         "R9",
         "checkpoints are all or nothing",
-        (f"{_U}weights.py::test_a_crash_during_a_save_keeps_the_previous_weights", f"{_U}files.py"),
-        "one crash per place, not twenty at random; no second file system for TMPDIR",
+        (
+            f"{_U}weights.py::test_a_crash_during_a_save_keeps_the_previous_weights",
+            f"{_U}files.py",
+            f"{_F}saves_killed.py",
+        ),
+        "four kills of 2 MB in `make test`; twenty of 32 MB are a slow test",
     ),
     Promise(
         "R10",
@@ -96,8 +100,9 @@ PROMISES = (
             f"{_F}workers_killed.py::test_same_seed_same_archive",
             f"{_F}same_dump.py::test_local_engines_agree_with_inline",
             f"{_U}loop.py::test_order_of_completion_does_not_matter",
+            f"{_F}order_and_clocks.py::test_the_order_of_answers_does_not_matter",
         ),
-        "NSGA-II only; other searchers are held by their contract",
+        "engines with NSGA-II, the order of answers with six searchers; others by their contract",
     ),
     Promise(
         "R12",
@@ -124,8 +129,10 @@ PROMISES = (
     Promise(
         "R16",
         "clocks do not matter",
-        (f"{_F}poison.py::test_deadlines_ignore_the_wall_clock",),
-        "deadlines only; not the remaining time that is shown",
+        (
+            f"{_F}poison.py::test_deadlines_ignore_the_wall_clock",
+            f"{_F}order_and_clocks.py::test_a_wall_clock_that_jumps_changes_nothing",
+        ),
     ),
     Promise(
         "R17",
@@ -133,15 +140,16 @@ PROMISES = (
         (
             "tests/cli/test_commands.py::test_signals_are_polite",
             f"{_F}kills.py::test_interruption_leaves_a_whole_archive_and_no_process",
+            f"{_F}signals.py",
         ),
-        "a handful of moments, not twenty",
+        "a handful of moments in `make test`; twenty are a slow test",
     ),
     Promise("R18", "trackers cannot hurt", (f"{_C}trackers.py",)),
     Promise(
         "R19",
         "readers cannot hurt",
-        (f"{_U}archive.py::test_readers_see_commits_and_cannot_write",),
-        "no measurement with four readers at 20 Hz",
+        (f"{_U}archive.py::test_readers_see_commits_and_cannot_write", f"{_F}readers.py"),
+        "300 commits in `make test`, 2000 are a slow test; what the readers cost the writer is not asserted",
     ),
     Promise(
         "R20",
@@ -149,8 +157,9 @@ PROMISES = (
         (
             f"{_U}loop.py::test_six_hundred_facts_replay_fast",
             f"{_U}report_html.py::test_it_scales_to_a_long_search",
+            f"{_F}scale.py",
         ),
-        "replay of 600 facts, not of 19 200",
+        "replay of 600 facts in `make test`; of 19 200 is a slow test",
     ),
     Promise(
         "R21",
@@ -164,7 +173,7 @@ PROMISES = (
         "latency is measured alone",
         (
             f"{_U}engine_events.py",
-            f"{_U}objectives_latency.py::test_a_noisy_value_is_warned_of",
+            f"{_U}objectives_latency.py",
             f"{_U}doubts.py",
         ),
         "by the event log on a CPU; several GPUs were not at hand",

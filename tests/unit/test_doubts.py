@@ -1,12 +1,24 @@
 """Noise and lifeless objectives are told; dominance can wait for clear differences."""
 
+from io import StringIO
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from evonas.archive import Evaluation
+from evonas.archive import Archive, Evaluation
+from evonas.evaluate.engine import Measurement, Part
+from evonas.evaluate.inline import InlineEngine
 from evonas.report.interval import front_within_noise, surely_dominates
 from evonas.report.pareto import front
+from evonas.search.loop import search
+from evonas.search.random import RandomSearch
+from evonas.search.steady import steady_search
+from evonas.space.evonet import evonet_space
 from evonas.stages.doubts import SHOWN, Doubts, lifeless
+from evonas.stages.watching import Watch
+from evonas.track.base import Guarded, Silent
+from evonas.track.progress import Progress
 
 
 def fact(noisy: bool) -> Evaluation:
@@ -29,6 +41,36 @@ def test_an_objective_that_never_changes_is_named() -> None:
     [line] = lifeless(["error", "latency"], values)
     assert "'latency' is 7 for all 3 points" in line
     assert list(lifeless(["error"], values[:1, :1])) == []
+
+
+class Dead:
+    """Measures an error that tells points apart, and a latency that does not."""
+
+    def setup(self) -> None: ...
+
+    def measure(self, genotype: str, part: Part) -> Measurement:
+        assert part == "shared"
+        return Measurement({"error": float(len(set(genotype))), "latency": 7.0})
+
+
+@pytest.mark.parametrize("in_flight", [0, 4])
+def test_a_search_names_it_after_its_first_generation(tmp_path: Path, in_flight: int) -> None:
+    said, space = StringIO(), evonet_space()
+    prints: dict[Part, str] = {"shared": "dead"}
+    parts: dict[str, Part] = {"error": "shared", "latency": "shared"}
+    with Archive.open(tmp_path / "archive.sqlite", {}, resume=False) as archive:
+        progress = Progress("search", 24, unit="measurement", stream=said)
+        watch = Watch(archive, list(parts), 1, 24, progress, Guarded(Silent(tmp_path, "run", "search")))
+        asking = RandomSearch(space, seed=0, population=8, evaluations=24)
+        question = (asking, InlineEngine(Dead), archive, space, parts, prints)
+        if in_flight:
+            steady_search(*question, in_flight, 8, watch.generation, watch.outcome)
+        else:
+            search(*question, watch.generation, watch.outcome)
+    lines = said.getvalue().splitlines()
+    [place] = [at for at, line in enumerate(lines) if line.startswith("objective 'latency' is 7 for all 8")]
+    assert place < next(at for at, line in enumerate(lines) if line.startswith("generation 2"))
+    assert "'error'" not in said.getvalue()
 
 
 def test_intervals_without_width_are_points() -> None:
