@@ -3,11 +3,16 @@
 Legend: B batch, H W space.
 """
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from evonas import weights
 
 
 @torch.no_grad()
@@ -28,3 +33,47 @@ def recalibrate(net: nn.Module, images: Iterable[Float[Tensor, "B 3 H W"]]) -> N
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     net.eval()
+
+
+class Renewal:
+    """`recalibrate` with a memory: the statistics of a subnet are taken once, and then read from a file.
+
+    Args:
+        images: batches B 3 H W.
+        folder: one small file a subnet; several processes may share it.
+        about: all that statistics depend on besides the subnet, such as digests of the supernet's
+            weights and of the images; strings and numbers.
+    """
+
+    def __init__(
+        self, images: Sequence[Float[Tensor, "B 3 H W"]], folder: Path, about: Mapping[str, str | int]
+    ) -> None:
+        self._images, self._folder, self._about = images, folder, dict(about)
+
+    @torch.no_grad()
+    def __call__(self, net: nn.Module, subnet: str) -> None:
+        """Renew the statistics of an extracted subnet in place, by its text form; leaves eval mode.
+
+        Raises:
+            DataError: a file was altered.
+        """
+        key = {**self._about, "subnet": subnet}
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+        path = self._folder / f"{name}.safetensors"
+        if path.exists() and weights.load_meta(path).get("about") == key:
+            found = weights.load(path)
+            for name, statistic in _statistics(net.eval()).items():
+                statistic.copy_(found[name])
+            return
+        recalibrate(net, self._images)
+        weights.save(path, _statistics(net), {"about": key})
+
+
+def _statistics(net: nn.Module) -> dict[str, Tensor]:
+    """The running statistics of every batch norm, by name of buffer."""
+    return {
+        f"{name}.{buffer}": tensor
+        for name, module in net.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for buffer, tensor in module.named_buffers(recurse=False)
+    }

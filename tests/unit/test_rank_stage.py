@@ -74,3 +74,16 @@ def test_too_few_subnets_are_refused(tmp_path: Path) -> None:
     made.cfg.rank.subnets = 2
     with pytest.raises(UserError, match=r"rank\.subnets=2 is too few"):
         Rank().run(made)
+
+
+def test_renewed_statistics_are_ranked_beside_the_shared_ones(ranked: Path) -> None:
+    made = context(ranked.parent / "renewed")
+    made.cfg.train.recalibrate = 4
+    small_run.train(made)
+    line = Rank().run(made)
+    result, plain = (files.read_json(folder / RESULT) for folder in (ranked.parent / "renewed", ranked))
+    assert result["recalibrated"]["images"] == 4 and "renewed on 4 images" in line
+    assert all(pair["recalibrated"] != pair["inherited"] for pair in result["pairs"])
+    assert [pair["retrained"] for pair in result["pairs"]] == [pair["retrained"] for pair in plain["pairs"]]
+    assert "recalibrated" not in plain
+    assert len(list((ranked.parent / "renewed/rank/statistics").glob("*.safetensors"))) == 4

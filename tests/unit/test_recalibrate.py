@@ -1,5 +1,6 @@
 """Batch-norm statistics of a subnet are its own, whatever the supernet's training mixed."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from evonas.config import build
 from evonas.data.calibration import calibration
 from evonas.errors import UserError
 from evonas.nn.extract import extract
-from evonas.nn.recalibrate import recalibrate
+from evonas.nn.recalibrate import Renewal, recalibrate
 from evonas.nn.supernet import Supernet
 from evonas.objectives.bench import Bench
 from evonas.objectives.error import Error
@@ -123,3 +124,19 @@ def _measured(bench: Bench) -> float:
     error = Error(recalibrate=4)
     error.prepare(bench)
     return error.measure(bench.space.smallest())[0]
+
+
+def test_statistics_are_remembered_by_subnet_and_data(bench: Bench, tmp_path: Path) -> None:
+    images, point = calibration(bench.task.dataset("train"), 4, 2), bench.space.smallest()
+    nets = [extract(bench.supernet, point) for _ in range(4)]
+    recalibrate(nets[0], images)
+    Renewal(images, tmp_path, {"data": "a"})(nets[1], "min")
+    # no image is looked at again
+    Renewal([], tmp_path, {"data": "a"})(nets[2], "min")
+    Renewal(images[:1], tmp_path, {"data": "b"})(nets[3], "min")
+    states = [net.state_dict() for net in nets]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+    assert any(not torch.equal(states[0][name], states[3][name]) for name in states[0])
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    assert not nets[2].training

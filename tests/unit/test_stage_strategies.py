@@ -1,0 +1,112 @@
+"""Every file of conf/sampler trains in the real stage, and stage=levels lists what the walk draws from."""
+
+from pathlib import Path
+
+import pytest
+import small_stages
+import small_supernet
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from evonas import files, schema
+from evonas.config import build
+from evonas.run import Run
+from evonas.stages import assembly
+from evonas.stages.base import Context
+from evonas.stages.curriculum import Walk
+from evonas.stages.levels import Levels
+from evonas.stages.pretrain import Pretrain
+from evonas.stages.supernet import Supernet
+from evonas.train.conflict import Merge, PcGrad
+from evonas.train.draws.level_walk import LevelSampler
+from evonas.train.inplace import InPlace
+
+OPTIONS = (
+    "data.train=8",
+    "data.holdout=2",
+    "data.test=1",
+    "train.panel_random=0",
+    "train.supernet.batch_size=4",
+    "trainer.max_epochs=1",
+    "distill=none",
+    "tracker=csv",
+)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with starting weights."""
+    folder = tmp_path_factory.mktemp("started")
+    Pretrain().run(small_stages.context(folder, *OPTIONS))
+    return folder
+
+
+# what differs in a lesson alone, or is longer than the others
+SLOW = ("alphanet", "worst_up", "ofa_nano")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in small_supernet.NAMES
+        if name != "ofa"
+    ],
+)
+def test_every_strategy_trains_in_its_stage(started: Path, tmp_path: Path, name: str) -> None:
+    more = {"sandwich": ["+sampler/merge=watched"], "nsas": [], "alphanet": [], "nasvit": [], "ofa_nano": []}
+    levels = more.get(name, ["+sampler.draw.size=16", "sampler.draw.levels=3"])
+    levels = ["+sampler.draw.levels=3", *levels[:1]] if name.endswith("_up") else levels
+    context = small_stages.context(
+        tmp_path, *OPTIONS, "train.supernet.max_batches=1", f"sampler={name}", *levels, inputs=started
+    )
+    assert "Supernet" in Supernet().run(context)
+    panel = files.read_json(tmp_path / "supernet/panel.json")
+    assert all(row["metrics"]["abs_rel"] > 0 for step in panel["steps"] for row in step["panel"])
+    if name == "banks":
+        again = Run(tmp_path, "synthetic", resume=True, inputs=started)
+        assert "is trained" in Supernet().run(Context(context.cfg, again))
+
+
+def test_a_strategy_is_part_of_the_question(started: Path, tmp_path: Path) -> None:
+    def identity(*choice: str) -> object:
+        context = small_stages.context(tmp_path, *OPTIONS, *choice, inputs=started)
+        return Walk(context, "supernet", "supernet", None).identity()
+
+    assert identity("sampler=sandwich") != identity("sampler=sandwich", "sampler/lesson=alpha")
+    assert set(identity("sampler=uniform")["steps"][0]) & {"draw", "lesson", "merge"} == set()
+
+
+def test_lessons_and_merges_go_with_any_curriculum() -> None:
+    schema.register()
+    with initialize_config_dir(str(small_stages.CONF), version_base="1.3"):
+        words = ["+task=synthetic", "+sampler/lesson=start", "+sampler/merge=pcgrad"]
+        cfg = compose("config", overrides=words)
+    made = assembly.curriculum(cfg, assembly.space(cfg))
+    assert len(made.steps) == 5 and made.draw is None
+    assert made.lesson is not None and made.lesson.keeps_start
+    assert isinstance(made.merge, PcGrad)
+
+
+@pytest.mark.parametrize("path", sorted(small_supernet.CONF.glob("*/*.yaml")), ids=lambda path: path.stem)
+def test_every_lesson_and_merge_can_be_made(path: Path) -> None:
+    made = build(OmegaConf.load(path))
+    assert isinstance(made, InPlace if path.parent.name == "lesson" else Merge)
+
+
+def test_levels_are_those_of_the_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = [f"sampler.draw.{each}" for each in ("levels=4", "window=0.2", "groups=2")]
+    context = small_stages.context(tmp_path, *OPTIONS, "sampler=level_walk", *plan, "+sampler.draw.size=64")
+    path = Path(Levels(levels=4, window=0.2, size=64, groups=2).run(context))
+    assert path == tmp_path / "levels/levels.json"
+    written = files.read_json(path)
+    walk = Walk(context, "supernet", "supernet", None)
+    sampler = walk.curriculum.training_sampler(walk.curriculum.steps[0], walk._costs, 10)
+    assert isinstance(sampler, LevelSampler)
+    assert [level["macs"] for level in written["levels"]] == [level.macs for level in sampler.table.levels]
+    for mine, theirs in zip(written["levels"], sampler.table.levels, strict=True):
+        assert walk.net.space.parse(mine["smallest"]) == theirs.smallest
+        assert [[int(gene) for gene in row] for row in mine["rows"]] == theirs.rows.tolist()
+    assert capsys.readouterr().out.count("subnets, smallest") == len(written["levels"])
+    assert written["input_size"] == [32, 32] and written["low"] < written["high"]
