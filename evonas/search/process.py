@@ -11,8 +11,8 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-# priors of the logarithms: weight of a feature, rough part, linear part, noise
-_WEIGHT, _REST = (np.log(0.1), 1.5), (np.array([0.0, 0.0, -4.0]), np.array([1.5, 1.5, 4.0]))
+# priors of the logarithms: sum of the features' weights; rough part, linear part, noise
+_WEIGHT, _REST = (np.log(3.0), 1.5), (np.array([0.0, 0.0, -4.0]), np.array([1.5, 1.5, 4.0]))
 _BOUNDS = [(-7.0, 5.0), (-9.0, 5.0), (-20.0, 2.0)]
 _JITTER = 1e-10
 _MOST = 400
@@ -94,7 +94,7 @@ def _settled(features: np.ndarray, told: np.ndarray, steps: int) -> tuple[np.nda
     apart = np.stack([(column[:, None] - column).ravel() ** 2 for column in features.T])
     centred = features - features.mean(axis=0)
     along = centred @ centred.T * 4 / width
-    start = np.concatenate([np.full(width, _WEIGHT[0]), _REST[0]])
+    start = _expected(width)
     bounds = [(-9.0, 5.0)] * width + _BOUNDS
     found = minimize(
         lambda settings: _loss(settings, apart, along, told),
@@ -123,7 +123,11 @@ def _loss(
     shared = slope * bumps
     rest = [shared.sum(), linear * (slope * along).sum(), noise * np.trace(slope)]
     gradient = np.concatenate([-(apart @ shared.ravel()) * weights, rest])
-    centre = np.concatenate([np.full(len(weights), _WEIGHT[0]), _REST[0]])
     spread = np.concatenate([np.full(len(weights), _WEIGHT[1]), _REST[1]])
-    away = (settings - centre) / spread
+    away = (settings - _expected(len(weights))) / spread
     return float(loss + 0.5 * away @ away), gradient + away / spread
+
+
+def _expected(width: int) -> np.ndarray:
+    """(D + 3,) the settings that the priors hold for likeliest."""
+    return np.concatenate([np.full(width, _WEIGHT[0] - np.log(width)), _REST[0]])

@@ -9,10 +9,12 @@ from pymoo.indicators.hv import HV
 
 from evonas.errors import UserError
 from evonas.search.base import Searcher, Told
+from evonas.search.belief import Process
 from evonas.search.choosing import Best, HypervolumeGain, Spread
 from evonas.search.constrained import ConstrainedEvolution
 from evonas.search.denoising import DiffusionEvolution
 from evonas.search.ednag import EDNAG
+from evonas.search.expected import ExpectedGain
 from evonas.search.fitness import AccuracyFitness, FrontFitness
 from evonas.search.guided import GuidedSearch
 from evonas.search.interpolants import RBF
@@ -58,7 +60,8 @@ SEARCHERS: dict[str, Make] = {
     "diffusion": partial(DiffusionEvolution, fitness=FrontFitness(), steps=8),
     "nsganetv2": guided,
     "linas": partial(guided, choice=Best()),
-    "composed": partial(guided, choice=HypervolumeGain(30), surrogate=PairwiseRanker(500)),
+    "ranked": partial(guided, choice=HypervolumeGain(30), surrogate=PairwiseRanker(500)),
+    "composed": partial(guided, choice=ExpectedGain(30, 8), surrogate=Process(2), whole=100),
 }
 # those that look for the whole front
 GUIDED = [
@@ -157,6 +160,18 @@ class TestSearcherContract:
         asked = points(batches)
         assert len(set(asked)) == len(asked) == 200
         assert 5 < sum(fails(point) for point in asked) < 60
+
+    @pytest.mark.parametrize("junk", [(float("nan"), 1.0), (0.0, float("inf")), (-float("inf"), 0.0)])
+    def test_numbers_that_are_none_count_as_failures(self, make: Make, junk: tuple[float, float]) -> None:
+        asked = []
+        for told in (None, junk):
+            searcher, batches = make(EVONET, 0, 8, 32), []
+            while batch := searcher.ask():
+                batches.append(batch)
+                facts = [told if at % 3 == 2 else trade_off(EVONET, point) for at, point in enumerate(batch)]
+                searcher.tell([Told(point, fact) for point, fact in zip(batch, facts, strict=True)])
+            asked.append(batches)
+        assert asked[0] == asked[1]
 
     def test_nothing_but_failures_is_survived(self, make: Make) -> None:
         searcher = make(EVONET, 0, 10, 40)
