@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import tables_written
 
+from evonas.data.tables import nb201
 from evonas.errors import UserError
 from evonas.report.indicators import Scale
 
-NAMES = ("trials", "tables", "ofa", "pictures", "kept", "searchers_zdt", "join")
+NAMES = ("trials", "tables", "ofa", "pictures", "kept", "searchers_zdt", "join", "ednag")
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,17 @@ def test_runs_on_different_scales_are_refused_in_one_picture(
     assert not (tmp_path / "refused.svg").exists()
     with pytest.raises(UserError, match="No result has the problem segment"):
         drivers["join"].draw(picture, "segment", [one])
+
+
+def test_the_published_encoding_looks_up_fewer_cells_than_points(
+    drivers: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    tables_written.nb201(tmp_path)
+    ednag = drivers["ednag"]
+    space = ednag.padded_space()
+    assert space.size() == 7**8
+    asked, cells, best = ednag.run(nb201(str(tmp_path)), space, 0, 1.0)
+    assert 0 < cells < asked / 2 and 88 < best <= 93
 
 
 def test_zdt_fronts_have_their_exact_hypervolumes(drivers: dict[str, ModuleType]) -> None:
