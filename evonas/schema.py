@@ -104,6 +104,8 @@ class Select:
 
     rules: list[str] = field(default_factory=lambda: ["knee", "spread:2"])
     include_max: bool = True
+    # choose among all points that none beats beyond the intervals of measured latencies
+    noise: bool = False
     genotypes: dict[str, str] = field(default_factory=dict)
 
 

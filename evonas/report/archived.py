@@ -1,5 +1,6 @@
 """From an archive to facts: the only place of the report that knows how a search is stored."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from evonas.archive import Archive, candidates
@@ -35,7 +36,7 @@ def read(path: Path) -> Facts:
     ]
     # a point that failed on some images was never measured on all
     rows += [(fact.genotype, None, fact.reason) for fact in fell]
-    return gather(
+    facts = gather(
         names,
         rows,
         units=meta.get("units", {}),
@@ -44,3 +45,5 @@ def read(path: Path) -> Facts:
         identity=meta,
         seconds=seconds,
     )
+    extras = {each.genotype: each.extra for each in found}
+    return replace(facts, extras=[extras[genotype] for genotype in facts.genotypes])

@@ -14,7 +14,7 @@ import numpy as np
 from evonas.errors import UserError
 from evonas.report.facts import Facts
 from evonas.report.knee import knee, spread
-from evonas.report.pareto import Values, front
+from evonas.report.pareto import Indices, Values, front
 from evonas.report.preference import achievement, tradeoff
 
 EXAMPLES = "knee, tradeoff:2, spread:3, best:latency, 'latency<=20&params<=5' or 'asf:error=20,flops=150'"
@@ -31,23 +31,28 @@ class Choice:
     reason: str
 
 
-def choose(facts: Facts, rules: Sequence[str]) -> list[Choice]:
+def choose(facts: Facts, rules: Sequence[str], noise: bool = False) -> list[Choice]:
     """Apply the rules in their order; a point that two rules choose keeps its first name.
+
+    Args:
+        facts: what the search found.
+        rules: see the module.
+        noise: choose among all points that no other beats beyond the noise of what was measured.
 
     Raises:
         UserError: there is nothing to choose from, a rule cannot be read, or nothing fits a budget.
     """
-    chooser = Chooser(facts)
+    chooser = Chooser(facts, facts.front_within_noise if noise else front(facts.values))
     for rule in rules:
         chooser.apply(rule)
     return chooser.chosen
 
 
 class Chooser:
-    """Applies rules one after another to the front of some facts."""
+    """Applies rules one after another to some rows of the facts, such as their front."""
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts, self.rows = facts, front(facts.values)
+    def __init__(self, facts: Facts, rows: Indices) -> None:
+        self.facts, self.rows = facts, rows
         self.chosen: list[Choice] = []
         if len(self.rows) == 0:
             message = "The search has no finished evaluation, so there is nothing to choose from."

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from evonas.errors import UserError
 from evonas.report.hypervolume import hypervolume
-from evonas.report.pareto import Values, front
+from evonas.report.interval import ends, front_within_noise
+from evonas.report.pareto import Indices, Values, front
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Facts:
         failures: how often each reason made an evaluation fail.
         identity: what else the archive says about its search.
         seconds: wall time of all measurements, summed over workers.
+        extras: what else was recorded of each point, in the order of `genotypes`; or nothing.
     """
 
     names: tuple[str, ...]
@@ -37,6 +40,17 @@ class Facts:
     failures: Mapping[str, int] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    extras: Sequence[Mapping[str, Any]] = ()
+
+    @cached_property
+    def ends(self) -> tuple[Values, Values]:
+        """Lower and upper ends of what was measured with an interval, such as latency; values elsewhere."""
+        return ends(self.names, self.values, self.extras)
+
+    @property
+    def front_within_noise(self) -> Indices:
+        """Rows that no other row beats beyond the intervals of what was measured."""
+        return front_within_noise(*self.ends)
 
     @property
     def hypervolume(self) -> float | None:

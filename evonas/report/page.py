@@ -8,6 +8,7 @@ from typing import Any
 
 from evonas.report import plots
 from evonas.report.facts import Facts, predictions
+from evonas.report.interval import surely_on_front
 from evonas.report.pareto import front
 from evonas.report.svg import key
 from evonas.report.tables import Table, compact, discovered, generations, nets, ranked, tested
@@ -140,7 +141,23 @@ def _front(sources: Sources) -> Section:
     chosen = plots.stars(sources.nets)
     extra = plots.parallel(facts, chosen)
     drawn = [*plots.fronts(facts, chosen), *([extra] if extra else [])]
-    return Section(title, texts=predictions(facts.identity), legend=plots.legend(chosen), figures=drawn)
+    texts = [*predictions(facts.identity), *_doubt(facts)]
+    return Section(title, texts=texts, legend=plots.legend(chosen), figures=drawn)
+
+
+def _doubt(facts: Facts) -> list[str]:
+    """How much of the front is noise; nothing where no interval was recorded."""
+    low, high = facts.ends
+    if not (low < high).any():
+        return []
+    rows = front(facts.values)
+    certain = int(surely_on_front(rows, low, high).sum())
+    further = len(set(facts.front_within_noise.tolist()) - set(rows.tolist()))
+    return [
+        f"Measured times are known within their 95 % intervals: {certain} of {len(rows)} networks are on the "
+        f"front wherever in them the truth lies, and {further} more may be on it. select.noise=true chooses "
+        "among all of these."
+    ]
 
 
 def _chosen(sources: Sources) -> Section:

@@ -9,11 +9,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from evonas import files
+from evonas.archive import Archive
 from evonas.report.archived import read
 from evonas.report.facts import Facts
 from evonas.report.html import render
 from evonas.report.page import Sources
 from evonas.run import Run
+from evonas.search.racing import spent
 from evonas.stages.base import Context
 from evonas.track.progress import human_time
 
@@ -92,11 +94,19 @@ def _environment(directory: Path) -> Iterator[tuple[str, str]]:
             continue
 
 
+def _race(run: Run) -> Iterator[tuple[str, str]]:
+    with Archive.read(run.need("search/archive.sqlite", made_by="search")) as archive:
+        counts = spent(archive)
+    if counts is not None and counts[1]:
+        yield "image evaluations of the race", f"{counts[0] / counts[1]:.0%} of those of full evaluation"
+
+
 def _times(run: Run, facts: Facts | None) -> Iterator[tuple[str, str]]:
     teacher = _json(run, "teacher/result.json")
     if teacher:
         yield "training the teacher", human_time(teacher["seconds"])
     if facts:
         yield "measuring in the search, summed over workers", human_time(facts.seconds)
+        yield from _race(run)
     for name, result in _retrained(run):
         yield f"retraining {name}", human_time(result["seconds"])

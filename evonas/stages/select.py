@@ -34,7 +34,8 @@ class Select:
         rules = list(cfg.select.rules)
         nets = [_typed(name, text, space) for name, text in cfg.select.genotypes.items()]
         facts = read(run.need(ARCHIVE, made_by="search")) if rules else NOTHING
-        nets += [_entry(facts, choice) for choice in choose(facts, rules)] if rules else []
+        found = choose(facts, rules, cfg.select.get("noise", False)) if rules else []
+        nets += [_entry(facts, choice) for choice in found]
         if cfg.select.include_max:
             _add_largest(nets, facts, space)
         error_name = str(build(cfg.task).error_name)
