@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from scipy.stats import kendalltau, spearmanr
@@ -57,6 +58,7 @@ PUBLISHED = {
 UNPUBLISHED = ("l2_norm", "plain", "meco", "swap", "zico", "az_nas")
 # measured as parts of others, and so without a time of their own
 MADE_OF = {"saswot": ("saswot_minus", "nwot")}
+RESAMPLES = 500
 Parts = dict[str, float]
 
 
@@ -140,11 +142,20 @@ def parts_of(name: str, probe: Probe) -> Parts | None:
 
 
 def agreement(name: str, parts: Sequence[Parts | None], truth: Sequence[float]) -> dict[str, float]:
-    """Kendall's tau and Spearman's rho in percent, over a set that is its own reference."""
+    """Kendall's tau with its 95 % interval (bootstrap over networks) and Spearman's rho, in percent.
+
+    The set is its own reference for scores that compare.
+    """
     known = [each for each in parts if each is not None]
-    scores = [-math.inf if each is None else PROXIES[name].score(each, known) for each in parts]
+    scores = np.array([-math.inf if each is None else PROXIES[name].score(each, known) for each in parts])
+    reached, rng = np.array(truth), generator(0, "benchmark/bootstrap")
+    draws = rng.integers(0, len(scores), (RESAMPLES, len(scores)))
+    taus = [kendalltau(scores[draw], reached[draw]).statistic for draw in draws]
+    low, high = np.nanquantile(taus, [0.025, 0.975])
     return {
         "kendall": 100 * float(kendalltau(scores, truth).statistic),
+        "low": 100 * float(low),
+        "high": 100 * float(high),
         "spearman": 100 * float(spearmanr(scores, truth).statistic),
         "without": len(parts) - len(known),
     }
@@ -189,16 +200,16 @@ def ranking_table(found: Mapping[str, Any]) -> str:
     lines = [
         head,
         "",
-        "| proxy | Kendall | published | Spearman | published | no score | ms |",
-        "|---|---|---|---|---|---|---|",
+        "| proxy | Kendall | 95 % | published | Spearman | published | no score | ms |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, each in found["agreement"].items():
         theirs = PUBLISHED.get(name)
         kendall, spearman = theirs or ("-", "-")
-        lines.append(
-            f"| {name} | {each['kendall']:.1f} | {kendall} | {each['spearman']:.1f} | {spearman} "
-            f"| {each['without']} | {found['ms'][name]:.0f} |"
-        )
+        interval = f"{each['low']:.0f} to {each['high']:.0f}"
+        ours = [f"{each['kendall']:.1f}", interval, kendall, f"{each['spearman']:.1f}", spearman]
+        cells = [name, *ours, each["without"], f"{found['ms'][name]:.0f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
