@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from evonas.data.tables import Table, transnas
+from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
 from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.discovery import Judge, Schedule, at_random, discover, minmax
@@ -100,7 +101,7 @@ def score(name: str, probe: Probe) -> float:
     """One known proxy; a network without a score is worse than all others."""
     try:
         return PROXIES[name].parts(probe)[name]
-    except ValueError:
+    except (ValueError, UserError):
         return float("-inf")
 
 

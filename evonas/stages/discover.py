@@ -151,7 +151,9 @@ def _result(
 
 def _sum(first: NDArray[np.float64], second: NDArray[np.float64], number: int) -> NDArray[np.float64]:
     """Both as shares of their ranges over the first networks, as SasWOT adds its parts."""
-    scaled = [minmax(part, part[:number].min(), part[:number].max()) for part in (first, second)]
+    # a network that has no score is as bad as the worst
+    parts = [np.where(np.isfinite(part), part, np.nanmin(part)) for part in (first, second)]
+    scaled = [minmax(part, part[:number].min(), part[:number].max()) for part in parts]
     return scaled[0] + scaled[1]
 
 

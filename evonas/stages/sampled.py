@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evonas import files
 from evonas.config import to_plain
 from evonas.data.safe import read_arrays
+from evonas.errors import UserError
 from evonas.proxies.catalogue import proxy
 from evonas.proxies.formula import SAMPLE
 from evonas.proxies.inputs import random_images
@@ -89,7 +90,8 @@ def _made(context: Context, found: Subjects) -> Measured:
 def _score(name: str, probe: Probe) -> float:
     try:
         return proxy(name).parts(probe)[name]
-    except ValueError:
+    except (ValueError, UserError):
+        # such as a network whose output does not depend on its input
         return float("nan")
 
 
