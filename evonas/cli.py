@@ -100,7 +100,7 @@ def main() -> int:
     except mistakes.COMPLAINTS as error:
         return _report(mistakes.explain(error, words, conf_dir()))
     except Exception as error:
-        return _report(error)
+        return 128 + signals.received if signals.received else _report(error)
     return 0
 
 
@@ -152,6 +152,9 @@ def _run_job(cfg: DictConfig, overrides: Sequence[str], stage: str, signals: Sig
                 raise
             return _stopped(run, stage, signals.received)
         except Exception as error:
+            # an import that was interrupted fails in ways of its own
+            if signals.received:
+                return _stopped(run, stage, signals.received)
             return _report(_known(error), run)
         print(line, flush=True)
         return 0

@@ -34,6 +34,37 @@ def started(folder: Path) -> "subprocess.Popen[str]":
     return process
 
 
+# numpy recurses without end when its import is interrupted, and others raise whatever they like
+HALF_IMPORTED = """
+import os, signal, sys, time
+from evonas.cli import main
+from evonas.stages import doctor
+def interrupted(*_):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except BaseException as error:
+        raise RecursionError("half imported") from error
+doctor.findings = interrupted
+sys.argv = ["evonas", "doctor"]
+sys.exit(main())
+"""
+
+
+def test_what_an_interruption_breaks_is_no_bug(tmp_path: Path) -> None:
+    place = {"PYTHONPATH": str(Path(evonas.__file__).parent.parent)}
+    ended = subprocess.run(
+        [sys.executable, "-c", HALF_IMPORTED],
+        cwd=tmp_path,
+        env={**os.environ, **place},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 143, ended.stderr
+    assert "bug" not in ended.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_twenty_signals(tmp_path: Path) -> None:
