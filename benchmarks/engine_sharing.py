@@ -49,7 +49,7 @@ def main() -> None:
     about = machine(torch.device("cpu"))
     print(f"{about['name']}, {about['cores']} cores, torch {about['torch']}, one thread, float32\n")
     with tempfile.TemporaryDirectory() as folder:
-        rows = _times(_evaluator(options.run, Path(folder)))
+        rows = _times(_evaluator(options.run, Path(folder)), options.mutation_prob)
     print("| what | median | least | most |\n|---|---|---|---|")
     for name, values in rows:
         print(f"| {name} | {statistics.median(values):.3f} | {min(values):.3f} | {max(values):.3f} |")
@@ -61,6 +61,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("run", nargs="?", type=Path, help="folder of a run that has a supernet")
+    parser.add_argument(
+        "--mutation-prob", type=float, default=1.0, help="0.1 as published; the rest is mated"
+    )
     parser.add_argument("--json", help="where to write the numbers too")
     return parser.parse_args()
 
@@ -87,9 +90,11 @@ def _demo() -> DictConfig:
         return compose("config", overrides=["+task=synthetic"])
 
 
-def _times(evaluator: Evaluator) -> Rows:
+def _times(evaluator: Evaluator, mutation_prob: float) -> Rows:
     space = evaluator._bench.space
-    generations = [[space.format(each) for each in asked] for asked in _searched(evaluator)[-LAST:]]
+    generations = [
+        [space.format(each) for each in asked] for asked in _searched(evaluator, mutation_prob)[-LAST:]
+    ]
     ways: dict[str, Callable[[Sequence[str]], list[Any]]] = {
         "one by one": lambda texts: [evaluator.measure(text, "shared") for text in texts],
         "in bundles of 8": lambda texts: _bundled(evaluator, texts, 8),
@@ -111,10 +116,11 @@ def _times(evaluator: Evaluator) -> Rows:
     return [*rows, ("one evaluation / bare forwards", _overhead(evaluator, generations[-1]))]
 
 
-def _searched(evaluator: Evaluator) -> list[list[Genotype]]:
+def _searched(evaluator: Evaluator, mutation_prob: float) -> list[list[Genotype]]:
     """What NSGA-II asked for, generation by generation."""
     space, asked = evaluator._bench.space, []
-    searcher = NSGA2(space, 0, population=POPULATION, evaluations=POPULATION * GENERATIONS)
+    evaluations = POPULATION * GENERATIONS
+    searcher = NSGA2(space, 0, population=POPULATION, evaluations=evaluations, mutation_prob=mutation_prob)
     while points := searcher.ask():
         answers = evaluator.measure_together([space.format(point) for point in points], "shared")
         searcher.tell(
