@@ -60,13 +60,13 @@ class Racing:
     """
 
     def __init__(
-        self, first: float = 0.125, growth: float = 2.0, rungs: int = 1, confidence: float = 0.9
+        self, first: float = 0.125, growth: float = 2.0, rungs: int = 1, confidence: float = 0.6
     ) -> None:
         if not (0 < first < 1 and growth > 1 and rungs >= 1 and 0.5 <= confidence < 1):
             raise UserError(
                 f"evaluate=racing cannot work with first={first}, growth={growth}, rungs={rungs} and "
                 f"confidence={confidence}.",
-                "Try: evaluate.first=0.125 evaluate.growth=2 evaluate.rungs=1 evaluate.confidence=0.9",
+                "Try: evaluate.first=0.125 evaluate.growth=2 evaluate.rungs=1 evaluate.confidence=0.6",
             )
         self.first, self.growth, self.rungs, self.confidence = first, growth, rungs, confidence
         self._total = 0

@@ -93,7 +93,8 @@ def test_what_is_confirmed_is_what_full_evaluation_records(tmp_path: Path) -> No
 
 
 def test_a_race_keeps_the_front_for_less(tmp_path: Path) -> None:
-    told = race(tmp_path / "a", evaluator := Sampled(noise=0.02, num_images=512), evaluations=160)
+    evaluator = Sampled(noise=0.02, num_images=512)
+    told = race(tmp_path / "a", evaluator, Racing(confidence=0.9), evaluations=160)
     truth = np.array([evaluator.errors(evaluator.space.format(each.genotype)).mean() for each in told])
     macs = np.array([each.objectives[1] for each in told if each.objectives])
     lost = [
