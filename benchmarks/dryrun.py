@@ -28,7 +28,7 @@ from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.dryrun import parts_of, probe
 from evonas.stages.lookup import Lookup
-from evonas.stages.search import Search, evaluator_config
+from evonas.stages.search import Search, evaluator_config, searcher
 
 SEARCHES = {
     "latency": ["objective=[error,latency]", "budget.evaluations=64"],
@@ -66,7 +66,10 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 def _row(name: str, made: Context) -> None:
     spec = evaluator_config(made)
     begin = time.monotonic()
-    found = probe(made.cfg, spec, parts_of(build(spec).objectives))
+    objectives = build(spec).objectives
+    names = [objective.name for objective in objectives]
+    asking = searcher(made.cfg.search, build(made.cfg.space), made.cfg.seed, names)
+    found = probe(made.cfg, spec, parts_of(objectives), asking)
     probed = time.monotonic()
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         Search().run(made)

@@ -16,7 +16,10 @@ from omegaconf import DictConfig
 from evonas.config import build
 from evonas.errors import EngineError
 from evonas.evaluate.engine import PARTS, Engine, Job, Outcome, Part
+from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.randomness import generator
+from evonas.search.base import Searcher, Told
+from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.engines import engine_for, exclusive_count, sharing_order, worker_count
@@ -25,6 +28,9 @@ from evonas.track.progress import human_time
 PROBES = 6
 # every worker should have answered before anything counts; one that starts late gets another chance
 _WARM_ROUNDS = 4
+# generations and seconds that a searcher rehearses, at most
+_REHEARSED = 6
+_REHEARSAL_S = 2.0
 # a commit and a searcher's share of a measurement
 _OVERHEAD_S = 0.002
 # what the archive stores of a fact beside its texts: digests, checksum, wall time, keys of the index
@@ -94,26 +100,28 @@ class Estimate:
         return found
 
 
-def dry_run(context: Context, spec: Mapping[str, Any], parts: Sequence[Part]) -> str:
+def dry_run(context: Context, spec: Mapping[str, Any], parts: Sequence[Part], asking: Searcher) -> str:
     """Probe, print the estimate, and return the command that begins; no archive is made or touched."""
     cfg = context.cfg
-    print("\n".join(probe(cfg, spec, parts).lines), flush=True)
+    print("\n".join(probe(cfg, spec, parts, asking).lines), flush=True)
     if cfg.get("evaluate") and not cfg.evaluate["_target_"].endswith(".Full"):
         print("counted as if every point were measured in full; a race leaves many early", flush=True)
     return f"Nothing was kept. Begin with: {context.run.command('search')}"
 
 
-def probe(cfg: DictConfig, spec: Mapping[str, Any], parts: Sequence[Part]) -> Estimate:
+def probe(cfg: DictConfig, spec: Mapping[str, Any], parts: Sequence[Part], asking: Searcher) -> Estimate:
     """What the search of a config would cost, told by an engine of its own.
 
     Args:
         spec: config of the evaluator.
         parts: those that the search measures.
+        asking: a searcher like that of the search, which a rehearsal uses up.
     """
     space = build(cfg.space)
+    late = rehearsed(asking, space, len(cfg.get("objective") or ()) or 2)
     order = None if cfg.get("evaluator") else sharing_order(space)
     with closing(engine_for(cfg.hardware, spec, None, order)) as workers:
-        return estimate(workers, space, _load(cfg, parts), cfg.seed)
+        return estimate(workers, space, _load(cfg, parts), cfg.seed, late)
 
 
 def _load(cfg: DictConfig, parts: Sequence[Part]) -> Load:
@@ -127,8 +135,30 @@ def _load(cfg: DictConfig, parts: Sequence[Part]) -> Load:
     return Load(int(cfg.budget.evaluations), at_a_time, of_parts, int(cfg.hardware.subnets_per_pass))
 
 
-def estimate(engine: Engine, space: Space, load: Load, seed: int = 0) -> Estimate:
+def rehearsed(asking: Searcher, space: Space, num_objectives: int) -> list[str]:
+    """What a searcher asks for later on, when the points have become alike, which makes passes cheaper.
+
+    It searches closed forms of the genes for some generations: more capacity, less error and more cost.
+    """
+    names = ("error", *("macs", "latency")[: max(num_objectives - 1, 1)])
+    pretend = AnalyticEvaluator(space, names)
+    pretend.setup()
+    limit, asked = time.monotonic() + _REHEARSAL_S, list[Genotype]()
+    for _ in range(_REHEARSED):
+        if time.monotonic() > limit or not (batch := asking.ask()):
+            break
+        asked = batch
+        values = [pretend.values(genotype) for genotype in asked]
+        found = [[value[names[min(at, 2) % len(names)]] for at in range(num_objectives)] for value in values]
+        asking.tell([Told(point, tuple(row)) for point, row in zip(asked, found, strict=True)])
+    return [space.format(genotype) for genotype in asked]
+
+
+def estimate(engine: Engine, space: Space, load: Load, seed: int = 0, late: Sequence[str] = ()) -> Estimate:
     """Measure random genotypes as the first generation will be, then the corners, and work out the rest.
+
+    Args:
+        late: genotypes as later generations will be; without any they are taken to be like the first.
 
     Raises:
         EngineError: no probe could be measured.
@@ -138,6 +168,10 @@ def estimate(engine: Engine, space: Space, load: Load, seed: int = 0) -> Estimat
         _warm(engine, space, part, load.lanes[part])
     startup = time.monotonic() - began
     batches = {part: _measured(engine, _probes(space, load, part, seed)) for part in load.lanes}
+    later = dict(batches)
+    if "shared" in load.lanes and late:
+        count = len(batches["shared"].outcomes)
+        later["shared"] = _measured(engine, [Job(seq, text) for seq, text in enumerate(late[:count])])
     # the corners only widen what is told of single measurements
     corners = {part: _measured(engine, _corners(space, part)) for part in load.lanes}
     every = {part: [*batches[part].seconds, *corners[part].seconds] for part in load.lanes}
@@ -145,7 +179,7 @@ def estimate(engine: Engine, space: Space, load: Load, seed: int = 0) -> Estimat
         load,
         {part: (min(times), statistics.median(times), max(times)) for part, times in every.items()},
         startup,
-        _wall(load, batches, startup),
+        _wall(load, batches, later, startup),
         _peak_mb(engine),
         load.evaluations * sum(_bytes(batch.outcomes) for batch in batches.values()) / 1e6,
     )
@@ -185,11 +219,15 @@ def _corners(space: Space, part: Part) -> list[Job]:
     ]
 
 
-def _wall(load: Load, batches: Mapping[Part, _Batch], startup: float) -> tuple[float, float, float]:
+def _wall(
+    load: Load, first: Mapping[Part, _Batch], later: Mapping[Part, _Batch], startup: float
+) -> tuple[float, float, float]:
     """Low, expected and high: at the pace of the probes, give or take twice its standard error or 15 %."""
+    share = min(load.population / load.evaluations, 1.0)
 
     def wall(side: int) -> float:
-        moved = [each.pace * max(1 + side * _doubt(each), 0.0) for each in batches.values()]
+        paces = {part: share * first[part].pace + (1 - share) * later[part].pace for part in first}
+        moved = [pace * max(1 + side * _doubt(later[part]), 0.0) for part, pace in paces.items()]
         return startup + load.evaluations * sum(pace + _OVERHEAD_S for pace in moved)
 
     return wall(-1), wall(0), wall(1)

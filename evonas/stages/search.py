@@ -50,7 +50,7 @@ class Search:
         spec = evaluator_config(context)
         evaluator: Evaluator | TableEvaluator = build(spec)
         if context.cfg.get("dry_run"):
-            return dry_run(context, spec, parts_of(evaluator.objectives))
+            return dry_run(context, spec, parts_of(evaluator.objectives), _searcher(context.cfg, evaluator))
         fidelity = _fidelity(context.cfg)
         about = {**identity(context.cfg, evaluator), **fidelity.prepare(evaluator)}
         # whatever is wrong with them must be said before there is an archive, which would want resume=true

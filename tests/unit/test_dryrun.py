@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from evonas.errors import EngineError
 from evonas.evaluate.engine import Engine, Job, Measurement, Outcome
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
+from evonas.randomness import generator
 from evonas.schema import Budget
 from evonas.search.loop import search
+from evonas.search.nsga import NSGA2
 from evonas.search.random import RandomSearch
 from evonas.space.evonet import evonet_space
-from evonas.stages.dryrun import Load, estimate
+from evonas.stages.dryrun import Load, estimate, rehearsed
+from evonas.stages.engines import sharing_order
 from evonas.stages.search import ARCHIVE, Search
 
 ANALYTIC = {
@@ -98,6 +102,37 @@ def test_probes_fill_the_passes_of_a_generation(
     assert len({job.genotype for job in drawn}) == probes
     # a second of start, then a second for as many points as were probed at once
     assert found.wall_s[1] == pytest.approx(1 + 160 / probes, rel=0.05)
+
+
+def test_later_generations_count_as_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, space = Paced(2, 8, monkeypatch), evonet_space()
+    # a second for the first generation, and as long for half as many points later
+    late = rehearsed(NSGA2(space, seed=0, population=16, evaluations=96), space, 2)[:8]
+    found = estimate(engine, space, Load(160, 16, {"shared": 2}, 8), late=late)
+    assert [job.genotype for job in engine.asked[2]] == late
+    assert found.wall_s[1] == pytest.approx(1 + 16 / 16 + 144 / 8, rel=0.05)
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_a_rehearsal_ends_with_points_that_share_more(objectives: int) -> None:
+    space = evonet_space()
+    key = sharing_order(space)
+    assert key is not None
+    late = rehearsed(NSGA2(space, seed=0, population=24, evaluations=480), space, objectives)
+    assert len(set(late)) == 24
+    drawn = [space.format(space.sample(generator(0, "drawn", number))) for number in range(24)]
+
+    def shared(texts: list[str]) -> int:
+        """How long the beginnings are that neighbours have in common, in all."""
+        pairs = pairwise(sorted(map(key, texts)))
+        return sum(len(list(takewhile(lambda at: at[0] == at[1], zip(*pair, strict=True)))) for pair in pairs)
+
+    assert shared(late) > shared(drawn)
+
+
+def test_a_search_that_is_short_is_rehearsed_to_its_end() -> None:
+    space = evonet_space()
+    assert len(rehearsed(RandomSearch(space, seed=0, population=4, evaluations=6), space, 2)) == 2
 
 
 def test_a_race_is_told_to_be_counted_in_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
