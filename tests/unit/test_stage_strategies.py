@@ -42,8 +42,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# what differs in a lesson alone, or is longer than the others
-SLOW = ("alphanet", "worst_up", "ofa_nano")
+# what differs from another in its lesson or merge alone, or takes longer
+SLOW = ("alphanet", "nasvit", "best_up", "worst_up", "ofa_nano")
 
 
 @pytest.mark.parametrize(

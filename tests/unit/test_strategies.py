@@ -21,9 +21,8 @@ from evonas.train.samplers import Judging
 STEPS, BATCH = 4, 4
 EPOCHS = STEPS * BATCH // small_supernet.ITEMS
 FAST: dict[str, dict[str, Any]] = {
-    "banks": {"levels": 3, "members": 3, "rescore_every": 2, "refresh_every": 3, "window": 0.3},
-    "best_up": {"levels": 4, "size": 32, "tries": 2, "by": "predictor"},
-    "level_walk": {"levels": 3, "window": 0.3},
+    "banks": {"levels": 3, "members": 3, "rescore_every": 2, "refresh_every": 3, "window": 0.3, "size": 16},
+    "best_up": {"levels": 4, "size": 16, "tries": 2, "by": "predictor"},
     "nsas": {},
 }
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,7 +38,7 @@ def trained(name: str, state: Resumable | None = None, stop: int = 0) -> Superne
     return made
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", ["banks", "best_up", pytest.param("nsas", marks=pytest.mark.slow)])
 def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
     straight = trained(name)
     state = Resumable(tmp_path / "state.safetensors", {}, True, every=1)
@@ -109,7 +108,7 @@ class Comparing(SupernetModule):
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="torch has no gloo here")
-@pytest.mark.parametrize("name", ["banks", "best_up"])
+@pytest.mark.parametrize("name", ["banks", pytest.param("best_up", marks=pytest.mark.slow)])
 def test_two_ranks_choose_alike_although_they_see_other_images(name: str) -> None:
     made = small_supernet.module(name, 4, **{**FAST[name], **({"by": "loss"} if name == "best_up" else {})})
     made.__class__ = Comparing

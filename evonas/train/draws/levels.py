@@ -20,8 +20,9 @@ from evonas.space.genotype import Genotype
 from evonas.space.opening import Opening, choices_of, is_all_on
 
 Rows = NDArray[np.int8]
-# rows drawn at a time, how many times at most, and after how many an incomplete level will do
-_ROUND, _ROUNDS, _ENOUGH = 16384, 400, 24
+# rows drawn at a time, how many times at most, after how many an incomplete level will do,
+# and after how many without a new row
+_ROUND, _ROUNDS, _ENOUGH, _DRY = 16384, 400, 24, 2
 _SHARES = np.linspace(0.0, 1.0, 41)
 
 
@@ -159,6 +160,7 @@ class LevelTable:
         """Rows of neighbouring levels that share a smallest subnet."""
         width = len(floor.genes)
         found = [np.empty((0, width), dtype=np.int8) for _ in marks]
+        counts: list[int] = []
         for number in range(_ROUNDS):
             drawn = self._drawn(floor, generator(self._seed, f"levels/{place}", number))
             prices = self.costs.macs(drawn)
@@ -166,8 +168,10 @@ class LevelTable:
                 inside = (prices >= mark) & (prices <= mark * (1 + self.window))
                 found[index] = _extended(found[index], drawn[inside], self.plan.size)
             held = min(len(rows) for rows in found)
+            counts.append(sum(len(rows) for rows in found))
             # a small opening is soon exhausted, and then further rounds find nothing new
-            if held >= self.plan.size or (held and number >= _ENOUGH):
+            is_dry = number >= _DRY and counts[-1] == counts[-1 - _DRY]
+            if held >= self.plan.size or (held and (is_dry or number >= _ENOUGH)):
                 break
         for mark, rows in zip(marks, found, strict=True):
             _check(mark, rows, self.low, self.high)
