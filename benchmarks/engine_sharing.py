@@ -1,7 +1,7 @@
 """What measuring subnets together is worth in time.
 
-NSGA-II searches the run's supernet for thirty generations, then the last ten are measured again, one
-subnet after the other and together, on the same images and in this process. Both must give the same bits.
+NSGA-II searches the run's supernet, then the last ten generations are measured again, one subnet after the
+other and together, on the same images and in this process. Both must give the same bits.
 Beside it, what one evaluation takes compared to the bare forwards of the extracted network.
 
     python benchmarks/engine_sharing.py <run>             # folder of a finished demo; about two minutes
@@ -34,7 +34,7 @@ from evonas.space.evonet import prefix_key
 from evonas.space.genotype import Genotype
 from evonas.stages import assembly
 
-REPEATS, GENERATIONS, LAST, POPULATION, IMAGES = 5, 30, 10, 16, 8
+REPEATS, LAST, IMAGES = 5, 10, 8
 OBJECTIVES = {
     "error": {"_target_": "evonas.objectives.error.Error"},
     "macs": {"_target_": "evonas.objectives.macs.Macs"},
@@ -49,7 +49,7 @@ def main() -> None:
     about = machine(torch.device("cpu"))
     print(f"{about['name']}, {about['cores']} cores, torch {about['torch']}, one thread, float32\n")
     with tempfile.TemporaryDirectory() as folder:
-        rows = _times(_evaluator(options.run, Path(folder)), options.mutation_prob)
+        rows = _times(_evaluator(options.run, Path(folder)), options)
     print("| what | median | least | most |\n|---|---|---|---|")
     for name, values in rows:
         print(f"| {name} | {statistics.median(values):.3f} | {min(values):.3f} | {max(values):.3f} |")
@@ -64,6 +64,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--mutation-prob", type=float, default=1.0, help="0.1 as published; the rest is mated"
     )
+    parser.add_argument("--population", type=int, default=16)
+    parser.add_argument("--generations", type=int, default=30)
     parser.add_argument("--json", help="where to write the numbers too")
     return parser.parse_args()
 
@@ -90,11 +92,9 @@ def _demo() -> DictConfig:
         return compose("config", overrides=["+task=synthetic"])
 
 
-def _times(evaluator: Evaluator, mutation_prob: float) -> Rows:
+def _times(evaluator: Evaluator, options: argparse.Namespace) -> Rows:
     space = evaluator._bench.space
-    generations = [
-        [space.format(each) for each in asked] for asked in _searched(evaluator, mutation_prob)[-LAST:]
-    ]
+    generations = [[space.format(each) for each in asked] for asked in _searched(evaluator, options)[-LAST:]]
     ways: dict[str, Callable[[Sequence[str]], list[Any]]] = {
         "one by one": lambda texts: [evaluator.measure(text, "shared") for text in texts],
         "in bundles of 8": lambda texts: _bundled(evaluator, texts, 8),
@@ -116,11 +116,11 @@ def _times(evaluator: Evaluator, mutation_prob: float) -> Rows:
     return [*rows, ("one evaluation / bare forwards", _overhead(evaluator, generations[-1]))]
 
 
-def _searched(evaluator: Evaluator, mutation_prob: float) -> list[list[Genotype]]:
+def _searched(evaluator: Evaluator, options: argparse.Namespace) -> list[list[Genotype]]:
     """What NSGA-II asked for, generation by generation."""
     space, asked = evaluator._bench.space, []
-    evaluations = POPULATION * GENERATIONS
-    searcher = NSGA2(space, 0, population=POPULATION, evaluations=evaluations, mutation_prob=mutation_prob)
+    size, evaluations = options.population, options.population * options.generations
+    searcher = NSGA2(space, 0, size, evaluations, mutation_prob=options.mutation_prob)
     while points := searcher.ask():
         answers = evaluator.measure_together([space.format(point) for point in points], "shared")
         searcher.tell(
