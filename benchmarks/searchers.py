@@ -41,6 +41,8 @@ METHODS = (
     "ednag",
     "composed",
     "composed,+search/cheap=macs",
+    "expected",
+    "expected,+search/cheap=macs",
 )
 NAMES = ("error", "macs")
 

@@ -60,8 +60,8 @@ SEARCHERS: dict[str, Make] = {
     "diffusion": partial(DiffusionEvolution, fitness=FrontFitness(), steps=8),
     "nsganetv2": guided,
     "linas": partial(guided, choice=Best()),
-    "ranked": partial(guided, choice=HypervolumeGain(30), surrogate=PairwiseRanker(500)),
-    "composed": partial(guided, choice=ExpectedGain(30, 8), surrogate=Process(2), whole=100),
+    "composed": partial(guided, choice=HypervolumeGain(30), surrogate=PairwiseRanker(500)),
+    "expected": partial(guided, choice=ExpectedGain(30, 8), surrogate=Process(2), whole=100),
 }
 # those that look for the whole front
 GUIDED = [

@@ -31,7 +31,7 @@ SPACE = evonet_space()
 FILE = Path(__file__).parent / "fronts.json"
 BASELINES = json.loads(FILE.read_text(encoding="utf-8"))
 NAMES = sorted(path.stem for path in (conf_dir() / "search").glob("*.yaml"))
-MODELLED = {"nsganetv2", "linas", "composed"}
+MODELLED = {"nsganetv2", "linas", "composed", "expected"}
 # a smaller inner search and fewer facts at first, so that there are several batches in a second
 SMALLER = ["search.initial=60", "search.population=30", "search.proposer.evaluations=200"]
 REFERENCE = np.array([80.0, 200.0])
