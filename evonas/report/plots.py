@@ -154,7 +154,7 @@ def rank_check(rank: Mapping[str, Any]) -> Figure:
     x = Axis.over(f"{error}, inherited weights", inherited)
     chart = Chart(x, Axis.over(f"{error}, trained alone", retrained), "Ranking check")
     chart.marks(inherited, retrained, "circle", "s0", [pair["genotype"] for pair in pairs], size=4.5)
-    tau, low, high, by_macs = (_two(rank[key]) for key in ("tau", "low", "high", "tau_macs"))
+    tau, low, high, by_macs = (two_digits(rank[key]) for key in ("tau", "low", "high", "tau_macs"))
     setting = f"{len(pairs)} subnets after {rank['steps']} steps each"
     text = f"Kendall tau {tau} (95% interval {low} to {high}) over {setting}"
     return Figure(chart.render(), f"{text}; ranking by MACs alone would reach {by_macs}.")
@@ -178,7 +178,8 @@ def discovery(found: Mapping[str, Any]) -> tuple[Figure, Legend]:
     ), legend
 
 
-def _two(value: float | None) -> str:
+def two_digits(value: float | None) -> str:
+    """A statistic with two decimals, or the word for one that is not defined."""
     return "undefined" if value is None else f"{value:.2f}"
 
 

@@ -14,6 +14,7 @@ from evonas.proxies.discovery import Judge, Judged, Schedule, discover, minmax
 from evonas.proxies.expression import Calculator, Node, NotFiniteError, parse
 from evonas.proxies.samples import LayerSamples
 from evonas.randomness import generator
+from evonas.report.plots import two_digits
 from evonas.report.ranking import Scores, judged
 from evonas.stages.base import Context
 from evonas.stages.sampled import Measured, measured
@@ -65,11 +66,12 @@ def sentence(result: Mapping[str, Any]) -> str:
     known = {name: row["held_out"]["tau"] for name, row in result["known"].items()}
     name = max(known, key=lambda each: _rank(known[each]))
     trained, unseen = (result["found"][result["proxy"]][part] for part in ("training", "held_out"))
-    bounds = f"95 % interval {_two(unseen['tau_low'])} to {_two(unseen['tau_high'])}"
+    bounds = f"95 % interval {two_digits(unseen['tau_low'])} to {two_digits(unseen['tau_high'])}"
     return (
-        f"{result['proxy']} ranks {result['training']} networks with Kendall tau {_two(trained['tau'])} "
-        f"and {result['held_out']} others with {_two(unseen['tau'])} ({bounds}); "
-        f"the best known one there is {name} with {_two(known[name])}."
+        f"{result['proxy']} ranks {result['training']} networks "
+        f"with Kendall tau {two_digits(trained['tau'])} "
+        f"and {result['held_out']} others with {two_digits(unseen['tau'])} ({bounds}); "
+        f"the best known one there is {name} with {two_digits(known[name])}."
     )
 
 
@@ -188,7 +190,3 @@ def _rank(tau: float | None) -> float:
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _two(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.2f}"

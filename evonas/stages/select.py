@@ -12,9 +12,9 @@ from evonas.report.facts import Facts, predictions
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.chosen import SELECTED
+from evonas.stages.reused import ARCHIVE
 from evonas.track.console import print_table
 
-ARCHIVE = "search/archive.sqlite"
 MAX = "max"
 NOTHING = Facts((), (), np.empty((0, 0)))
 
