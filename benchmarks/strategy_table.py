@@ -19,7 +19,7 @@ COLUMNS = (
     "tau, statistics renewed",
     "max net",
     "min net",
-    "s a step",
+    "CPU s a step",
     "front",
 )
 
