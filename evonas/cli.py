@@ -25,7 +25,7 @@ from omegaconf.errors import MissingMandatoryValue
 import evonas
 from evonas import command, config, mistakes, schema, stages
 from evonas.errors import EngineError, EvoNASError, UserError
-from evonas.run import Run, close_run, find_run, open_run
+from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
 from evonas.usage import usage
 
@@ -150,14 +150,17 @@ def _run_job(cfg: DictConfig, overrides: Sequence[str], stage: str, signals: Sig
         except (KeyboardInterrupt, SystemExit):
             if not signals.received:
                 raise
-            return _stopped(run, stage, signals.received)
+            code = _stopped(run, stage, signals.received)
         except Exception as error:
             # an import that was interrupted fails in ways of its own
-            if signals.received:
-                return _stopped(run, stage, signals.received)
-            return _report(_known(error), run)
-        print(line, flush=True)
-        return 0
+            stopped = signals.received
+            code = _stopped(run, stage, stopped) if stopped else _report(_known(error), run)
+        else:
+            print(line, flush=True)
+            code = 0
+        if run is not None:
+            end_attempt(run, code)
+        return code
 
 
 def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
@@ -176,7 +179,7 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
 
 
 def _open(cfg: DictConfig, overrides: Sequence[str], stage: str) -> Run:
-    if stage == "doctor":
+    if stage in stages.NEEDS_NO_RUN:
         return Run(Path(cfg.outputs).absolute(), "")
     if stage not in stages.READS_ONLY:
         return open_run(cfg, overrides)

@@ -7,6 +7,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from evonas.errors import DataError, UserError
 LAST = "last"
 LOCK = ".lock"
 IDENTITY = "run.json"
+END = "end.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _QUESTION = ("task", "seed", "space", "network", "data")
 # where the data lie may change when a disk is moved; which data they are may not
@@ -120,6 +122,15 @@ def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) ->
 def close_run(run: Run) -> None:
     """Let others have the run; may be called twice."""
     lock.release(run.directory / LOCK)
+
+
+def end_attempt(run: Run, code: int) -> None:
+    """Note with which exit code this command ended; a command that was killed leaves no such note."""
+    if run.attempt is not None:
+        # a full disk has been reported already, and must not hide what was said of it
+        with suppress(OSError):
+            ended = datetime.now(UTC).isoformat()
+            files.write_json(run.attempt / END, {"code": code, "ended": ended})
 
 
 def task_name(overrides: Sequence[str]) -> str:

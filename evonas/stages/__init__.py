@@ -15,13 +15,17 @@ TARGETS = {
     "evaluate": "evonas.stages.evaluate.Evaluate",
     "export": "evonas.stages.export.Export",
     "report": "evonas.stages.report.Report",
+    "list": "evonas.stages.list.List",
     "doctor": "evonas.stages.doctor.Doctor",
 }
 # equal to `not Stage.needs_task`, but known before a stage is imported, which may take seconds
-NEEDS_NO_TASK = frozenset({"doctor", "report"})
+NEEDS_NO_TASK = frozenset({"doctor", "list", "report"})
+
+# stages that work in no run, and leave none
+NEEDS_NO_RUN = frozenset({"doctor", "list"})
 
 # what is left to do where `evaluator` stands in for trained weights
-NEEDS_NO_NETWORK = frozenset({"run", "search", "select", "discover", "report", "doctor"})
+NEEDS_NO_NETWORK = frozenset({"run", "search", "select", "discover", "report", "list", "doctor"})
 
 # stages that may work in a run while another command drives it
 READS_ONLY = frozenset({"report"})
