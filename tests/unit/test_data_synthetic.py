@@ -56,6 +56,35 @@ def test_flips_turn_everything_together() -> None:
     assert 0 < mirrored < 12
 
 
+def test_normals_come_when_asked_for_and_change_nothing_else() -> None:
+    plain, asked = (source(normals=wanted).dataset("test") for wanted in (False, True))
+    assert plain.manifest() != asked.manifest()
+    # what it was before there were normals
+    assert plain.manifest() == "029aec900f22590308266f2984eff85161e46f4331a3ceb75de36d122c1a6adc"
+    for key, value in plain[1].items():
+        assert torch.equal(asked[1][key], value)
+    scene = make_scene(0, 2 * STRIDE + 1)
+    view = render(scene, scene.view(0), 32, 64)
+    np.testing.assert_allclose(asked[1]["normals"].permute(1, 2, 0).numpy(), view.normals, atol=1e-3)
+
+
+def test_a_mirror_turns_normals_to_the_other_side() -> None:
+    data = source(normals=True).dataset("train")
+    data.augment = False
+    plain = data[0]
+    data.augment = True
+    for epoch in range(6):
+        data.set_epoch(epoch)
+        item = data[0]
+        same = torch.equal(item["depth"], plain["depth"])
+        turned = (
+            plain["normals"]
+            if same
+            else plain["normals"].flip(-1) * torch.tensor([-1.0, 1, 1])[:, None, None]
+        )
+        assert torch.equal(item["normals"], turned)
+
+
 def test_counts_and_seeds_change_the_manifest_and_the_run_seed_does_not() -> None:
     manifests = {
         source(**change).dataset("test").manifest()

@@ -23,9 +23,7 @@ def view_of(seed: int, index: int, number: int = 0) -> trace.View:
 
 def exact_rays(view: trace.View) -> np.ndarray:
     """World directions with camera z = 1, in double precision, from the view's own matrices."""
-    v, u = np.mgrid[:HEIGHT, :WIDTH] + 0.5
-    pixels = np.stack((u.ravel(), v.ravel(), np.ones(u.size)))
-    return view.pose[:3, :3] @ np.linalg.inv(view.intrinsics) @ pixels
+    return view.pose[:3, :3] @ np.linalg.inv(view.intrinsics) @ _pixels(*view.depth.shape)
 
 
 def world_points(view: trace.View) -> np.ndarray:
@@ -196,3 +194,48 @@ def test_pictures_have_not_changed_without_a_new_version() -> None:
     assert RENDERER == 1
     assert depth == pytest.approx(7.18109, abs=2e-3)
     assert colour == pytest.approx(106.563, abs=0.05)
+
+
+def test_normals_of_a_sphere_are_the_analytic_ones() -> None:
+    scene = lone_sphere()
+    view = render(scene, scene.camera, 65, 97)
+    on_sphere = (view.classes == SPHERE).ravel()
+    world = (world_points(view)[:, on_sphere].T - np.array([0.0, 5.0, 1.5])) / 0.6
+    # this camera looks along y: its right is x, its down is -z
+    expected = np.stack((world[:, 0], -world[:, 2], world[:, 1]), axis=1)
+    np.testing.assert_allclose(view.normals.reshape(-1, 3)[on_sphere], expected, atol=2e-4)
+    np.testing.assert_allclose(view.normals[32, 48], [0, 0, -1], atol=2e-2)
+
+
+@pytest.mark.parametrize(("seed", "index"), SCENES)
+def test_normals_are_those_of_the_surface_that_depth_describes(seed: int, index: int) -> None:
+    """Neighbouring points of one part span its tangent plane; ground, walls and boxes are flat."""
+    view = view_of(seed, index)
+    camera = np.linalg.inv(view.intrinsics) @ _pixels() * view.depth.ravel().astype(np.float64)
+    points = camera.T.reshape(HEIGHT, WIDTH, 3)
+    across, down = points[:-1, 1:] - points[:-1, :-1], points[1:, :-1] - points[:-1, :-1]
+    normal = np.cross(down, across)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
+    labels, flat = view.normals, np.isin(view.classes, (GROUND, BOX))[:-1, :-1] & (view.depth[:-1, :-1] < 15)
+    for other in (labels[:-1, 1:], labels[1:, :-1]):
+        flat &= np.abs(other - labels[:-1, :-1]).max(axis=-1) < 1e-6
+    for other in (view.instances[:-1, 1:], view.instances[1:, :-1]):
+        flat &= other == view.instances[:-1, :-1]
+    assert flat.mean() > 0.2
+    cosine = (normal * labels[:-1, :-1]).sum(axis=-1)[flat]
+    assert np.quantile(cosine, 0.01) > 0.999
+
+
+@pytest.mark.parametrize(("seed", "index"), SCENES)
+def test_normals_have_length_one_and_face_the_camera(seed: int, index: int) -> None:
+    view = view_of(seed, index)
+    seen = view.depth > 0
+    np.testing.assert_allclose(np.linalg.norm(view.normals[seen], axis=-1), 1, atol=1e-3)
+    assert not view.normals[~seen].any()
+    rays = (np.linalg.inv(view.intrinsics) @ _pixels()).T.reshape(HEIGHT, WIDTH, 3)
+    assert (view.normals * rays).sum(axis=-1)[seen].max() < 1e-3
+
+
+def _pixels(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    v, u = np.mgrid[:height, :width] + 0.5
+    return np.stack((u.ravel(), v.ravel(), np.ones(u.size)))

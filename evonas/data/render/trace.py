@@ -24,6 +24,8 @@ class View:
     Args:
         rgb: uint8, H W 3.
         depth: float32 metres along the camera's z axis; 0 where nothing was hit.
+        normals: float32, H W 3: unit surface normals in camera axes, towards the camera; 0 where nothing
+            was hit.
         classes: uint8, index into `CLASSES`.
         instances: uint8; 0 is sky, ground and wall.
         boxes: int64, M 4: left, top, right, bottom in pixels, the last two exclusive.
@@ -35,6 +37,7 @@ class View:
 
     rgb: NDArray[np.uint8]
     depth: Array
+    normals: Array
     classes: NDArray[np.uint8]
     instances: NDArray[np.uint8]
     boxes: NDArray[np.int64]
@@ -49,7 +52,7 @@ def render(scene: Scene, camera: Camera, height: int, width: int) -> View:
     origin, rays = column(*camera.position), camera.rays(height, width)
     with np.errstate(over="ignore", invalid="ignore"):
         depth, seen = _cast(scene, camera, rays, (height, width))
-        rgb = _shade(scene, origin, rays, depth, seen, intrinsics(height, width)[0, 0])
+        rgb, normals = _shade(scene, origin, rays, depth, seen, intrinsics(height, width)[0, 0])
     labels = np.array([part.label for part in scene.parts] + [SKY], dtype=np.uint8)
     numbers = np.array([part.instance for part in scene.parts] + [0], dtype=np.uint8)
     instances = numbers[seen].reshape(height, width)
@@ -58,6 +61,7 @@ def render(scene: Scene, camera: Camera, height: int, width: int) -> View:
     return View(
         rgb=np.rint(np.clip(rgb.T, 0, 1) * 255).astype(np.uint8).reshape(height, width, 3),
         depth=np.where(seen >= 0, depth, 0).astype(np.float32).reshape(height, width),
+        normals=(normals.T @ camera.pose()[:3, :3]).astype(np.float32).reshape(height, width, 3),
         classes=labels[seen].reshape(height, width),
         instances=instances,
         boxes=boxes,
@@ -94,9 +98,15 @@ def _cast(scene: Scene, camera: Camera, rays: Array, size: tuple[int, int]) -> t
     return depth.ravel(), seen.ravel()
 
 
-def _shade(scene: Scene, origin: Array, rays: Array, depth: Array, seen: Seen, focal: float) -> Array:
-    """Colours (3, N) in [0, 1]: Lambert's cosine, a hard shadow, ambient light and a little haze."""
+def _shade(
+    scene: Scene, origin: Array, rays: Array, depth: Array, seen: Seen, focal: float
+) -> tuple[Array, Array]:
+    """Colours (3, N) in [0, 1]: Lambert's cosine, a hard shadow, ambient light and a little haze.
+
+    Beside them the world's normals (3, N) of what is seen, 0 in the sky.
+    """
     colours, points, light = _sky(rays), np.zeros_like(rays), np.zeros_like(depth)
+    normals = np.zeros_like(rays)
     for number, part in enumerate(scene.parts):
         (pixels,) = np.nonzero(seen == number)
         if len(pixels) == 0:
@@ -107,10 +117,11 @@ def _shade(scene: Scene, origin: Array, rays: Array, depth: Array, seen: Seen, f
         footprint = t / np.float32(focal) / np.sqrt(_facing(normal, ray))
         colours[:, pixels] = part.texture.paint(part.solid.surface(point), footprint)
         points[:, pixels] = point + LIFT * normal
+        normals[:, pixels] = normal
         light[pixels] = np.maximum(dot(normal, column(*scene.sun)), 0)
     (lit,) = np.nonzero(light)
     light[lit[_shadowed(scene, points.take(lit, axis=1))]] = 0
-    return _under(colours, light, depth)
+    return _under(colours, light, depth), normals
 
 
 def _under(colours: Array, light: Array, depth: Array) -> Array:
