@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from evonas.ops import backend, splat
-from evonas.ops.splat import tiled
+from evonas.ops.splat import paired, tiled
 from evonas.ops.splat.projection import BLUR, project, rotations
 
 FOCAL, HEIGHT, WIDTH = 20.0, 13, 17
@@ -140,8 +140,26 @@ def test_colours_are_linear() -> None:
 def test_portions_change_nothing(monkeypatch) -> None:
     operands = several()
     whole = image(operands)
-    monkeypatch.setattr(tiled, "PORTION", 1)
-    assert_close(image(operands), whole, rtol=0, atol=0)
+    for module in (tiled, paired):
+        monkeypatch.setattr(module, "PORTION", 1)
+    assert_close(image(operands), whole, rtol=0, atol=1e-12)
+
+
+def test_portions_change_no_slope(monkeypatch) -> None:
+    def slopes() -> list[Tensor]:
+        operands = [x.requires_grad_() for x in several()]
+        return list(torch.autograd.grad(image(operands).square().sum(), operands))
+
+    whole = slopes()
+    for module in (tiled, paired):
+        monkeypatch.setattr(module, "PORTION", 1)
+    assert_close(slopes(), whole)
+
+
+def test_what_is_saturated_has_no_slope_by_opacity() -> None:
+    operands = [x.requires_grad_() for x in one(opacity=1.0, scale=3.0)]
+    (slope,) = torch.autograd.grad(image(operands)[HEIGHT // 2, WIDTH // 2, 0], operands[3])
+    assert slope == 0
 
 
 def test_a_radius_leaves_out_only_what_does_not_show() -> None:

@@ -4,9 +4,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
-from evonas.ops.splat import reference, tiled
+from evonas.ops.splat import kernels, paired, reference, tiled
 
-IMPLEMENTATIONS: backend.Implementations = {"tiled": tiled.splat, "reference": reference.splat}
+IMPLEMENTATIONS: backend.Implementations = {
+    "paired": paired.splat,
+    "tiled": tiled.splat,
+    "reference": reference.splat,
+}
 
 
 def splat(
@@ -20,7 +24,11 @@ def splat(
     height: int,
     width: int,
 ) -> Float[Tensor, "H W D"]:
-    """Run `reference.splat` or the faster implementation chosen by `evonas.ops.backend`."""
+    """Run `reference.splat` or the faster implementation chosen by `evonas.ops.backend`.
+
+    On a GPU the best are the kernels of gsplat, where they are installed.
+    """
     shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    result: Tensor = backend.choose(IMPLEMENTATIONS)(*shape, view_44, intrinsics_33, height, width)
+    known = {**IMPLEMENTATIONS, "gsplat": kernels.splat} if kernels.is_usable(means_N3) else IMPLEMENTATIONS
+    result: Tensor = backend.choose(known)(*shape, view_44, intrinsics_33, height, width)
     return result

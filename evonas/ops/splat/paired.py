@@ -1,0 +1,205 @@
+"""Gaussian splatting pair by pair: a list of every Gaussian with every pixel it reaches, and nothing else.
+
+Legend: M visible Gaussians, P pairs, R rows of a band, W its width, C channels.
+
+The numbers are those of `reference.splat`. Small Gaussians reach few pixels, so the list is several times
+shorter than what tiles look at. What adds nothing to a pixel leaves the list before anything is
+kept. Bands of rows bound the memory.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from evonas.ops.splat.projection import LEAST_ALPHA, Ellipses, project
+from evonas.ops.splat.reference import LEAST_LIGHT, MOST_ALPHA
+
+# pairs that are held at a time
+PORTION = 4_000_000
+# rows of the table before the colours: centre, conic and opacity
+SHAPE = 6
+
+
+class _Pairs(NamedTuple):
+    """Pairs pixel by pixel, each pixel's nearest Gaussian first; `counts` says how many each pixel has."""
+
+    gaussians: Int[Tensor, " P"]
+    pixels: Int[Tensor, " P"]
+    counts: Int[Tensor, " RW"]
+
+
+class _Boxes(NamedTuple):
+    """First pixel and number of pixels of each ellipse's upright box, by column and row."""
+
+    left: Int[Tensor, " M"]
+    top: Int[Tensor, " M"]
+    wide: Int[Tensor, " M"]
+    high: Int[Tensor, " M"]
+
+
+def splat(
+    means_N3: Float[Tensor, "N 3"],
+    quats_N4: Float[Tensor, "N 4"],
+    scales_N3: Float[Tensor, "N 3"],
+    opacities_N: Float[Tensor, " N"],
+    colours_NC: Float[Tensor, "N C"],
+    view_44: Float[Tensor, "4 4"],
+    intrinsics_33: Float[Tensor, "3 3"],
+    height: int,
+    width: int,
+) -> Float[Tensor, "H W D"]:
+    """See `reference.splat`."""
+    shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
+    seen = project(*shape, view_44, intrinsics_33, height, width)
+    table = torch.cat([seen.centres, seen.conics, seen.opacities[:, None], seen.colours], 1).T.contiguous()
+    boxes = _boxes(seen, height, width)
+    return torch.cat([_Drawn.apply(table, boxes, *band, width) for band in _bands(boxes, height)])
+
+
+@torch.no_grad()
+def _boxes(seen: Ellipses, height: int, width: int) -> _Boxes:
+    """The pixels whose centres lie in the box around what shows of an ellipse, clipped to the image."""
+    reach = 2 * (seen.opacities.clamp(min=LEAST_ALPHA) / LEAST_ALPHA).log()
+    xx, xy, yy = seen.conics.unbind(-1)
+    half = (reach / (xx * yy - xy * xy))[:, None] * torch.stack([yy, xx], -1)
+    half = half.sqrt()
+    last = half.new_tensor([width - 1, height - 1])
+    first = (seen.centres - half - 0.5).ceil().clamp(min=0)
+    end = torch.minimum((seen.centres + half - 0.5).floor(), last)
+    size = (end - first + 1).clamp(min=0)
+    (left, top), (wide, high) = first.long().unbind(-1), size.long().unbind(-1)
+    return _Boxes(left, top, wide, high)
+
+
+def _bands(boxes: _Boxes, height: int) -> list[tuple[int, int]]:
+    """Ranges of rows, first and end, of about PORTION pairs each."""
+    steps = torch.zeros(height + 1, dtype=torch.long, device=boxes.wide.device)
+    wide = torch.where(boxes.high > 0, boxes.wide, 0)
+    steps.index_add_(0, boxes.top.clamp(max=height), wide)
+    steps.index_add_(0, (boxes.top + boxes.high).clamp(max=height), -wide)
+    bands, first, held = [], 0, 0
+    for row, pairs in enumerate(steps[:height].cumsum(0).tolist()):
+        if held and held + pairs > PORTION:
+            bands.append((first, row))
+            first, held = row, 0
+        held += pairs
+    return [*bands, (first, height)]
+
+
+class _Drawn(torch.autograd.Function):
+    """A band of the image from the table of Gaussians, R W D; the slope is in closed form.
+
+    With w = a l, where l is the light that comes through before a pair, and q the image's slope along the
+    pair's colour: dL/da = l q - (what follows of w q) / (1 - a), the derivative of the sum in `reference`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, boxes: _Boxes, first: int, end: int, width: int) -> Tensor:
+        pairs = _listed(table, boxes, first, end, width)
+        ctx.save_for_backward(table, *pairs)
+        ctx.place = first, width
+        alpha, _, rows = _looked_up(table, pairs.gaussians, pairs.pixels, first, width)
+        weight = alpha * _light(alpha, pairs.counts)[0]
+        values = torch.cat([weight * rows[SHAPE:], weight[None]])
+        image = _summed(values, pairs.pixels, (end - first) * width)
+        return image.T.reshape(end - first, width, -1)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        table, *listed = ctx.saved_tensors
+        pairs = _Pairs(*listed)
+        alpha, offset, rows = _looked_up(table, pairs.gaussians, pairs.pixels, *ctx.place)
+        light = _light(alpha, pairs.counts)[0]
+        slope = slope.flatten(0, 1).T.contiguous().index_select(1, pairs.pixels)
+        along = (slope[:-1] * rows[SHAPE:]).sum(0) + slope[-1]
+        following = _following(light * alpha * along, pairs.counts)
+        by_alpha = torch.where(alpha < MOST_ALPHA, light * along - following / (1 - alpha), 0)
+        by_row = torch.cat([_shape_slopes(by_alpha * alpha, offset, rows), light * alpha * slope[:-1]])
+        return _summed(by_row, pairs.gaussians, table.shape[1]), None, None, None, None
+
+
+def _summed(values: Tensor, places: Tensor, size: int) -> Float[Tensor, "K S"]:
+    """Columns added up by place."""
+    sums = values.new_zeros(len(values), size)
+    return sums.scatter_add_(1, places.long().expand(len(values), -1), values)
+
+
+def _shape_slopes(by_log: Tensor, offset: tuple[Tensor, Tensor], rows: Tensor) -> Float[Tensor, "6 P"]:
+    """Slopes by centre, conic and opacity, from that by the logarithm of alpha."""
+    (x, y), (xx, xy, yy, opacity) = offset, rows[2:SHAPE]
+    by_x, by_y = by_log * x, by_log * y
+    centre = [xx * by_x + xy * by_y, xy * by_x + yy * by_y]
+    return torch.stack([*centre, -by_x * x / 2, -by_x * y, -by_y * y / 2, by_log / opacity])
+
+
+def _listed(table: Tensor, boxes: _Boxes, first: int, end: int, width: int) -> _Pairs:
+    """The pairs of a band that show: enough alpha, and enough light behind what lies before."""
+    gaussians, pixels = _inside(boxes, first, end, width)
+    alpha = _looked_up(table[:SHAPE], gaussians, pixels, first, width)[0]
+    shown = alpha.nonzero().flatten()
+    # Gaussians come nearest first, and a stable sort leaves them so
+    pixels, order = pixels.index_select(0, shown).sort(stable=True)
+    shown = shown.index_select(0, order)
+    gaussians, alpha = gaussians.index_select(0, shown), alpha.index_select(0, shown)
+    size = (end - first) * width
+    counts = torch.bincount(pixels, minlength=size)
+    is_open = _light(alpha, counts)[1] > LEAST_LIGHT
+    if not is_open.all():
+        pixels, gaussians = pixels[is_open], gaussians[is_open]
+        counts = torch.bincount(pixels, minlength=size)
+    return _Pairs(gaussians, pixels, counts)
+
+
+def _inside(boxes: _Boxes, first: int, end: int, width: int) -> tuple[Tensor, Tensor]:
+    """Gaussian and pixel of every pair in the boxes, nearest Gaussian first; pixels count within the band."""
+    top = boxes.top.clamp(min=first)
+    high = ((boxes.top + boxes.high).clamp(max=end) - top).clamp(min=0)
+    counts = boxes.wide * high
+    gaussians = torch.repeat_interleave(counts).int()
+    start = (top - first) * width + boxes.left
+    # of each pair: the box's width, its first pixel, and how many pairs come before the box
+    about = torch.stack([boxes.wide, start, counts.cumsum(0) - counts]).int()
+    wide, start, before = about.index_select(1, gaussians)
+    offsets = torch.arange(len(gaussians), device=counts.device, dtype=torch.int32) - before
+    row = offsets.div(wide, rounding_mode="floor")
+    return gaussians, start + row * (width - wide) + offsets
+
+
+def _looked_up(
+    table: Tensor, gaussians: Tensor, pixels: Tensor, first: int, width: int
+) -> tuple[Float[Tensor, " P"], tuple[Tensor, Tensor], Float[Tensor, "K P"]]:
+    """Alpha, the way from the Gaussian's centre, and its column of the table, of every pair."""
+    rows = table.index_select(1, gaussians)
+    row = pixels.div(width, rounding_mode="floor")
+    x = (pixels - row * width).to(table) + 0.5 - rows[0]
+    y = row.to(table) + (first + 0.5) - rows[1]
+    return _alpha(x, y, rows), (x, y), rows
+
+
+def _alpha(x: Tensor, y: Tensor, rows: Tensor) -> Float[Tensor, " P"]:
+    """As `reference.opacity_at`, on columns, which are several times faster to read."""
+    xx, xy, yy, opacity = rows[2:SHAPE]
+    exponent = (xx * x * x + yy * y * y) / 2 + xy * x * y
+    alpha = (opacity * torch.exp(-exponent)).clamp_(max=MOST_ALPHA)
+    return torch.where((alpha >= LEAST_ALPHA) & (exponent >= 0), alpha, 0)
+
+
+def _light(alpha: Float[Tensor, " P"], counts: Tensor) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
+    """The light that comes through before and after each pair, from running sums of logarithms."""
+    logs = torch.log1p(-alpha.double())
+    total = logs.cumsum(0)
+    after = total - _at(total, counts.cumsum(0) - counts).repeat_interleave(counts)
+    return (after - logs).exp_().to(alpha), after.exp_().to(alpha)
+
+
+def _following(values: Float[Tensor, " P"], counts: Tensor) -> Float[Tensor, " P"]:
+    """The sum of what comes after each pair in its pixel."""
+    total = values.double().cumsum(0)
+    return (_at(total, counts.cumsum(0)).repeat_interleave(counts) - total).to(values)
+
+
+def _at(total: Tensor, places: Tensor) -> Tensor:
+    """Running sums of the first so many values."""
+    return torch.cat([total.new_zeros(1), total])[places]
