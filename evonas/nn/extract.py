@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.nn.backbone import Backbone
+from evonas.nn.detection.base import Answer
 from evonas.nn.elastic import ELASTIC
 from evonas.nn.level import Level
 from evonas.nn.supernet import Supernet
@@ -39,12 +40,12 @@ class StaticNet(nn.Module):
         """The feature maps, one per level."""
         return self.backbone(x, self.backbone.limit)
 
-    def forward_with_features(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, list[Tensor]]:
+    def forward_with_features(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Answer, list[Tensor]]:
         """Output and feature maps in one pass."""
         levels = self.features(x)
         return self.head(levels), levels
 
-    def forward(self, x: Float[Tensor, "B 3 H W"]) -> Tensor:
+    def forward(self, x: Float[Tensor, "B 3 H W"]) -> Answer:
         """The head's output."""
         return self.forward_with_features(x)[0]
 

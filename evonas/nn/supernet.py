@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.nn.backbone import Backbone
+from evonas.nn.detection.base import Answer
 from evonas.nn.level import Level
 from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
@@ -39,11 +40,11 @@ class Supernet(nn.Module):
 
     def forward_with_features(
         self, x: Float[Tensor, "B 3 H W"], genotype: Genotype
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Answer, list[Tensor]]:
         """Output and feature maps of one subnet, in one pass."""
         levels = self.features(x, genotype)
         return self.head(levels), levels
 
-    def forward(self, x: Float[Tensor, "B 3 H W"], genotype: Genotype) -> Tensor:
+    def forward(self, x: Float[Tensor, "B 3 H W"], genotype: Genotype) -> Answer:
         """Output of one subnet."""
         return self.forward_with_features(x, genotype)[0]

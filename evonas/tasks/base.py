@@ -10,7 +10,9 @@ item of a dataset is asked for. `dataset` is cheap to call again and determinist
 choice (checkpoints, search, selection), `test` is read by `stage=evaluate` alone. A
 batch is a dict of tensors that holds at least `image` (float, B 3 H W, normalised).
 Heads map the backbone's levels to the raw output that `loss`, `Meter.update` and
-`pictures` understand. Metrics are plain floats; `error_name` names the one that is
+`pictures` understand: a Tensor whose first dimension is B. While it is trained a head may give
+something else, which only the losses see (`evonas/nn/detection/base.py`). `head` may
+read what names the classes, nothing larger. Metrics are plain floats; `error_name` names the one that is
 minimised, and it must be among them; a task says `error_is_mean = True` where it is a mean
 over images. `baseline` names a predictor that looks at no image and gives its metrics on
 `test`. `pictures` gives, for each image of a batch, uint8 H W 3
@@ -18,7 +20,7 @@ arrays named image, truth and prediction.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +54,9 @@ class Task(Protocol):
 
     def head(self, levels: Sequence[Level]) -> nn.Module: ...
 
-    def loss(self, output: Tensor, batch: Batch) -> Tensor: ...
+    def loss(self, output: Any, batch: Batch) -> Tensor: ...
 
-    def distillation_loss(self, output: Tensor, teacher_output: Tensor, batch: Batch) -> Tensor: ...
+    def distillation_loss(self, output: Any, teacher_output: Any, batch: Batch) -> Tensor: ...
 
     def meter(self) -> Meter: ...
 

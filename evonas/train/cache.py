@@ -26,11 +26,12 @@ from typing_extensions import override
 
 from evonas.data.base import Images, Item
 from evonas.errors import EngineError, UserError
+from evonas.nn.detection.base import Answer
 from evonas.tasks.base import Batch
 from evonas.train.distill import compared
 
 Shape = tuple[int, ...]
-Outcome = tuple[Tensor, list[Tensor]]
+Outcome = tuple[Answer, list[Tensor]]
 _DIGEST = 32
 _FLOAT = 4
 

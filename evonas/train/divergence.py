@@ -44,7 +44,7 @@ class AlphaDivergence:
             )
         self.alphas, self.bound = tuple(map(float, alphas)), float(bound)
 
-    def __call__(self, output: Tensor, target: Tensor, batch: Batch, task: Task) -> Tensor:
+    def __call__(self, output: Any, target: Any, batch: Batch, task: Task) -> Tensor:
         """One number.
 
         Raises:

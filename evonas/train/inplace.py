@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from evonas.errors import UserError
+from evonas.nn.detection.base import Answer
 from evonas.tasks.base import Batch, Task
 from evonas.train.divergence import AlphaDivergence, is_classes
 
@@ -45,8 +46,8 @@ class InPlace:
         return self.teacher == "start"
 
     def target(
-        self, index: int, count: int, heard: Sequence[Tensor], start: Tensor | None, task: Task
-    ) -> Tensor | None:
+        self, index: int, count: int, heard: Sequence[Answer], start: Answer | None, task: Task
+    ) -> Answer | None:
         """The answer that a pass learns, or None where it learns the truth alone.
 
         Args:
@@ -60,16 +61,24 @@ class InPlace:
             return None
         return heard[0] if self.teacher == "first" else averaged(heard, task)
 
-    def loss(self, output: Tensor, target: Tensor, batch: Batch, task: Task) -> Tensor:
+    def loss(self, output: Answer, target: Answer, batch: Batch, task: Task) -> Tensor:
         """How far an answer is from the one that is learnt."""
         if self._divergence is None:
             return task.distillation_loss(output, target, batch)
         return self._divergence(output, target, batch, task)
 
 
-def averaged(answers: Sequence[Tensor], task: Task) -> Tensor:
+def averaged(answers: Sequence[Answer], task: Task) -> Answer:
     """The mean answer: of distributions where they are logits of classes, else of what they say."""
-    if not is_classes(answers[0], task):
-        return torch.stack(list(answers)).mean(dim=0)
-    logs = torch.stack([answer.log_softmax(dim=1) for answer in answers])
+    tensors = [answer for answer in answers if isinstance(answer, Tensor)]
+    if not tensors and len(answers) == 1:
+        return answers[0]
+    if len(tensors) < len(answers):
+        raise UserError(
+            f"The answers of {len(answers)} detectors have no mean.",
+            "Use sampler.lesson.teacher=first, or two passes a step.",
+        )
+    if not is_classes(tensors[0], task):
+        return torch.stack(tensors).mean(dim=0)
+    logs = torch.stack([answer.log_softmax(dim=1) for answer in tensors])
     return logs.logsumexp(dim=0)

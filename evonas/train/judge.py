@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from evonas.nn.detection.base import show_regions
 from evonas.nn.supernet import Supernet
 from evonas.space.genotype import Genotype
 from evonas.tasks.base import Batch, Task
@@ -42,6 +43,7 @@ def asked(net: nn.Module) -> Iterator[None]:
     net.eval()
     for norm in norms:
         norm.training, norm.track_running_stats = True, False
+    show_regions(net)
     try:
         yield
     finally:

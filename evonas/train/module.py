@@ -12,12 +12,13 @@ from typing_extensions import override
 
 from evonas.errors import EngineError
 from evonas.nn.cost_table import CostTable
+from evonas.nn.detection.base import Answer, show_regions
 from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 from evonas.tasks.base import Batch, Task
 from evonas.train import gradients
-from evonas.train.cache import answer
+from evonas.train.cache import CachedTeacher, answer
 from evonas.train.conflict import Merge, Part, cosines
 from evonas.train.distill import Distiller, compared
 from evonas.train.groups import Decay, parameter_groups
@@ -26,7 +27,7 @@ from evonas.train.judge import LossJudge
 from evonas.train.samplers import Judging, Sampler, weights_of
 from evonas.train.schedule import Schedule
 
-Outcome = tuple[Tensor, list[Tensor]]
+Outcome = tuple[Answer, list[Tensor]]
 Pass = Callable[[Tensor], Outcome]
 
 
@@ -80,6 +81,8 @@ class Fitting(lightning.LightningModule):
         self._teacher: tuple[Any, ...] = ()
         if teacher is not None:
             self._teacher = (teacher.eval().requires_grad_(False),)
+            if not isinstance(teacher, CachedTeacher):
+                show_regions(teacher)
 
     @abstractmethod
     def passes(self, step: int) -> Sequence[Pass]:
@@ -212,6 +215,8 @@ class SupernetModule(Fitting):
         super().__init__(task, schedule, seed, **options)
         self.supernet, self.sampler, self.lesson, self.merge = supernet, sampler, lesson, merge
         self._start = () if start is None else (start.eval().requires_grad_(False),)
+        for net in self._start:
+            show_regions(net)
         self._costs = costs
 
     @override
@@ -267,7 +272,7 @@ class SupernetModule(Fitting):
         self, genotypes: Sequence[Genotype], batch: Batch, taught: Outcome | None
     ) -> Iterator[Tensor]:
         """The weighted loss of each subnet, each after the one before has been used."""
-        start, heard = self._started(batch), list[Tensor]()
+        start, heard = self._started(batch), list[Answer]()
         for index, weight in enumerate(weights_of(self.sampler, len(genotypes))):
             outcome = self.supernet.forward_with_features(batch["image"], genotypes[index])
             target = None
@@ -277,7 +282,7 @@ class SupernetModule(Fitting):
             yield weight * self._learnt(outcome, target, batch, taught)
 
     def _learnt(
-        self, outcome: Outcome, target: Tensor | None, batch: Batch, taught: Outcome | None
+        self, outcome: Outcome, target: Answer | None, batch: Batch, taught: Outcome | None
     ) -> Tensor:
         if self.lesson is None or target is None:
             return self.loss(outcome, batch, taught)
@@ -287,9 +292,9 @@ class SupernetModule(Fitting):
         return loss
 
     @torch.no_grad()
-    def _started(self, batch: Batch) -> Tensor | None:
+    def _started(self, batch: Batch) -> Answer | None:
         for net in self._start:
-            answer: Tensor = net(batch["image"])
+            answer: Answer = net(batch["image"])
             return answer
         return None
 
