@@ -1,14 +1,36 @@
 """One HTML file that needs nothing else: style, charts and pictures are inside, and every text is escaped."""
 
+from collections.abc import Sequence
 from importlib.resources import files as package_files
 
 from jinja2 import Environment, StrictUndefined
 
-from evonas.report.page import Sources, figures, lead, sections
+from evonas.report.page import (
+    Section,
+    Sources,
+    figures,
+    front_section,
+    lead,
+    progress_section,
+    sections,
+)
+
+REFRESH_S = 5
 
 
 def render(sources: Sources) -> str:
     """The report as HTML text; equal sources give equal bytes."""
+    return _page(sources, sections(sources), None)
+
+
+def render_live(sources: Sources, is_running: bool) -> str:
+    """The front and the hypervolume so far; a browser loads the page again while the search runs."""
+    return _page(
+        sources, [front_section(sources), progress_section(sources)], REFRESH_S if is_running else None
+    )
+
+
+def _page(sources: Sources, shown: Sequence[Section], refresh: int | None) -> str:
     folder = package_files("evonas.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
@@ -17,5 +39,6 @@ def render(sources: Sources) -> str:
         css=(folder / "page.css").read_text(encoding="utf-8"),
         lead=lead(sources),
         figures=figures(sources),
-        sections=sections(sources),
+        sections=shown,
+        refresh=refresh,
     )

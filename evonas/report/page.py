@@ -112,13 +112,13 @@ def sections(sources: Sources) -> list[Section]:
     """All sections, in the order of the page; a part that is missing says which command makes it."""
     found = [_discovery(sources.discovery)] if sources.discovery else []
     if not sources.has_network:
-        return [_front(sources), _chosen(sources), _progress(sources), *found, _record(sources)]
+        return [front_section(sources), _chosen(sources), progress_section(sources), *found, _record(sources)]
     return [
-        _front(sources),
+        front_section(sources),
         _chosen(sources),
         _tested(sources),
         _pictures(sources),
-        _progress(sources),
+        progress_section(sources),
         _supernet(sources),
         _rank(sources),
         *found,
@@ -134,7 +134,8 @@ def _has_points(facts: Facts | None) -> bool:
     return facts is not None and len(facts.values) > 0
 
 
-def _front(sources: Sources) -> Section:
+def front_section(sources: Sources) -> Section:
+    """Every pair of objectives, with the chosen networks if there are any."""
     title, facts = "The front", sources.facts
     if facts is None or not _has_points(facts):
         return _missing(sources, title, "A finished evaluation", "search")
@@ -227,7 +228,8 @@ def _picture(folder: Path, caption: str, file: str) -> Picture:
     return Picture(caption, f"data:image/png;base64,{base64.b64encode(content).decode()}")
 
 
-def _progress(sources: Sources) -> Section:
+def progress_section(sources: Sources) -> Section:
+    """Hypervolume against evaluations, why points failed, and the generations."""
     title, facts = "The search over time", sources.facts
     if facts is None or not _has_points(facts):
         return _missing(sources, title, "A finished evaluation", "search")

@@ -1,6 +1,7 @@
 """stage=search: look for the front of the supernet's subnets, evaluation by evaluation."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,11 @@ from evonas.archive import Archive
 from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.engine import PARTS, Engine, Part
+from evonas.report.archived import read
 from evonas.report.facts import predictions
+from evonas.report.pareto import front
 from evonas.search.base import Searcher
-from evonas.search.loop import search
+from evonas.search.loop import Generation, search
 from evonas.search.measuring import Fidelity, Full
 from evonas.search.racing import spent
 from evonas.search.steady import require_steady, steady_search
@@ -20,16 +23,20 @@ from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.dryrun import dry_run, parts_of
 from evonas.stages.engines import engine
+from evonas.stages.live import Live
 from evonas.stages.located import located
 from evonas.stages.reused import ARCHIVE, reusing
 from evonas.stages.sharing import sharing
 from evonas.stages.watching import Watch
 from evonas.track.base import Guarded
-from evonas.track.progress import Progress, human_time
+from evonas.track.braille import scatter
+from evonas.track.progress import Progress, human_time, is_terminal
 
 if TYPE_CHECKING:
     from evonas.objectives.evaluator import Evaluator
     from evonas.objectives.tabular import TableEvaluator
+
+OnGeneration = Callable[[Generation], None]
 
 # a larger budget continues the same search
 _BUDGET_KEYS = {"evaluations"}
@@ -63,7 +70,7 @@ class Search:
         ):
             self._search(context, evaluator, archive, asking, reuse(workers), fidelity)
             print(f"Measuring took {human_time(archive.seconds())} in all; {archive.path}", flush=True)
-            for line in [*predictions(archive.meta), *said_of_race(archive)]:
+            for line in [*predictions(archive.meta), *said_of_race(archive), *_picture(context)]:
                 print(line, flush=True)
         return f"Next: {context.run.command('select')}"
 
@@ -82,14 +89,34 @@ class Search:
         budget, num_parts = cfg.budget.evaluations, len(fingerprints)
         folder = context.run.path("search/metrics.csv").parent
         tracker = Guarded(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
-        with closing(tracker), Progress("search", budget * num_parts, unit="measurement") as progress:
+        progress = Progress("search", budget * num_parts, unit="measurement")
+        with closing(tracker), closing(Live(context.run)) as live, progress:
             watch = Watch(archive, list(parts), num_parts, budget, progress, tracker)
             question = (asking, workers, archive, space, parts, fingerprints)
-            listeners = watch.generation, watch.outcome
+            listeners = _both(watch.generation, live.generation), watch.outcome
             if cfg.budget.get("in_flight") is None:
                 search(*question, *listeners, fidelity)
             else:
                 steady_search(*question, cfg.budget.in_flight, cfg.budget.population, *listeners)
+
+
+def _picture(context: Context) -> list[str]:
+    """The front for a terminal; elsewhere lines are few and the page beside the archive has it."""
+    if not is_terminal(sys.stdout):
+        return []
+    facts = read(context.run.directory / ARCHIVE)
+    if len(facts.names) < 2:
+        return []
+    up, across = facts.values[:, 0].tolist(), facts.values[:, 1].tolist()
+    return scatter(across, up, front(facts.values).tolist(), (facts.label(facts.names[1]), facts.names[0]))
+
+
+def _both(first: OnGeneration, second: OnGeneration) -> OnGeneration:
+    def listen(generation: Generation) -> None:
+        first(generation)
+        second(generation)
+
+    return listen
 
 
 def _parts(evaluator: "Evaluator | TableEvaluator") -> dict[str, Part]:

@@ -1,0 +1,64 @@
+"""A page about a running search that a browser keeps fresh: search/live.html."""
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from evonas import files
+from evonas.report.archived import read
+from evonas.report.html import render_live
+from evonas.report.page import Sources
+from evonas.run import Run
+from evonas.search.loop import Generation
+from evonas.stages.reused import ARCHIVE
+
+_LOG = logging.getLogger(__name__)
+# drawing takes at most this share of one core, however large the archive grows
+_SHARE = 0.05
+
+
+class Live:
+    """Draws the page after generations, on a thread of its own that only reads the archive.
+
+    It can neither stop nor slow the search: its first error switches it off with one warning, and while a
+    page is drawn further generations wait for the next. Closing draws the last one, without the refresh.
+
+    Args:
+        run: whose archive is shown; the page lies beside it.
+        patience: seconds that closing waits for the last page.
+    """
+
+    def __init__(self, run: Run, patience: float = 5.0) -> None:
+        self._run, self._patience = run, patience
+        self.path: Path = run.directory / ARCHIVE.replace("archive.sqlite", "live.html")
+        self._due, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="live page", daemon=True)
+        self._thread.start()
+
+    def generation(self, _: Generation) -> None:
+        """A generation was told; returns at once."""
+        self._due.set()
+
+    def close(self) -> None:
+        """Draw what the search ended with; may be called twice."""
+        self._closing.set()
+        self._due.set()
+        self._thread.join(self._patience)
+
+    def _listen(self) -> None:
+        try:
+            while not self._closing.is_set():
+                self._due.wait()
+                self._due.clear()
+                began = time.monotonic()
+                self._draw(is_running=not self._closing.is_set())
+                self._closing.wait((time.monotonic() - began) / _SHARE)
+            self._draw(is_running=False)
+        except Exception as error:
+            _LOG.warning("The live page is switched off: %s: %s", type(error).__name__, error)
+
+    def _draw(self, is_running: bool) -> None:
+        facts = read(self._run.directory / ARCHIVE)
+        sources = Sources(self._run.name, self._run.task, self._run.command, facts)
+        files.write_text(self.path, render_live(sources, is_running))
