@@ -12,6 +12,7 @@ Splits are disjoint. `manifest` names in a sha256 what the items depend on, augm
 aside, so equal manifests mean equal data.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -47,6 +48,9 @@ class Images(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self[index] for index in range(len(self)))
 
     def manifest(self) -> str:
         """The sha256 of what defines the items, augmentation aside."""
