@@ -13,9 +13,9 @@ While its own `training` flag is set the head gives `Regions` instead: what loss
 head alone decides: `show_regions` sets it in a network that is otherwise in eval mode, for teachers and
 judges, whose layers must not behave as in training.
 
-Truth in a batch is padded: `boxes` B N 4 (x1 y1 x2 y2, pixels of the input), `labels` B N (0 to C - 1; -1 is
-an empty row), and for heads with masks `masks` B N M M uint8 (0 or 1), each mask cut to its box and stretched
-to M pixels. Crowds are not in it. An image may have no object.
+Truth in a batch is padded at the end: `boxes` B N 4 (x1 y1 x2 y2, pixels of the input), `labels` B N (0 to
+C - 1; -1 is an empty row), and for heads with masks `masks` B N M M uint8 (0 or 1), each mask cut to its
+box and stretched to M pixels. Crowds are not in it. An image may have no object.
 
 Coded boxes are offsets of centre and log sides against a region, divided by (0.1, 0.1, 0.2, 0.2)
 (Girshick et al., arXiv 1311.2524, with the deviations that public code settled on). The last of C + 1 classes
@@ -29,6 +29,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from evonas.nn.sided import Sided
 
 # columns of a row before its mask
 BOX, SCORE, LABEL, PLAIN = slice(0, 4), 4, 5, 6
@@ -74,7 +76,7 @@ class Regions(Protocol):
         ...
 
 
-Answer = Tensor | Regions
+Answer = Tensor | Regions | Sided
 
 
 class RegionHead(nn.Module, ABC):

@@ -1,0 +1,170 @@
+"""UPerNet: a pyramid whose levels are joined at the finest, with the paper's layers or pooled context.
+
+Legend: B batch, C channels or classes, H W space.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from evonas.errors import UserError
+from evonas.nn.initialise import unset
+from evonas.nn.level import Level
+from evonas.nn.necks.mamba_fpn import ConvNormReLU, TopDown, resized
+from evonas.nn.sided import Sided
+
+CONTEXTS = ("mamba", "ppm")
+_POOLS = (1, 2, 3, 6)
+# of the level that the auxiliary head reads, where there are so many
+SIDE_LEVEL = 2
+
+
+class PooledTopDown(nn.Module):
+    """UPerNet's own way down (arXiv 1807.10221): pooled grids join the coarsest map, laterals are added.
+
+    Args:
+        channels: of the levels, finest first.
+        width: of every map that it gives.
+        bn_momentum: of the batch norms.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, bn_momentum: float = 0.1) -> None:
+        super().__init__()
+        last = channels[-1]
+        self.pools = nn.ModuleList(ConvNormReLU(last, width, 1, bn_momentum) for _ in _POOLS)
+        self.join = ConvNormReLU(last + len(_POOLS) * width, width, 3, bn_momentum)
+        self.laterals = nn.ModuleList(ConvNormReLU(dim, width, 1, bn_momentum) for dim in channels[:-1])
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps finest first to as many of one width."""
+        last = maps[-1]
+        pooled = [
+            pool(F.adaptive_avg_pool2d(last, size)) for pool, size in zip(self.pools, _POOLS, strict=True)
+        ]
+        found = [self.join(torch.cat([last, *(resized(each, last.shape[-2:]) for each in pooled)], dim=1))]
+        for lateral, each in reversed(list(zip(self.laterals, maps[:-1], strict=True))):
+            found.append(lateral(each) + resized(found[-1], each.shape[-2:]))
+        return found[::-1]
+
+
+class SideHead(nn.Module):
+    """A convolution and a classifier on one level, for the auxiliary loss (FCN, arXiv 1411.4038).
+
+    Args:
+        channels: of the level.
+        out_channels: classes.
+        width: of the convolution.
+        dropout: share of channels dropped before the classifier.
+        bn_momentum: of the batch norm.
+    """
+
+    def __init__(
+        self, channels: int, out_channels: int, width: int, dropout: float, bn_momentum: float
+    ) -> None:
+        super().__init__()
+        self.conv = ConvNormReLU(channels, width, 3, bn_momentum)
+        self.drop, self.predict = nn.Dropout2d(dropout), nn.Conv2d(width, out_channels, 1)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C_out H W"]:
+        """Logits at the level's size."""
+        logits: Tensor = self.predict(self.drop(self.conv(x)))
+        return logits
+
+
+class UPerNet(nn.Module):
+    """All levels at one width, joined at the finest; an auxiliary head learns beside it.
+
+    With context=mamba the way down is that of `TopDown`, the paper's UPerHead with Mamba layers:
+    17 595 679 parameters for levels of 64, 128, 256 and 512 channels and 150 classes, and 628 886 of the
+    auxiliary head. Logits have the size of the finest map; in training mode a `Sided` holds both heads'.
+
+    Args:
+        levels: what the backbone yields, finest first.
+        out_channels: classes.
+        output: must be `linear`.
+        width: of every map.
+        context: `mamba` or `ppm`, UPerNet's own pooled pyramid.
+        dropout: share of channels dropped before a classifier.
+        side_width: of the auxiliary head, on the third level or the coarsest; 0 for no such head.
+        side_weight: of the auxiliary loss.
+        bn_momentum: of all batch norms.
+        seed: of the random weights.
+
+    Raises:
+        UserError: for an unknown context or output.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[Level],
+        out_channels: int,
+        output: str = "linear",
+        width: int = 512,
+        context: str = "mamba",
+        dropout: float = 0.1,
+        side_width: int = 256,
+        side_weight: float = 0.4,
+        bn_momentum: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check(context, output)
+        self.width, self.context, self.dropout, self.bn_momentum = width, context, dropout, bn_momentum
+        self.side_width, self.side_weight = side_width, side_weight
+        self.side_level = min(SIDE_LEVEL, len(levels) - 1)
+        with unset(self, seed):
+            self._build([level.channels for level in levels], out_channels)
+
+    def _build(self, channels: Sequence[int], out_channels: int) -> None:
+        width, momentum = self.width, self.bn_momentum
+        is_mamba = self.context == "mamba"
+        self.top_down: nn.Module = (
+            TopDown(channels, bn_momentum=momentum) if is_mamba else PooledTopDown(channels, width, momentum)
+        )
+        # the pooled way down ends in a map that has been through its convolution already
+        inner = list(channels) if is_mamba else [width] * (len(channels) - 1)
+        self.leaves = nn.ModuleList(ConvNormReLU(dim, width, 3, momentum) for dim in inner)
+        self.join = ConvNormReLU(len(channels) * width, width, 3, momentum)
+        self.drop, self.predict = nn.Dropout2d(self.dropout), nn.Conv2d(width, out_channels, 1)
+        self.side = (
+            SideHead(channels[self.side_level], out_channels, self.side_width, self.dropout, momentum)
+            if self.side_width
+            else None
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keywords besides `levels` and `seed` that make such a head again, as plain data."""
+        names = ("width", "context", "dropout", "side_width", "side_weight", "bn_momentum")
+        plain = {name: getattr(self, name) for name in names}
+        return {"out_channels": self.predict.out_channels, **plain}
+
+    def forward(self, levels: list[Tensor]) -> Tensor | Sided:
+        """Maps finest first, of any sizes, to logits B C H W of the finest map's size."""
+        maps = self.top_down(levels)
+        found = [leaf(each) for leaf, each in zip(self.leaves, maps, strict=False)]
+        found += maps[len(found) :]
+        size = found[0].shape[-2:]
+        joined = self.join(torch.cat([found[0], *(resized(each, size) for each in found[1:])], dim=1))
+        logits: Tensor = self.predict(self.drop(joined))
+        if self.side is None or not self.training:
+            return logits
+        return Sided(logits, self.side(levels[self.side_level]), self.side_weight)
+
+
+def check(context: str, output: str) -> None:
+    """Refuse what UPerNet cannot be.
+
+    Raises:
+        UserError: for an unknown context, or an output that is not linear.
+    """
+    if context not in CONTEXTS:
+        raise UserError(f"head.context={context} is unknown.", f"Known: {', '.join(CONTEXTS)}.")
+    if output != "linear":
+        raise UserError(
+            f"UPerNet gives logits of classes; it cannot end in '{output}'.", "Use head=mamba or head=light."
+        )

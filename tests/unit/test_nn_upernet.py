@@ -1,0 +1,114 @@
+"""UPerNet as a head of our own: published sizes, the auxiliary head, refusals and a loss that counts both."""
+
+import pytest
+import torch
+from torch import nn
+
+from evonas.errors import UserError
+from evonas.nn.backbone import Backbone
+from evonas.nn.extract import extract, static_net
+from evonas.nn.level import Level
+from evonas.nn.sided import Sided, main_of
+from evonas.nn.upernet import CONTEXTS, UPerNet
+from evonas.space.evonet import evonet_space
+from evonas.space.published import PUBLISHED
+
+LEVELS = [Level(64, 4), Level(128, 8), Level(256, 16), Level(512, 32)]
+SMALL = [Level(8, 4), Level(12, 8), Level(16, 16)]
+
+
+def maps(levels=SMALL, height=52, width=70, batch=2):
+    generator = torch.Generator().manual_seed(0)
+    sides = [(-(-height // level.stride), -(-width // level.stride)) for level in levels]
+    return [
+        torch.randn(batch, level.channels, *side, generator=generator)
+        for level, side in zip(levels, sides, strict=True)
+    ]
+
+
+def small(**options):
+    return UPerNet(SMALL, 5, width=16, side_width=8, **options)
+
+
+def parameters(module):
+    return sum(each.numel() for each in module.parameters())
+
+
+def test_parameters_are_those_of_the_published_head():
+    head = UPerNet(LEVELS, 150)
+    assert head.side is not None and parameters(head.side) == 628_886
+    assert parameters(head) - parameters(head.side) == 17_595_679
+
+
+def test_parameters_of_the_published_segmentor():
+    space = evonet_space()
+    backbone = Backbone(space, [64, 128, 256, 512], [2, 4, 8, 16])
+    head = UPerNet(backbone.levels, 150, side_width=0)
+    net = static_net(backbone, head, space.parse(PUBLISHED["ade20k-base"].genotype), seed=None)
+    # 30.9 million by the published configuration, without the auxiliary head
+    assert round(parameters(net) / 1e6, 1) == 30.9
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_logits_have_the_size_of_the_finest_map(context, count):
+    head = UPerNet(SMALL[-count:], 5, width=16, side_width=8, context=context)
+    given = maps(SMALL[-count:])
+    size = given[0].shape[-2:]
+    assert head.eval()(given).shape == (2, 5, *size)
+    learning = head.train()(given)
+    assert isinstance(learning, Sided) and learning.main.shape == (2, 5, *size)
+    assert learning.side.shape == (2, 5, *given[min(2, count - 1)].shape[-2:])
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_every_level_and_parameter_matters(context):
+    head, given = small(context=context), [each.requires_grad_() for each in maps()]
+    answer = head(given)
+    (answer.main.square().sum() + answer.side.square().sum()).backward()
+    assert all(each.grad.abs().sum() > 0 for each in given)
+    assert [name for name, each in head.named_parameters() if not each.grad.abs().sum() > 0] == []
+
+
+def test_without_an_auxiliary_head_the_answer_is_a_tensor():
+    head = UPerNet(SMALL, 5, width=16, side_width=0)
+    assert isinstance(head.train()(maps()), torch.Tensor)
+    assert not any("side" in name for name in head.state_dict())
+
+
+def test_the_answer_while_learning_is_detached_as_a_whole():
+    answer = small()(maps())
+    cut = answer.detach()
+    assert answer.main.requires_grad and not cut.main.requires_grad and not cut.side.requires_grad
+    assert torch.equal(cut.main, answer.main) and cut.weight == 0.4 and main_of(cut) is cut.main
+
+
+def test_settings_make_the_head_again():
+    head = small(context="ppm", dropout=0.2)
+    again = UPerNet(SMALL, **head.settings)
+    again.load_state_dict(head.state_dict())
+    assert torch.equal(head.eval()(maps()), again.eval()(maps()))
+
+
+def test_extraction_keeps_the_head(small_backbone):
+    from evonas.nn.supernet import Supernet
+
+    supernet = Supernet(
+        small_backbone, UPerNet(small_backbone.levels, 5, width=16, side_width=8), small_backbone.space
+    )
+    genotype = small_backbone.space.smallest()
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    net = extract(supernet.eval(), genotype)
+    assert torch.equal(net(image), supernet(image, genotype))
+
+
+@pytest.fixture
+def small_backbone() -> nn.Module:
+    return Backbone(evonet_space(), [8, 8, 16, 16], [2, 2, 2, 2], stem_dim=8)
+
+
+def test_what_it_cannot_be_is_refused():
+    with pytest.raises(UserError, match=r"head\.context=crf"):
+        UPerNet(SMALL, 5, context="crf")
+    with pytest.raises(UserError, match="cannot end in 'sigmoid'"):
+        UPerNet(SMALL, 1, output="sigmoid")
