@@ -41,6 +41,7 @@ from evonas.tasks.base import best_of
 from evonas.train import panel
 from evonas.train.draws.pool import Pool
 from evonas.train.fit import Resumable, fit
+from evonas.train.length import Length
 from evonas.train.module import SubnetModule
 
 STRATEGIES: Mapping[str, tuple[str, ...]] = {
@@ -161,7 +162,8 @@ def _trained_alone(question: Question, cfg: DictConfig, net: Any, seed: int, sta
     task, recipe = assembly.task(cfg), assembly.recipe(cfg, "supernet")
     steps = question.alone_steps
     data = assembly.training_data(cfg, task, recipe, seed, steps)
-    rates = assembly.rates(recipe, steps, steps // 10)
+    length = Length(None, steps, warmup_iterations=steps // 10)
+    rates = assembly.rates(recipe, length, data.steps_per_epoch)
     module = SubnetModule(net, task, rates, seed, **assembly.optimisation(recipe))
     epochs = -(-steps // data.steps_per_epoch)
     fit(module, data, epochs, assembly.devices(cfg), Resumable(state, {"seed": seed}, resume=True))

@@ -9,10 +9,19 @@ from omegaconf import MISSING
 
 @dataclass
 class Recipe:
-    """How one network is fitted; learning rates follow warm-up and cosine, per step."""
+    """How one network is fitted; learning rates follow a linear warm-up and then `schedule`, per step."""
 
-    epochs: int = 10
+    # passes over the training split, or `iterations` in optimizer steps (epochs: null); of both, the shorter
+    epochs: int | None = 10
+    iterations: int | None = None
+    # in epochs, or where given in optimizer steps; a curriculum has lengths and warm-ups of its own
     warmup_epochs: float = 1.0
+    warmup_iterations: int = 0
+    # after the warm-up: cosine, poly (with `power`), or multistep: times `gamma` at `milestones`, in epochs
+    schedule: str = "cosine"
+    power: float = 1.0
+    milestones: list[float] = field(default_factory=list)
+    gamma: float = 0.1
     batch_size: int = 16
     lr: float = 1e-3
     lr_min: float = 1e-5
@@ -160,6 +169,11 @@ class Config:
     fail_fast: bool = False
     # runs or archives: what they measured of the same supernet is not measured again by stage=search
     reuse: Any = None
+    # networks to take instead of searching: run:<run>#<name>, <folder or selected.json>#<name>,
+    # <archive>#<rule>, the text of a genotype, or a list of these
+    genotype: Any = None
+    # whether they start from the backbone that their run retrained; null: unless this run has trained weights
+    transfer: bool | None = None
     # stage=search: say what it would cost, and do not begin
     dry_run: bool = False
     paths: Paths = field(default_factory=Paths)

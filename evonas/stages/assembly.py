@@ -1,5 +1,6 @@
 """How the config becomes the parts of a training: the only reader of `cfg` that stages share."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from evonas.train.curriculum import PST
 from evonas.train.determinism import TrainingData, seeded
 from evonas.train.distill import Distiller, compared
 from evonas.train.fit import Devices
+from evonas.train.length import Length
 from evonas.train.schedule import Schedule
 from evonas.train.teacher import Answering, Teacher
 
@@ -182,7 +184,9 @@ def recipe(cfg: DictConfig, name: str) -> Recipe:
     whole = Recipe(**cast(dict[str, Any], OmegaConf.to_container(cfg.train[name], resolve=True)))
     ceiling = cfg.trainer.max_epochs
     whole = replace(whole, max_batches=_smaller(whole.max_batches, cfg.trainer.max_batches))
-    if ceiling is None or whole.epochs <= ceiling:
+    if whole.epochs is None and whole.iterations is None:
+        raise UserError(f"train.{name} has no length.", f"Try train.{name}.epochs=10.")
+    if ceiling is None or (whole.epochs is not None and whole.epochs <= ceiling):
         return whole
     return replace(whole, epochs=ceiling, warmup_epochs=min(whole.warmup_epochs, float(ceiling)))
 
@@ -209,9 +213,31 @@ def training_data(
     return TrainingData(dataset, by.batch_size, seed, workers, by.max_batches, total_steps)
 
 
-def rates(by: Recipe, total_steps: int, warmup_steps: int) -> Schedule:
-    """The learning rates of a recipe over some optimizer steps."""
-    return Schedule(total_steps, warmup_steps, peak=by.lr, start=by.lr_start, minimum=by.lr_min)
+def length(by: Recipe) -> Length:
+    """How long a network is trained under a recipe."""
+    return Length(by.epochs, by.iterations, by.warmup_epochs, by.warmup_iterations)
+
+
+def rates(
+    by: Recipe, of: Length, steps_per_epoch: int, milestones: Sequence[float] | None = None
+) -> Schedule:
+    """The learning rates of a recipe over a length.
+
+    Args:
+        milestones: in epochs; None for the recipe's own.
+    """
+    reached = by.milestones if milestones is None else milestones
+    return Schedule(
+        of.optimizer_steps(steps_per_epoch),
+        of.warmup_steps(steps_per_epoch),
+        peak=by.lr,
+        start=by.lr_start,
+        minimum=by.lr_min,
+        shape=by.schedule,
+        power=by.power,
+        milestones=tuple(round(epoch * steps_per_epoch) for epoch in reached),
+        gamma=by.gamma,
+    )
 
 
 def optimisation(by: Recipe) -> dict[str, Any]:

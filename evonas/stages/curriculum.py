@@ -1,7 +1,6 @@
 """The walk along a curriculum: how supernet and pretrain learn their weights, step after step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +141,13 @@ class Walk:
 
     def _module(self, index: int, step: CurriculumStep) -> SupernetModule:
         cfg, purpose = self.context.cfg, f"{self.folder}/{step.name}"
-        steps, warmup = (count(self.steps_per_epoch) for count in (step.optimizer_steps, step.warmup_steps))
+        rates = assembly.rates(self.recipe, step.length, self.steps_per_epoch, step.milestones or None)
         merge = self.curriculum.merge
         return SupernetModule(
             self.net,
-            self.curriculum.training_sampler(step, self._costs, steps),
+            self.curriculum.training_sampler(step, self._costs, rates.total_steps),
             self.task,
-            assembly.rates(self.recipe, steps, warmup),
+            rates,
             derive(cfg.seed, purpose),
             self.curriculum.lesson,
             merge,
@@ -231,5 +230,5 @@ class Walk:
 
 def _plain_recipe(recipe: Recipe) -> dict[str, Any]:
     """The recipe without its length, which the curriculum has, and without what changes no weight."""
-    unused = ("epochs", "warmup_epochs", *subnets.IRRELEVANT)
-    return {key: value for key, value in asdict(recipe).items() if key not in unused}
+    unused = ("epochs", "iterations", "warmup_epochs", "warmup_iterations")
+    return {key: value for key, value in subnets.decisive(recipe).items() if key not in unused}

@@ -22,6 +22,12 @@ from evonas.train.module import SubnetModule
 
 # how often a training is saved changes nothing of what it makes
 IRRELEVANT = ("checkpoint_steps",)
+# what each schedule does not look at; cosine came first, and its name goes without saying
+SHAPES: dict[str, tuple[str, ...]] = {
+    "cosine": ("schedule", "power", "milestones", "gamma"),
+    "poly": ("milestones", "gamma"),
+    "multistep": ("power",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +58,20 @@ def fit_net(
     """
     cfg = context.cfg
     seed = derive(cfg.seed, identity["purpose"])
-    data = assembly.training_data(cfg, of, recipe, seed)
-    warmup_steps = round(recipe.warmup_epochs * data.steps_per_epoch)
-    rates = assembly.rates(recipe, recipe.epochs * data.steps_per_epoch, warmup_steps)
+    data = assembly.training_data(cfg, of, recipe, seed, total_steps(of, recipe))
+    rates = assembly.rates(recipe, assembly.length(recipe), data.steps_per_epoch)
     module = SubnetModule(net, of, rates, seed, **assembly.optimisation(recipe), **taught)
     resumable = Resumable(state, identity, context.run.resume, recipe.checkpoint_steps, keep=True)
     started = time.monotonic()
-    fit(module, data, recipe.epochs, assembly.devices(cfg), resumable, listening)
+    epochs = -(-rates.total_steps // data.steps_per_epoch)
+    fit(module, data, epochs, assembly.devices(cfg), resumable, listening)
     listening.next_training(rates.total_steps)
     return Fitted(rates.total_steps, round(time.monotonic() - started, 2))
 
 
 def total_steps(of: Task, recipe: Recipe) -> int:
     """Optimizer steps of one network under a recipe."""
-    return recipe.epochs * steps_per_epoch(of, recipe)
+    return assembly.length(recipe).optimizer_steps(steps_per_epoch(of, recipe))
 
 
 def steps_per_epoch(of: Task, recipe: Recipe) -> int:
@@ -82,8 +88,15 @@ def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
 
 def identity(recipe: Recipe, purpose: str, **origin: Any) -> dict[str, Any]:
     """All that a training depends on, as plain data: equal identities mean equal results."""
-    relevant = {key: value for key, value in asdict(recipe).items() if key not in IRRELEVANT}
-    return {"purpose": purpose, **relevant, **origin}
+    return {"purpose": purpose, **decisive(recipe), **origin}
+
+
+def decisive(recipe: Recipe) -> dict[str, Any]:
+    """The settings of a recipe that decide its weights; those that are off or unused are left out."""
+    plain = {key: value for key, value in asdict(recipe).items() if key not in IRRELEVANT}
+    idle = SHAPES.get(recipe.schedule, ())
+    idle += tuple(key for key in ("iterations", "warmup_iterations") if not plain[key])
+    return {key: value for key, value in plain.items() if key not in idle}
 
 
 def is_made(path: Path, wanted: Mapping[str, Any]) -> bool:

@@ -4,7 +4,6 @@ A curriculum is a list of `CurriculumStep`s; the YAML files of `conf/sampler` ho
 The order of the published one is state, MLP ratio, expansion, depth.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from string import digits
@@ -19,6 +18,7 @@ from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.train.conflict import Merge
 from evonas.train.inplace import InPlace
+from evonas.train.length import Length
 from evonas.train.samplers import Draw, Judging, Sampler
 
 _ALWAYS = ("largest", "smallest")
@@ -40,6 +40,7 @@ class CurriculumStep:
         iterations: optimizer steps.
         warmup_iterations: linear warm-up in optimizer steps, instead of warmup_epochs.
         always: `largest` and/or `smallest`: trained at every batch, as part of num_subnets.
+        milestones: of a recipe with schedule=multistep, in epochs of this step; none for the recipe's own.
     """
 
     name: str
@@ -50,6 +51,7 @@ class CurriculumStep:
     iterations: int | None = None
     warmup_iterations: int = 0
     always: tuple[str, ...] = ()
+    milestones: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.iterations is None:
@@ -70,21 +72,25 @@ class CurriculumStep:
                 f"Curriculum step '{self.name}' has no room for {self.always}.", "Raise num_subnets."
             )
 
+    @property
+    def length(self) -> Length:
+        """How long it is."""
+        return Length(self.epochs, self.iterations, self.warmup_epochs, self.warmup_iterations)
+
     def optimizer_steps(self, batches_per_epoch: int) -> int:
         """Optimizer steps of this curriculum step."""
-        by_epochs = math.inf if self.epochs is None else self.epochs * batches_per_epoch
-        by_iterations = math.inf if self.iterations is None else self.iterations
-        return int(min(by_epochs, by_iterations))
+        return self.length.optimizer_steps(batches_per_epoch)
 
     def warmup_steps(self, batches_per_epoch: int) -> int:
-        """Optimizer steps of the warm-up, never more than there are."""
-        wanted = self.warmup_iterations or round(self.warmup_epochs * batches_per_epoch)
-        return min(wanted, self.optimizer_steps(batches_per_epoch))
+        """Optimizer steps of its warm-up."""
+        return self.length.warmup_steps(batches_per_epoch)
 
     def plain(self) -> dict[str, Any]:
-        """The fields as JSON gives them back: lists, not tuples."""
+        """The fields as JSON gives them back: lists, not tuples; milestones only where there are any."""
         opened = {key: value if isinstance(value, str) else list(value) for key, value in self.opened.items()}
-        return {**asdict(self), "opened": opened, "always": list(self.always)}
+        plain = {**asdict(self), "opened": opened, "always": list(self.always)}
+        milestones = list(plain.pop("milestones"))
+        return {**plain, "milestones": milestones} if milestones else plain
 
 
 class StepSampler:
@@ -200,7 +206,8 @@ def _as_step(step: CurriculumStep | Mapping[str, Any]) -> CurriculumStep:
         str(prefix): allowed if isinstance(allowed, str) else tuple(allowed)
         for prefix, allowed in step.get("opened", {}).items()
     }
-    values = {**step, "opened": opened, "always": tuple(step.get("always", ()))}
+    tuples = {name: tuple(step.get(name, ())) for name in ("always", "milestones")}
+    values = {**step, "opened": opened, **tuples}
     try:
         return CurriculumStep(**values)
     except TypeError as error:
