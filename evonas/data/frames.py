@@ -3,17 +3,17 @@
 Legend: C channels, H W space.
 """
 
-import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from evonas.data.augment import Array, normalise
-from evonas.data.base import Images, Item, Split, check_size, seeded
+from evonas.data.base import Item, Split
 from evonas.data.depth_augment import DepthAugment, Metres, Pixels, cut
-from evonas.data.lists import Frame, hold_out
+from evonas.data.lists import Frame
+from evonas.data.pairs import Cut, PairImages, PairSource, spelt
 from evonas.data.safe import open_image
 from evonas.errors import DataError
 from evonas.randomness import generator
@@ -22,8 +22,8 @@ from evonas.randomness import generator
 SIXTEEN_BITS = ("I;16", "I;16B", "I")
 
 
-class FrameSource(ABC):
-    """A source that keeps nothing but its lists; what differs between data sets is left to subclasses.
+class FrameSource(PairSource):
+    """A source of images with measured depth; what differs between data sets is left to subclasses.
 
     Args:
         root: the folder of the data set.
@@ -35,7 +35,6 @@ class FrameSource(ABC):
         max_pixels: larger images are refused.
     """
 
-    name: str
     units_per_metre: float
 
     def __init__(
@@ -50,19 +49,9 @@ class FrameSource(ABC):
         augment_seed: int,
         max_pixels: int,
     ) -> None:
-        self.root, self.size = Path(root), check_size(height, width)
-        self.holdout, self.holdout_seed, self.holdout_images = holdout, holdout_seed, holdout_images
-        self.augment, self.augment_seed = augment, augment_seed
-        self.max_pixels = max_pixels
-        self._frames: dict[Split, list[Frame]] = {}
-
-    @abstractmethod
-    def training_frames(self) -> list[Frame]:
-        """Everything that may be trained on, the held-out frames included; reads the disk."""
-
-    @abstractmethod
-    def test_frames(self) -> list[Frame]:
-        """The published test split; reads the disk."""
+        cut_of = Cut(holdout, holdout_seed, holdout_images)
+        super().__init__(root, height, width, cut_of, augment_seed, max_pixels)
+        self.augment = augment
 
     @abstractmethod
     def fitted(self, image: Pixels, depth: Metres, split: Split) -> tuple[Pixels, Metres]:
@@ -71,18 +60,6 @@ class FrameSource(ABC):
     def dataset(self, split: Split) -> "FrameImages":
         """One split; lists are read at the first use of its length or items."""
         return FrameImages(split, self)
-
-    def frames(self, split: Split) -> list[Frame]:
-        """The frames of a split in the order of their names, listed once and shared."""
-        if split not in self._frames:
-            if split == "test":
-                self._frames[split] = sorted(self.test_frames())
-            else:
-                cut_frames = hold_out(
-                    self.training_frames(), self.holdout, self.holdout_seed, self.holdout_images
-                )
-                self._frames["train"], self._frames["holdout"] = cut_frames
-        return self._frames[split]
 
     def read(self, frame: Frame, split: Split) -> tuple[Pixels, Metres]:
         """A decoded pair of one size, before augmentation."""
@@ -100,41 +77,22 @@ class FrameSource(ABC):
             )
         return self.fitted(image, depth, split)
 
-    def details(self) -> dict[str, object]:
-        """What else decides the items of a data set, for its manifest."""
-        return {}
 
-
-class FrameImages(Images):
+class FrameImages(PairImages[FrameSource]):
     """Items: image (3 H W), depth in metres and valid (1 H W), all of the source's size.
 
     Each access decodes; nothing is kept, so memory does not grow with the data set.
     """
 
-    def __init__(self, split: Split, source: FrameSource) -> None:
-        super().__init__(split)
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source.frames(self.split))
-
     def __getitem__(self, index: int) -> Item:
         index = self.position(index)
         source = self._source
-        image, depth = source.read(source.frames(self.split)[index], self.split)
+        image, depth = source.read(self.frame(index), self.split)
         if self.augment and self.split == "train":
             random = generator(source.augment_seed, f"augment/{self.epoch}", index)
             return _item(*source.augment(image, depth, source.size, random))
         image, depth = centred(image, depth, source.size)
         return _item(image.astype(np.float32) / 255, depth)
-
-    def manifest(self) -> str:
-        """The sha256 of names and sizes in bytes, and of what cuts them; pixels are not read."""
-        source = self._source
-        head = seeded(source=source.name, split=self.split, size=source.size, **source.details())
-        files = (path for frame in source.frames(self.split) for path in (frame.image, frame.truth))
-        lines = [f"{path.relative_to(source.root).as_posix()} {path.stat().st_size}" for path in files]
-        return hashlib.sha256("\n".join([head, *lines]).encode()).hexdigest()
 
 
 def read_depth(path: Path, units_per_metre: float, max_pixels: int) -> Metres:
@@ -158,11 +116,6 @@ def centred(image: Pixels, depth: Metres, size: tuple[int, int]) -> tuple[Pixels
     """The window of `size` in the middle."""
     top, left = (depth.shape[0] - size[0]) // 2, (depth.shape[1] - size[1]) // 2
     return cut(image, depth, top, left, size)
-
-
-def spelt(shape: tuple[int, ...]) -> str:
-    """Height and width as messages name them."""
-    return f"{shape[0]}x{shape[1]}"
 
 
 def _item(image: Array, depth: Metres) -> Item:

@@ -19,7 +19,7 @@ NOTHING = "None"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Frame:
-    """An image and its depth on disk; `group` is the drive or scene that is never split."""
+    """An image and its truth on disk; `group` is the drive, scene or city that is never split."""
 
     group: str
     image: Path

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from evonas.data.base import Split
 from evonas.data.depth_augment import DepthAugment, Metres, Pixels
-from evonas.data.frames import FrameSource, spelt
+from evonas.data.frames import FrameSource
 from evonas.data.lists import Folders, Frame, check_present, list_of, listed
+from evonas.data.pairs import spelt
 from evonas.errors import DataError, UserError
 
 TRAIN_LISTS = ("nyudepthv2_train_files_with_gt_dense.txt", "nyudepthv2_train_files_with_gt.txt")

@@ -3,6 +3,7 @@
 Legend: B batch, C classes, H W space.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -10,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evonas.errors import UserError
+
+# beyond so many classes a table of all of them is no longer legible
+SHOWN_CLASSES = 32
 
 
 def to_size(output: Tensor, size: Sequence[int]) -> Tensor:
@@ -25,23 +29,34 @@ class IouMeter:
     Args:
         classes: names, in the order of their numbers.
         ignore_index: the number of pixels that do not count.
+        with_loss: also average the cross-entropy, which costs as much as counting.
     """
 
-    def __init__(self, classes: Sequence[str], ignore_index: int) -> None:
+    def __init__(self, classes: Sequence[str], ignore_index: int, with_loss: bool = False) -> None:
         self.classes, self.ignore_index = tuple(classes), ignore_index
         self._confusion = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)
+        self._with_loss, self._losses = with_loss, list[float]()
 
     def update(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
-        """Count a batch of logits; they are resized to the masks first."""
-        truth = batch["classes"]
-        prediction = to_size(output.detach().float(), truth.shape[-2:]).argmax(dim=1)
+        """Count a batch of logits, image by image; they are resized to the masks first."""
+        for logits, truth in zip(output.detach(), batch["classes"], strict=True):
+            # one image at a time: 150 classes at the size of a batch of masks would fill the memory
+            self._count(to_size(logits[None].float(), truth.shape), truth)
+
+    def _count(self, logits: Tensor, truth: Tensor) -> None:
         counted = truth != self.ignore_index
-        cells = truth[counted] * len(self.classes) + prediction[counted]
+        cells = truth[counted] * len(self.classes) + logits[0].argmax(dim=0)[counted]
         counts = torch.bincount(cells, minlength=self._confusion.numel())
         self._confusion += counts.view_as(self._confusion).cpu()
+        if self._with_loss and counted.any():
+            self._losses.append(float(F.cross_entropy(logits, truth[None], ignore_index=self.ignore_index)))
 
     def compute(self) -> dict[str, float]:
-        """one_minus_miou, miou, pixel_accuracy and iou_<class>; a class that never occurs is left out."""
+        """one_minus_miou, miou and pixel_accuracy; a class that never occurs is left out of the mean.
+
+        Up to SHOWN_CLASSES classes each has its iou_<class>. `loss`, if wanted, is the mean over images
+        of the mean cross-entropy over their pixels, in nats.
+        """
         right = self._confusion.diagonal().double()
         union = self._confusion.sum(0) + self._confusion.sum(1) - self._confusion.diagonal()
         total = self._confusion.sum()
@@ -49,11 +64,17 @@ class IouMeter:
             raise UserError("No pixel of the split has a class.", "Check task.ignore_index and the masks.")
         occurs = union > 0
         ious = right[occurs] / union[occurs]
-        names = [name for name, there in zip(self.classes, occurs.tolist(), strict=True) if there]
         miou = float(ious.mean())
         return {
             "one_minus_miou": 1 - miou,
             "miou": miou,
             "pixel_accuracy": float(right.sum() / total),
-            **{f"iou_{name}": value for name, value in zip(names, ious.tolist(), strict=True)},
+            **({"loss": math.fsum(self._losses) / len(self._losses)} if self._with_loss else {}),
+            **self._each(occurs, ious),
         }
+
+    def _each(self, occurs: Tensor, ious: Tensor) -> dict[str, float]:
+        if len(self.classes) > SHOWN_CLASSES:
+            return {}
+        names = [name for name, there in zip(self.classes, occurs.tolist(), strict=True) if there]
+        return {f"iou_{name}": value for name, value in zip(names, ious.tolist(), strict=True)}

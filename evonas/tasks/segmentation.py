@@ -5,6 +5,7 @@ is B H W and may be larger than the output, which is then resized to it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,38 +13,49 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evonas.data.augment import denormalise
-from evonas.data.base import Images, Source, Split
+from evonas.data.base import Images, Source, Split, check_size
 from evonas.errors import UserError
 from evonas.nn.level import Level
 from evonas.tasks.base import Batch, Picture
+from evonas.tasks.depth import SAMPLED_IMAGES, evenly
 from evonas.tasks.iou import IouMeter, to_size
+
+Error = Literal["miou", "loss"]
+ERROR_NAMES = {"miou": "one_minus_miou", "loss": "loss"}
 
 
 class Segmentation:
-    """Learns by cross-entropy; judged by one minus the mean intersection over union.
+    """Learns by cross-entropy; judged by one minus the mean intersection over union, or by the loss.
 
     Args:
         data: a source whose items hold `classes`.
         head: makes the head from `(levels, out_channels=, output=)`.
-        classes: names, in the order of their numbers.
-        ignore_index: the number of pixels that do not count.
         name: what follows `+task=`.
+        classes: names, in the order of their numbers; None for those that the data names.
+        ignore_index: the number of pixels that do not count.
+        error: what is minimised: `miou` (one minus it), or `loss`, the mean over images of the mean
+            cross-entropy over pixels, as the original searches ADE20K (without its auxiliary head's part).
+        input_size: of the images that costs are counted and timed on; None for the data's.
     """
-
-    error_name = "one_minus_miou"
 
     def __init__(
         self,
         data: Source,
         head: Callable[..., nn.Module],
-        classes: Sequence[str],
         name: str,
+        classes: Sequence[str] | None = None,
         ignore_index: int = 255,
+        error: Error = "miou",
+        input_size: Sequence[int] | None = None,
     ) -> None:
-        if len(set(classes)) < 2 or len(set(classes)) != len(classes):
-            raise UserError(f"task.classes={list(classes)} needs two or more different names.")
-        self.name, self.classes, self.ignore_index = name, tuple(classes), ignore_index
-        self.input_size = data.size
+        names = tuple(getattr(data, "classes", ()) if classes is None else classes)
+        if len(set(names)) < 2 or len(set(names)) != len(names):
+            raise UserError(f"task.classes={list(names)} needs two or more different names.")
+        if error not in ERROR_NAMES:
+            raise UserError(f"task.error={error} is unknown.", f"Known: {', '.join(ERROR_NAMES)}")
+        self.name, self.classes, self.ignore_index = name, names, ignore_index
+        self.error_name, self.error_is_mean = ERROR_NAMES[error], error == "loss"
+        self.input_size = data.size if input_size is None else check_size(*input_size)
         self._data, self._head = data, head
 
     def dataset(self, split: Split) -> Images:
@@ -73,15 +85,14 @@ class Segmentation:
 
     def meter(self) -> IouMeter:
         """An empty confusion matrix."""
-        return IouMeter(self.classes, self.ignore_index)
+        return IouMeter(self.classes, self.ignore_index, with_loss=self.error_name == "loss")
 
     def baseline(self) -> tuple[str, dict[str, float]]:
-        """The class with most pixels in `train`, everywhere, scored on `test`."""
+        """The class with most pixels in `train` (or in a sample of it), everywhere, scored on `test`."""
         train = self.dataset("train")
         train.augment = False
-        counts = sum(
-            (self._count(train[i]["classes"]) for i in range(len(train))), self._count(torch.zeros(0))
-        )
+        counted = (self._count(train[i]["classes"]) for i in evenly(len(train), SAMPLED_IMAGES))
+        counts = sum(counted, self._count(torch.zeros(0)))
         common = int(counts.argmax())
         meter, test = self.meter(), self.dataset("test")
         for index in range(len(test)):
