@@ -17,6 +17,7 @@ from evonas.report.page import Sources
 from evonas.run import Run
 from evonas.search.racing import spent
 from evonas.stages.base import Context
+from evonas.stages.kept import keep
 from evonas.track.progress import human_time
 
 PAGE = "report/index.html"
@@ -33,6 +34,7 @@ class Report:
         """Write the page; may be repeated while other stages work, and then shows more."""
         path = context.run.path(PAGE)
         files.write_text(path, render(gather(context.run)))
+        keep(context, "report", "report", [path])
         return f"Report: {path}"
 
 

@@ -23,6 +23,7 @@ from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.dryrun import dry_run, parts_of
 from evonas.stages.engines import engine
+from evonas.stages.kept import keep, tables_of
 from evonas.stages.live import Live
 from evonas.stages.located import located
 from evonas.stages.reused import ARCHIVE, reusing
@@ -72,6 +73,8 @@ class Search:
             print(f"Measuring took {human_time(archive.seconds())} in all; {archive.path}", flush=True)
             for line in [*predictions(archive.meta), *said_of_race(archive), *_picture(context)]:
                 print(line, flush=True)
+        path = context.run.directory / ARCHIVE
+        keep(context, "search", "archive", [path], list(tables_of(read(path))))
         return f"Next: {context.run.command('select')}"
 
     def _search(

@@ -6,19 +6,44 @@ non-negative step that never decreases within one attempt, and plain floats by n
 was given is on disk, or on its way, when it returns. `close` may be called twice. A tracker
 may raise or block: stages hold it through `Guarded`, because whatever listens must never
 stop, slow or change the work.
+
+A tracker whose YAML file has the key `artifacts` also keeps results (`Keeping`): tables with
+charts, and files of the kinds that the key lists.
 """
 
 import logging
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 _LOG = logging.getLogger(__name__)
 _WAITING = 10_000
 
-Entry = tuple[int, dict[str, float]]
+# the name of a tracker's method, and what it is called with
+Entry = tuple[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Two columns of a table against each other, as points or as a line."""
+
+    title: str
+    x: str
+    y: str
+    is_line: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A table of numbers and words, with the charts that show it."""
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    charts: Sequence[Chart] = ()
 
 
 @runtime_checkable
@@ -28,6 +53,15 @@ class Tracker(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Keeping(Tracker, Protocol):
+    """A tracker that keeps results as well; `kind` is archive, genotypes, checkpoint or report."""
+
+    def table(self, results: Results) -> None: ...
+
+    def artifact(self, kind: str, files: Sequence[Path]) -> None: ...
 
 
 class Silent:
@@ -59,12 +93,17 @@ class Guarded:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Hand the numbers over; returns at once."""
-        if not self._is_working:
-            return
-        try:
-            self._entries.put_nowait((step, dict(values)))
-        except queue.Full:
-            self._disable("it does not keep up")
+        self._hand_over("scalars", step, dict(values))
+
+    def table(self, results: Results) -> None:
+        """Hand results over to a tracker that keeps them; returns at once."""
+        if isinstance(self._tracker, Keeping):
+            self._hand_over("table", results)
+
+    def artifact(self, kind: str, files: Sequence[Path]) -> None:
+        """Hand files over to a tracker that keeps them; returns at once."""
+        if isinstance(self._tracker, Keeping):
+            self._hand_over("artifact", kind, tuple(files))
 
     def close(self) -> None:
         """Let the tracker finish what it was given, within its patience."""
@@ -78,10 +117,19 @@ class Guarded:
         if self._thread.is_alive():
             self._disable(f"it did not close within {self._patience:g} s")
 
+    def _hand_over(self, method: str, *given: Any) -> None:
+        if not self._is_working:
+            return
+        try:
+            self._entries.put_nowait((method, given))
+        except queue.Full:
+            self._disable("it does not keep up")
+
     def _listen(self) -> None:
         try:
             while (entry := self._entries.get()) is not None:
-                self._tracker.scalars(*entry)
+                method, given = entry
+                getattr(self._tracker, method)(*given)
             self._tracker.close()
         except Exception as error:
             self._disable(f"{type(error).__name__}: {error}")

@@ -1,42 +1,75 @@
-"""Numbers to Weights & Biases, online or offline; the key comes from the environment alone."""
+"""Numbers and results to Weights & Biases, online or offline; the key comes from the environment alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evonas.errors import UserError
+from evonas.track.base import Results
 
 
 class WandbTracker:
     """One W&B run a stage, grouped by our run; `WANDB_MODE=offline` is respected.
 
-    A run that is resumed keeps its W&B id, because the id is made of our names. Only
-    numbers are sent: no config, no code, no host statistics.
+    A run that is resumed keeps its W&B id, because the id is made of our names. Only numbers and
+    the results that are asked for are sent: no config, no code, no host statistics.
 
     Args:
         project: W&B project.
         entity: team or user, None for the default of the account.
+        artifacts: kinds of files that are sent: archive, genotypes, checkpoint, report.
     """
 
     def __init__(
-        self, folder: Path, run: str, stage: str, project: str = "evonas", entity: str | None = None
+        self,
+        folder: Path,
+        run: str,
+        stage: str,
+        project: str = "evonas",
+        entity: str | None = None,
+        artifacts: Sequence[str] = (),
     ) -> None:
         self._folder, self._run_name, self._stage = Path(folder), run, stage
         self._project, self._entity = project, entity
+        self._kinds = frozenset(artifacts)
         self._wandb = _library()
         self._session: Any = None
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log the numbers; connects at the first call, because connecting may take long."""
-        if self._session is None:
-            self._session = self._connect()
-        self._session.log({name: float(value) for name, value in values.items()}, step=step)
+        self._connected().log({name: float(value) for name, value in values.items()}, step=step)
+
+    def table(self, results: Results) -> None:
+        """Log a table, and its charts as panels of W&B's own making."""
+        table = self._wandb.Table(columns=list(results.columns), data=[list(row) for row in results.rows])
+        plot = self._wandb.plot
+        panels = {
+            f"{results.name}/{chart.title}": (plot.line if chart.is_line else plot.scatter)(
+                table, chart.x, chart.y, title=chart.title
+            )
+            for chart in results.charts
+        }
+        self._connected().log({results.name: table, **panels})
+
+    def artifact(self, kind: str, files: Sequence[Path]) -> None:
+        """Send files as one artifact, a new version of it where there is one, if its kind is asked for."""
+        if kind not in self._kinds:
+            return
+        found = self._wandb.Artifact(f"{self._run_name}-{kind}", type=kind)
+        for path in files:
+            found.add_file(str(path), name=f"{path.parent.name}/{path.name}")
+        self._connected().log_artifact(found)
 
     def close(self) -> None:
         """Finish the W&B run."""
         if self._session is not None:
             self._session.finish()
             self._session = None
+
+    def _connected(self) -> Any:
+        if self._session is None:
+            self._session = self._connect()
+        return self._session
 
     def _connect(self) -> Any:
         settings = self._wandb.Settings(

@@ -5,13 +5,15 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from evonas.track.base import Guarded, Silent, Tracker
+from evonas.track.base import Chart, Guarded, Keeping, Results, Silent, Tracker
 from evonas.track.csv import CsvTracker
+from evonas.track.mlflow import MLflowTracker
+from evonas.track.tensorboard import TensorBoardTracker
 from evonas.track.wandb import WandbTracker
 
 Make = Callable[[Path], Tracker]
@@ -22,10 +24,22 @@ def make_wandb(folder: Path) -> Tracker:
     return WandbTracker(folder, "run-a", "search")
 
 
+def make_tensorboard(folder: Path) -> Tracker:
+    pytest.importorskip("tensorboardX")
+    return TensorBoardTracker(folder, "run-a", "search")
+
+
+def make_mlflow(folder: Path) -> Tracker:
+    pytest.importorskip("mlflow")
+    return MLflowTracker(folder, "run-a", "search")
+
+
 TRACKERS: dict[str, Make] = {
     "none": lambda folder: Silent(folder, "run-a", "search"),
     "csv": lambda folder: CsvTracker(folder, "run-a", "search"),
     "wandb": make_wandb,
+    "tensorboard": make_tensorboard,
+    "mlflow": make_mlflow,
 }
 
 
@@ -67,6 +81,77 @@ def test_wandb_offline_keeps_the_numbers_on_disk(tmp_path: Path, monkeypatch: py
     wandb.teardown()
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*.wandb"))
     assert b"holdout/abs_rel" in written and b"run-a-search" in written
+
+
+def test_wandb_offline_keeps_tables_panels_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search/archive.sqlite").write_bytes(b"facts")
+    tracker = WandbTracker(tmp_path, "run-a", "search", artifacts=["archive"])
+    assert isinstance(tracker, Keeping)
+    front = Chart("error against macs", "macs", "error")
+    tracker.table(Results("evaluations", ["genotype", "error", "macs"], [["a", 0.5, 3.0]], [front]))
+    tracker.artifact("archive", [tmp_path / "search/archive.sqlite"])
+    tracker.artifact("checkpoint", [tmp_path / "this one is not asked for, and not looked at"])
+    tracker.close()
+    wandb.teardown()
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*.wandb"))
+    for each in (b"run-a-archive", b"search/archive.sqlite", b"evaluations/error against macs"):
+        assert each in written
+    assert b"checkpoint" not in written
+    [table] = tmp_path.rglob("media/table/evaluations_*.table.json")
+    assert json.loads(table.read_text())["data"] == [["a", 0.5, 3.0]]
+
+
+def test_tensorboard_has_the_names_of_the_others(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    from tensorboardX.proto.event_pb2 import Event
+
+    tracker = make_tensorboard(tmp_path)
+    tracker.scalars(7, {"holdout/abs_rel": 0.5})
+    tracker.close()
+    [path] = tmp_path.glob("events.out.tfevents.*")
+    content, found = path.read_bytes(), []
+    while content:
+        # a record: its length in 8 bytes, a checksum of 4, itself, and another checksum of 4
+        size = int.from_bytes(content[:8], "little")
+        found.append(Event.FromString(content[12 : 12 + size]))
+        content = content[16 + size :]
+    told = [(each.step, value.tag, value.simple_value) for each in found for value in each.summary.value]
+    assert told == [(7, "holdout/abs_rel", 0.5)]
+
+
+def test_mlflow_goes_on_with_the_same_run(tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    for step in (0, 1):
+        tracker = make_mlflow(tmp_path)
+        tracker.scalars(step, {"hypervolume": 0.25 + step})
+        tracker.close()
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    [experiment] = [each for each in client.search_experiments() if each.name == "evonas"]
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.data.tags["run"] == "run-a" and run.data.tags["stage"] == "search"
+    history = client.get_metric_history(run.info.run_id, "hypervolume")
+    assert [(each.step, each.value) for each in history] == [(0, 0.25), (1, 1.25)]
+
+
+def test_results_reach_a_tracker_that_keeps_them_and_no_other(tmp_path: Path) -> None:
+    kept: list[str] = []
+
+    class Keeper(Silent):
+        def table(self, results: Results) -> None:
+            kept.append(results.name)
+
+        def artifact(self, kind: str, files: Sequence[Path]) -> None:
+            kept.append(f"{kind} {files[0].name}")
+
+    for tracker in (Keeper(tmp_path, "run-a", "search"), CsvTracker(tmp_path, "run-a", "search")):
+        guarded = Guarded(tracker)
+        guarded.table(Results("evaluations", ["error"], [[0.5]]))
+        guarded.artifact("report", [tmp_path / "index.html"])
+        guarded.close()
+    assert kept == ["evaluations", "report index.html"]
 
 
 def test_csv_has_every_number_at_full_precision(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""What a stage hands to trackers that keep more than numbers: tables with charts, and files."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from evonas.config import build
+from evonas.report.facts import Facts
+from evonas.report.hypervolume import curve
+from evonas.stages.base import Context
+from evonas.track.base import Chart, Guarded, Results
+
+# a file takes longer to send than a number
+PATIENCE_S = 60.0
+
+
+def keep(
+    context: Context, stage: str, kind: str, paths: Sequence[Path], tables: Sequence[Results] = ()
+) -> None:
+    """Give files of one kind, and tables, to the tracker of the config if it keeps such things.
+
+    Like all listening it cannot fail: what goes wrong is one warning.
+    """
+    if not context.cfg.tracker or not context.cfg.tracker.get("artifacts"):
+        return
+    built = build(context.cfg.tracker, folder=paths[0].parent, run=context.run.name, stage=stage)
+    with closing(Guarded(built, PATIENCE_S)) as tracker:
+        for table in tables:
+            tracker.table(table)
+        tracker.artifact(kind, paths)
+
+
+def tables_of(facts: Facts) -> Iterator[Results]:
+    """Every evaluated network with its objectives, and the hypervolume against their number."""
+    error, *others = facts.names
+    rows = [[text, *map(float, row)] for text, row in zip(facts.genotypes, facts.values, strict=True)]
+    charts = [Chart(f"{error} against {other}", other, error) for other in others]
+    yield Results("evaluations", ["genotype", *facts.names], rows, charts)
+    if facts.reference is not None and len(facts.values):
+        pairs = zip(*curve(facts.values, facts.reference, ideal=facts.ideal), strict=True)
+        chart = Chart("hypervolume", "networks", "hypervolume", is_line=True)
+        yield Results("progress", ["networks", "hypervolume"], [list(pair) for pair in pairs], [chart])
