@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def read_lines(path: Path, root: Path, columns: int = 1) -> list[tuple[Path, ...
     """
     base = root.resolve()
     return [
-        tuple(_below(base, field, row.where) for field in row.fields[:columns])
+        tuple(below(base, field, row.where) for field in row.fields[:columns])
         for row in read_rows(path, columns)
     ]
 
@@ -122,6 +123,18 @@ def read_rows(path: Path, columns: int = 1) -> list[Row]:
     `read_lines`. Errors: DataError naming the line for fewer than `columns` words, NUL
     bytes, over-long lines and lists.
     """
+    return [
+        _row(line, f"{path}, line {number}", columns)
+        for number, line in enumerate(read_text(path), start=1)
+        if line.strip()
+    ]
+
+
+def read_text(path: Path) -> list[str]:
+    """Every line, empty ones and long ones included, for formats in which they mean something.
+
+    Errors: DataError for a missing or too large file, for too many lines, and for bytes that are not UTF-8.
+    """
     _check_file(path, MAX_LIST_BYTES)
     try:
         text = path.read_bytes().decode("utf-8")
@@ -130,11 +143,7 @@ def read_rows(path: Path, columns: int = 1) -> list[Row]:
     lines = text.splitlines()
     if len(lines) > MAX_LINES:
         raise DataError(f"{path} has {len(lines)} lines; at most {MAX_LINES} are read.", "Split the list.")
-    return [
-        _row(line, f"{path}, line {number}", columns)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    return lines
 
 
 def _row(line: str, where: str, columns: int) -> Row:
@@ -150,8 +159,8 @@ def _row(line: str, where: str, columns: int) -> Row:
     return Row(where, fields)
 
 
-def _below(base: Path, field: str, where: str) -> Path:
-    """The field as a path that lies below `base` after links are followed."""
+def below(base: Path, field: str, where: str) -> Path:
+    """The field as a path that lies below `base`, itself resolved, after links are followed."""
     try:
         target = (base / field).resolve()
     except (OSError, RuntimeError) as error:
@@ -264,14 +273,27 @@ def open_stream(path: Path, max_bytes: int = MAX_ARCHIVE_BYTES) -> BinaryIO:
     return path.open("rb")
 
 
-def read_json(path: Path | Encoded) -> Any:
+def read_json(path: Path | Encoded, max_bytes: int = MAX_LIST_BYTES) -> Any:
     """One JSON document. Errors: DataError for a missing, damaged, too large or too deep one."""
     if isinstance(path, Path):
-        _check_file(path, MAX_LIST_BYTES)
+        _check_file(path, max_bytes)
     try:
         return json.loads(path.content if isinstance(path, Encoded) else path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no JSON document: {error}.", "Download or write it again.") from error
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root of a small XML document. Errors: DataError for a damaged one, and for a document type."""
+    _check_file(path, MAX_DOCUMENT_BYTES)
+    content = path.read_bytes()
+    # entities may refer to one another, and so make gigabytes of a few lines
+    if b"<!" in content.replace(b"<!--", b""):
+        raise DataError(f"{path} has a document type of its own.", "Remove what begins with <!.")
+    try:
+        return ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no XML document: {error}.", "Download it again.") from error
 
 
 def read_documents(path: Path, name: str) -> Iterator[Encoded]:

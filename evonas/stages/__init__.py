@@ -15,14 +15,15 @@ TARGETS = {
     "evaluate": "evonas.stages.evaluate.Evaluate",
     "export": "evonas.stages.export.Export",
     "report": "evonas.stages.report.Report",
+    "convert": "evonas.stages.convert.Convert",
     "list": "evonas.stages.list.List",
     "doctor": "evonas.stages.doctor.Doctor",
 }
 # equal to `not Stage.needs_task`, but known before a stage is imported, which may take seconds
-NEEDS_NO_TASK = frozenset({"doctor", "list", "report"})
+NEEDS_NO_TASK = frozenset({"convert", "doctor", "list", "report"})
 
 # stages that work in no run, and leave none
-NEEDS_NO_RUN = frozenset({"doctor", "list"})
+NEEDS_NO_RUN = frozenset({"convert", "doctor", "list"})
 
 # what is left to do where `evaluator` stands in for trained weights
 NEEDS_NO_NETWORK = frozenset({"run", "search", "select", "discover", "report", "list", "doctor"})

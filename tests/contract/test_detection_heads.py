@@ -5,6 +5,7 @@ A head of another library passes when a class derived from `RegionHeadContract` 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 from evonas.nn.count import count_head
 from evonas.nn.detection.base import EMPTY, LABEL, PLAIN, SCORE, RegionHead, Regions, show_regions
+from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.level import Level
+from evonas.nn.necks.fpn import FPN
 
 LEVELS = (Level(8, 4), Level(12, 8), Level(16, 16), Level(24, 32))
 HEIGHT, WIDTH, CLASSES, MASK = 64, 96, 3, 28
@@ -157,3 +160,18 @@ class RegionHeadContract(ABC):
         again = type(head)(LEVELS, **settings)
         again.load_state_dict(head.state_dict())
         torch.testing.assert_close(again.eval()(maps()), head.eval()(maps()))
+
+
+class TestRCNN(RegionHeadContract):
+    def make(self, with_masks: bool) -> RegionHead:
+        return RCNN(
+            LEVELS,
+            CLASSES,
+            neck=partial(FPN, out_channels=16),
+            masks=with_masks,
+            hidden=24,
+            proposals=50,
+            training_proposals=60,
+            samples=32,
+            detections=self.detections,
+        )

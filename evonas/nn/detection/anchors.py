@@ -1,0 +1,45 @@
+"""Anchors: the boxes that a region proposal network starts from.
+
+Legend: A anchors at a position, H W space.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def anchors(
+    maps: Sequence[Tensor], strides: Sequence[int], scale: float, ratios: Sequence[float]
+) -> list[Float[Tensor, "positions 4"]]:
+    """The anchors of each map, ordered by row, column and ratio (arXiv 1506.01497).
+
+    Made anew at every call, in float32 whatever the maps' precision is.
+
+    Args:
+        maps: B C H W each; only sizes and device are read.
+        strides: of the maps, in pixels of the input.
+        scale: side of a square anchor in strides.
+        ratios: heights over widths, at equal area.
+    """
+    return [
+        _grid(each, stride, _cell(scale * stride, ratios)) for each, stride in zip(maps, strides, strict=True)
+    ]
+
+
+def _cell(side: float, ratios: Sequence[float]) -> list[list[float]]:
+    """Boxes around zero."""
+    halves = [(side / ratio**0.5 / 2, side * ratio**0.5 / 2) for ratio in ratios]
+    return [[-wide, -high, wide, high] for wide, high in halves]
+
+
+def _grid(features: Tensor, stride: int, cell: list[list[float]]) -> Tensor:
+    height, width = features.shape[-2:]
+    options: dict[str, Any] = {"dtype": torch.float32, "device": features.device}
+    y, x = torch.meshgrid(
+        torch.arange(height, **options) * stride, torch.arange(width, **options) * stride, indexing="ij"
+    )
+    shifts = torch.stack((x, y, x, y), dim=-1).reshape(-1, 1, 4)
+    return (shifts + torch.tensor(cell, **options)).reshape(-1, 4)

@@ -1,0 +1,61 @@
+"""RoIAlign over a pyramid: each region is read from the map that suits its size.
+
+Legend: B batch, C channels, R regions.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchvision.ops import roi_align
+
+# a region of 56 pixels a side is read at stride 4, of 112 at stride 8 (arXiv 1612.03144, eq. 1)
+_CELLS = 14
+_EPSILON = 1e-6
+_SAMPLES = 2
+
+
+def pooled(
+    maps: Sequence[Float[Tensor, "B C _ _"]], strides: Sequence[int], rois: Float[Tensor, "R 5"], side: int
+) -> Float[Tensor, "R C side side"]:
+    """What the maps hold within regions, as float32; without memory (meta) the shape alone.
+
+    Args:
+        maps: finest first, of one width.
+        strides: of the maps.
+        rois: the number of the image, then x1 y1 x2 y2 in pixels of the input.
+        side: cells per side of the answer.
+    """
+    if rois.is_meta:
+        return maps[0].new_empty(len(rois), maps[0].shape[1], side, side, dtype=torch.float32)
+    level = _level(rois, strides)
+    if torch.compiler.is_exporting():
+        return _from_all(maps, strides, rois, side, level)
+    found = maps[0].new_zeros(len(rois), maps[0].shape[1], side, side, dtype=torch.float32)
+    for index, (each, stride) in enumerate(zip(maps, strides, strict=True)):
+        chosen = torch.nonzero(level == index).squeeze(1)
+        found = found.index_put((chosen,), _aligned(each, stride, rois[chosen], side))
+    return found
+
+
+def _level(rois: Tensor, strides: Sequence[int]) -> Tensor:
+    sides = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).clamp_min(0).sqrt()
+    steps = torch.log2(sides.clamp_min(_EPSILON) / (_CELLS * strides[0]) + _EPSILON).floor()
+    return steps.clamp(0, len(strides) - 1).long()
+
+
+def _from_all(
+    maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor, side: int, level: Tensor
+) -> Tensor:
+    """The same without a choice of rows, whose number a graph could not know."""
+    found = _aligned(maps[0], strides[0], rois, side)
+    for index in range(1, len(maps)):
+        there = (level == index).view(-1, 1, 1, 1)
+        found = torch.where(there, _aligned(maps[index], strides[index], rois, side), found)
+    return found
+
+
+def _aligned(features: Tensor, stride: int, rois: Tensor, side: int) -> Tensor:
+    found: Tensor = roi_align(features.float(), rois, side, 1 / stride, _SAMPLES, aligned=True)
+    return found

@@ -1,0 +1,202 @@
+"""Faster R-CNN and Mask R-CNN as a head, of torchvision's parts.
+
+Legend: B batch, C classes, K detections, P proposals, R regions, S side of a mask, H W space.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import clip_boxes_to_image
+
+from evonas.nn.detection.anchors import anchors
+from evonas.nn.detection.base import EMPTY, RegionHead, input_size
+from evonas.nn.detection.boxes import coded_from, rois_of, worth_keeping
+from evonas.nn.detection.pooling import pooled
+from evonas.nn.detection.proposals import Proposals, flattened, proposed
+from evonas.nn.detection.regions import RCNNRegions
+from evonas.nn.detection.suppression import survivors
+from evonas.nn.initialise import unset
+from evonas.nn.level import Level
+from evonas.nn.necks.kinds import described, made
+
+RATIOS = (0.5, 1.0, 2.0)
+BOX_SIDE, MASK_SIDE = 7, 28
+_MASK_WIDTH = 256
+_OVERLAP = 0.5
+# of an image's scored boxes at most so many enter the last suppression
+_CANDIDATES = 2000
+
+
+class RCNN(RegionHead):
+    """Region proposals, a box head of two layers, and with masks four convolutions and a step up.
+
+    With 80 classes, masks and a pyramid of width 256 it has 17 543 920 parameters besides its neck, in
+    the common layout of Mask R-CNN (He et al., arXiv 1703.06870). The numbers of proposals and detections
+    are fixed, so that every image costs the same.
+
+    Args:
+        levels: what the backbone yields, finest first.
+        num_classes: without the background.
+        neck: makes the pyramid from the levels; or its description, as `settings` gives it.
+        masks: whether it predicts a mask for each detection.
+        hidden: width of the box head.
+        anchor_scale: side of a square anchor in strides.
+        proposals: regions of an image that are looked at; while training, `training_proposals`.
+        samples: regions of an image that the box head learns from.
+        detections: rows of an answer.
+        score_threshold: what scores less is no detection.
+        seed: of the random weights.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[Level],
+        num_classes: int,
+        neck: Callable[..., nn.Module] | Mapping[str, Any],
+        masks: bool = False,
+        hidden: int = 1024,
+        anchor_scale: float = 8.0,
+        proposals: int = 1000,
+        training_proposals: int = 2000,
+        samples: int = 512,
+        detections: int = 100,
+        score_threshold: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_classes, detections, MASK_SIDE if masks else 0)
+        self.anchor_scale, self.score_threshold = anchor_scale, score_threshold
+        self.proposals, self.training_proposals, self.samples = proposals, training_proposals, samples
+        self.neck_made_by, self.hidden = neck, hidden
+        with unset(self, seed):
+            self._build(levels)
+
+    def _build(self, levels: Sequence[Level]) -> None:
+        neck: Any = made(self.neck_made_by)(levels)
+        self.neck = neck
+        self.strides = [level.stride for level in neck.levels]
+        # proposals come from every map, regions are read from those that the backbone has as well
+        self.pooled_strides = self.strides[: len(levels)]
+        width = neck.levels[0].channels
+        self.rpn = _proposal_network(width)
+        self.matching = _matching(self.samples)
+        self.box = TwoMLPHead(width * BOX_SIDE**2, self.hidden)
+        self.classes = nn.Linear(self.hidden, self.num_classes + 1)
+        self.offsets = nn.Linear(self.hidden, 4 * self.num_classes)
+        if self.mask_side:
+            self.mask = nn.Sequential(
+                MaskRCNNHeads(width, (_MASK_WIDTH,) * 4, 1),
+                MaskRCNNPredictor(_MASK_WIDTH, _MASK_WIDTH, self.num_classes),
+            )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keywords besides `levels` and `seed` that make such a head again, as plain data."""
+        names = ("num_classes", "hidden", "anchor_scale", "proposals", "training_proposals")
+        more = ("samples", "detections", "score_threshold")
+        plain = {name: getattr(self, name) for name in (*names, *more)}
+        return {**plain, "masks": bool(self.mask_side), "neck": described(self.neck_made_by)}
+
+    def pyramid(self, levels: list[Tensor]) -> tuple[list[Tensor], tuple[int, int]]:
+        """The neck's maps, and the height and width of the images."""
+        maps: list[Tensor] = self.neck(levels)
+        return maps, input_size(levels, self.strides[0])
+
+    def searched(self, maps: list[Tensor], size: tuple[int, int], keep: int) -> Proposals:
+        """What the proposal network says of the maps; see `proposed`."""
+        objectness, offsets = self.rpn.head(maps)
+        found = anchors(maps, self.strides, self.anchor_scale, RATIOS)
+        return proposed(flattened(objectness, 1), flattened(offsets, 4), found, size, keep)
+
+    def judge(
+        self, maps: list[Tensor], rois: Float[Tensor, "R 5"]
+    ) -> tuple[Float[Tensor, "R classes"], Float[Tensor, "R C 4"]]:
+        """Class logits, the background last, and coded boxes of regions."""
+        hidden = self.box(pooled(maps[: len(self.pooled_strides)], self.pooled_strides, rois, BOX_SIDE))
+        offsets = self.offsets(hidden).float()
+        return self.classes(hidden).float(), offsets.unflatten(1, (self.num_classes, 4))
+
+    def masked(self, maps: list[Tensor], rois: Float[Tensor, "R 5"]) -> Float[Tensor, "R C S S"]:
+        """Logits of a mask for each class, over regions."""
+        cells = pooled(maps[: len(self.pooled_strides)], self.pooled_strides, rois, MASK_SIDE // 2)
+        logits: Tensor = self.mask(cells)
+        return logits.float()
+
+    def regions(self, levels: list[Tensor]) -> RCNNRegions:
+        """See the contract in `base.py`."""
+        maps, size = self.pyramid(levels)
+        return RCNNRegions(self, maps, self.searched(maps, size, self.training_proposals))
+
+    @torch.no_grad()
+    def detect(self, levels: list[Tensor]) -> Float[Tensor, "B K columns"]:
+        """See the contract in `base.py`."""
+        maps, size = self.pyramid(levels)
+        proposals = self.searched(maps, size, self.proposals)
+        boxes, scores, labels = self._scored(maps, proposals, size)
+        boxes, scores, labels = self._best(boxes, scores, labels)
+        found = (scores > 0).unsqueeze(-1)
+        labels = torch.where(found, labels.unsqueeze(-1).to(scores), float(EMPTY))
+        rows = [boxes * found, scores.unsqueeze(-1), labels]
+        if self.mask_side:
+            rows.append(self._masks(maps, rows[0], labels) * found)
+        return torch.cat(rows, dim=-1)
+
+    def _scored(
+        self, maps: list[Tensor], proposals: Proposals, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Box, score and class of every pair of a proposal and a class; zero scores do not count."""
+        batch, count = proposals.alive.shape
+        rois = rois_of(proposals.boxes)
+        logits, coded = self.judge(maps, rois)
+        boxes = clip_boxes_to_image(coded_from(coded, rois[:, 1:]), size).view(batch, -1, 4)
+        scores = logits.softmax(dim=1)[:, :-1].reshape(batch, count, self.num_classes)
+        scores = (scores * proposals.alive.unsqueeze(-1)).flatten(1)
+        scores = scores * (scores > self.score_threshold) * worth_keeping(boxes)
+        labels = torch.arange(self.num_classes, device=scores.device).repeat(count).expand(batch, -1)
+        return boxes, scores, labels
+
+    def _best(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The K best of them after suppression within classes, by falling score."""
+        boxes, scores, labels = _top(_CANDIDATES, boxes, scores, labels)
+        scores = scores * survivors(boxes, scores, labels, _OVERLAP)
+        missing = max(0, self.detections - scores.shape[1])
+        boxes, scores, labels = _top(self.detections, boxes, scores, labels)
+        return F.pad(boxes, (0, 0, 0, missing)), F.pad(scores, (0, missing)), F.pad(labels, (0, missing))
+
+    def _masks(self, maps: list[Tensor], boxes: Tensor, labels: Tensor) -> Float[Tensor, "B K pixels"]:
+        """Probabilities of the masks of each row's class."""
+        logits = self.masked(maps, rois_of(boxes))
+        chosen = labels.clamp_min(0).long().view(-1, 1, 1, 1).expand(-1, 1, MASK_SIDE, MASK_SIDE)
+        return logits.gather(1, chosen).sigmoid().view(*boxes.shape[:2], -1)
+
+
+def _top(count: int, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    best, places = scores.topk(min(count, scores.shape[1]), dim=1)
+    return boxes.gather(1, places.unsqueeze(-1).expand(-1, -1, 4)), best, labels.gather(1, places)
+
+
+def _proposal_network(width: int) -> RegionProposalNetwork:
+    """Its convolutions, matching and losses; proposals are made by `proposed`."""
+    return RegionProposalNetwork(
+        None,
+        RPNHead(width, len(RATIOS)),
+        0.7,
+        0.3,
+        256,
+        0.5,
+        pre_nms_top_n={},
+        post_nms_top_n={},
+        nms_thresh=0.7,
+    )
+
+
+def _matching(samples: int) -> RoIHeads:
+    """Which regions belong to which object, and which of them are learnt from; it has no weights."""
+    return RoIHeads(None, None, None, 0.5, 0.5, samples, 0.25, None, 0.05, _OVERLAP, 100)

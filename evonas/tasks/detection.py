@@ -1,0 +1,150 @@
+"""Object detection: a box, a class and a score for every object, and a mask where there are masks.
+
+Legend: B batch, C classes, K detections, N objects, R regions, H W space. Heads and outputs are those of
+`evonas/nn/detection/base.py`, items those of `evonas/data/objects.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, box_iou
+
+from evonas.data.augment import denormalise
+from evonas.data.base import Images, Split
+from evonas.data.objects import EMPTY, ObjectSource
+from evonas.errors import UserError
+from evonas.nn.detection.base import BOX, LABEL, SCORE, Regions, Samples
+from evonas.nn.level import Level
+from evonas.tasks.base import Batch, Picture
+from evonas.tasks.detection_metrics import DetectionMeter
+
+# weights of the teacher's answers (Chen et al., NeurIPS 2017, with the values of EvoNAS)
+BACKGROUND = 1.5
+REGRESSION = 0.5
+# how a predictor that looks at no image finds its boxes
+_EXAMPLES = 2000
+_GUESSES = 100
+_ALIKE = 0.5
+
+
+class Detection:
+    """Learns by the losses of its head; judged by one minus COCO's average precision of boxes.
+
+    Args:
+        data: see `evonas/data/objects.py`.
+        head: makes the head from `(levels, num_classes=)`.
+        name: what follows `+task=`.
+        shown: scores of detections that pictures show.
+    """
+
+    error_name = "one_minus_map"
+    error_is_mean = False
+
+    def __init__(
+        self, data: ObjectSource, head: Callable[..., nn.Module], name: str, shown: float = 0.3
+    ) -> None:
+        self.name, self.shown, self.input_size = name, shown, data.size
+        self._data, self._head = data, head
+
+    def dataset(self, split: Split) -> Images:
+        """A split of the data."""
+        return self._data.dataset(split)
+
+    def head(self, levels: Sequence[Level]) -> nn.Module:
+        """A head for the classes that the training document names.
+
+        Raises:
+            UserError: it needs masks, and the data has none.
+        """
+        made: Any = self._head(levels, num_classes=len(self._data.class_names()))
+        if made.mask_side and not self._data.has_masks:
+            raise UserError("This head learns masks.", "Add data.masks=true, or use head=faster_rcnn.")
+        return made  # type: ignore[no-any-return]
+
+    def loss(self, output: Regions, batch: Batch) -> Tensor:
+        """The sum of the head's losses."""
+        return torch.stack(list(output.losses(batch).values())).sum()
+
+    def distillation_loss(self, output: Regions, teacher_output: Any, batch: Batch) -> Tensor:
+        """What the teacher's box head says of the regions that the student learns from, classes and boxes.
+
+        Neither masks nor proposals are learnt from a teacher.
+
+        Raises:
+            UserError: the teacher's answers are a table, as a cache keeps it.
+        """
+        if not isinstance(teacher_output, Regions):
+            raise UserError(
+                "A detector learns from what its teacher says of regions, which no cache keeps.",
+                "Use distill.cache=false, or distill.ratio=0.",
+            )
+        samples = output.samples(batch)
+        with torch.no_grad():
+            teacher = teacher_output.judged(samples.rois)
+        logits, boxes = output.judged(samples.rois)
+        return soft_classes(logits, teacher[0]) + bounded_boxes(boxes, teacher[1], samples)
+
+    def meter(self) -> DetectionMeter:
+        """Empty; it looks truth up in the data."""
+        return DetectionMeter(self._data)
+
+    def baseline(self) -> tuple[str, dict[str, float]]:
+        """The boxes that most training pictures have, in every picture, scored on `test`."""
+        train, test, meter = self.dataset("train"), self.dataset("test"), self.meter()
+        train.augment = False
+        guess = common_boxes([train[place] for place in range(min(len(train), _EXAMPLES))])
+        for place in range(len(test)):
+            item = test[place]
+            meter.update(guess[None], {key: value[None] for key, value in item.items()})
+        return "boxes that are common in training", meter.compute()
+
+    def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
+        """Boxes in the colours of their classes: those of the truth, and those that score enough."""
+        from evonas.tasks.boxes_drawn import drawn
+
+        found = []
+        for row, image in enumerate(denormalise(batch["image"])):
+            table, truth = output[row].detach().float(), batch["labels"][row]
+            sure = table[table[:, SCORE] >= self.shown]
+            known = truth != EMPTY
+            found.append(
+                {
+                    "image": image,
+                    "truth": drawn(image, batch["boxes"][row][known], truth[known]),
+                    "prediction": drawn(image, sure[:, BOX], sure[:, LABEL].long()),
+                }
+            )
+        return found
+
+
+def soft_classes(student: Tensor, teacher: Tensor) -> Tensor:
+    """Cross-entropy with the teacher's distribution over logits R (C + 1), background weighing 1.5."""
+    weights = torch.ones(student.shape[1], device=student.device)
+    weights[-1] = BACKGROUND
+    wanted = teacher.softmax(dim=1) * weights
+    return -(wanted * student.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def bounded_boxes(student: Tensor, teacher: Tensor, samples: Samples) -> Tensor:
+    """Squared distance of coded boxes R C 4 to the truth where the teacher's is smaller; else nothing."""
+    chosen = samples.labels < student.shape[1]
+    labels, targets = samples.labels[chosen], samples.targets[chosen]
+    if len(labels) == 0:
+        return student.sum() * 0
+    own, theirs = ((each[chosen, labels] - targets).square().sum(dim=1) for each in (student, teacher))
+    return REGRESSION * 0.5 * torch.where(own > theirs, own, 0.0).mean()
+
+
+def common_boxes(items: Sequence[Batch]) -> Tensor:
+    """A table of the boxes that most others of their class resemble, scored by the share that does."""
+    boxes = torch.cat([item["boxes"][item["labels"] != EMPTY] for item in items])
+    labels = torch.cat([item["labels"][item["labels"] != EMPTY] for item in items])
+    places = torch.from_numpy(np.unique(np.linspace(0, max(0, len(boxes) - 1), _EXAMPLES).astype(int)))
+    boxes, labels = boxes[places[places < len(boxes)]], labels[places[places < len(labels)]]
+    alike = (box_iou(boxes, boxes) >= _ALIKE) & (labels[:, None] == labels)
+    scores = alike.sum(dim=1).float() / max(1, len(boxes))
+    kept = batched_nms(boxes, scores, labels, _ALIKE)[:_GUESSES]
+    return torch.cat((boxes[kept], scores[kept, None], labels[kept, None].float()), dim=1)
