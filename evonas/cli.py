@@ -172,10 +172,25 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
             f"Task {cfg.task.name} has no network, so there is nothing for stage={stage} to do.",
             "Its stages are: search, select, report",
         )
+    if cfg.genotype is not None:
+        _check_given(cfg, stage)
     if cfg.dry_run and stage != "search":
         raise UserError("dry_run=true tells the cost of a search.", "Add stage=search, or leave dry_run out.")
     config.refuse_environment(cfg)
     mistakes.check_types(cfg, overrides)
+
+
+def _check_given(cfg: DictConfig, stage: str) -> None:
+    """Networks that are given leave a search nothing to do, and a table has none to train."""
+    if stage == "search":
+        raise UserError(
+            "genotype= gives the networks, so there is nothing to search for.",
+            "Leave it out, or genotype=null",
+        )
+    if cfg.evaluator:
+        raise UserError(
+            f"Task {cfg.task.name} has no network to train.", "Give genotype= to a task with images."
+        )
 
 
 def _open(cfg: DictConfig, overrides: Sequence[str], stage: str) -> Run:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,9 @@ _TOPICS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"
 # choices that mean others as well, unless these are typed; Hydra files cannot override a list of objectives
 _MEANS = {"search=saswot": ("objective=[zero_cost,macs]", "sampler=none", "distill=none")}
 
+# a comma between networks; those inside the text of one stand before a number
+_REFERENCE = re.compile(r",\s*(?=[A-Za-z~./])")
+
 
 def rewrite(arguments: Sequence[str]) -> list[str]:
     """The arguments for Hydra: `report run=last` becomes `stage=report run=last` and the run's task.
@@ -33,6 +37,7 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
         return words
     _refuse_dangerous(words)
     _name_stage(words)
+    _quote_genotypes(words)
     words = _completed(_move_debug(words))
     return words + inherited(overrides(words))
 
@@ -128,6 +133,20 @@ def _name_stage(words: list[str]) -> None:
                 f"Did you mean: python -m evonas {near}" if near else f"Known are: {known}",
             )
         words[index] = f"stage={word}"
+
+
+def _quote_genotypes(words: list[str]) -> None:
+    """Quote what `genotype=` names, in place, because Hydra reads signs of its own in commas, `=` and `#`."""
+    for index in list(_positions(words)):
+        key, _, value = words[index].partition("=")
+        if key != "genotype" or not value or value == "null" or "'" in value or '"' in value:
+            continue
+        is_list = value.startswith("[") and value.endswith("]")
+        parts = _REFERENCE.split(value[1:-1]) if is_list else [value]
+        if is_sweep(words) and not is_list:
+            parts = _REFERENCE.split(value)
+        text = ",".join(f"'{part.strip()}'" for part in parts)
+        words[index] = f"genotype=[{text}]" if is_list else f"genotype={text}"
 
 
 def _move_debug(words: list[str]) -> list[str]:

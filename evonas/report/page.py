@@ -54,6 +54,11 @@ class Sources:
         return self.selected["nets"] if self.selected else []
 
     @property
+    def is_given(self) -> bool:
+        """Whether networks were chosen without a search."""
+        return self.facts is None and bool(self.nets)
+
+    @property
     def error_name(self) -> str:
         """The task's metric that everything minimises."""
         known = [part["error_name"] for part in (self.test, self.selected, self.panel, self.rank) if part]
@@ -86,6 +91,8 @@ class Section:
 
 def lead(sources: Sources) -> str:
     """The sentence under the title."""
+    if sources.is_given:
+        return f"Task {sources.task}. Its networks were given, not searched for."
     if sources.facts is None:
         return f"Task {sources.task}. The search has not begun."
     names = ", ".join(sources.facts.label(name) for name in sources.facts.names)

@@ -1,7 +1,7 @@
 """The chosen networks of a run, and the weights that later stages gave them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from evonas.errors import UserError
 from evonas.run import Run
 
 SELECTED = "selected.json"
+# the backbone that a network brought from another run
+TRANSFERRED = "transfer/{}.safetensors"
 WEIGHTS = {"retrained": "model.safetensors", "scratch": "scratch.safetensors"}
 
 
@@ -21,17 +23,29 @@ class Net:
         name: `knee`, `max`, `budget`, `spread1` and so on.
         genotype: text form.
         objectives: values that the search found, by name; empty for a net it never evaluated.
+        transferred: where its backbone was retrained before; empty where it starts from this run's weights.
     """
 
     name: str
     genotype: str
     objectives: dict[str, float]
+    transferred: Mapping[str, str] = field(default_factory=dict)
 
 
 def chosen(run: Run) -> list[Net]:
     """The networks of selected.json; a missing file is a UserError that names `select`."""
     selected = files.read_json(run.need(SELECTED, made_by="select"))
-    return [Net(net["name"], net["genotype"], net["objectives"]) for net in selected["nets"]]
+    return [net_of(entry) for entry in selected["nets"]]
+
+
+def net_of(entry: Mapping[str, Any]) -> Net:
+    """One entry of selected.json as a record."""
+    return Net(entry["name"], entry["genotype"], entry["objectives"], entry.get("transferred", {}))
+
+
+def transferred(run: Run, net: Net) -> Path | None:
+    """The backbone that a network starts from, where another run retrained it."""
+    return run.need(TRANSFERRED.format(net.name), made_by="select") if net.transferred else None
 
 
 def result(run: Run, net: Net) -> dict[str, Any] | None:

@@ -13,9 +13,9 @@ from torch.utils.data import default_collate
 from torch.utils.flop_counter import FlopCounterMode
 
 from evonas import files
-from evonas.nn.extract import extract
 from evonas.stages import assembly, chosen, taught
 from evonas.stages.base import Context
+from evonas.stages.starting import load_start, started
 from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
 from evonas.track.progress import Progress
@@ -54,7 +54,7 @@ class _Test:
     def __init__(self, context: Context) -> None:
         self.context, self.run = context, context.run
         self.task = assembly.task(context.cfg)
-        self.supernet = assembly.load_supernet(context, self.task)
+        self.supernet = load_start(context, self.task)
         self.device = assembly.devices(context.cfg).torch_device
         self.pictures = _Pictures(self.task, context.run.path(TEST).with_name("pictures"), self.device)
 
@@ -76,7 +76,7 @@ class _Test:
 
     def net(self, net: chosen.Net) -> dict[str, Any]:
         """One network with inherited weights, and with those that training alone gave it."""
-        static = extract(self.supernet, self.supernet.space.parse(net.genotype))
+        static = started(self.run, self.supernet, net)
         costs = count_costs(static, self.task.input_size)
         found: dict[str, Any] = {"inherited": self._score(static), "retrained": None, "scratch": None}
         # retrained comes last, so that the pictures are drawn with it

@@ -18,6 +18,7 @@ from evonas.stages.base import Context
 from evonas.stages.card import card
 from evonas.stages.evaluate import TEST, count_costs
 from evonas.stages.exported import CARD, CONFIG, FORMAT, MODEL, ONNX, describe
+from evonas.stages.starting import load_start
 from evonas.track.progress import Progress
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -34,7 +35,7 @@ class Export:
         nets = chosen.chosen(context.run)
         files_of = {net.name: chosen.need_trained(context.run, net) for net in nets}
         task = assembly.task(context.cfg)
-        supernet = assembly.load_supernet(context, task)
+        supernet = load_start(context, task)
         lines = []
         with Progress("Export", len(nets), "network") as progress:
             for net in nets:

@@ -8,10 +8,11 @@ from torch import nn
 from evonas import files, weights
 from evonas.nn.extract import extract
 from evonas.nn.supernet import Supernet
-from evonas.space.genotype import Genotype
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
+from evonas.stages.chosen import Net, chosen
 from evonas.stages.listening import Listening, listening
+from evonas.stages.starting import load_start, start_file, started
 from evonas.tasks.base import Task
 from evonas.train.checkpoint import remove
 
@@ -23,9 +24,9 @@ class Retrain:
 
     def run(self, context: Context) -> str:
         """Write retrain/<net>/model.safetensors and result.json for every selected net."""
-        nets = files.read_json(context.run.need("selected.json", made_by="select"))["nets"]
+        nets = chosen(context.run)
         task, recipe = assembly.task(context.cfg), assembly.recipe(context.cfg, "retrain")
-        inherited = assembly.load_supernet(context, task)
+        inherited = load_start(context, task)
         folder = context.run.path("retrain/metrics.csv").parent
         tries = 2 if context.cfg.train.scratch else 1
         steps = subnets.total_steps(task, recipe) * len(nets) * tries
@@ -43,19 +44,16 @@ class _Retraining:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = assembly.recipe(context.cfg, "retrain")
         self.teaching = assembly.Teaching(context, task)
-        start = context.run.need(assembly.SUPERNET, made_by="supernet")
-        self.origin = {"supernet": weights.digest(start), **assembly.origin(context)}
+        self.origin = {"supernet": weights.digest(start_file(context)), **assembly.origin(context)}
 
-    def run(self, selected: dict[str, Any]) -> None:
+    def run(self, net: Net) -> None:
         """Retrain one net, or report the result of an earlier attempt."""
-        name = selected["name"]
-        path = self.context.run.path(f"retrain/{name}/result.json")
-        genotype = self.inherited.space.parse(selected["genotype"])
-        if self.context.run.resume and self._is_done(name, genotype):
+        path = self.context.run.path(f"retrain/{net.name}/result.json")
+        if self.context.run.resume and self._is_done(net):
             result = files.read_json(path)
             self.listener.next_training(len(self._kinds()) * result["steps"])
         else:
-            result = self._retrain(name, genotype)
+            result = self._retrain(net)
             files.write_json(path, result)
         for kind in self._kinds():
             remove(_state(path.parent, kind))
@@ -64,47 +62,50 @@ class _Retraining:
     def _kinds(self) -> tuple[str, ...]:
         return ("model", "scratch") if self.context.cfg.train.scratch else ("model",)
 
-    def _is_done(self, name: str, genotype: Genotype) -> bool:
+    def _is_done(self, net: Net) -> bool:
         """Whether the result is there, and was made from the same weights by the same recipe."""
-        folder = self.context.run.path(f"retrain/{name}/result.json").parent
+        folder = self.context.run.path(f"retrain/{net.name}/result.json").parent
         made = [
-            subnets.is_made(folder / f"{kind}.safetensors", self._identity(name, genotype))
-            for kind in self._kinds()
+            subnets.is_made(folder / f"{kind}.safetensors", self._identity(net)) for kind in self._kinds()
         ]
         return (folder / "result.json").exists() and all(made)
 
-    def _identity(self, name: str, genotype: Genotype) -> dict[str, Any]:
-        text = self.inherited.space.format(genotype)
-        return subnets.identity(self.recipe, f"retrain/{name}", genotype=text, **self.origin)
+    def _identity(self, net: Net) -> dict[str, Any]:
+        text = self._text(net)
+        origin = {**self.origin, "transferred": net.transferred["sha256"]} if net.transferred else self.origin
+        return subnets.identity(self.recipe, f"retrain/{net.name}", genotype=text, **origin)
 
-    def _retrain(self, name: str, genotype: Genotype) -> dict[str, Any]:
-        net = extract(self.inherited, genotype)
+    def _text(self, net: Net) -> str:
+        return self.inherited.space.format(self.inherited.space.parse(net.genotype))
+
+    def _retrain(self, selected: Net) -> dict[str, Any]:
+        net = started(self.context.run, self.inherited, selected)
         before = subnets.holdout(self.context, net, self.task)
-        cost = self._fit(net, name, "model", genotype)
+        cost = self._fit(net, selected, "model")
         after = subnets.holdout(self.context, net, self.task)
-        self.listener.measured({f"{name}/{self.task.error_name}": after[self.task.error_name]})
+        self.listener.measured({f"{selected.name}/{self.task.error_name}": after[self.task.error_name]})
         return {
-            "name": name,
-            "genotype": self.inherited.space.format(genotype),
+            "name": selected.name,
+            "genotype": self._text(selected),
             "steps": cost.steps,
             "seconds": cost.seconds,
             "inherited": before,
             "retrained": after,
-            "scratch": self._from_scratch(name, genotype) if self.context.cfg.train.scratch else None,
+            "scratch": self._from_scratch(selected) if self.context.cfg.train.scratch else None,
         }
 
-    def _from_scratch(self, name: str, genotype: Genotype) -> dict[str, float]:
+    def _from_scratch(self, selected: Net) -> dict[str, float]:
         """The same architecture, recipe, teacher and order of data; only the start differs."""
         fresh = assembly.supernet(self.context.cfg, self.task, "init/scratch")
-        net = extract(fresh, genotype)
-        self._fit(net, name, "scratch", genotype)
+        net = extract(fresh, fresh.space.parse(selected.genotype))
+        self._fit(net, selected, "scratch")
         return subnets.holdout(self.context, net, self.task)
 
-    def _fit(self, net: nn.Module, name: str, kind: str, genotype: Genotype) -> subnets.Fitted:
-        folder = self.context.run.path(f"retrain/{name}/{kind}.safetensors").parent
+    def _fit(self, net: nn.Module, selected: Net, kind: str) -> subnets.Fitted:
+        folder = self.context.run.path(f"retrain/{selected.name}/{kind}.safetensors").parent
         levels = self.inherited.backbone.levels
-        taught = self.teaching.options(levels, f"retrain/{name}")
-        state, identity = _state(folder, kind), self._identity(name, genotype)
+        taught = self.teaching.options(levels, f"retrain/{selected.name}")
+        state, identity = _state(folder, kind), self._identity(selected)
         cost = subnets.fit_net(
             self.context, net, self.task, self.recipe, identity, state, self.listener, taught
         )

@@ -10,6 +10,7 @@ from evonas import config
 from evonas.run import Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
+from evonas.stages.given import given
 from evonas.track.progress import heading, human_time
 
 # what a walk along a curriculum reads besides its recipe
@@ -22,13 +23,15 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "teacher": ("teacher", "train.teacher", "trainer"),
     "supernet": (*_WALK, "train.supernet"),
     "search": ("search", "objective", "evaluate", "evaluator", "budget"),
-    "select": ("select",),
+    "select": ("select", "genotype", "transfer"),
     "retrain": ("distill", "train.retrain", "train.scratch", "trainer"),
     "rank": ("distill", "train.rank", "rank", "trainer"),
     "evaluate": (),
     "export": (),
     "report": (),
 }
+# settings that came later; where they are not used, runs from before are still done
+_LATER = ("genotype", "transfer")
 # what makes a stage needless when the run named by `inputs=` has it; weights to start from are
 # adopted by the stage itself, because they may have another task's head
 PRODUCTS: Mapping[str, str] = {
@@ -56,6 +59,9 @@ class Pipeline:
 
     def run(self, context: Context) -> str:
         """Run every stage, print what each took, and return the path of the report."""
+        if context.cfg.get("genotype") is not None:
+            # a wrong name must not be found out after hours of training
+            given(context)
         may_skip = context.run.resume
         for number, (name, stage) in enumerate(self.steps.items(), start=1):
             wanted = settings(context.cfg, name)
@@ -92,7 +98,8 @@ class Pipeline:
 def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
     """The part of the config that decides what a stage makes, as plain data."""
     step = f"stage.steps.{name}"
-    keys = (*(SETTINGS.get(name, ()) if _reads(cfg, name) else ()), step)
+    read = [key for key in SETTINGS.get(name, ()) if key not in _LATER or cfg.get(key) is not None]
+    keys = (*(read if _reads(cfg, name) else ()), step)
     return {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
 
 
@@ -106,10 +113,13 @@ def _reads(cfg: DictConfig, name: str) -> bool:
 def is_wanted(cfg: DictConfig, name: str) -> bool:
     """Whether anything reads what the stage makes.
 
-    Without distillation nobody asks a teacher, and without rules to choose by nobody asks a search.
+    Without distillation nobody asks a teacher, and without rules to choose by nobody asks a search. Networks
+    that are given need neither supernet nor search.
     """
     if cfg.get("evaluator"):
         return name in NEEDS_NO_NETWORK
+    if cfg.get("genotype") is not None and name in ("supernet", "search"):
+        return False
     if name == "search" and not cfg.select.rules:
         return False
     return name != "teacher" or bool(cfg.distill)

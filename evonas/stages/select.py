@@ -12,6 +12,7 @@ from evonas.report.facts import Facts, predictions
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.chosen import SELECTED
+from evonas.stages.given import Given, given
 from evonas.stages.reused import ARCHIVE
 from evonas.track.console import print_table
 
@@ -22,7 +23,8 @@ NOTHING = Facts((), (), np.empty((0, 0)))
 class Select:
     """Applies `select.rules` to the front; what it writes names the networks for all later stages.
 
-    `select.genotypes` are taken as they are typed, first; without rules no archive is read.
+    `select.genotypes` are taken as they are typed, first; without rules no archive is read. With `genotype=`
+    the networks that it means are kept, and the rules do not count.
     """
 
     needs_task = True
@@ -31,12 +33,14 @@ class Select:
         """Write selected.json and print it as a table."""
         cfg, run = context.cfg, context.run
         space: Space = build(cfg.space)
-        rules = list(cfg.select.rules)
+        is_given = cfg.get("genotype") is not None
+        rules = [] if is_given else list(cfg.select.rules)
         nets = [_typed(name, text, space) for name, text in cfg.select.genotypes.items()]
+        nets += [_kept(context, each) for each in given(context)] if is_given else []
         facts = read(run.need(ARCHIVE, made_by="search")) if rules else NOTHING
         found = choose(facts, rules, cfg.select.get("noise", False)) if rules else []
         nets += [_entry(facts, choice) for choice in found]
-        if cfg.select.include_max:
+        if cfg.select.include_max and not is_given:
             _add_largest(nets, facts, space)
         error_name = str(build(cfg.task).error_name)
         path = run.path(SELECTED)
@@ -48,6 +52,15 @@ class Select:
 def _typed(name: str, text: str, space: Space) -> dict[str, Any]:
     genotype = space.format(space.parse(text))
     return {"name": name, "genotype": genotype, "objectives": {}, "reason": "named in select.genotypes"}
+
+
+def _kept(context: Context, each: Given) -> dict[str, Any]:
+    entry = {"name": each.name, "genotype": each.genotype, "objectives": {}, "reason": each.reason}
+    # a choice from a table must not wait for torch
+    from evonas.stages.starting import transfer
+
+    transferred = transfer(context, each)
+    return {**entry, "transferred": transferred} if transferred else entry
 
 
 def _entry(facts: Facts, choice: Choice) -> dict[str, Any]:
