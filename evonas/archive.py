@@ -93,7 +93,7 @@ class Archive:
             DataError: the file is damaged or no archive.
         """
         if not unsafe_fs:
-            refuse_network(path)
+            files.refuse_network(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
         archive = cls(_connect(path.resolve().as_uri()), path)
@@ -204,6 +204,14 @@ class Archive:
         with _explained(self.path):
             (total,) = self._connection.execute("SELECT total(seconds) FROM execution").fetchone()
         return float(total)
+
+    def took(self, fingerprint: str, genotype: str) -> tuple[float, str] | None:
+        """Seconds and worker of a recorded measurement, or None for one that is not known."""
+        with _explained(self.path):
+            return self._connection.execute(
+                "SELECT seconds, worker FROM execution WHERE fingerprint = ? AND genotype = ?",
+                (fingerprint, genotype),
+            ).fetchone()
 
     def dump(self) -> str:
         """The canonical text of all facts: one JSON list a line, full precision, no wall times."""
@@ -327,16 +335,6 @@ def _join(facts: list[Evaluation], objective_names: Sequence[str]) -> Candidate:
     vector = None if reasons else tuple(float(values[name]) for name in objective_names)
     extra = {key: value for fact in facts for key, value in fact.extra.items()}
     return Candidate(min(f.seq for f in facts), facts[0].genotype, vector, extra, "; ".join(reasons))
-
-
-def refuse_network(path: Path, mounts: Path = Path("/proc/mounts")) -> None:
-    """Raise a UserError if the path lies on a network file system, where WAL can lose commits."""
-    kind = files.file_system(path, mounts)
-    if kind in files.NETWORK_FILE_SYSTEMS:
-        raise UserError(
-            f"{path} lies on a network file system ({kind}), whose locks SQLite cannot trust.",
-            "Put outputs= on a local disk.",
-        )
 
 
 def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

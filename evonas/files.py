@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evonas import faults
+from evonas.errors import UserError
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "lustre", "gpfs", "ceph"}
@@ -98,3 +99,13 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def refuse_network(path: Path, mounts: Path = Path("/proc/mounts")) -> None:
+    """Raise a UserError if the path lies on a network file system, where a database can lose commits."""
+    kind = file_system(path, mounts)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise UserError(
+            f"{path} lies on a network file system ({kind}), whose locks SQLite cannot trust.",
+            "Put outputs= on a local disk.",
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from evonas import archive as module
+from evonas import files
 from evonas.archive import Archive, Evaluation, candidates
 from evonas.errors import DataError, EngineError, UserError
 
@@ -174,10 +175,17 @@ def test_readers_see_commits_and_cannot_write(path: Path) -> None:
 def test_network_disks_are_refused(tmp_path: Path, kind: str, is_refused: bool) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/a / ext4 rw 0 0\nserver:/x {tmp_path.resolve()}/far {kind} rw 0 0\n")
-    module.refuse_network(tmp_path / "archive.sqlite", mounts)
+    files.refuse_network(tmp_path / "archive.sqlite", mounts)
     expectation = pytest.raises(UserError, match=kind) if is_refused else nullcontext()
     with expectation:
-        module.refuse_network(tmp_path / "far" / "archive.sqlite", mounts)
+        files.refuse_network(tmp_path / "far" / "archive.sqlite", mounts)
+
+
+def test_how_long_a_measurement_took_is_known_beside_the_fact(path: Path) -> None:
+    with opened(path) as archive:
+        archive.record(fact(0, "g"), seconds=1.25, worker="worker-3")
+        assert archive.took("print-shared", "g") == (1.25, "worker-3")
+        assert archive.took("print-shared", "h") is None
 
 
 def test_candidates_join_parts_in_the_order_asked(path: Path) -> None:
