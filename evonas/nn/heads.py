@@ -54,13 +54,18 @@ class DenseHead(nn.Module):
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H W"]:
         """Args: levels: maps finest first; the output's size is the finest map's times its stride."""
+        x = self.cells(levels)
+        x = _resize(x, [side * self.stride for side in x.shape[-2:]])
+        return self.scale * x.sigmoid() if self.output == "sigmoid" else self.scale * x
+
+    def cells(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H_cell W_cell"]:
+        """What is predicted at the finest level, before it is interpolated and scaled."""
         x = self.laterals[-1](levels[-1])
         for index in reversed(range(len(levels) - 1)):
             lateral = self.laterals[index](levels[index])
             x = self.refines[index](lateral + _resize(x, lateral.shape[-2:]))
-        x = self.predict(x)
-        x = _resize(x, [side * self.stride for side in x.shape[-2:]])
-        return self.scale * x.sigmoid() if self.output == "sigmoid" else self.scale * x
+        predicted: Tensor = self.predict(x)
+        return predicted
 
 
 class _Refine(nn.Module):

@@ -1,0 +1,236 @@
+"""Cameras of every layout put a known point where the convention says, and broken files get one sentence."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from trees import posed as tree
+
+from evonas.data.colmap import read_colmap, read_points
+from evonas.data.posed import PosedImage, distorted, lens_of, opened, view_of
+from evonas.data.realestate import read_video
+from evonas.data.transforms import read_transforms
+from evonas.errors import DataError
+
+FOX = Path(__file__).parent.parent.parent.parent / "shared/images/fox_quarter"
+
+
+def transforms(folder: Path) -> list[PosedImage]:
+    tree.write_transforms(folder)
+    return read_transforms(folder)
+
+
+def colmap_text(folder: Path) -> list[PosedImage]:
+    tree.write_colmap_text(folder)
+    return read_colmap(folder)
+
+
+def colmap_binary(folder: Path) -> list[PosedImage]:
+    tree.write_colmap_binary(folder)
+    return read_colmap(folder)
+
+
+def realestate(folder: Path) -> list[PosedImage]:
+    tree.write_realestate(folder, "train", "video", 6)
+    return read_video(folder / "train/video.txt", folder / "frames/train/video")
+
+
+LAYOUTS = [transforms, colmap_text, colmap_binary, realestate]
+
+
+def pixel(image: PosedImage, point: np.ndarray) -> np.ndarray:
+    """Where a point of the world is seen, in pixels of the whole photograph."""
+    x, y, z = (image.view @ [*point, 1])[:3]
+    return (np.diag([tree.WIDTH, tree.HEIGHT, 1]) @ image.lens @ [x / z, y / z, 1])[:2]
+
+
+@pytest.mark.parametrize("read", LAYOUTS)
+def test_a_known_point_is_seen_where_it_is(read: Callable[[Path], list[PosedImage]], tmp_path: Path) -> None:
+    images = read(tmp_path / "scene")
+    assert len(images) == 6
+    # the first camera stands at the origin and looks along z: straight arithmetic
+    x, y, z = tree.POINT
+    expected = [tree.FOCAL * x / z + tree.WIDTH / 2, tree.FOCAL * y / z + tree.HEIGHT / 2]
+    np.testing.assert_allclose(pixel(images[0], tree.POINT), expected, atol=1e-6)
+    # above the axis is up in the image, and a camera that walks to the right sees it move to the left
+    assert pixel(images[0], tree.POINT)[1] < tree.HEIGHT / 2
+    for image, view in zip(images, tree.views(6), strict=True):
+        np.testing.assert_allclose(image.view, view, atol=1e-6)
+        assert image.path.is_file()
+
+
+def test_opengl_poses_are_turned() -> None:
+    # a NeRF camera at z = 2 without rotation looks along -z: the origin lies two ahead
+    pose = np.eye(4)
+    pose[2, 3] = 2
+    view = view_of(pose, "here", opengl=True, to_world=True)
+    np.testing.assert_allclose(view @ [0, 0, 0, 1], [0, 0, 2, 1])
+    # and what is above it is up, where y is negative
+    assert (view @ [0, 1, 0, 1])[1] == -1
+
+
+def test_points_of_both_formats(tmp_path: Path) -> None:
+    tree.write_colmap_text(tmp_path / "text")
+    tree.write_colmap_binary(tmp_path / "binary")
+    for folder in ("text", "binary"):
+        points = read_points(tmp_path / folder)
+        np.testing.assert_allclose(points.places, [tree.POINT], rtol=1e-6)
+        assert points.colours.tolist() == [[255, 128, 0]]
+
+
+def test_images_are_scaled_and_cut_with_their_cameras(tmp_path: Path) -> None:
+    # one bright pixel, and a camera for which it lies on a known ray
+    pixels = np.zeros((60, 100, 3), np.uint8)
+    pixels[40:44, 68:72] = 255
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    image = PosedImage(tmp_path / "image.png", np.eye(4), lens_of(80, 80, 50, 30, 100, 60))
+    ray = np.array([(70 - 50) / 80, (42 - 30) / 80, 1])
+    for size in ((32, 32), (32, 64), (96, 96)):
+        colours, lens = opened(image, size)
+        assert colours.shape == (*size, 3) and colours.dtype == np.float32 and colours.max() <= 1
+        rows, columns = np.indices(size) + 0.5
+        weight = colours[..., 0] / colours[..., 0].sum()
+        seen = (lens @ ray)[:2]
+        np.testing.assert_allclose([(weight * columns).sum(), (weight * rows).sum()], seen, atol=0.2)
+
+
+def test_distortion_is_taken_out(tmp_path: Path) -> None:
+    bent = (0.2, -0.1, 0.003, -0.002)
+    pixels = np.zeros((60, 100, 3), np.uint8)
+    x, y = distorted(np.array(0.4), np.array(-0.2), bent)
+    column, row = int(80 * x + 50), int(80 * y + 30)
+    pixels[row - 1 : row + 2, column - 1 : column + 2] = 255
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    image = PosedImage(tmp_path / "image.png", np.eye(4), lens_of(80, 80, 50, 30, 100, 60), bent)
+    colours, lens = opened(image, (60, 100))
+    rows, columns = np.indices((60, 100)) + 0.5
+    weight = colours[..., 0] / colours[..., 0].sum()
+    seen = (lens @ [0.4, -0.2, 1])[:2]
+    np.testing.assert_allclose([(weight * columns).sum(), (weight * rows).sum()], seen, atol=1.0)
+
+
+def test_distortion_is_opencvs() -> None:
+    # k1 alone pushes outward by k1 r^3; p1 acts as 2 p1 x y on x and p1 (r^2 + 2 y^2) on y
+    x, y = distorted(np.array(0.3), np.array(0.4), (0.1, 0, 0, 0))
+    np.testing.assert_allclose([x, y], [0.3 * 1.025, 0.4 * 1.025])
+    x, y = distorted(np.array(0.3), np.array(0.4), (0, 0, 0.1, 0))
+    np.testing.assert_allclose([x, y], [0.3 + 0.2 * 0.12, 0.4 + 0.1 * (0.25 + 0.32)])
+
+
+def test_missing_images_are_refused_or_left_out(tmp_path: Path) -> None:
+    tree.write_transforms(tmp_path)
+    (tmp_path / "images/002.png").unlink()
+    with pytest.raises(DataError, match=r"lists 6 images, of which 1 are missing.*002") as caught:
+        read_transforms(tmp_path)
+    assert "data.missing=skip" in str(caught.value.hint)
+    assert len(read_transforms(tmp_path, missing="skip")) == 5
+
+
+def broken(folder: Path, **changes: object) -> Path:
+    tree.write_transforms(folder)
+    path = folder / "transforms.json"
+    document = json.loads(path.read_text())
+    for key, value in changes.items():
+        if key in document["frames"][0]:
+            document["frames"][0][key] = value
+        else:
+            document[key] = value
+    path.write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"frames": []}, "no list of frames"),
+        ({"frames": 3}, "no list of frames"),
+        ({"file_path": "../../secret.png"}, "leaves the data folder"),
+        ({"file_path": 7}, "names no file"),
+        ({"transform_matrix": [[1, 0], [0, 1]]}, "no finite 3x4 or 4x4"),
+        ({"transform_matrix": "none"}, "no matrix of numbers"),
+        ({"transform_matrix": np.diag([2.0, 2, 2, 1]).tolist()}, "no rotation and translation"),
+        ({"transform_matrix": np.diag([-1.0, 1, 1, 1]).tolist()}, "no rotation and translation"),
+        ({"fl_x": "wide"}, "no finite number"),
+        ({"fl_x": -3.0}, "must be positive"),
+        ({"fl_x": None}, "neither fl_x nor camera_angle_x"),
+    ],
+)
+def test_broken_transforms_are_data_errors(tmp_path: Path, changes: dict, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        read_transforms(broken(tmp_path / "scene", **changes))
+
+
+@pytest.mark.parametrize(
+    "name, content, sentence",
+    [
+        ("cameras.bin", b"", "ends too early"),
+        ("cameras.bin", struct.pack("<QiiQQ", 1, 1, 9, 8, 8), "of model 9"),
+        ("cameras.bin", struct.pack("<Q", 2**60), "ends too early"),
+        ("images.bin", struct.pack("<Qi7di", 1, 1, 1, 0, 0, 0, 0, 0, 0, 1) + b"name", "without an end"),
+        ("images.bin", struct.pack("<Q", 0), "holds no image"),
+        (
+            "images.bin",
+            struct.pack("<Qi7di", 1, 1, 1, 0, 0, 0, 0, 0, 0, 5) + b"a\0" + bytes(8),
+            "no camera 5",
+        ),
+        ("images.bin", struct.pack("<Qi7di", 1, 1, *[0] * 7, 1) + b"a\0" + bytes(8), "is none"),
+        ("images.bin", struct.pack("<Qi7di", 1, 1, 1, *[0] * 6, 1) + b"../a\0" + bytes(8), "leaves the data"),
+    ],
+)
+def test_broken_binary_models_are_data_errors(
+    tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
+    tree.write_colmap_binary(tmp_path)
+    (tmp_path / "sparse/0" / name).write_bytes(content)
+    with pytest.raises(DataError, match=sentence):
+        read_colmap(tmp_path)
+
+
+def test_broken_text_models_are_data_errors(tmp_path: Path) -> None:
+    tree.write_colmap_text(tmp_path)
+    cameras = tmp_path / "sparse/0/cameras.txt"
+    for line, sentence in (
+        ("1 FISHEYE 8 8 1 2 3 4", "model FISHEYE"),
+        ("1 PINHOLE 8 8 x", "could not convert"),
+        ("1 PINHOLE 8 8 0 1 2 3", "must be positive"),
+    ):
+        cameras.write_text(line)
+        with pytest.raises(DataError, match=sentence):
+            read_colmap(tmp_path)
+    cameras.unlink()
+    with pytest.raises(DataError, match=r"no cameras\.bin or cameras\.txt"):
+        read_colmap(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line, sentence",
+    [
+        ("1000 0.5 0.5 0.5", "4 of 19 columns"),
+        ("1000 " + "x " * 18, "could not convert"),
+        ("1000 0 0.9 0.5 0.5 0 0 1 0 0 0 0 1 0 0 0 0 1 0", "must be positive"),
+        ("1000 0.9 0.9 0.5 0.5 0 0 1 0 0 0 0 1 0 0 0 0 9 0", "no rotation"),
+        ("../x 0.9 0.9 0.5 0.5 0 0 1 0 0 0 0 1 0 0 0 0 1 0", "of 19 columns"),
+    ],
+)
+def test_broken_videos_are_data_errors(tmp_path: Path, line: str, sentence: str) -> None:
+    (tmp_path / "v.txt").write_text(f"https://address\n{line}\n")
+    with pytest.raises(DataError, match=sentence):
+        read_video(tmp_path / "v.txt", tmp_path)
+
+
+@pytest.mark.skipif(not FOX.is_dir(), reason="the sample is not here")
+def test_the_fox_has_fifty_of_its_images() -> None:
+    with pytest.raises(DataError, match="lists 67 images, of which 17 are missing"):
+        read_transforms(FOX)
+    images = read_transforms(FOX, missing="skip")
+    assert len(images) == 50
+    # all cameras look at the fox: the point nearest to all their axes lies before each of them
+    places = np.array([-image.view[:3, :3].T @ image.view[:3, 3] for image in images])
+    axes = np.array([image.view[2, :3] for image in images])
+    across = np.eye(3) - axes[:, :, None] * axes[:, None]
+    middle = np.linalg.solve(across.sum(0), (across @ places[..., None]).sum(0)[:, 0])
+    assert all((image.view @ [*middle, 1])[2] > 0.5 for image in images)
