@@ -31,7 +31,10 @@ class LossJudge:
         return [gradients.mean_over_ranks(loss) for loss in found]
 
     def _loss(self, genotype: Genotype) -> Tensor:
-        return self._task.loss(self._supernet(self._batch["image"], genotype), self._batch)
+        image = self._batch["image"]
+        # detectors draw the regions they learn from: the same for all who are compared, and for nobody after
+        with torch.random.fork_rng(devices=[image.device] if image.is_cuda else []):
+            return self._task.loss(self._supernet(image, genotype), self._batch)
 
 
 @contextmanager

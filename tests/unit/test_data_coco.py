@@ -1,0 +1,320 @@
+"""Sets in COCO's format, written by tests/trees/coco.py: boxes, masks, splits, what is broken; Pascal VOC."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+from trees import coco
+
+from evonas.data.base import SPLITS
+from evonas.data.coco import TEST, TRAIN, Coco, Fit, on_file
+from evonas.data.masks import cut, whole
+from evonas.data.objects import MASK_SIDE, Objects, ObjectSource
+from evonas.data.safe import read_xml
+from evonas.data.voc import convert
+from evonas.errors import DataError, UserError
+
+BCCD = Path(__file__).resolve().parents[3] / "shared" / "images" / "bccd"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return coco.write(tmp_path_factory.mktemp("coco"))
+
+
+def source(root: Path, **options: Any) -> Coco:
+    return Coco(str(root), **{"height": 64, "width": 64, "holdout": 0.25, "masks": True, **options})
+
+
+def plain(dataset: Any) -> Any:
+    dataset.augment = False
+    return dataset
+
+
+def test_it_is_a_source_of_objects_in_disjoint_splits(tree: Path) -> None:
+    data = source(tree)
+    assert isinstance(data, ObjectSource)
+    assert data.class_names() == ("square", "disc")
+    found = {split: data.dataset(split) for split in SPLITS}
+    assert {split: len(each) for split, each in found.items()} == {"train": 6, "holdout": 2, "test": 4}
+    assert sorted(found["train"].places + found["holdout"].places) == list(range(8))
+    assert len({each.manifest() for each in found.values()}) == 3
+    assert source(tree, seed=1).dataset("holdout").places != found["holdout"].places
+    assert data.dataset("test").manifest() == source(tree).dataset("test").manifest()
+
+
+def test_a_picture_keeps_its_proportions_and_its_boxes_move_with_it(tree: Path) -> None:
+    data = source(tree)
+    item = data.dataset("test")[1]
+    part, place = item["picture"].tolist()
+    objects = data.objects(part, place)
+    # 64 x 96 pixels fit into 64 x 64 at two thirds
+    assert torch.allclose(item["scale"], torch.tensor([64 / 96, 43 / 64]))
+    assert float(item["image"][:, 43:].abs().max()) == 0
+    assert float(item["image"][:, :43].abs().min(dim=0).values.max()) > 0
+    count = len(objects.single())
+    wanted = torch.from_numpy(objects.boxes) * item["scale"].double().repeat(2)
+    assert torch.allclose(item["boxes"][:count].double(), wanted, atol=1e-4)
+    assert (item["labels"][count:] == -1).all() and item["labels"][:count].tolist() == objects.labels.tolist()
+    back = on_file(item["boxes"][:count].double().numpy(), item["scale"].tolist(), objects)
+    assert np.allclose(back, objects.boxes, atol=1e-4)
+
+
+def test_crowds_are_kept_for_scores_and_not_for_learning(tree: Path) -> None:
+    data = source(tree)
+    objects = data.objects(TEST, 0)
+    assert objects.crowd.tolist() == [False, False, True]
+    assert int((data.dataset("test")[0]["labels"] >= 0).sum()) == 2
+    crowd = whole(objects.shapes[2], objects.height, objects.width)
+    assert crowd.shape == (64, 96) and crowd[:8, :12].all() and crowd.sum() == 96
+
+
+def test_masks_are_cut_to_their_boxes(tree: Path) -> None:
+    item = source(tree).dataset("test")[1]
+    shares = {0: [], 1: []}
+    for mask, label in zip(item["masks"], item["labels"].tolist(), strict=True):
+        if label >= 0:
+            assert mask.shape == (MASK_SIDE, MASK_SIDE)
+            shares[label].append(float(mask.float().mean()))
+    # a square fills its box, a polygon of 24 corners in a circle a little less than pi / 4 of it
+    assert all(share > 0.98 for share in shares[0])
+    assert all(abs(share - 0.776) < 0.02 for share in shares[1])
+    assert shares[0] or shares[1]
+
+
+def test_run_lengths_and_polygons_of_one_shape_are_one_mask() -> None:
+    polygon = [[10.0, 8.0, 30.0, 8.0, 30.0, 24.0, 10.0, 24.0]]
+    mask = whole(polygon, 40, 50)
+    runs = np.flatnonzero(np.diff(np.concatenate(([0], mask.T.flatten(), [2]))))
+    counts = np.diff(np.concatenate(([0], runs))).tolist()
+    lengths = {"size": [40, 50], "counts": counts}
+    assert np.array_equal(whole(lengths, 40, 50), mask)
+    box = (10.0, 8.0, 30.0, 24.0)
+    both = [cut(shape, 40, 50, box, 56) for shape in (polygon, lengths)]
+    assert float((both[0] != both[1]).mean()) < 0.03
+
+
+def test_mirrors_move_boxes_and_masks(tree: Path) -> None:
+    objects = source(tree).objects(TRAIN, 0)
+    straight, turned = (Fit.of(objects, (64, 64), mirrors) for mirrors in ((False, False), (True, True)))
+    boxes = turned.boxes(objects.boxes)
+    assert np.allclose(64 - boxes[:, [2, 0]], straight.boxes(objects.boxes)[:, [0, 2]])
+    assert np.allclose(43 - boxes[:, [3, 1]], straight.boxes(objects.boxes)[:, [1, 3]])
+    masks = [each.truth(objects, 3, True)["masks"] for each in (straight, turned)]
+    assert torch.equal(masks[0].flip(1, 2), masks[1])
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_index(tree: Path) -> None:
+    data = source(tree, vertical=True)
+    first, again = data.dataset("train"), data.dataset("train")
+    seen = set()
+    for epoch in range(6):
+        first.set_epoch(epoch), again.set_epoch(epoch)
+        one, other = first[0], again[0]
+        assert torch.equal(one["image"], other["image"]) and torch.equal(one["boxes"], other["boxes"])
+        # a box still lies on the object that it names
+        label, (x1, y1, x2, y2) = int(one["labels"][0]), one["boxes"][0].round().int().tolist()
+        colour = one["image"][:, (y1 + y2) // 2, (x1 + x2) // 2]
+        assert (colour[0] > colour[1]) == (label == 0)
+        seen.add(tuple(one["boxes"][0].tolist()))
+    assert len(seen) > 1
+
+
+def test_items_stack_and_a_picture_may_be_empty(tree: Path) -> None:
+    train, held = (plain(source(tree).dataset(split)) for split in ("train", "holdout"))
+    batch = default_collate([*train, *held])
+    assert batch["boxes"].shape == (8, 2, 4) and batch["masks"].shape == (8, 2, MASK_SIDE, MASK_SIDE)
+    assert ((batch["labels"] >= 0).sum(dim=1) == 0).sum() == 1
+
+
+def test_without_masks_segmentations_are_not_read(tree: Path) -> None:
+    item = source(tree, masks=False).dataset("test")[0]
+    assert "masks" not in item
+    assert source(tree, masks=False).objects(TEST, 0).shapes == ()
+
+
+def broken(tree: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> Coco:
+    """The tree with a changed training document."""
+    (folder / "annotations").mkdir(parents=True)
+    for part in ("train2017", "val2017"):
+        (folder / part).symlink_to(tree / part)
+        text = (tree / "annotations" / f"instances_{part}.json").read_text()
+        document = json.loads(text)
+        if part == "train2017":
+            change(document)
+        (folder / "annotations" / f"instances_{part}.json").write_text(json.dumps(document))
+    return source(folder)
+
+
+def one(**changed: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document["annotations"][1].update(changed)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (one(image_id=5), "annotation 2 has the image_id 5"),
+        (one(category_id=1), "annotation 2 has the category_id 1"),
+        (one(bbox=[1, 2, 3]), r"annotation 2 has the bbox \[1, 2, 3\]"),
+        (one(bbox=[1, 2, 3, "x"]), "annotation 2 has the bbox"),
+        (one(area=-1), "annotation 2 has the area -1"),
+        (one(segmentation=[]), "annotation 2 has no segmentation"),
+        (
+            one(segmentation={"size": [1, 1], "counts": [1]}),
+            "annotation 2 has run lengths of another picture",
+        ),
+        (lambda document: document.pop("images"), "has no list of images"),
+        (lambda document: document.update(images=[]), "has 0 images"),
+        (lambda document: document["images"][0].update(height=10**6), "image 100 has 1000000x96 pixels"),
+        (lambda document: document["images"][0].update(file_name=3), "image 100 has no file_name"),
+        (lambda document: document["images"][0].update(id="a"), "the id of a image is 'a'"),
+        (lambda document: document["categories"].append({"id": 9, "name": "disc"}), "categories without"),
+    ],
+)
+def test_a_broken_document_is_told_by_file_and_entry(
+    tree: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    with pytest.raises(DataError, match=said) as caught:
+        len(broken(tree, tmp_path / "b", change).dataset("train"))
+    assert "instances_train2017.json" in str(caught.value)
+
+
+def test_boxes_are_clipped_and_those_without_area_left_out(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["annotations"][0]["bbox"] = [-5, -5, 1000, 1000]
+        document["annotations"][1]["bbox"] = [10, 10, 0, 5]
+
+    with caplog.at_level(logging.WARNING):
+        objects = broken(tree, tmp_path / "b", change).objects(TRAIN, 0)
+    assert objects.boxes.tolist() == [[0, 0, 96, 64]]
+    assert "1 of 14 boxes" in caplog.text
+
+
+def test_names_that_leave_the_folder_are_refused(tree: Path, tmp_path: Path) -> None:
+    data = broken(
+        tree, tmp_path / "b", lambda document: document["images"][0].update(file_name="../secret.jpg")
+    )
+    with pytest.raises(DataError, match="leaves the data folder"):
+        data.read(TRAIN, 0)
+
+
+def test_a_picture_of_another_size_is_refused(tree: Path, tmp_path: Path) -> None:
+    data = broken(tree, tmp_path / "b", lambda document: document["images"][0].update(height=63))
+    with pytest.raises(DataError, match="is 64x96, its annotations are for 63x96"):
+        data.read(TRAIN, 0)
+
+
+def test_mistakes_of_the_user_are_told(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"There is no .*instances_train2017\.json"):
+        len(source(tmp_path).dataset("train"))
+    with pytest.raises(DataError, match="has 2 classes, not 80"):
+        source(tree, num_classes=80).class_names()
+    with pytest.raises(UserError, match="holdout=0"):
+        source(tree, holdout=0)
+    with pytest.raises(UserError, match="strides"):
+        source(tree, height=60)
+
+
+def voc(folder: Path, name: str, objects: str) -> None:
+    from PIL import Image
+
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (40, 30)).save(folder / "JPEGImages" / f"{name}.jpg")
+    text = f"<annotation><filename>/home/x.jpg</filename>{objects}</annotation>"
+    (folder / "Annotations" / f"{name}.xml").write_text(text)
+    for part in ("trainval", "test"):
+        (folder / "ImageSets" / "Main" / f"{part}.txt").write_text(f"{name}\n")
+
+
+def boxed(name: str, *corners: int, more: str = "") -> str:
+    keys = ("xmin", "ymin", "xmax", "ymax")
+    box = "".join(f"<{key}>{value}</{key}>" for key, value in zip(keys, corners, strict=True))
+    return f"<object><name>{name}</name>{more}<bndbox>{box}</bndbox></object>"
+
+
+PARTS = {"train": "trainval", "test": "test"}
+
+
+def test_a_voc_tree_becomes_a_coco_tree(tmp_path: Path) -> None:
+    objects = [
+        boxed("cat", 1, 1, 10, 20),
+        boxed("dog", 5, 5, 60, 50, more="<difficult>1</difficult>"),
+        boxed("", 5, 5, 10, 10),
+        boxed("dog", 7, 7, 7, 7),
+    ]
+    voc(tmp_path / "voc", "a.1", "".join(objects))
+    found = convert(tmp_path / "voc", tmp_path / "coco", PARTS)
+    assert found.pictures == {"train": 1, "test": 1} and found.boxes == 4
+    assert len(found.dropped) == 4 and "object 3 has the name ''" in found.dropped[0]
+    assert "object 4 has a box without area" in found.dropped[1]
+    data = Coco(str(tmp_path / "coco"), 32, 32, train="train", test="test")
+    assert data.class_names() == ("cat", "dog")
+    read = data.objects(TRAIN, 0)
+    # corners count from one and belong to the box; what reaches beyond the picture is cut off
+    assert read.boxes.tolist() == [[0, 0, 10, 20], [4, 4, 40, 30]]
+    assert read.crowd.tolist() == [False, True]
+    assert data.read(TRAIN, 0).size == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        ("<object><name>a</name></object>", "object 1 has no box of four numbers"),
+        (boxed("a", 1, 2, 3, 4).replace(">2<", ">two<"), "object 1 has no box of four numbers"),
+        ("<object>", "is no XML document"),
+        ("", "has no boxes"),
+    ],
+)
+def test_a_broken_voc_tree_is_told_by_file_and_object(tmp_path: Path, objects: str, said: str) -> None:
+    voc(tmp_path, "a", objects)
+    with pytest.raises(DataError, match=said):
+        convert(tmp_path, tmp_path / "coco", PARTS)
+
+
+def test_xml_with_entities_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.xml"
+    path.write_text('<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb">]><a>&b;&b;</a>')
+    with pytest.raises(DataError, match="document type"):
+        read_xml(path)
+    path.write_text("<a><!-- a remark --><b/></a>")
+    assert read_xml(path).find("b") is not None
+
+
+def test_a_list_cannot_name_files_elsewhere(tmp_path: Path) -> None:
+    voc(tmp_path, "a", boxed("a", 1, 2, 3, 4))
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("../../secret\n")
+    with pytest.raises(DataError, match="no name of a picture"):
+        convert(tmp_path, tmp_path / "coco", PARTS)
+
+
+def test_the_command_converts_and_asks_for_what_is_missing(
+    tmp_path: Path, evonas_command: Callable[..., Any]
+) -> None:
+    voc(tmp_path / "voc", "a", boxed("a", 1, 2, 13, 14))
+    ended = evonas_command("convert", f"stage.voc={tmp_path / 'voc'}", f"stage.coco={tmp_path / 'coco'}")
+    assert ended.code == 0 and "train 1, test 1 pictures, 2 boxes, 0 left out" in ended.out
+    assert evonas_command("convert").code == 2
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.skipif(not BCCD.is_dir(), reason="the sample is not here")
+def test_real_cells_are_read(tmp_path: Path) -> None:
+    found = convert(BCCD, tmp_path, PARTS)
+    assert found.pictures == {"train": 292, "test": 72}
+    assert (found.boxes, len(found.dropped)) == (4886, 2)
+    data = Coco(str(tmp_path), 192, 256, train="train", test="test", holdout=0.2)
+    assert data.class_names() == ("Platelets", "RBC", "WBC")
+    assert [len(data.dataset(split)) for split in SPLITS] == [234, 58, 72]
+    item = data.dataset("test")[0]
+    assert torch.allclose(item["scale"], torch.tensor([0.4, 0.4])) and int((item["labels"] >= 0).sum()) > 3
+    objects: Objects = data.objects(TEST, 0)
+    assert (objects.height, objects.width) == (480, 640)
