@@ -7,6 +7,7 @@ holds queries, keys and values in one matrix.
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -33,6 +34,42 @@ _DECODER = (
 _BINS = (
     (r"\._net\.0\.", ".conv1."),
     (r"\._net\.2\.", ".conv2."),
+)
+# mmsegmentation's names of a Mask2Former on DINOv2, turned into those of `mask2former.Segmenter`
+_MASK2FORMER = (
+    (r"^neck\.upsample_4x\.", "pyramid.fourfold."),
+    (r"^neck\.upsample_2x\.0\.", "pyramid.twofold."),
+    (r"^decode_head\.cls_embed\.", "classes."),
+    (r"^decode_head\.query_embed\.", "queries.queries_embedder."),
+    (r"^decode_head\.query_feat\.", "queries.queries_features."),
+    (r"^decode_head\.level_embed\.", "queries.level_embed."),
+    (r"^decode_head\.mask_embed\.0\.", "queries.decoder.mask_predictor.mask_embedder.0.0."),
+    (r"^decode_head\.mask_embed\.2\.", "queries.decoder.mask_predictor.mask_embedder.1.0."),
+    (r"^decode_head\.mask_embed\.4\.", "queries.decoder.mask_predictor.mask_embedder.2.0."),
+    (r"^decode_head\.transformer_decoder\.post_norm\.", "queries.decoder.layernorm."),
+    (r"^decode_head\.transformer_decoder\.", "queries.decoder."),
+    (r"^decode_head\.pixel_decoder\.level_encoding\.weight$", "pixels.level_embed"),
+    (r"^decode_head\.pixel_decoder\.input_convs\.(\d)\.conv\.", r"pixels.input_projections.\1.0."),
+    (r"^decode_head\.pixel_decoder\.input_convs\.(\d)\.gn\.", r"pixels.input_projections.\1.1."),
+    (r"^decode_head\.pixel_decoder\.lateral_convs\.0\.conv\.", "pixels.adapter_1.0."),
+    (r"^decode_head\.pixel_decoder\.lateral_convs\.0\.gn\.", "pixels.adapter_1.1."),
+    (r"^decode_head\.pixel_decoder\.output_convs\.0\.conv\.", "pixels.layer_1.0."),
+    (r"^decode_head\.pixel_decoder\.output_convs\.0\.gn\.", "pixels.layer_1.1."),
+    (r"^decode_head\.pixel_decoder\.mask_feature\.", "pixels.mask_projection."),
+    (r"^decode_head\.pixel_decoder\.encoder\.", "pixels.encoder."),
+    (r"\.ffn\.layers\.0\.0\.", ".fc1."),
+    (r"\.ffn\.layers\.1\.", ".fc2."),
+    (r"(\.cross_attn)\.attn\.", r"\1."),
+    (r"(queries.*)\.norms\.0\.", r"\1.cross_attn_layer_norm."),
+    (r"(queries.*)\.norms\.1\.", r"\1.self_attn_layer_norm."),
+    (r"(queries.*)\.norms\.2\.", r"\1.final_layer_norm."),
+    (r"(pixels.*)\.norms\.0\.", r"\1.self_attn_layer_norm."),
+    (r"(pixels.*)\.norms\.1\.", r"\1.final_layer_norm."),
+)
+# weights of classes, which training alone looks at
+_LOSSES = re.compile(r"\.loss_|class_weight")
+_IN_PROJ = re.compile(
+    r"^(queries\.decoder\.layers\.\d+\.self_attn)\.attn\.(in_proj_|out_proj\.)(weight|bias)$"
 )
 _QKV = re.compile(r"^blocks\.(\d+)\.attn\.qkv\.(weight|bias)$")
 _SCRATCH = re.compile(r"^scratch\.(layer|refinenet)([1-4])(?:_rn)?\.(.+)$")
@@ -79,6 +116,34 @@ def binned_names(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Tensors]:
         if not name.startswith("core.") and not _CONSTANTS.search(name)
     }
     return depth_names(core), bins
+
+
+class SegmenterTensors(NamedTuple):
+    """The weights of an encoder, in the hub's names, and of all else that a `Segmenter` has."""
+
+    encoder: Tensors
+    rest: Tensors
+
+
+def segmenter_names(tensors: Mapping[str, Tensor]) -> SegmenterTensors:
+    """A checkpoint of mmsegmentation: DINOv2 below `backbone.dinov2`, Feature2Pyramid, Mask2FormerHead."""
+    found: Tensors = {}
+    for name, tensor in tensors.items():
+        if name.startswith(("neck.", "decode_head.")) and not _LOSSES.search(name):
+            found.update(_unfused(_renamed(name, _MASK2FORMER), tensor))
+    return SegmenterTensors(encoder_names(_below("backbone.dinov2.", tensors)), found)
+
+
+def _unfused(name: str, tensor: Tensor) -> Tensors:
+    """Self-attention of the queries apart: one projection each; everything else as it is."""
+    match = _IN_PROJ.match(name)
+    if match is None:
+        return {name: tensor}
+    place, kind, part = match.groups()
+    if kind == "out_proj.":
+        return {f"{place}.out_proj.{part}": tensor}
+    pieces = zip("qkv", tensor.chunk(3), strict=True)
+    return {f"{place}.{letter}_proj.{part}": piece for letter, piece in pieces}
 
 
 def _decoder_name(name: str) -> str:

@@ -13,7 +13,7 @@ from evonas.nn.heads import DenseHead
 from evonas.train.determinism import seeded
 from evonas.train.teacher import Answering, Body, Teacher, TimmBody
 
-MAX_DEPTH = 20.0
+MAX_DEPTH, CLASSES = 20.0, 5
 SIZES = [(64, 96), (32, 64), (70, 50)]
 
 
@@ -40,6 +40,13 @@ def dinov2(**options: Any) -> Teacher:
     return with_head(Dinov2Body("tiny", **options), options.get("head", True))
 
 
+def mask2former(**options: Any) -> Any:
+    pytest.importorskip("transformers")
+    from evonas.train.mask2former import Mask2Former
+
+    return Mask2Former("ade20k", CLASSES, "tiny", **options)
+
+
 TEACHERS: dict[str, Callable[[], Any]] = {
     "timm": trained,
     "depth_anything": lambda: depth_anything("depth_anything"),
@@ -47,6 +54,8 @@ TEACHERS: dict[str, Callable[[], Any]] = {
     "dinov2": dinov2,
     "dinov2_resized": lambda: dinov2(input_size=(42, 70)),
     "dinov2_features": lambda: dinov2(head=False),
+    "mask2former": mask2former,
+    "mask2former_resized": lambda: mask2former(input_size=(42, 70)),
 }
 FOREIGN = [name for name in TEACHERS if name != "timm"]
 
@@ -71,8 +80,10 @@ class TestTeacher:
             assert [found.shape[:2] for found in maps] == [(2, level.channels) for level in teacher.levels]
             assert all(torch.isfinite(found).all() for found in maps)
             if teacher.has_output:
-                assert output.shape == (2, 1, *size) and output.dtype == torch.float32
-                assert output.min() >= 0 and output.max() <= MAX_DEPTH
+                names_classes = name.startswith("mask2former")
+                channels, low, high = (CLASSES, -float("inf"), 1e-6) if names_classes else (1, 0, MAX_DEPTH)
+                assert output.shape == (2, channels, *size) and output.dtype == torch.float32
+                assert output.min() >= low and output.max() <= high
             else:
                 assert output is None
 
@@ -137,7 +148,7 @@ def test_bodies_keep_their_part_of_the_contract(name: str) -> None:
 
 
 def test_every_configured_teacher_is_one_of_these(root: Path) -> None:
-    targets = {"TimmBody", "DepthAnything", "Dinov2Body"}
+    targets = {"TimmBody", "DepthAnything", "Dinov2Body", "Mask2Former"}
     for path in (root / "conf" / "teacher").glob("*.yaml"):
         (line,) = [line for line in path.read_text().splitlines() if line.startswith("_target_")]
         assert line.rpartition(".")[2] in targets

@@ -89,3 +89,75 @@ def binned(relative: Mapping[str, Tensor], metric: Mapping[str, Tensor], layers:
     """A Depth Anything with metric bins, as its `.pt` files are."""
     core = {f"core.core.{name}": tensor for name, tensor in depth(relative, layers).items()}
     return {**core, **bins(metric)}
+
+
+def mask2former(state: Mapping[str, Tensor], below: int, above: int) -> Tensors:
+    """mmsegmentation's names of Feature2Pyramid and Mask2FormerHead from those of a Segmenter."""
+    head = "decode_head"
+    found = {f"{head}.pixel_decoder.level_encoding.weight": state["pixels.level_embed"]}
+    for ours, theirs in _SEGMENTER.items():
+        found.update(_moved(state, ours, theirs))
+    for layer in range(below):
+        old, new = f"pixels.encoder.layers.{layer}", f"{head}.pixel_decoder.encoder.layers.{layer}"
+        for part in ("sampling_offsets", "attention_weights", "value_proj", "output_proj"):
+            found.update(_moved(state, f"{old}.self_attn.{part}", f"{new}.self_attn.{part}"))
+        found.update(_feed(state, old, new, ("self_attn_layer_norm", "final_layer_norm")))
+    for layer in range(above):
+        old, new = f"queries.decoder.layers.{layer}", f"{head}.transformer_decoder.layers.{layer}"
+        for part in ("weight", "bias"):
+            fused = torch.cat([state[f"{old}.self_attn.{letter}_proj.{part}"] for letter in "qkv"])
+            found[f"{new}.self_attn.attn.in_proj_{part}"] = fused
+            found[f"{new}.cross_attn.attn.in_proj_{part}"] = state[f"{old}.cross_attn.in_proj_{part}"]
+        for kind in ("self_attn", "cross_attn"):
+            found.update(_moved(state, f"{old}.{kind}.out_proj", f"{new}.{kind}.attn.out_proj"))
+        norms = ("cross_attn_layer_norm", "self_attn_layer_norm", "final_layer_norm")
+        found.update(_feed(state, old, new, norms))
+    return found
+
+
+_SEGMENTER = {
+    "pyramid.fourfold.0": "neck.upsample_4x.0",
+    "pyramid.fourfold.1": "neck.upsample_4x.1",
+    "pyramid.fourfold.3": "neck.upsample_4x.3",
+    "pyramid.twofold": "neck.upsample_2x.0",
+    "classes": "decode_head.cls_embed",
+    "queries.queries_embedder": "decode_head.query_embed",
+    "queries.queries_features": "decode_head.query_feat",
+    "queries.level_embed": "decode_head.level_embed",
+    "queries.decoder.layernorm": "decode_head.transformer_decoder.post_norm",
+    **{
+        f"queries.decoder.mask_predictor.mask_embedder.{place}.0": f"decode_head.mask_embed.{2 * place}"
+        for place in range(3)
+    },
+    **{
+        f"pixels.input_projections.{place}.{number}": f"decode_head.pixel_decoder.input_convs.{place}.{kind}"
+        for place in range(3)
+        for number, kind in enumerate(("conv", "gn"))
+    },
+    **{
+        f"pixels.{ours}_1.{number}": f"decode_head.pixel_decoder.{theirs}_convs.0.{kind}"
+        for ours, theirs in (("adapter", "lateral"), ("layer", "output"))
+        for number, kind in enumerate(("conv", "gn"))
+    },
+    "pixels.mask_projection": "decode_head.pixel_decoder.mask_feature",
+}
+
+
+def _moved(state: Mapping[str, Tensor], ours: str, theirs: str) -> Tensors:
+    """Everything directly below one name, below another."""
+    return {
+        f"{theirs}.{name.rpartition('.')[2]}": tensor
+        for name, tensor in state.items()
+        if name.rpartition(".")[0] == ours
+    }
+
+
+def _feed(state: Mapping[str, Tensor], old: str, new: str, norms: tuple[str, ...]) -> Tensors:
+    """The feed-forward layers and the norms of one layer."""
+    found = {
+        **_moved(state, f"{old}.fc1", f"{new}.ffn.layers.0.0"),
+        **_moved(state, f"{old}.fc2", f"{new}.ffn.layers.1"),
+    }
+    for number, norm in enumerate(norms):
+        found.update(_moved(state, f"{old}.{norm}", f"{new}.norms.{number}"))
+    return found

@@ -1,0 +1,196 @@
+"""Depth Anything with Mask2Former as a teacher of segmentation: semantic scores and the encoder's last map.
+
+Legend: B batch, C classes, H W space, Q queries.
+
+Depth Anything's authors fine-tuned its encoder (a DINOv2) with a Mask2Former (arXiv 2112.01527)
+on ADE20K and on Cityscapes (semseg/ in the repository LiheYoung/Depth-Anything). The pyramid
+between the two, four maps made of the last four layers, is made here; the decoders are those of
+`transformers`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evonas.errors import UserError
+from evonas.nn.level import Level
+from evonas.train import foundation, renaming
+from evonas.train.foundation import Encoder, Published
+
+_PAGE = "huggingface.co/spaces/LiheYoung/Depth-Anything (checkpoints_semseg)"
+CHECKPOINTS = {"ade20k": "ade20k_vitl_mIoU_59.4.pth", "cityscapes": "cityscapes_vitl_mIoU_86.4.pth"}
+# scores below this are as good as none, and have a logarithm
+_LEAST = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Mask2Former's sizes; its width is the encoder's.
+
+    Args:
+        queries: masks that are proposed.
+        heads: of every attention.
+        hidden: width of the feed-forward layers.
+        below: layers of the pixel decoder.
+        above: layers of the transformer decoder.
+    """
+
+    queries: int
+    heads: int
+    hidden: int
+    below: int
+    above: int
+
+
+# the configurations beside the weights (semseg/config/depth_anything)
+DECODERS = {"tiny": Decoder(8, 2, 64, 2, 3), "large": Decoder(200, 32, 4096, 6, 9)}
+
+
+class Mask2Former(foundation.Frozen):
+    """A frozen segmenter whose answers are logarithms of each class's share of the scores.
+
+    Args:
+        data: what it was trained on: ade20k or cityscapes.
+        classes: how many; those of the task.
+        size: large, or tiny: a few random layers, for trials and tests.
+        weights: a weights file; None looks for the published one in `folder`.
+        folder: where weights of teachers lie.
+        input_size: rows and columns the network sees, multiples of 14; None keeps the images'
+            size and fills up with zeros, right and below, to multiples of 14.
+    """
+
+    def __init__(
+        self,
+        data: str,
+        classes: int,
+        size: str = "large",
+        weights: str | None = None,
+        folder: str = "",
+        input_size: Sequence[int] | None = None,
+    ) -> None:
+        if data not in CHECKPOINTS or size not in DECODERS:
+            raise UserError(
+                f"No Mask2Former of teacher.data={data} in teacher.size={size} is known.",
+                f"Known: {', '.join(CHECKPOINTS)}; in sizes {', '.join(DECODERS)}.",
+            )
+        offered = [Published(CHECKPOINTS[data], _PAGE)] if size == "large" else []
+        source = foundation.find_weights(weights, folder, offered, size, f"mask2former {data} {size}")
+        super().__init__(_segmenter(size, classes, source), source)
+        self.input_size = None if input_size is None else foundation.check_input(input_size)
+        self.levels: tuple[Level, ...] = (Level(foundation.encoder(size).width, foundation.PATCH),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, B C H W."""
+        return self.forward_with_features(x)[0]
+
+    @torch.no_grad()
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits (B C H W, float32) at the images' size, and the encoder's last map, stride 14."""
+        size = (int(x.shape[-2]), int(x.shape[-1]))
+        if self.input_size is None:
+            rows, columns = (-side % foundation.PATCH for side in size)
+            scores, last = self.network(F.pad(x, (0, columns, 0, rows)))
+            scores = scores[..., : size[0], : size[1]]
+        else:
+            scores, last = self.network(foundation.resized(x, self.input_size))
+            scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+        scores = scores.clamp_min(_LEAST)
+        return (scores / scores.sum(dim=1, keepdim=True)).log(), [last]
+
+
+class Segmenter(nn.Module):
+    """Encoder, pyramid and Mask2Former.
+
+    Args:
+        encoder: gives the maps of its last four layers.
+        pixels: Mask2FormerPixelDecoder of `transformers`.
+        queries: Mask2FormerTransformerModule of `transformers`.
+        width: channels of all maps.
+        classes: without the class that stands for no object.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, pixels: nn.Module, queries: nn.Module, width: int, classes: int
+    ) -> None:
+        super().__init__()
+        self.encoder, self.pyramid = encoder, Pyramid(width)
+        self.pixels, self.queries, self.classes = pixels, queries, nn.Linear(width, classes + 1)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (B C H W, not negative, float32) and the encoder's last map."""
+        maps = list(self.encoder(image).feature_maps)
+        below: Any = self.pixels(self.pyramid(maps))
+        above: Any = self.queries(below.multi_scale_features, below.mask_features, output_hidden_states=True)
+        named = self.classes(above.intermediate_hidden_states[-1].transpose(0, 1))
+        masks = above.masks_queries_logits[-1].float()
+        masks = F.interpolate(masks, size=image.shape[-2:], mode="bilinear", align_corners=False).sigmoid()
+        # sums over two hundred masks: too coarse in half precision
+        with torch.autocast(image.device.type, enabled=False):
+            shares = named.float().softmax(dim=-1)[..., :-1]
+            return torch.einsum("bqc,bqhw->bchw", shares, masks), maps[-1]
+
+
+class Pyramid(nn.Module):
+    """Four maps of one stride, each brought to a stride of its own: a quarter, a half, one and twice."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        up = {"kernel_size": 2, "stride": 2}
+        self.fourfold = nn.Sequential(
+            nn.ConvTranspose2d(width, width, **up),
+            nn.BatchNorm2d(width),
+            nn.GELU(),
+            nn.ConvTranspose2d(width, width, **up),
+        )
+        self.twofold = nn.ConvTranspose2d(width, width, **up)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Finest first."""
+        return [self.fourfold(maps[0]), self.twofold(maps[1]), maps[2], F.max_pool2d(maps[3], 2)]
+
+
+def _segmenter(size: str, classes: int, source: Path | None) -> nn.Module:
+    of, tensors = foundation.encoder(size), None if source is None else foundation.read_weights(source)
+    config = foundation.encoder_config(of, of.last, as_maps=True)
+    kind = foundation.transformers().Dinov2Backbone
+    if source is None or tensors is None:
+        return _assembled(kind(config), of, DECODERS[size], classes)
+    parts = renaming.segmenter_names(tensors)
+    encoder = foundation.filled(kind, config, parts.encoder, source)
+    made = _assembled(encoder, of, DECODERS[size], classes)
+    kept = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    foundation.load_all(made, {**kept, **parts.rest}, source)
+    return made
+
+
+def _assembled(encoder: nn.Module, of: Encoder, decoder: Decoder, classes: int) -> nn.Module:
+    foundation.transformers()
+    from transformers.models.mask2former import modeling_mask2former as parts
+
+    config = _config(of, decoder)
+    pixels = parts.Mask2FormerPixelDecoder(config, [of.width] * 4)
+    # transformers leaves this one as the memory was
+    nn.init.normal_(pixels.level_embed)
+    queries = parts.Mask2FormerTransformerModule(of.width, config)
+    return Segmenter(encoder, pixels, queries, of.width, classes)
+
+
+def _config(of: Encoder, decoder: Decoder) -> Any:
+    config: Any = foundation.transformers().Mask2FormerConfig(
+        feature_size=of.width,
+        mask_feature_size=of.width,
+        hidden_dim=of.width,
+        encoder_feedforward_dim=decoder.hidden,
+        dim_feedforward=decoder.hidden,
+        encoder_layers=decoder.below,
+        # transformers counts the masks that are predicted before the first layer
+        decoder_layers=decoder.above + 1,
+        num_attention_heads=decoder.heads,
+        num_queries=decoder.queries,
+    )
+    return config
