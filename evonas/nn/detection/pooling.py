@@ -28,11 +28,11 @@ def pooled(
         side: cells per side of the answer.
     """
     if rois.is_meta:
-        return maps[0].new_empty(len(rois), maps[0].shape[1], side, side, dtype=torch.float32)
+        return maps[0].new_empty(rois.shape[0], maps[0].shape[1], side, side, dtype=torch.float32)
     level = _level(rois, strides)
     if torch.compiler.is_exporting():
         return _from_all(maps, strides, rois, side, level)
-    found = maps[0].new_zeros(len(rois), maps[0].shape[1], side, side, dtype=torch.float32)
+    found = maps[0].new_zeros(rois.shape[0], maps[0].shape[1], side, side, dtype=torch.float32)
     for index, (each, stride) in enumerate(zip(maps, strides, strict=True)):
         chosen = torch.nonzero(level == index).squeeze(1)
         found = found.index_put((chosen,), _aligned(each, stride, rois[chosen], side))

@@ -39,7 +39,7 @@ class Proposals:
 def flattened(maps: Sequence[Tensor], values: int) -> list[Float[Tensor, "B positions values"]]:
     """Maps B (A values) H W, each as rows in the order of its anchors, in float32."""
     return [
-        permute_and_flatten(each, len(each), each.shape[1] // values, values, *each.shape[-2:]).float()
+        permute_and_flatten(each, each.shape[0], each.shape[1] // values, values, *each.shape[-2:]).float()
         for each in maps
     ]
 
@@ -64,7 +64,9 @@ def proposed(
         # above zero, however sure the network is that there is nothing
         scores = torch.cat([part[1] for part in parts], dim=1).sigmoid().clamp_min(1e-12)
         counts = torch.tensor([part[1].shape[1] for part in parts], device="cpu")
-        levels = torch.arange(len(parts)).repeat_interleave(counts).to(boxes.device).expand(len(boxes), -1)
+        levels = (
+            torch.arange(len(parts)).repeat_interleave(counts).to(boxes.device).expand(boxes.shape[0], -1)
+        )
         scores = scores * worth_keeping(boxes)
         scores = scores * survivors(boxes, scores, levels, _OVERLAP)
         best, places = scores.topk(min(keep, scores.shape[1]), dim=1)

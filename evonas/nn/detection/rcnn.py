@@ -17,7 +17,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import clip_boxes_to_image
 
 from evonas.nn.detection.anchors import anchors
-from evonas.nn.detection.base import EMPTY, RegionHead, input_size
+from evonas.nn.detection.base import EMPTY, RegionHead, Regions, input_size
 from evonas.nn.detection.boxes import coded_from, rois_of, worth_keeping
 from evonas.nn.detection.pooling import pooled
 from evonas.nn.detection.proposals import Proposals, flattened, proposed
@@ -129,7 +129,7 @@ class RCNN(RegionHead):
         logits: Tensor = self.mask(cells)
         return logits.float()
 
-    def regions(self, levels: list[Tensor]) -> RCNNRegions:
+    def regions(self, levels: list[Tensor]) -> Regions:
         """See the contract in `base.py`."""
         maps, size = self.pyramid(levels)
         return RCNNRegions(self, maps, self.searched(maps, size, self.training_proposals))

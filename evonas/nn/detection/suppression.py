@@ -18,7 +18,8 @@ def survivors(
     """
     if boxes.is_meta:
         return torch.ones_like(scores, dtype=torch.bool)
-    images = torch.arange(len(boxes), device=boxes.device)[:, None]
+    # not len(): a graph shall be free in the number of images
+    images = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
     apart = (groups + images * (groups.max() + 1)).flatten()
     flat, values = boxes.flatten(0, 1), scores.flatten()
     if torch.compiler.is_exporting():
