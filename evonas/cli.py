@@ -167,12 +167,12 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
     if stage not in stages.NEEDS_NO_TASK and cfg.task is None:
         first = "" if stage == "run" else f" stage={stage}"
         raise UserError("No task chosen.", f"Try: python -m evonas +task=synthetic{first}")
-    if cfg.evaluator and stage not in stages.NEEDS_NO_NETWORK:
+    if (cfg.evaluator or cfg.joint is not None) and stage not in stages.NEEDS_NO_NETWORK:
         raise UserError(
             f"Task {cfg.task.name} has no network, so there is nothing for stage={stage} to do.",
             "Its stages are: search, select, report",
         )
-    if cfg.genotype is not None:
+    if cfg.genotype is not None and stage not in stages.LOOKS_AT_NETWORKS:
         _check_given(cfg, stage)
     if cfg.dry_run and stage != "search":
         raise UserError("dry_run=true tells the cost of a search.", "Add stage=search, or leave dry_run out.")
@@ -187,7 +187,7 @@ def _check_given(cfg: DictConfig, stage: str) -> None:
             "genotype= gives the networks, so there is nothing to search for.",
             "Leave it out, or genotype=null",
         )
-    if cfg.evaluator:
+    if cfg.evaluator or cfg.joint is not None:
         raise UserError(
             f"Task {cfg.task.name} has no network to train.", "Give genotype= to a task with images."
         )

@@ -178,6 +178,15 @@ def recorded_overrides(directory: Path) -> list[str]:
     return [each for each in map(str, recorded or []) if _is_inherited(each)]
 
 
+def recorded_config(directory: Path) -> DictConfig:
+    """The config of a run's newest command that chose a task; empty where none did."""
+    for path in sorted((directory / "attempts").glob("*/config.yaml"), reverse=True):
+        found = OmegaConf.load(path)
+        if isinstance(found, DictConfig) and found.get("task") is not None:
+            return found
+    return OmegaConf.create({})
+
+
 def _is_inherited(override: str) -> bool:
     key = override.partition("=")[0].lstrip("+~").partition(".")[0]
     return key not in _NOT_INHERITED and "***" not in override

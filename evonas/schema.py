@@ -174,6 +174,8 @@ class Config:
     genotype: Any = None
     # whether they start from the backbone that their run retrained; null: unless this run has trained weights
     transfer: bool | None = None
+    # of +task=joint: the runs whose supernets are searched together
+    joint: Any = None
     # stage=search: say what it would cost, and do not begin
     dry_run: bool = False
     paths: Paths = field(default_factory=Paths)

@@ -51,8 +51,8 @@ def gather(run: Run) -> Sources:
         retrained=dict(_retrained(run)),
         test=files.read_json(test) if test else None,
         pictures=test.with_name("pictures") if test else None,
-        # a search without a supernet's weights names its table's range
-        has_network=facts is None or facts.ideal is None,
+        # a search without a supernet's weights names its table's range, and a joint one its runs
+        has_network=facts is None or (facts.ideal is None and "joint" not in facts.identity),
         panel=_json(run, "supernet/panel.json"),
         rank=_json(run, "rank/rank.json"),
         discovery=_json(run, "discover/formula.json"),

@@ -22,7 +22,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "pretrain": (*_WALK, "train.pretrain"),
     "teacher": ("teacher", "train.teacher", "trainer"),
     "supernet": (*_WALK, "train.supernet"),
-    "search": ("search", "objective", "evaluate", "evaluator", "budget"),
+    "search": ("search", "objective", "evaluate", "evaluator", "budget", "joint"),
     "select": ("select", "genotype", "transfer"),
     "retrain": ("distill", "train.retrain", "train.scratch", "trainer"),
     "rank": ("distill", "train.rank", "rank", "trainer"),
@@ -31,7 +31,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "report": (),
 }
 # settings that came later; where they are not used, runs from before are still done
-_LATER = ("genotype", "transfer")
+_LATER = ("genotype", "transfer", "joint")
 # what makes a stage needless when the run named by `inputs=` has it; weights to start from are
 # adopted by the stage itself, because they may have another task's head
 PRODUCTS: Mapping[str, str] = {
@@ -116,7 +116,7 @@ def is_wanted(cfg: DictConfig, name: str) -> bool:
     Without distillation nobody asks a teacher, and without rules to choose by nobody asks a search. Networks
     that are given need neither supernet nor search.
     """
-    if cfg.get("evaluator"):
+    if cfg.get("evaluator") or cfg.get("joint") is not None:
         return name in NEEDS_NO_NETWORK
     if cfg.get("genotype") is not None and name in ("supernet", "search"):
         return False

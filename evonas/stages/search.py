@@ -167,6 +167,10 @@ def evaluator_config(context: Context) -> dict[str, Any]:
     if cfg.get("evaluator"):
         own: dict[str, Any] = to_plain(cfg.evaluator)
         return own
+    if cfg.get("joint") is not None:
+        from evonas.stages.joint import joint_config
+
+        return joint_config(context, device(cfg.hardware.accelerator))
     # a table is searched in seconds, and torch alone takes as long to import
     from evonas.stages.assembly import SUPERNET
 
@@ -205,6 +209,7 @@ def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[s
         "fingerprints": {part: evaluator.fingerprint(part) for part in parts},
         **({} if cfg.budget.get("in_flight") is None else {"in_flight": cfg.budget.in_flight}),
         **({"sources": sources} if sources else {}),
+        **({} if cfg.get("joint") is None else {"joint": list(cfg.joint)}),
         **getattr(evaluator, "scale", {}),
     }
 

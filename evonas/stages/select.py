@@ -46,7 +46,18 @@ class Select:
         path = run.path(SELECTED)
         files.write_json(path, {"error_name": error_name, "nets": nets})
         _show(nets, facts)
-        return f"{path}\nNext: {run.command('report' if cfg.get('evaluator') else 'retrain')}"
+        return f"{path}\nNext: {_next(context, nets)}"
+
+
+def _next(context: Context, nets: list[dict[str, Any]]) -> str:
+    """What to type next: the networks of a joint search are trained by runs of the tasks."""
+    if context.cfg.get("joint") is None:
+        return context.run.command("report" if context.cfg.get("evaluator") else "retrain")
+    from evonas.stages.joint import following
+
+    return (
+        f"{context.run.command('report')}\nor train {nets[0]['name']}:\n{following(context, nets[0]['name'])}"
+    )
 
 
 def _typed(name: str, text: str, space: Space) -> dict[str, Any]:
@@ -60,7 +71,13 @@ def _kept(context: Context, each: Given) -> dict[str, Any]:
     from evonas.stages.starting import transfer
 
     transferred = transfer(context, each)
-    return {**entry, "transferred": transferred} if transferred else entry
+    if not transferred:
+        return entry
+    return {
+        **entry,
+        "reason": f"{each.reason}, with the backbone retrained there",
+        "transferred": transferred,
+    }
 
 
 def _entry(facts: Facts, choice: Choice) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""joint=: one search over the trained supernets of several runs, whatever their tasks are."""
+
+import re
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from evonas.config import to_plain
+from evonas.errors import UserError
+from evonas.run import Run, find_run, recorded_config, recorded_overrides
+from evonas.stages.assembly import SUPERNET
+from evonas.stages.base import Context
+from evonas.stages.located import located
+
+
+def joint_config(context: Context, device: str) -> dict[str, Any]:
+    """What every worker builds the evaluator of a joint search from, as plain data.
+
+    Raises:
+        UserError: there are fewer than two runs, one is unknown or has no supernet, or was trained over
+            another space than the one that is searched.
+    """
+    runs = _runs(context)
+    hardware = context.cfg.hardware
+    common = {"batch_size": hardware.eval_batch_size, "device": device, "precision": hardware.precision}
+    return {
+        "_target_": "evonas.objectives.joint.JointEvaluator",
+        "_recursive_": False,
+        "members": {
+            name: {**_parts(context, run, recorded_config(run.directory)), **common}
+            for name, run in runs.items()
+        },
+        "objectives": located(to_plain(context.cfg.objective), next(iter(runs.values()))),
+    }
+
+
+def following(context: Context, net: str) -> str:
+    """The commands that train a network of the joint search on every task, from that task's supernet."""
+    own = context.run
+    place = [] if own.directory.parent == Path("outputs").absolute() else [f"outputs={own.directory.parent}"]
+    lines = []
+    for run in _runs(context).values():
+        said = [each for each in recorded_overrides(run.directory) if not each.startswith("genotype=")]
+        words = [*said, *place, f"genotype=run:{own.name}#{net}", f"inputs={run.name}"]
+        lines.append(shlex.join(["python", "-m", "evonas", *words]))
+    return "\n".join(lines)
+
+
+def _runs(context: Context) -> dict[str, Run]:
+    """The runs by the names of their tasks, or where two have the same task by their own."""
+    outputs = context.run.directory.parent
+    names = [str(each) for each in context.cfg.joint]
+    if len(set(names)) < max(len(names), 2):
+        raise UserError(
+            "A joint search needs the runs of two tasks or more, each once.", "Try: 'joint=[<run>,<run>]'"
+        )
+    found = [_opened(outputs, name) for name in names]
+    counts = Counter(run.task for run in found)
+    return {_word(run.task if counts[run.task] == 1 else run.name): run for run in found}
+
+
+def _opened(outputs: Path, name: str) -> Run:
+    directory = find_run(outputs, name)
+    cfg = recorded_config(directory)
+    if cfg.get("task") is None or cfg.get("joint") is not None or cfg.get("evaluator"):
+        raise UserError(f"Run '{name}' has no network of its own.", "Name runs that trained a supernet.")
+    inputs = find_run(outputs, cfg.inputs) if cfg.get("inputs") else None
+    return Run(directory, str(cfg.task.name), inputs=inputs)
+
+
+def _parts(context: Context, run: Run, cfg: DictConfig) -> dict[str, Any]:
+    space = to_plain(cfg.space)
+    if space != to_plain(context.cfg.space):
+        hint = f"Choose the space that all runs have, such as: space={space.get('name', '<space>')}"
+        raise UserError(f"Run '{run.name}' was trained over another space than this search has.", hint)
+    return {
+        "space": space,
+        "network": to_plain(cfg.network),
+        "task": to_plain(cfg.task),
+        "weights": str(run.need(SUPERNET, made_by="supernet")),
+    }
+
+
+def _word(name: str) -> str:
+    """A name that rules such as best:error_<name> can read."""
+    return re.sub(r"\W", "_", name)
