@@ -5,6 +5,7 @@ Legend: B batch, H W space.
 
 from pathlib import Path
 
+import torch
 import torchmetrics.functional.image.lpips as published
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,7 +29,11 @@ class Perceptual(nn.Module):
 
     def __init__(self, features: str) -> None:
         super().__init__()
-        self.network = published._LPIPS(pretrained=False, net="vgg", pnet_rand=True)
+        with torch.device("meta"):
+            self.network = published._LPIPS(pretrained=False, net="vgg", pnet_rand=True)
+        self.network.to_empty(device="cpu")
+        # the only part that is neither loaded nor learnt: ImageNet's mean and deviation
+        self.network.scaling_layer = published.ScalingLayer()
         own = self.network.net.state_dict()
         found = weights.load_foreign(Path(features))
         # the slices keep the numbers that torchvision gives the layers
