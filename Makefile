@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
 
-.PHONY: demo test test-all test-faults test-ray lint format gpu-check wheel-check clean
+.PHONY: demo test test-all test-faults test-ray openmm lint format gpu-check wheel-check clean
 
 # install, run all stages, end with the path of the report
 demo: $(BASE)
@@ -27,6 +27,11 @@ test-faults: $(DEV)
 test-ray: $(DEV)
 	$(RUN) -m pip install --quiet --editable ".[ray]"
 	$(RUN) -m pytest tests/contract/test_engines.py tests/faults/test_same_dump.py -k "Ray or ray or machine"
+
+# OpenMMLab's maintained packages, without a compiler (two minutes), and what is tested with them
+openmm: $(DEV)
+	$(RUN) -m pip install --quiet --editable ".[det-mm,seg-mm]"
+	$(RUN) -m pytest tests/unit/test_mm_heads.py tests/unit/test_mm_configs.py tests/contract/test_mm_detection_heads.py
 
 lint: $(DEV)
 	$(RUN) -m ruff check .

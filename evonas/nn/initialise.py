@@ -26,7 +26,9 @@ def unset(network: nn.Module, seed: int | None) -> Iterator[None]:
         yield
     network.to_empty(device="cpu")
     if seed is not None:
-        initialise(network, seed)
+        # a network may be built as a part of another one that is unset itself
+        with torch.device("cpu"):
+            initialise(network, seed)
 
 
 def initialise(network: nn.Module, seed: int) -> None:

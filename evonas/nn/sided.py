@@ -1,6 +1,7 @@
 """What a head with an auxiliary head beside it answers while it learns."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -26,6 +27,6 @@ class Sided:
         return Sided(self.main.detach(), self.side.detach(), self.weight)
 
 
-def main_of(answer: Tensor | Sided) -> Tensor:
-    """The answer itself, whether or not another one stands beside it."""
+def main_of(answer: Any) -> Any:
+    """The answer itself, without the auxiliary one; what is no `Sided` comes back as it is."""
     return answer.main if isinstance(answer, Sided) else answer

@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 import evonas
 from evonas import files
 from evonas.errors import EngineError
+from evonas.mm import stack
 from evonas.stages.base import Context
 
 State = Literal["ok", "optional", "warning", "problem"]
@@ -69,6 +70,7 @@ def findings(outputs: Path) -> Iterator[Finding]:
     yield Finding("evonas", "ok", evonas.__version__)
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}")
     yield from _packages()
+    yield _openmm()
     yield from _torch()
     yield _sqlite()
     yield from _outputs(outputs)
@@ -131,6 +133,19 @@ def _missing(needed: Requirement) -> str:
     if needed.specifier.contains(version, prereleases=True):
         return ""
     return f"{needed.name} is {version}, needed is {needed.specifier}"
+
+
+def _openmm() -> Finding:
+    """The families and releases of OpenMMLab's packages, and whether they fit one another."""
+    packages = stack.installed()
+    shown = ", ".join(f"{each.distribution} {each.version}" for each in packages.values())
+    wrong = list(stack.misfits(packages))
+    if wrong:
+        return Finding("OpenMMLab", "warning", f"{shown}: {'; '.join(wrong)}", stack.INSTALL)
+    if not {"mmdet", "mmseg"} & packages.keys():
+        return Finding("OpenMMLab", "optional", "only head=mmdet_* and head=mmseg_* need it", "make openmm")
+    operations = "compiled operations" if stack.has_compiled_ops() else "operations of torchvision"
+    return Finding("OpenMMLab", "ok", f"{shown}; {operations}")
 
 
 def _torch() -> Iterator[Finding]:

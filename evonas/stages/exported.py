@@ -13,18 +13,31 @@ from torch import nn
 
 from evonas import files, weights
 from evonas.errors import DataError
+from evonas.mm.rcnn import MMDetRCNN
+from evonas.mm.upernet import MMSegUPerNet
 from evonas.nn.classifier import Classifier
 from evonas.nn.cost import NetworkShape
+from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.extract import StaticNet
+from evonas.nn.gaussians import GaussianHead
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level
 from evonas.nn.topdown import SASFDecoder
 from evonas.nn.trunk import Trunk
+from evonas.nn.upernet import UPerNet
 from evonas.space.evonet import Architecture, StageChoice
 
 FORMAT = 1
 # heads that describe themselves, by the kind that config.json names; a DenseHead has no kind
-KINDS: Mapping[str, type[SASFDecoder] | type[Classifier]] = {"mamba": SASFDecoder, "classifier": Classifier}
+KINDS: Mapping[str, Any] = {
+    "mamba": SASFDecoder,
+    "classifier": Classifier,
+    "gaussians": GaussianHead,
+    "upernet": UPerNet,
+    "mmseg_upernet": MMSegUPerNet,
+    "mmdet_rcnn": MMDetRCNN,
+    "rcnn": RCNN,
+}
 MODEL, CONFIG, ONNX, CARD = "model.safetensors", "config.json", "model.onnx", "README.md"
 
 
@@ -40,6 +53,25 @@ def load_exported(folder: Path) -> StaticNet:
     except RuntimeError as error:
         raise DataError(f"The weights in {folder} do not fit its {CONFIG}.", "Export it again.") from error
     return net.eval()
+
+
+def load_backbone(folder: Path) -> Trunk:
+    """The backbone of an export folder alone, whatever its head is, in eval mode on the CPU.
+
+    Raises:
+        DataError: the folder is not an export, was altered, or is of a newer format.
+    """
+    trunk = _trunk(read_config(folder))
+    own = {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in weights.load(Path(folder) / MODEL).items()
+        if name.startswith("backbone.")
+    }
+    try:
+        trunk.load_state_dict(own)
+    except RuntimeError as error:
+        raise DataError(f"The weights in {folder} do not fit its {CONFIG}.", "Export it again.") from error
+    return trunk.eval()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -80,7 +112,8 @@ def _describe_head(head: nn.Module) -> dict[str, Any] | None:
     """None for a head that is not ours: its weights and its ONNX file are still exported."""
     for kind, known in KINDS.items():
         if type(head) is known:
-            return {"kind": kind, **head.settings}
+            settings: Any = head.settings
+            return {"kind": kind, **settings}
     if type(head) is not DenseHead:
         return None
     channels = {"out_channels": head.predict.out_channels, "width": head.predict.in_channels}
@@ -92,13 +125,24 @@ def _network(config: dict[str, Any]) -> StaticNet:
         raise DataError(
             "This network has a head of its own, which evonas cannot build.", f"Use {ONNX} instead."
         )
+    trunk = _trunk(config)
+    levels: list[Level] = list(trunk.levels)
     try:
-        stages = [StageChoice(**_tuples(stage)) for stage in config["architecture"]]
-        trunk = Trunk(Architecture(tuple(stages)), NetworkShape(**_tuples(config["network"])))
-        levels: list[Level] = list(trunk.levels)
         return StaticNet(trunk, _head(levels, config["head"]))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise DataError(f"The {CONFIG} of this export is damaged: {error}.", "Export it again.") from error
+        raise _damaged(error) from error
+
+
+def _trunk(config: dict[str, Any]) -> Trunk:
+    try:
+        stages = [StageChoice(**_tuples(stage)) for stage in config["architecture"]]
+        return Trunk(Architecture(tuple(stages)), NetworkShape(**_tuples(config["network"])))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> DataError:
+    return DataError(f"The {CONFIG} of this export is damaged: {error}.", "Export it again.")
 
 
 def _head(levels: list[Level], settings: dict[str, Any]) -> nn.Module:

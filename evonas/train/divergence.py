@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.errors import UserError
+from evonas.nn.sided import main_of
 from evonas.tasks.base import Batch, Task
 from evonas.tasks.depth_metrics import EPSILON, MIN_DEPTH, TINY, VARIANCE_FOCUS
 
@@ -50,6 +51,7 @@ class AlphaDivergence:
         Raises:
             UserError: the task answers with neither classes nor depth.
         """
+        output, target = main_of(output), main_of(target)
         if is_classes(output, task):
             return adaptive(output, target.detach(), self.alphas, self.bound)
         if "depth" in batch and output.shape[1] == 1:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evonas.errors import UserError
 from evonas.nn.detection.base import Answer
+from evonas.nn.sided import main_of
 from evonas.tasks.base import Batch, Task
 from evonas.train.divergence import AlphaDivergence, is_classes
 
@@ -70,6 +71,7 @@ class InPlace:
 
 def averaged(answers: Sequence[Answer], task: Task) -> Answer:
     """The mean answer: of distributions where they are logits of classes, else of what they say."""
+    answers = [main_of(answer) for answer in answers]
     tensors = [answer for answer in answers if isinstance(answer, Tensor)]
     if not tensors and len(answers) == 1:
         return answers[0]

@@ -1,0 +1,1 @@
+"""OpenMMLab: its heads on our backbones, where its packages are installed; nothing else imports them."""

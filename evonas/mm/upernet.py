@@ -1,0 +1,94 @@
+"""mmseg's UPerNet as a segmentation head.
+
+Legend: B batch, C classes, H W space.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from evonas.mm import settings, stack
+from evonas.nn.initialise import unset
+from evonas.nn.level import Level
+from evonas.nn.sided import Sided
+from evonas.nn.upernet import SIDE_LEVEL, check
+
+
+class MMSegUPerNet(nn.Module):
+    """mmseg's UPerHead and its FCN head beside it, behind the contract of our heads.
+
+    Args:
+        levels: what the backbone yields, finest first.
+        out_channels: classes.
+        output: must be `linear`.
+        width: of every map.
+        context: `ppm` for the head as it is, `mamba` for the paper's layers in place of its way down.
+        dropout: share of channels dropped before a classifier.
+        side_width: of the auxiliary head, on the third level or the coarsest; 0 for no such head.
+        side_weight: of the auxiliary loss.
+        bn_momentum: of all batch norms.
+        seed: of the random weights.
+
+    Raises:
+        UserError: mmseg is not there or does not fit; an unknown context or output.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[Level],
+        out_channels: int,
+        output: str = "linear",
+        width: int = 512,
+        context: str = "ppm",
+        dropout: float = 0.1,
+        side_width: int = 256,
+        side_weight: float = 0.4,
+        bn_momentum: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check(context, output)
+        stack.load("mmseg", "head=mmseg_upernet")
+        self.context, self.side_weight = context, side_weight
+        self.settings: dict[str, Any] = {
+            "out_channels": out_channels,
+            "width": width,
+            "context": context,
+            "dropout": dropout,
+            "side_width": side_width,
+            "side_weight": side_weight,
+            "bn_momentum": bn_momentum,
+        }
+        channels = [level.channels for level in levels]
+        at = min(SIDE_LEVEL, len(levels) - 1)
+        with unset(self, seed):
+            self.head = _head(
+                context, settings.decode_head(channels, out_channels, width, dropout, bn_momentum)
+            )
+            self.side = None
+            if side_width:
+                self.side = _built(
+                    settings.side_head(channels, at, out_channels, side_width, dropout, bn_momentum)
+                )
+
+    def forward(self, levels: list[Tensor]) -> Tensor | Sided:
+        """Maps finest first, of any sizes, to logits B C H W of the finest map's size."""
+        logits: Tensor = self.head(levels)
+        if self.side is None or not self.training:
+            return logits
+        return Sided(logits, self.side(levels), self.side_weight)
+
+
+def _head(context: str, sizes: settings.Settings) -> Any:
+    if context == "ppm":
+        return _built({**sizes, "type": "UPerHead"})
+    from evonas.mm.decode_heads import MambaUPerHead
+
+    return MambaUPerHead(**sizes)
+
+
+def _built(node: settings.Settings) -> Any:
+    from mmseg.registry import MODELS
+
+    return MODELS.build(node)

@@ -1,0 +1,77 @@
+"""Exported networks as backbones of OpenMMLab's own configurations; importing this needs mmengine.
+
+A configuration of mmdet or mmseg says
+
+    custom_imports = dict(imports=["evonas.stages.openmm"])
+    backbone = dict(type="evonas.EvoNet", checkpoint="<folder of stage=export>")
+
+and may name `evonas.MambaFPN` as its neck, or `evonas.MambaUPerHead` as its decode head.
+
+Legend: B batch, C channels, H W space.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evonas.errors import UserError
+from evonas.mm import stack
+from evonas.mm.extension import stand_in
+
+stand_in()
+
+from mmengine.model import BaseModule  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from evonas.mm import necks  # noqa: E402, F401
+from evonas.mm.registry import MODELS  # noqa: E402
+from evonas.stages.exported import load_backbone  # noqa: E402
+
+if "mmseg" in stack.installed():
+    from evonas.mm import decode_heads  # noqa: F401
+
+
+@MODELS.register_module()
+class EvoNet(BaseModule):
+    """The backbone of an export, with its weights; images are normalised by ImageNet's mean and deviation.
+
+    So a data preprocessor with mean [123.675, 116.28, 103.53], std [58.395, 57.12, 57.375] and
+    bgr_to_rgb=True fits. `out_channels` and `strides` say what it yields.
+
+    Args:
+        checkpoint: folder made by stage=export.
+        out_indices: levels that are given, by number from the finest; None for all.
+        frozen: whether the weights stay as they are, statistics of batch norms included.
+
+    Raises:
+        DataError: the folder holds no export.
+        UserError: there is no level of such a number.
+    """
+
+    def __init__(
+        self, checkpoint: str, out_indices: Sequence[int] | None = None, frozen: bool = False
+    ) -> None:
+        super().__init__(init_cfg=None)
+        self.trunk = load_backbone(Path(checkpoint))
+        levels = self.trunk.levels
+        self.out_indices = tuple(range(len(levels)) if out_indices is None else out_indices)
+        if not self.out_indices or not set(self.out_indices) <= set(range(len(levels))):
+            raise UserError(
+                f"out_indices={list(self.out_indices)} of a backbone with {len(levels)} levels.",
+                f"Choose among {list(range(len(levels)))}.",
+            )
+        self.out_channels = [levels[index].channels for index in self.out_indices]
+        self.strides = [levels[index].stride for index in self.out_indices]
+        self.frozen = frozen
+        self.trunk.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> "EvoNet":
+        """A frozen backbone stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.trunk.eval()
+        return self
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images B 3 H W to one map for each of `out_indices`."""
+        maps = self.trunk(x, self.trunk.limit)
+        return tuple(maps[index] for index in self.out_indices)
