@@ -15,7 +15,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from evonas.errors import EvoNASError, UserError
 
-_PARTS = ("data", "evaluate", "nn", "objectives", "search", "space", "stages", "tasks", "track", "train")
+_PARTS = (
+    "data",
+    "evaluate",
+    "mm",
+    "nn",
+    "objectives",
+    "search",
+    "space",
+    "stages",
+    "tasks",
+    "track",
+    "train",
+)
 _OURS = tuple(f"evonas.{part}" for part in _PARTS)
 _THEIRS = ("torch.optim", "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "torchmetrics")
 _CLOSED = ("evonas.data.safe",)
