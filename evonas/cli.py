@@ -114,21 +114,24 @@ def _hand_to_hydra(words: list[str], signals: Signals) -> None:
     schema.register()
     # Hydra shall raise what goes wrong, so that we can say it and choose the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    flags = [f"--config-dir={Path(folder).absolute()}" for folder in command.config_dirs(words)]
     with tempfile.TemporaryDirectory(prefix="evonas-sweep-") as scratch:
         if command.is_sweep(words) and not any(word.startswith("hydra") for word in words):
             words = [*words, f"hydra.sweep.dir={scratch}"]
         sys.argv = ["evonas", *words]
-        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job(signals))()
+        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(
+            _job(signals, flags)
+        )()
 
 
-def _job(signals: Signals) -> Callable[[DictConfig], None]:
+def _job(signals: Signals, flags: Sequence[str]) -> Callable[[DictConfig], None]:
     def job(cfg: DictConfig) -> None:
         settings = HydraConfig.get()
         overrides = list(settings.overrides.task)
         is_sweep = settings.mode == RunMode.MULTIRUN
         if is_sweep:
             print(f"job {settings.job.num + 1}: {' '.join(config.redact(overrides))}", flush=True)
-        code = _run_job(cfg, overrides, str(settings.runtime.choices["stage"]), signals)
+        code = _run_job(cfg, overrides, str(settings.runtime.choices["stage"]), signals, flags)
         if code and is_sweep and not cfg.fail_fast and not signals.received:
             raise JobFailedError(code)
         if code:
@@ -137,13 +140,20 @@ def _job(signals: Signals) -> Callable[[DictConfig], None]:
     return job
 
 
-def _run_job(cfg: DictConfig, overrides: Sequence[str], stage: str, signals: Signals) -> int:
-    """One stage in one run; every end of it becomes an exit code."""
+def _run_job(
+    cfg: DictConfig, overrides: Sequence[str], stage: str, signals: Signals, flags: Sequence[str]
+) -> int:
+    """One stage in one run; every end of it becomes an exit code.
+
+    Args:
+        flags: what was typed besides overrides and shall be recorded with them.
+    """
     run: Run | None = None
     with ExitStack() as stack:
         try:
             _check(cfg, overrides, stage)
-            run = _open(cfg, overrides, stage)
+            stack.enter_context(config.trusting(cfg.packages))
+            run = _open(cfg, [*flags, *overrides], stage)
             stack.callback(close_run, run)
             stack.enter_context(_logged(run, stage, overrides))
             line = config.build(cfg.stage).run(Context(cfg, run))
@@ -174,6 +184,11 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
         )
     if cfg.genotype is not None and stage not in stages.LOOKS_AT_NETWORKS:
         _check_given(cfg, stage)
+    if cfg.packages and "packages" not in {command.setting(each)[0].partition(".")[0] for each in overrides}:
+        raise UserError(
+            f"A config file allows packages={list(cfg.packages)}, but whose code is run is yours to say.",
+            f"If you trust it, add: packages=[{','.join(cfg.packages)}]",
+        )
     if cfg.dry_run and stage != "search":
         raise UserError("dry_run=true tells the cost of a search.", "Add stage=search, or leave dry_run out.")
     config.refuse_environment(cfg)

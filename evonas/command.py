@@ -14,6 +14,7 @@ from evonas.errors import UserError
 _WITH_VALUE = {
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
 }  # fmt: skip
+_FOLDER = "--config-dir"
 _SWEEP = {"-m", "--multirun"}
 _COMPLETION = {"-sc", "--shell-completion"}
 _INFO = {"--info", "-i"}
@@ -39,7 +40,14 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
     _name_stage(words)
     _quote_genotypes(words)
     words = _completed(_move_debug(words))
-    return words + inherited(overrides(words))
+    added = inherited(overrides(words))
+    folders = [each for each in added if each.startswith(_FOLDER)]
+    # flags come first, because Hydra's parser takes no settings after one that stands between them
+    return [
+        *(folders if not config_dirs(words) else []),
+        *words,
+        *(each for each in added if each not in folders),
+    ]
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:

@@ -3,9 +3,11 @@
 import functools
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, cast
 
@@ -32,6 +34,8 @@ _OURS = tuple(f"evonas.{part}" for part in _PARTS)
 _THEIRS = ("torch.optim", "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "torchmetrics")
 _CLOSED = ("evonas.data.safe",)
 _HIDDEN = "***"
+# names of the user's own packages, separated by commas: processes that a command starts inherit it
+_TRUSTED = "EVONAS_PACKAGES"
 _SECRET_NAMES = {"key", "apikey", "token", "password", "passwd", "secret", "credentials"}
 _SECRET_TEXT = (
     (re.compile(r"(?i)(://)[^/\s:@]+:[^/\s@]+@"), rf"\1{_HIDDEN}@"),
@@ -97,18 +101,44 @@ def _check_arguments(target: str, maker: functools.partial[Any], args: tuple[Any
 
 def allowed(target: Any) -> Callable[..., Any]:
     """The class or function a `_target_` names, or a UserError when it is not one we may call."""
-    if not isinstance(target, str) or not _within(target, _OURS + _THEIRS):
+    if not isinstance(target, str) or not _within(target, _ours() + _THEIRS):
         raise _refusal(target)
     found = _locate(target)
     home, name = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
     public = "_" not in {part[:1] for part in name.split(".")}
-    is_ours = _within(home, _OURS) and (inspect.isclass(found) or inspect.isfunction(found))
+    is_ours = _within(home, _ours()) and (inspect.isclass(found) or inspect.isfunction(found))
     is_theirs = _within(home, _THEIRS) and inspect.isclass(found)
     if not (public and (is_ours or is_theirs)) or _within(home, _CLOSED):
         raise _refusal(target)
     if getattr(sys.modules[home], name, None) is not found:
         raise _refusal(target)
     return cast(Callable[..., Any], found)
+
+
+@contextmanager
+def trusting(packages: Sequence[str]) -> Iterator[None]:
+    """Let `_target_` name public classes and functions of these packages too, here and in workers.
+
+    Only the command line decides this: a config file may come from somebody else.
+    """
+    before = os.environ.get(_TRUSTED)
+    if packages:
+        os.environ[_TRUSTED] = ",".join(packages)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_TRUSTED, None)
+        else:
+            os.environ[_TRUSTED] = before
+
+
+def _ours() -> tuple[str, ...]:
+    return (*_OURS, *_users())
+
+
+def _users() -> tuple[str, ...]:
+    return tuple(filter(None, os.environ.get(_TRUSTED, "").split(",")))
 
 
 def _within(name: str, roots: Sequence[str]) -> bool:
@@ -119,7 +149,7 @@ def _refusal(target: Any) -> UserError:
     return UserError(
         f"`_target_: {redact(target)}` is not allowed.",
         "A target is a public class or function defined in evonas, torch.optim, torchmetrics, "
-        "or Lightning's callbacks and loggers.",
+        "Lightning's callbacks and loggers, or a package of yours that you name: packages=[<package>]",
     )
 
 
@@ -133,7 +163,7 @@ def _locate(target: str) -> Any:
         if module is not None:
             break
     else:
-        raise _refusal(target)
+        raise _absent(parts[0]) if _within(target, _users()) else _refusal(target)
     found: Any = module
     for part in parts[cut:]:
         found = getattr(found, part, None)
@@ -142,8 +172,15 @@ def _locate(target: str) -> Any:
     return found
 
 
+def _absent(package: str) -> UserError:
+    return UserError(
+        f"There is no package '{package}' to import.",
+        "Install it, or start `python -m evonas` in the folder that holds it.",
+    )
+
+
 def _import(name: str) -> ModuleType | None:
-    if not _within(name, _OURS + _THEIRS) and name not in ("torch", "evonas", "lightning.pytorch"):
+    if not _within(name, _ours() + _THEIRS) and name not in ("torch", "evonas", "lightning.pytorch"):
         return None
     try:
         return importlib.import_module(name)

@@ -167,6 +167,8 @@ class Config:
     resume: bool = False
     outputs: str = "outputs"
     fail_fast: bool = False
+    # packages of yours whose classes `_target_` may name; counts on the command line alone
+    packages: list[str] = field(default_factory=list)
     # runs or archives: what they measured of the same supernet is not measured again by stage=search
     reuse: Any = None
     # networks to take instead of searching: run:<run>#<name>, <folder or selected.json>#<name>,
