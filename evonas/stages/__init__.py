@@ -16,17 +16,24 @@ TARGETS = {
     "export": "evonas.stages.export.Export",
     "report": "evonas.stages.report.Report",
     "convert": "evonas.stages.convert.Convert",
+    "measure": "evonas.stages.measure.Measure",
+    "show": "evonas.stages.show.Show",
     "list": "evonas.stages.list.List",
     "doctor": "evonas.stages.doctor.Doctor",
 }
 # equal to `not Stage.needs_task`, but known before a stage is imported, which may take seconds
-NEEDS_NO_TASK = frozenset({"convert", "doctor", "list", "report"})
+NEEDS_NO_TASK = frozenset({"convert", "doctor", "list", "report", "show"})
 
 # stages that work in no run, and leave none
 NEEDS_NO_RUN = frozenset({"convert", "doctor", "list"})
 
 # what is left to do where `evaluator` stands in for trained weights
-NEEDS_NO_NETWORK = frozenset({"run", "search", "select", "discover", "report", "list", "doctor"})
+NEEDS_NO_NETWORK = frozenset(
+    {"run", "search", "select", "discover", "report", "measure", "show", "list", "doctor"}
+)
 
 # stages that may work in a run while another command drives it
-READS_ONLY = frozenset({"report"})
+READS_ONLY = frozenset({"report", "show"})
+
+# stages that look at the networks of genotype=, wherever they come from
+LOOKS_AT_NETWORKS = frozenset({"measure", "show"})

@@ -1,5 +1,6 @@
-"""Numbers to MLflow, through Lightning's logger."""
+"""Numbers to MLflow, by its own client: Lightning's logger would bring torch into every stage."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from evonas import files
 from evonas.errors import UserError
 
-# remembers which MLflow run a resumed stage goes on with
+# which MLflow run a resumed stage goes on with, and where it is kept unless a server is named
 MEMORY, DATABASE = "mlflow.json", "mlflow.db"
 
 
@@ -23,28 +24,42 @@ class MLflowTracker:
         self, folder: Path, run: str, stage: str, experiment: str = "evonas", tracking_uri: str | None = None
     ) -> None:
         self._memory = Path(folder) / MEMORY
-        uri = tracking_uri or f"sqlite:///{Path(folder).absolute() / DATABASE}"
-        known = files.read_json(self._memory)["run_id"] if self._memory.exists() else None
-        logger = _logger()
-        tags = {"run": run, "stage": stage}
-        self._logger: Any = logger(experiment, f"{run}/{stage}", tracking_uri=uri, run_id=known, tags=tags)
+        self._uri = tracking_uri or f"sqlite:///{Path(folder).absolute() / DATABASE}"
+        self._experiment, self._tags = experiment, {"run": run, "stage": stage, "mlflow.runName": run}
+        self._mlflow = _library()
+        self._client: Any = None
+        self._run_id = ""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log the numbers; connects at the first call, because connecting may take long."""
-        self._logger.log_metrics({name: float(value) for name, value in values.items()}, step=step)
-        if not self._memory.exists():
-            files.write_json(self._memory, {"run_id": self._logger.run_id})
+        if self._client is None:
+            self._connect()
+        now, metric = int(time.time() * 1000), self._mlflow.entities.Metric
+        metrics = [metric(name, float(value), now, step) for name, value in values.items()]
+        self._client.log_batch(self._run_id, metrics=metrics)
 
     def close(self) -> None:
         """End the MLflow run."""
-        self._logger.finalize("success")
+        if self._client is not None:
+            self._client.set_terminated(self._run_id)
+            self._client = None
+
+    def _connect(self) -> None:
+        self._client = self._mlflow.MlflowClient(self._uri)
+        if self._memory.exists():
+            self._run_id = files.read_json(self._memory)["run_id"]
+            self._client.update_run(self._run_id, status="RUNNING")
+            return
+        found = self._client.get_experiment_by_name(self._experiment)
+        number = found.experiment_id if found else self._client.create_experiment(self._experiment)
+        self._run_id = self._client.create_run(number, tags=self._tags).info.run_id
+        files.write_json(self._memory, {"run_id": self._run_id})
 
 
-def _logger() -> Any:
+def _library() -> Any:
     try:
-        import mlflow  # noqa: F401
-        from lightning.pytorch.loggers import MLFlowLogger
+        import mlflow
     except ImportError as error:
         message = "tracker=mlflow needs the package mlflow, which is not installed."
         raise UserError(message, "Install it with: pip install 'evonas[mlflow]'") from error
-    return MLFlowLogger
+    return mlflow

@@ -10,6 +10,7 @@ import pytest
 import small_run
 import torch
 
+import evonas
 from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.nn.classifier import Classifier
@@ -53,6 +54,20 @@ def retrained(made: Context) -> torch.nn.Module:
     static = extract(supernet, supernet.space.parse(net["genotype"]))
     assembly.load_into(static, made.run.need("retrain/knee/model.safetensors", made_by="retrain"))
     return static.eval()
+
+
+def test_the_library_loads_by_run_and_name(made: Context, folder: Path) -> None:
+    outputs, name = made.run.directory.parent, made.run.name
+    (made.run.directory / "run.json").touch()
+    images = torch.randn(2, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+    for net in (evonas.load(f"run:{name}#knee", outputs), evonas.load(folder)):
+        assert isinstance(net, StaticNet) and not net.training
+        assert torch.equal(net(images), load_exported(folder)(images))
+    with pytest.raises(UserError, match="has exported no 'nobody'") as caught:
+        evonas.load(f"run:{name}#nobody", outputs)
+    assert caught.value.hint == "It has: knee"
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        evonas.lode  # noqa: B018
 
 
 def test_a_fresh_process_gives_the_same_outputs(made: Context, folder: Path) -> None:

@@ -1,0 +1,78 @@
+"""stage=measure: measure networks again, beside what the search recorded."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from evonas import files
+from evonas.archive import Archive
+from evonas.config import build
+from evonas.evaluate.engine import PARTS
+from evonas.stages.base import Context
+from evonas.stages.chosen import Net
+from evonas.stages.reused import ARCHIVE
+from evonas.stages.search import evaluator_config
+from evonas.stages.show import asked
+from evonas.track.console import print_table
+
+if TYPE_CHECKING:
+    from evonas.objectives.evaluator import Evaluator
+
+MEASURED = "measure/measured.json"
+COLUMNS = ("name", "objective", "recorded", "measured", "note")
+
+
+class Measure:
+    """Measures each network of `genotype=`, or each chosen one, in this process and one after another.
+
+    Objectives that look at no clock give the recorded numbers to the last bit on the same device; where the
+    fingerprint is another, something that the numbers depend on has changed, and the table says so.
+    """
+
+    needs_task = True
+
+    def run(self, context: Context) -> str:
+        """Print recorded beside new numbers, and write them to measure/measured.json."""
+        evaluator: Evaluator = build(evaluator_config(context))
+        evaluator.setup()
+        rows = [row for net in asked(context) for row in _rows(context, evaluator, net)]
+        path = context.run.path(MEASURED)
+        files.write_json(path, rows)
+        shown = [[_text(row[key]) for key in COLUMNS] for row in rows]
+        print_table("", COLUMNS, shown)
+        return f"Measured: {path}"
+
+
+def _rows(context: Context, evaluator: "Evaluator", net: Net) -> Iterator[dict[str, object]]:
+    for part in PARTS:
+        if not any(objective.part == part for objective in evaluator.objectives):
+            continue
+        fingerprint = evaluator.fingerprint(part)
+        found = evaluator.measure(net.genotype, part).objectives
+        before, note = _recorded(context, part, fingerprint, net.genotype)
+        for name, value in found.items():
+            known = before.get(name)
+            yield {
+                "name": net.name,
+                "genotype": net.genotype,
+                "objective": name,
+                "recorded": known,
+                "measured": value,
+                "note": note or ("equal" if known == value else ""),
+            }
+
+
+def _recorded(context: Context, part: str, fingerprint: str, genotype: str) -> tuple[dict[str, float], str]:
+    """What the search recorded of a part, and what keeps it from being comparable."""
+    path = context.run.find(ARCHIVE)
+    if path is None:
+        return {}, "no search"
+    with Archive.read(path) as archive:
+        own = archive.meta["fingerprints"].get(part, "")
+        fact = archive.lookup(own, genotype)
+    if fact is None:
+        return {}, "not searched"
+    return dict(fact.objectives), "" if own == fingerprint else "another fingerprint"
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else str(value)
