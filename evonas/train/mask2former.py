@@ -140,18 +140,21 @@ class Pyramid(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        up = {"kernel_size": 2, "stride": 2}
         self.fourfold = nn.Sequential(
-            nn.ConvTranspose2d(width, width, **up),
+            _doubling(width),
             nn.BatchNorm2d(width),
             nn.GELU(),
-            nn.ConvTranspose2d(width, width, **up),
+            _doubling(width),
         )
-        self.twofold = nn.ConvTranspose2d(width, width, **up)
+        self.twofold = _doubling(width)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Finest first."""
         return [self.fourfold(maps[0]), self.twofold(maps[1]), maps[2], F.max_pool2d(maps[3], 2)]
+
+
+def _doubling(width: int) -> nn.Module:
+    return nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)
 
 
 def _segmenter(size: str, classes: int, source: Path | None) -> nn.Module:
