@@ -4,7 +4,6 @@ Legend: V context views, T target views, H W space.
 """
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,8 +20,6 @@ from evonas.data.transforms import NAME, read_transforms
 from evonas.data.views import Shot, Shots, augmented, item, unit_baseline
 from evonas.errors import DataError, UserError
 from evonas.randomness import generator
-
-log = logging.getLogger(__name__)
 
 Layout = Literal["realestate", "transforms", "colmap"]
 # what readers give when it is asked how a set lies on disk
