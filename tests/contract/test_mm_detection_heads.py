@@ -37,7 +37,7 @@ class TestMMDetRCNN(RegionHeadContract):
 
 
 def spread(head: MMDetRCNN) -> MMDetRCNN:
-    """Weights so large that scores differ and boxes move, but neither equal scores nor sides that shrink by 60.
+    """Weights so large that scores differ and boxes move, but no equal scores, nor sides that shrink by 60.
 
     There mmdet stops, and torchvision's decoding does not.
     """
