@@ -172,12 +172,25 @@ class CocoImages(Images):
             random = generator(source.augment_seed, f"augment/{self.epoch}", index)
             mirrors = flips(random), flips(random) and source.vertical
         fit = Fit.of(objects, source.size, mirrors)
-        found = {
-            "image": fit.image(source.read(self._part, place), source.size),
+        found = {"image": fit.image(source.read(self._part, place), source.size)}
+        if source.has_masks:
+            found["masks"] = fit.masks(objects, self._most)
+        return found | self._described(place, fit)
+
+    def described(self, index: int) -> Item:
+        """An item without augmentation, image and masks; no file is opened."""
+        place = self.places[self.position(index)]
+        objects = self._source.objects(self._part, place)
+        return self._described(place, Fit.of(objects, self._source.size, (False, False)))
+
+    def _described(self, place: int, fit: "Fit") -> Item:
+        boxes, labels = fit.truth(self._source.objects(self._part, place), self._most)
+        return {
+            "boxes": boxes,
+            "labels": labels,
             "scale": torch.tensor(fit.scale, dtype=torch.float32),
             "picture": torch.tensor([self._part, place]),
         }
-        return found | fit.truth(objects, self._most, source.has_masks)
 
     def manifest(self) -> str:
         """The sha256 of names, sizes and annotations; pixels are not read."""
@@ -236,20 +249,19 @@ class Fit:
                 moved[:, [axis, axis + 2]] = side - moved[:, [axis + 2, axis]]
         return moved.astype(np.float32)
 
-    def truth(self, objects: Objects, most: int, with_masks: bool) -> dict[str, torch.Tensor]:
-        """Boxes, labels and masks of what is no crowd, padded."""
+    def truth(self, objects: Objects, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Boxes and labels of what is no crowd, padded."""
         single = objects.single()
         boxes, labels = torch.zeros(most, 4), torch.full((most,), EMPTY)
         boxes[: len(single)] = torch.from_numpy(self.boxes(objects.boxes[single]))
         labels[: len(single)] = torch.from_numpy(objects.labels[single])
-        if not with_masks:
-            return {"boxes": boxes, "labels": labels}
-        return {"boxes": boxes, "labels": labels, "masks": self._masks(objects, single, most)}
+        return boxes, labels
 
-    def _masks(self, objects: Objects, single: NDArray[np.int64], most: int) -> torch.Tensor:
+    def masks(self, objects: Objects, most: int) -> torch.Tensor:
+        """The masks of the same objects, each cut to its box."""
         found = torch.zeros(most, MASK_SIDE, MASK_SIDE, dtype=torch.uint8)
         horizontal, vertical = self.mirrors
-        for row, place in enumerate(single):
+        for row, place in enumerate(objects.single()):
             left, top, right, bottom = objects.boxes[place].tolist()
             box, shape = (left, top, right, bottom), objects.shapes[place]
             mask = cut(shape, objects.height, objects.width, box, MASK_SIDE)

@@ -6,7 +6,8 @@ A source of objects is a `Source` (`evonas/data/base.py`) whose items hold `imag
 the end `boxes` N 4 (x1 y1 x2 y2 in pixels of the item), `labels` N (-1 where there is none) and with masks
 `masks` N M M, as `evonas/nn/detection/base.py` says. `scale` 2 is what x and y of the file were multiplied
 by, and `picture` 2 leads to `objects`: scores are taken on the file's own boxes and masks, in its own pixels,
-crowds included.
+crowds included. `dataset(split).described(index)` is an un-augmented item without image and masks: it opens
+no file.
 """
 
 from dataclasses import dataclass

@@ -62,7 +62,8 @@ class Detection:
         made: Any = self._head(levels, num_classes=len(self._data.class_names()))
         if made.mask_side and not self._data.has_masks:
             raise UserError("This head learns masks.", "Add data.masks=true, or use head=faster_rcnn.")
-        return made  # type: ignore[no-any-return]
+        net: nn.Module = made
+        return net
 
     def loss(self, output: Regions, batch: Batch) -> Tensor:
         """The sum of the head's losses."""
@@ -93,12 +94,14 @@ class Detection:
 
     def baseline(self) -> tuple[str, dict[str, float]]:
         """The boxes that most training pictures have, in every picture, scored on `test`."""
-        train, test, meter = self.dataset("train"), self.dataset("test"), self.meter()
-        train.augment = False
-        guess = common_boxes([train[place] for place in range(min(len(train), _EXAMPLES))])
+        train: Any = self.dataset("train")
+        test: Any = self.dataset("test")
+        guess, meter = common_boxes([train.described(place) for place in _spread(len(train))]), self.meter()
+        if self._data.has_masks:
+            # a mask that fills its box
+            guess = torch.cat((guess, torch.ones(len(guess), 1)), dim=1)
         for place in range(len(test)):
-            item = test[place]
-            meter.update(guess[None], {key: value[None] for key, value in item.items()})
+            meter.update(guess[None], {key: value[None] for key, value in test.described(place).items()})
         return "boxes that are common in training", meter.compute()
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
@@ -142,9 +145,15 @@ def common_boxes(items: Sequence[Batch]) -> Tensor:
     """A table of the boxes that most others of their class resemble, scored by the share that does."""
     boxes = torch.cat([item["boxes"][item["labels"] != EMPTY] for item in items])
     labels = torch.cat([item["labels"][item["labels"] != EMPTY] for item in items])
-    places = torch.from_numpy(np.unique(np.linspace(0, max(0, len(boxes) - 1), _EXAMPLES).astype(int)))
-    boxes, labels = boxes[places[places < len(boxes)]], labels[places[places < len(labels)]]
+    places = _spread(len(boxes))
+    boxes, labels = boxes[places], labels[places]
     alike = (box_iou(boxes, boxes) >= _ALIKE) & (labels[:, None] == labels)
     scores = alike.sum(dim=1).float() / max(1, len(boxes))
     kept = batched_nms(boxes, scores, labels, _ALIKE)[:_GUESSES]
     return torch.cat((boxes[kept], scores[kept, None], labels[kept, None].float()), dim=1)
+
+
+def _spread(count: int) -> list[int]:
+    """At most so many places of `count` as are looked at, evenly spaced."""
+    found: list[int] = np.unique(np.linspace(0, count - 1, min(count, _EXAMPLES)).astype(int)).tolist()
+    return found

@@ -6,7 +6,7 @@ Legend: B batch, K detections, N objects, S side of a mask in a table, H W space
 import logging
 import math
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from evonas.errors import UserError
 from evonas.nn.detection.base import BOX, LABEL, PLAIN, SCORE
 from evonas.tasks.base import Batch
 
+Kind = Literal["bbox", "segm"]
 NAMES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 # the evaluator's word for what nothing speaks of, such as the precision of large objects where none is
 _NOTHING = -1.0
@@ -34,8 +35,8 @@ class DetectionMeter:
 
     def __init__(self, data: ObjectSource) -> None:
         self._data, self._is_empty = data, True
-        kinds = ("bbox", "segm") if data.has_masks else ("bbox",)
-        self._evaluators = {kind: _evaluator(kind) for kind in kinds}
+        kinds: tuple[Kind, ...] = ("bbox", "segm") if data.has_masks else ("bbox",)
+        self._evaluators: dict[str, Any] = {kind: _evaluator(kind) for kind in kinds}
 
     def update(self, output: Tensor, batch: Batch) -> None:
         """Add the tables B K ... of a batch of un-augmented items."""
@@ -82,7 +83,7 @@ class DetectionMeter:
         self._evaluators["segm"].update([{**plain, "masks": pasted}], [truth])
 
 
-def _evaluator(kind: str) -> Any:
+def _evaluator(kind: Kind) -> Any:
     if find_spec("pycocotools") is None:
         raise UserError("The average precision needs pycocotools.", "pip install 'evonas[det]'")
     from torchmetrics.detection import MeanAveragePrecision

@@ -29,6 +29,7 @@ import timm
 from torch import Tensor, nn
 
 from evonas.errors import UserError
+from evonas.nn.detection.base import RegionHead, input_size
 from evonas.nn.level import Level
 
 Maps = list[Tensor]
@@ -165,6 +166,11 @@ class Teacher(nn.Module):
         if self.head is None:
             return None, maps
         height, width = x.shape[-2:]
+        if isinstance(self.head, RegionHead) and input_size(maps, self.levels[0].stride) != (height, width):
+            raise UserError(
+                "A detector's teacher must see images in their own size; this one scales them.",
+                "Use teacher=resnet, or teacher.head=false with distill.ratio=0.",
+            )
         return body.restored(self.head(maps), (height, width)), maps
 
 

@@ -106,7 +106,7 @@ def test_mirrors_move_boxes_and_masks(tree: Path) -> None:
     boxes = turned.boxes(objects.boxes)
     assert np.allclose(64 - boxes[:, [2, 0]], straight.boxes(objects.boxes)[:, [0, 2]])
     assert np.allclose(43 - boxes[:, [3, 1]], straight.boxes(objects.boxes)[:, [1, 3]])
-    masks = [each.truth(objects, 3, True)["masks"] for each in (straight, turned)]
+    masks = [each.masks(objects, 3) for each in (straight, turned)]
     assert torch.equal(masks[0].flip(1, 2), masks[1])
 
 
@@ -131,6 +131,13 @@ def test_items_stack_and_a_picture_may_be_empty(tree: Path) -> None:
     batch = default_collate([*train, *held])
     assert batch["boxes"].shape == (8, 2, 4) and batch["masks"].shape == (8, 2, MASK_SIDE, MASK_SIDE)
     assert ((batch["labels"] >= 0).sum(dim=1) == 0).sum() == 1
+
+
+def test_an_item_is_described_without_its_image(tree: Path) -> None:
+    test = source(tree).dataset("test")
+    item, described = test[1], test.described(1)
+    assert item.keys() - described.keys() == {"image", "masks"}
+    assert all(torch.equal(item[key], value) for key, value in described.items())
 
 
 def test_without_masks_segmentations_are_not_read(tree: Path) -> None:

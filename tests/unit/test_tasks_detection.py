@@ -193,9 +193,14 @@ def test_a_tally_takes_tables_piece_by_piece(task: Detection) -> None:
     assert error == pytest.approx(0, abs=1e-6) and facts["error_sizes"] == [4]
 
 
-def test_who_looks_at_no_image_is_bad_but_not_hopeless(task: Detection) -> None:
-    name, metrics = task.baseline()
+@pytest.mark.parametrize("masks", [False, True])
+def test_who_looks_at_no_image_is_bad(root: Path, masks: bool) -> None:
+    name, metrics = task_of(root, masks).baseline()
     assert "common" in name and 0.3 < metrics["one_minus_map"] <= 1
+    assert ("mask_map" in metrics) == masks
+
+
+def test_common_boxes_are_those_that_others_resemble() -> None:
     boxes = torch.tensor([[[0, 0, 10, 10], [50, 50, 60, 60]], [[1, 0, 11, 10], [0, 0, 0, 0]]]).float()
     labels = torch.tensor([[0, 1], [0, -1]])
     items = [{"boxes": box, "labels": label} for box, label in zip(boxes, labels, strict=True)]
@@ -290,6 +295,15 @@ def test_a_teacher_shows_regions_while_it_teaches_alone(task: Detection) -> None
     module = SubnetModule(net, task, Schedule(4, 0, 1e-3, 1e-3, 1e-3), 0, teacher=teacher)
     (hidden,) = module._teacher
     assert isinstance(hidden(image), Regions) and not hidden.body.training
+
+
+def test_a_teacher_that_scales_images_is_refused(task: Detection) -> None:
+    class Halving(Body):
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return super().forward(x[..., ::2, ::2])
+
+    with pytest.raises(UserError, match="images in their own size"):
+        Teacher(Halving(), task.head(Body.levels)).eval()(batch_of(task)["image"])
 
 
 def test_a_judge_draws_the_same_regions_for_all_and_leaves_no_trace(task: Detection) -> None:
