@@ -1,9 +1,13 @@
 """UPerNet as a head of our own: published sizes, the auxiliary head, refusals and a loss that counts both."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
+from evonas import files, weights
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.extract import extract, static_net
@@ -12,6 +16,10 @@ from evonas.nn.sided import Sided, main_of
 from evonas.nn.upernet import CONTEXTS, UPerNet
 from evonas.space.evonet import evonet_space
 from evonas.space.published import PUBLISHED
+from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_backbone, load_exported
+from evonas.tasks.segmentation import Segmentation
+from evonas.train.divergence import AlphaDivergence
+from evonas.train.inplace import averaged
 
 LEVELS = [Level(64, 4), Level(128, 8), Level(256, 16), Level(512, 32)]
 SMALL = [Level(8, 4), Level(12, 8), Level(16, 16)]
@@ -112,3 +120,35 @@ def test_what_it_cannot_be_is_refused():
         UPerNet(SMALL, 5, context="crf")
     with pytest.raises(UserError, match="cannot end in 'sigmoid'"):
         UPerNet(SMALL, 1, output="sigmoid")
+
+
+def test_a_segmentation_learns_from_both_heads_and_is_taught_by_the_main_one() -> None:
+    task = Segmentation(SimpleNamespace(size=(52, 70)), UPerNet, "street", ["a", "b", "c", "d", "e"])
+    truth = torch.randint(5, (2, 52, 70), generator=torch.Generator().manual_seed(0))
+    truth[:, :8] = 255
+    batch, answer = {"classes": truth}, small()(maps())
+    alone = [task.loss(each, batch) for each in (answer.main, answer.side)]
+    assert torch.equal(task.loss(answer, batch), alone[0] + 0.4 * alone[1])
+    other = small(seed=1)(maps())
+    assert torch.equal(
+        task.distillation_loss(answer, other, batch), task.distillation_loss(answer.main, other.main, batch)
+    )
+    assert torch.equal(averaged([answer, other], task), averaged([answer.main, other.main], task))
+    assert torch.equal(
+        AlphaDivergence()(answer, other, batch, task), AlphaDivergence()(answer.main, other.main, batch, task)
+    )
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_an_export_makes_the_network_again(tmp_path: Path, context: str) -> None:
+    space = evonet_space()
+    backbone = Backbone(space, [8, 8, 16, 16], [2, 2, 2, 2], stem_dim=8)
+    head = UPerNet(backbone.levels, 5, width=16, side_width=8, context=context)
+    net = static_net(backbone, head, space.smallest()).eval()
+    digest = weights.save(tmp_path / MODEL, net.state_dict())
+    files.write_json(tmp_path / CONFIG, {"format": FORMAT, "sha256": digest, **describe(net)})
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(load_exported(tmp_path)(image), net(image))
+    trunk = load_backbone(tmp_path)
+    for mine, theirs in zip(trunk(image, trunk.limit), net.features(image), strict=True):
+        assert torch.equal(mine, theirs)
