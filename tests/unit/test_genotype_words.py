@@ -1,0 +1,44 @@
+"""genotype= is typed as it is printed: signs that mean something to Hydra are quoted for it."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from evonas.command import rewrite
+
+TEXT = "nano:m=3,0.5,3,2/s=16,32,32/e=2,1,0.5/d=11.10.1000.10"
+
+
+def read(*words: str) -> object:
+    """What Hydra makes of the last word."""
+    [*_, last] = [word for word in rewrite(words) if word.startswith("genotype=")]
+    override = OverridesParser.create().parse_override(last)
+    value = override.value()
+    return [str(each) for each in value] if isinstance(value, list) else value and str(value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("run:a#knee", "run:a#knee"),
+        (TEXT, TEXT),
+        ("/disk/run 1/selected.json#max", "/disk/run 1/selected.json#max"),
+        ("/disk/a.sqlite#macs<=0.7", "/disk/a.sqlite#macs<=0.7"),
+        ("'run:a#knee'", "run:a#knee"),
+        ("null", None),
+    ],
+)
+def test_one_network(typed: str, meant: str | None) -> None:
+    assert read("+task=shapes", f"genotype={typed}") == meant
+
+
+def test_several_networks() -> None:
+    assert read("+task=shapes", f"genotype=[run:a#knee, {TEXT},b/selected.json#max]") == [
+        "run:a#knee",
+        TEXT,
+        "b/selected.json#max",
+    ]
+
+
+def test_a_sweep_over_networks() -> None:
+    words = rewrite(["-m", "+task=shapes", f"genotype=run:a#knee,{TEXT}"])
+    assert f"genotype='run:a#knee','{TEXT}'" in words
