@@ -7,7 +7,8 @@ split is asked for its length or an item. `source.dataset(split)` may be called 
 the answers share what was read, but each has an epoch and an `augment` switch of its
 own. Item `i` is a pure function of the source's arguments, of `i` and, on `train` while
 `augment` is true, of (augment_seed, epoch, i): never of a global generator and never of
-the order of access. Images are float32, normalised, at the size the source states.
+the order of access. Images are float32, normalised, at the size the source states
+(augmented ones at its `crop`, where it has one).
 Splits are disjoint. `manifest` names in a sha256 what the items depend on, augmentation
 aside, so equal manifests mean equal data.
 """

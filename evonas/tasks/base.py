@@ -44,7 +44,7 @@ class Meter(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """One dense-vision problem; `input_size` is the height and width of its images."""
+    """One dense-vision problem; `input_size` is the height and width that costs are counted at."""
 
     name: str
     error_name: str

@@ -155,3 +155,46 @@ def test_class_colours_differ() -> None:
 def test_classes_must_differ(classes: list[str]) -> None:
     with pytest.raises(UserError, match="different names"):
         task(classes=classes)
+
+
+def test_the_loss_is_the_mean_over_images_of_the_mean_over_pixels() -> None:
+    logits, truth = random_case()
+    meter = IouMeter(CLASSES, 255, with_loss=True)
+    meter.update(logits, {"classes": truth})
+    # an image without any class does not count
+    meter.update(logits[:1], {"classes": torch.full_like(truth[:1], 255)})
+    each = [
+        torch.nn.functional.cross_entropy(logits[i : i + 1], truth[i : i + 1], ignore_index=255).item()
+        for i in range(2)
+    ]
+    assert meter.compute()["loss"] == pytest.approx(sum(each) / 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "is_mean"), [("miou", "one_minus_miou", False), ("loss", "loss", True)]
+)
+def test_the_error_may_be_the_loss(error: str, name: str, is_mean: bool) -> None:
+    made = task(error=error)
+    assert (made.error_name, made.error_is_mean) == (name, is_mean)
+    logits, truth = random_case()
+    meter = IouMeter(CLASSES, 255, with_loss=is_mean)
+    meter.update(logits, {"classes": truth})
+    assert name in meter.compute()
+    with pytest.raises(UserError, match=r"task\.error=iou"):
+        task(error="iou")
+
+
+def test_classes_may_be_those_of_the_data_and_costs_of_another_size() -> None:
+    made = task(classes=None, input_size=[64, 128])
+    assert made.classes == tuple(SyntheticScenes.classes) and made.input_size == (64, 128)
+    assert task().input_size == (32, 64)
+    with pytest.raises(UserError, match="30x64"):
+        task(input_size=[30, 64])
+
+
+def test_many_classes_are_not_listed_one_by_one() -> None:
+    names = [f"c{number}" for number in range(40)]
+    meter = IouMeter(names, 255)
+    truth = torch.randint(0, 40, (1, 8, 8), generator=torch.Generator().manual_seed(0))
+    meter.update(one_hot(truth, 40), {"classes": truth})
+    assert set(meter.compute()) == {"one_minus_miou", "miou", "pixel_accuracy"}
