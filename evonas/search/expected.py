@@ -67,7 +67,7 @@ class ExpectedGain:
         least = _LEAST * reach
         hopeful = room.gains(outcomes(whole, np.full((1, width), _OPTIMISM))[:, 0] + least)
         pool = whole[np.argsort(-hopeful, kind="stable")[: self._pool]]
-        drawn = outcomes(pool, self._deviations(width, rng)) + least
+        drawn = outcomes(pool, deviations_of(self._draws, width, rng)) + least
         middle = outcomes(pool, np.zeros((1, width)))[:, 0]
         chosen: list[int] = []
         for _ in range(min(count, len(pool))):
@@ -77,7 +77,8 @@ class ExpectedGain:
             room.take(middle[chosen[-1]])
         return [int(pool[at]) for at in chosen]
 
-    def _deviations(self, width: int, rng: np.random.Generator) -> np.ndarray:
-        """(S, M) normal deviates that fill their space evenly."""
-        sobol = qmc.Sobol(width, rng=rng)
-        return np.asarray(norm.ppf(np.clip(sobol.random(self._draws), 1e-4, 1 - 1e-4)))
+
+def deviations_of(draws: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """(S, M) normal deviates that fill their space evenly."""
+    sobol = qmc.Sobol(width, rng=rng)
+    return np.asarray(norm.ppf(np.clip(sobol.random(draws), 1e-4, 1 - 1e-4)))

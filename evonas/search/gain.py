@@ -72,6 +72,8 @@ class Room:
 
     def _share(self, offered: np.ndarray) -> np.ndarray:
         assert self._free is not None
+        if not len(self._free):
+            return np.zeros(len(offered))
         free, each = self._free, max(1, _CHUNK // max(len(self._free), 1))
         parts = [offered[at : at + each, None] for at in range(0, len(offered), each)]
         return np.concatenate([(part <= free).all(axis=2).mean(axis=1) for part in parts] or [np.empty(0)])

@@ -10,7 +10,7 @@ import numpy as np
 from evonas.randomness import derive
 from evonas.search.belief import Belief, Process
 from evonas.search.cheap import Cheap
-from evonas.search.expected import Outcomes
+from evonas.search.joint import Alone, Blended, BlendedProcess, Line, Part
 from evonas.search.ledger import Ledger
 from evonas.search.surrogate import Predict, Surrogate
 from evonas.search.views import views_of
@@ -33,13 +33,15 @@ class Oracle:
         self._views = views_of(ledger.space)
         points, values = ledger.points(), ledger.values()
         rows = [view(points) for view in self._views]
-        self._models: list[_Aligned | _Single | Belief] = []
+        self._models: list[_Aligned | _Single | Belief | Blended | Line] = []
         for at in range(values.shape[1]):
             told, of = values[:, at], derive(seed, "surrogate", at)
             if at in cheap:
                 self._models.append(_Aligned(cheap[at], ledger.space, points, told))
             elif isinstance(surrogate, Process):
                 self._models.append(surrogate.believe(rows, told, of))
+            elif isinstance(surrogate, BlendedProcess):
+                self._models.append(surrogate.believe_views(rows, told))
             else:
                 self._models.append(_Single(surrogate.fit(rows[0], told, of)))
 
@@ -55,26 +57,58 @@ class Oracle:
         """(N, M) predictions, whatever is recorded."""
         return np.asarray(self.about(points)(np.arange(len(points)), np.zeros((1, len(self._models))))[:, 0])
 
-    def about(self, points: Sequence[Genotype]) -> Outcomes:
+    def about(self, points: Sequence[Genotype]) -> "Outlook":
         """What some points may turn out to be: `Outcomes` of choices that weigh.
 
         Closed forms and surrogates that give one number are sure of it.
         """
         views = [view(points) for view in self._views]
         sure = {at: form(points) for at, form in enumerate(self._models) if isinstance(form, _Aligned)}
+        return Outlook(self._models, views, sure)
 
-        def outcomes(rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-            found = np.empty((len(rows), *deviations.shape))
-            for at, model in enumerate(self._models):
-                if isinstance(model, Belief):
-                    found[..., at] = model.outcomes(views[model.view][rows], deviations[:, at])
-                elif isinstance(model, _Single):
-                    found[..., at] = model(views[0][rows])[:, None]
-                else:
-                    found[..., at] = sure[at][rows, None]
-            return found
 
-        return outcomes
+class Outlook:
+    """What some points may turn out to be.
+
+    Args:
+        models: of the objectives.
+        views: features of the points.
+        sure: position of an objective with a closed form -> (N,) its values.
+    """
+
+    def __init__(
+        self,
+        models: "Sequence[_Aligned | _Single | Belief | Blended | Line]",
+        views: Sequence[np.ndarray],
+        sure: Mapping[int, np.ndarray],
+    ) -> None:
+        self._models, self._views, self._sure = models, views, sure
+
+    def __call__(self, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+        """(P, S, M) values of some of the points, each alone, at (S, M) deviations from their middle."""
+        found = np.empty((len(rows), *deviations.shape))
+        for at in range(len(self._models)):
+            found[..., at] = self._alone(at, rows, deviations[:, at])
+        return found
+
+    def joint(self, rows: np.ndarray) -> list[Part]:
+        """Some of the points together, objective by objective."""
+        return [self._part(at, rows) for at in range(len(self._models))]
+
+    def _part(self, at: int, rows: np.ndarray) -> Part:
+        model = self._models[at]
+        if isinstance(model, Blended | Line):
+            return model.part([view[rows] for view in self._views])
+        return Alone(lambda deviations: self._alone(at, rows, deviations))
+
+    def _alone(self, at: int, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+        model = self._models[at]
+        if isinstance(model, Belief):
+            return model.outcomes(self._views[model.view][rows], deviations)
+        if isinstance(model, Blended | Line):
+            return model.outcomes([view[rows] for view in self._views], deviations)
+        told = model(self._views[0][rows]) if isinstance(model, _Single) else self._sure[at][rows]
+        return np.repeat(told[:, None], len(deviations), axis=1)
 
 
 class _Single:

@@ -63,7 +63,7 @@ def learn(features: np.ndarray, values: np.ndarray, seed: int, steps: int = 20) 
     settings, loss = _settled(features[order], told[order], steps)
     whole = _covariance(features, features, settings, features.mean(axis=0))
     whole[np.diag_indices(len(whole))] += np.exp(settings[-1]) + _JITTER
-    factor = _factor(whole)
+    factor = factor_of(whole)
     return Posterior(features, settings, factor, cho_solve((factor, True), told), centre, scale, loss)
 
 
@@ -78,7 +78,7 @@ def _covariance(
     return np.asarray(rough * np.exp(-np.maximum(apart, 0.0)) + linear * along)
 
 
-def _factor(matrix: np.ndarray) -> np.ndarray:
+def factor_of(matrix: np.ndarray) -> np.ndarray:
     """The Cholesky factor, with as much more noise as the matrix needs to have one."""
     more = 0.0
     while True:

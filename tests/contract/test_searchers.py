@@ -18,6 +18,7 @@ from evonas.search.expected import ExpectedGain
 from evonas.search.fitness import AccuracyFitness, FrontFitness
 from evonas.search.guided import GuidedSearch
 from evonas.search.interpolants import RBF
+from evonas.search.joint import BlendedProcess
 from evonas.search.local import LocalSearch
 from evonas.search.nsga import NSGA2
 from evonas.search.nsga3 import NSGA3
@@ -25,6 +26,8 @@ from evonas.search.pool import RankedPool
 from evonas.search.random import RandomSearch
 from evonas.search.ranker import PairwiseRanker
 from evonas.search.regularized import RegularizedEvolution
+from evonas.search.surroundings import Surroundings
+from evonas.search.together import GainTogether
 from evonas.space.declared import declared_space
 from evonas.space.evonet import evonet_space
 from evonas.space.genotype import Genotype
@@ -62,10 +65,18 @@ SEARCHERS: dict[str, Make] = {
     "linas": partial(guided, choice=Best()),
     "composed": partial(guided, choice=HypervolumeGain(30), surrogate=PairwiseRanker(500)),
     "expected": partial(guided, choice=ExpectedGain(30, 8), surrogate=Process(2), whole=100),
+    "near": partial(
+        guided,
+        choice=GainTogether(30, 8),
+        surrogate=BlendedProcess(3),
+        proposer=partial(Surroundings, far=40),
+    ),
 }
-# those that look for the whole front
+# those that look for the whole front; what "near" finds is held to random search in its own test, sooner
 GUIDED = [
-    name for name in SEARCHERS if name not in ("random", "pool", "elasticvit", "ednag_paper", "diffusion")
+    name
+    for name in SEARCHERS
+    if name not in ("random", "pool", "elasticvit", "ednag_paper", "diffusion", "near")
 ]
 EVONET = evonet_space()
 CONDITIONAL = declared_space(
