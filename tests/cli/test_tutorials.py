@@ -81,6 +81,7 @@ def test_bring_your_own_task(follow: Callable[..., None], tmp_path: Path) -> Non
     assert f"--config-dir={tmp_path / 'conf'}" in recorded
 
 
+@pytest.mark.slow
 def test_bring_your_own_data(follow: Callable[..., None], tmp_path: Path) -> None:
     follow("bring_your_own_data.md", *SMALL)
     for run in ("leaves", "again"):
