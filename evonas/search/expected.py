@@ -13,6 +13,7 @@ from scipy.stats import norm, qmc
 
 from evonas.errors import UserError
 from evonas.search.gain import Room
+from evonas.search.joint import Together
 from evonas.search.ranking import non_dominated
 
 Outcomes = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -30,7 +31,7 @@ class Weighing(Protocol):
     """
 
     def weigh(
-        self, outcomes: Outcomes, candidates: int, facts: np.ndarray, count: int, rng: np.random.Generator
+        self, outcomes: Together, candidates: int, facts: np.ndarray, count: int, rng: np.random.Generator
     ) -> list[int]: ...
 
 

@@ -33,6 +33,14 @@ class Part(Protocol):
     def believe(self, at: int) -> None: ...
 
 
+class Together(Protocol):
+    """What candidates may turn out to be, alone and together; `oracle.Outlook` is one."""
+
+    def __call__(self, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray: ...
+
+    def joint(self, rows: np.ndarray) -> Sequence[Part]: ...
+
+
 class Alone:
     """Points that say nothing of one another, by a function from deviations to values."""
 

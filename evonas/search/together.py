@@ -6,26 +6,17 @@ F facts.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from evonas.errors import UserError
 from evonas.search.expected import deviations_of
 from evonas.search.gain import Room
-from evonas.search.joint import Part
+from evonas.search.joint import Part, Together
 from evonas.search.ranking import non_dominated
 
 _LEAST = 1e-4
 _OPTIMISM = -1.5
-
-
-class Together(Protocol):
-    """What candidates may turn out to be, alone and together; `oracle.Outlook` is one."""
-
-    def __call__(self, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray: ...
-
-    def joint(self, rows: np.ndarray) -> Sequence[Part]: ...
 
 
 class GainTogether:

@@ -140,9 +140,10 @@ def test_the_whole_search_finds_more_of_a_front_than_random_points_do() -> None:
             facts += batch
         return float(moocore.hypervolume(np.array(facts), ref=np.array([1.0, 54.0])))
 
-    parts = {"surrogate": BlendedProcess(10), "proposer": partial(Surroundings, far=60)}
+    proposer = partial(Surroundings, far=60)
+    choice = GainTogether(60, 16)
     for seed in (0, 1):
-        near = GuidedSearch(space, seed, 4, 72, choice=GainTogether(60, 16), initial=24, **parts)
+        near = GuidedSearch(space, seed, 4, 72, BlendedProcess(10), proposer, choice, initial=24)
         assert found(near) > found(RandomSearch(space, seed, 8, 144))
 
 
