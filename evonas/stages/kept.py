@@ -21,9 +21,10 @@ def keep(
 
     Like all listening it cannot fail: what goes wrong is one warning.
     """
-    if not context.cfg.tracker or not context.cfg.tracker.get("artifacts"):
+    cfg = context.cfg.get("tracker")
+    if not cfg or not cfg.get("artifacts"):
         return
-    built = build(context.cfg.tracker, folder=paths[0].parent, run=context.run.name, stage=stage)
+    built = build(cfg, folder=paths[0].parent, run=context.run.name, stage=stage)
     with closing(Guarded(built, PATIENCE_S)) as tracker:
         for table in tables:
             tracker.table(table)

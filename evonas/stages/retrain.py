@@ -10,7 +10,8 @@ from evonas.nn.extract import extract
 from evonas.nn.supernet import Supernet
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
-from evonas.stages.chosen import Net, chosen
+from evonas.stages.chosen import WEIGHTS, Net, chosen
+from evonas.stages.kept import keep
 from evonas.stages.listening import Listening, listening
 from evonas.stages.starting import load_start, start_file, started
 from evonas.tasks.base import Task
@@ -34,6 +35,8 @@ class Retrain:
             retraining = _Retraining(context, task, inherited, listener)
             for net in nets:
                 retraining.run(net)
+        made = [folder / net.name / WEIGHTS["retrained"] for net in nets]
+        keep(context, "retrain", "checkpoint", made)
         return f"Retrained networks: {folder}"
 
 

@@ -13,6 +13,7 @@ from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.chosen import SELECTED
 from evonas.stages.given import Given, given
+from evonas.stages.kept import keep
 from evonas.stages.reused import ARCHIVE
 from evonas.track.console import print_table
 
@@ -45,6 +46,7 @@ class Select:
         error_name = str(build(cfg.task).error_name)
         path = run.path(SELECTED)
         files.write_json(path, {"error_name": error_name, "nets": nets})
+        keep(context, "select", "genotypes", [path])
         _show(nets, facts)
         return f"{path}\nNext: {_next(context, nets)}"
 

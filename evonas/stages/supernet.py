@@ -4,6 +4,7 @@ from evonas import weights
 from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.curriculum import Walk
+from evonas.stages.kept import keep
 from evonas.stages.pretrain import PRETRAINED
 
 
@@ -26,4 +27,5 @@ class Supernet:
         if walk.is_finished():
             return f"The supernet is trained: {walk.path}"
         error = walk.run()
+        keep(context, "supernet", "checkpoint", [walk.path])
         return f"Supernet, mean holdout {walk.task.error_name} of the panel {error:.4f}: {walk.path}"
