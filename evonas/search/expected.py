@@ -49,12 +49,7 @@ class ExpectedGain:
     """
 
     def __init__(self, pool: int = 300, draws: int = 32) -> None:
-        if min(pool, draws) < 1:
-            raise UserError(
-                f"pool is {pool} and draws {draws}.",
-                "Set search.choice.pool and search.choice.draws to 1 or more.",
-            )
-        self._pool, self._draws = pool, draws
+        self._pool, self._draws = at_least_one(pool, draws)
 
     def weigh(
         self, outcomes: Outcomes, candidates: int, facts: np.ndarray, count: int, rng: np.random.Generator
@@ -77,6 +72,16 @@ class ExpectedGain:
             chosen.append(int(np.argmax(gains)))
             room.take(middle[chosen[-1]])
         return [int(pool[at]) for at in chosen]
+
+
+def at_least_one(pool: int, draws: int) -> tuple[int, int]:
+    """Both as they are; a UserError where one is below 1."""
+    if min(pool, draws) < 1:
+        raise UserError(
+            f"pool is {pool} and draws {draws}.",
+            "Set search.choice.pool and search.choice.draws to 1 or more.",
+        )
+    return pool, draws
 
 
 def deviations_of(draws: int, width: int, rng: np.random.Generator) -> np.ndarray:

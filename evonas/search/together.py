@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evonas.errors import UserError
-from evonas.search.expected import deviations_of
+from evonas.search.expected import at_least_one, deviations_of
 from evonas.search.gain import Room
 from evonas.search.joint import Part, Together
 from evonas.search.ranking import non_dominated
@@ -33,12 +32,7 @@ class GainTogether:
     """
 
     def __init__(self, pool: int = 300, draws: int = 32) -> None:
-        if min(pool, draws) < 1:
-            raise UserError(
-                f"pool is {pool} and draws {draws}.",
-                "Set search.choice.pool and search.choice.draws to 1 or more.",
-            )
-        self._pool, self._draws = pool, draws
+        self._pool, self._draws = at_least_one(pool, draws)
 
     def weigh(
         self, outcomes: Together, candidates: int, facts: np.ndarray, count: int, rng: np.random.Generator
