@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
@@ -30,7 +31,10 @@ class Relaxation:
         return rows
 
     def decode(self, rows: np.ndarray) -> list[Genotype]:
-        """The points that (N, D) numbers mean; too few ones in a row of bits are filled by the nearest."""
+        """The points that (N, D) numbers mean; too few ones in a row of bits are filled by the nearest.
+
+        What a space refuses beyond that, such as a cell without a path, is repaired, equal numbers alike.
+        """
         return [self._point(row) for row in rows]
 
     def normalise(self, rows: np.ndarray) -> np.ndarray:
@@ -49,4 +53,5 @@ class Relaxation:
             off = [at for at in places if not vector[at]]
             for at in sorted(off, key=lambda at: float(parts[at][0] - parts[at][1]))[: max(missing, 0)]:
                 vector[at] = 1
-        return self._space.from_vector(vector)
+        # what else a space asks of its points is mended at random, always alike
+        return self._space.repair(vector, generator(0, f"relaxation/{vector}"))

@@ -18,6 +18,7 @@ from evonas.search.ednag import EDNAG, select
 from evonas.search.fitness import AccuracyFitness, EnergyFitness, FrontFitness, PowerFitness
 from evonas.search.random import RandomSearch
 from evonas.search.relaxation import Relaxation
+from evonas.space.cell import cell_space, is_cell, pruned
 from evonas.space.declared import declared_space
 from evonas.space.evonet import evonet_space
 
@@ -119,6 +120,16 @@ def test_relaxation_and_its_inverse_agree() -> None:
 def test_noise_always_means_a_point() -> None:
     rows = np.random.default_rng(8).standard_normal((200, Relaxation(EVONET).width))
     assert all(EVONET.contains(point) for point in Relaxation(EVONET).decode(rows))
+
+
+def test_noise_always_means_a_cell_where_points_are_cells() -> None:
+    space = cell_space("nb101", ["maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu"])
+    relaxation = Relaxation(space)
+    rows = np.random.default_rng(9).standard_normal((100, relaxation.width))
+    found = relaxation.decode(rows)
+    genes = np.array([point.genes for point in found])
+    assert is_cell(pruned(genes)).all()
+    assert relaxation.decode(rows[::-1]) == found[::-1], "the company of a row changes nothing"
 
 
 def test_accuracies_are_stretched_as_published() -> None:
