@@ -58,6 +58,7 @@ def check(folder: Path, straight: Path, *overrides: str) -> None:
     assert list((folder / "supernet/curriculum").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_kills_with_loader_workers(tmp_path: Path, prepared: Path, straight: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(prepared, folder)

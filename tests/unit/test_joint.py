@@ -129,6 +129,7 @@ def test_search_resumes_and_is_shown_without_stages_that_it_has_not(outputs: Pat
     assert "best_error_normals" in page and "stage=retrain" not in page
 
 
+@pytest.mark.slow
 def test_facts_of_another_joint_search_are_taken_over(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +138,7 @@ def test_facts_of_another_joint_search_are_taken_over(
     assert "6 measurements were taken over" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_the_cost_and_keeps_nothing(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

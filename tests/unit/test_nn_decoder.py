@@ -169,6 +169,7 @@ def _onnx_difference(net, inputs, folder) -> float:
     return float(np.abs(output - expected.numpy()).max())
 
 
+@pytest.mark.slow
 def test_exports_and_agrees(tmp_path):
     # the exporter takes time for every operation: each grid and each doubling of the scan has its own
     levels = (Level(8, 4), Level(16, 8))

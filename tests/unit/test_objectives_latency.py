@@ -245,6 +245,7 @@ def test_a_noisy_value_is_warned_of(bench: Bench, caplog: pytest.LogCaptureFixtu
     assert "latency is noisy" in caplog.text
 
 
+@pytest.mark.slow
 def test_onnxruntime_times_the_same_network(bench: Bench) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

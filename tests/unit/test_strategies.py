@@ -38,7 +38,9 @@ def trained(name: str, state: Resumable | None = None, stop: int = 0) -> Superne
     return made
 
 
-@pytest.mark.parametrize("name", ["banks", "best_up", pytest.param("nsas", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["banks", *(pytest.param(name, marks=pytest.mark.slow) for name in ("best_up", "nsas"))]
+)
 def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
     straight = trained(name)
     state = Resumable(tmp_path / "state.safetensors", {}, True, every=1)
