@@ -173,9 +173,14 @@ def find_run(outputs: Path, name: str) -> Path:
 
 def recorded_overrides(directory: Path) -> list[str]:
     """The overrides of a run's first command that a later one may take over."""
-    path = directory / "attempts" / "001" / "overrides.yaml"
+    return [each for each in typed(directory / "attempts" / "001") if _is_inherited(each)]
+
+
+def typed(attempt: Path) -> list[str]:
+    """What was typed for the command of one attempt."""
+    path = attempt / "overrides.yaml"
     recorded = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else []
-    return [each for each in map(str, recorded or []) if _is_inherited(each)]
+    return list(map(str, recorded or []))
 
 
 def recorded_config(directory: Path) -> DictConfig:

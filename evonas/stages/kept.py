@@ -1,6 +1,6 @@
 """What a stage hands to trackers that keep more than numbers: tables with charts, and files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,18 +15,25 @@ PATIENCE_S = 60.0
 
 
 def keep(
-    context: Context, stage: str, kind: str, paths: Sequence[Path], tables: Sequence[Results] = ()
+    context: Context,
+    stage: str,
+    kind: str,
+    paths: Sequence[Path],
+    tables: Callable[[], Iterable[Results]] = tuple,
 ) -> None:
     """Give files of one kind, and tables, to the tracker of the config if it keeps such things.
 
     Like all listening it cannot fail: what goes wrong is one warning.
+
+    Args:
+        tables: makes them; asked only where they are kept.
     """
     cfg = context.cfg.get("tracker")
     if not cfg or not cfg.get("artifacts"):
         return
     built = build(cfg, folder=paths[0].parent, run=context.run.name, stage=stage)
     with closing(Guarded(built, PATIENCE_S)) as tracker:
-        for table in tables:
+        for table in tables():
             tracker.table(table)
         tracker.artifact(kind, paths)
 

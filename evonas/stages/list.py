@@ -6,12 +6,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from evonas import files, lock
 from evonas.errors import EvoNASError
 from evonas.report.archived import read
-from evonas.run import END, LOCK, list_runs
+from evonas.run import END, LOCK, list_runs, typed
 from evonas.stages import READS_ONLY
 from evonas.stages.base import Context
 from evonas.stages.reused import ARCHIVE
@@ -100,9 +98,7 @@ def _state(end: Path) -> str:
 
 def _stage(attempt: Path) -> str:
     """What was typed after `stage=`; without it, the whole pipeline."""
-    path = attempt / "overrides.yaml"
-    typed = map(str, OmegaConf.to_container(OmegaConf.load(path)) or []) if path.exists() else ()
-    named = [each.removeprefix("stage=") for each in typed if each.startswith("stage=")]
+    named = [each.removeprefix("stage=") for each in typed(attempt) if each.startswith("stage=")]
     return named[-1] if named else "run"
 
 
@@ -118,9 +114,7 @@ def _found(archive: Path) -> tuple[int | None, float | None]:
 
 
 def _cells(row: Row) -> list[str]:
-    shown = {
-        "points": "-" if row.points is None else str(row.points),
-        "hypervolume": "-" if row.hypervolume is None else f"{row.hypervolume:.4f}",
-    }
-    texts = [row.run, row.task, row.stage, row.state, shown["points"], shown["hypervolume"]]
-    return [*texts, human_time(row.seconds), f"{row.megabytes:.1f} MB"]
+    points = "-" if row.points is None else str(row.points)
+    share = "-" if row.hypervolume is None else f"{row.hypervolume:.4f}"
+    about = [row.run, row.task, row.stage, row.state, points, share]
+    return [*about, human_time(row.seconds), f"{row.megabytes:.1f} MB"]

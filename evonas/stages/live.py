@@ -31,7 +31,7 @@ class Live:
 
     def __init__(self, run: Run, patience: float = 5.0) -> None:
         self._run, self._patience = run, patience
-        self.path: Path = run.directory / ARCHIVE.replace("archive.sqlite", "live.html")
+        self.path: Path = (run.directory / ARCHIVE).with_name("live.html")
         self._due, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._listen, name="live page", daemon=True)
         self._thread.start()
@@ -51,9 +51,10 @@ class Live:
             while not self._closing.is_set():
                 self._due.wait()
                 self._due.clear()
-                began = time.monotonic()
-                self._draw(is_running=not self._closing.is_set())
-                self._closing.wait((time.monotonic() - began) / _SHARE)
+                if not self._closing.is_set():
+                    began = time.monotonic()
+                    self._draw(is_running=True)
+                    self._closing.wait((time.monotonic() - began) / _SHARE)
             self._draw(is_running=False)
         except Exception as error:
             _LOG.warning("The live page is switched off: %s: %s", type(error).__name__, error)

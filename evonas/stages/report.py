@@ -6,15 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from evonas import files
 from evonas.archive import Archive
 from evonas.report.archived import read
 from evonas.report.facts import Facts
 from evonas.report.html import render
 from evonas.report.page import Sources
-from evonas.run import Run
+from evonas.run import Run, typed
 from evonas.search.racing import spent
 from evonas.stages.base import Context
 from evonas.stages.kept import keep
@@ -79,7 +77,7 @@ def _retrained(run: Run) -> Iterator[tuple[str, Any]]:
 def _attempts(directory: Path) -> Iterator[str]:
     """The commands that worked on this run; reports are left out, so that a page can be rebuilt."""
     for path in sorted((directory / "attempts").glob("*/overrides.yaml")):
-        overrides = [str(each) for each in OmegaConf.to_container(OmegaConf.load(path)) or []]
+        overrides = typed(path.parent)
         if not set(_OWN) & set(overrides):
             yield shlex.join(["python", "-m", "evonas", *overrides])
 

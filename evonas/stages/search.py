@@ -74,7 +74,7 @@ class Search:
             for line in [*predictions(archive.meta), *said_of_race(archive), *_picture(context)]:
                 print(line, flush=True)
         path = context.run.directory / ARCHIVE
-        keep(context, "search", "archive", [path], list(tables_of(read(path))))
+        keep(context, "search", "archive", [path], lambda: tables_of(read(path)))
         return f"Next: {context.run.command('select')}"
 
     def _search(
