@@ -1,37 +1,119 @@
 """Networks for one's own code: `from evonas import load`."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, overload
+
+from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.nn.extract import StaticNet
+from evonas.nn.trunk import Trunk
 from evonas.run import find_run
-from evonas.stages.exported import CONFIG, load_exported
+from evonas.stages.exported import CONFIG, load_backbone, load_exported
 
 _RUN = "run:"
 
 
-def load(reference: str | Path, outputs: str | Path = "outputs") -> StaticNet:
+class FeatureMaps(nn.Module):
+    """A backbone as timm's `features_only` gives one: images to maps, described by `feature_info`.
+
+    Args:
+        trunk: with its weights.
+        out_indices: levels that are given, by number from the finest; None for all.
+
+    Raises:
+        UserError: there is no level of such a number.
+    """
+
+    def __init__(self, trunk: Trunk, out_indices: Sequence[int] | None = None) -> None:
+        # timm knows every architecture it has once it is imported, which only this needs
+        from timm.models import FeatureInfo
+
+        super().__init__()
+        every = range(len(trunk.levels))
+        chosen = tuple(every if out_indices is None else out_indices)
+        if not chosen or not set(chosen) <= set(every):
+            raise UserError(
+                f"out_indices={list(chosen)} of a backbone with {len(every)} levels.",
+                f"Choose among {list(every)}.",
+            )
+        self.trunk = trunk
+        self.feature_info = FeatureInfo(
+            [
+                {"num_chs": level.channels, "reduction": level.stride, "module": f"trunk.stages.{at}"}
+                for at, level in enumerate(trunk.levels)
+            ],
+            chosen,
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Images B 3 H W to one map B C H/s W/s for each of `feature_info.out_indices`."""
+        maps = self.trunk(x, self.trunk.limit)
+        return [maps[index] for index in self.feature_info.out_indices]
+
+
+@overload
+def load(
+    reference: str | Path,
+    outputs: str | Path = "outputs",
+    *,
+    features_only: Literal[False] = False,
+    out_indices: None = None,
+) -> StaticNet:
+    """The whole network."""
+
+
+@overload
+def load(
+    reference: str | Path,
+    outputs: str | Path = "outputs",
+    *,
+    features_only: Literal[True],
+    out_indices: Sequence[int] | None = None,
+) -> FeatureMaps:
+    """Its backbone."""
+
+
+def load(
+    reference: str | Path,
+    outputs: str | Path = "outputs",
+    *,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+) -> StaticNet | FeatureMaps:
     """An exported network in eval mode on the CPU: `net(images)`, `net.features(images)`.
 
     Args:
         reference: `run:<run>#<name>`, where `run:last` is the newest run, or an export folder.
         outputs: the folder of the runs.
+        features_only: give the backbone alone, with timm's `feature_info`, whatever the head is.
+        out_indices: with `features_only`, the levels that are given; None for all.
 
     Raises:
-        UserError: there is no such run, or it has exported no network of that name.
+        UserError: there is no such run, it has exported no network of that name, or no such level.
         DataError: the export is damaged.
     """
-    text = str(reference)
+    folder = _folder(str(reference), Path(outputs))
+    if features_only:
+        return FeatureMaps(load_backbone(folder), out_indices).eval()
+    if out_indices is not None:
+        raise UserError("out_indices chooses among feature maps.", "Add features_only=True.")
+    return load_exported(folder)
+
+
+def _folder(text: str, outputs: Path) -> Path:
+    """The export folder that a reference means."""
     if not text.startswith(_RUN):
-        return load_exported(Path(reference))
+        return Path(text)
     name, _, net = text.removeprefix(_RUN).partition("#")
-    folder = find_run(Path(outputs), name) / "export"
+    folder = find_run(outputs, name) / "export"
     known = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
     if not known:
         raise UserError(f"Run '{folder.parent.name}' has exported no network.", _command(folder.parent))
     if net not in known:
         raise UserError(f"Run '{folder.parent.name}' has exported no '{net}'.", f"It has: {', '.join(known)}")
-    return load_exported(folder / net)
+    return folder / net
 
 
 def _command(run: Path) -> str:

@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-_TEXT = """# {name}
+_TEXT = """---
+library_name: evonas
+tags: [neural-architecture-search, {task}]
+---
+# {name}
 
 A network for the task `{task}`, found by evonas in run `{run}`.
 
@@ -14,27 +18,46 @@ A network for the task `{task}`, found by evonas in run `{run}`.
 | multiply-adds, one image | {macs:,} |
 | input | float32, N x 3 x {height} x {width}, normalised as in training |
 | sha256 of model.safetensors | `{sha256}` |
+| largest difference of model.pt2 | {graph_difference:.1e} |
 {onnx}
 ## Metrics
 {metrics}
 ## Use
 
 ```python
-from pathlib import Path
-from evonas.stages.exported import load_exported
+import evonas
 
-net = load_exported(Path("."))
+net = evonas.load(".")  # and evonas.load(".", features_only=True) for the backbone, as of timm
 ```
+
+Without evonas, with torch alone:
+
+```python
+import torch
+
+net = torch.export.load("model.pt2").module()
+```
+
+Any number of images at a time, of the size above.{more}
 """
+_ONNX_ROW = "| largest difference of model.onnx | {:.1e} |\n"
+_ONNX = (
+    " `model.onnx` is the same network for ONNX Runtime, and\n"
+    "`tensorrt.sh` the command that makes a TensorRT engine of it, which was not tried."
+)
 
 
 def card(config: Mapping[str, Any]) -> str:
     """Markdown from the facts of `config.json`; a split that was not measured is said to be so."""
     height, width = config["input_size"]
     difference = config["onnx_difference"]
-    onnx = "" if difference is None else f"| largest difference of ONNX from torch | {difference:.1e} |\n"
+    onnx = (
+        {"onnx": "", "more": ""}
+        if difference is None
+        else {"onnx": _ONNX_ROW.format(difference), "more": _ONNX}
+    )
     metrics = "".join(_split(title, config[title]) for title in ("holdout", "test"))
-    return _TEXT.format(**{**config, "height": height, "width": width, "onnx": onnx, "metrics": metrics})
+    return _TEXT.format(**{**config, **onnx, "height": height, "width": width, "metrics": metrics})
 
 
 def _split(title: str, metrics: Mapping[str, float | None] | None) -> str:

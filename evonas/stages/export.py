@@ -1,13 +1,10 @@
 """stage=export: every retrained network as files that need no evonas run."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 import evonas
 from evonas import files, weights
@@ -17,16 +14,16 @@ from evonas.stages import assembly, chosen
 from evonas.stages.base import Context
 from evonas.stages.card import card
 from evonas.stages.evaluate import TEST, count_costs
-from evonas.stages.exported import CARD, CONFIG, FORMAT, MODEL, ONNX, describe
+from evonas.stages.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
+from evonas.stages.graphs import capture, write_graph, write_onnx, write_tensorrt
 from evonas.stages.starting import load_start
 from evonas.track.progress import Progress
 
-ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 GOAL = 1e-4
 
 
 class Export:
-    """Writes safetensors, config.json, ONNX and a card for each retrained network."""
+    """Writes safetensors, config.json, a graph of torch, ONNX and a card for each retrained network."""
 
     needs_task = True
 
@@ -49,7 +46,7 @@ class Export:
 
 
 def export(net: StaticNet, folder: Path, about: dict[str, Any], seed: int = 0) -> str:
-    """Write one network; returns a line that says how exact its ONNX form is.
+    """Write one network in all its forms; returns a line that says how exact its ONNX form is.
 
     Args:
         net: in eval mode, on the CPU.
@@ -58,10 +55,7 @@ def export(net: StaticNet, folder: Path, about: dict[str, Any], seed: int = 0) -
         seed: of the images that the ONNX check uses.
     """
     digest = weights.save(folder / MODEL, net.state_dict(), {"genotype": about["genotype"]})
-    images = torch.randn(
-        2, 3, *about["input_size"], generator=torch.Generator().manual_seed(derive(seed, "export"))
-    )
-    difference = _write_onnx(net, folder / ONNX, images)
+    differences = _write_graphs(net, folder, tuple(about["input_size"]), seed)
     costs = count_costs(net, tuple(about["input_size"]))
     config = {
         **about,
@@ -69,11 +63,11 @@ def export(net: StaticNet, folder: Path, about: dict[str, Any], seed: int = 0) -
         **describe(net),
         "format": FORMAT,
         "sha256": digest,
-        "onnx_difference": difference,
+        **differences,
     }
     files.write_json(folder / CONFIG, {**config, "evonas": evonas.__version__})
     files.write_text(folder / CARD, card(config))
-    return f"{about['name']}: {_onnx_line(difference)}"
+    return f"{about['name']}: {_onnx_line(differences['onnx_difference'])}"
 
 
 def _onnx_line(difference: float | None) -> str:
@@ -83,33 +77,18 @@ def _onnx_line(difference: float | None) -> str:
     return f"ONNX differs from torch by at most {difference:.1e}{verdict}"
 
 
-def _write_onnx(net: StaticNet, path: Path, images: Tensor) -> float | None:
-    """Write the ONNX file and return its largest difference from torch, None without the packages."""
-    if not all(find_spec(package) for package in ONNX_PACKAGES):
-        return None
+def _write_graphs(net: StaticNet, folder: Path, size: tuple[int, int], seed: int) -> dict[str, float | None]:
+    """Write the forms that need no evonas; how much each differs from the network, by key of config.json."""
+    random = torch.Generator().manual_seed(derive(seed, "export"))
+    images = torch.randn(2, 3, *size, generator=random)
     with torch.no_grad():
-        # the batch is free, the size of the image is the one the network was made for
-        program = torch.onnx.export(
-            net,
-            (images,),
-            dynamo=True,
-            input_names=["image"],
-            output_names=["output"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            verbose=False,
-        )
-        expected = net(images).numpy()
-    assert program is not None
-    files.write_atomic(path, lambda target: program.save(str(target)))
-    return _difference(path, images, expected)
-
-
-def _difference(path: Path, images: Tensor, expected: np.ndarray) -> float:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-    return float(np.abs(found - expected).max())
+        expected = net(images)
+    program = capture(net, images)
+    graph = write_graph(program, folder / GRAPH, images, expected)
+    onnx = write_onnx(program, folder / ONNX, images, expected)
+    if onnx is not None:
+        write_tensorrt(folder / TENSORRT, ONNX, size)
+    return {"graph_difference": graph, "onnx_difference": onnx}
 
 
 def _about(

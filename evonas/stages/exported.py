@@ -38,7 +38,9 @@ KINDS: Mapping[str, Any] = {
     "mmdet_rcnn": MMDetRCNN,
     "rcnn": RCNN,
 }
-MODEL, CONFIG, ONNX, CARD = "model.safetensors", "config.json", "model.onnx", "README.md"
+MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+# forms that need no evonas
+GRAPH, ONNX, TENSORRT = "model.pt2", "model.onnx", "tensorrt.sh"
 
 
 def load_exported(folder: Path) -> StaticNet:
@@ -123,7 +125,8 @@ def _describe_head(head: nn.Module) -> dict[str, Any] | None:
 def _network(config: dict[str, Any]) -> StaticNet:
     if config["head"] is None:
         raise DataError(
-            "This network has a head of its own, which evonas cannot build.", f"Use {ONNX} instead."
+            "This network has a head of its own, which evonas cannot build.",
+            f"Use {GRAPH} or {ONNX} instead.",
         )
     trunk = _trunk(config)
     levels: list[Level] = list(trunk.levels)

@@ -1,21 +1,24 @@
 """stage=export: files that stand for themselves."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import small_run
 import torch
+import yaml
 
 import evonas
 from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.nn.classifier import Classifier
 from evonas.nn.extract import StaticNet, extract
-from evonas.stages import assembly, export
+from evonas.stages import assembly, export, graphs
 from evonas.stages.base import Context
 from evonas.stages.export import Export
 from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_exported
@@ -28,6 +31,19 @@ from evonas.stages.exported import load_exported
 folder = Path(sys.argv[1])
 torch.save(load_exported(folder)(torch.load(folder / "images.pt", weights_only=True)), folder / "outputs.pt")
 print("lightning" in sys.modules or "hydra.main" in sys.modules)
+"""
+
+# what somebody has who never heard of evonas
+STRANGER = """
+import sys, torch
+class NoEvonas:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("evonas", "timm", "lightning"):
+            raise SystemExit(f"{name} was imported")
+sys.meta_path.insert(0, NoEvonas())
+net = torch.export.load("model.pt2").module()
+for images in torch.load("images.pt", weights_only=True):
+    torch.save(net(images), f"answer{len(images)}.pt")
 """
 
 
@@ -82,6 +98,68 @@ def test_a_fresh_process_gives_the_same_outputs(made: Context, folder: Path) -> 
         expected = retrained(made)(images)
     found = torch.load(folder / "outputs.pt", weights_only=True)
     assert (found - expected).abs().max() <= 1e-6
+
+
+def test_the_graph_runs_where_evonas_is_not(made: Context, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").write_bytes((folder / "model.pt2").read_bytes())
+    random = torch.Generator().manual_seed(2)
+    asked = [torch.randn(count, 3, 32, 64, generator=random) for count in (1, 3)]
+    torch.save(asked, tmp_path / "images.pt")
+    words = [sys.executable, "-c", STRANGER]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    net = retrained(made)
+    for images in asked:
+        found = torch.load(tmp_path / f"answer{len(images)}.pt", weights_only=True)
+        with torch.no_grad():
+            assert (found - net(images)).abs().max() <= 1e-6
+    assert files.read_json(folder / "config.json")["graph_difference"] <= 1e-6
+
+
+def test_the_backbone_is_used_as_one_of_timm(folder: Path) -> None:
+    images = torch.randn(2, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+    net, whole = evonas.load(folder, features_only=True), evonas.load(folder)
+    maps = net(images)
+    assert [each.shape[1] for each in maps] == net.feature_info.channels() == [8, 8, 16, 16]
+    assert [64 // each.shape[3] for each in maps] == net.feature_info.reduction() == [4, 8, 16, 32]
+    assert all(map(torch.equal, maps, whole.features(images))) and not net.training
+    last = evonas.load(folder, features_only=True, out_indices=[1, 3])
+    assert last.feature_info.channels() == [8, 16] and torch.equal(last(images)[1], maps[3])
+    assert set(net.feature_info.module_name()) <= dict(net.named_modules()).keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"features_only": True, "out_indices": [4]}, "a backbone with 4 levels"),
+        ({"features_only": True, "out_indices": []}, "a backbone with 4 levels"),
+        ({"out_indices": [1]}, "out_indices chooses among feature maps"),
+    ],
+)
+def test_levels_that_are_not_there_are_refused(folder: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        evonas.load(folder, **options)
+
+
+def test_the_command_for_tensorrt_has_the_shapes_of_the_onnx_file(folder: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    [image] = session.get_inputs()
+    [line] = [each for each in (folder / "tensorrt.sh").read_text().splitlines() if each.startswith("exec")]
+    words = dict(word.partition("=")[::2] for word in shlex.split(line)[2:])
+    assert (folder / words["--onnx"]).exists() and words["--saveEngine"] == "model.plan"
+    for name, count in (("min", 1), ("opt", 1), ("max", 8)):
+        asked, _, shape = words[f"--{name}Shapes"].partition(":")
+        assert asked == image.name and shape.split("x") == [str(count), *map(str, image.shape[1:])]
+    assert subprocess.run(["sh", "-n", "tensorrt.sh"], cwd=folder, check=False).returncode == 0
+
+
+def test_the_card_has_the_header_of_model_hubs(folder: Path) -> None:
+    _, header, text = (folder / "README.md").read_text().split("---\n", 2)
+    about = yaml.safe_load(header)
+    assert about["library_name"] == "evonas" and "synthetic" in about["tags"]
+    assert "license" not in about, "whose weights they are is not ours to say"
+    assert text.startswith("# knee")
 
 
 def test_onnx_gives_the_same_outputs_for_any_batch(made: Context, folder: Path) -> None:
@@ -162,9 +240,11 @@ def test_an_empty_folder_is_no_export(tmp_path: Path) -> None:
 
 
 def test_without_onnx_it_says_what_to_install(
-    made: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Context, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "ONNX_PACKAGES", ("onnx", "no_such_package"))
+    # the same network, so the same graph, which takes long to capture
+    monkeypatch.setattr(export, "capture", lambda *_: torch.export.load(folder / "model.pt2"))
+    monkeypatch.setattr(graphs, "ONNX_PACKAGES", ("onnx", "no_such_package"))
     about = {
         "name": "knee",
         "run": "r",
@@ -178,6 +258,8 @@ def test_without_onnx_it_says_what_to_install(
     )
     assert "pip install 'evonas[export]'" in line
     assert not (tmp_path / "model.onnx").exists() and load_exported(tmp_path)
+    assert not (tmp_path / "tensorrt.sh").exists() and "onnx" not in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "model.pt2").exists()
 
 
 def test_a_network_that_is_not_retrained_names_the_command(tmp_path: Path) -> None:
