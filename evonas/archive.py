@@ -199,10 +199,12 @@ class Archive:
         """All facts in the order in which they became durable."""
         return [self._evaluation(row) for row in self._rows("rowid")]
 
-    def seconds(self) -> float:
-        """The summed wall time of all recorded measurements."""
+    def seconds(self, fingerprint: str | None = None) -> float:
+        """The summed wall time of all recorded measurements, or of those under one fingerprint."""
         with _explained(self.path):
-            (total,) = self._connection.execute("SELECT total(seconds) FROM execution").fetchone()
+            (total,) = self._connection.execute(
+                "SELECT total(seconds) FROM execution WHERE ?1 IS NULL OR fingerprint = ?1", (fingerprint,)
+            ).fetchone()
         return float(total)
 
     def took(self, fingerprint: str, genotype: str) -> tuple[float, str] | None:

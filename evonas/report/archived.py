@@ -1,10 +1,11 @@
 """From an archive to facts: the only place of the report that knows how a search is stored."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from evonas.archive import Archive, candidates
-from evonas.report.facts import Facts, gather
+from evonas.report.facts import Cost, Facts, gather
 
 
 def read(path: Path) -> Facts:
@@ -18,7 +19,7 @@ def read(path: Path) -> Facts:
         meta = archive.meta
         names = list(meta["objectives"])
         found = candidates(archive, meta["fingerprints"], names)
-        seconds = archive.seconds()
+        costs = _costs(archive)
         raced = meta.get("evaluate", {}).get("rungs", {})
         fell = (
             [fact for fact in archive.evaluations() if fact.fingerprint in raced and fact.state == "failed"]
@@ -43,7 +44,27 @@ def read(path: Path) -> Facts:
         reference=tuple(reference) if reference else None,
         ideal=tuple(ideal) if ideal else None,
         identity=meta,
-        seconds=seconds,
+        seconds=sum(cost.seconds for cost in costs),
+        costs=costs,
     )
-    extras = {each.genotype: each.extra for each in found}
-    return replace(facts, extras=[extras[genotype] for genotype in facts.genotypes])
+    known = {each.genotype: each for each in found}
+    kept = [known[genotype] for genotype in facts.genotypes]
+    asked = [each.seq // len(meta["fingerprints"]) for each in kept]
+    return replace(facts, extras=[each.extra for each in kept], asked=asked)
+
+
+def _costs(archive: Archive) -> list[Cost]:
+    """What each part took, in full and on some of the images."""
+    counts: Counter[tuple[str, str, str]] = Counter(
+        (fact.part, fact.fingerprint, fact.state) for fact in archive.evaluations()
+    )
+    known = sorted({(part, fingerprint) for part, fingerprint, _ in counts})
+    return [
+        Cost(
+            *key,
+            counts[*key, "done"] + counts[*key, "failed"],
+            counts[*key, "failed"],
+            archive.seconds(key[1]),
+        )
+        for key in known
+    ]

@@ -14,6 +14,23 @@ from evonas.report.interval import ends, front_within_noise
 from evonas.report.pareto import Indices, Values, front
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the measurements of one part under one fingerprint came to.
+
+    Args:
+        measured: facts, failed ones too.
+        failed: those that failed.
+        seconds: wall time, summed over workers.
+    """
+
+    part: str
+    fingerprint: str
+    measured: int
+    failed: int
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Facts:
     """Points whose every objective is known, in the order they were asked for.
@@ -29,6 +46,8 @@ class Facts:
         identity: what else the archive says about its search.
         seconds: wall time of all measurements, summed over workers.
         extras: what else was recorded of each point, in the order of `genotypes`; or nothing.
+        asked: place of each point among all that were asked, failed ones too; or nothing.
+        costs: what measuring took, by part.
     """
 
     names: tuple[str, ...]
@@ -41,6 +60,8 @@ class Facts:
     identity: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     extras: Sequence[Mapping[str, Any]] = ()
+    asked: Sequence[int] = ()
+    costs: Sequence[Cost] = ()
 
     @cached_property
     def ends(self) -> tuple[Values, Values]:

@@ -1,92 +1,28 @@
 """What the report says: one function a section, from the files of a run."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from evonas.report import plots
+from evonas.report.explained import drawn, evolved, explained, related
 from evonas.report.facts import Facts, predictions
 from evonas.report.interval import surely_on_front
 from evonas.report.pareto import front
+from evonas.report.sources import Json, Picture, Section, Sources
 from evonas.report.svg import key
-from evonas.report.tables import Table, compact, discovered, generations, nets, ranked, tested
+from evonas.report.tables import (
+    Table,
+    compact,
+    discovered,
+    generations,
+    measured,
+    nets,
+    ranked,
+    scaled,
+    tested,
+)
 
-Json = Mapping[str, Any]
 MOST_PICTURE_BYTES = 2_000_000
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Everything a report is made of; what a run does not have yet is None or empty.
-
-    Args:
-        run: name of the run.
-        task: name of the task.
-        command: gives the command that runs a stage in this run.
-        pictures: folder of the pictures that `test` names.
-        has_network: whether the networks exist; those of a table were trained by others.
-        attempts: the commands that worked on this run, oldest first.
-        environment: names and values, such as versions.
-        times: seconds by what took them.
-    """
-
-    run: str
-    task: str
-    command: Callable[[str], str]
-    facts: Facts | None = None
-    selected: Json | None = None
-    retrained: Mapping[str, Json] = field(default_factory=dict)
-    test: Json | None = None
-    panel: Json | None = None
-    rank: Json | None = None
-    discovery: Json | None = None
-    pictures: Path | None = None
-    has_network: bool = True
-    attempts: Sequence[str] = ()
-    environment: Sequence[tuple[str, str]] = ()
-    times: Sequence[tuple[str, str]] = ()
-
-    @property
-    def nets(self) -> Sequence[Json]:
-        """The chosen networks."""
-        return self.selected["nets"] if self.selected else []
-
-    @property
-    def is_given(self) -> bool:
-        """Whether networks were chosen without a search."""
-        return self.facts is None and bool(self.nets)
-
-    @property
-    def error_name(self) -> str:
-        """The task's metric that everything minimises."""
-        known = [part["error_name"] for part in (self.test, self.selected, self.panel, self.rank) if part]
-        return known[0] if known else "error"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image inside the page, and what it shows."""
-
-    caption: str
-    data: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the page; the template shows what is there, in the order of these fields."""
-
-    title: str
-    texts: Sequence[str] = ()
-    missing: str = ""
-    command: str = ""
-    legend: plots.Legend = field(default_factory=list)
-    figures: Sequence[plots.Figure] = ()
-    tables: Sequence[Table] = ()
-    genotypes: Sequence[tuple[str, str, str]] = ()
-    pictures: Sequence[Sequence[Picture]] = ()
-    commands: Sequence[str] = ()
 
 
 def lead(sources: Sources) -> str:
@@ -116,21 +52,28 @@ def figures(sources: Sources) -> list[tuple[str, str]]:
 
 
 def sections(sources: Sources) -> list[Section]:
-    """All sections, in the order of the page; a part that is missing says which command makes it."""
-    found = [_discovery(sources.discovery)] if sources.discovery else []
-    if not sources.has_network:
-        return [front_section(sources), _chosen(sources), progress_section(sources), *found, _record(sources)]
-    return [
+    """All sections, in the order of the page.
+
+    A part that a stage will make says so with its command; what this kind of run never has is left out.
+    """
+    has = sources.has_network
+    parts = [
         front_section(sources),
+        evolved(sources),
         _chosen(sources),
-        _tested(sources),
-        _pictures(sources),
+        drawn(sources),
+        _tested(sources) if has else None,
+        _pictures(sources) if has else None,
         progress_section(sources),
-        _supernet(sources),
-        _rank(sources),
-        *found,
+        explained(sources),
+        related(sources),
+        _supernet(sources) if has else None,
+        _rank(sources) if has else None,
+        _discovery(sources.discovery) if sources.discovery else None,
+        _cost(sources),
         _record(sources),
     ]
+    return [part for part in parts if part is not None]
 
 
 def _missing(sources: Sources, title: str, what: str, stage: str) -> Section:
@@ -209,30 +152,33 @@ def _tested(sources: Sources) -> Section:
     return Section(title, texts=[text], tables=tested(test, _keys(sources)))
 
 
-def _pictures(sources: Sources) -> Section:
+def _pictures(sources: Sources) -> Section | None:
     title = "Predictions"
-    if sources.test is None or sources.pictures is None or not sources.test.get("pictures"):
+    if sources.test is None or sources.pictures is None:
         return _missing(sources, title, "Pictures of predictions", "evaluate")
-    folder, rows = sources.pictures, []
-    for each in sources.test["pictures"]:
-        named = {
-            "input": each["image"],
-            "truth": each["truth"],
-            "teacher": each.get("teacher"),
-            **each["nets"],
-        }
-        rows.append([_picture(folder, caption, file) for caption, file in named.items() if file])
-    return Section(
-        title,
-        texts=["Images of the test split; each network has its retrained weights if there are any."],
-        pictures=rows,
+    if not sources.test.get("pictures"):
+        return None
+    costs = {net["name"]: net["macs"] for net in sources.test["nets"]}
+    text = (
+        "Images of the test split, and what is predicted for them, from the cheapest network to the "
+        "costliest; each has its retrained weights if there are any."
     )
+    rows = [_row(sources.pictures, each, costs) for each in sources.test["pictures"]]
+    return Section(title, texts=[text], pictures=rows)
 
 
-def _picture(folder: Path, caption: str, file: str) -> Picture:
+def _row(folder: Path, entry: Json, costs: Json) -> list[Picture]:
+    cheapest_first = sorted(entry["nets"], key=lambda name: costs.get(name) or 0)
+    named = {"input": entry["image"], "truth": entry["truth"], "teacher": entry.get("teacher")}
+    named |= {name: entry["nets"][name] for name in cheapest_first}
+    return [_picture(folder, name, file, costs.get(name)) for name, file in named.items() if file]
+
+
+def _picture(folder: Path, caption: str, file: str, macs: float | None) -> Picture:
     path = folder / Path(file).name
     content = path.read_bytes() if path.is_file() and path.stat().st_size < MOST_PICTURE_BYTES else b""
-    return Picture(caption, f"data:image/png;base64,{base64.b64encode(content).decode()}")
+    cost = "" if macs is None else f"{scaled(macs)} multiply-adds"
+    return Picture(caption, f"data:image/png;base64,{base64.b64encode(content).decode()}", cost)
 
 
 def progress_section(sources: Sources) -> Section:
@@ -287,12 +233,18 @@ def _discovery(found: Json) -> Section:
     )
 
 
+def _cost(sources: Sources) -> Section | None:
+    facts = sources.facts
+    tables = [Table(("took", "time"), sources.times)] if sources.times else []
+    tables += [measured(facts)] if facts is not None and facts.costs else []
+    text = (
+        "Times by the clock on the wall, of what ended; the time of commands that were killed is not in them."
+    )
+    return Section("What it cost", texts=[text], tables=tables) if tables else None
+
+
 def _record(sources: Sources) -> Section:
-    tables = [
-        Table(columns, rows)
-        for columns, rows in ((("took", "time"), sources.times), (("environment", ""), sources.environment))
-        if rows
-    ]
+    tables = [Table(("environment", ""), sources.environment)] if sources.environment else []
     text = (
         "The commands that worked on this run, oldest first; the config of each is in the folder attempts/."
     )

@@ -5,7 +5,8 @@ The drawing depends on its data alone, so that a report can be rebuilt byte for 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 
@@ -78,6 +79,18 @@ class Chart:
         style = "cloud" if len(cells) > FEW else "cloud few"
         self._shapes.append(f'<path class="{style}" d="{dots}"/>')
 
+    def dots(self, xs: Numbers, ys: Numbers) -> None:
+        """Small dots without titles, as one shape."""
+        path = "".join(f"M{number(x)} {number(y)}h0" for x, y in zip(*self._pixels(xs, ys), strict=True))
+        self._shapes.append(f'<path class="dots" d="{path}"/>')
+
+    @contextmanager
+    def layer(self, place: int, is_last: bool) -> Iterator[None]:
+        """What is drawn inside is one frame of a slider."""
+        self._shapes.append(f'<g class="frame{" now" if is_last else ""}" data-frame="{place}">')
+        yield
+        self._shapes.append("</g>")
+
     def line(self, xs: Numbers, ys: Numbers, style: str = "s0", step: bool = False) -> None:
         """A line through points in their order; `step` holds each value until the next."""
         px, py = self._pixels(xs, ys)
@@ -105,7 +118,7 @@ class Chart:
             return
         left, base = spots[0]
         self._taken.append((left, base - 11, left + width, base + 2))
-        self._shapes.append(_text("name", left, base, text, "start"))
+        self._shapes.append(word("name", left, base, text, "start"))
 
     def render(self) -> str:
         """The SVG element."""
@@ -127,14 +140,14 @@ class Chart:
         floor, end = HEIGHT - BOTTOM, WIDTH - RIGHT
         for text, x in zip(self.x.texts, self.x.place(self.x.ticks, LEFT, end), strict=True):
             yield f'<path class="grid" d="M{number(x)} {TOP}V{floor}"/>'
-            yield _text("tick", x, floor + 16, text, "middle")
+            yield word("tick", x, floor + 16, text, "middle")
         for text, y in zip(self.y.texts, self.y.place(self.y.ticks, floor, TOP), strict=True):
             yield f'<path class="grid" d="M{LEFT} {number(y)}H{end}"/>'
-            yield _text("tick", LEFT - 6, y + 4, text, "end")
+            yield word("tick", LEFT - 6, y + 4, text, "end")
         yield f'<path class="axis" d="M{LEFT} {TOP}V{floor}H{end}"/>'
 
     def _labels(self) -> Iterable[str]:
-        yield _text("label", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, self.x.label, "middle")
+        yield word("label", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, self.x.label, "middle")
         turned = f'transform="translate(14 {number((TOP + HEIGHT - BOTTOM) / 2)}) rotate(-90)"'
         yield f'<text class="label" {turned} text-anchor="middle">{escape(self.y.label)}</text>'
 
@@ -154,7 +167,8 @@ def key(shape: str, style: str) -> str:
     return f'<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{mark(shape, style, 8, 8, 4.6)}</svg>'
 
 
-def _text(style: str, x: float, y: float, text: str, anchor: str) -> str:
+def word(style: str, x: float, y: float, text: str, anchor: str) -> str:
+    """A line of text; the anchor (start, middle, end) is what lies at x."""
     place = f'x="{number(x)}" y="{number(y)}" text-anchor="{anchor}"'
     return f'<text class="{style}" {place}>{escape(text)}</text>'
 

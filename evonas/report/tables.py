@@ -85,6 +85,23 @@ def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
     return [Table(["network", "parameters", "multiply-adds", *metrics], rows, keys, note)]
 
 
+def measured(facts: Facts) -> Table:
+    """How many measurements each part of the search took, how many failed, and for how long."""
+    known = facts.identity.get("fingerprints", {})
+    names = {fingerprint: f"{part} part" for part, fingerprint in known.items()}
+    rows = []
+    for cost in facts.costs:
+        # other fingerprints are those of a race, which looks at some images first
+        name = names.get(cost.fingerprint, f"{cost.part} part, on some of the images")
+        each = compact(cost.seconds / max(1, cost.measured))
+        rows.append([name, str(cost.measured), str(cost.failed), f"{cost.seconds:.1f}", each])
+    note = (
+        "Accuracy and closed forms are the shared part; latency, measured alone on its device, the exclusive."
+    )
+    columns = ["measured in the search", "measurements", "failed", "summed over workers (s)", "each (s)"]
+    return Table(columns, rows, note=note)
+
+
 def discovered(found: Mapping[str, Any]) -> Table:
     """How a discovered formula and known ones rank the networks it was found on, and others."""
     rows = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from evonas import files
 from evonas.report.archived import read
 from evonas.report.html import render_live
-from evonas.report.page import Sources
+from evonas.report.sources import Sources
 from evonas.run import Run
 from evonas.search.loop import Generation
 from evonas.stages.reused import ARCHIVE

@@ -1,23 +1,29 @@
 """stage=report: one HTML file about everything that is in a run."""
 
+import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from evonas import files
 from evonas.archive import Archive
+from evonas.config import build
+from evonas.errors import UserError
 from evonas.report.archived import read
 from evonas.report.facts import Facts
 from evonas.report.html import render
-from evonas.report.page import Sources
-from evonas.run import Run, typed
+from evonas.report.sources import Sources
+from evonas.run import IDENTITY, Run, typed
 from evonas.search.racing import spent
+from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.kept import keep
+from evonas.stages.timed import stage_seconds
 from evonas.track.progress import human_time
 
+_LOG = logging.getLogger(__name__)
 PAGE = "report/index.html"
 _OWN = ("stage=report", "report")
 _PACKAGES = ("torch", "lightning", "numpy", "pymoo")
@@ -57,7 +63,30 @@ def gather(run: Run) -> Sources:
         attempts=list(_attempts(run.directory)),
         environment=list(_environment(run.directory)),
         times=list(_times(run, facts)),
+        space=_space(facts),
+        dims=_dims(run.directory),
     )
+
+
+def _space(facts: Facts | None) -> Space | None:
+    """The space that the archive names; None where it cannot be made here, as with a user's own code."""
+    node = facts.identity.get("space") if facts else None
+    if not isinstance(node, Mapping):
+        return None
+    try:
+        built: Space = build(node)
+    except UserError as error:
+        _LOG.warning("The report leaves out what genes mean: %s", error.message)
+        return None
+    return built
+
+
+def _dims(directory: Path) -> list[int] | None:
+    """Channels of the network's stages, where its config lists them."""
+    path = directory / IDENTITY
+    network = (files.read_json(path).get("network") if path.exists() else None) or {}
+    dims = network.get("dims")
+    return dims if isinstance(dims, list) and all(isinstance(each, int) for each in dims) else None
 
 
 def _json(run: Run, relative: str) -> Any:
@@ -102,6 +131,10 @@ def _race(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _times(run: Run, facts: Facts | None) -> Iterator[tuple[str, str]]:
+    # a report would otherwise change with each report that is made
+    for stage, seconds in stage_seconds(run.directory).items():
+        if stage != "report":
+            yield f"stage {stage}", human_time(seconds)
     teacher = _json(run, "teacher/result.json")
     if teacher:
         yield "training the teacher", human_time(teacher["seconds"])

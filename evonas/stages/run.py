@@ -11,6 +11,7 @@ from evonas.run import Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.stages.given import given
+from evonas.stages.timed import note_seconds
 from evonas.track.progress import heading, human_time
 
 # what a walk along a curriculum reads besides its recipe
@@ -86,6 +87,7 @@ class Pipeline:
         stage: Stage = config.build(step) if isinstance(step, Mapping) else step
         print(stage.run(context), flush=True)
         self._seconds[name] = time.monotonic() - started
+        note_seconds(context.run, name, self._seconds[name])
 
     def _print_times(self) -> None:
         rows = {**self._seconds, "all": sum(self._seconds.values())}

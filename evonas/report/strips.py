@@ -1,0 +1,52 @@
+"""A point of any space as a picture: one row a gene, the choice taken among all choices."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from evonas.errors import UserError
+from evonas.report.plots import Figure
+from evonas.report.svg import WIDTH, number, word
+from evonas.space.genes import Axis, Gene
+from evonas.space.space import Space
+
+_ROW, _LEFT, _CELL, _WIDEST = 17, 64, 12, 200.0
+
+
+def strips(named: Sequence[tuple[str, str]], space: Space) -> list[Figure]:
+    """One drawing for each name and text form that is a point of the space."""
+    figures = []
+    for name, text in named:
+        try:
+            genes = space.parse(text).genes
+        except UserError:
+            continue
+        rows = [_row(gene, genes[space.spans[gene.name]], at) for at, gene in enumerate(space.genes)]
+        box = f"0 0 {WIDTH} {_ROW * len(rows) + 6}"
+        svg = f'<svg viewBox="{box}" role="img" aria-label="The choices of {escape(name)}">'
+        figures.append(
+            Figure(f"{svg}{''.join(map(''.join, rows))}</svg>", f"{name}: the choice of each gene.")
+        )
+    return figures
+
+
+def _row(gene: Gene, indices: tuple[int, ...], at: int) -> Iterator[str]:
+    top, taken = _ROW * at + 4, _taken(gene, indices)
+    step = min(_CELL, _WIDEST / len(taken))
+    yield word("tick", _LEFT - 6, top + 10, gene.name, "end")
+    for place, is_taken in enumerate(taken):
+        where = f'x="{number(_LEFT + step * place)}" y="{top}"'
+        style = "mark s0" if is_taken else "off"
+        yield f'<rect class="{style}" {where} width="{number(0.8 * step)}" height="{_CELL - 1}"/>'
+    yield word("tick", _LEFT + step * len(taken) + 6, top + 10, _said(gene, indices), "start")
+
+
+def _taken(gene: Gene, indices: tuple[int, ...]) -> list[bool]:
+    if isinstance(gene, Axis):
+        return [place == indices[0] for place in range(len(gene.choices))]
+    return [bool(index) for index in indices]
+
+
+def _said(gene: Gene, indices: tuple[int, ...]) -> str:
+    if isinstance(gene, Axis):
+        return gene.show(gene.value(indices))
+    return f"{sum(indices)} of {len(indices)} on"

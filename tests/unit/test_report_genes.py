@@ -1,0 +1,161 @@
+"""What a report says about genes: which matter, and which networks are alike."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from report_made import bred, chosen, space
+
+from evonas.report.explained import explained, related
+from evonas.report.facts import Facts
+from evonas.report.genome import Genome, spread_out
+from evonas.report.importance import importances
+from evonas.report.kinship import descent, kin
+from evonas.report.moments import moments
+from evonas.report.pedigree import pedigree
+from evonas.report.sources import Sources
+
+
+def sampled(count: int) -> Genome:
+    """Distinct networks without an order."""
+    of, rng = space(), np.random.default_rng(5)
+    texts = list(dict.fromkeys(of.format(of.sample(rng)) for _ in range(count)))
+    genome = Genome.of(of, texts)
+    assert genome is not None
+    return genome
+
+
+def facts_of(values: np.ndarray, population: int | None = None) -> Facts:
+    texts = tuple(f"g{row}" for row in range(len(values)))
+    about = {} if population is None else {"searcher": {"population": population}}
+    return Facts(("error", "macs"), texts, values, identity=about)
+
+
+def test_codes_can_be_spread_out_into_layouts_again() -> None:
+    genome = sampled(60)
+    assert genome.codes().shape == (len(genome.rows), len(genome.genes))
+    assert (spread_out(genome.codes(), genome.genes) == genome.rows).all()
+
+
+def test_texts_of_another_space_have_no_genes() -> None:
+    assert Genome.of(space(), ["other:m=1"]) is None
+
+
+def test_the_genes_that_make_an_objective_are_found() -> None:
+    genome = sampled(300)
+    places = genome.space.spans
+    depth = genome.rows[:, places["d3"]].sum(axis=1)
+    error = 3.0 * genome.rows[:, places["m2"]][:, 0] - 1.0 * genome.rows[:, places["e1"]][:, 0]
+    error_found, macs_found = importances(facts_of(np.stack([error, depth], axis=1).astype(float)), genome)
+    assert error_found.largest(2) == ["m2", "e1"] and macs_found.largest(1) == ["d3"]
+    assert error_found.r2 > 0.9 and error_found.losses["m2"][0] > 1.0
+    assert error_found.signs["m2"] > 0.8 and error_found.signs["e1"] < -0.2 and macs_found.signs["d3"] > 0.9
+    others = [loss for name, (loss, _) in error_found.losses.items() if name not in ("m2", "e1")]
+    assert max(others) < 0.05
+
+
+def test_noise_is_called_noise() -> None:
+    genome = sampled(120)
+    values = np.random.default_rng(2).random((len(genome.rows), 2))
+    facts = replace(facts_of(values), genotypes=tuple(map(genome.space.format, points(genome))))
+    section = explained(Sources("demo", "synthetic", str, facts, space=genome.space))
+    assert section is not None and len(section.figures) == 2
+    assert all("The forest explains little here" in figure.caption for figure in section.figures)
+
+
+def points(genome: Genome) -> list:
+    return [genome.space.from_vector(row) for row in genome.rows]
+
+
+def test_too_few_networks_teach_nothing_and_an_objective_that_is_constant_too() -> None:
+    genome = sampled(30)
+    values = np.random.default_rng(2).random((len(genome.rows), 2))
+    assert importances(facts_of(values), genome) == []
+    section = explained(Sources("demo", "synthetic", str, bred(16), space=space()))
+    assert section is not None and "16 networks are too few" in section.texts[0] and not section.figures
+    many = sampled(80)
+    flat = np.stack([np.ones(len(many.rows)), many.rows[:, 0]], axis=1).astype(float)
+    assert [found.objective for found in importances(facts_of(flat), many)] == ["macs"]
+
+
+def family() -> Genome:
+    """Two parents of different genes, a stranger, and children of the parents."""
+    of = space()
+    mother = np.array(of.largest().genes)
+    father = np.array(of.smallest().genes)
+    stranger = mother.copy()
+    stranger[:4] = 0
+    crossed = mother.copy()
+    crossed[4:7] = father[4:7]
+    mutated = crossed.copy()
+    mutated[0] -= 1
+    return Genome(of, np.stack([mother, father, stranger, crossed, mutated]))
+
+
+def test_a_crossed_child_is_told_with_both_parents() -> None:
+    genome = family()
+    facts = facts_of(np.ones((5, 2)))
+    child = kin(facts, genome, 3)
+    assert (child.nearest, child.mate, child.changed, child.shared) == (0, 1, 3, 3)
+    grandchild = kin(facts, genome, 4)
+    assert (grandchild.nearest, grandchild.mate, grandchild.changed) == (3, None, 1)
+    assert [each.row for each in descent(facts, genome, 4)] == [4, 3, 0]
+    assert genome.differences(4, 3) == ["m1 3 to 2"]
+
+
+def test_networks_asked_together_are_no_parents_of_each_other() -> None:
+    genome = family()
+    facts = facts_of(np.ones((5, 2)), population=4)
+    assert kin(facts, genome, 3).nearest is None
+    assert kin(facts, genome, 4).nearest == 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_nearest_is_what_a_search_through_all_finds(seed: int) -> None:
+    facts = bred(96)
+    genome = Genome.of(space(), facts.genotypes)
+    assert genome is not None
+    row = int(np.random.default_rng(seed).integers(16, 96))
+    begun = row // 16 * 16
+    least = min(int((genome.rows[other] != genome.rows[row]).sum()) for other in range(begun))
+    found = kin(facts, genome, row)
+    assert found.changed == least and found.nearest is not None and found.nearest < begun
+
+
+def test_the_pedigree_tells_each_chosen_network_once() -> None:
+    facts = bred(96)
+    genome = Genome.of(space(), facts.genotypes)
+    assert genome is not None
+    nets = chosen(facts, ("knee", "max"))
+    strange = {"name": "typed", "genotype": "nano:m=0", "objectives": {}}
+    found = pedigree(facts, genome, [*nets, strange], {"knee": "<svg/>"})
+    assert found is not None
+    names = [row[0] for row in found[1].rows]
+    assert names[0] == "knee" and names.count("max") == 1 and "typed" not in names
+    assert found[1].rows[0][3] == "-" and found[1].rows[names.index("max")][1] == "96"
+    assert pedigree(facts, genome, [strange], {}) is None
+
+
+def test_kinship_is_never_said_to_be_recorded() -> None:
+    facts = bred(96)
+    chosen_now = {"error_name": "error", "nets": chosen(facts)}
+    section = related(Sources("demo", "synthetic", str, facts, chosen_now, space=space()))
+    assert section is not None and "not recorded" in section.texts[0]
+
+
+def test_moments_are_generations_where_there_are_some() -> None:
+    facts = bred(96)
+    assert [moment.count for moment in moments(facts, 24)] == [16, 32, 48, 64, 80, 96]
+    assert moments(facts, 3)[1].label == "generation 3, after 48 networks"
+    gone = replace(
+        facts, asked=[n for n in range(96) if n != 20], values=facts.values[1:], genotypes=facts.genotypes[1:]
+    )
+    assert [moment.count for moment in moments(gone, 24)] == [16, 31, 47, 63, 79, 95]
+
+
+@pytest.mark.parametrize("about", [{}, {"searcher": {"population": 8, "initial": 40}}, {"in_flight": 4}])
+def test_moments_without_generations_are_even(about: dict) -> None:
+    facts = replace(bred(40), identity=about)
+    assert [moment.count for moment in moments(facts, 4)] == [10, 20, 30, 40]
+    assert moments(facts, 4)[0].label == "after 10 networks"
+    assert [moment.count for moment in moments(facts, 400)] == list(range(1, 41))
