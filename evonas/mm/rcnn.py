@@ -93,6 +93,6 @@ class MMDetRCNN(RCNN):
     def _read(self, extractor: Any, maps: list[Tensor], rois: Tensor, side: int) -> Tensor:
         maps = maps[: len(self.pooled_strides)]
         if rois.is_meta or torch.compiler.is_exporting():
-            return pooled(maps, self.pooled_strides, rois, side)
+            return pooled(maps, self.pooled_strides, rois, side, settings.SAMPLES)
         cells: Tensor = extractor(tuple(each.float() for each in maps), rois)
         return cells

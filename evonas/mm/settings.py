@@ -10,6 +10,8 @@ from typing import Any
 
 Settings = dict[str, Any]
 RATIOS = (0.5, 1.0, 2.0)
+# points per side of a cell of a region: about one a pixel of the map
+SAMPLES = 0
 
 
 def rpn_head(width: int, strides: Sequence[int], anchor_scale: float) -> Settings:
@@ -91,7 +93,7 @@ def _masks(width: int, strides: Sequence[int], num_classes: int, mask_side: int)
 
 
 def _extractor(width: int, strides: Sequence[int], side: int) -> Settings:
-    layer = {"type": "RoIAlign", "output_size": side, "sampling_ratio": 0, "use_torchvision": True}
+    layer = {"type": "RoIAlign", "output_size": side, "sampling_ratio": SAMPLES, "use_torchvision": True}
     return {
         "type": "SingleRoIExtractor",
         "roi_layer": layer,

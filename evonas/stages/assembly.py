@@ -19,7 +19,7 @@ from evonas.schema import Recipe
 from evonas.space.space import Space
 from evonas.stages import taught
 from evonas.stages.base import Context
-from evonas.tasks.base import Task
+from evonas.tasks.base import SettableHead, Task
 from evonas.train.cache import CachedTeacher, Numbered
 from evonas.train.curriculum import PST
 from evonas.train.determinism import TrainingData, seeded
@@ -69,9 +69,19 @@ def teacher(cfg: DictConfig, of: Task | None = None) -> Any:
 
 def _head(cfg: DictConfig, of: Task, body: Any, purpose: str) -> nn.Module:
     # heads come with a seed of their own; draw anew, so that the run's seed reaches them
-    head = of.head(body.levels)
+    settings = getattr(body, "head_settings", None)
+    head = _settable(of).head_with(body.levels, settings) if settings else of.head(body.levels)
     initialise(head, derive(cfg.seed, f"{purpose}/head"))
     return head
+
+
+def _settable(of: Task) -> SettableHead:
+    if not isinstance(of, SettableHead):
+        raise UserError(
+            f"Task {of.name} has one head for every body; teacher.head_settings would change it.",
+            "Use another teacher, or teacher.head_settings=null.",
+        )
+    return of
 
 
 def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Distiller:

@@ -65,6 +65,13 @@ class Task(Protocol):
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]: ...
 
 
+@runtime_checkable
+class SettableHead(Protocol):
+    """A task whose head can be made with other keywords than the configured ones."""
+
+    def head_with(self, levels: Sequence[Level], settings: Mapping[str, Any]) -> nn.Module: ...
+
+
 def predict(task: Task, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """The output that is scored: task.predict(net, images) where the task has that method, else net(images).
 
@@ -79,4 +86,4 @@ def best_of(metrics: Mapping[str, float], task: Task) -> float:
     return float(metrics[task.error_name])
 
 
-__all__ = ["Batch", "Images", "Meter", "Picture", "Split", "Task", "best_of", "predict"]
+__all__ = ["Batch", "Images", "Meter", "Picture", "SettableHead", "Split", "Task", "best_of", "predict"]

@@ -4,7 +4,7 @@ Legend: B batch, C classes, K detections, N objects, R regions, H W space. Heads
 `evonas/nn/detection/base.py`, items those of `evonas/data/objects.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,15 @@ class Detection:
         Raises:
             UserError: it needs masks, and the data has none.
         """
-        made: Any = self._head(levels, num_classes=len(self._data.class_names()))
+        return self.head_with(levels, {})
+
+    def head_with(self, levels: Sequence[Level], settings: Mapping[str, Any]) -> nn.Module:
+        """The head with other keywords than the configured ones, for a body that asks for them.
+
+        Raises:
+            UserError: it needs masks, and the data has none.
+        """
+        made: Any = self._head(levels, num_classes=len(self._data.class_names()), **settings)
         if made.mask_side and not self._data.has_masks:
             raise UserError("This head learns masks.", "Add data.masks=true, or use head=faster_rcnn.")
         net: nn.Module = made

@@ -3,7 +3,8 @@
 Legend: B batch, H W space.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ class Dinov2Body(foundation.Frozen):
         input_size: rows and columns the network sees, multiples of 14; None keeps the images'
             size and fills up with zeros, right and below, to multiples of 14.
         head: whether the task's head is trained on the maps; without it there are features alone.
+        head_settings: keywords of the task's head that are other than the students'.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Dinov2Body(foundation.Frozen):
         folder: str = "",
         input_size: Sequence[int] | None = None,
         head: bool = True,
+        head_settings: Mapping[str, Any] | None = None,
     ) -> None:
         of = foundation.encoder(size)
         source = foundation.find_weights(weights, folder, published(size), size, f"dinov2 {size}")
@@ -44,7 +47,8 @@ class Dinov2Body(foundation.Frozen):
             tensors = renaming.encoder_names(foundation.read_weights(source))
             network = foundation.filled(kind, config, tensors, source)
         super().__init__(network, source)
-        self.has_output = head
+        self.has_output, self.scales = head, input_size is not None
+        self.head_settings = head_settings
         self.input_size = None if input_size is None else foundation.check_input(input_size)
         self.levels = tuple(Level(of.width, foundation.PATCH) for _ in of.last)
 

@@ -14,6 +14,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
@@ -41,6 +42,8 @@ class Devices:
         strategy: `auto` or `ddp`, which mean the same.
         loader_workers: processes that load data, per device.
         sync_batchnorm: whether batch norm sees the images of all devices.
+        detect_anomaly: whether a NaN in a gradient ends the training with the name of its operation.
+        profile: whether `fit-profile.txt` beside the training's state says where its time went.
     """
 
     accelerator: str = "cpu"
@@ -49,6 +52,8 @@ class Devices:
     strategy: str = "auto"
     loader_workers: int = 0
     sync_batchnorm: bool = False
+    detect_anomaly: bool = False
+    profile: bool = False
 
     def __post_init__(self) -> None:
         check_precision(self.precision)
@@ -124,7 +129,7 @@ def fit(
         every = [*([Listening(listen)] if listen else []), *callbacks]
         if state:
             every.append(Checkpointing(state.path, state.every))
-        trainer = _trainer(epochs, devices, every, state.identity if state else {})
+        trainer = _trainer(epochs, devices, every, state)
         _run(trainer, module, data, start)
     if state and not state.keep:
         remove(state.path)
@@ -153,8 +158,9 @@ def _reason(trace: str) -> str:
 
 
 def _trainer(
-    epochs: int, devices: Devices, callbacks: list[Callback], identity: Mapping[str, Any]
+    epochs: int, devices: Devices, callbacks: list[Callback], state: Resumable | None
 ) -> lightning.Trainer:
+    identity = state.identity if state else {}
     plugin = precision_plugin(devices.precision, devices.accelerator)
     plugins: list[Any] = [SafeCheckpointIO({"identity": identity}), *([plugin] if plugin else [])]
     return lightning.Trainer(
@@ -167,6 +173,8 @@ def _trainer(
         plugins=plugins,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
+        detect_anomaly=devices.detect_anomaly,
+        profiler=SimpleProfiler(state.path.parent, "profile") if devices.profile and state else None,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

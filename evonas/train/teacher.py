@@ -18,10 +18,12 @@ The contract. A teacher is a module with
 
 A teacher is made of a body and the task's head (`Teacher`), or is a whole network of its own,
 such as `depth_anything.DepthAnything`. A body has `levels`, `origin`, `num_params`, gives maps
-from images, and knows how to fit the head's answer to the size of the images (`restored`).
+from images, knows whether it scales them first (`scales`), and how to fit a dense head's answer to
+their size (`restored`). Where a detector's head wants other settings on such a body than on a student's,
+`head_settings` has them, by keyword.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,7 +31,7 @@ import timm
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.detection.base import RegionHead, input_size
+from evonas.nn.detection.base import RegionHead, within
 from evonas.nn.level import Level
 
 Maps = list[Tensor]
@@ -75,6 +77,8 @@ class Body(Protocol):
 
     levels: tuple[Level, ...]
     has_output: bool
+    scales: bool
+    head_settings: Mapping[str, Any] | None
     origin: Origin | None
     num_params: int
 
@@ -93,6 +97,8 @@ class TimmBody(nn.Module):
     """
 
     has_output = True
+    scales = False
+    head_settings: Mapping[str, Any] | None = None
     origin: Origin | None = None
 
     def __init__(self, name: str, indices: Sequence[int] | None = None, drop_path: float = 0.0) -> None:
@@ -165,13 +171,15 @@ class Teacher(nn.Module):
         maps = body(x)
         if self.head is None:
             return None, maps
-        height, width = x.shape[-2:]
-        if isinstance(self.head, RegionHead) and input_size(maps, self.levels[0].stride) != (height, width):
+        size = (x.shape[-2], x.shape[-1])
+        if not isinstance(self.head, RegionHead):
+            return body.restored(self.head(maps), size), maps
+        if body.scales:
             raise UserError(
                 "A detector's teacher must see images in their own size; this one scales them.",
-                "Use teacher=resnet, or teacher.head=false with distill.ratio=0.",
+                "Use teacher.input_size=null or teacher=resnet, or teacher.head=false with distill.ratio=0.",
             )
-        return body.restored(self.head(maps), (height, width)), maps
+        return within(self.head(maps), size), maps
 
 
 def count_params(network: nn.Module) -> int:

@@ -1,6 +1,7 @@
 """mmdet's heads keep the contract of detectors' heads, and answer as mmdet itself does."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,6 +52,23 @@ def spread(head: MMDetRCNN) -> MMDetRCNN:
         ):
             part.weight.mul_(factor)
     return head.eval()
+
+
+@pytest.mark.parametrize("masks", [False, True], ids=["boxes", "masks"])
+def test_its_onnx_form_answers_alike(tmp_path: Path, masks: bool) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    head, levels, path = spread(small(20, masks)), maps(), tmp_path / "head.onnx"
+    torch.onnx.export(head, (levels,), path, dynamo=True, opset_version=18, verbose=False)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    given = {name: each.numpy() for name, each in zip(names, levels, strict=True)}
+    (found,) = session.run(None, given)
+    with torch.no_grad():
+        expected = head(levels)
+    assert float(expected[..., SCORE].min()) > 0
+    assert_close(torch.from_numpy(found), expected, atol=1e-3, rtol=1e-3)
 
 
 def about() -> list[dict[str, object]]:

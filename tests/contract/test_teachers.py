@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from evonas import files
@@ -150,8 +151,11 @@ def test_bodies_keep_their_part_of_the_contract(name: str) -> None:
 def test_every_configured_teacher_is_one_of_these(root: Path) -> None:
     targets = {"TimmBody", "DepthAnything", "Dinov2Body", "Mask2Former"}
     for path in (root / "conf" / "teacher").glob("*.yaml"):
-        (line,) = [line for line in path.read_text().splitlines() if line.startswith("_target_")]
-        assert line.rpartition(".")[2] in targets
+        node = OmegaConf.load(path)
+        # one that only changes another names it first
+        if "_target_" not in node:
+            node = OmegaConf.load(path.with_name(f"{node.defaults[0]}.yaml"))
+        assert node._target_.rpartition(".")[2] in targets
 
 
 def test_the_sha256_of_a_file_is_its_origin(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trees import scenes
+from trees import coco, scenes
 
 TINY = [
     "space=nano", "network=nano", "head=light", "sampler=uniform", "sampler.steps.0.num_subnets=2",
@@ -66,3 +66,39 @@ def test_ade20k_is_taught_by_its_own_teacher(evonas_command: Command, tmp_path: 
     pipeline("ade20k", evonas_command, tmp_path, *taught)
     result = json.loads((tmp_path / "outputs" / "try" / "teacher" / "result.json").read_text())
     assert result["origin"]["random"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_coco_is_taught_by_a_detector_on_dinov2(evonas_command: Command, tmp_path: Path) -> None:
+    """With a random body of a few layers, and a detector that is trained on it."""
+    pytest.importorskip("transformers")
+    root = coco.write(tmp_path / "data", train=8, test=4, height=64, width=96)
+    taught = [
+        "head=faster_rcnn",
+        "head/neck=fpn",
+        "head.neck.out_channels=16",
+        "data.masks=false",
+        "head.hidden=16",
+    ]
+    small = [
+        "data.height=64",
+        "data.width=96",
+        "data.num_classes=null",
+        "data.holdout=0.3",
+        "teacher.size=tiny",
+    ]
+    short = [
+        "distill=caddkd",
+        "train.supernet.schedule=cosine",
+        "distill.level=-1",
+        "train.teacher.batch_size=2",
+        "train.teacher.epochs=1",
+    ]
+    tiny = [each for each in TINY if each != "head=light"]
+    ended = evonas_command("+task=coco", f"data.root={root}", *tiny, *taught, *small, *short, *STAGES)
+    assert ended.code == 0, ended.err
+    run = tmp_path / "outputs" / "try"
+    result = json.loads((run / "teacher" / "result.json").read_text())
+    assert result["origin"]["random"] is True and (run / "teacher" / "teacher.safetensors").exists()
+    assert json.loads((run / "selected.json").read_text())["nets"]

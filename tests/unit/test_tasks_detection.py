@@ -273,6 +273,8 @@ class Body(nn.Module):
     levels = (Level(8, 4), Level(16, 8))
     origin = None
     has_output = True
+    scales = False
+    head_settings = None
     num_params = 0
 
     def __init__(self) -> None:
@@ -299,6 +301,8 @@ def test_a_teacher_shows_regions_while_it_teaches_alone(task: Detection) -> None
 
 def test_a_teacher_that_scales_images_is_refused(task: Detection) -> None:
     class Halving(Body):
+        scales = True
+
         def forward(self, x: Tensor) -> list[Tensor]:
             return super().forward(x[..., ::2, ::2])
 

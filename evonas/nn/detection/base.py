@@ -27,8 +27,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image
 
 from evonas.nn.sided import Sided
 
@@ -108,6 +110,19 @@ class RegionHead(nn.Module, ABC):
     def forward(self, levels: list[Tensor]) -> Answer:
         """Regions while the head's own flag says training, else the table; maps finest first."""
         return self.regions(levels) if self.training else self.detect(levels)
+
+
+def within(answer: Answer, size: tuple[int, int]) -> Answer:
+    """The answer of a head that saw the image filled up, right and below; regions stay as they are.
+
+    Args:
+        answer: a table is copied, with its boxes cut to the image.
+        size: height and width of the image in pixels.
+    """
+    if not isinstance(answer, Tensor):
+        return answer
+    boxes = clip_boxes_to_image(answer[..., BOX], size)
+    return torch.cat((boxes, answer[..., SCORE:]), dim=-1)
 
 
 def show_regions(net: nn.Module) -> None:

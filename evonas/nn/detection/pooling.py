@@ -17,7 +17,11 @@ _SAMPLES = 2
 
 
 def pooled(
-    maps: Sequence[Float[Tensor, "B C _ _"]], strides: Sequence[int], rois: Float[Tensor, "R 5"], side: int
+    maps: Sequence[Float[Tensor, "B C _ _"]],
+    strides: Sequence[int],
+    rois: Float[Tensor, "R 5"],
+    side: int,
+    samples: int = _SAMPLES,
 ) -> Float[Tensor, "R C side side"]:
     """What the maps hold within regions, as float32; without memory (meta) the shape alone.
 
@@ -26,16 +30,17 @@ def pooled(
         strides: of the maps.
         rois: the number of the image, then x1 y1 x2 y2 in pixels of the input.
         side: cells per side of the answer.
+        samples: points per side of a cell that are averaged; 0 takes about one a pixel of the map.
     """
     if rois.is_meta:
         return maps[0].new_empty(rois.shape[0], maps[0].shape[1], side, side, dtype=torch.float32)
     level = _level(rois, strides)
     if torch.compiler.is_exporting():
-        return _from_all(maps, strides, rois, side, level)
+        return _from_all(maps, strides, rois, side, level, samples)
     found = maps[0].new_zeros(rois.shape[0], maps[0].shape[1], side, side, dtype=torch.float32)
     for index, (each, stride) in enumerate(zip(maps, strides, strict=True)):
         chosen = torch.nonzero(level == index).squeeze(1)
-        found = found.index_put((chosen,), _aligned(each, stride, rois[chosen], side))
+        found = found.index_put((chosen,), _aligned(each, stride, rois[chosen], side, samples))
     return found
 
 
@@ -46,16 +51,16 @@ def _level(rois: Tensor, strides: Sequence[int]) -> Tensor:
 
 
 def _from_all(
-    maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor, side: int, level: Tensor
+    maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor, side: int, level: Tensor, samples: int
 ) -> Tensor:
     """The same without a choice of rows, whose number a graph could not know."""
-    found = _aligned(maps[0], strides[0], rois, side)
+    found = _aligned(maps[0], strides[0], rois, side, samples)
     for index in range(1, len(maps)):
         there = (level == index).view(-1, 1, 1, 1)
-        found = torch.where(there, _aligned(maps[index], strides[index], rois, side), found)
+        found = torch.where(there, _aligned(maps[index], strides[index], rois, side, samples), found)
     return found
 
 
-def _aligned(features: Tensor, stride: int, rois: Tensor, side: int) -> Tensor:
-    found: Tensor = roi_align(features.float(), rois, side, 1 / stride, _SAMPLES, aligned=True)
+def _aligned(features: Tensor, stride: int, rois: Tensor, side: int, samples: int) -> Tensor:
+    found: Tensor = roi_align(features.float(), rois, side, 1 / stride, samples, aligned=True)
     return found

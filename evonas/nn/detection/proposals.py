@@ -63,10 +63,9 @@ def proposed(
         boxes = clip_boxes_to_image(torch.cat([part[0] for part in parts], dim=1), size)
         # above zero, however sure the network is that there is nothing
         scores = torch.cat([part[1] for part in parts], dim=1).sigmoid().clamp_min(1e-12)
-        counts = torch.tensor([part[1].shape[1] for part in parts], device="cpu")
-        # the size is said, so that a graph need not read it from the counts
-        levels = torch.arange(len(parts)).repeat_interleave(counts, output_size=scores.shape[1])
-        levels = levels.to(boxes.device).expand(boxes.shape[0], -1)
+        levels = torch.cat(
+            [torch.full_like(part[1], at, dtype=torch.long) for at, part in enumerate(parts)], dim=1
+        )
         scores = scores * worth_keeping(boxes)
         scores = scores * survivors(boxes, scores, levels, _OVERLAP)
         best, places = scores.topk(min(keep, scores.shape[1]), dim=1)

@@ -75,6 +75,7 @@ class RCNN(RegionHead):
         self.anchor_scale, self.score_threshold = anchor_scale, score_threshold
         self.proposals, self.training_proposals, self.samples = proposals, training_proposals, samples
         self.neck_made_by, self.hidden = neck, hidden
+        self.input_stride = levels[0].stride
         with unset(self, seed):
             self._build(levels)
 
@@ -107,7 +108,7 @@ class RCNN(RegionHead):
     def pyramid(self, levels: list[Tensor]) -> tuple[list[Tensor], tuple[int, int]]:
         """The neck's maps, and the height and width of the images."""
         maps: list[Tensor] = self.neck(levels)
-        return maps, input_size(levels, self.strides[0])
+        return maps, input_size(levels, self.input_stride)
 
     def searched(self, maps: list[Tensor], size: tuple[int, int], keep: int) -> Proposals:
         """What the proposal network says of the maps; see `proposed`."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 from evonas.nn.initialise import unset
 from evonas.nn.level import Level
-from evonas.nn.necks.fpn import extended, pyramid
+from evonas.nn.necks.fpn import Steps, extended, pyramid
 from evonas.nn.sasf import SASF
 from evonas.nn.strip_pooling import StripPooling
 
@@ -104,7 +104,8 @@ class MambaFPN(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.levels, self.extra = pyramid(levels, out_channels, extra), extra
+        self.steps, self.extra = Steps(levels), extra
+        self.levels = pyramid(self.steps.levels, out_channels, extra)
         channels = [level.channels for level in levels]
         with unset(self, seed):
             self.top_down = TopDown(channels, pool_sizes, mlp_ratio, bn_momentum)
@@ -114,7 +115,7 @@ class MambaFPN(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps B C H W, finest first, to as many and `extra` more of `out_channels`."""
-        seen = self.top_down(maps)
+        seen = self.top_down(self.steps(maps))
         return extended([leaf(each) for leaf, each in zip(self.leaves, seen, strict=True)], self.extra)
 
 
