@@ -4,14 +4,16 @@ Nothing here imports torch: help, completion and every mistake answer at once.
 """
 
 import errno
+import io
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
@@ -24,6 +26,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 import evonas
 from evonas import command, config, mistakes, schema, stages
+from evonas.config import conf_dir
 from evonas.errors import EngineError, EvoNASError, UserError
 from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
@@ -104,18 +107,13 @@ def main() -> int:
     return 0
 
 
-def conf_dir() -> Path:
-    """Where the config groups are: inside the installed package, else beside it."""
-    inside = Path(__file__).parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
-
-
 def _hand_to_hydra(words: list[str], signals: Signals) -> None:
     schema.register()
+    config.guard_files()
     # Hydra shall raise what goes wrong, so that we can say it and choose the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     flags = [f"--config-dir={Path(folder).absolute()}" for folder in command.config_dirs(words)]
-    with tempfile.TemporaryDirectory(prefix="evonas-sweep-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="evonas-sweep-") as scratch, _without_secrets(words):
         if command.is_sweep(words) and not any(word.startswith("hydra") for word in words):
             words = [*words, f"hydra.sweep.dir={scratch}"]
         sys.argv = ["evonas", *words]
@@ -124,26 +122,55 @@ def _hand_to_hydra(words: list[str], signals: Signals) -> None:
         )()
 
 
-def _job(signals: Signals, flags: Sequence[str]) -> Callable[[DictConfig], None]:
-    def job(cfg: DictConfig) -> None:
+@contextmanager
+def _without_secrets(words: Sequence[str]) -> Iterator[None]:
+    """Redact what Hydra prints of the config by itself; everything else is printed as it comes."""
+    if not any(re.match(r"(--cfg|-c|--info|-i)(=|$)", word) for word in words):
+        yield
+        return
+    shown = io.StringIO()
+    try:
+        with redirect_stdout(shown):
+            yield
+    finally:
+        print(re.sub(r"(?m)^([ -]*([\w.-]+): )(.+)$", _redacted, shown.getvalue()), end="", flush=True)
+
+
+def _redacted(line: re.Match[str]) -> str:
+    return f"{line[1]}{config.redact(line[3], line[2])}"
+
+
+def _job(signals: Signals, flags: Sequence[str]) -> Callable[[DictConfig], float | None]:
+    """What Hydra calls for each command; a sweeper that learns is told what each has come to."""
+
+    def job(cfg: DictConfig) -> float | None:
         settings = HydraConfig.get()
         overrides = list(settings.overrides.task)
         is_sweep = settings.mode == RunMode.MULTIRUN
         if is_sweep:
             print(f"job {settings.job.num + 1}: {' '.join(config.redact(overrides))}", flush=True)
-        code = _run_job(cfg, overrides, str(settings.runtime.choices["stage"]), signals, flags)
+        stage = str(settings.runtime.choices["stage"])
+        code, run = _run_job(cfg, overrides, stage, signals, flags)
         if code and is_sweep and not cfg.fail_fast and not signals.received:
             raise JobFailedError(code)
         if code:
             raise SystemExit(code)
+        return _outcome(run, stage) if is_sweep and run is not None else None
 
     return job
 
 
+def _outcome(run: Run, stage: str) -> float | None:
+    # numpy is of no use to a command that only answers
+    from evonas.stages.outcome import outcome
+
+    return outcome(run, stage)
+
+
 def _run_job(
     cfg: DictConfig, overrides: Sequence[str], stage: str, signals: Signals, flags: Sequence[str]
-) -> int:
-    """One stage in one run; every end of it becomes an exit code.
+) -> tuple[int, Run | None]:
+    """One stage in one run; every end of it becomes an exit code, which comes with the run, if there is one.
 
     Args:
         flags: what was typed besides overrides and shall be recorded with them.
@@ -155,6 +182,9 @@ def _run_job(
             stack.enter_context(config.trusting(cfg.packages))
             run = _open(cfg, [*flags, *overrides], stage)
             stack.callback(close_run, run)
+            if stage not in stages.NEEDS_NO_RUN:
+                # what libraries write into a run is as private as the run
+                stack.callback(os.umask, os.umask(0o077))
             stack.enter_context(_logged(run, stage, overrides))
             line = config.build(cfg.stage).run(Context(cfg, run))
         except (KeyboardInterrupt, SystemExit):
@@ -170,7 +200,7 @@ def _run_job(
             code = 0
         if run is not None:
             end_attempt(run, code)
-        return code
+        return code, run
 
 
 def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:

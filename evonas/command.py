@@ -22,6 +22,9 @@ _TOPICS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"
 # choices that mean others as well, unless these are typed; Hydra files cannot override a list of objectives
 _MEANS = {"search=saswot": ("objective=[zero_cost,macs]", "sampler=none", "distill=none")}
 
+# what a stage lets be typed without its `stage.` before it
+_SHORT = {"compare": ("runs",)}
+
 # a comma between networks; those inside the text of one stand before a number
 _REFERENCE = re.compile(r",\s*(?=[A-Za-z~./])")
 
@@ -38,6 +41,7 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
         return words
     _refuse_dangerous(words)
     _name_stage(words)
+    _write_out(words)
     _quote_genotypes(words)
     words = _completed(_move_debug(words))
     added = inherited(overrides(words))
@@ -141,6 +145,14 @@ def _name_stage(words: list[str]) -> None:
                 f"Did you mean: python -m evonas {near}" if near else f"Known are: {known}",
             )
         words[index] = f"stage={word}"
+
+
+def _write_out(words: list[str]) -> None:
+    """Put `stage.` before the settings of a stage that may be typed without it, in place."""
+    short = [key for stage, keys in _SHORT.items() if f"stage={stage}" in words for key in keys]
+    for index in list(_positions(words)):
+        if setting(words[index])[0] in short:
+            words[index] = f"stage.{words[index]}"
 
 
 def _quote_genotypes(words: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The one door through which config becomes objects, and what may leave it."""
+"""The one door through which config becomes objects, what may come in through it, and what may leave it."""
 
 import functools
 import importlib
@@ -8,9 +8,14 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+import yaml
+from hydra._internal.core_plugins import file_config_source
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.plugins.config_source import ConfigResult
 from hydra.utils import instantiate
 from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -34,6 +39,12 @@ _OURS = tuple(f"evonas.{part}" for part in _PARTS)
 _THEIRS = ("torch.optim", "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "torchmetrics")
 _CLOSED = ("evonas.data.safe",)
 _HIDDEN = "***"
+MAX_YAML_BYTES = 256 * 2**10
+MAX_YAML_NODES = 10_000
+MAX_YAML_DEPTH = 64
+# counts much faster where the library was built with it
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
 # names of the user's own packages, separated by commas: processes that a command starts inherit it
 _TRUSTED = "EVONAS_PACKAGES"
 _SECRET_NAMES = {"key", "apikey", "token", "password", "passwd", "secret", "credentials"}
@@ -104,7 +115,8 @@ def allowed(target: Any) -> Callable[..., Any]:
     if not isinstance(target, str) or not _within(target, _ours() + _THEIRS):
         raise _refusal(target)
     found = _locate(target)
-    home, name = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
+    # what has no module of its own, such as a method of a built-in class, says None
+    home, name = (str(getattr(found, each, "")) for each in ("__module__", "__qualname__"))
     public = "_" not in {part[:1] for part in name.split(".")}
     is_ours = _within(home, _ours()) and (inspect.isclass(found) or inspect.isfunction(found))
     is_theirs = _within(home, _THEIRS) and inspect.isclass(found)
@@ -249,6 +261,98 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for child in value:
             yield from _strings(child)
+
+
+def conf_dir() -> Path:
+    """Where the config groups are: inside the installed package, else beside it."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+class FileConfigSource(file_config_source.FileConfigSource):
+    """How Hydra reads files: those that we do not ship are looked at before anything is made of them.
+
+    It bears the name of Hydra's own class, because Hydra never replaces one by another of equal name.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The YAML of one option; a UserError where it could do more than set values."""
+        path = Path(self.path, self._normalize_file_name(config_path)).resolve()
+        if path.is_file() and not path.is_relative_to(conf_dir().resolve()):
+            check_yaml(path)
+            _refuse_power(path, config_path)
+        return super().load_config(config_path)
+
+
+def guard_files() -> None:
+    """Let Hydra read files through `FileConfigSource` alone, from now on and in this process."""
+    SourcesRegistry.instance().types["file"] = FileConfigSource
+
+
+def check_yaml(path: Path) -> None:
+    """Refuse a YAML file that would grow when it is read; its nodes are counted, and none is made.
+
+    Raises:
+        UserError: more than 256 KiB, 10 000 nodes or 64 levels, an alias, a tag, or no YAML.
+    """
+    with path.open("rb") as stream:
+        content = stream.read(MAX_YAML_BYTES + 1)
+    if len(content) > MAX_YAML_BYTES:
+        raise UserError(f"{path} has more than {MAX_YAML_BYTES} bytes.", "Config is short; is it this file?")
+    depth = nodes = 0
+    try:
+        for event in yaml.parse(content, Loader=_LOADER):
+            nodes += isinstance(event, yaml.NodeEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            wrong = _excess(event, nodes, depth)
+            if wrong:
+                raise UserError(
+                    f"{path}, line {event.start_mark.line + 1}: {wrong}.", "Write it out plainly."
+                )
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+
+
+def _excess(event: yaml.Event, nodes: int, depth: int) -> str:
+    """What is too much about a piece of YAML, or nothing."""
+    if isinstance(event, yaml.AliasEvent):
+        return f"the alias *{event.anchor} is not followed, because a few of them can fill the memory"
+    if getattr(event, "tag", None) not in (None, "!", *_TAGS):
+        return f"the tag {event.tag} is not read"
+    if nodes > MAX_YAML_NODES or depth > MAX_YAML_DEPTH:
+        return f"there are more than {MAX_YAML_NODES} nodes or {MAX_YAML_DEPTH} levels"
+    return ""
+
+
+def _refuse_power(path: Path, option: str) -> None:
+    """Somebody else's config sets values: Hydra's own settings make objects, and resolvers read secrets."""
+    text = path.read_text(encoding="utf-8")
+    plain = yaml.safe_load(text)
+    keys = plain if isinstance(plain, dict) else {}
+    packages = [line for line in text.splitlines() if re.match(r"\s*#\s*@", line)]
+    packages += [each.partition("@")[2] for each in _strings(keys.get("defaults"))]
+    first = option.strip("/").partition("/")[0]
+    if "hydra" in (first, *keys) or any(re.search(r"hydra|\$", each) for each in packages):
+        raise UserError(
+            f"{path} changes Hydra's own settings, which can run any program.",
+            "What you want of them, type on the command line: hydra.<setting>=<value>",
+        )
+    for each in _strings(plain):
+        if _calls_resolver(each):
+            raise UserError(
+                f"{path} has {redact(each)!r}, which computes or reads the environment.",
+                "Write the value, or refer to another setting: ${data.root}",
+            )
+
+
+def _calls_resolver(text: str) -> bool:
+    """Whether a colon stands inside an interpolation, nested ones included."""
+    depth = 0
+    for piece in re.findall(r"\$\{|\}|:", text):
+        if piece == ":" and depth:
+            return True
+        depth = max(depth + (piece == "${") - (piece == "}"), 0)
+    return False
 
 
 def redact(value: Any, name: str = "") -> Any:

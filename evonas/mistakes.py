@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -16,7 +17,7 @@ from evonas.command import config_dirs, nearest, overrides, setting
 from evonas.config import redact
 from evonas.errors import UserError
 
-COMPLAINTS = (HydraException, OmegaConfBaseException)
+COMPLAINTS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 _NO_KEY = re.compile(r"Could not override '([^']+)'")
 _NOT_DEFAULT = re.compile(r"To append to your default list use (\S+)")
 _SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'")
@@ -32,6 +33,8 @@ def explain(error: Exception, words: Sequence[str], conf: Path) -> UserError:
         conf: folder of the config groups, to look up what was meant.
     """
     text = redact(f"{error}\n{error.__cause__ or ''}".strip())
+    if isinstance(error, yaml.YAMLError):
+        return UserError(f"A file of the config is no YAML: {' '.join(text.split())}.")
     if isinstance(error, MissingConfigException):
         return _unknown_option(error, text)
     if isinstance(error, OverrideParseException):

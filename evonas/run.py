@@ -179,6 +179,8 @@ def recorded_overrides(directory: Path) -> list[str]:
 def typed(attempt: Path) -> list[str]:
     """What was typed for the command of one attempt."""
     path = attempt / "overrides.yaml"
+    if path.exists():
+        config.check_yaml(path)
     recorded = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else []
     return list(map(str, recorded or []))
 
@@ -186,6 +188,7 @@ def typed(attempt: Path) -> list[str]:
 def recorded_config(directory: Path) -> DictConfig:
     """The config of a run's newest command that chose a task; empty where none did."""
     for path in sorted((directory / "attempts").glob("*/config.yaml"), reverse=True):
+        config.check_yaml(path)
         found = OmegaConf.load(path)
         if isinstance(found, DictConfig) and found.get("task") is not None:
             return found
@@ -193,8 +196,12 @@ def recorded_config(directory: Path) -> DictConfig:
 
 
 def _is_inherited(override: str) -> bool:
-    key = override.partition("=")[0].lstrip("+~").partition(".")[0]
-    return key not in _NOT_INHERITED and "***" not in override
+    if override.startswith("-"):
+        return override.startswith("--config-dir=")
+    name = override.partition("=")[0]
+    key = name.lstrip("+~").partition(".")[0]
+    # Hydra's own settings make objects; a run that came from elsewhere shall not bring them along
+    return key not in _NOT_INHERITED and "hydra" not in name and "***" not in override
 
 
 def _checked(name: str) -> str:

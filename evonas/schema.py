@@ -88,6 +88,10 @@ class Hardware:
     strategy: str = "auto"
     loader_workers: int = 0
     sync_batchnorm: bool = False
+    # stop at the operation that first makes a NaN in a gradient, and name it; training is much slower
+    detect_anomaly: bool = False
+    # write where the time of each training goes into its folder
+    profile: bool = False
     # who runs the workers: local (processes), ray (actors), or inline (this process alone)
     engine: str = "local"
     # of a Ray cluster; None for a Ray of our own on the loopback interface
@@ -180,6 +184,8 @@ class Config:
     joint: Any = None
     # stage=search: say what it would cost, and do not begin
     dry_run: bool = False
+    # hours: a longer search says once, at a terminal, how to stop it and go on; it never asks or waits
+    confirm_over: float = 12.0
     paths: Paths = field(default_factory=Paths)
     budget: Budget = field(default_factory=Budget)
     hardware: Hardware = field(default_factory=Hardware)

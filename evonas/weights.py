@@ -7,7 +7,6 @@ to be replaced, so a crash between the two replacements leaves a pair that still
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,8 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
 def _unpickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:
+        # on damaged bytes the unpickler fails in ways of its own: IndexError, AttributeError, and more
         raise DataError(
             f"{path} is refused: it is not a checkpoint that holds tensors alone.",
             "Convert it to safetensors where it was made and give that file.",

@@ -19,17 +19,18 @@ TARGETS = {
     "measure": "evonas.stages.measure.Measure",
     "show": "evonas.stages.show.Show",
     "list": "evonas.stages.list.List",
+    "compare": "evonas.stages.compare.Compare",
     "doctor": "evonas.stages.doctor.Doctor",
 }
 # equal to `not Stage.needs_task`, but known before a stage is imported, which may take seconds
-NEEDS_NO_TASK = frozenset({"convert", "doctor", "list", "report", "show"})
+NEEDS_NO_TASK = frozenset({"compare", "convert", "doctor", "list", "report", "show"})
 
 # stages that work in no run, and leave none
-NEEDS_NO_RUN = frozenset({"convert", "doctor", "list"})
+NEEDS_NO_RUN = frozenset({"compare", "convert", "doctor", "list"})
 
 # what is left to do where `evaluator` stands in for trained weights
 NEEDS_NO_NETWORK = frozenset(
-    {"run", "search", "select", "discover", "report", "measure", "show", "list", "doctor"}
+    {"run", "search", "select", "discover", "report", "measure", "show", "compare", "list", "doctor"}
 )
 
 # stages that may work in a run while another command drives it

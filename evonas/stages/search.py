@@ -1,5 +1,6 @@
 """stage=search: look for the front of the supernet's subnets, evaluation by evaluation."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -94,13 +95,20 @@ class Search:
         tracker = Guarded(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
         progress = Progress("search", budget * num_parts, unit="measurement")
         with closing(tracker), closing(Live(context.run)) as live, progress:
-            watch = Watch(archive, list(parts), num_parts, budget, progress, tracker)
+            announced = long_after(cfg), f"{context.run.command('search')} resume=true"
+            watch = Watch(archive, list(parts), num_parts, budget, progress, tracker, *announced)
             question = (asking, workers, archive, space, parts, fingerprints)
             listeners = _both(watch.generation, live.generation), watch.outcome
             if cfg.budget.get("in_flight") is None:
                 search(*question, *listeners, fidelity)
             else:
                 steady_search(*question, cfg.budget.in_flight, cfg.budget.population, *listeners)
+
+
+def long_after(cfg: DictConfig) -> float:
+    """Seconds of work beyond which whoever sits at the terminal is told how to stop and go on."""
+    is_attended = sys.stdin is not None and sys.stdin.isatty()
+    return 3600 * cfg.get("confirm_over", math.inf) if is_attended else math.inf
 
 
 def _picture(context: Context) -> list[str]:

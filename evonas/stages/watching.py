@@ -1,5 +1,6 @@
 """What a person sees of a running search: progress, one line a generation, and why points failed."""
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 
@@ -36,6 +37,8 @@ class Watch:
         budget: points in all.
         progress: counts measurements.
         tracker: is given a generation's numbers.
+        long_after: seconds; when more are left after a generation, a line says once how to stop and go on.
+        resume: the command that goes on.
     """
 
     def __init__(
@@ -46,9 +49,12 @@ class Watch:
         budget: int,
         progress: Progress,
         tracker: Guarded,
+        long_after: float = math.inf,
+        resume: str = "",
     ) -> None:
         self._archive, self._names, self._num_parts, self._budget = archive, names, num_parts, budget
         self._progress, self._tracker = progress, tracker
+        self._long_after, self._resume = long_after, resume
         self._values: Values = np.empty((0, len(names)))
         self._reference: list[float] = []
         self._ideal: list[float] | None = archive.meta.get("ideal")
@@ -123,6 +129,7 @@ class Watch:
             f"generation {generation.number}: {generation.evaluations}/{self._budget} points{failures}, "
             f"{summary}, {self._left(generation)}"
         )
+        self._announce(generation)
         best = {f"best/{n}": float(v) for n, v in zip(self._names, self._values.min(axis=0), strict=True)}
         share = hypervolume(self._values, self._reference, self._ideal)
         self._tracker.scalars(
@@ -130,10 +137,20 @@ class Watch:
         )
 
     def _left(self, generation: Generation) -> str:
+        is_over = generation.evaluations >= self._budget
+        return "done" if is_over else f"{human_time(self._seconds_left(generation))} left"
+
+    def _seconds_left(self, generation: Generation) -> float:
         """The time that the rest will take at the pace of this attempt."""
         remaining = max(0, self._budget - generation.evaluations) * self._num_parts
-        pace = (time.monotonic() - self._began) / max(1, self._taken)
-        return f"{human_time(pace * remaining)} left" if remaining else "done"
+        return remaining * (time.monotonic() - self._began) / max(1, self._taken)
+
+    def _announce(self, generation: Generation) -> None:
+        """Nobody is asked, because nobody may be there."""
+        left = self._seconds_left(generation)
+        if left > self._long_after:
+            self._long_after = math.inf
+            self._progress.note(f"about {human_time(left)} to go; Ctrl-C is safe, go on with: {self._resume}")
 
     def _reason(self, told: Sequence[Told]) -> str:
         return self._last_reason or f"{len(told)} {plural('point', len(told))} failed in an earlier attempt"

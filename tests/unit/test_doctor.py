@@ -50,9 +50,13 @@ def test_json_has_every_finding_and_no_key(tmp_path: Path, monkeypatch: pytest.M
     text = Doctor(json=True).run(context(tmp_path))
     found = {each["name"]: each for each in json.loads(text)}
     assert {"evonas", "torch", "devices", "sqlite", "disk", "file system", "wandb login"} <= found.keys()
-    assert {"name", "state", "detail", "fix"} == found["torch"].keys()
     assert found["wandb login"]["detail"] == "yes"
     assert "SECRETxyz" not in text
+    for each in found.values():
+        assert set(each) == {"name", "state", "detail", "fix"}
+        assert all(isinstance(value, str) for value in each.values()) and each["name"] and each["detail"]
+        assert each["state"] in doctor.MARKS
+        assert each["state"] == "ok" or (each["fix"] and "\n" not in each["fix"]), each
     assert [name for name in found if name.startswith("ops/")]
     assert list(tmp_path.iterdir()) == []
 
@@ -89,3 +93,24 @@ def test_every_missing_extra_comes_with_its_command(monkeypatch: pytest.MonkeyPa
     assert found["[wandb]"].state == "optional"
     assert found["[wandb]"].fix == "pip install 'evonas[wandb]'"
     assert found["numpy"].state == "problem"
+
+
+def a_package(folder: Path, name: str, version: str) -> None:
+    """What pip would have noted of a package."""
+    about = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def test_packages_that_do_not_fit_are_named_and_never_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_package(tmp_path, "onedl-mmdetection", "3.5.1")
+    a_package(tmp_path, "onedl-mmengine", "0.10.12")
+    a_package(tmp_path, "onedl-mmcv", "1.7.2")
+    (tmp_path / "mmcv").mkdir()
+    (tmp_path / "mmcv/__init__.py").write_text("raise ImportError('undefined symbol')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = doctor._openmm()
+    assert found.state == "warning" and "evonas[det-mm,seg-mm]" in found.fix
+    assert "onedl-mmdetection 3.5.1 needs mmcv >=2.0.0, not onedl-mmcv 1.7.2" in found.detail

@@ -1,0 +1,148 @@
+"""stage=compare: two or more searches side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from evonas import files
+from evonas.errors import UserError
+from evonas.report.archived import read
+from evonas.run import find_run, recorded_config
+from evonas.stages.base import Context
+from evonas.stages.comparison import Comparison, compared, differences
+from evonas.stages.reused import ARCHIVE
+from evonas.track.console import print_table
+
+MOST_ROWS = 16
+# what a run is called and how often it was begun says nothing about what it did
+_ABOUT_THE_RUN = ("run", "resume", "outputs", "stage", "inputs", "fail_fast", "dry_run")
+
+
+class Compare:
+    """Reads the archives of runs and changes nothing; may be used while they work.
+
+    All hypervolumes are taken in one box. Where the runs recorded different ones it is the smallest that
+    holds them all, and the numbers are then not those of the runs' own reports.
+
+    Args:
+        runs: names, each as after `run=`.
+        json: true to print JSON, or the file to write it to.
+    """
+
+    needs_task = False
+
+    def __init__(self, runs: Sequence[str] = (), json: bool | str | None = None) -> None:
+        self.runs, self.json = list(map(str, runs)), json
+
+    def run(self, context: Context) -> str:
+        """Print the comparison, or write it.
+
+        Raises:
+            UserError: fewer than two runs, one that is unknown or has no search, or different questions.
+        """
+        folders = self._folders(Path(context.cfg.outputs))
+        found = compared({name: read(folder / ARCHIVE) for name, folder in folders.items()})
+        differs = differences({name: _settings(folder) for name, folder in folders.items()})
+        if self.json is True:
+            return json.dumps(as_json(found, differs), indent=2)
+        _show(found, differs)
+        if not self.json:
+            return (
+                f"Next: python -m evonas report run={max(found.sides, key=lambda side: side.hypervolume).run}"
+            )
+        files.write_json(Path(self.json), as_json(found, differs))
+        return f"Comparison: {self.json}"
+
+    def _folders(self, outputs: Path) -> dict[str, Path]:
+        found = {folder.name: folder for folder in (find_run(outputs, name) for name in self.runs)}
+        if len(found) < 2:
+            raise UserError(
+                f"Compare needs two different runs, not {self.runs}.",
+                "Try: python -m evonas compare runs=[first,second]   (see them with: python -m evonas list)",
+            )
+        return found
+
+
+def as_json(found: Comparison, differs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything that is printed, as plain data at full precision."""
+    return {
+        "box": {"ideal": _named(found, found.box.ideal), "reference": _named(found, found.box.reference)},
+        "is_own_box": found.is_own_box,
+        "runs": [asdict(side) for side in found.sides],
+        "front": [asdict(point) for point in found.front],
+        "coverage": [
+            {"of": other, "by": one, "share": share} for (one, other), share in found.coverage.items()
+        ],
+        "budgets": [{**asdict(each), "better": each.better} for each in found.budgets],
+        "differences": differs,
+        "warnings": list(found.warnings),
+    }
+
+
+def _named(found: Comparison, values: Sequence[float]) -> dict[str, float]:
+    return dict(zip(found.box.names, values, strict=True))
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(recorded_config(folder), resolve=False)
+    return {str(key): value for key, value in plain.items() if key not in _ABOUT_THE_RUN}
+
+
+def _show(found: Comparison, differs: Mapping[str, Mapping[str, Any]]) -> None:
+    names, runs = list(found.box.names), [side.run for side in found.sides]
+    rows = [
+        [side.run, str(side.points), str(side.front_size), str(side.common), f"{side.hypervolume:.4f}"]
+        + [f"{side.best[name]:.5g}" for name in names]
+        for side in found.sides
+    ]
+    best = [f"best {name}" for name in names]
+    print_table("", ["run", "points", "on its front", "on the common front", "hypervolume", *best], rows)
+    own = "as each run recorded it" if found.is_own_box else "the smallest that holds those of all runs"
+    print(f"hypervolume is a share of one box, {own}: {found.box.text()}")
+    for (one, other), share in found.coverage.items():
+        print(f"{one} dominates {share:.0%} of the front of {other}")
+    _show_budgets(found, runs)
+    _show_front(found, names)
+    _show_differences(differs, runs)
+    for warning in found.warnings:
+        print(f"note: {warning}")
+
+
+def _show_budgets(found: Comparison, runs: Sequence[str]) -> None:
+    error = found.box.names[0]
+    rows = [
+        [
+            f"{each.cost} <= {each.limit:.5g}",
+            *[_number(each.errors[run]) for run in runs],
+            each.better or "equal",
+        ]
+        for each in found.budgets
+    ]
+    if rows:
+        print_table(f"least {error} within a cost", ["within", *runs, "better"], rows)
+
+
+def _show_front(found: Comparison, names: Sequence[str]) -> None:
+    rows = [
+        [", ".join(point.runs), *[f"{point.objectives[name]:.5g}" for name in names], point.genotype]
+        for point in found.front[:MOST_ROWS]
+    ]
+    more = f" (the first {MOST_ROWS})" if len(found.front) > MOST_ROWS else ""
+    print_table(f"common front, {len(found.front)} points{more}", ["found by", *names, "genotype"], rows)
+
+
+def _show_differences(differs: Mapping[str, Mapping[str, Any]], runs: Sequence[str]) -> None:
+    rows = [[key, *[str(row[run]) for run in runs]] for key, row in list(differs.items())[:MOST_ROWS]]
+    more = f" (the first {MOST_ROWS} of {len(differs)})" if len(differs) > MOST_ROWS else ""
+    if rows:
+        print_table(f"settings that differ{more}", ["setting", *runs], rows)
+    else:
+        print("Their recorded settings are the same.")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
