@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
 
-.PHONY: demo test test-all test-faults test-ray openmm lint format gpu-check wheel-check clean
+.PHONY: demo test test-all test-faults test-ray openmm kernels lint format gpu-check wheel-check figures clean
 
 # install, run all stages, end with the path of the report
 demo: $(BASE)
@@ -33,6 +33,11 @@ openmm: $(DEV)
 	$(RUN) -m pip install --quiet --editable ".[det-mm,seg-mm]"
 	$(RUN) -m pytest tests/unit/test_mm_heads.py tests/unit/test_mm_configs.py tests/contract/test_mm_detection_heads.py
 
+# compiled kernels for this processor; needs a C++ compiler, takes seconds
+kernels: $(BASE)
+	$(RUN) -m pip install --quiet --force-reinstall --no-deps ./kernels
+	$(RUN) -m evonas doctor | grep ":native"
+
 lint: $(DEV)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -56,6 +61,10 @@ wheel-check: $(DEV)
 	$(PYTHON) -m venv "$$folder/venv" && \
 	"$$folder/venv/bin/python" -m pip install --quiet dist/evonas-*.whl && \
 	cd "$$folder" && venv/bin/evonas doctor && venv/bin/evonas --cfg job +task=synthetic > /dev/null
+
+# draw the pictures of the documents again, from the committed run in docs/figures; needs Chromium
+figures: $(DEV)
+	PYTHONPATH=tests/browser:. $(RUN) docs/figures/draw.py
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,6 +23,7 @@ from evonas.nn.count import count_head
 from evonas.nn.extract import extract
 from evonas.nn.recalibrate import recalibrate
 from evonas.nn.supernet import Supernet
+from evonas.ops import native
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.tasks.base import Task
@@ -158,6 +159,12 @@ class Bench:
     def head_macs(self) -> int:
         """Multiply-adds of the head for one image, counted while it runs on maps without memory."""
         return count_head(self.head, self.backbone.levels, *self.input_size)[1]
+
+    @property
+    def kernels(self) -> dict[str, str]:
+        """Which compiled kernels measurements go through, as part of their identity; or nothing."""
+        version = native.version() if self.device.type == "cpu" else None
+        return {"kernels": version} if version else {}
 
     @property
     def scoring_config(self) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class Error:
         renewed = {"recalibrate": self.recalibrate, "calibration": bench.calibration_manifest}
         return {
             **(renewed if self.recalibrate else {}),
+            **bench.kernels,
             "version": VERSION,
             "metric": bench.task.error_name,
             "scoring": bench.scoring_config,

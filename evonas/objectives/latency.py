@@ -113,6 +113,7 @@ class Latency:
     def identity(self, bench: Bench) -> Mapping[str, Any]:
         """The machine, the runtime and the image; not the weights, which do not change the work."""
         return {
+            **bench.kernels,
             "version": VERSION,
             "threads": self.threads,
             "pin": self.pin,

@@ -4,7 +4,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
-from evonas.ops.dilated import phased, reference
+from evonas.ops import native as kernels
+from evonas.ops.dilated import native, phased, reference
 from evonas.ops.dilated.reference import DILATIONS, depthwise, merge
 
 IMPLEMENTATIONS: backend.Implementations = {"phased": phased.dilated, "reference": reference.dilated}
@@ -16,7 +17,9 @@ def dilated(
     alpha_K: Float[Tensor, " K"],
 ) -> Float[Tensor, "B C H W"]:
     """Run `reference.dilated` or the faster implementation chosen by `evonas.ops.backend`."""
-    result: Tensor = backend.choose(IMPLEMENTATIONS)(x_BCHW, kernels_KC33, alpha_K)
+    operands = (x_BCHW, kernels_KC33, alpha_K)
+    known = {**IMPLEMENTATIONS, "native": native.dilated} if kernels.is_usable(*operands) else IMPLEMENTATIONS
+    result: Tensor = backend.choose(known)(*operands)
     return result
 
 

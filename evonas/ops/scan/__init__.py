@@ -4,7 +4,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
-from evonas.ops.scan import associative, reference
+from evonas.ops import native as kernels
+from evonas.ops.scan import associative, native, reference
 
 IMPLEMENTATIONS: backend.Implementations = {"associative": associative.scan, "reference": reference.scan}
 
@@ -16,5 +17,7 @@ def scan(
     b_BL: Float[Tensor, "B L"],
 ) -> Float[Tensor, "B L C"]:
     """Run `reference.scan` or the faster implementation chosen by `evonas.ops.backend`."""
-    result: Tensor = backend.choose(IMPLEMENTATIONS)(x_BLC, dt_BLC, a_C, b_BL)
+    operands = (x_BLC, dt_BLC, a_C, b_BL)
+    known = {**IMPLEMENTATIONS, "native": native.scan} if kernels.is_usable(*operands) else IMPLEMENTATIONS
+    result: Tensor = backend.choose(known)(*operands)
     return result

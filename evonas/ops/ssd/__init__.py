@@ -4,7 +4,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
-from evonas.ops.ssd import reference
+from evonas.ops import native as kernels
+from evonas.ops.ssd import native, reference
 
 IMPLEMENTATIONS: backend.Implementations = {"reference": reference.ssd}
 
@@ -17,5 +18,7 @@ def ssd(
     d_N: Float[Tensor, " N"],
 ) -> Float[Tensor, "B L N P"]:
     """Run `reference.ssd` or the faster implementation chosen by `evonas.ops.backend`."""
-    result: Tensor = backend.choose(IMPLEMENTATIONS)(x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
+    operands = (x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
+    known = {**IMPLEMENTATIONS, "native": native.ssd} if kernels.is_usable(*operands) else IMPLEMENTATIONS
+    result: Tensor = backend.choose(known)(*operands)
     return result

@@ -1,0 +1,47 @@
+"""The selective scan by a compiled kernel: one walk along the tokens, states in registers.
+
+Legend: B batch, L tokens, C channels, K blocks of channels. Suffixes name the axes of a tensor.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from evonas.ops import native
+
+
+def scan(
+    x_BLC: Float[Tensor, "B L C"],
+    dt_BLC: Float[Tensor, "B L C"],
+    a_C: Float[Tensor, " C"],
+    b_BL: Float[Tensor, "B L"],
+) -> Float[Tensor, "B L C"]:
+    """What `reference.scan` computes; float32 on the CPU alone (`native.is_usable`)."""
+    result: Tensor = _Scan.apply(x_BLC, dt_BLC, a_C, b_BL)
+    return result
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *operands: Tensor) -> Tensor:
+        given = tuple(native.gapless(each) for each in operands)
+        h_BLC = torch.empty_like(given[0])
+        native.call("evonas_scan", (*given, h_BLC), tuple(h_BLC.shape))
+        ctx.save_for_backward(*given, h_BLC)
+        return h_BLC
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope_BLC: Tensor) -> tuple[Tensor, ...]:
+        *given, h_BLC = ctx.saved_tensors
+        batch, tokens, channels = h_BLC.shape
+        of_x, of_dt = torch.empty_like(h_BLC), torch.empty_like(h_BLC)
+        of_a_BC = h_BLC.new_empty(batch, channels)
+        of_b_BKL = h_BLC.new_empty(batch, native.library().evonas_scan_blocks(channels), tokens)
+        made = (of_x, of_dt, of_a_BC, of_b_BKL)
+        tensors = (*given, h_BLC, native.gapless(slope_BLC), *made)
+        native.call("evonas_scan_backward", tensors, (batch, tokens, channels))
+        return of_x, of_dt, of_a_BC.sum(dim=0), of_b_BKL.sum(dim=1)
