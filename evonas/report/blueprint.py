@@ -70,11 +70,11 @@ def _figure(name: str, of: Architecture, widths: Sequence[int], scale: float) ->
     on = sum(map(sum, (stage.blocks for stage in of.stages)))
     places = sum(len(stage.blocks) for stage in of.stages)
     step = (WIDTH - 2 * _SIDE - _GAP * (len(of.stages) - 1)) / places
-    shapes, left = [], float(_SIDE)
+    shapes: list[str] = []
+    left = float(_SIDE)
     for number_, (stage, width) in enumerate(zip(of.stages, widths, strict=True), start=1):
-        end = left + step * len(stage.blocks)
         shapes += _stage(stage, number_, width, left, step, scale)
-        left = end + _GAP
+        left += step * len(stage.blocks) + _GAP
     alt = f"{name}: {on} of {places} blocks"
     svg = (
         f'<svg viewBox="0 0 {WIDTH} {_HEIGHT}" role="img" aria-label="{escape(alt)}">{"".join(shapes)}</svg>'

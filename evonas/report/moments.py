@@ -45,8 +45,8 @@ def moments(facts: Facts, most: int) -> list[Moment]:
     """At most so many moments, evenly spaced and the last one the end; generations where there are some."""
     size = generation_size(facts.identity)
     if size is None:
-        counts = np.linspace(0, len(facts.values), min(most, len(facts.values)) + 1)[1:].astype(int)
-        return [Moment(int(count), f"after {count} networks") for count in counts]
+        even = np.linspace(0, len(facts.values), min(most, len(facts.values)) + 1)[1:].astype(int)
+        return [Moment(count, f"after {count} networks") for count in even.tolist()]
     begun = born(facts)
     numbers = np.unique(begun)
     kept = numbers[np.unique(np.linspace(0, len(numbers) - 1, most).astype(int))]

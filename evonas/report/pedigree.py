@@ -40,7 +40,7 @@ def pedigree(
 
 
 def _chart(facts: Facts, found: Sequence[tuple[Star, Sequence[Kin]]]) -> Figure:
-    numbers, errors = asked(facts) + 1, facts.values[:, 0]
+    numbers, errors = asked(facts) + 1.0, facts.values[:, 0]
     shown = [0, *(kin.row for _, line in found for kin in line)]
     y = Axis.over(facts.label(facts.names[0]), errors[shown])
     chart = Chart(
@@ -51,7 +51,7 @@ def _chart(facts: Facts, found: Sequence[tuple[Star, Sequence[Kin]]]) -> Figure:
     for star, line in found:
         rows = [kin.row for kin in line]
         chart.line(numbers[rows[::-1]], errors[rows[::-1]], star.style)
-        titles = [f"number {numbers[row]}: {facts.genotypes[row]}" for row in rows]
+        titles = [f"number {numbers[row]:.0f}: {facts.genotypes[row]}" for row in rows]
         chart.marks(numbers[rows[1:]], errors[rows[1:]], "circle", star.style, titles[1:], size=2.4)
         chart.marks(numbers[rows[:1]], errors[rows[:1]], star.shape, star.style, [star.name], size=6)
     for star, line in found:

@@ -109,8 +109,10 @@ def parallel(facts: Facts, chosen: Sequence[Star]) -> Figure | None:
     for star in chosen:
         if set(facts.names) <= set(star.values):
             _highlight(chart, star, [star.values[name] for name in facts.names], low, high)
+    spans = zip(map(facts.label, facts.names), low.tolist(), high.tolist(), strict=True)
+    ranges = ", ".join(f"{label} {best:.4g} to {worst:.4g}" for label, best, worst in spans)
     return Figure(
-        chart.render(), "Every line is a network of the front; 0 is the best value found, 1 the worst."
+        chart.render(), f"Every line is a network of the front; 0 is its best value, 1 its worst: {ranges}."
     )
 
 

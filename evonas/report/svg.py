@@ -110,7 +110,7 @@ class Chart:
     def name(self, x: float, y: float, text: str) -> None:
         """A short text beside a point; left out where there is no room, since the legend has it too."""
         (px,), (py,) = self._pixels([x], [y])
-        width = 6.4 * len(text)
+        width = 8.8 * len(text)
         beside = [(px + 8, py + 4), (px - 8 - width, py + 4)]
         around = [(px - width / 2, py - 9), (px - width / 2, py + 18), (px + 8, py - 8), (px + 8, py + 17)]
         spots = [spot for spot in beside + around if self._has_room(spot, width)]

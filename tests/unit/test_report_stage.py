@@ -1,13 +1,19 @@
 """stage=report on a tiny run: the page follows what is there, and can be rebuilt byte for byte."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import small_run
+from omegaconf import OmegaConf
+from pytest import LogCaptureFixture
 
 from evonas import files
+from evonas.archive import Archive
+from evonas.report.tables import measured
 from evonas.stages.base import Stage
 from evonas.stages.report import Report, gather
 from evonas.stages.select import Select
+from evonas.stages.timed import note_seconds, stage_seconds
 
 
 def attempt(folder: Path, number: int, overrides: list[str]) -> None:
@@ -57,3 +63,50 @@ def test_results_of_an_earlier_choice_are_left_out(tmp_path: Path) -> None:
     sources = gather(made.run)
     assert list(sources.retrained) == [chosen[0]["name"]]
     assert (f"retraining {chosen[0]['name']}", "1 min 1 s") in sources.times
+
+
+def test_what_the_search_cost_is_told_by_part(tmp_path: Path) -> None:
+    made = small_run.context(tmp_path / "run")
+    small_run.search(made)
+    facts = gather(made.run).facts
+    assert facts is not None
+    (cost,) = facts.costs
+    done = cost.measured - cost.failed
+    assert (cost.part, cost.failed) == ("shared", 1) and done == len(facts.genotypes)
+    assert cost.seconds == facts.seconds == 0.5 * done
+    columns, (row,) = measured(facts).columns, measured(facts).rows
+    assert dict(zip(columns, row, strict=True))["failed"] == "1" and row[0] == "shared part"
+
+
+def test_times_of_stages_add_up_over_the_commands(tmp_path: Path) -> None:
+    made = small_run.context(tmp_path / "run")
+    for number, seconds in ((1, 60.0), (2, 1.0)):
+        now = replace(made.run, attempt=tmp_path / f"run/attempts/{number:03d}")
+        note_seconds(now, "teacher", seconds)
+        note_seconds(now, "report", 3.0)
+    note_seconds(made.run, "teacher", 99.0)
+    assert list(stage_seconds(made.run.directory).items()) == [("teacher", 61.0), ("report", 6.0)]
+    assert gather(made.run).times == [("stage teacher", "1 min 1 s")]
+
+
+def test_the_space_of_the_archive_says_what_genes_mean(tmp_path: Path, caplog: LogCaptureFixture) -> None:
+    made = small_run.context(tmp_path / "run")
+    node = OmegaConf.to_container(made.cfg.space)
+    for wanted, expected in ((node, "tiny"), ({"_target_": "somebody.own.space"}, None), ("tiny", None)):
+        about = {"objectives": ["error"], "fingerprints": {"shared": "f"}, "space": wanted}
+        path = made.run.path("search/archive.sqlite")
+        path.unlink(missing_ok=True)
+        with Archive.open(path, about, resume=False):
+            pass
+        space = gather(made.run).space
+        assert (space and space.name) == expected
+    assert sum("leaves out what genes mean" in record.message for record in caplog.records) == 1
+
+
+def test_the_widths_of_stages_come_from_the_run(tmp_path: Path) -> None:
+    made = small_run.context(tmp_path / "run")
+    assert gather(made.run).dims is None
+    files.write_json(tmp_path / "run/run.json", {"network": {"dims": [8, 8, 16, 16]}})
+    assert gather(made.run).dims == [8, 8, 16, 16]
+    files.write_json(tmp_path / "run/run.json", {"network": {"dims": "wide"}})
+    assert gather(made.run).dims is None
