@@ -21,7 +21,7 @@ from types import FrameType
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 import evonas
@@ -35,6 +35,8 @@ from evonas.usage import usage
 log = logging.getLogger("evonas.cli")
 log.addHandler(logging.NullHandler())
 LOG = "log.txt"
+# it stands in pages, cards and names of folders
+_TASK = re.compile(r"\w[\w .+/-]{0,79}")
 _LOG_BYTES = 5_000_000
 _FULL = {"ENOSPC", "EDQUOT", "EFBIG"}
 
@@ -204,6 +206,11 @@ def _run_job(
 
 
 def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
+    name = str(OmegaConf.select(cfg, "task.name") or "task")
+    if not _TASK.fullmatch(name):
+        raise UserError(
+            f"{name[:80]!r} cannot be the name of a task.", "Use letters, digits, blanks, - _ + . /"
+        )
     if stage not in stages.NEEDS_NO_TASK and cfg.task is None:
         first = "" if stage == "run" else f" stage={stage}"
         raise UserError("No task chosen.", f"Try: python -m evonas +task=synthetic{first}")

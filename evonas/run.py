@@ -207,7 +207,7 @@ def _is_inherited(override: str) -> bool:
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"'{name}' cannot be the name of a run.",
+            f"{name[:80]!r} cannot be the name of a run.",
             "Use letters, digits, dots, dashes and underscores, for instance run=first",
         )
     return name

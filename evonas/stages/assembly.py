@@ -186,6 +186,8 @@ def devices(cfg: DictConfig) -> Devices:
         strategy=hardware.strategy,
         loader_workers=hardware.loader_workers,
         sync_batchnorm=hardware.sync_batchnorm,
+        detect_anomaly=hardware.detect_anomaly,
+        profile=hardware.profile,
     )
 
 

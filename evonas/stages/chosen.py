@@ -1,5 +1,6 @@
 """The chosen networks of a run, and the weights that later stages gave them."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,16 @@ from evonas.run import Run
 SELECTED = "selected.json"
 # the backbone that a network brought from another run
 TRANSFERRED = "transfer/{}.safetensors"
+# names become folders, and are printed in pages and scripts; a list of networks may come from anybody
+_NAME = re.compile(r"\w[\w.-]{0,119}", re.ASCII)
 WEIGHTS = {"retrained": "model.safetensors", "scratch": "scratch.safetensors"}
 
 
 @dataclass(frozen=True, slots=True)
 class Net:
     """One entry of selected.json.
+
+    A name that could not be a folder's is a UserError.
 
     Args:
         name: `knee`, `max`, `budget`, `spread1` and so on.
@@ -30,6 +35,13 @@ class Net:
     genotype: str
     objectives: dict[str, float]
     transferred: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise UserError(
+                f"{str(self.name)[:80]!r} cannot be the name of a network.",
+                "Use letters, digits, dots, dashes and underscores.",
+            )
 
 
 def chosen(run: Run) -> list[Net]:
