@@ -48,7 +48,7 @@ format: $(DEV)
 	$(RUN) -m ruff check --fix .
 
 # needs an accelerator; says which one it used
-gpu-check: $(DEV)
+gpu-check: $(DEV) kernels
 	$(RUN) -c "import torch; assert torch.cuda.is_available(), 'no GPU here'; print(torch.cuda.get_device_name())"
 	$(RUN) -m pytest -m gpu
 	$(RUN) benchmarks/step.py +experiment=evonas_kitti hardware=gpu train.supernet.batch_size=4 trainer.teacher_size=tiny

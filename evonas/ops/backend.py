@@ -13,7 +13,16 @@ from evonas.errors import UserError
 Implementations = Mapping[str, Callable[..., Any]]
 
 # best first; a name is added here when a package under ops/ brings it
-NAMES: tuple[str, ...] = ("gsplat", "native", "associative", "phased", "paired", "tiled", "reference")
+NAMES: tuple[str, ...] = (
+    "gsplat",
+    "native",
+    "triton",
+    "associative",
+    "phased",
+    "paired",
+    "tiled",
+    "reference",
+)
 
 _WANTED: ContextVar[str | None] = ContextVar("evonas_ops_backend", default=None)
 

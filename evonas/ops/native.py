@@ -20,10 +20,14 @@ def is_usable(*operands: Tensor) -> bool:
     return (
         is_built()
         and all(each.device.type == "cpu" and each.dtype is torch.float32 for each in operands)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and _get_current_dispatch_mode() is None
+        and is_plain()
     )
+
+
+def is_plain() -> bool:
+    """Whether operations are computed here and now, not traced, counted or exported."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return not traced and _get_current_dispatch_mode() is None
 
 
 @cache

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from evonas.ops import backend
 from evonas.ops import native as kernels
-from evonas.ops.ssd import native, reference
+from evonas.ops.ssd import native, reference, triton
 
 IMPLEMENTATIONS: backend.Implementations = {"reference": reference.ssd}
 
@@ -19,6 +19,13 @@ def ssd(
 ) -> Float[Tensor, "B L N P"]:
     """Run `reference.ssd` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
-    known = {**IMPLEMENTATIONS, "native": native.ssd} if kernels.is_usable(*operands) else IMPLEMENTATIONS
-    result: Tensor = backend.choose(known)(*operands)
+    result: Tensor = backend.choose({**_compiled(operands), **IMPLEMENTATIONS})(*operands)
     return result
+
+
+def _compiled(operands: tuple[Tensor, ...]) -> backend.Implementations:
+    """The compiled kernels that can take these operands, if any."""
+    if kernels.is_usable(*operands):
+        return {"native": native.ssd}
+    x_BLNP, a_BLN, b_BLS, c_BLS, d_N = operands
+    return {"triton": triton.ssd} if triton.is_usable(x_BLNP, b_BLS, a_BLN, c_BLS, d_N) else {}
