@@ -1,6 +1,6 @@
 """Non-causal state space duality in Triton: one visit of the tokens for the global state, one for the output.
 
-Tensors are contiguous: x B L N P, a B L N, b and c B L S, d N. Products and sums of float32 are taken in float32.
+Tensors are contiguous: x B L N P, a B L N, b and c B L S, d N. Products and sums are taken in float32.
 With TRITON_INTERPRET=1 in the environment, set before Triton is imported, the kernels run on the CPU.
 """
 
