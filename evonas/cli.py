@@ -112,6 +112,8 @@ def main() -> int:
 def _hand_to_hydra(words: list[str], signals: Signals) -> None:
     schema.register()
     config.guard_files()
+    for folder in command.config_dirs(words) if command.is_sweep(words) else ():
+        config.check_folder(Path(folder))
     # Hydra shall raise what goes wrong, so that we can say it and choose the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     flags = [f"--config-dir={Path(folder).absolute()}" for folder in command.config_dirs(words)]

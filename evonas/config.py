@@ -289,6 +289,14 @@ def guard_files() -> None:
     SourcesRegistry.instance().types["file"] = FileConfigSource
 
 
+def check_folder(folder: Path) -> None:
+    """Look at every option of a folder of groups, for processes in which Hydra reads files by itself."""
+    for pattern in ("*.yaml", "*/*.yaml", "*/*/*.yaml"):
+        for path in sorted(folder.glob(pattern)):
+            check_yaml(path)
+            _refuse_power(path, path.relative_to(folder).as_posix())
+
+
 def check_yaml(path: Path) -> None:
     """Refuse a YAML file that would grow when it is read; its nodes are counted, and none is made.
 
@@ -306,9 +314,8 @@ def check_yaml(path: Path) -> None:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             wrong = _excess(event, nodes, depth)
             if wrong:
-                raise UserError(
-                    f"{path}, line {event.start_mark.line + 1}: {wrong}.", "Write it out plainly."
-                )
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise UserError(f"{path}, line {line}: {wrong}.", "Write it out plainly.")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
 
@@ -317,8 +324,9 @@ def _excess(event: yaml.Event, nodes: int, depth: int) -> str:
     """What is too much about a piece of YAML, or nothing."""
     if isinstance(event, yaml.AliasEvent):
         return f"the alias *{event.anchor} is not followed, because a few of them can fill the memory"
-    if getattr(event, "tag", None) not in (None, "!", *_TAGS):
-        return f"the tag {event.tag} is not read"
+    tag = getattr(event, "tag", None)
+    if tag not in (None, "!", *_TAGS):
+        return f"the tag {tag} is not read"
     if nodes > MAX_YAML_NODES or depth > MAX_YAML_DEPTH:
         return f"there are more than {MAX_YAML_NODES} nodes or {MAX_YAML_DEPTH} levels"
     return ""

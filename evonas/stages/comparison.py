@@ -118,7 +118,7 @@ def common_box(scales: Mapping[str, Scale]) -> tuple[Scale, bool]:
 def _require_comparable(first: str, one: Facts, second: str, other: Facts) -> None:
     """Numbers of two runs may stand side by side when they are of one kind, on one task."""
     sides = (one, other)
-    kinds = {
+    kinds: dict[str, list[Any]] = {
         "objectives": [[facts.label(name) for name in facts.names] for facts in sides],
         "task": [facts.identity.get("task") for facts in sides],
         "joint": [facts.identity.get("joint") for facts in sides],

@@ -94,6 +94,12 @@ def test_nothing_is_computed_or_read_from_outside(hostile: Any, text: str) -> No
     hostile.refused(placed(hostile.folder, text))
 
 
+@pytest.mark.parametrize("name", ["task/evil", "evil", "head/neck/evil", "hydra/launcher/evil"])
+def test_a_sweep_looks_at_all_options_before_it_begins(hostile: Any, name: str) -> None:
+    placed(hostile.folder / "conf", POWERS["callbacks"], name)
+    hostile.refused(lambda: config.check_folder(hostile.folder / "conf"))
+
+
 def test_a_file_that_links_elsewhere_is_looked_at(hostile: Any) -> None:
     (hostile.folder / "elsewhere").mkdir()
     (hostile.folder / "elsewhere/x.yaml").write_text(POWERS["callbacks"])

@@ -29,7 +29,7 @@ def test_a_nan_is_named_by_its_operation() -> None:
         return torch.sqrt(output * 0).sum()
 
     made.task.loss = broken  # type: ignore[method-assign]
-    with pytest.raises(RuntimeError, match="MulBackward0.*nan"):
+    with pytest.raises(RuntimeError, match=r"MulBackward0.*nan"):
         fit(made, TrainingData(Noise(8), 4, 0, 0), 1, Devices(detect_anomaly=True))
     assert not torch.is_anomaly_enabled()
 
