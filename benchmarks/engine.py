@@ -46,14 +46,15 @@ def main(repetitions: int, target: Path | None) -> None:
     print(", ".join(f"{key} {value}" for key, value in about.items() if value), flush=True)
     found: dict[str, Any] = {"machine": about, "repetitions": repetitions}
     for name, burns in (("sleeping", False), ("computing", True)):
-        found[f"a {name}"] = _workers(name, burns, repetitions)
+        found[f"a {name}"] = two_workers(name, burns, repetitions)
     found["b"] = _overhead(repetitions)
     found["c"] = _uneven(repetitions)
     if target is not None:
         files.write_json(target, found)
 
 
-def _workers(name: str, burns: bool, repetitions: int) -> dict[str, Any]:
+def two_workers(name: str, burns: bool, repetitions: int) -> dict[str, Any]:
+    """Seconds of the same jobs by one worker and by two, which compute or only sleep."""
     evaluator = Timed(JOB_S, JOB_S, burns)
     with closing(_ready(evaluator, 1)) as one, closing(_ready(evaluator, 2)) as two:
         pairs = [(_drained(one), _drained(two)) for _ in range(repetitions)]

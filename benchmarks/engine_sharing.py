@@ -49,7 +49,7 @@ def main() -> None:
     about = machine(torch.device("cpu"))
     print(f"{about['name']}, {about['cores']} cores, torch {about['torch']}, one thread, float32\n")
     with tempfile.TemporaryDirectory() as folder:
-        rows = _times(_evaluator(options.run, Path(folder)), options)
+        rows = _times(evaluator_of(options.run, Path(folder)), options)
     print("| what | median | least | most |\n|---|---|---|---|")
     for name, values in rows:
         print(f"| {name} | {statistics.median(values):.3f} | {min(values):.3f} | {max(values):.3f} |")
@@ -70,15 +70,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _evaluator(run: Path | None, folder: Path) -> Evaluator:
-    """Error and multiply-adds of a run's supernet, or of the demo's with random weights."""
+def evaluator_of(run: Path | None, folder: Path, images: int = IMAGES) -> Evaluator:
+    """Error and multiply-adds of a run's supernet, or of the demo's with random weights, on so many images."""
     if run is None:
         cfg, path = _demo(), folder / "supernet.safetensors"
         weights.save(path, assembly.supernet(cfg).state_dict())
     else:
         cfg, path = OmegaConf.load(run / "attempts/001/config.yaml"), run / assembly.SUPERNET
     task = to_plain(cfg.task)
-    task["data"] = {**task["data"], "holdout": IMAGES}
+    task["data"] = {**task["data"], "holdout": images}
     made = Evaluator(
         to_plain(cfg.space), to_plain(cfg.network), task, OBJECTIVES, str(path), cfg.hardware.eval_batch_size
     )
@@ -94,33 +94,33 @@ def _demo() -> DictConfig:
 
 def _times(evaluator: Evaluator, options: argparse.Namespace) -> Rows:
     space = evaluator._bench.space
-    generations = [[space.format(each) for each in asked] for asked in _searched(evaluator, options)[-LAST:]]
+    found = searched(evaluator, options.population, options.generations, options.mutation_prob)
+    generations = [[space.format(each) for each in asked] for asked in found[-LAST:]]
     ways: dict[str, Callable[[Sequence[str]], list[Any]]] = {
         "one by one": lambda texts: [evaluator.measure(text, "shared") for text in texts],
-        "in bundles of 8": lambda texts: _bundled(evaluator, texts, 8),
-        "a generation together": lambda texts: _bundled(evaluator, texts, len(texts)),
+        "in bundles of 8": lambda texts: bundled(evaluator, texts, 8),
+        "a generation together": lambda texts: bundled(evaluator, texts, len(texts)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     expected = [sorted(map(str, ways["one by one"](texts))) for texts in generations]
     for _ in range(REPEATS):
         for name, way in ways.items():
             begin = time.perf_counter()
-            found = [sorted(map(str, way(texts))) for texts in generations]
+            answers = [sorted(map(str, way(texts))) for texts in generations]
             seconds[name].append(time.perf_counter() - begin)
-            assert found == expected, f"{name} gives other numbers"
+            assert answers == expected, f"{name} gives other numbers"
     alone = seconds["one by one"]
     subnets = sum(map(len, generations))
     rows = [(f"{name}: {subnets} subnets, {IMAGES} images, s", values) for name, values in seconds.items()]
     for name in list(ways)[1:]:
         rows.append((f"{name}: times as fast", [a / b for a, b in zip(alone, seconds[name], strict=True)]))
-    return [*rows, ("one evaluation / bare forwards", _overhead(evaluator, generations[-1]))]
+    return [*rows, ("one evaluation / bare forwards", overhead(evaluator, generations[-1]))]
 
 
-def _searched(evaluator: Evaluator, options: argparse.Namespace) -> list[list[Genotype]]:
+def searched(evaluator: Evaluator, size: int, generations: int, mutation_prob: float) -> list[list[Genotype]]:
     """What NSGA-II asked for, generation by generation."""
     space, asked = evaluator._bench.space, []
-    size, evaluations = options.population, options.population * options.generations
-    searcher = NSGA2(space, 0, size, evaluations, mutation_prob=options.mutation_prob)
+    searcher = NSGA2(space, 0, size, size * generations, mutation_prob=mutation_prob)
     while points := searcher.ask():
         answers = evaluator.measure_together([space.format(point) for point in points], "shared")
         searcher.tell(
@@ -133,7 +133,7 @@ def _searched(evaluator: Evaluator, options: argparse.Namespace) -> list[list[Ge
     return asked
 
 
-def _bundled(evaluator: Evaluator, texts: Sequence[str], size: int) -> list[Any]:
+def bundled(evaluator: Evaluator, texts: Sequence[str], size: int) -> list[Any]:
     """As engines do it: neighbours in the order of their beginnings go together."""
     space = evaluator._bench.space
     ordered = sorted(texts, key=lambda text: prefix_key(space, space.parse(text)))
@@ -144,7 +144,8 @@ def _bundled(evaluator: Evaluator, texts: Sequence[str], size: int) -> list[Any]
     ]
 
 
-def _overhead(evaluator: Evaluator, texts: Sequence[str]) -> list[float]:
+def overhead(evaluator: Evaluator, texts: Sequence[str]) -> list[float]:
+    """How many times the bare forwards of an extracted network its evaluation takes, for a few networks."""
     bench, ratios = evaluator._bench, []
     for text in texts[:REPEATS]:
         net = extract(bench.supernet, bench.space.parse(text)).requires_grad_(False)

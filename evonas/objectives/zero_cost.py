@@ -79,6 +79,7 @@ class ZeroCost:
         return {
             **inherited,
             **({"references": self._number} if compares(self._proxy) else {}),
+            **bench.kernels,
             "version": VERSION,
             "proxy": self._proxy,
             "weights": self._weights,

@@ -1,0 +1,134 @@
+"""Rows of the table of speed that are about training, evaluating and searching, on the demo's networks."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from engine import two_workers
+from engine_sharing import bundled, evaluator_of, overhead, searched
+from paired import Act, Row, at_least, at_most, exponent, ratios, seconds
+from torch import nn
+from trials import composed
+
+from evonas.nn.extract import extract
+from evonas.objectives.evaluator import Evaluator
+from evonas.objectives.zero_cost import ZeroCost
+from evonas.randomness import generator
+from evonas.search.base import Told
+from evonas.search.nsga import NSGA2
+from evonas.space.evonet import evonet_space
+from evonas.stages import assembly
+
+POPULATION, GENERATIONS = 96, 200
+
+
+def rows(repeats: int, is_small: bool) -> Iterator[Row]:
+    """All rows; with `is_small` few images, small populations and no second worker."""
+    yield from _steps(repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        made = evaluator_of(None, Path(folder))
+        yield from _evaluations(made, repeats, is_small)
+        yield from _bookkeeping(made, 5 if is_small else GENERATIONS)
+        yield from _images(Path(folder), (4, 8) if is_small else (8, 16, 32))
+    if not is_small:
+        yield at_least(
+            "evaluations a second, two workers / one", two_workers("computing", True, repeats)["ratio"], 1.9
+        )
+    for words, limit in ((["--help"], 2.0), (["--cfg", "job", "+task=synthetic"], 2.0)):
+        yield _started(words, repeats, limit)
+
+
+def _steps(repeats: int) -> Iterator[Row]:
+    """One optimizer step of a subnet of the supernet against that of the same network cut out."""
+    cfg: Any = composed("+task=synthetic")
+    task = assembly.task(cfg)
+    supernet = assembly.supernet(cfg, task)
+    point = supernet.space.sample(generator(0, "speed"))
+    batch = next(iter(torch.utils.data.DataLoader(task.dataset("train"), batch_size=8)))  # type: ignore[arg-type]
+
+    def step_of(net: nn.Module, *chosen: Any) -> Act:
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            task.loss(net(batch["image"], *chosen), batch).backward()
+            optimizer.step()
+
+        return step
+
+    static = extract(supernet, point)
+    found = ratios(step_of(supernet.train(), point), step_of(static.train()), repeats, calls=5)
+    yield at_most("training step of a sampled subnet / of the same network cut out", found, 1.02)
+
+
+def _evaluations(made: Evaluator, repeats: int, is_small: bool) -> Iterator[Row]:
+    space = made._bench.space
+    population, generations = (8, 4) if is_small else (POPULATION, 12)
+    late = [space.format(each) for each in searched(made, population, generations, 1.0)[-1]]
+    found = overhead(made, late)
+    yield at_most("one evaluation / the bare forwards of its network", found, 1.10)
+    together = ratios(
+        lambda: bundled(made, late, len(late)),
+        lambda: [made.measure(text, "shared") for text in late],
+        repeats if is_small else 3,
+    )
+    yield at_most(f"a late generation of {population} / one by one", together, 0.5)
+    proxy = ZeroCost("synflow", weights="inherited")
+    proxy.prepare(made._bench)
+    few = late[:5]
+    scored = ratios(
+        lambda: [proxy.measure(space.parse(text)) for text in few],
+        lambda: [made.measure(text, "shared") for text in few],
+        repeats,
+    )
+    yield Row("score without training (synflow) / inherited evaluation of 8 images", scored)
+
+
+def _bookkeeping(made: Evaluator, generations: int) -> Iterator[Row]:
+    """What the searcher itself takes of a search of 96 x 200, and how that grows with the population."""
+    own = _asked_and_told(POPULATION, generations)
+    text = made._bench.space.format(made._bench.space.largest())
+    measured = generations * POPULATION * seconds(lambda: made.measure(text, "shared"))
+    share = 100 * own / (own + measured)
+    yield at_most("share of NSGA-II in a search of 8 images on the largest network, %", [share], 1.0)
+    sizes = (24, 48, 96)
+    times = [_asked_and_told(size, generations) for size in sizes]
+    yield Row("time of NSGA-II a generation: exponent in the population", [exponent(sizes, times)])
+
+
+def _asked_and_told(population: int, generations: int) -> float:
+    space = evonet_space()
+    searcher = NSGA2(space, 0, population, population * generations)
+
+    def go() -> None:
+        while points := searcher.ask():
+            searcher.tell(
+                [Told(point, (float(sum(point.genes)), -float(point.genes[0]))) for point in points]
+            )
+
+    return seconds(go)
+
+
+def _images(folder: Path, numbers: Sequence[int]) -> Iterator[Row]:
+    times = []
+    for number in numbers:
+        made = evaluator_of(None, folder, number)
+        text = made._bench.space.format(made._bench.space.largest())
+        made.measure(text, "shared")
+        times.append(
+            min(seconds(lambda made=made, text=text: made.measure(text, "shared")) for _ in range(3))
+        )
+    yield Row("time of an evaluation: exponent in the images", [exponent(numbers, times)])
+
+
+def _started(words: Sequence[str], repeats: int, limit: float) -> Row:
+    command = [sys.executable, "-m", "evonas", *words]
+    found = [
+        seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(repeats)
+    ]
+    row = at_most(f"python -m evonas {' '.join(words)}, s", found, limit)
+    return Row(row.what, row.values, f"< {limit:g} s", " s", row.is_met)
