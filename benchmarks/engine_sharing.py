@@ -71,7 +71,7 @@ def _options() -> argparse.Namespace:
 
 
 def evaluator_of(run: Path | None, folder: Path, images: int = IMAGES) -> Evaluator:
-    """Error and multiply-adds of a run's supernet, or of the demo's with random weights, on so many images."""
+    """Error and multiply-adds of a run's supernet, or of the demo's with random weights."""
     if run is None:
         cfg, path = _demo(), folder / "supernet.safetensors"
         weights.save(path, assembly.supernet(cfg).state_dict())
