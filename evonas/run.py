@@ -129,8 +129,10 @@ def end_attempt(run: Run, code: int) -> None:
     if run.attempt is not None:
         # a full disk has been reported already, and must not hide what was said of it
         with suppress(OSError):
-            ended = datetime.now(UTC).isoformat()
-            files.write_json(run.attempt / END, {"code": code, "ended": ended})
+            ended = datetime.now(UTC)
+            begun = (run.attempt / "config.yaml").stat().st_mtime
+            took = {"ended": ended.isoformat(), "seconds": round(ended.timestamp() - begun, 3)}
+            files.write_json(run.attempt / END, {"code": code, **took})
 
 
 def task_name(overrides: Sequence[str]) -> str:

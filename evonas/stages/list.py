@@ -9,10 +9,11 @@ from pathlib import Path
 from evonas import files, lock
 from evonas.errors import EvoNASError
 from evonas.report.archived import read
-from evonas.run import END, LOCK, list_runs, typed
+from evonas.run import END, LOCK, list_runs
 from evonas.stages import READS_ONLY
 from evonas.stages.base import Context
 from evonas.stages.reused import ARCHIVE
+from evonas.stages.timed import stage_typed
 from evonas.track.console import print_table
 from evonas.track.progress import human_time
 
@@ -79,7 +80,7 @@ def listed(outputs: Path) -> Iterator[Row]:
 
 def last_command(directory: Path) -> tuple[str, str]:
     """The stage of the last command that may change a run, and its state."""
-    attempts = [(_stage(path), path) for path in sorted(directory.glob("attempts/*"))]
+    attempts = [(stage_typed(path), path) for path in sorted(directory.glob("attempts/*"))]
     working = [each for each in attempts if each[0] not in READS_ONLY]
     if not working:
         return "-", "new"
@@ -94,12 +95,6 @@ def _state(end: Path) -> str:
         return "interrupted"
     code = int(files.read_json(end)["code"])
     return "stopped" if code in _STOPPED else "failed" if code else "done"
-
-
-def _stage(attempt: Path) -> str:
-    """What was typed after `stage=`; without it, the whole pipeline."""
-    named = [each.removeprefix("stage=") for each in typed(attempt) if each.startswith("stage=")]
-    return named[-1] if named else "run"
 
 
 def _found(archive: Path) -> tuple[int | None, float | None]:

@@ -131,10 +131,8 @@ def _race(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _times(run: Run, facts: Facts | None) -> Iterator[tuple[str, str]]:
-    # a report would otherwise change with each report that is made
     for stage, seconds in stage_seconds(run.directory).items():
-        if stage != "report":
-            yield f"stage {stage}", human_time(seconds)
+        yield f"stage {stage}", human_time(seconds)
     teacher = _json(run, "teacher/result.json")
     if teacher:
         yield "training the teacher", human_time(teacher["seconds"])

@@ -1,15 +1,17 @@
-"""What each stage of a run took, kept beside the command that ran it."""
+"""What each stage of a run was and took, as the folders of its commands tell."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from evonas import files
-from evonas.run import Run
+from evonas.run import END, Run, typed
+from evonas.stages import READS_ONLY
 
 TIMES = "times.json"
 
 
 def note_seconds(run: Run, stage: str, seconds: float) -> None:
-    """Add a stage that ended to the times of this command; nothing where commands are not recorded.
+    """Add a stage that ended to the times of a pipeline; nothing where commands are not recorded.
 
     The times are a list, which keeps the order in which stages ended.
     """
@@ -21,9 +23,30 @@ def note_seconds(run: Run, stage: str, seconds: float) -> None:
 
 
 def stage_seconds(directory: Path) -> dict[str, float]:
-    """Seconds of each stage, summed over all commands of a run, in the order in which they first ended."""
+    """Seconds of each stage, summed over all commands of a run, in the order in which they first ended.
+
+    Commands that failed or were killed, and those that only read, are not in it.
+    """
     total: dict[str, float] = {}
-    for path in sorted((directory / "attempts").glob(f"*/{TIMES}")):
-        for ended in files.read_json(path):
-            total[ended["stage"]] = total.get(ended["stage"], 0.0) + float(ended["seconds"])
+    for attempt in sorted((directory / "attempts").glob("*")):
+        for stage, seconds in _stages(attempt):
+            if stage not in READS_ONLY:
+                total[stage] = total.get(stage, 0.0) + seconds
     return total
+
+
+def stage_typed(attempt: Path) -> str:
+    """What was typed after `stage=` for a command; without it, the whole pipeline."""
+    named = [each.removeprefix("stage=") for each in typed(attempt) if each.startswith("stage=")]
+    return named[-1] if named else "run"
+
+
+def _stages(attempt: Path) -> Iterator[tuple[str, float]]:
+    """The stages of a pipeline, also of one that did not end; else the one stage of a command that did."""
+    if (attempt / TIMES).exists():
+        yield from ((each["stage"], float(each["seconds"])) for each in files.read_json(attempt / TIMES))
+        return
+    stage = stage_typed(attempt)
+    ended = files.read_json(attempt / END) if stage != "run" and (attempt / END).exists() else {"code": 1}
+    if ended["code"] == 0 and "seconds" in ended:
+        yield stage, float(ended["seconds"])
