@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
 
-.PHONY: demo test test-all test-faults test-ray openmm kernels lint format gpu-check wheel-check figures clean
+.PHONY: demo test test-all test-faults test-ray openmm kernels lint format gpu-check wheel-check figures docs release-check clean
 
 # install, run all stages, end with the path of the report
 demo: $(BASE)
@@ -65,6 +65,23 @@ wheel-check: $(DEV)
 # draw the pictures of the documents again, from the committed run in docs/figures; needs Chromium
 figures: $(DEV)
 	PYTHONPATH=tests/browser:. $(RUN) docs/figures/draw.py
+
+# the documentation as a site in build/site; any warning is an error
+docs: $(DEV)
+	$(RUN) -m pip install --quiet --editable ".[docs]"
+	$(RUN) -m mkdocs build --strict
+
+# before a release: versions agree, the site is whole, and the wheel of the source archive runs where no source is
+release-check: docs
+	rm -rf dist
+	$(RUN) -m pytest tests/cli/test_release.py -m "not slow"
+	$(RUN) -m build --outdir dist .
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PYTHON) -m venv "$$folder/venv" && \
+	"$$folder/venv/bin/python" -m pip install --quiet "$$(echo dist/evonas-*.whl)[export]" && \
+	cd "$$folder" && venv/bin/evonas doctor && \
+	venv/bin/evonas +task=synthetic trainer=debug data.train=32 data.holdout=8 data.test=8 run=released && \
+	test -s outputs/released/report/index.html && test -s outputs/released/export/knee/model.onnx
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

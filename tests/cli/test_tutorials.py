@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pages
 import pytest
 
 from evonas import files
+from evonas.archive import Archive
 
-BLOCK = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 # as the tutorial's commands, with less of everything
 SMALL = (
     "trainer=debug",
@@ -30,12 +30,8 @@ SMALL += (
 )
 SMALL += ("network.dims=[8,8,16,16]", "network.heads=[2,2,2,2]", "network.stem_dim=8", "head.width=8")
 SCENES = ("data.train=8", "data.holdout=4", "data.test=4")
+OWN_PACKAGES = ("foreground", "leaves", "perceptrons", "climber", "device")
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def blocks(page: str) -> Iterator[tuple[str, str, str]]:
-    """Language, file and content of every block of a tutorial."""
-    yield from BLOCK.findall((FOLDER / page).read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -46,32 +42,36 @@ def follow(
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
 
-    def do(page: str, *small: str) -> None:
-        for language, path, content in blocks(page):
-            if path:
-                files.write_text(tmp_path / path, content)
-                continue
-            assert language == "bash", f"a block of {language} is never run"
-            for line in content.splitlines():
-                run_line(shlex.split(line), small)
+    def do(page: str, *small: str, commands: bool = True) -> None:
+        names: dict[str, object] = {}
+        for block in pages.blocks(f"docs/{page}"):
+            if block.path:
+                files.write_text(tmp_path / block.path, block.content)
+            elif block.language == "python":
+                exec(compile(block.content, page, "exec"), names)
+            elif block.language == "bash":
+                for line in block.content.splitlines():
+                    if commands or "evonas" not in line:
+                        run_line(shlex.split(line), small)
 
     def run_line(words: list[str], small: tuple[str, ...]) -> None:
         if words[:3] != ["python", "-m", "evonas"]:
             assert words[0] == "python" and len(words) == 2
             runpy.run_path(words[1], run_name="__main__")
             return
-        added = small if any(word.startswith("+task=") for word in words) else ()
+        # what a run is given first it remembers
+        added = () if "--cfg" in words or not any(word.startswith("+task=") for word in words) else small
         ended: object = evonas_command(*words[3:], *added)
         assert getattr(ended, "code", None) == 0, getattr(ended, "err", "")
 
     yield do
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("foreground", "leaves"):
+        if name.partition(".")[0] in OWN_PACKAGES:
             del sys.modules[name]
 
 
 def test_bring_your_own_task(follow: Callable[..., None], tmp_path: Path) -> None:
-    follow("bring_your_own_task.md", *SMALL, *SCENES)
+    follow("tutorials/bring_your_own_task.md", *SMALL, *SCENES)
     run = tmp_path / "outputs/first"
     assert (run / "report/index.html").exists()
     tested = files.read_json(run / "evaluate/test.json")
@@ -83,12 +83,81 @@ def test_bring_your_own_task(follow: Callable[..., None], tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_bring_your_own_data(follow: Callable[..., None], tmp_path: Path) -> None:
-    follow("bring_your_own_data.md", *SMALL)
+    follow("tutorials/bring_your_own_data.md", *SMALL)
     for run in ("leaves", "again"):
         tested = files.read_json(tmp_path / "outputs" / run / "evaluate/test.json")
         assert tested["num_images"] == 6 and tested["error_name"] == "one_minus_miou"
     [net] = files.read_json(tmp_path / "outputs/again/selected.json")["nets"]
     assert net["transferred"]["from"] == "knee of run leaves"
+
+
+@pytest.mark.slow
+def test_bring_your_own_space(follow: Callable[..., None], tmp_path: Path) -> None:
+    small = ("hardware.workers=0", "budget.population=4", "budget.evaluations=8")
+    follow("tutorials/bring_your_own_space.md", *small)
+    levels = files.read_json(tmp_path / "outputs/narrow/levels/levels.json")
+    assert len(levels["levels"]) == 3
+    with Archive.read(tmp_path / "outputs/digits/search/archive.sqlite") as archive:
+        facts = list(archive.evaluations())
+    assert len(facts) == 8 and all(fact.state == "done" for fact in facts)
+    assert min(fact.objectives["error"] for fact in facts) < 0.2
+    params = {fact.genotype: fact.objectives["params"] for fact in facts}
+    assert len(set(params.values())) > 3, "networks of several sizes"
+
+
+def test_a_searcher_of_the_users_own_finds_more_than_chance(
+    follow: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    follow("tutorials/bring_your_own_searcher.md", commands=False)
+    points, best = map(int, re.findall(r"(\d+) (?:points|of them)", capsys.readouterr().out))
+    assert points == 160 and best > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "run", "names"),
+    [
+        ("searcher", "climb", ["error", "macs"]),
+        ("device", "board", ["error", "device"]),
+    ],
+)
+def test_own_searchers_and_devices_search_networks(
+    follow: Callable[..., None], tmp_path: Path, page: str, run: str, names: list[str]
+) -> None:
+    small = [word for word in (*SMALL, *SCENES) if page == "searcher" or "objective" not in word]
+    follow(f"tutorials/bring_your_own_{page}.md", *small)
+    with Archive.read(tmp_path / "outputs" / run / "search/archive.sqlite") as archive:
+        assert archive.meta["objectives"] == names
+        assert {fact.state for fact in archive.evaluations()} == {"done"}
+
+
+STAGES = ("pretrain", "teacher", "supernet", "levels", "lookup", "search", "select", "retrain", "evaluate")
+STAGES += ("export", "report", "rank", "discover", "measure", "looking", "doctor")
+WITHOUT_EXPORT = "~stage.steps.export"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_stage_as_its_page_says(follow: Callable[..., None], tmp_path: Path) -> None:
+    small = [word for word in (*SMALL, *SCENES) if word != WITHOUT_EXPORT]
+    for stage in STAGES:
+        follow(f"stages/{stage}.md", *small)
+    made = {path.parent.name for path in (tmp_path / "outputs/mine").glob("*/*.json")}
+    assert {"teacher", "supernet", "levels", "lookup", "evaluate", "rank", "discover", "measure"} <= made
+    for name in re.findall(r"^  (\S+)  ", pages.read("docs/stages/export.md"), re.MULTILINE):
+        assert (tmp_path / "outputs/mine/export/knee" / name).exists()
+    assert (tmp_path / "outputs/mine/report/index.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_first_five_minutes_and_what_comes_after(follow: Callable[..., None], tmp_path: Path) -> None:
+    # the pictures of deploy.md are as large as the demo's
+    left_out = (WITHOUT_EXPORT, "data.height", "data.width")
+    small = [word for word in (*SMALL, *SCENES) if not word.startswith(left_out)]
+    follow("five_minutes.md", *small, "select.include_max=false")
+    follow("deploy.md")
+    assert len(list((tmp_path / "outputs").glob("*/search/archive.sqlite"))) == 3
 
 
 PACKAGE = {
