@@ -25,7 +25,7 @@ from evonas.report.choice import choose
 from evonas.report.facts import Facts
 from evonas.report.genome import Genome
 from evonas.report.html import render
-from evonas.report.kinship import kin
+from evonas.report.kinship import Kinship
 from evonas.run import Run
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
@@ -91,7 +91,7 @@ def fill(run: Run, space: Space, asked: Any) -> Parents:
     identity = {
         "space": SPACE,
         "seed": asked.seed,
-        "searcher": {"population": asked.population},
+        "searcher": {"_target_": "evonas.search.nsga.NSGA2", "population": asked.population},
         "objectives": list(NAMES),
         "units": {"latency": "ms", "macs": "GMAC"},
         "fingerprints": {"shared": "closed-forms"},
@@ -178,17 +178,17 @@ def guesses(facts: Facts, space: Space, parents: Parents, asked: Any) -> str:
     genome = Genome.of(space, facts.genotypes)
     assert genome is not None
     rows = np.unique(np.linspace(asked.population, len(facts.values) - 1, asked.checked).astype(int))
-    one = both = bred = 0
+    kinship, one, both, bred = Kinship(facts, genome), 0, 0, 0
     for row in rows.tolist():
         true = parents.get(space.parse(facts.genotypes[row]), set())
         if not true:
             continue
-        found = kin(facts, genome, row)
+        found = kinship.of(row)
         named = {space.parse(facts.genotypes[at]) for at in (found.nearest, found.mate) if at is not None}
         nearest = space.parse(facts.genotypes[found.nearest]) if found.nearest is not None else None
         bred, one, both = bred + 1, one + (nearest in true), both + (true <= named)
     return (
-        f"of {bred} bred networks the nearest earlier one was a parent of {one / max(1, bred):.0%}, "
+        f"of {bred} bred networks the likeliest parent was one of {one / max(1, bred):.0%}, "
         f"and both parents were named for {both / max(1, bred):.0%}"
     )
 

@@ -104,10 +104,5 @@ def related(sources: Sources) -> Section | None:
     found = pedigree(sources.facts, sources.genome, sources.nets, keys)
     if found is None:
         return None
-    text = (
-        "An archive keeps facts and no parents, so this is read off the genes: the most similar network of "
-        "an earlier generation, and, where one has two or more of the changes, a second that it may have "
-        "been crossed with. Likely, but not recorded."
-    )
-    figure, table = found
+    text, figure, table = found
     return Section("Where the chosen networks come from", texts=[text], figures=[figure], tables=[table])

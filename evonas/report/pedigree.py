@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from evonas.report.facts import Facts
 from evonas.report.genome import Genome
-from evonas.report.kinship import Kin, descent
+from evonas.report.kinship import Kin, Kinship
 from evonas.report.moments import asked
 from evonas.report.plots import Figure, Star, stars
 from evonas.report.svg import Axis, Chart
@@ -20,8 +22,8 @@ MOST_WORDS = 4
 
 def pedigree(
     facts: Facts, genome: Genome, nets: Sequence[Mapping[str, Any]], keys: Mapping[str, str]
-) -> tuple[Figure, Table] | None:
-    """The descent of each network that the search asked for; None where it asked for none of them.
+) -> tuple[str, Figure, Table] | None:
+    """How descent was guessed, and that of each network the search asked for; None where it asked for none.
 
     Args:
         nets: the chosen networks.
@@ -30,17 +32,28 @@ def pedigree(
     places = {text: row for row, text in enumerate(facts.genotypes)}
     texts = {net["name"]: net["genotype"] for net in nets}
     named = [(star, places[texts[star.name]]) for star in stars(nets) if texts[star.name] in places]
-    found = [(star, list(descent(facts, genome, row))) for star, row in named[:MOST_NETS]]
-    if not found:
+    if not named:
         return None
+    kinship = Kinship(facts, genome)
+    found = [(star, list(kinship.descent(row))) for star, row in named[:MOST_NETS]]
     rows = [row for star, line in found for row in _told(facts, genome, star.name, line)]
     label = facts.label(facts.names[0])
-    columns = ["network", "asked as number", label, "most similar earlier", "changes", "perhaps crossed with"]
-    return _chart(facts, found), Table(columns, rows, keys)
+    columns = ["network", "asked as number", label, "likeliest parent", "changes", "crossed with"]
+    return _method(kinship), _chart(facts, found), Table(columns, rows, keys)
+
+
+def _method(kinship: Kinship) -> str:
+    how = (
+        "two of the networks that NSGA-II had kept, which together have most of a network's genes"
+        if kinship.has_crossings
+        else "the most similar network of an earlier generation"
+    )
+    text = "An archive keeps facts and no parents, so these are guesses, read off the genes"
+    return f"{text}: the likeliest parents are {how}."
 
 
 def _chart(facts: Facts, found: Sequence[tuple[Star, Sequence[Kin]]]) -> Figure:
-    numbers, errors = asked(facts) + 1.0, facts.values[:, 0]
+    numbers, errors = (asked(facts) + 1).astype(np.float64), facts.values[:, 0]
     shown = [0, *(kin.row for _, line in found for kin in line)]
     y = Axis.over(facts.label(facts.names[0]), errors[shown])
     chart = Chart(
@@ -56,9 +69,7 @@ def _chart(facts: Facts, found: Sequence[tuple[Star, Sequence[Kin]]]) -> Figure:
         chart.marks(numbers[rows[:1]], errors[rows[:1]], star.shape, star.style, [star.name], size=6)
     for star, line in found:
         chart.name(float(numbers[line[0].row]), float(errors[line[0].row]), star.name)
-    text = (
-        "Each line leads from the first generation to a chosen network, through its most similar forerunners."
-    )
+    text = "Each line leads from the first generation to a chosen network, through its likeliest parents."
     return Figure(chart.render(), text)
 
 

@@ -10,10 +10,14 @@ from evonas.report.explained import explained, related
 from evonas.report.facts import Facts
 from evonas.report.genome import Genome, spread_out
 from evonas.report.importance import importances
-from evonas.report.kinship import descent, kin
+from evonas.report.kinship import Kin, Kinship, survivors
 from evonas.report.moments import moments
 from evonas.report.pedigree import pedigree
 from evonas.report.sources import Sources
+from evonas.search.base import Told
+from evonas.search.nsga import NSGA2
+
+NSGA2_NAME = "evonas.search.nsga.NSGA2"
 
 
 def sampled(count: int) -> Genome:
@@ -95,19 +99,36 @@ def family() -> Genome:
 def test_a_crossed_child_is_told_with_both_parents() -> None:
     genome = family()
     facts = facts_of(np.ones((5, 2)))
-    child = kin(facts, genome, 3)
-    assert (child.nearest, child.mate, child.changed, child.shared) == (0, 1, 3, 3)
-    grandchild = kin(facts, genome, 4)
-    assert (grandchild.nearest, grandchild.mate, grandchild.changed) == (3, None, 1)
-    assert [each.row for each in descent(facts, genome, 4)] == [4, 3, 0]
+    bred_from_three = replace(facts, identity={"searcher": {"population": 3, "_target_": NSGA2_NAME}})
+    kinship = Kinship(bred_from_three, genome)
+    assert kinship.parents(3).tolist() == [0, 1, 2]
+    assert kinship.of(3) == Kin(3, nearest=0, mate=1, changed=3, shared=3)
+    assert kinship.of(4) == Kin(4, nearest=0, mate=1, changed=4, shared=3)
+
+
+def test_without_known_crossings_there_is_one_forerunner() -> None:
+    genome = family()
+    facts = facts_of(np.ones((5, 2)))
+    assert Kinship(facts, genome).of(3) == Kin(3, nearest=0, changed=3)
+    assert [each.row for each in Kinship(facts, genome).descent(4)] == [4, 3, 0]
     assert genome.differences(4, 3) == ["m1 3 to 2"]
+
+
+def test_a_mutant_has_no_second_parent() -> None:
+    genome = family()
+    rows = genome.rows[[0, 1, 2, 0]].copy()
+    rows[3, 0] -= 1
+    facts = replace(
+        facts_of(np.ones((4, 2))), identity={"searcher": {"population": 3, "_target_": NSGA2_NAME}}
+    )
+    assert Kinship(facts, Genome(genome.space, rows)).of(3) == Kin(3, nearest=0, changed=1)
 
 
 def test_networks_asked_together_are_no_parents_of_each_other() -> None:
     genome = family()
     facts = facts_of(np.ones((5, 2)), population=4)
-    assert kin(facts, genome, 3).nearest is None
-    assert kin(facts, genome, 4).nearest == 3
+    assert Kinship(facts, genome).of(3).nearest is None
+    assert Kinship(facts, genome).of(4).nearest == 3
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -118,8 +139,36 @@ def test_the_nearest_is_what_a_search_through_all_finds(seed: int) -> None:
     row = int(np.random.default_rng(seed).integers(16, 96))
     begun = row // 16 * 16
     least = min(int((genome.rows[other] != genome.rows[row]).sum()) for other in range(begun))
-    found = kin(facts, genome, row)
+    found = Kinship(facts, genome).of(row)
     assert found.changed == least and found.nearest is not None and found.nearest < begun
+
+
+def test_the_parents_of_an_evolution_are_those_that_it_kept() -> None:
+    facts, last = bred(96), bred(80)
+    assert survivors(facts) is None
+    named = replace(
+        facts, identity={**facts.identity, "searcher": {"population": 16, "_target_": NSGA2_NAME}}
+    )
+    kept = survivors(named)
+    assert kept is not None and list(kept) == list(range(6)) and not len(kept[0])
+    assert kept[1].tolist() == list(range(16)) and all(len(rows) == 16 for rows in list(kept.values())[1:])
+    genome = Genome.of(space(), facts.genotypes)
+    assert genome is not None and last.genotypes == facts.genotypes[:80]
+    assert {facts.genotypes[row] for row in kept[5]} == kept_by_the_searcher(80)
+    kinship = Kinship(named, genome)
+    assert all(
+        {kinship.of(row).nearest, kinship.of(row).mate} - {None} <= {*kept[3]} for row in range(48, 64)
+    )
+    assert kinship.of(3).nearest is None
+
+
+def kept_by_the_searcher(count: int) -> set[str]:
+    """The survivors of the search of `bred`, as it says itself."""
+    of, searcher = space(), NSGA2(space(), seed=1, population=16, evaluations=count)
+    known = dict(zip(bred(count).genotypes, bred(count).values.tolist(), strict=True))
+    while asked := searcher.ask():
+        searcher.tell([Told(point, tuple(known[of.format(point)])) for point in asked])
+    return {of.format(told.genotype) for told in searcher.survivors()}
 
 
 def test_the_pedigree_tells_each_chosen_network_once() -> None:
@@ -130,9 +179,9 @@ def test_the_pedigree_tells_each_chosen_network_once() -> None:
     strange = {"name": "typed", "genotype": "nano:m=0", "objectives": {}}
     found = pedigree(facts, genome, [*nets, strange], {"knee": "<svg/>"})
     assert found is not None
-    names = [row[0] for row in found[1].rows]
+    names = [row[0] for row in found[2].rows]
     assert names[0] == "knee" and names.count("max") == 1 and "typed" not in names
-    assert found[1].rows[0][3] == "-" and found[1].rows[names.index("max")][1] == "96"
+    assert found[2].rows[0][3] == "-" and found[2].rows[names.index("max")][1] == "96"
     assert pedigree(facts, genome, [strange], {}) is None
 
 
@@ -140,7 +189,7 @@ def test_kinship_is_never_said_to_be_recorded() -> None:
     facts = bred(96)
     chosen_now = {"error_name": "error", "nets": chosen(facts)}
     section = related(Sources("demo", "synthetic", str, facts, chosen_now, space=space()))
-    assert section is not None and "not recorded" in section.texts[0]
+    assert section is not None and "these are guesses" in section.texts[0]
 
 
 def test_moments_are_generations_where_there_are_some() -> None:

@@ -48,7 +48,7 @@ def test_every_part_of_the_run_is_on_the_page(tmp_path: Path) -> None:
         "error 0.6",
         GENOTYPE,
         "Permutation importance",
-        "most similar earlier",
+        "likeliest parent",
         "7 of 10 blocks",
         "812 M multiply-adds",
         "generation 6, after 96 networks",
