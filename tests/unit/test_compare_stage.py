@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tables_written
+from omegaconf import OmegaConf
 
+from evonas import files
+from evonas.archive import Archive, Evaluation
 from evonas.errors import UserError
 from evonas.report.facts import Facts
+from evonas.run import Run
+from evonas.stages.base import Context
+from evonas.stages.compare import Compare
 from evonas.stages.comparison import compared, differences
-
-SEARCH = ("+task=nb201", "stage=search", "budget.evaluations=16", "search=random", "hardware.engine=inline")
 
 
 def facts(
@@ -92,13 +95,27 @@ def test_settings_that_differ_have_dotted_keys() -> None:
     }
 
 
+def searched(outputs: Path, name: str, seed: int, points: list[tuple[float, float]]) -> None:
+    """A run as a search would leave it."""
+    folder = outputs / name
+    question = {"task": {"name": "toy"}, "seed": seed, "space": "toy", "network": None, "data": None}
+    files.write_json(folder / "run.json", {**question, "created": f"2026-01-0{seed + 1}T00:00:00+00:00"})
+    config = {"run": name, "seed": seed, "task": {"name": "toy"}, "search": {"population": 8}}
+    files.write_text(folder / "attempts/001/config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    about = {"objectives": ["error", "macs"], "fingerprints": {"shared": "f"}, "task": "toy"}
+    about |= {"reference": [4.0, 4.0], "units": {"macs": "GMAC"}}
+    (folder / "search").mkdir()
+    with Archive.open(folder / "search/archive.sqlite", about, resume=False) as archive:
+        for seq, (error, macs) in enumerate(points):
+            found = {"error": error, "macs": macs}
+            archive.record(Evaluation(seq, "f", f"toy:g={seq}", "shared", "done", found))
+
+
 @pytest.fixture
-def searched(evonas_command: Callable, tmp_path: Path) -> Callable:
-    tables_written.nb201(tmp_path / "tables")
-    for name, seed in (("first", 0), ("second", 1)):
-        ended = evonas_command(*SEARCH, f"data.root={tmp_path / 'tables'}", f"seed={seed}", f"run={name}")
-        assert ended.code == 0, ended.err
-    return evonas_command
+def outputs(tmp_path: Path) -> Path:
+    searched(tmp_path / "outputs", "first", 0, LEFT.values.tolist())
+    searched(tmp_path / "outputs", "second", 1, RIGHT.values.tolist())
+    return tmp_path / "outputs"
 
 
 def kept(folder: Path) -> list[Path]:
@@ -106,31 +123,41 @@ def kept(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if not path.name.endswith(("-shm", "-wal")))
 
 
-def test_the_command_prints_and_writes(searched: Callable, tmp_path: Path) -> None:
-    before = kept(tmp_path)
-    ended = searched("compare", "runs=[first,second]")
+def test_the_command_prints_and_changes_nothing(evonas_command: Callable, outputs: Path) -> None:
+    before = kept(outputs.parent)
+    ended = evonas_command("compare", "runs=[first,second]")
     assert ended.code == 0, ended.err
-    assert "as each run recorded it" in ended.out and "common front" in ended.out
-    assert "settings that differ" in ended.out and "seed" in ended.out and "budget" not in ended.out
-    assert ended.out.splitlines()[-1].startswith("Next: python -m evonas report run=")
-    assert kept(tmp_path) == before
-    printed = json.loads(searched("compare", "runs=[first,second]", "stage.json=true").out)
-    assert searched("compare", "runs=[second,last]").code == 2
-    assert searched("compare", "runs=[first,last]", "stage.json=both.json").code == 0
-    assert json.loads(Path("both.json").read_text()) == printed
+    assert "as each run recorded it" in ended.out and "common front, 3 points" in ended.out
+    assert "first dominates 33% of the front of second" in ended.out
+    [differs] = [line for line in ended.out.splitlines() if line.startswith("| seed ")]
+    assert differs.replace("|", "").split() == ["seed", "0", "1"] and "population" not in ended.out
+    assert ended.out.splitlines()[-1] == "Next: python -m evonas report run=second"
+    assert kept(outputs.parent) == before
+
+
+def test_what_it_prints_and_writes_is_the_same(outputs: Path, tmp_path: Path) -> None:
+    context = Context(OmegaConf.create({"outputs": str(outputs)}), Run(outputs, ""))
+    printed = json.loads(Compare(["first", "second"], json=True).run(context))
+    ended = Compare(["first", "last"], json=str(tmp_path / "both.json")).run(context)
+    assert ended == f"Comparison: {tmp_path / 'both.json'}"
+    assert json.loads((tmp_path / "both.json").read_text()) == printed
     assert [each["run"] for each in printed["runs"]] == ["first", "second"]
-    best = [(point["objectives"]["error"], point["objectives"]["flops"]) for point in printed["front"]]
-    assert best == sorted(best) and len(best) >= 2
-    assert {each["of"] for each in printed["coverage"]} == {"first", "second"}
+    assert [point["runs"] for point in printed["front"]] == [["second"], ["first", "second"], ["first"]]
+    assert printed["box"]["reference"] == {"error": 4.0, "macs": 4.0} and printed["is_own_box"]
+    assert printed["differences"] == {"seed": {"first": 0, "second": 1}}
+    assert {"of": "second", "by": "first", "share": pytest.approx(1 / 3)} in printed["coverage"]
+    assert [each["better"] for each in printed["budgets"]] == ["first", "", "second"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("runs", "said"),
     [
         ([], "needs two different runs"),
-        (["runs=[first,nobody]"], "There is no run 'first'"),
+        (["second", "last"], "needs two different runs"),
+        (["first", "nobody"], "There is no run 'nobody'"),
     ],
 )
-def test_wrong_runs_are_said(evonas_command: Callable, words: list[str], said: str) -> None:
-    ended = evonas_command("compare", *words)
-    assert ended.code == 2 and said in ended.err
+def test_wrong_runs_are_said(outputs: Path, runs: list[str], said: str) -> None:
+    context = Context(OmegaConf.create({"outputs": str(outputs)}), Run(outputs, ""))
+    with pytest.raises(UserError, match=said):
+        Compare(runs).run(context)
