@@ -63,14 +63,17 @@ def gather(run: Run) -> Sources:
         attempts=list(_attempts(run.directory)),
         environment=list(_environment(run.directory)),
         times=list(_times(run, facts)),
-        space=_space(facts),
+        space=_space(run.directory, facts),
         dims=_dims(run.directory),
     )
 
 
-def _space(facts: Facts | None) -> Space | None:
-    """The space that the archive names; None where it cannot be made here, as with a user's own code."""
-    node = facts.identity.get("space") if facts else None
+def _space(directory: Path, facts: Facts | None) -> Space | None:
+    """The space that the archive names, or the run where there is none.
+
+    It may not be made here, as with a user's own code.
+    """
+    node = facts.identity.get("space") if facts else _identity(directory).get("space")
     if not isinstance(node, Mapping):
         return None
     try:
@@ -83,9 +86,7 @@ def _space(facts: Facts | None) -> Space | None:
 
 def _dims(directory: Path) -> list[int] | None:
     """Channels of the network's stages, where its config lists them."""
-    path = directory / IDENTITY
-    network = (files.read_json(path).get("network") if path.exists() else None) or {}
-    dims = network.get("dims")
+    dims = (_identity(directory).get("network") or {}).get("dims")
     return dims if isinstance(dims, list) and all(isinstance(each, int) for each in dims) else None
 
 
@@ -111,9 +112,13 @@ def _attempts(directory: Path) -> Iterator[str]:
             yield shlex.join(["python", "-m", "evonas", *overrides])
 
 
+def _identity(directory: Path) -> Any:
+    path = directory / IDENTITY
+    return files.read_json(path) if path.exists() else {}
+
+
 def _environment(directory: Path) -> Iterator[tuple[str, str]]:
-    path = directory / "run.json"
-    identity = files.read_json(path) if path.exists() else {}
+    identity = _identity(directory)
     named = {"created": "begun (UTC)", "version": "evonas", "seed": "seed"}
     yield from ((label, str(identity[key])) for key, label in named.items() if key in identity)
     for package in _PACKAGES:

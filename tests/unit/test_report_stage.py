@@ -139,5 +139,8 @@ def test_the_widths_of_stages_come_from_the_run(tmp_path: Path) -> None:
     assert gather(made.run).dims is None
     files.write_json(tmp_path / "run/run.json", {"network": {"dims": [8, 8, 16, 16]}})
     assert gather(made.run).dims == [8, 8, 16, 16]
+    files.write_json(tmp_path / "run/run.json", {"space": OmegaConf.to_container(made.cfg.space)})
+    found = gather(made.run).space
+    assert found is not None and found.name == "tiny"
     files.write_json(tmp_path / "run/run.json", {"network": {"dims": "wide"}})
     assert gather(made.run).dims is None
