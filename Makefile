@@ -80,7 +80,8 @@ release-check: docs
 	$(PYTHON) -m venv "$$folder/venv" && \
 	"$$folder/venv/bin/python" -m pip install --quiet "$$(echo dist/evonas-*.whl)[export]" && \
 	cd "$$folder" && venv/bin/evonas doctor && \
-	venv/bin/evonas +task=synthetic trainer=debug data.train=32 data.holdout=8 data.test=8 run=released && \
+	venv/bin/evonas +task=synthetic trainer=debug data.train=32 data.holdout=8 data.test=8 \
+		budget.population=4 budget.evaluations=8 select.include_max=false run=released && \
 	test -s outputs/released/report/index.html && test -s outputs/released/export/knee/model.onnx
 
 clean:
