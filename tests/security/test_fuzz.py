@@ -24,7 +24,7 @@ from evonas.report.facts import Facts
 from evonas.space.evonet import evonet_space
 
 fuzz = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     database=None,
@@ -221,7 +221,7 @@ def altered_checkpoints(draw: st.DrawFn) -> bytes:
 CHECKPOINT = checkpoint()
 
 
-@settings(fuzz, max_examples=120)
+@settings(fuzz, max_examples=80)
 @given(content=altered_checkpoints())
 def test_checkpoints(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
