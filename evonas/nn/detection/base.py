@@ -112,7 +112,7 @@ class RegionHead(nn.Module, ABC):
         return self.regions(levels) if self.training else self.detect(levels)
 
 
-def within(answer: Answer, size: tuple[int, int]) -> Answer:
+def within(answer: Any, size: tuple[int, int]) -> Any:
     """The answer of a head that saw the image filled up, right and below; regions stay as they are.
 
     Args:
