@@ -1,5 +1,6 @@
 """The tutorials are true: their files are written as they stand, and their commands run, in small."""
 
+import os
 import re
 import runpy
 import shlex
@@ -122,8 +123,15 @@ def test_a_searcher_of_the_users_own_finds_more_than_chance(
     ],
 )
 def test_own_searchers_and_devices_search_networks(
-    follow: Callable[..., None], tmp_path: Path, page: str, run: str, names: list[str]
+    follow: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+    run: str,
+    names: list[str],
 ) -> None:
+    # `python` is this one, as in an environment that was activated
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     small = [word for word in (*SMALL, *SCENES) if page == "searcher" or "objective" not in word]
     follow(f"tutorials/bring_your_own_{page}.md", *small)
     with Archive.read(tmp_path / "outputs" / run / "search/archive.sqlite") as archive:
