@@ -30,9 +30,11 @@ def _beyond_the_front(run: Path) -> float | None:
 
 
 def _of_panel(run: Path) -> float | None:
+    if not (run / PANEL).exists():
+        return None
     content: Mapping[str, Any] = files.read_json(run / PANEL)
-    last = content["steps"][-1]["panel"]
-    return fmean(row["metrics"][content["error_name"]] for row in last)
+    last = content["steps"][-1]["panel"] if content["steps"] else []
+    return fmean(row["metrics"][content["error_name"]] for row in last) if last else None
 
 
 def _of_retrained(run: Path) -> float | None:

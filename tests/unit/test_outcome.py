@@ -36,6 +36,14 @@ def test_a_supernet_is_judged_by_the_last_panel(tmp_path: Path) -> None:
     assert outcome(context.run, "supernet") == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("steps", [None, [], [{"panel": []}]], ids=["no file", "no step", "no measurement"])
+def test_a_supernet_without_a_panel_has_no_number(tmp_path: Path, steps: list[object] | None) -> None:
+    context = small_run.context(tmp_path / "run")
+    if steps is not None:
+        files.write_json(context.run.path("supernet/panel.json"), {"error_name": "abs_rel", "steps": steps})
+    assert outcome(context.run, "supernet") is None
+
+
 def test_retraining_is_judged_by_the_chosen_networks(tmp_path: Path) -> None:
     context = small_run.context(tmp_path / "run")
     small_run.search(context)
