@@ -4,6 +4,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
+# in the order of their names: the last file is not the longest
+PYTEST := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all test-faults test-ray openmm kernels lint format gpu-check wheel-check figures docs release-check clean
 
@@ -12,12 +14,14 @@ demo: $(BASE)
 	$(RUN) -m evonas +task=synthetic
 
 # what must pass before a change goes in
-test: lint
-	$(RUN) -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
+test: $(DEV)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy & types=$$!; $(PYTEST) -m "not slow and not gpu"; tests=$$?; wait $$types && exit $$tests
 
 # the same with the tests that take minutes
 test-all: lint
-	$(RUN) -m pytest -n 2 --dist loadfile -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 # crashes, hangs, full disks and torn files
 test-faults: $(DEV)

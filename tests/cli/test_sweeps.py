@@ -26,9 +26,9 @@ SMALL += ("head.width=8", "train.panel_random=1", "outputs=swept")
 
 
 def needs(package: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(
-        find_spec(f"hydra_plugins.{package}") is None, reason="needs pip install 'evonas[sweeps]'"
-    )
+    # looking for a part of a package that is not there is an error
+    found = find_spec("hydra_plugins") and find_spec(f"hydra_plugins.{package}")
+    return pytest.mark.skipif(not found, reason="needs pip install 'evonas[sweeps]'")
 
 
 @needs("hydra_joblib_launcher")

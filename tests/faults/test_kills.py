@@ -68,6 +68,7 @@ def test_interruption_leaves_a_whole_archive_and_no_process(tmp_path: Path, stra
     check(trial, straight, kills=1)
 
 
+@pytest.mark.slow
 def test_kills_with_passes_over_several_genotypes(tmp_path: Path, straight: Trial) -> None:
     """What is repeated is what was in flight: at most `subnets_per_pass` by each worker."""
     trial, hits = killed(tmp_path / "killed", 2, 0, "--together", "6")

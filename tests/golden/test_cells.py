@@ -3,6 +3,7 @@
 from itertools import product
 
 import numpy as np
+import pytest
 
 from evonas.space import cell
 
@@ -27,6 +28,7 @@ def pruned(rows: np.ndarray) -> np.ndarray:
     return np.concatenate([cell.pruned(piece) for piece in np.array_split(rows, len(rows) // 4096 + 1)])
 
 
+@pytest.mark.slow
 def test_there_are_exactly_423624_cells() -> None:
     """Ying et al. 2019, section 2.1: graphs up to isomorphism, at most 7 vertices and 9 edges."""
     codes = every_cell()

@@ -52,7 +52,9 @@ def evaluator_of(root: Path, task: str, folder: Path) -> TableEvaluator:
     return built
 
 
-@pytest.mark.parametrize("task", ["nb101", "macro", "nb301", "accel"])
+@pytest.mark.parametrize(
+    "task", ["macro", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nb101", "nb301", "accel"))]
+)
 def test_a_run_ends_in_a_report(
     evonas_command: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:

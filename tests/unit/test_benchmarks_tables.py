@@ -74,6 +74,7 @@ def test_the_curve_counts_points_asked_and_never_falls(drivers: dict[str, Module
     assert trials.median_of([np.inf, 20, 30, 10], 100) == "30 (10 to >100)"
 
 
+@pytest.mark.slow
 def test_the_driver_writes_what_it_found(
     drivers: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

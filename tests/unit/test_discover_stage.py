@@ -86,6 +86,7 @@ def test_known_proxies_and_sums_stand_beside_it(discovered: Any) -> None:
     assert result["training"] == 8 and result["held_out"] == 4
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_it_finds_the_same(discovered: Any, tmp_path: Path, monkeypatch: Any) -> None:
     expected = discovered[1]
     calls = 0

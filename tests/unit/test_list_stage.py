@@ -46,6 +46,7 @@ def test_every_run_has_a_row(evonas_command: Callable, tables: str) -> None:
     assert "good" in shown and "hypervolume" in shown and shown.rstrip().endswith("report run=last")
 
 
+@pytest.mark.slow
 def test_states_follow_the_end_of_the_last_command(
     evonas_command: Callable, tables: str, tmp_path: Path
 ) -> None:
