@@ -4,6 +4,7 @@ They take float32 on the CPU. Whoever traces, counts or exports a network sees t
 """
 
 import importlib
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from evonas.ops.backend import Implementations
 
 PACKAGE = "evonas_kernels"
 
@@ -22,6 +25,13 @@ def is_usable(*operands: Tensor) -> bool:
         and all(each.device.type == "cpu" and each.dtype is torch.float32 for each in operands)
         and is_plain()
     )
+
+
+def beside(
+    plain: Implementations, kernel: Callable[..., Any], operands: tuple[Tensor, ...]
+) -> Implementations:
+    """The implementations of a primitive, with its kernel where that can take these operands now."""
+    return {**plain, "native": kernel} if is_usable(*operands) else plain
 
 
 def is_plain() -> bool:

@@ -16,6 +16,16 @@ struct Walk {
     long tokens, channels, first, width;
 };
 
+struct Inputs {
+    const float *x, *dt, *a, *b;
+};
+
+Walk walk_of(const Inputs& all, long item, long block, long tokens, long channels) {
+    const long offset = item * tokens * channels, first = block * BLOCK;
+    return Walk{all.x + offset, all.dt + offset, all.a, all.b + item * tokens,
+                tokens, channels, first, std::min(BLOCK, channels - first)};
+}
+
 // floats from `from`, zero beyond `width`
 inline v8 some(const float* from, long width) {
     if (width >= LANES) return load(from);
@@ -88,9 +98,8 @@ extern "C" void evonas_scan(const float* x, const float* dt, const float* a, con
 #pragma omp parallel for collapse(2) num_threads(threads) if (threads > 1)
     for (long item = 0; item < batch; ++item) {
         for (long block = 0; block < blocks; ++block) {
-            const long first = block * BLOCK, all = item * tokens * channels;
-            const Walk walk{x + all, dt + all, a, b + item * tokens, tokens, channels, first,
-                            std::min(BLOCK, channels - first)};
+            const long all = item * tokens * channels;
+            const Walk walk = walk_of(Inputs{x, dt, a, b}, item, block, tokens, channels);
             forward(walk, h + all);
         }
     }
@@ -104,9 +113,8 @@ extern "C" void evonas_scan_backward(const float* x, const float* dt, const floa
 #pragma omp parallel for collapse(2) num_threads(threads) if (threads > 1)
     for (long item = 0; item < batch; ++item) {
         for (long block = 0; block < blocks; ++block) {
-            const long first = block * BLOCK, all = item * tokens * channels;
-            const Walk walk{x + all, dt + all, a, b + item * tokens, tokens, channels, first,
-                            std::min(BLOCK, channels - first)};
+            const long all = item * tokens * channels;
+            const Walk walk = walk_of(Inputs{x, dt, a, b}, item, block, tokens, channels);
             const Slopes to{of_x + all, of_dt + all, of_a + item * channels, of_b + (item * blocks + block) * tokens};
             backward(walk, h + all, slope + all, to);
         }

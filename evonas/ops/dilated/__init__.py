@@ -18,8 +18,7 @@ def dilated(
 ) -> Float[Tensor, "B C H W"]:
     """Run `reference.dilated` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BCHW, kernels_KC33, alpha_K)
-    known = {**IMPLEMENTATIONS, "native": native.dilated} if kernels.is_usable(*operands) else IMPLEMENTATIONS
-    result: Tensor = backend.choose(known)(*operands)
+    result: Tensor = backend.choose(kernels.beside(IMPLEMENTATIONS, native.dilated, operands))(*operands)
     return result
 
 

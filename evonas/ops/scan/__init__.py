@@ -18,6 +18,5 @@ def scan(
 ) -> Float[Tensor, "B L C"]:
     """Run `reference.scan` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BLC, dt_BLC, a_C, b_BL)
-    known = {**IMPLEMENTATIONS, "native": native.scan} if kernels.is_usable(*operands) else IMPLEMENTATIONS
-    result: Tensor = backend.choose(known)(*operands)
+    result: Tensor = backend.choose(kernels.beside(IMPLEMENTATIONS, native.scan, operands))(*operands)
     return result

@@ -19,13 +19,8 @@ def ssd(
 ) -> Float[Tensor, "B L N P"]:
     """Run `reference.ssd` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
-    result: Tensor = backend.choose({**_compiled(operands), **IMPLEMENTATIONS})(*operands)
+    known = kernels.beside(IMPLEMENTATIONS, native.ssd, operands)
+    if triton.is_usable(x_BLNP, b_BLS, a_BLN, c_BLS, d_N):
+        known = {**known, "triton": triton.ssd}
+    result: Tensor = backend.choose(known)(*operands)
     return result
-
-
-def _compiled(operands: tuple[Tensor, ...]) -> backend.Implementations:
-    """The compiled kernels that can take these operands, if any."""
-    if kernels.is_usable(*operands):
-        return {"native": native.ssd}
-    x_BLNP, a_BLN, b_BLS, c_BLS, d_N = operands
-    return {"triton": triton.ssd} if triton.is_usable(x_BLNP, b_BLS, a_BLN, c_BLS, d_N) else {}
