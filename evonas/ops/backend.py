@@ -15,9 +15,11 @@ Implementations = Mapping[str, Callable[..., Any]]
 # best first; a name is added here when a package under ops/ brings it
 NAMES: tuple[str, ...] = (
     "gsplat",
+    "mamba",
     "native",
     "triton",
     "associative",
+    "chunked",
     "phased",
     "paired",
     "tiled",

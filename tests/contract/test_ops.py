@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from evonas.ops import backend, dct, dilated, native, scan, splat, ssd
+from evonas.ops import backend, causal_ssd, dct, dilated, native, scan, splat, ssd
 
 
 def _draw(*shape):
@@ -15,6 +15,12 @@ def _draw(*shape):
 def _ssd_operands(tokens=15, width=6, states=4):
     shapes = [(2, tokens, 2, width), (2, tokens, 2), (2, tokens, states), (2, tokens, states), (2,)]
     return tuple(_draw(*shape) for shape in shapes)
+
+
+def _causal_operands(tokens=15, width=6, states=4):
+    x, steps, b, c, d = _ssd_operands(tokens, width, states)
+    # a state adds up many tokens: with smaller ones gradients stay in the tens
+    return x, 0.2 * steps.abs(), -_draw(2).abs(), 0.5 * b, 0.5 * c.flip(-1), d
 
 
 def _scan_operands(tokens=15, channels=5):
@@ -44,6 +50,9 @@ PRIMITIVES = {
     "ssd": (ssd.IMPLEMENTATIONS, ssd.ssd, _ssd_operands()),
     "ssd whole vectors": (ssd.IMPLEMENTATIONS, ssd.ssd, _ssd_operands(tokens=130, width=16, states=13)),
     "ssd one token": (ssd.IMPLEMENTATIONS, ssd.ssd, _ssd_operands(tokens=1)),
+    "causal_ssd": (causal_ssd.IMPLEMENTATIONS, causal_ssd.causal_ssd, _causal_operands()),
+    "causal_ssd chunks": (causal_ssd.IMPLEMENTATIONS, causal_ssd.causal_ssd, _causal_operands(150, 16, 13)),
+    "causal_ssd one token": (causal_ssd.IMPLEMENTATIONS, causal_ssd.causal_ssd, _causal_operands(tokens=1)),
     "dct2": (dct.FORWARD, dct.dct2, (_draw(2, 3, 7, 5),)),
     "idct2": (dct.INVERSE, dct.idct2, (_draw(2, 3, 7, 5),)),
     "scan": (scan.IMPLEMENTATIONS, scan.scan, _scan_operands()),

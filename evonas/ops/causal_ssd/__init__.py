@@ -1,0 +1,29 @@
+"""causal_ssd: the token mixer of Mamba-2, in which a token reads the tokens before it; see `reference.py`."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from evonas.ops import backend
+from evonas.ops.causal_ssd import chunked, mamba, reference
+
+IMPLEMENTATIONS: backend.Implementations = {
+    "chunked": chunked.causal_ssd,
+    "reference": reference.causal_ssd,
+}
+
+
+def causal_ssd(
+    x_BLNP: Float[Tensor, "B L N P"],
+    dt_BLN: Float[Tensor, "B L N"],
+    a_N: Float[Tensor, " N"],
+    b_BLS: Float[Tensor, "B L S"],
+    c_BLS: Float[Tensor, "B L S"],
+    d_N: Float[Tensor, " N"],
+) -> Float[Tensor, "B L N P"]:
+    """Run `reference.causal_ssd` or the faster implementation chosen by `evonas.ops.backend`."""
+    operands = (x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N)
+    known = IMPLEMENTATIONS
+    if mamba.is_usable(*operands):
+        known = {**known, "mamba": mamba.causal_ssd}
+    result: Tensor = backend.choose(known)(*operands)
+    return result

@@ -1,0 +1,47 @@
+"""Causal state space duality by the kernels of the package mamba-ssm, on a GPU where it is installed.
+
+Legend: B batch, L tokens, N heads, P head dim, S state. Suffixes name the axes of a tensor.
+"""
+
+import importlib
+from functools import cache
+from importlib.util import find_spec
+
+from jaxtyping import Float
+from torch import Tensor
+
+MODULE = "mamba_ssm.ops.triton.ssd_combined"
+# tokens of a chunk, as mamba-ssm's own Mamba-2 layer has them
+CHUNK = 256
+
+
+def is_usable(*operands: Tensor) -> bool:
+    """Whether the package is here, and on this device."""
+    return all(each.is_cuda for each in operands) and is_installed()
+
+
+@cache
+def is_installed() -> bool:
+    """Whether the package can be imported; it cannot without the compiler's part of CUDA."""
+    if find_spec("mamba_ssm") is None:
+        return False
+    try:
+        importlib.import_module(MODULE)
+    except ImportError:
+        return False
+    return True
+
+
+def causal_ssd(
+    x_BLNP: Float[Tensor, "B L N P"],
+    dt_BLN: Float[Tensor, "B L N"],
+    a_N: Float[Tensor, " N"],
+    b_BLS: Float[Tensor, "B L S"],
+    c_BLS: Float[Tensor, "B L S"],
+    d_N: Float[Tensor, " N"],
+) -> Float[Tensor, "B L N P"]:
+    """What `reference.causal_ssd` computes, to the precision of the operands' type."""
+    kernel = importlib.import_module(MODULE).mamba_chunk_scan_combined
+    keys, queries = (each.unsqueeze(2) for each in (b_BLS, c_BLS))
+    result: Tensor = kernel(x_BLNP, dt_BLN, a_N, keys, queries, chunk_size=CHUNK, D=d_N)
+    return result
