@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import cast, get_args
 
 from evonas.errors import UserError
-from evonas.nn.cost import NetworkShape, inner
+from evonas.nn.cost import MIXERS, NetworkShape, inner
 from evonas.nn.mixers import Slice
 from evonas.nn.trunk import Trunk
 from evonas.space.evonet import Architecture, architecture
@@ -27,9 +27,11 @@ class Backbone(Trunk):
         seed: of the random weights.
         slice: a subnet of a smaller expansion has the first channels of all (`prefix`, as published)
             or of every head (`per_head`, so that no channel changes its head).
+        mixer: a token reads all tokens of its map by one state (`noncausal`, as published), or those before
+            and those after it by a walk each (`bidirectional`, Mamba-2's).
 
     Raises:
-        UserError: dims, heads and the space do not fit together, or the slice is unknown.
+        UserError: dims, heads and the space do not fit together, or slice or mixer are unknown.
     """
 
     def __init__(
@@ -44,8 +46,11 @@ class Backbone(Trunk):
         bn_momentum: float = 0.1,
         seed: int = 0,
         slice: str = "prefix",
+        mixer: str = MIXERS[0],
     ) -> None:
-        shape = NetworkShape(tuple(dims), tuple(heads), stem_dim, stem_ratio, merge_ratio)
+        if mixer not in MIXERS:
+            raise UserError(f"There is no mixer '{mixer}'.", f"Choose network.mixer={' or '.join(MIXERS)}.")
+        shape = NetworkShape(tuple(dims), tuple(heads), stem_dim, stem_ratio, merge_ratio, mixer)
         for point in _every_choice(space):
             _check(shape, architecture(space, point))
         largest = architecture(space, space.largest())

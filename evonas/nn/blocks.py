@@ -43,10 +43,17 @@ class Block(nn.Module):
         largest: the largest choice this block must serve.
         drop_path: probability that a residual branch of a sample is dropped while training.
         slice: which channels of an SSD mixer a subnet has.
+        mixer: which tokens a token reads, one of `cost.MIXERS`.
     """
 
     def __init__(
-        self, dim: int, heads: int, largest: StageChoice, drop_path: float = 0.0, slice: Slice = "prefix"
+        self,
+        dim: int,
+        heads: int,
+        largest: StageChoice,
+        drop_path: float = 0.0,
+        slice: Slice = "prefix",
+        mixer: str = cost.MIXERS[0],
     ) -> None:
         super().__init__()
         self.dim, self.drop_path = dim, drop_path
@@ -56,7 +63,8 @@ class Block(nn.Module):
         if largest.d_state is None:
             self.mixer = Attention(dim, heads)
         else:
-            self.mixer = SSDMixer(dim, heads, cost.inner(largest, dim), largest.d_state, slice)
+            inner = cost.inner(largest, dim)
+            self.mixer = SSDMixer(dim, heads, inner, largest.d_state, slice, mixer)
         self.mlp = MLP(dim, cost.hidden(largest, dim))
 
     def forward(self, x: Float[Tensor, "B H W D"], choice: StageChoice) -> Float[Tensor, "B H W D"]:

@@ -1,8 +1,9 @@
 """Parameters and multiply-adds of a subnet in closed form; exact, and free of torch.
 
 Multiply-adds count convolutions and matrix products; norms, activations, sums and
-interpolation are left out. Formulas: parameters and products of the layers in
-`mixers.py`, `blocks.py` and `stem.py`, written out; tests hold them equal to counted networks.
+interpolation are left out. A causal mixer counts as its recurrence, one token after another.
+Formulas: parameters and products of the layers in `mixers.py`, `blocks.py` and `stem.py`,
+written out; tests hold them equal to counted networks.
 
 Legend: D width of a stage, I inner width, N state size, H heads, M hidden width, L tokens.
 """
@@ -11,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evonas.space.evonet import Architecture, StageChoice
+
+# all tokens by one state, or those before it by one state and those after it by another
+MIXERS = ("noncausal", "bidirectional")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class NetworkShape:
         stem_dim: channels at stride 2.
         stem_ratio: channels inside the stem at stride 4, as a multiple of `dims[0]`.
         merge_ratio: hidden channels of a patch merge, as a multiple of its output.
+        mixer: which tokens a token reads in the stages that are no attention, one of `MIXERS`.
     """
 
     dims: tuple[int, ...] = (64, 128, 256, 512)
@@ -30,6 +35,7 @@ class NetworkShape:
     stem_dim: int = 32
     stem_ratio: float = 4.0
     merge_ratio: float = 4.0
+    mixer: str = MIXERS[0]
 
     @property
     def stem_hidden(self) -> int:
@@ -68,7 +74,7 @@ def count_macs(architecture: Architecture, shape: NetworkShape, height: int, wid
     total = _stem_macs(shape, sizes[0], sizes[1])
     for index, choice in enumerate(architecture.stages):
         tokens = sizes[index + 1]
-        total += sum(choice.blocks) * _block_macs(choice, shape.dims[index], shape.heads[index], tokens)
+        total += sum(choice.blocks) * _block_macs(choice, shape, index, tokens)
         if index + 1 < len(architecture.stages):
             total += _merge_macs(shape, index, tokens, sizes[index + 2])
     return total
@@ -115,10 +121,12 @@ def _merge_macs(shape: NetworkShape, stage: int, before: int, after: int) -> int
     return before * d * h + after * (9 * h + h * out)
 
 
-def _block_macs(choice: StageChoice, dim: int, heads: int, tokens: int) -> int:
+def _block_macs(choice: StageChoice, shape: NetworkShape, stage: int, tokens: int) -> int:
+    dim, heads = shape.dims[stage], shape.heads[stage]
     per_token = 2 * 9 * dim + 2 * dim * hidden(choice, dim)
     if choice.d_state is None:
         return tokens * (per_token + 4 * dim * dim + 2 * tokens * dim)
     i, n = inner(choice, dim), choice.d_state
-    mixer = dim * (2 * i + 2 * n + heads) + 9 * (i + 2 * n) + 2 * n * i + i * dim
+    walks = 1 + MIXERS.index(shape.mixer)
+    mixer = dim * (2 * i + 2 * n + heads) + 9 * (i + 2 * n) + walks * 2 * n * i + i * dim
     return tokens * (per_token + mixer)

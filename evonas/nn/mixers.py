@@ -1,4 +1,4 @@
-"""The two token mixers: non-causal SSD with elastic inner and state width, and self-attention.
+"""The token mixers: SSD with elastic inner and state width, and self-attention.
 
 Legend: B batch, D width of a stage, H W space, L = H W tokens, N heads, P head dim, I = N P, S state.
 """
@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from evonas.nn.cost import MIXERS
 from evonas.nn.elastic import ElasticDepthwise, ElasticLayerNorm, ElasticLinear
+from evonas.ops.causal_ssd import causal_ssd
 from evonas.ops.ssd import ssd
 
 Slice = Literal["prefix", "per_head"]
@@ -31,11 +33,22 @@ class SSDMixer(nn.Module):
         inner: largest I.
         d_state: largest S.
         slice: which channels of the inner width a subnet has.
+        mixer: `noncausal`, where a token reads all tokens by one state; or `bidirectional`, where it reads
+            those before it by a walk of Mamba-2's SSD (arXiv 2405.21060) and those after it by a walk back
+            with the same weights (the idea of Vision Mamba, arXiv 2401.09417): what is far fades.
     """
 
-    def __init__(self, dim: int, heads: int, inner: int, d_state: int, slice: Slice = "prefix") -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        inner: int,
+        d_state: int,
+        slice: Slice = "prefix",
+        mixer: str = MIXERS[0],
+    ) -> None:
         super().__init__()
-        self.dim, self.heads = dim, heads
+        self.dim, self.heads, self.is_bidirectional = dim, heads, mixer == "bidirectional"
         parts = heads if slice == "per_head" else 1
         self.gate_proj = ElasticLinear(dim, (inner,), bias=False, heads=parts)
         self.token_proj = ElasticLinear(dim, (inner, d_state, d_state), bias=False, heads=parts)
@@ -53,10 +66,17 @@ class SSDMixer(nn.Module):
         tokens = F.silu(self.conv(self.token_proj(x, widths), widths)).flatten(1, 2)
         value, key, query = tokens.split(widths, dim=-1)
         dt = F.softplus(self.step_proj(x, (self.heads,)).flatten(1, 2) + self.dt_bias)
-        a = dt * torch.exp(self.A_log)
-        y = ssd(value.unflatten(-1, (self.heads, -1)), a, key, query, self.D)
+        y = self._read(value.unflatten(-1, (self.heads, -1)), dt, key, query)
         y = self.norm(y.reshape(*x.shape[:-1], inner)) * self.gate_proj(x, (inner,))
         return self.out_proj(y, (self.dim,))
+
+    def _read(self, value: Tensor, dt: Tensor, key: Tensor, query: Tensor) -> Tensor:
+        rate = torch.exp(self.A_log)
+        if not self.is_bidirectional:
+            return ssd(value, dt * rate, key, query, self.D)
+        # the walk back brings no skip of its own
+        back = (value.flip(1), dt.flip(1), -rate, key.flip(1), query.flip(1), torch.zeros_like(self.D))
+        return causal_ssd(value, dt, -rate, key, query, self.D) + causal_ssd(*back).flip(1)
 
 
 class Attention(nn.Module):

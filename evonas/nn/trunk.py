@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.nn.blocks import Block
-from evonas.nn.cost import NetworkShape
+from evonas.nn.cost import MIXERS, NetworkShape
 from evonas.nn.initialise import unset
 from evonas.nn.level import Level
 from evonas.nn.mixers import Slice
@@ -32,14 +32,23 @@ class Stage(nn.Module):
         limit: the largest choice; blocks that are off in it are not made.
         rates: drop-path rate of each place.
         slice: which channels of an SSD mixer a subnet has.
+        mixer: which tokens a token reads, one of `cost.MIXERS`.
     """
 
     def __init__(
-        self, dim: int, heads: int, limit: StageChoice, rates: Sequence[float], slice: Slice = "prefix"
+        self,
+        dim: int,
+        heads: int,
+        limit: StageChoice,
+        rates: Sequence[float],
+        slice: Slice = "prefix",
+        mixer: str = MIXERS[0],
     ) -> None:
         super().__init__()
         places = [place for place, on in enumerate(limit.blocks) if on]
-        self.blocks = nn.ModuleDict({str(at): Block(dim, heads, limit, rates[at], slice) for at in places})
+        self.blocks = nn.ModuleDict(
+            {str(at): Block(dim, heads, limit, rates[at], slice, mixer) for at in places}
+        )
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Float[Tensor, "B C H W"], choice: StageChoice) -> tuple[Tensor, Tensor]:
@@ -84,7 +93,8 @@ class Trunk(nn.Module):
         dims = shape.dims
         rates = _rates([len(choice.blocks) for choice in limit.stages], self.drop_path)
         self.stem = Stem(shape.stem_dim, shape.stem_hidden, dims[0], self.momentum)
-        self.stages = nn.ModuleList(map(Stage, dims, shape.heads, limit.stages, rates, repeat(self.slice)))
+        same = repeat(self.slice), repeat(shape.mixer)
+        self.stages = nn.ModuleList(map(Stage, dims, shape.heads, limit.stages, rates, *same))
         self.merges = nn.ModuleList(
             PatchMerge(dims[at], shape.merge_hidden(at), dims[at + 1], self.momentum)
             for at in range(len(dims) - 1)

@@ -14,7 +14,7 @@ from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
-_FIELDS = ("dims", "heads", "stem_dim", "stem_ratio", "merge_ratio")
+_FIELDS = ("dims", "heads", "stem_dim", "stem_ratio", "merge_ratio", "mixer")
 
 
 class ClosedMacs:

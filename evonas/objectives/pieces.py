@@ -44,7 +44,7 @@ def pieces(supernet: Supernet, image: Tensor) -> Iterator[Piece]:
 
 def _block(supernet: Supernet, index: int, choice: StageChoice, given: Tensor) -> Piece:
     shape = supernet.backbone.shape
-    block = Block(shape.dims[index], shape.heads[index], choice).to(given.device).eval()
+    block = Block(shape.dims[index], shape.heads[index], choice, mixer=shape.mixer).to(given.device).eval()
     return Piece(signature(index + 1, choice), lambda x: block(x, choice), given)
 
 

@@ -10,18 +10,34 @@ from evonas.nn.count import count, count_head
 from evonas.nn.extract import static_net
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level
+from evonas.ops import backend
 from evonas.space.evonet import architecture, evonet_space
+
+
+def _backbone(mixer="noncausal"):
+    space = evonet_space(expand=[0.5, 1, 2], d_state=[4, 6], mlp_ratio=[0.5, 1.7, 3], depths=[1, 2, 2, 2])
+    widths = {"stem_dim": 6, "stem_ratio": 1.5, "merge_ratio": 2.5}
+    return Backbone(space, (8, 16, 24, 32), (2, 4, 2, 4), **widths, mixer=mixer)
 
 
 @pytest.fixture(scope="module")
 def backbone():
-    space = evonet_space(expand=[0.5, 1, 2], d_state=[4, 6], mlp_ratio=[0.5, 1.7, 3], depths=[1, 2, 2, 2])
-    return Backbone(space, (8, 16, 24, 32), (2, 4, 2, 4), stem_dim=6, stem_ratio=1.5, merge_ratio=2.5)
+    return _backbone()
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("height, width", [(64, 96), (45, 61), (33, 32)])
 def test_closed_form_equals_counted(backbone, seed, height, width):
+    _equal(backbone, seed, height, width)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_closed_form_of_walks_equals_their_recurrence(seed):
+    with backend.use("reference"):
+        _equal(_backbone("bidirectional"), seed, 45, 61)
+
+
+def _equal(backbone, seed, height, width):
     genotype = backbone.space.sample(np.random.default_rng(seed))
     choice = architecture(backbone.space, genotype)
     network = static_net(backbone, torch.nn.Identity(), genotype).backbone

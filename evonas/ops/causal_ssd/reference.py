@@ -1,6 +1,6 @@
 """Causal state space duality token by token, in plain torch.
 
-Legend: B batch, L tokens, N heads, P head dim, S state. Suffixes name the axes of a tensor.
+Legend: B batch, L tokens, N heads, P head dim, I = N P, S state. Suffixes name the axes of a tensor.
 """
 
 import torch
@@ -35,7 +35,8 @@ def causal_ssd(
     decay_BLN, weighted_BLNP = torch.exp(dt * a), x * dt.unsqueeze(-1)
     state_BNSP, read = x.new_zeros(batch, heads, b.shape[-1], width), []
     for token in range(tokens):
-        written_BNSP = b[:, token, None, :, None] * weighted_BLNP[:, token, :, None, :]
+        written_BSI = b[:, token].unsqueeze(2) @ weighted_BLNP[:, token].flatten(1).unsqueeze(1)
+        written_BNSP = written_BSI.unflatten(-1, (heads, width)).transpose(1, 2)
         state_BNSP = decay_BLN[:, token, :, None, None] * state_BNSP + written_BNSP
         read.append(torch.einsum("bs,bnsp->bnp", c[:, token], state_BNSP))
     return torch.addcmul(torch.stack(read, dim=1), x, d.unsqueeze(-1)).to(x_BLNP.dtype)
