@@ -90,6 +90,9 @@ class Hardware:
     sync_batchnorm: bool = False
     # stop at the operation that first makes a NaN in a gradient, and name it; training is much slower
     detect_anomaly: bool = False
+    # compute the inner activations of blocks again for the gradients instead of keeping them: less memory,
+    # about a third more time, the same bits
+    recompute: bool = False
     # write where the time of each training goes into its folder
     profile: bool = False
     # who runs the workers: local (processes), ray (actors), or inline (this process alone)

@@ -19,6 +19,7 @@ from evonas.nn.cost import MIXERS, NetworkShape
 from evonas.nn.initialise import unset
 from evonas.nn.level import Level
 from evonas.nn.mixers import Slice
+from evonas.nn.recompute import through
 from evonas.nn.stem import PatchMerge, Stem
 from evonas.space.evonet import Architecture, StageChoice
 
@@ -57,7 +58,7 @@ class Stage(nn.Module):
         tokens = x.permute(0, 2, 3, 1)
         for place, on in enumerate(choice.blocks):
             if on:
-                tokens = self.blocks[str(place)](tokens, choice)
+                tokens = through(self.blocks[str(place)], tokens, choice)
         return tokens.permute(0, 3, 1, 2), self.norm(tokens).permute(0, 3, 1, 2)
 
 

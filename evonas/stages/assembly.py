@@ -187,6 +187,7 @@ def devices(cfg: DictConfig) -> Devices:
         loader_workers=hardware.loader_workers,
         sync_batchnorm=hardware.sync_batchnorm,
         detect_anomaly=hardware.detect_anomaly,
+        recompute=hardware.recompute,
         profile=hardware.profile,
     )
 

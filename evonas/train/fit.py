@@ -20,6 +20,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from evonas import weights
 from evonas.errors import EngineError, UserError
+from evonas.nn.recompute import recomputing
 from evonas.train.batch_norm import synchronise
 from evonas.train.callbacks import Checkpointing, Listening
 from evonas.train.checkpoint import SafeCheckpointIO, remove
@@ -43,6 +44,7 @@ class Devices:
         loader_workers: processes that load data, per device.
         sync_batchnorm: whether batch norm sees the images of all devices.
         detect_anomaly: whether a NaN in a gradient ends the training with the name of its operation.
+        recompute: whether inner activations of blocks are computed again for the gradients, not kept.
         profile: whether `fit-profile.txt` beside the training's state says where its time went.
     """
 
@@ -53,6 +55,7 @@ class Devices:
     loader_workers: int = 0
     sync_batchnorm: bool = False
     detect_anomaly: bool = False
+    recompute: bool = False
     profile: bool = False
 
     def __post_init__(self) -> None:
@@ -120,7 +123,7 @@ def fit(
     data.check_shares(devices.devices)
     start = _starting_point(state) if state else None
     with ExitStack() as stack:
-        for context in (_quiet(), _own_signals(), own_environment()):
+        for context in (_quiet(), _own_signals(), own_environment(), recomputing(devices.recompute)):
             stack.enter_context(context)
         if devices.devices > 1:
             listen = stack.enter_context(relayed(listen)) if listen else None
