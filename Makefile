@@ -13,11 +13,12 @@ PYTEST := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 demo: $(BASE)
 	$(RUN) -m evonas +task=synthetic
 
-# what must pass before a change goes in
+# what must pass before a change goes in; the benchmark of speed in small, to see that it runs
 test: $(DEV)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy & types=$$!; $(PYTEST) -m "not slow and not gpu"; tests=$$?; wait $$types && exit $$tests
+	{ $(RUN) -m mypy && $(RUN) benchmarks/speed.py --small; } & beside=$$!; \
+	$(PYTEST) -m "not slow and not gpu"; tests=$$?; wait $$beside && exit $$tests
 
 # the same with the tests that take minutes
 test-all: lint

@@ -1,6 +1,6 @@
 """The table of speed: ratios of two things timed in one run, with the spread over repetitions.
 
-    python benchmarks/speed.py                        # ten minutes on an idle machine
+    python benchmarks/speed.py                        # a quarter of an hour on an idle machine
     python benchmarks/speed.py --small                # a minute; says little, but crashes as the whole would
     python benchmarks/speed.py --out outputs/speed    # speed.json, a line of history.jsonl, history.svg
 
@@ -18,6 +18,7 @@ from typing import Any
 
 import speed_ops
 import speed_search
+import speed_train
 import torch
 from paired import Row
 
@@ -71,7 +72,7 @@ def _about() -> dict[str, Any]:
 
 def _measured(repeats: int, is_small: bool) -> list[Row]:
     found = []
-    for part in (speed_ops, speed_search):
+    for part in (speed_ops, speed_train, speed_search):
         for row in part.rows(repeats, is_small):
             print(row.line(), flush=True)
             found.append(row)

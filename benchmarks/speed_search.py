@@ -1,34 +1,28 @@
-"""Rows of the table of speed that are about training, evaluating and searching, on the demo's networks."""
+"""Rows of the table of speed that are about evaluating and searching, on the demo's networks."""
 
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from engine import two_workers
 from engine_sharing import bundled, evaluator_of, overhead, searched
-from paired import Act, Row, at_least, at_most, exponent, ratios, seconds
-from torch import nn
-from trials import composed
+from paired import Row, at_least, at_most, exponent, ratios, seconds
 
-from evonas.nn.extract import extract
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.zero_cost import ZeroCost
-from evonas.randomness import generator
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
 from evonas.space.evonet import evonet_space
-from evonas.stages import assembly
 
 POPULATION, GENERATIONS = 96, 200
+# generations after which a search has settled
+LATE = 60
 
 
 def rows(repeats: int, is_small: bool) -> Iterator[Row]:
     """All rows; with `is_small` few images, small populations and no second worker."""
-    yield from _steps(repeats)
     with tempfile.TemporaryDirectory() as folder:
         made = evaluator_of(None, Path(folder))
         yield from _evaluations(made, repeats, is_small)
@@ -42,32 +36,9 @@ def rows(repeats: int, is_small: bool) -> Iterator[Row]:
         yield _started(words, repeats, limit)
 
 
-def _steps(repeats: int) -> Iterator[Row]:
-    """One optimizer step of a subnet of the supernet against that of the same network cut out."""
-    cfg: Any = composed("+task=synthetic")
-    task = assembly.task(cfg)
-    supernet = assembly.supernet(cfg, task)
-    point = supernet.space.sample(generator(0, "speed"))
-    batch = next(iter(torch.utils.data.DataLoader(task.dataset("train"), batch_size=8)))  # type: ignore[arg-type]
-
-    def step_of(net: nn.Module, *chosen: Any) -> Act:
-        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
-
-        def step() -> None:
-            optimizer.zero_grad()
-            task.loss(net(batch["image"], *chosen), batch).backward()
-            optimizer.step()
-
-        return step
-
-    static = extract(supernet, point)
-    found = ratios(step_of(supernet.train(), point), step_of(static.train()), repeats, calls=5)
-    yield at_most("training step of a sampled subnet / of the same network cut out", found, 1.02)
-
-
 def _evaluations(made: Evaluator, repeats: int, is_small: bool) -> Iterator[Row]:
     space = made._bench.space
-    population, generations = (8, 4) if is_small else (POPULATION, 12)
+    population, generations = (8, 4) if is_small else (POPULATION, LATE)
     late = [space.format(each) for each in searched(made, population, generations, 1.0)[-1]]
     found = overhead(made, late)
     yield at_most("one evaluation / the bare forwards of its network", found, 1.10)
