@@ -6,25 +6,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.ops import backend, dct, dilated, native, scan, ssd
+from evonas.ops import backend, causal_ssd, dct, dilated, native, scan, ssd, triton
 from evonas.randomness import derive
 
 
 def differences() -> dict[str, float]:
     """The largest absolute difference from the reference, for every `primitive:backend`.
 
-    The reference of the DCT is checked as well, by its inverse.
+    Compiled kernels are compared where they are built, Triton's where there is a GPU as well. The reference
+    of the DCT is checked, too, by its inverse.
     """
     draw = torch.Generator().manual_seed(derive(0, "selftest"))
     picture = torch.randn(2, 3, 13, 9, generator=draw)
     found = {"dct:inverse": _distance(dct.idct2(dct.dct2(picture)), picture)}
     found |= _compare("dct", [*dct.FORWARD], dct.dct2, picture)
-    compiled = ["native"] if native.is_built() else []
-    found |= _compare("ssd", [*compiled, *ssd.IMPLEMENTATIONS], ssd.ssd, *_ssd_arguments(draw))
-    found |= _compare("scan", [*compiled, *scan.IMPLEMENTATIONS], scan.scan, *_scan_arguments(draw))
+    for name, (known, function, operands) in _compiled(draw, picture).items():
+        compiled = ["native"] if native.is_built() else []
+        found |= _compare(name, [*compiled, *known], function, *operands)
+        if triton.is_installed() and torch.cuda.is_available():
+            found |= _compare(name, ["triton"], function, *(each.cuda() for each in operands))
+    return found
+
+
+def _compiled(
+    draw: torch.Generator, picture: Tensor
+) -> dict[str, tuple[backend.Implementations, Callable[..., Tensor], tuple[Tensor, ...]]]:
+    """The primitives that have kernels: their other implementations, what chooses, and operands."""
     kernels, alpha = torch.randn(3, 3, 3, 3, generator=draw), torch.randn(3, generator=draw)
-    names = [*compiled, *dilated.IMPLEMENTATIONS]
-    return found | _compare("dilated", names, dilated.dilated, picture, kernels, alpha)
+    return {
+        "ssd": (ssd.IMPLEMENTATIONS, ssd.ssd, _ssd_arguments(draw)),
+        "scan": (scan.IMPLEMENTATIONS, scan.scan, _scan_arguments(draw)),
+        "dilated": (dilated.IMPLEMENTATIONS, dilated.dilated, (picture, kernels, alpha)),
+        "causal_ssd": (causal_ssd.IMPLEMENTATIONS, causal_ssd.causal_ssd, _causal_arguments(draw)),
+    }
 
 
 @torch.no_grad()
@@ -45,6 +59,12 @@ def _ssd_arguments(draw: torch.Generator) -> tuple[Tensor, ...]:
     shapes = [(2, 37, 3, 5), (2, 37, 3), (2, 37, 7), (2, 37, 7), (3,)]
     x, a, b, c, d = (torch.randn(shape, generator=draw) for shape in shapes)
     return x, -a.abs(), b, c, d
+
+
+def _causal_arguments(draw: torch.Generator) -> tuple[Tensor, ...]:
+    """As those of `ssd`, with steps that are positive and rates that are negative."""
+    x, weights, b, c, d = _ssd_arguments(draw)
+    return x, -weights, -torch.randn(3, generator=draw).abs(), b, c, d
 
 
 def _scan_arguments(draw: torch.Generator) -> tuple[Tensor, ...]:

@@ -4,7 +4,7 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
 # pointers first, then sizes and strides, then threads
@@ -13,6 +13,8 @@ SIGNATURES = {
     "evonas_scan": (5, 3),
     "evonas_scan_backward": (10, 3),
     "evonas_dilated": (4, 4),
+    "evonas_causal_ssd": (7, 5),
+    "evonas_causal_ssd_backward": (13, 5),
 }
 
 
@@ -36,5 +38,6 @@ def opened(path: Path) -> ctypes.CDLL:
         function = getattr(found, name)
         function.argtypes = [_POINTER] * pointers + [_LONG] * sizes + [_INT]
         function.restype = None
-    found.evonas_scan_blocks.argtypes, found.evonas_scan_blocks.restype = [_LONG], _LONG
+    for blocks in (found.evonas_scan_blocks, found.evonas_causal_ssd_blocks):
+        blocks.argtypes, blocks.restype = [_LONG], _LONG
     return found

@@ -26,21 +26,6 @@ Walk walk_of(const Inputs& all, long item, long block, long tokens, long channel
                 tokens, channels, first, std::min(BLOCK, channels - first)};
 }
 
-// floats from `from`, zero beyond `width`
-inline v8 some(const float* from, long width) {
-    if (width >= LANES) return load(from);
-    float padded[LANES] = {};
-    if (width > 0) std::copy(from, from + width, padded);
-    return load(padded);
-}
-
-inline void put(float* to, v8 value, long width) {
-    if (width >= LANES) return store(to, value);
-    float padded[LANES];
-    store(padded, value);
-    if (width > 0) std::copy(padded, padded + width, to);
-}
-
 void forward(const Walk& walk, float* h) {
     v8 state[BLOCK / LANES] = {}, rate[BLOCK / LANES];
     for (long v = 0; v < BLOCK / LANES; ++v) rate[v] = some(walk.a + walk.first + v * LANES, walk.width - v * LANES);
@@ -81,9 +66,7 @@ void backward(const Walk& walk, const float* h, const float* slope, const Slopes
             of_b += g[v] * step * value;
             g[v] = g[v] * decay;
         }
-        float sum = 0;
-        for (long lane = 0; lane < LANES; ++lane) sum += of_b[lane];
-        to.b[l] = sum;
+        to.b[l] = sum_of(of_b);
     }
     for (long v = 0; v < BLOCK / LANES; ++v) put(to.a + walk.first + v * LANES, of_rate[v], walk.width - v * LANES);
 }

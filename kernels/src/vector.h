@@ -1,6 +1,7 @@
 // Eight floats at a time, in the vector extensions that GCC and Clang share; the compiler picks the instructions.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 typedef float v8 __attribute__((vector_size(32)));
@@ -15,6 +16,21 @@ static inline v8 load(const float* from) {
 }
 
 static inline void store(float* to, v8 value) { std::memcpy(to, &value, sizeof(value)); }
+
+// floats from `from`, zero beyond `width`
+static inline v8 some(const float* from, long width) {
+    if (width >= LANES) return load(from);
+    float padded[LANES] = {};
+    if (width > 0) std::copy(from, from + width, padded);
+    return load(padded);
+}
+
+static inline void put(float* to, v8 value, long width) {
+    if (width >= LANES) return store(to, value);
+    float padded[LANES];
+    store(padded, value);
+    if (width > 0) std::copy(padded, padded + width, to);
+}
 
 static inline v8 spread(float value) { return v8{value, value, value, value, value, value, value, value}; }
 
@@ -38,4 +54,23 @@ static inline v8 exponential(v8 x) {
     v8 scale;
     std::memcpy(&scale, &exponent, sizeof(scale));
     return p * scale;
+}
+
+static inline float sum_of(v8 value) {
+    float sum = 0;
+    for (long lane = 0; lane < LANES; ++lane) sum += value[lane];
+    return sum;
+}
+
+// the sums of eight vectors, by additions of halves, quarters and eighths
+static inline v8 sums_of(const v8* x) {
+    v8 pairs[4], fours[2];
+    for (int i = 0; i < 4; ++i)
+        pairs[i] = __builtin_shufflevector(x[2 * i], x[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
+                   __builtin_shufflevector(x[2 * i], x[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    for (int i = 0; i < 2; ++i)
+        fours[i] = __builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
+                   __builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+    return __builtin_shufflevector(fours[0], fours[1], 0, 1, 2, 3, 8, 9, 10, 11) +
+           __builtin_shufflevector(fours[0], fours[1], 4, 5, 6, 7, 12, 13, 14, 15);
 }

@@ -53,6 +53,7 @@ PRIMITIVES = {
     "causal_ssd": (causal_ssd.IMPLEMENTATIONS, causal_ssd.causal_ssd, _causal_operands()),
     "causal_ssd chunks": (causal_ssd.IMPLEMENTATIONS, causal_ssd.causal_ssd, _causal_operands(150, 16, 13)),
     "causal_ssd one token": (causal_ssd.IMPLEMENTATIONS, causal_ssd.causal_ssd, _causal_operands(tokens=1)),
+    "causal_ssd wide": (causal_ssd.IMPLEMENTATIONS, causal_ssd.causal_ssd, _causal_operands(70, 37, 9)),
     "dct2": (dct.FORWARD, dct.dct2, (_draw(2, 3, 7, 5),)),
     "idct2": (dct.INVERSE, dct.idct2, (_draw(2, 3, 7, 5),)),
     "scan": (scan.IMPLEMENTATIONS, scan.scan, _scan_operands()),
@@ -66,7 +67,8 @@ PRIMITIVES = {
     "dilated one row": (dilated.IMPLEMENTATIONS, dilated.dilated, _dilated_operands(height=1)),
 }
 # the compiled kernels are no fixed part: they are built for the tests
-NATIVE = [(name, "native") for name in PRIMITIVES if name.split()[0] in ("ssd", "scan", "dilated")]
+COMPILED = ("ssd", "scan", "dilated", "causal_ssd")
+NATIVE = [(name, "native") for name in PRIMITIVES if name.split()[0] in COMPILED]
 CASES = [(name, which) for name, (known, _, _) in PRIMITIVES.items() for which in known] + NATIVE
 
 
@@ -147,6 +149,32 @@ def test_threads_change_no_bit():
                 found.append(primitive(*operands))
         assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
     torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("compiled_kernels")
+@pytest.mark.parametrize("name", ["scan wide", "causal_ssd wide"])
+def test_threads_change_no_bit_of_a_gradient(name):
+    _, primitive, operands = PRIMITIVES[name]
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        output, gradients = _run(primitive, operands)
+        found.append([output, *gradients])
+    torch.set_num_threads(before)
+    assert all(map(torch.equal, found[0], found[1])) and all(map(torch.equal, found[0], found[2]))
+
+
+@pytest.mark.usefixtures("compiled_kernels")
+def test_causal_walks_forget_by_strong_decay_and_never_look_ahead():
+    x, steps, rate, keys, queries, skip = _causal_operands(tokens=40)
+    with torch.no_grad():
+        own = causal_ssd.causal_ssd(x, steps + 1, torch.full_like(rate, -1e5), keys, queries, skip)
+        weights = (keys * queries).sum(dim=-1)[..., None, None] * (steps + 1).unsqueeze(-1)
+        assert_close(own, weights * x + skip.unsqueeze(-1) * x)
+        whole = causal_ssd.causal_ssd(x, steps, rate, keys, queries, skip)
+        changed = torch.cat([x[:, :25], -x[:, 25:]], dim=1)
+        later = causal_ssd.causal_ssd(changed, steps, rate, keys, queries, skip)
+    assert torch.equal(whole[:, :25], later[:, :25]) and not torch.equal(whole[:, 25:], later[:, 25:])
 
 
 @pytest.mark.usefixtures("compiled_kernels")

@@ -4,7 +4,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
-from evonas.ops.causal_ssd import chunked, mamba, reference
+from evonas.ops import native as compiled
+from evonas.ops.causal_ssd import chunked, mamba, native, reference, triton
 
 IMPLEMENTATIONS: backend.Implementations = {
     "chunked": chunked.causal_ssd,
@@ -22,7 +23,9 @@ def causal_ssd(
 ) -> Float[Tensor, "B L N P"]:
     """Run `reference.causal_ssd` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N)
-    known = IMPLEMENTATIONS
+    known = compiled.beside(IMPLEMENTATIONS, native.causal_ssd, operands)
+    if triton.is_usable(*operands):
+        known = {**known, "triton": triton.causal_ssd}
     if mamba.is_usable(*operands):
         known = {**known, "mamba": mamba.causal_ssd}
     result: Tensor = backend.choose(known)(*operands)

@@ -4,8 +4,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
-from evonas.ops import native as kernels
-from evonas.ops.dilated import native, phased, reference
+from evonas.ops import native as compiled
+from evonas.ops import triton as gpu
+from evonas.ops.dilated import native, phased, reference, triton
 from evonas.ops.dilated.reference import DILATIONS, depthwise, merge
 
 IMPLEMENTATIONS: backend.Implementations = {"phased": phased.dilated, "reference": reference.dilated}
@@ -18,7 +19,9 @@ def dilated(
 ) -> Float[Tensor, "B C H W"]:
     """Run `reference.dilated` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BCHW, kernels_KC33, alpha_K)
-    result: Tensor = backend.choose(kernels.beside(IMPLEMENTATIONS, native.dilated, operands))(*operands)
+    known = compiled.beside(IMPLEMENTATIONS, native.dilated, operands)
+    known = gpu.beside(known, triton.dilated, operands)
+    result: Tensor = backend.choose(known)(*operands)
     return result
 
 

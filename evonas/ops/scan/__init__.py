@@ -4,8 +4,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
-from evonas.ops import native as kernels
-from evonas.ops.scan import associative, native, reference
+from evonas.ops import native as compiled
+from evonas.ops import triton as gpu
+from evonas.ops.scan import associative, native, reference, triton
 
 IMPLEMENTATIONS: backend.Implementations = {"associative": associative.scan, "reference": reference.scan}
 
@@ -18,5 +19,7 @@ def scan(
 ) -> Float[Tensor, "B L C"]:
     """Run `reference.scan` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BLC, dt_BLC, a_C, b_BL)
-    result: Tensor = backend.choose(kernels.beside(IMPLEMENTATIONS, native.scan, operands))(*operands)
+    known = compiled.beside(IMPLEMENTATIONS, native.scan, operands)
+    known = gpu.beside(known, triton.scan, operands)
+    result: Tensor = backend.choose(known)(*operands)
     return result

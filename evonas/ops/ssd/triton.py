@@ -3,9 +3,6 @@
 Legend: B batch, L tokens, N heads, P head dim, S state. Suffixes name the axes of a tensor.
 """
 
-import importlib
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -13,25 +10,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from evonas.ops.native import PACKAGE, is_plain
+from evonas.ops import triton
+from evonas.ops.native import gapless
 
 # the widest head and state whose tiles fit the registers and the shared memory of a program
 WIDEST = 128
-_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def is_usable(x_BLNP: Tensor, b_BLS: Tensor, *others: Tensor) -> bool:
-    """Whether the kernels are here, for this device, these types and these sizes."""
+    """Whether the kernels can take these operands now: all are of one type, and heads and states fit."""
     operands = (x_BLNP, b_BLS, *others)
-    fits = max(x_BLNP.shape[-1], b_BLS.shape[-1]) <= WIDEST and x_BLNP.dtype in _TYPES
-    alike = all(each.is_cuda and each.dtype is x_BLNP.dtype for each in operands)
-    return alike and fits and is_installed() and is_plain()
-
-
-@cache
-def is_installed() -> bool:
-    """Whether both packages are."""
-    return all(find_spec(package) is not None for package in (PACKAGE, "triton"))
+    fits = max(x_BLNP.shape[-1], b_BLS.shape[-1]) <= WIDEST
+    return fits and all(each.dtype is x_BLNP.dtype for each in operands) and triton.is_usable(*operands)
 
 
 def ssd(
@@ -49,17 +39,13 @@ def ssd(
 class _SSD(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *operands: Tensor) -> Tensor:
-        given = tuple(each.detach().contiguous() for each in operands)
+        given = tuple(gapless(each) for each in operands)
         ctx.save_for_backward(*given)
-        result: Tensor = _kernels().forward(*given)
+        result: Tensor = triton.call("ssd.forward", *given)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope_BLNP: Tensor) -> tuple[Tensor, ...]:
-        slopes: tuple[Tensor, ...] = _kernels().backward(*ctx.saved_tensors, slope_BLNP.contiguous())
+        slopes: tuple[Tensor, ...] = triton.call("ssd.backward", *ctx.saved_tensors, gapless(slope_BLNP))
         return slopes
-
-
-def _kernels() -> Any:
-    return importlib.import_module(f"{PACKAGE}.triton_ssd")
