@@ -37,7 +37,7 @@ class MMDetRegions:
 
     def losses(self, batch: Truth) -> dict[str, Tensor]:
         """See the contract: of the proposal network, of the box head, and of masks where there are any."""
-        objects, drawn, head = _instances(batch), self._draw(batch), self._head
+        objects, drawn, head = _anything(batch), self._draw(batch), self._head
         found = head.rpn.loss_by_feat(*self._said, objects, self._about(len(objects)))
         rois = self._rois([each.priors for each in drawn])
         logits, coded = self.judged(rois)
@@ -118,6 +118,14 @@ def _instances(batch: Truth) -> list[Any]:
         InstanceData(bboxes=boxes[labels >= 0].float(), labels=labels[labels >= 0])
         for boxes, labels in zip(batch["boxes"], batch["labels"], strict=True)
     ]
+
+
+def _anything(batch: Truth) -> list[Any]:
+    """Likewise for a proposal network: its one class is number 0, and any other would be background to it."""
+    objects = _instances(batch)
+    for each in objects:
+        each.labels = torch.zeros_like(each.labels)
+    return objects
 
 
 def _chosen(batch: Truth, name: str, numbers: list[Tensor]) -> Tensor:

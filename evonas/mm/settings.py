@@ -25,7 +25,7 @@ def rpn_head(width: int, strides: Sequence[int], anchor_scale: float) -> Setting
         "loss_cls": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0},
         "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
         "train_cfg": {
-            "assigner": _assigner(0.7, 0.3, 0.3),
+            "assigner": _assigner(0.7, 0.3, 0.3, True),
             "sampler": _sampler(256, 0.5, False),
             "allowed_border": -1,
             "pos_weight": -1,
@@ -66,7 +66,8 @@ def roi_head(
             "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
         },
         "train_cfg": {
-            "assigner": _assigner(0.5, 0.5, 0.5),
+            # as published: the best region of an object counts, however little it overlaps, with masks alone
+            "assigner": _assigner(0.5, 0.5, 0.5, mask_side > 0),
             "sampler": _sampler(samples, 0.25, True),
             "mask_size": mask_side,
             "pos_weight": -1,
@@ -109,13 +110,13 @@ def _coder(centre: float, side: float) -> Settings:
     return {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds": deviations}
 
 
-def _assigner(positive: float, negative: float, least: float) -> Settings:
+def _assigner(positive: float, negative: float, least: float, takes_best: bool) -> Settings:
     return {
         "type": "MaxIoUAssigner",
         "pos_iou_thr": positive,
         "neg_iou_thr": negative,
         "min_pos_iou": least,
-        "match_low_quality": True,
+        "match_low_quality": takes_best,
         "ignore_iof_thr": -1,
     }
 

@@ -90,6 +90,18 @@ class RegionHeadContract(ABC):
         alone = head([each[1:] for each in both])
         torch.testing.assert_close(alone[0], head(both)[1], atol=1e-3, rtol=1e-4)
 
+    def test_proposals_do_not_learn_what_an_object_is(self, head: RegionHead) -> None:
+        """Their losses are the same for the same boxes of any class."""
+        found = []
+        for label in range(CLASSES):
+            batch = truth()
+            batch["labels"][0] = label
+            torch.manual_seed(0)
+            losses = self.regions(head, maps()).losses(batch)
+            found.append([losses["objectness"].detach(), losses["proposals"].detach()])
+            assert float(found[-1][1]) > 0
+        assert found[0] == found[1] == found[2]
+
     def test_losses_reach_every_weight_and_the_maps(self, head: RegionHead) -> None:
         levels = [each.requires_grad_() for each in maps()]
         losses = self.regions(head, levels).losses(truth())
