@@ -24,6 +24,15 @@ def is_usable(*operands: Tensor) -> bool:
     return known and is_installed() and is_plain()
 
 
+def wants_single_slopes(values: Tensor, *others: Tensor) -> bool:
+    """Whether gradients of matrix products in float32 are wanted: they overflow a program's registers.
+
+    Torch's own products are faster then; of half precision they fit.
+    """
+    is_wanted = torch.is_grad_enabled() and any(each.requires_grad for each in (values, *others))
+    return is_wanted and values.dtype is torch.float32
+
+
 @cache
 def is_installed() -> bool:
     """Whether both packages are."""

@@ -1,6 +1,7 @@
 """Non-causal state space duality in Triton: one visit of the tokens for the global state, one for the output.
 
-Tensors are contiguous: x B L N P, a B L N, b and c B L S, d N. Products and sums are taken in float32.
+Tensors are contiguous: x B L N P, a B L N, b and c B L S, d N. Products are of the type of x, of float32 in
+three pieces (tf32x3), and sums are float32.
 With TRITON_INTERPRET=1 in the environment, set before Triton is imported, the kernels run on the CPU.
 """
 
@@ -49,7 +50,7 @@ def _fold(
         keys = tl.load(
             b + row[None, :] * S + s[:, None], mask=is_token[None, :] & (s[:, None] < S), other=0.0
         )
-        state += tl.dot(keys, values, input_precision="ieee")
+        state += tl.dot(keys, values, input_precision="tf32x3")
     place = (part * items + item) * N + head
     tl.store(
         states + (place * S + s[:, None]) * P + p[None, :], state, mask=(s[:, None] < S) & (p[None, :] < P)
@@ -86,7 +87,7 @@ def _read(
         other=0.0,
     )
     values = tl.load(x + at, mask=is_value, other=0.0)
-    found = tl.dot(queries, state.to(queries.dtype), input_precision="ieee")
+    found = tl.dot(queries, state.to(queries.dtype), input_precision="tf32x3")
     found += values.to(tl.float32) * tl.load(d + head).to(tl.float32)
     tl.store(y + at, found.to(y.dtype.element_ty), mask=is_value)
 
@@ -136,9 +137,9 @@ def _slopes(
         of_state = tl.load(of_states + there, mask=is_state, other=0.0).to(keys.dtype)
         wide, steep = values.to(tl.float32), slope.to(tl.float32)
         weighted = (wide * weight[:, None].to(tl.float32)).to(keys.dtype)
-        slope_c += tl.dot(slope, tl.trans(state), input_precision="ieee")
-        slope_b += tl.dot(weighted, tl.trans(of_state), input_precision="ieee")
-        of_weighted = tl.dot(keys, of_state, input_precision="ieee")
+        slope_c += tl.dot(slope, tl.trans(state), input_precision="tf32x3")
+        slope_b += tl.dot(weighted, tl.trans(of_state), input_precision="tf32x3")
+        of_weighted = tl.dot(keys, of_state, input_precision="tf32x3")
         slope_x = of_weighted * weight[:, None].to(tl.float32) + steep * tl.load(d + head).to(tl.float32)
         tl.store(of_x + at, slope_x.to(of_x.dtype.element_ty), mask=is_value)
         tl.store(

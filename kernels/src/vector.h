@@ -62,15 +62,26 @@ static inline float sum_of(v8 value) {
     return sum;
 }
 
-// the sums of eight vectors, by additions of halves, quarters and eighths
+// lanes of two vectors, by number: those of the second follow those of the first; Clang and older GCCs differ in names
+#if defined(__clang__)
+#define EVONAS_LANES(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+#else
+#define EVONAS_LANES(x, y, ...) __builtin_shuffle(x, y, i8{__VA_ARGS__})
+#endif
+
+// the sums of eight vectors, by additions of neighbours, pairs and halves
 static inline v8 sums_of(const v8* x) {
     v8 pairs[4], fours[2];
-    for (int i = 0; i < 4; ++i)
-        pairs[i] = __builtin_shufflevector(x[2 * i], x[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
-                   __builtin_shufflevector(x[2 * i], x[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-    for (int i = 0; i < 2; ++i)
-        fours[i] = __builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
-                   __builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
-    return __builtin_shufflevector(fours[0], fours[1], 0, 1, 2, 3, 8, 9, 10, 11) +
-           __builtin_shufflevector(fours[0], fours[1], 4, 5, 6, 7, 12, 13, 14, 15);
+    for (int i = 0; i < 4; ++i) {
+        const v8 one = x[2 * i], other = x[2 * i + 1];
+        pairs[i] = EVONAS_LANES(one, other, 0, 8, 2, 10, 4, 12, 6, 14) +
+                   EVONAS_LANES(one, other, 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    for (int i = 0; i < 2; ++i) {
+        const v8 one = pairs[2 * i], other = pairs[2 * i + 1];
+        fours[i] = EVONAS_LANES(one, other, 0, 1, 8, 9, 4, 5, 12, 13) +
+                   EVONAS_LANES(one, other, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    return EVONAS_LANES(fours[0], fours[1], 0, 1, 2, 3, 8, 9, 10, 11) +
+           EVONAS_LANES(fours[0], fours[1], 4, 5, 6, 7, 12, 13, 14, 15);
 }

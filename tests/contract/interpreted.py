@@ -22,9 +22,9 @@ CHECKS = {
 }
 # odd sizes, several parts, tiles that are exactly full, one token
 CASES = {
-    "ssd": [(2, 70, 2, 6, 4), (1, 128, 2, 16, 16), (1, 300, 1, 20, 33), (1, 1, 1, 3, 1)],
-    "scan": [(2, 13, 19), (1, 16, 16), (1, 1, 3)],
-    "dilated": [(1, 3, 3, 17), (2, 16, 1, 1)],
+    "ssd": [(2, 70, 2, 6, 4), (1, 128, 2, 16, 16), (1, 140, 1, 20, 33), (1, 1, 1, 3, 1)],
+    "scan": [(2, 9, 19), (1, 16, 16), (1, 1, 3)],
+    "dilated": [(2, 16, 1, 1), (1, 3, 3, 17)],
     "causal_ssd": [(2, 37, 1, 6, 4), (1, 32, 2, 16, 17), (1, 1, 1, 3, 1)],
 }
 
@@ -75,21 +75,22 @@ def shrink() -> None:
     triton_ssd.SPAN = 128
     triton_scan.CHANNELS = 16
     triton_dilated.SIZES = {"BH": 8, "BW": 16, "BC": 16}
-    triton_causal_ssd.TOKENS = 16
+    triton_causal_ssd.TOKENS = dict.fromkeys(TOLERANCES, 16)
 
 
 def main() -> None:
     """Every size in single precision, and the first of each primitive in half."""
     shrink()
+    # what inference made and keeps must serve training as well
+    with torch.inference_mode():
+        CHECKS["dilated"][0](*operands("dilated", CASES["dilated"][0]))
     checks = [(primitive, size, torch.float32) for primitive, sizes in CASES.items() for size in sizes]
     checks += [(primitive, sizes[0], torch.float16) for primitive, sizes in CASES.items()]
+    # what nobody wrote must not be read: deterministic mode fills it with NaN
+    torch.use_deterministic_algorithms(True)
     for each in checks:
         check(*each)
-    # what nobody wrote must not be read
-    torch.use_deterministic_algorithms(True)
-    for primitive, sizes in CASES.items():
-        check(primitive, sizes[-1], torch.float32)
-    print(f"{len(checks) + len(CASES)} checks")
+    print(f"{len(checks)} checks")
 
 
 if __name__ == "__main__":

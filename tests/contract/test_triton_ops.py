@@ -20,10 +20,10 @@ def test_the_interpreted_kernels_agree_with_the_reference(root: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
     )
     assert found.returncode == 0, found.stderr
-    assert found.stdout.split() == ["20", "checks"]
+    assert found.stdout.split() == ["16", "checks"]
 
 
 def test_they_are_for_gpus_alone() -> None:
@@ -48,6 +48,11 @@ def test_they_take_heads_and_states_that_fit(monkeypatch: pytest.MonkeyPatch) ->
     assert causal_ssd.triton.is_usable(*halves)
     assert not causal_ssd.triton.is_usable(wide, weights, heads, keys, keys, heads)
     assert not causal_ssd.triton.is_usable(small, weights, heads, keys.bfloat16(), keys, heads)
+    # gradients of half precision alone: those of float32 overflow the registers
+    assert not causal_ssd.triton.is_usable(small.requires_grad_(), weights, heads, keys, keys, heads)
+    assert causal_ssd.triton.is_usable(halves[0].requires_grad_(), *halves[1:])
+    with torch.no_grad():
+        assert causal_ssd.triton.is_usable(small, weights, heads, keys, keys, heads)
     assert ssd.triton.is_usable(wide, keys) and not ssd.triton.is_usable(wide, keys.bfloat16())
 
 

@@ -19,9 +19,10 @@ WIDEST = 64
 
 def is_usable(x_BLNP: Tensor, dt_BLN: Tensor, a_N: Tensor, b_BLS: Tensor, c_BLS: Tensor, d_N: Tensor) -> bool:
     """Whether the kernels can take these operands now: x, b and c are of one type and fit."""
-    fits = max(x_BLNP.shape[-1], b_BLS.shape[-1]) <= WIDEST
+    operands = (x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N)
+    fits = max(x_BLNP.shape[-1], b_BLS.shape[-1]) <= WIDEST and not triton.wants_single_slopes(*operands)
     alike = x_BLNP.dtype is b_BLS.dtype is c_BLS.dtype
-    return fits and alike and triton.is_usable(x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N)
+    return fits and alike and triton.is_usable(*operands)
 
 
 def causal_ssd(

@@ -30,21 +30,25 @@ def dilated(
 class _Dilated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_BHWC: Tensor, taps_TC: Tensor) -> Tensor:
-        given = (gapless(x_BHWC), gapless(taps_TC), _places(x_BHWC.device))
+        given = (gapless(x_BHWC), gapless(taps_TC))
         ctx.save_for_backward(*given)
-        y_BHWC: Tensor = triton.call("dilated.forward", *given)
+        y_BHWC: Tensor = triton.call("dilated.forward", *given, _places(x_BHWC.device))
         return y_BHWC
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope_BHWC: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        given, slope_BHWC = ctx.saved_tensors, gapless(slope_BHWC)
+        x_BHWC, taps_TC = ctx.saved_tensors
+        given = (x_BHWC, taps_TC, _places(x_BHWC.device), gapless(slope_BHWC))
         wants_x, wants_taps = ctx.needs_input_grad
-        of_x = triton.call("dilated.of_values", *given, slope_BHWC) if wants_x else None
-        return of_x, triton.call("dilated.of_taps", *given, slope_BHWC) if wants_taps else None
+        of_x = triton.call("dilated.of_values", *given) if wants_x else None
+        return of_x, triton.call("dilated.of_taps", *given) if wants_taps else None
 
 
 @cache
 def _places(device: torch.device) -> Tensor:
-    """On the device once and for all: to copy them there at each call would make the GPU wait."""
+    """On the device once and for all: to copy them there at each call would make the GPU wait.
+
+    They may have been made in inference mode, so they are not kept for a backward pass.
+    """
     return torch.tensor(taps.places(), dtype=torch.int32, device=device)
