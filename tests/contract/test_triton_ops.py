@@ -20,7 +20,7 @@ def test_the_interpreted_kernels_agree_with_the_reference(root: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=280,
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.split() == ["16", "checks"]
