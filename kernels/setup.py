@@ -13,7 +13,13 @@ setup(
     ext_modules=[
         Extension(
             "evonas_kernels.library",
-            sources=["src/ssd.cpp", "src/scan.cpp", "src/dilated.cpp", "src/causal_ssd.cpp"],
+            sources=[
+                "src/ssd.cpp",
+                "src/scan.cpp",
+                "src/dilated.cpp",
+                "src/causal_ssd.cpp",
+                "src/depthwise_silu.cpp",
+            ],
             depends=["src/vector.h"],
             language="c++",
             extra_compile_args=[*os.environ.get("EVONAS_CXXFLAGS", "").split(), *FLAGS, *OPENMP],

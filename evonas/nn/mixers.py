@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from evonas.nn.cost import MIXERS
 from evonas.nn.elastic import ElasticDepthwise, ElasticLayerNorm, ElasticLinear
 from evonas.ops.causal_ssd import causal_ssd
+from evonas.ops.depthwise_silu import depthwise_silu
 from evonas.ops.ssd import ssd
 
 Slice = Literal["prefix", "per_head"]
@@ -63,7 +64,7 @@ class SSDMixer(nn.Module):
     def forward(self, x: Float[Tensor, "B H W D"], inner: int, d_state: int) -> Float[Tensor, "B H W D"]:
         """Args: inner: I of the subnet; d_state: S of the subnet."""
         widths = (inner, d_state, d_state)
-        tokens = F.silu(self.conv(self.token_proj(x, widths), widths)).flatten(1, 2)
+        tokens = depthwise_silu(self.token_proj(x, widths), *self.conv.narrow(widths)).flatten(1, 2)
         value, key, query = tokens.split(widths, dim=-1)
         dt = F.softplus(self.step_proj(x, (self.heads,)).flatten(1, 2) + self.dt_bias)
         y = self._read(value.unflatten(-1, (self.heads, -1)), dt, key, query)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from evonas.ops.depthwise_silu import depthwise_silu
 from evonas.ops.dilated import DILATIONS, depthwise, dilated, merge
 from evonas.ops.scan import scan
 
@@ -79,7 +80,8 @@ class ScanMixer(nn.Module):
 
     def forward(self, u: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Channels come last, as the linear layers want them."""
-        x = F.silu(_last(self.conv(_first(self.value_proj(u)))))
+        assert self.conv.bias is not None
+        x = depthwise_silu(self.value_proj(u), self.conv.weight, self.conv.bias)
         steps, write, read = self.scan_proj(x).split([self.rank, 1, 1], dim=-1)
         dt = F.softplus(F.linear(steps, self.dt_weight, self.dt_bias))
         states = scan(x.flatten(1, 2), dt.flatten(1, 2), -torch.exp(self.A_log), write.flatten(1))

@@ -11,19 +11,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import _get_current_function_mode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from evonas.ops.backend import Implementations
 
 PACKAGE = "evonas_kernels"
+# the first release that has all kernels which are called here; an older one is not used
+OLDEST = (0, 2)
 
 
 def is_usable(*operands: Tensor) -> bool:
     """Whether the kernels are here and can take these operands now."""
     return (
-        is_built()
+        is_plain()
+        and is_built()
         and all(each.device.type == "cpu" and each.dtype is torch.float32 for each in operands)
-        and is_plain()
     )
 
 
@@ -35,21 +38,24 @@ def beside(
 
 
 def is_plain() -> bool:
-    """Whether operations are computed here and now, not traced, counted or exported."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return not traced and _get_current_dispatch_mode() is None
+    """Whether operations are computed here and now, not traced, counted, watched or exported."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    # training-free scores watch functions, and would miss those inside a kernel
+    return _get_current_dispatch_mode() is None and _get_current_function_mode() is None
 
 
 @cache
 def is_built() -> bool:
-    """Whether the package is installed and its library can be opened."""
+    """Whether the package is installed, new enough, and its library can be opened."""
     if find_spec(PACKAGE) is None:
         return False
     try:
         library()
     except OSError:
         return False
-    return True
+    release = importlib.import_module(PACKAGE).__version__.split(".")
+    return tuple(map(int, release[:2])) >= OLDEST
 
 
 @cache

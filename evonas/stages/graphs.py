@@ -5,8 +5,12 @@ Legend: B batch, H W space.
 
 import io
 import shlex
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +30,14 @@ exec trtexec {words} "$@"
 """
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torchvision's warnings, one for every suppression, that it calls torch by an old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torchvision")
+        yield
+
+
 def capture(net: nn.Module, images: Tensor) -> ExportedProgram:
     """The network as torch's graph; the batch is free, the size of the image is that of `images`.
 
@@ -34,7 +46,7 @@ def capture(net: nn.Module, images: Tensor) -> ExportedProgram:
         images: B 3 H W with B of at least 2, since torch takes a one for a constant.
     """
     shapes = ({0: torch.export.Dim("batch", min=1)},)
-    with torch.no_grad():
+    with torch.no_grad(), _quiet():
         return torch.export.export(net, (images,), dynamic_shapes=shapes, strict=False)
 
 
@@ -59,7 +71,9 @@ def write_onnx(program: ExportedProgram, path: Path, images: Tensor, expected: T
     """Write the ONNX file; its largest difference in ONNX Runtime, None where a package is missing."""
     if not all(find_spec(package) for package in ONNX_PACKAGES):
         return None
-    made = torch.onnx.export(program, dynamo=True, input_names=[IMAGE], output_names=[OUTPUT], verbose=False)
+    names: dict[str, Any] = {"input_names": [IMAGE], "output_names": [OUTPUT]}
+    with _quiet():
+        made = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     assert made is not None
     files.write_atomic(path, lambda target: made.save(str(target)))
     return _difference(path, images, expected.numpy())

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.ops import backend, causal_ssd, dct, dilated, native, scan, ssd, triton
+from evonas.ops import backend, causal_ssd, dct, depthwise_silu, dilated, native, scan, ssd, triton
 from evonas.randomness import derive
 
 
@@ -33,11 +33,13 @@ def _compiled(
 ) -> dict[str, tuple[backend.Implementations, Callable[..., Tensor], tuple[Tensor, ...]]]:
     """The primitives that have kernels: their other implementations, what chooses, and operands."""
     kernels, alpha = torch.randn(3, 3, 3, 3, generator=draw), torch.randn(3, generator=draw)
+    local = tuple(torch.randn(shape, generator=draw) for shape in [(2, 9, 7, 27), (27, 1, 3, 3), (27,)])
     return {
         "ssd": (ssd.IMPLEMENTATIONS, ssd.ssd, _ssd_arguments(draw)),
         "scan": (scan.IMPLEMENTATIONS, scan.scan, _scan_arguments(draw)),
         "dilated": (dilated.IMPLEMENTATIONS, dilated.dilated, (picture, kernels, alpha)),
         "causal_ssd": (causal_ssd.IMPLEMENTATIONS, causal_ssd.causal_ssd, _causal_arguments(draw)),
+        "depthwise_silu": (depthwise_silu.IMPLEMENTATIONS, depthwise_silu.depthwise_silu, local),
     }
 
 

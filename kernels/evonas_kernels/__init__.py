@@ -13,6 +13,7 @@ SIGNATURES = {
     "evonas_scan": (5, 3),
     "evonas_scan_backward": (10, 3),
     "evonas_dilated": (4, 4),
+    "evonas_depthwise_silu": (4, 4),
     "evonas_causal_ssd": (7, 5),
     "evonas_causal_ssd_backward": (13, 5),
 }

@@ -1,11 +1,14 @@
 """What every backend of every primitive must hold, against the reference."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from evonas.ops import backend, causal_ssd, dct, dilated, native, scan, splat, ssd
+from evonas.ops import backend, causal_ssd, dct, depthwise_silu, dilated, native, scan, splat, ssd
 
 
 def _draw(*shape):
@@ -30,6 +33,10 @@ def _scan_operands(tokens=15, channels=5):
 
 def _dilated_operands(height=9, width=7, channels=3):
     return _draw(2, channels, height, width), _draw(3, channels, 3, 3), _draw(3)
+
+
+def _local_operands(height=9, width=7, channels=3):
+    return _draw(2, height, width, channels), _draw(channels, 1, 3, 3), _draw(channels)
 
 
 def _splat_operands(number=40):
@@ -62,12 +69,23 @@ PRIMITIVES = {
     "scan even": (scan.IMPLEMENTATIONS, scan.scan, _scan_operands(tokens=16)),
     "dilated": (dilated.IMPLEMENTATIONS, dilated.dilated, _dilated_operands()),
     "dilated wide": (dilated.IMPLEMENTATIONS, dilated.dilated, _dilated_operands(13, 19, 27)),
+    "depthwise_silu": (depthwise_silu.IMPLEMENTATIONS, depthwise_silu.depthwise_silu, _local_operands()),
+    "depthwise_silu wide": (
+        depthwise_silu.IMPLEMENTATIONS,
+        depthwise_silu.depthwise_silu,
+        _local_operands(6, 13, 43),
+    ),
+    "depthwise_silu one": (
+        depthwise_silu.IMPLEMENTATIONS,
+        depthwise_silu.depthwise_silu,
+        _local_operands(1, 1, 8),
+    ),
     "splat": (splat.IMPLEMENTATIONS, _splat, _splat_operands()),
     "splat one": (splat.IMPLEMENTATIONS, _splat, _splat_operands(number=1)),
     "dilated one row": (dilated.IMPLEMENTATIONS, dilated.dilated, _dilated_operands(height=1)),
 }
 # the compiled kernels are no fixed part: they are built for the tests
-COMPILED = ("ssd", "scan", "dilated", "causal_ssd")
+COMPILED = ("ssd", "scan", "dilated", "causal_ssd", "depthwise_silu")
 NATIVE = [(name, "native") for name in PRIMITIVES if name.split()[0] in COMPILED]
 CASES = [(name, which) for name, (known, _, _) in PRIMITIVES.items() for which in known] + NATIVE
 
@@ -191,3 +209,25 @@ def test_strong_decay_is_zero_and_what_is_no_number_stays_so():
 def test_the_reference_is_everywhere():
     assert all("reference" in known for known, _, _ in PRIMITIVES.values())
     assert {which for _, which in CASES} <= set(backend.NAMES)
+
+
+@pytest.mark.usefixtures("compiled_kernels")
+def test_who_watches_functions_sees_the_plain_ones():
+    class Watching(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            seen.append(function)
+            return function(*args, **(kwargs or {}))
+
+    seen = []
+    with torch.no_grad(), Watching():
+        depthwise_silu.depthwise_silu(*_local_operands())
+    assert torch.nn.functional.silu in seen
+
+
+@pytest.mark.parametrize("version, is_used", [("0.1.9", False), ("0.2.0", True), ("1.0.1", True)])
+def test_kernels_of_an_older_release_are_left_alone(version, is_used, monkeypatch):
+    found = SimpleNamespace(__version__=version)
+    monkeypatch.setattr(native, "find_spec", lambda _: found)
+    monkeypatch.setattr(native.importlib, "import_module", lambda _: found)
+    monkeypatch.setattr(native, "library", lambda: found)
+    assert native.is_built.__wrapped__() == is_used
