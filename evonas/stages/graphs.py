@@ -6,8 +6,6 @@ Legend: B batch, H W space.
 import io
 import shlex
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,14 +28,6 @@ exec trtexec {words} "$@"
 """
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torchvision's warnings, one for every suppression, that it calls torch by an old name."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torchvision")
-        yield
-
-
 def capture(net: nn.Module, images: Tensor) -> ExportedProgram:
     """The network as torch's graph; the batch is free, the size of the image is that of `images`.
 
@@ -46,7 +36,8 @@ def capture(net: nn.Module, images: Tensor) -> ExportedProgram:
         images: B 3 H W with B of at least 2, since torch takes a one for a constant.
     """
     shapes = ({0: torch.export.Dim("batch", min=1)},)
-    with torch.no_grad(), _quiet():
+    # torchvision calls torch by an old name, at every suppression
+    with torch.no_grad(), warnings.catch_warnings(action="ignore", category=FutureWarning):
         return torch.export.export(net, (images,), dynamic_shapes=shapes, strict=False)
 
 
@@ -72,7 +63,7 @@ def write_onnx(program: ExportedProgram, path: Path, images: Tensor, expected: T
     if not all(find_spec(package) for package in ONNX_PACKAGES):
         return None
     names: dict[str, Any] = {"input_names": [IMAGE], "output_names": [OUTPUT]}
-    with _quiet():
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
         made = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     assert made is not None
     files.write_atomic(path, lambda target: made.save(str(target)))
