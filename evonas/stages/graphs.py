@@ -8,7 +8,6 @@ import shlex
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -62,9 +61,10 @@ def write_onnx(program: ExportedProgram, path: Path, images: Tensor, expected: T
     """Write the ONNX file; its largest difference in ONNX Runtime, None where a package is missing."""
     if not all(find_spec(package) for package in ONNX_PACKAGES):
         return None
-    names: dict[str, Any] = {"input_names": [IMAGE], "output_names": [OUTPUT]}
     with warnings.catch_warnings(action="ignore", category=FutureWarning):
-        made = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+        made = torch.onnx.export(
+            program, dynamo=True, input_names=[IMAGE], output_names=[OUTPUT], verbose=False
+        )
     assert made is not None
     files.write_atomic(path, lambda target: made.save(str(target)))
     return _difference(path, images, expected.numpy())
