@@ -8,6 +8,8 @@ networks alone. The same search runs on each supernet.
     python benchmarks/strategies.py --task camvid --set data.root=datasets/camvid
 
 Everything that is finished is kept under --out and never done twice, also after a kill: repeat the command.
+Work can be shared: `--share 0 2` and `--share 1 2` train half of the networks alone each, and later commands
+name their own --strategies.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from evonas.nn.extract import static_net
 from evonas.randomness import derive
 from evonas.report.indicators import Scale
 from evonas.run import Run
+from evonas.space.genotype import Genotype
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.pretrain import Pretrain
@@ -97,9 +101,11 @@ class Question:
 
 def main() -> None:
     """Answer what is not answered yet, then print the table."""
-    question, names, seeds = _arguments()
+    question, names, seeds, share = _arguments()
     torch.set_num_threads(1)
-    alone = [_alone(question, seed) for seed in seeds]
+    alone = [_alone(question, seed, share or (0, 1)) for seed in seeds]
+    if share:
+        return
     answers: dict[str, list[dict[str, Any]]] = {}
     for name in names:
         answers[name] = [
@@ -109,7 +115,7 @@ def main() -> None:
     print((question.out / "table.md").read_text())
 
 
-def _arguments() -> tuple[Question, list[str], list[int]]:
+def _arguments() -> tuple[Question, list[str], list[int], tuple[int, int] | None]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="synthetic")
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
@@ -118,11 +124,14 @@ def _arguments() -> tuple[Question, list[str], list[int]]:
     parser.add_argument("--alone-steps", type=int, default=250)
     parser.add_argument("--subnets", type=int, default=24)
     parser.add_argument("--out", type=Path, default=Path("outputs/strategies"))
+    parser.add_argument(
+        "--share", nargs=2, type=int, metavar=("I", "N"), help="every N-th network alone, no supernet"
+    )
     parser.add_argument("--set", nargs="*", default=[], help="further overrides of the config")
     given = parser.parse_args()
     out = given.out / given.task
     question = Question(given.task, 4 * given.steps, given.alone_steps, given.subnets, tuple(given.set), out)
-    return question, given.strategies, given.seeds
+    return question, given.strategies, given.seeds, tuple(given.share) if given.share else None
 
 
 def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -138,24 +147,34 @@ def _file(question: Question, name: str, seed: int) -> Path:
     return question.out / f"{digest:x}" / f"{name.replace(' ', '_')}-{seed}" / "answer.json"
 
 
-def _alone(question: Question, seed: int) -> dict[str, Any]:
-    """The errors of the networks trained alone; one file, written again after every network."""
+def _alone(question: Question, seed: int, share: tuple[int, int] = (0, 1)) -> dict[str, Any]:
+    """Networks trained alone, an answer each; of `share` (i, n) every n-th from the i-th on."""
     digest = derive(0, json.dumps(question.about(), sort_keys=True))
-    path = question.out / f"alone-{digest:x}-{seed}.json"
+    folder = question.out / f"alone-{digest:x}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
     cfg = question.cfg(seed)
-    task, found = assembly.task(cfg), _kept(path, lambda: {"nets": []})
+    task = assembly.task(cfg)
     net = assembly.supernet(cfg, task)
-    chosen = spread(net, task.input_size, question.subnets, 0)
-    for genotype, macs in chosen[len(found["nets"]) :]:
-        began, text = time.monotonic(), net.space.format(genotype)
-        purpose = f"alone/{text}"
-        single = static_net(net.backbone, net.head, genotype, derive(seed, purpose))
-        error = _trained_alone(question, cfg, single, derive(seed, purpose), path.with_suffix(".state"))
-        seconds = time.monotonic() - began
-        found["nets"].append({"genotype": text, "macs": macs, "error": error, "seconds": seconds})
-        files.write_json(path, found)
-        print(f"alone, seed {seed}: {text} {task.error_name} {error:.4f}, {seconds:.0f} s", flush=True)
-    return found
+    chosen = list(enumerate(spread(net, task.input_size, question.subnets, 0)))
+    found = []
+    for number, (genotype, macs) in chosen[share[0] :: share[1]]:
+        path = folder / f"{number}.json"
+        found.append(_kept(path, partial(_one_alone, question, seed, net, genotype, macs, path)))
+    return {"nets": found}
+
+
+def _one_alone(
+    question: Question, seed: int, net: Any, genotype: Genotype, macs: int, path: Path
+) -> dict[str, Any]:
+    began, text = time.process_time(), net.space.format(genotype)
+    purpose = f"alone/{text}"
+    single = static_net(net.backbone, net.head, genotype, derive(seed, purpose))
+    error = _trained_alone(
+        question, question.cfg(seed), single, derive(seed, purpose), path.with_suffix(".state")
+    )
+    seconds = time.process_time() - began
+    print(f"alone, seed {seed}: {text} error {error:.4f}, {seconds:.0f} s", flush=True)
+    return {"genotype": text, "macs": macs, "error": error, "seconds": seconds}
 
 
 def _trained_alone(question: Question, cfg: DictConfig, net: Any, seed: int, state: Path) -> float:

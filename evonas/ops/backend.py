@@ -11,6 +11,8 @@ from typing import Any
 from evonas.errors import UserError
 
 Implementations = Mapping[str, Callable[..., Any]]
+# by name: whether a kernel can take operands now, and what runs it
+Kernels = Mapping[str, tuple[Callable[..., bool], Callable[..., Any]]]
 
 # best first; a name is added here when a package under ops/ brings it
 NAMES: tuple[str, ...] = (
@@ -48,6 +50,11 @@ def use(name: str) -> Iterator[None]:
 def wanted() -> str | None:
     """The backend asked for by the innermost `use`, or None outside of any."""
     return _WANTED.get()
+
+
+def beside(plain: Implementations, kernels: Kernels, operands: tuple[Any, ...]) -> Implementations:
+    """The implementations of a primitive, and those of its kernels that can take these operands now."""
+    return {**plain, **{name: run for name, (can_run, run) in kernels.items() if can_run(*operands)}}
 
 
 def choose(implementations: Implementations) -> Callable[..., Any]:

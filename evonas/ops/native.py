@@ -4,7 +4,6 @@ They take float32 on the CPU. Whoever traces, counts or exports a network sees t
 """
 
 import importlib
-from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -13,8 +12,6 @@ import torch
 from torch import Tensor
 from torch.overrides import _get_current_function_mode
 from torch.utils._python_dispatch import _get_current_dispatch_mode
-
-from evonas.ops.backend import Implementations
 
 PACKAGE = "evonas_kernels"
 # the first release that has all kernels which are called here; an older one is not used
@@ -28,13 +25,6 @@ def is_usable(*operands: Tensor) -> bool:
         and is_built()
         and all(each.device.type == "cpu" and each.dtype is torch.float32 for each in operands)
     )
-
-
-def beside(
-    plain: Implementations, kernel: Callable[..., Any], operands: tuple[Tensor, ...]
-) -> Implementations:
-    """The implementations of a primitive, with its kernel where that can take these operands now."""
-    return {**plain, "native": kernel} if is_usable(*operands) else plain
 
 
 def is_plain() -> bool:

@@ -4,7 +4,6 @@ They take float32, bfloat16 and float16, which autocast may mix, and add up in f
 """
 
 import importlib
-from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.ops.backend import Implementations
 from evonas.ops.native import PACKAGE, is_plain
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -37,13 +35,6 @@ def wants_single_slopes(values: Tensor, *others: Tensor) -> bool:
 def is_installed() -> bool:
     """Whether both packages are."""
     return all(find_spec(package) is not None for package in (PACKAGE, "triton"))
-
-
-def beside(
-    plain: Implementations, kernel: Callable[..., Any], operands: tuple[Tensor, ...]
-) -> Implementations:
-    """The implementations of a primitive, with its kernel where that can take these operands now."""
-    return {**plain, "triton": kernel} if is_usable(*operands) else plain
 
 
 def call(kernel: str, *operands: Tensor) -> Any:

@@ -34,7 +34,7 @@ def test_they_are_for_gpus_alone() -> None:
         torch.zeros(2),
     )
     assert not triton.is_usable(x)
-    assert not ssd.triton.is_usable(x, keys)
+    assert not ssd.triton.is_usable(x, weights, keys)
     assert not causal_ssd.triton.is_usable(x, weights, heads, keys, keys, heads)
 
 
@@ -53,7 +53,8 @@ def test_they_take_heads_and_states_that_fit(monkeypatch: pytest.MonkeyPatch) ->
     assert causal_ssd.triton.is_usable(halves[0].requires_grad_(), *halves[1:])
     with torch.no_grad():
         assert causal_ssd.triton.is_usable(small, weights, heads, keys, keys, heads)
-    assert ssd.triton.is_usable(wide, keys) and not ssd.triton.is_usable(wide, keys.bfloat16())
+    assert ssd.triton.is_usable(wide, weights, keys)
+    assert not ssd.triton.is_usable(wide, weights, keys.bfloat16())
 
 
 def _some(*shapes: tuple[int, ...]) -> list[Tensor]:

@@ -11,6 +11,11 @@ IMPLEMENTATIONS: backend.Implementations = {
     "chunked": chunked.causal_ssd,
     "reference": reference.causal_ssd,
 }
+KERNELS: backend.Kernels = {
+    "native": (compiled.is_usable, native.causal_ssd),
+    "triton": (triton.is_usable, triton.causal_ssd),
+    "mamba": (mamba.is_usable, mamba.causal_ssd),
+}
 
 
 def causal_ssd(
@@ -23,10 +28,5 @@ def causal_ssd(
 ) -> Float[Tensor, "B L N P"]:
     """Run `reference.causal_ssd` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N)
-    known = compiled.beside(IMPLEMENTATIONS, native.causal_ssd, operands)
-    if triton.is_usable(*operands):
-        known = {**known, "triton": triton.causal_ssd}
-    if mamba.is_usable(*operands):
-        known = {**known, "mamba": mamba.causal_ssd}
-    result: Tensor = backend.choose(known)(*operands)
+    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
     return result

@@ -4,10 +4,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
-from evonas.ops import native as kernels
+from evonas.ops import native as compiled
 from evonas.ops.depthwise_silu import native, reference
 
 IMPLEMENTATIONS: backend.Implementations = {"reference": reference.depthwise_silu}
+KERNELS: backend.Kernels = {"native": (compiled.is_usable, native.depthwise_silu)}
 
 
 def depthwise_silu(
@@ -15,6 +16,5 @@ def depthwise_silu(
 ) -> Float[Tensor, "B H W C"]:
     """Run `reference.depthwise_silu` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BHWC, kernels_C133, bias_C)
-    known = kernels.beside(IMPLEMENTATIONS, native.depthwise_silu, operands)
-    result: Tensor = backend.choose(known)(*operands)
+    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
     return result

@@ -10,6 +10,10 @@ from evonas.ops.dilated import native, phased, reference, triton
 from evonas.ops.dilated.reference import DILATIONS, depthwise, merge
 
 IMPLEMENTATIONS: backend.Implementations = {"phased": phased.dilated, "reference": reference.dilated}
+KERNELS: backend.Kernels = {
+    "native": (compiled.is_usable, native.dilated),
+    "triton": (gpu.is_usable, triton.dilated),
+}
 
 
 def dilated(
@@ -19,9 +23,7 @@ def dilated(
 ) -> Float[Tensor, "B C H W"]:
     """Run `reference.dilated` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BCHW, kernels_KC33, alpha_K)
-    known = compiled.beside(IMPLEMENTATIONS, native.dilated, operands)
-    known = gpu.beside(known, triton.dilated, operands)
-    result: Tensor = backend.choose(known)(*operands)
+    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
     return result
 
 

@@ -9,6 +9,10 @@ from evonas.ops import triton as gpu
 from evonas.ops.scan import associative, native, reference, triton
 
 IMPLEMENTATIONS: backend.Implementations = {"associative": associative.scan, "reference": reference.scan}
+KERNELS: backend.Kernels = {
+    "native": (compiled.is_usable, native.scan),
+    "triton": (gpu.is_usable, triton.scan),
+}
 
 
 def scan(
@@ -19,7 +23,5 @@ def scan(
 ) -> Float[Tensor, "B L C"]:
     """Run `reference.scan` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BLC, dt_BLC, a_C, b_BL)
-    known = compiled.beside(IMPLEMENTATIONS, native.scan, operands)
-    known = gpu.beside(known, triton.scan, operands)
-    result: Tensor = backend.choose(known)(*operands)
+    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
     return result

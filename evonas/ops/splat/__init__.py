@@ -11,6 +11,7 @@ IMPLEMENTATIONS: backend.Implementations = {
     "tiled": tiled.splat,
     "reference": reference.splat,
 }
+KERNELS: backend.Kernels = {"gsplat": (kernels.is_usable, kernels.splat)}
 
 
 def splat(
@@ -29,6 +30,6 @@ def splat(
     On a GPU the best are the kernels of gsplat, where they are installed.
     """
     shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    known = {**IMPLEMENTATIONS, "gsplat": kernels.splat} if kernels.is_usable(means_N3) else IMPLEMENTATIONS
-    result: Tensor = backend.choose(known)(*shape, view_44, intrinsics_33, height, width)
+    run = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, shape))
+    result: Tensor = run(*shape, view_44, intrinsics_33, height, width)
     return result

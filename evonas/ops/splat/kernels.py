@@ -9,9 +9,10 @@ from torch import Tensor
 from evonas.ops.splat.projection import BLUR, NEAR
 
 
-def is_usable(like: Tensor) -> bool:
-    """Whether the kernels exist for the device of this tensor."""
-    return like.is_cuda and like.dtype is torch.float32 and find_spec("gsplat") is not None
+def is_usable(*operands: Tensor) -> bool:
+    """Whether the kernels are here and can take these operands."""
+    known = all(each.is_cuda and each.dtype is torch.float32 for each in operands)
+    return known and find_spec("gsplat") is not None
 
 
 def splat(

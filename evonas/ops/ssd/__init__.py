@@ -4,10 +4,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
-from evonas.ops import native as kernels
+from evonas.ops import native as compiled
 from evonas.ops.ssd import native, reference, triton
 
 IMPLEMENTATIONS: backend.Implementations = {"reference": reference.ssd}
+KERNELS: backend.Kernels = {
+    "native": (compiled.is_usable, native.ssd),
+    "triton": (triton.is_usable, triton.ssd),
+}
 
 
 def ssd(
@@ -19,8 +23,5 @@ def ssd(
 ) -> Float[Tensor, "B L N P"]:
     """Run `reference.ssd` or the faster implementation chosen by `evonas.ops.backend`."""
     operands = (x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
-    known = kernels.beside(IMPLEMENTATIONS, native.ssd, operands)
-    if triton.is_usable(x_BLNP, b_BLS, a_BLN, c_BLS, d_N):
-        known = {**known, "triton": triton.ssd}
-    result: Tensor = backend.choose(known)(*operands)
+    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
     return result

@@ -17,9 +17,9 @@ from evonas.ops.native import gapless
 WIDEST = 128
 
 
-def is_usable(x_BLNP: Tensor, b_BLS: Tensor, *others: Tensor) -> bool:
+def is_usable(x_BLNP: Tensor, a_BLN: Tensor, b_BLS: Tensor, *others: Tensor) -> bool:
     """Whether the kernels can take these operands now: all are of one type, and heads and states fit."""
-    operands = (x_BLNP, b_BLS, *others)
+    operands = (x_BLNP, a_BLN, b_BLS, *others)
     fits = max(x_BLNP.shape[-1], b_BLS.shape[-1]) <= WIDEST and not triton.wants_single_slopes(*operands)
     return fits and all(each.dtype is x_BLNP.dtype for each in operands) and triton.is_usable(*operands)
 
