@@ -28,6 +28,7 @@ from evonas.objectives.machine import machine
 from evonas.ops import native
 
 HISTORY = "history.jsonl"
+PARTS = {"operations": speed_ops, "training": speed_train, "search": speed_search}
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
         about = _about()
         print(", ".join(f"{key} {value}" for key, value in about.items() if value))
         print("\n| what | median (least to most) | goal |\n|---|---|---|", flush=True)
-        found = _measured(options.repeats, options.small)
+        found = _measured(options.parts, options.repeats, options.small)
         entry = {
             "machine": about,
             "small": options.small,
@@ -55,6 +56,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--plot", action="store_true", help="measure nothing")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("outputs/speed"))
     return parser.parse_args()
@@ -70,10 +72,10 @@ def _about() -> dict[str, Any]:
     }
 
 
-def _measured(repeats: int, is_small: bool) -> list[Row]:
+def _measured(parts: Sequence[str], repeats: int, is_small: bool) -> list[Row]:
     found = []
-    for part in (speed_ops, speed_train, speed_search):
-        for row in part.rows(repeats, is_small):
+    for part in parts:
+        for row in PARTS[part].rows(repeats, is_small):
             print(row.line(), flush=True)
             found.append(row)
     return found

@@ -108,7 +108,8 @@ class Hardware:
     deadline_s: float = 600.0
     tries: int = 3
     memory_gb: float | None = None
-    eval_batch_size: int = 8
+    # images at a time on the holdout split; null for as many as memory takes (stages/batch_size.py)
+    eval_batch_size: int | None = 8
 
 
 @dataclass

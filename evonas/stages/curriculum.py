@@ -1,6 +1,7 @@
 """The walk along a curriculum: how supernet and pretrain learn their weights, step after step."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from evonas.randomness import derive
 from evonas.schema import Recipe
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
+from evonas.stages.batch_size import eval_batch_size
 from evonas.stages.listening import Listening, listening
 from evonas.train import panel
 from evonas.train.chain import Chain, Rows, best_epoch
@@ -53,6 +55,11 @@ class Walk:
         self.origin = {"start": start_digest, **assembly.origin(context)}
         self.report: list[dict[str, Any]] = []
         self._images: list[torch.Tensor] | None = None
+
+    @cached_property
+    def batch_size(self) -> int:
+        """Of the panel's images."""
+        return eval_batch_size(self.context.cfg)
 
     @property
     def path(self) -> Path:
@@ -187,11 +194,10 @@ class Walk:
         )
 
     def _measure(self, members: Sequence[panel.Member], device: torch.device) -> Rows:
-        size = int(self.context.cfg.hardware.eval_batch_size)
         if self._images is None:
             number = self.context.cfg.train.recalibrate
             self._images = calibration(self.task.dataset("train"), number, self.recipe.batch_size)
-        return panel.measure(self.net, members, self.task, size, device, self._images)
+        return panel.measure(self.net, members, self.task, self.batch_size, device, self._images)
 
     def _identity(self, step: CurriculumStep) -> Mapping[str, Any]:
         keys = ("panel_every", "panel_random", "recalibrate")

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from evonas import files
 from evonas.stages import assembly, chosen, taught
 from evonas.stages.base import Context
+from evonas.stages.batch_size import eval_batch_size
 from evonas.stages.starting import load_start, started
 from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
@@ -87,7 +88,7 @@ class _Test:
         return {"name": net.name, "genotype": net.genotype, **costs, **found}
 
     def _score(self, net: nn.Module) -> Metrics:
-        batch_size = self.context.cfg.hardware.eval_batch_size
+        batch_size = eval_batch_size(self.context.cfg)
         return finite(panel.score(net.eval().to(self.device), self.task, "test", batch_size, self.device))
 
 

@@ -13,6 +13,7 @@ from evonas.errors import UserError
 from evonas.run import Run, find_run, recorded_config, recorded_overrides
 from evonas.stages.assembly import SUPERNET
 from evonas.stages.base import Context
+from evonas.stages.batch_size import eval_batch_size
 from evonas.stages.located import located
 
 
@@ -25,7 +26,7 @@ def joint_config(context: Context, device: str) -> dict[str, Any]:
     """
     runs = _runs(context)
     hardware = context.cfg.hardware
-    common = {"batch_size": hardware.eval_batch_size, "device": device, "precision": hardware.precision}
+    common = {"device": device, "precision": hardware.precision}
     return {
         "_target_": "evonas.objectives.joint.JointEvaluator",
         "_recursive_": False,
@@ -80,6 +81,7 @@ def _parts(context: Context, run: Run, cfg: DictConfig) -> dict[str, Any]:
         "space": space,
         "network": to_plain(cfg.network),
         "task": to_plain(cfg.task),
+        "batch_size": eval_batch_size(cfg, context.cfg.hardware),
         "weights": str(run.need(SUPERNET, made_by="supernet")),
     }
 

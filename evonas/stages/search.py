@@ -22,6 +22,7 @@ from evonas.search.racing import spent
 from evonas.search.steady import require_steady, steady_search
 from evonas.space.space import Space
 from evonas.stages.base import Context
+from evonas.stages.batch_size import eval_batch_size
 from evonas.stages.dryrun import dry_run, parts_of
 from evonas.stages.engines import engine
 from evonas.stages.kept import keep, tables_of
@@ -190,7 +191,7 @@ def evaluator_config(context: Context) -> dict[str, Any]:
         "task": to_plain(cfg.task),
         "objectives": located(to_plain(cfg.objective), context.run),
         "weights": str(context.run.need(SUPERNET, made_by="supernet")),
-        "batch_size": cfg.hardware.eval_batch_size,
+        "batch_size": eval_batch_size(cfg),
         "device": device(cfg.hardware.accelerator),
         "precision": cfg.hardware.precision,
     }

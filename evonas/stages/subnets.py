@@ -13,6 +13,7 @@ from evonas.randomness import derive
 from evonas.schema import Recipe
 from evonas.stages import assembly
 from evonas.stages.base import Context
+from evonas.stages.batch_size import eval_batch_size
 from evonas.stages.listening import Listening
 from evonas.tasks.base import Task
 from evonas.train import panel
@@ -83,7 +84,7 @@ def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
     """A network's metrics on the holdout split."""
     device = assembly.devices(context.cfg).torch_device
     net.eval().to(device)
-    return panel.score(net, of, "holdout", context.cfg.hardware.eval_batch_size, device)
+    return panel.score(net, of, "holdout", eval_batch_size(context.cfg), device)
 
 
 def identity(recipe: Recipe, purpose: str, **origin: Any) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""Images at a time on the holdout split: as many as were asked for, or as memory takes."""
+
+import os
+
+import torch
+from omegaconf import DictConfig
+
+from evonas.errors import UserError
+from evonas.nn.memory import peak_bytes
+from evonas.stages import assembly
+from evonas.stages.engines import worker_count
+
+# of a worker's memory, for the tensors of one pass; the rest is for weights, images and shared beginnings
+SHARE = 0.25
+# more gain nothing, and metrics look at a whole batch at once
+MOST = 256
+
+
+def eval_batch_size(cfg: DictConfig, hardware: DictConfig | None = None) -> int:
+    """`hardware.eval_batch_size`; where it is null, a power of two that the largest subnet's tensors fit.
+
+    Memory is what the machine or the GPU has, not what is free, so that the answer stays the same when a
+    search is resumed: measured numbers belong to their batch size.
+
+    Args:
+        cfg: says the task and the networks.
+        hardware: in place of the config's own.
+
+    Raises:
+        UserError: the batch size is less than 1.
+    """
+    hardware = cfg.hardware if hardware is None else hardware
+    if hardware.eval_batch_size is not None:
+        if hardware.eval_batch_size < 1:
+            raise UserError(
+                f"hardware.eval_batch_size is {hardware.eval_batch_size}; it must be at least 1.",
+                "Try hardware.eval_batch_size=8, or null for as many as memory takes.",
+            )
+        return int(hardware.eval_batch_size)
+    of = assembly.task(cfg)
+    net = assembly.supernet(cfg, of).eval()
+    image, largest = torch.zeros(1, 3, *of.input_size), net.space.largest()
+    return fitting(peak_bytes(lambda: net(image, largest)), worker_bytes(hardware))
+
+
+def fitting(image_bytes: int, memory: float) -> int:
+    """The largest power of two of images whose tensors take no more than their share of the memory."""
+    number = int(SHARE * memory / max(image_bytes, 1))
+    return min(1 << max(number, 1).bit_length() - 1, MOST)
+
+
+def worker_bytes(hardware: DictConfig) -> float:
+    """What a worker may have: `hardware.memory_gb`, or its part of the GPU's or the machine's memory."""
+    workers = max(worker_count(hardware), 1)
+    if hardware.accelerator in ("gpu", "cuda") and torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        return float(total / max(1, workers / hardware.devices))
+    own = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
+    return float(own if hardware.memory_gb is None else min(own, hardware.memory_gb * 2**30))
