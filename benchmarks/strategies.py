@@ -271,11 +271,12 @@ def _evaluator(cfg: DictConfig, path: str, recalibrate: int) -> dict[str, Any]:
 def _front(cfg: DictConfig, evaluator: EvaluatorLike, alone: Sequence[Mapping[str, Any]], seed: int) -> float:
     """The share of a box that the front of one search covers, by inherited errors.
 
-    The box goes from zero to twice the worst error of a network alone, and to the largest network's costs.
+    The box goes from zero to twice the worst error of a network alone with the first seed, and to the largest
+    network's costs.
     """
     space = assembly.space(cfg)
     trial = run((cfg.task.name, "nsga2", seed), cfg.search, space, evaluator, ("error", "macs"))
-    worst = max(net["error"] for each in alone for net in each["nets"])
+    worst = max(net["error"] for net in alone[0]["nets"])
     largest = evaluator.measure(space.format(space.largest()), "shared").objectives["macs"]
     scale = Scale(("error", "macs"), (0.0, 0.0), (2 * worst, largest))
     return float(worth(trial, scale)[-1])
