@@ -56,7 +56,7 @@ def main(repetitions: int, target: Path | None) -> None:
 def two_workers(name: str, burns: bool, repetitions: int) -> dict[str, Any]:
     """Seconds of the same jobs by one worker and by two, which compute or only sleep."""
     evaluator = Timed(JOB_S, JOB_S, burns)
-    with closing(_ready(evaluator, 1)) as one, closing(_ready(evaluator, 2)) as two:
+    with closing(ready(evaluator, 1)) as one, closing(ready(evaluator, 2)) as two:
         pairs = [(_drained(one), _drained(two)) for _ in range(repetitions)]
     alone, both = ([pair[side] for pair in pairs] for side in (0, 1))
     ratios = [single / double for single, double in pairs]
@@ -70,7 +70,7 @@ def two_workers(name: str, burns: bool, repetitions: int) -> dict[str, Any]:
 
 def _overhead(repetitions: int) -> dict[str, Any]:
     evaluator = Timed(0.0, 0.0)
-    with closing(_ready(evaluator, 1)) as engine:
+    with closing(ready(evaluator, 1)) as engine:
         batches = [_searched(engine, FREE_POINTS, population=16) for _ in range(repetitions)]
         steady = [_searched(engine, FREE_POINTS, in_flight=IN_FLIGHT) for _ in range(repetitions)]
     found = {}
@@ -87,7 +87,7 @@ def _uneven(repetitions: int) -> dict[str, Any]:
         "batches of 16": {"population": 16},
         f"asynchronous, {IN_FLIGHT} in flight": {"in_flight": IN_FLIGHT},
     }
-    with closing(_ready(evaluator, 2)) as engine:
+    with closing(ready(evaluator, 2)) as engine:
         walls = {
             name: [_searched(engine, POINTS, seed=number, **way) for number in range(repetitions)]
             for name, way in ways.items()
@@ -107,7 +107,7 @@ def _uneven(repetitions: int) -> dict[str, Any]:
     return found
 
 
-def _ready(evaluator: Timed, workers: int) -> LocalEngine:
+def ready(evaluator: Timed, workers: int) -> LocalEngine:
     """An engine all of whose workers have started."""
     engine, heard, number = LocalEngine(evaluator, workers=workers), set[str](), count()
     texts = _texts(4 * workers)

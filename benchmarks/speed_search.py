@@ -4,16 +4,26 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from engine import two_workers
+import torch
+from engine import PARTS, PRINTS, ready, two_workers
+from engine_jobs import Timed
 from engine_sharing import bundled, evaluator_of, overhead, searched
-from paired import Row, at_least, at_most, exponent, ratios, seconds
+from paired import Row, at_least, at_most, exponent, least, ratios, seconds
+from speed_train import CHOICE
+from torch import nn
 
+from evonas.archive import Archive
+from evonas.nn.blocks import Block
+from evonas.nn.initialise import initialise
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.zero_cost import ZeroCost
 from evonas.randomness import generator
 from evonas.search.base import Told
+from evonas.search.loop import search
 from evonas.search.nsga import NSGA2
 from evonas.space.evonet import evonet_space
 
@@ -32,8 +42,9 @@ def rows(repeats: int, is_small: bool) -> Iterator[Row]:
         found = overhead(own, _random(own, repeats))
         yield at_most("one evaluation / the bare forwards of its network", found, 1.10)
         yield from _evaluations(made, repeats, is_small)
-        yield from _bookkeeping(made, 5 if is_small else GENERATIONS)
-        yield from _images(Path(folder), (4, 8) if is_small else (8, 16, 32))
+        yield from _bookkeeping(own, 5 if is_small else GENERATIONS)
+        yield from _images(Path(folder), (4, 8) if is_small else (8, 16, 32, 64))
+    yield _depths(repeats, (2, 4, 8, 16))
     if not is_small:
         yield at_least(
             "evaluations a second, two workers / one", two_workers("computing", True, repeats)["ratio"], 1.9
@@ -69,15 +80,26 @@ def _evaluations(made: Evaluator, repeats: int, is_small: bool) -> Iterator[Row]
 
 
 def _bookkeeping(made: Evaluator, generations: int) -> Iterator[Row]:
-    """What the searcher itself takes of a search of 96 x 200, and how that grows with the population."""
-    own = _asked_and_told(POPULATION, generations)
-    text = made._bench.space.format(made._bench.space.largest())
-    measured = generations * POPULATION * seconds(lambda: made.measure(text, "shared"))
-    share = 100 * own / (own + measured)
-    yield at_most("share of NSGA-II in a search of 8 images on the largest network, %", [share], 1.0)
+    """What searcher, engine and archive take of a search of 96 x 200, and how the searcher's part grows."""
+    texts = _random(made, 8)
+    measured = seconds(lambda: [made.measure(text, "shared") for text in texts]) / len(texts)
+    own = _searched_for_nothing(generations) / (POPULATION * generations)
+    about = f"{POPULATION} x {generations}, {made.num_images} images"
+    what = f"searcher, engine and archive, % of a search of {about}"
+    yield at_most(what, [100 * own / (own + measured)], 1.0)
     sizes = (24, 48, 96)
     times = [_asked_and_told(size, generations) for size in sizes]
     yield Row("time of NSGA-II a generation: exponent in the population", [exponent(sizes, times)])
+
+
+def _searched_for_nothing(generations: int) -> float:
+    """Seconds of a whole search whose measurements take no time, in a worker of its own, with an archive."""
+    space, points = evonet_space(), POPULATION * generations
+    searcher = NSGA2(space, 0, POPULATION, points)
+    with tempfile.TemporaryDirectory() as folder, closing(ready(Timed(0.0, 0.0), 1)) as engine:
+        archive = Archive.open(Path(folder) / "archive.sqlite", {"seed": 0}, resume=False)
+        with closing(archive):
+            return seconds(lambda: search(searcher, engine, archive, space, PARTS, PRINTS))
 
 
 def _asked_and_told(population: int, generations: int) -> float:
@@ -103,6 +125,22 @@ def _images(folder: Path, numbers: Sequence[int]) -> Iterator[Row]:
             min(seconds(lambda made=made, text=text: made.measure(text, "shared")) for _ in range(3))
         )
     yield Row("time of an evaluation: exponent in the images", [exponent(numbers, times)])
+
+
+def _depths(repeats: int, numbers: Sequence[int]) -> Row:
+    """Blocks of the widest kind, one after the other, forwards."""
+    blocks = nn.Sequential(*[Block(48, 4, CHOICE) for _ in range(max(numbers))]).eval()
+    initialise(blocks, 0)
+    x = torch.randn(8, 16, 16, 48, generator=torch.Generator().manual_seed(0))
+
+    def through(number: int) -> None:
+        y = x
+        for block in blocks[:number]:
+            y = block(y, CHOICE)
+
+    with torch.inference_mode():
+        times = [least(partial(through, number), repeats) for number in numbers]
+    return Row("time of blocks: exponent in their number", [exponent(numbers, times)])
 
 
 def _started(words: Sequence[str], repeats: int, limit: float) -> Row:
