@@ -2,12 +2,9 @@
 
 import os
 
-import torch
 from omegaconf import DictConfig
 
 from evonas.errors import UserError
-from evonas.nn.memory import peak_bytes
-from evonas.stages import assembly
 from evonas.stages.engines import worker_count
 
 # of a worker's memory, for the tensors of one pass; the rest is for weights, images and shared beginnings
@@ -37,10 +34,20 @@ def eval_batch_size(cfg: DictConfig, hardware: DictConfig | None = None) -> int:
                 "Try hardware.eval_batch_size=8, or null for as many as memory takes.",
             )
         return int(hardware.eval_batch_size)
+    return fitting(_image_bytes(cfg), worker_bytes(hardware))
+
+
+def _image_bytes(cfg: DictConfig) -> int:
+    # searches of tables ask for no network, and start without torch
+    import torch
+
+    from evonas.nn.memory import peak_bytes
+    from evonas.stages import assembly
+
     of = assembly.task(cfg)
     net = assembly.supernet(cfg, of).eval()
     image, largest = torch.zeros(1, 3, *of.input_size), net.space.largest()
-    return fitting(peak_bytes(lambda: net(image, largest)), worker_bytes(hardware))
+    return peak_bytes(lambda: net(image, largest))
 
 
 def fitting(image_bytes: int, memory: float) -> int:
@@ -52,8 +59,13 @@ def fitting(image_bytes: int, memory: float) -> int:
 def worker_bytes(hardware: DictConfig) -> float:
     """What a worker may have: `hardware.memory_gb`, or its part of the GPU's or the machine's memory."""
     workers = max(worker_count(hardware), 1)
-    if hardware.accelerator in ("gpu", "cuda") and torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(0).total_memory
-        return float(total / max(1, workers / hardware.devices))
+    if hardware.accelerator in ("gpu", "cuda"):
+        return _gpu_bytes() / max(1, workers / hardware.devices)
     own = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
     return float(own if hardware.memory_gb is None else min(own, hardware.memory_gb * 2**30))
+
+
+def _gpu_bytes() -> float:
+    import torch
+
+    return float(torch.cuda.get_device_properties(0).total_memory)

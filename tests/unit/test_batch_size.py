@@ -63,7 +63,6 @@ def test_workers_of_one_gpu_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class Card:
         total_memory = 80 * GIB
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card)
     assert worker_bytes(hardware(accelerator="gpu", devices=2, workers_per_device=4)) == 20 * GIB
     assert worker_bytes(hardware(accelerator="gpu", devices=4, workers=2)) == 80 * GIB
