@@ -13,7 +13,7 @@ from engine import PARTS, PRINTS, ready, two_workers
 from engine_jobs import Timed
 from engine_sharing import bundled, evaluator_of, overhead, searched
 from paired import Row, at_least, at_most, exponent, least, ratios, seconds
-from speed_train import CHOICE
+from speed_train import BLOCKS, CHOICE
 from torch import nn
 
 from evonas.archive import Archive
@@ -129,9 +129,10 @@ def _images(folder: Path, numbers: Sequence[int]) -> Iterator[Row]:
 
 def _depths(repeats: int, numbers: Sequence[int]) -> Row:
     """Blocks of the widest kind, one after the other, forwards."""
-    blocks = nn.Sequential(*[Block(48, 4, CHOICE) for _ in range(max(numbers))]).eval()
+    width, heads, images, side = BLOCKS["nano"]
+    blocks = nn.Sequential(*[Block(width, heads, CHOICE) for _ in range(max(numbers))]).eval()
     initialise(blocks, 0)
-    x = torch.randn(8, 16, 16, 48, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(images, side, side, width, generator=torch.Generator().manual_seed(0))
 
     def through(number: int) -> None:
         y = x

@@ -5,7 +5,7 @@ import os
 from omegaconf import DictConfig
 
 from evonas.errors import UserError
-from evonas.stages.engines import worker_count
+from evonas.stages.engines import GPU, worker_count
 
 # of a worker's memory, for the tensors of one pass; the rest is for weights, images and shared beginnings
 SHARE = 0.25
@@ -59,7 +59,7 @@ def fitting(image_bytes: int, memory: float) -> int:
 def worker_bytes(hardware: DictConfig) -> float:
     """What a worker may have: `hardware.memory_gb`, or its part of the GPU's or the machine's memory."""
     workers = max(worker_count(hardware), 1)
-    if hardware.accelerator in ("gpu", "cuda"):
+    if hardware.accelerator in GPU:
         return _gpu_bytes() / max(1, workers / hardware.devices)
     own = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
     return float(own if hardware.memory_gb is None else min(own, hardware.memory_gb * 2**30))

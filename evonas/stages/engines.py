@@ -18,7 +18,7 @@ from evonas.stages.base import Context
 
 WORKER_LOGS = "search/workers"
 ENGINES = ("local", "inline", "ray")
-_GPU = ("gpu", "cuda")
+GPU = ("gpu", "cuda")
 
 
 def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
@@ -77,7 +77,7 @@ def engine_for(
 
 def worker_count(hardware: DictConfig) -> int:
     """Workers in all: `workers_per_device` on each GPU where it is set, else `workers`."""
-    if not hardware.workers or hardware.workers_per_device is None or hardware.accelerator not in _GPU:
+    if not hardware.workers or hardware.workers_per_device is None or hardware.accelerator not in GPU:
         return int(hardware.workers)
     if hardware.workers_per_device < 1:
         raise UserError(
@@ -94,6 +94,6 @@ def exclusive_count(hardware: DictConfig) -> int:
 
 def _gpus(hardware: DictConfig) -> int:
     """GPUs that workers are spread over: no more than there are workers, 0 without GPUs."""
-    if hardware.accelerator not in _GPU:
+    if hardware.accelerator not in GPU:
         return 0
     return min(int(hardware.devices), worker_count(hardware))

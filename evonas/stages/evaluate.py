@@ -57,6 +57,7 @@ class _Test:
         self.task = assembly.task(context.cfg)
         self.supernet = load_start(context, self.task)
         self.device = assembly.devices(context.cfg).torch_device
+        self.batch_size = eval_batch_size(context.cfg)
         self.pictures = _Pictures(self.task, context.run.path(TEST).with_name("pictures"), self.device)
 
     def header(self) -> dict[str, Any]:
@@ -88,8 +89,8 @@ class _Test:
         return {"name": net.name, "genotype": net.genotype, **costs, **found}
 
     def _score(self, net: nn.Module) -> Metrics:
-        batch_size = eval_batch_size(self.context.cfg)
-        return finite(panel.score(net.eval().to(self.device), self.task, "test", batch_size, self.device))
+        on_device = net.eval().to(self.device)
+        return finite(panel.score(on_device, self.task, "test", self.batch_size, self.device))
 
 
 class _Pictures:
