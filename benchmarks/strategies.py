@@ -1,8 +1,8 @@
 """Does a supernet rank networks as their own training would? Every training strategy asked the same question.
 
-The same networks are trained alone, from random weights, once for each seed; then every strategy trains a
-supernet with as many forward-backward passes, and its inherited errors are compared with those of the
-networks alone. The same search runs on each supernet.
+The same networks are trained alone, from random weights, once for each of --alone-seeds; then every strategy
+trains a supernet for each of --seeds with as many forward-backward passes, and its inherited errors are
+compared with those of the networks alone. The same search runs on each supernet.
 
     python benchmarks/strategies.py --task synthetic
     python benchmarks/strategies.py --task camvid --set data.root=datasets/camvid
@@ -101,9 +101,9 @@ class Question:
 
 def main() -> None:
     """Answer what is not answered yet, then print the table."""
-    question, names, seeds, share = _arguments()
+    question, names, (seeds, alone_seeds), share = _arguments()
     torch.set_num_threads(1)
-    alone = [_alone(question, seed, share or (0, 1)) for seed in seeds]
+    alone = [_alone(question, seed, share or (0, 1)) for seed in alone_seeds]
     if share:
         return
     answers: dict[str, list[dict[str, Any]]] = {}
@@ -115,11 +115,12 @@ def main() -> None:
     print((question.out / "table.md").read_text())
 
 
-def _arguments() -> tuple[Question, list[str], list[int], tuple[int, int] | None]:
+def _arguments() -> tuple[Question, list[str], tuple[list[int], list[int]], tuple[int, int] | None]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", default="synthetic")
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--alone-seeds", nargs="+", type=int, help="--seeds where it is not given")
     parser.add_argument("--steps", type=int, default=250, help="optimizer steps of four subnets each")
     parser.add_argument("--alone-steps", type=int, default=250)
     parser.add_argument("--subnets", type=int, default=24)
@@ -131,7 +132,8 @@ def _arguments() -> tuple[Question, list[str], list[int], tuple[int, int] | None
     given = parser.parse_args()
     out = given.out / given.task
     question = Question(given.task, 4 * given.steps, given.alone_steps, given.subnets, tuple(given.set), out)
-    return question, given.strategies, given.seeds, tuple(given.share) if given.share else None
+    seeds = (given.seeds, given.alone_seeds or given.seeds)
+    return question, given.strategies, seeds, tuple(given.share) if given.share else None
 
 
 def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -15,10 +15,13 @@ Numbers = NDArray[np.float64]
 COLUMNS = (
     "strategy",
     "tau (95 %)",
-    "tau at equal cost",
-    "tau, statistics renewed",
+    "at equal cost",
+    "tau, renewed (95 %)",
+    "at equal cost",
     "max net",
     "min net",
+    "max, renewed",
+    "min, renewed",
     "CPU s a step",
     "front",
 )
@@ -27,10 +30,11 @@ COLUMNS = (
 def table(
     task: str, alone: Sequence[Mapping[str, Any]], answers: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> str:
-    """A Markdown table, the best strategy first; every number is a mean over seeds.
+    """A Markdown table, the best strategy by either kind of statistics first; numbers are means over seeds.
 
     The truth is the mean error of each network alone over all seeds. Intervals come from drawing the networks
-    anew, the same for all seeds of a strategy.
+    anew, the same for all seeds of a strategy. `Renewed` are errors with batch-norm statistics of each
+    network's own.
     """
     errors = np.array([[net["error"] for net in each["nets"]] for each in alone])
     macs = np.array([net["macs"] for net in alone[0]["nets"]], dtype=float)
@@ -38,31 +42,40 @@ def table(
     rows = [(name, *_row(found, truth, macs)) for name, found in answers.items()]
     rows.sort(key=lambda row: -row[1])
     written = [[name, *cells] for name, _, cells in rows]
-    written.append(["multiply-adds alone", _spread([-macs], truth), "-", "-", "-", "-", "-", "-"])
+    at_cost = f"{_tau_at_cost(-macs, truth, macs):.2f}"
+    written.append(["multiply-adds alone", _spread([-macs], truth), at_cost, *["-"] * (len(COLUMNS) - 3)])
     ceiling = "-"
     if len(errors) > 1:
         ceiling = f"{tau(errors[0], errors[1]):.2f}"
     head = (
         f"Task {task}: {len(macs)} networks trained alone with {len(alone)} seeds, whose errors rank them "
-        f"alike by {ceiling}; {len(next(iter(answers.values())))} supernets a strategy.\n\n"
+        f"alike by {ceiling}; {_supernets(answers)} a strategy.\n\n"
     )
     return head + markdown(COLUMNS, written)
+
+
+def _supernets(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    counts = sorted({len(found) for found in answers.values()})
+    return f"{' or '.join(map(str, counts))} supernet{'s' * (counts != [1])}"
 
 
 def _row(found: Sequence[Mapping[str, Any]], truth: Numbers, macs: Numbers) -> tuple[float, list[str]]:
     inherited = [np.array(each["inherited"]) for each in found]
     renewed = [np.array(each["recalibrated"]) for each in found]
     timed = [each["step_s"] for each in found if each["step_s"] is not None]
+    ends = [
+        f"{np.mean([each[end] for each in kind]):.4f}" for kind in (inherited, renewed) for end in (-1, 0)
+    ]
     cells = [
         _spread(inherited, truth),
-        f"{np.nanmean([_tau_at_cost(each, truth, macs) for each in inherited]):.2f}",
-        f"{_mean_tau(renewed, truth):.2f}",
-        f"{np.mean([each[-1] for each in inherited]):.4f}",
-        f"{np.mean([each[0] for each in inherited]):.4f}",
+        _at_equal_cost(inherited, truth, macs),
+        _spread(renewed, truth),
+        _at_equal_cost(renewed, truth, macs),
+        *ends,
         f"{np.mean(timed):.2f}" if timed else "-",
         f"{np.mean([each['front'] for each in found]):.4f}",
     ]
-    return _mean_tau(inherited, truth), cells
+    return max(_mean_tau(inherited, truth), _mean_tau(renewed, truth)), cells
 
 
 def _mean_tau(scores: Sequence[Numbers], truth: Numbers) -> float:
@@ -76,6 +89,10 @@ def _spread(scores: Sequence[Numbers], truth: Numbers) -> str:
     found = np.array([np.mean([tau(score[rows], truth[rows]) for score in scores]) for rows in draws])
     low, high = interval(found)
     return f"{_mean_tau(scores, truth):.2f} ({low:.2f} to {high:.2f})"
+
+
+def _at_equal_cost(scores: Sequence[Numbers], truth: Numbers, macs: Numbers) -> str:
+    return f"{np.nanmean([_tau_at_cost(score, truth, macs) for score in scores]):.2f}"
 
 
 def _tau_at_cost(score: Numbers, truth: Numbers, macs: Numbers) -> float:

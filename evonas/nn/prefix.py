@@ -11,12 +11,13 @@ Legend: B batch, H W space, D width of a stage.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from evonas.nn.prefix_statistics import PrefixStatistics
 from evonas.nn.supernet import Supernet
 from evonas.nn.trunk import Stage, Trunk
 from evonas.space.evonet import Architecture, Node, path
@@ -47,11 +48,12 @@ class Walk:
     n-th look of the subnet before it, and nothing is reused unless the images are equal.
 
     Args:
-        supernet: in eval mode; statistics of batch norms that are a subnet's own cannot be shared.
+        supernet: in eval mode.
+        statistics: of batch norms, for subnets that have their own; None for those of the supernet.
     """
 
-    def __init__(self, supernet: Supernet) -> None:
-        self._supernet = supernet
+    def __init__(self, supernet: Supernet, statistics: PrefixStatistics | None = None) -> None:
+        self._supernet, self._statistics = supernet, statistics
         self._trails: dict[int, _Trail] = {}
 
     @property
@@ -72,8 +74,14 @@ class Walk:
             following: the subnet that comes next; what it shares with this one is kept.
         """
         kept = 0 if following is None else 1 + shared_length(path(architecture), path(following))
-        looks = iter(range(2**31))
-        return lambda images: self._supernet.head(self._levels(images, architecture, next(looks), kept))
+        looks, head, whole = iter(range(2**31)), self._supernet.head, path(architecture)
+        return lambda images: self._run(head, whole, self._levels(images, architecture, next(looks), kept))
+
+    def _run(self, part: nn.Module, nodes: Sequence[Node], *inputs: Any) -> Any:
+        """A part that some steps lead to."""
+        if self._statistics is None:
+            return part(*inputs)
+        return self._statistics.run(part, (id(part), tuple(nodes)), *inputs)
 
     def _levels(
         self, images: Float[Tensor, "B 3 H W"], architecture: Architecture, look: int, kept: int
@@ -88,7 +96,7 @@ class Walk:
             self._trails.pop(look, None)
         at = trail.reached[-1] if common else trail.start
         for depth, node in enumerate(nodes[common:], start=common + 1):
-            at = _step(trunk, architecture, at, node)
+            at = self._step(trunk, architecture, at, nodes[:depth])
             if depth < kept:
                 trail.nodes.append(node)
                 trail.reached.append(at)
@@ -98,22 +106,24 @@ class Walk:
         before = self._trails.get(look)
         if before is not None and torch.equal(before.images, images):
             return before
-        stem = self._supernet.backbone.stem(images.contiguous(memory_format=torch.channels_last))
-        return _Trail(images, Reached(stem.permute(0, 2, 3, 1)))
+        stem = self._supernet.backbone.stem
+        found = self._run(stem, (), images.contiguous(memory_format=torch.channels_last))
+        return _Trail(images, Reached(found.permute(0, 2, 3, 1)))
+
+    def _step(self, trunk: Trunk, architecture: Architecture, at: Reached, nodes: Sequence[Node]) -> Reached:
+        """The last of the steps so far: one block further, or out of a stage, to its level and the merge."""
+        index, place = int(nodes[-1][0]), int(nodes[-1][1])
+        stage, choice = cast(Stage, trunk.stages[index]), architecture.stages[index]
+        if place < len(choice.blocks):
+            block = stage.blocks[str(place)]
+            return Reached(self._run(block, nodes, at.tokens, choice), at.levels)
+        levels = (*at.levels, stage.norm(at.tokens).permute(0, 3, 1, 2))
+        if index == len(trunk.merges):
+            return Reached(at.tokens, levels)
+        merged = self._run(trunk.merges[index], nodes, at.tokens.permute(0, 3, 1, 2))
+        return Reached(merged.permute(0, 2, 3, 1), levels)
 
 
 def shared_length(one: Sequence[Node], other: Sequence[Node]) -> int:
     """How many steps two paths have in common from the start."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
-def _step(trunk: Trunk, architecture: Architecture, at: Reached, node: Node) -> Reached:
-    """One block further, or out of a stage: to its level and through the merge."""
-    index, place = int(node[0]), int(node[1])
-    stage, choice = cast(Stage, trunk.stages[index]), architecture.stages[index]
-    if place < len(choice.blocks):
-        return Reached(stage.blocks[str(place)](at.tokens, choice), at.levels)
-    levels = (*at.levels, stage.norm(at.tokens).permute(0, 3, 1, 2))
-    if index == len(trunk.merges):
-        return Reached(at.tokens, levels)
-    return Reached(trunk.merges[index](at.tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1), levels)

@@ -1,6 +1,6 @@
 """Batch-norm statistics of one subnet, measured anew.
 
-Legend: B batch, H W space.
+Legend: H W space; batches may differ in size.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from evonas import weights
 
 
 @torch.no_grad()
-def recalibrate(net: nn.Module, images: Iterable[Float[Tensor, "B 3 H W"]]) -> None:
+def recalibrate(net: nn.Module, images: Iterable[Float[Tensor, "_ 3 H W"]]) -> None:
     """Replace running statistics by plain averages over the batches of `images`, in place.
 
     Subnets share statistics, so those of one subnet are a mixture; use it on an extracted
@@ -46,7 +46,7 @@ class Renewal:
     """
 
     def __init__(
-        self, images: Sequence[Float[Tensor, "B 3 H W"]], folder: Path, about: Mapping[str, str | int]
+        self, images: Sequence[Float[Tensor, "_ 3 H W"]], folder: Path, about: Mapping[str, str | int]
     ) -> None:
         self._images, self._folder, self._about = images, folder, dict(about)
 

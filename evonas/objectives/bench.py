@@ -21,7 +21,6 @@ from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.count import count_head
 from evonas.nn.extract import extract
-from evonas.nn.recalibrate import recalibrate
 from evonas.nn.supernet import Supernet
 from evonas.ops import native
 from evonas.space.genotype import Genotype
@@ -70,7 +69,7 @@ class Bench:
         self.device = torch.device(device)
         self.precision = precision
         self.shared_dir = None if shared_dir is None else Path(shared_dir)
-        self._latest: tuple[tuple[Genotype, int], nn.Module] | None = None
+        self._latest: tuple[Genotype, nn.Module] | None = None
         self._calibration: tuple[int, list[Tensor]] = (0, [])
 
     @cached_property
@@ -181,20 +180,11 @@ class Bench:
         """Height and width of one image, in pixels."""
         return self.task.input_size
 
-    def subnet(self, genotype: Genotype, recalibrated: int = 0) -> nn.Module:
-        """The genotype's network with inherited weights, in eval mode on the device; the last is kept.
-
-        Args:
-            recalibrated: training images that renew its batch-norm statistics; 0 leaves those
-                that all subnets share.
-        """
-        key = (genotype, recalibrated)
-        if self._latest is None or self._latest[0] != key:
+    def subnet(self, genotype: Genotype) -> nn.Module:
+        """The genotype's network with inherited weights, in eval mode on the device; the last is kept."""
+        if self._latest is None or self._latest[0] != genotype:
             subnet = extract(self.supernet, genotype).to(self.device).eval().requires_grad_(False)
-            with self.autocast():
-                if recalibrated:
-                    recalibrate(subnet, self.calibration(recalibrated))
-            self._latest = key, subnet
+            self._latest = genotype, subnet
         return self._latest[1]
 
     def calibration(self, number: int) -> Sequence[Tensor]:

@@ -1,6 +1,7 @@
 """The task's error of subnets with inherited weights, on the holdout split."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.nn.prefix import Walk
+from evonas.nn.prefix_statistics import PrefixStatistics
 from evonas.objectives.bench import Bench
 from evonas.objectives.tally import Tally
 from evonas.space.evonet import architecture, prefix_key
@@ -18,6 +20,8 @@ from evonas.tasks.base import predict
 VERSION = 2
 
 Answer = tuple[float, Mapping[str, Any]]
+Net = Callable[[Tensor], Tensor]
+Look = Callable[[Net], Tensor]
 
 
 class Error:
@@ -25,7 +29,6 @@ class Error:
 
     Subnets that are measured together go through the images together: each batch is looked at by all of
     them before the next, and what their beginnings have in common is computed once (`nn/prefix.py`).
-    With `recalibrate` each has statistics of its own from the first layer on, and nothing is shared.
 
     Args:
         recalibrate: training images that renew each subnet's batch-norm statistics, which the
@@ -64,10 +67,7 @@ class Error:
                 metrics there are then `errors` and `error_sizes`, see `tally.py`.
         """
         order = sorted(dict.fromkeys(genotypes), key=lambda each: prefix_key(self._bench.space, each))
-        groups = [[each] for each in order] if self.recalibrate else [order]
-        answers: dict[Genotype, Answer | Exception] = {}
-        for group in groups:
-            answers.update(self._measured(group, images))
+        answers = self._measured(order, images)
         return [answers[genotype] for genotype in genotypes]
 
     def identity(self, bench: Bench) -> Mapping[str, Any]:
@@ -93,32 +93,58 @@ class Error:
         """One pass; the genotypes are different, and in the order of their paths."""
         tallies = {each: Tally(self._bench.task, by_pieces=images is not None) for each in genotypes}
         failed: dict[Genotype, Exception] = {}
+        statistics = self._learnt(genotypes, failed) if self.recalibrate else None
         for batch in self._bench.some(images):
-            walk = Walk(self._bench.network)
-            waiting = [each for each in genotypes if each not in failed]
-            for genotype, following in zip(waiting, [*waiting[1:], None], strict=False):
+            walk, look = Walk(self._bench.network, statistics), partial(self._predict, images=batch["image"])
+            for genotype, output in self._outputs(walk, genotypes, failed, look):
                 try:
-                    tallies[genotype].add(self._output(walk, genotype, following, batch["image"]), batch)
+                    tallies[genotype].add(output, batch)
                 except Exception as error:
                     failed[genotype] = error
         return {each: failed[each] if each in failed else _answer(tallies[each]) for each in genotypes}
 
-    def _output(self, walk: Walk, genotype: Genotype, following: Genotype | None, images: Tensor) -> Tensor:
-        bench = self._bench
-        if self.recalibrate:
-            return self._predict(bench.subnet(genotype, self.recalibrate), images)
-        own = architecture(bench.space, genotype)
-        after = None if following is None else architecture(bench.space, following)
+    def _learnt(self, genotypes: Sequence[Genotype], failed: dict[Genotype, Exception]) -> PrefixStatistics:
+        """Batch-norm statistics of each genotype's own, by training images."""
+        statistics = PrefixStatistics()
+        for number, images in enumerate(self._bench.calibration(self.recalibrate)):
+            statistics.learn(number)
+            walk, look = Walk(self._bench.network, statistics), partial(self._run, images=images)
+            for _ in self._outputs(walk, genotypes, failed, look):
+                pass
+        statistics.learn(None)
+        return statistics
+
+    def _outputs(
+        self, walk: Walk, genotypes: Sequence[Genotype], failed: dict[Genotype, Exception], look: Look
+    ) -> Iterator[tuple[Genotype, Tensor]]:
+        """What every subnet that has not failed answers to the images of the walk; who fails is noted."""
+        waiting = [each for each in genotypes if each not in failed]
+        for genotype, following in zip(waiting, [*waiting[1:], None], strict=False):
+            try:
+                output = self._output(walk, genotype, following, look)
+            except Exception as error:
+                failed[genotype] = error
+            else:
+                yield genotype, output
+
+    def _output(self, walk: Walk, genotype: Genotype, following: Genotype | None, look: Look) -> Tensor:
+        space = self._bench.space
+        own = architecture(space, genotype)
+        after = None if following is None else architecture(space, following)
         try:
-            return self._predict(walk.subnet(own, after), images)
+            return look(walk.subnet(own, after))
         except Exception:
             # what is kept for others may have been what was too much for the memory
             if not walk.holds_maps:
                 raise
             walk.forget()
-            return self._predict(walk.subnet(own), images)
+            return look(walk.subnet(own))
 
-    def _predict(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def _run(self, net: Net, images: Tensor) -> Tensor:
+        with self._bench.autocast():
+            return net(images)
+
+    def _predict(self, net: Net, images: Tensor) -> Tensor:
         with self._bench.autocast():
             return predict(self._bench.task, net, images)
 

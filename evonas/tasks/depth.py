@@ -15,7 +15,16 @@ from evonas.data.base import Images, Source, Split
 from evonas.errors import UserError
 from evonas.nn.level import Level
 from evonas.tasks.base import Batch, Picture
-from evonas.tasks.depth_metrics import MIN_DEPTH, Crop, DepthMeter, blend, silog
+from evonas.tasks.depth_metrics import (
+    MIN_DEPTH,
+    Crop,
+    DepthMeter,
+    blend,
+    doubt,
+    known,
+    silog,
+    silog_to_answer,
+)
 
 # what the constant baseline looks at: enough for three digits, little enough for any memory
 SAMPLED_IMAGES, SAMPLED_PIXELS = 512, 8192
@@ -64,12 +73,12 @@ class Depth:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """SILog against the measured depth, also where it lies beyond max_depth, as published."""
-        return silog(output, batch["depth"], batch["valid"] & (batch["depth"] > MIN_DEPTH))
+        return silog(output, batch["depth"], known(batch))
 
-    def distillation_loss(self, output: Tensor, teacher_output: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
-        """SILog against the teacher's depth, also where the truth is unknown."""
+    def distillation_loss(self, output: Tensor, teacher_output: Tensor, batch: Batch) -> Tensor:
+        """SILog against the teacher's depth, also where none was measured; mild within its error."""
         target = teacher_output.detach()
-        return silog(output, target, target > MIN_DEPTH)
+        return silog_to_answer(output, target, target > MIN_DEPTH, doubt(target, batch))
 
     def predict(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """What is scored: one look at each image, or with `flip_test` two, blended."""

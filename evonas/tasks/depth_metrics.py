@@ -34,13 +34,40 @@ def silog(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
 
     1e-4 instead of zero, so that the slope is finite everywhere; flat where no pixel is valid.
     """
-    weight = valid.to(prediction.dtype)
-    count = weight.sum().clamp_min(1)
-    safe = torch.where(valid, truth, torch.ones_like(truth))
-    difference = (prediction.clamp_min(TINY).log() - safe.log()) * weight
-    mean, square = difference.sum() / count, difference.square().sum() / count
-    variance = (square - VARIANCE_FOCUS * mean.square()).clamp_min(0)
-    return 10 * (variance + EPSILON).sqrt()
+    return 10 * (log_variance(prediction, truth, valid) + EPSILON).sqrt()
+
+
+def silog_to_answer(prediction: Tensor, answer: Tensor, weight: Tensor, doubt: Tensor) -> Tensor:
+    """SILog against another network's answer, which itself errs by `doubt` (a `log_variance`).
+
+    A root's slope has the same length however near the answer is: between subnets that share weights and
+    nearly agree it would hold each to where the others are, as strongly as the truth pulls. So below the
+    answer's own error the root goes on as a parabola, as in Huber's loss, since no answer is worth following
+    more closely than it is right. Without doubt it is SILog.
+    """
+    variance = log_variance(prediction, answer, weight)
+    root, knee = (variance + EPSILON).sqrt(), (doubt.detach() + EPSILON).sqrt()
+    return 10 * torch.where(variance > doubt, root - knee / 2, variance / (2 * knee))
+
+
+def known(batch: Mapping[str, Tensor]) -> Tensor:
+    """Where a batch's depth was measured."""
+    return batch["valid"] & (batch["depth"] > MIN_DEPTH)
+
+
+def doubt(answer: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """How far an answer is from the measured depth, as a `log_variance`; 0 where nothing was measured."""
+    return log_variance(answer.detach(), batch["depth"], known(batch))
+
+
+def log_variance(prediction: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """E d^2 - 0.85 (E d)^2 with d = ln prediction - ln truth; E takes pixels by weight, or by a mask."""
+    weight = weight.to(prediction.dtype)
+    share = weight / weight.sum().clamp_min(EPSILON)
+    safe = torch.where(weight > 0, truth, torch.ones_like(truth)).clamp_min(TINY)
+    difference = prediction.clamp_min(TINY).log() - safe.log()
+    mean, square = (share * difference).sum(), (share * difference.square()).sum()
+    return (square - VARIANCE_FOCUS * mean.square()).clamp_min(0)
 
 
 def blend(depth: Tensor, mirrored: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from evonas.errors import UserError
 from evonas.nn.sided import main_of
 from evonas.tasks.base import Batch, Task
-from evonas.tasks.depth_metrics import EPSILON, MIN_DEPTH, TINY, VARIANCE_FOCUS
+from evonas.tasks.depth_metrics import EPSILON, MIN_DEPTH, TINY, doubt, silog_to_answer
 
 _NEAR = 1e-3
 
@@ -30,8 +30,8 @@ class AlphaDivergence:
     Depth is one number a pixel and has no distribution to compare. As Gaussians of equal width s in log
     depth two answers have alpha-divergences that grow, for every alpha, with the same d^2 / s^2, d being the
     log ratio: there is nothing to adapt between, and what is left is that a pixel counts by
-    exp(d^2 / s^2) (a = -1), again bounded. So depth learns by the scale-invariant loss of the task with
-    each pixel so weighted, s^2 being the mean of d^2; with a bound of 1 it is the task's own.
+    exp(d^2 / s^2) (a = -1), again bounded. So depth learns by the task's own distillation loss with each
+    pixel so weighted, s^2 being the mean of d^2; with a bound of 1 it is the task's own.
 
     Args:
         alphas: between which the larger loss is taken.
@@ -55,7 +55,7 @@ class AlphaDivergence:
         if is_classes(output, task):
             return adaptive(output, target.detach(), self.alphas, self.bound)
         if "depth" in batch and output.shape[1] == 1:
-            return weighted_silog(output, target.detach(), self.bound)
+            return weighted_silog(output, target.detach(), self.bound, doubt(target, batch))
         raise UserError(
             f"Task {task.name} answers with neither classes nor depth, so alpha-divergence has no form.",
             "Use sampler/lesson=kl, which asks the task itself.",
@@ -102,15 +102,15 @@ def alpha_divergence(
 
 
 def weighted_silog(
-    student: Float[Tensor, "B 1 H W"], teacher: Float[Tensor, "B 1 H W"], bound: float
+    student: Float[Tensor, "B 1 H W"],
+    teacher: Float[Tensor, "B 1 H W"],
+    bound: float,
+    doubt: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
-    """The task's SILog against another answer, each pixel weighted by exp(d^2 / mean d^2), bounded."""
+    """`silog_to_answer`, each pixel weighted by exp(d^2 / mean d^2), bounded."""
     valid = teacher > MIN_DEPTH
-    difference = student.clamp_min(TINY).log() - teacher.clamp_min(TINY).log()
-    square = difference.detach().square()
+    difference = student.detach().clamp_min(TINY).log() - teacher.clamp_min(TINY).log()
+    square = difference.square()
     spread = (square * valid).sum() / valid.sum().clamp_min(1)
     weight = (square / (spread + EPSILON)).exp().clamp(max=bound) * valid
-    weight = weight / weight.sum().clamp_min(EPSILON)
-    mean, squares = (weight * difference).sum(), (weight * difference.square()).sum()
-    variance = (squares - VARIANCE_FOCUS * mean.square()).clamp_min(0)
-    return 10 * (variance + EPSILON).sqrt()
+    return silog_to_answer(student, teacher, weight, doubt)

@@ -45,7 +45,7 @@ NETWORK = {
 }
 SCENES = {
     "_target_": "evonas.data.synthetic.SyntheticScenes",
-    "train": 3,
+    "train": 4,
     "holdout": 5,
     "test": 1,
     "height": 32,
@@ -72,7 +72,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "head": {"_target_": "evonas.nn.classifier.Classifier", "_partial_": True},
         "data": {
             "_target_": "evonas.data.shapes.Shapes",
-            "train": 3,
+            "train": 4,
             "holdout": 5,
             "test": 1,
             "height": 32,
@@ -155,22 +155,43 @@ def test_together_equals_alone(task: str, precision: str, folder: Path, seed: in
     assert error.measure(bundle[0]) == error.measure_together(bundle)[0]
 
 
+@pytest.mark.parametrize(
+    ("task", "precision"), [*((task, "32-true") for task in TASKS), ("depth", "bf16-mixed")]
+)
 @settings(max_examples=2, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6))
-def test_recalibrated_subnets_share_nothing(folder: Path, seed: int) -> None:
+def test_statistics_of_their_own_are_those_of_each_alone(
+    task: str, precision: str, folder: Path, seed: int
+) -> None:
+    bench = _trained(task, precision, folder)
+    shared = {name: buffer.clone() for name, buffer in bench.network.named_buffers()}
+    bundle = _bundle(bench, seed, 3)
+    for genotype, answer in zip(bundle, _error(bench, 4).measure_together(bundle), strict=True):
+        alone = _alone(bench, genotype, bench.batches, 4)
+        assert answer == (alone[bench.task.error_name], {"metrics": alone})
+    assert all(torch.equal(buffer, shared[name]) for name, buffer in bench.network.named_buffers())
+
+
+def test_a_step_that_is_repeated_is_learnt_once(folder: Path) -> None:
     bench = _trained("depth", "32-true", folder)
-    bundle = _bundle(bench, seed, 2)
-    for genotype, answer in zip(bundle, _error(bench, 2).measure_together(bundle), strict=True):
-        alone = _alone(bench, genotype, bench.batches, 2)
-        assert answer == (alone["abs_rel"], {"metrics": alone})
+    error, bundle = _error(bench, 4), _bundle(bench, 7, 5)
+    expected, told = error.measure_together(bundle), []
+
+    def refuse_once(*_: Any) -> None:
+        told.append(1)
+        if len(told) == 2:
+            raise MemoryError("no room")
+
+    with bench.network.head.register_forward_pre_hook(refuse_once):
+        assert error.measure_together(bundle) == expected
 
 
-@pytest.mark.parametrize("task", ["depth", "flip test"])
+@pytest.mark.parametrize(("task", "recalibrated"), [("depth", 0), ("flip test", 0), ("depth", 4)])
 @settings(max_examples=2, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6))
-def test_every_step_is_computed_once_a_batch(task: str, folder: Path, seed: int) -> None:
+def test_every_step_is_computed_once_a_batch(task: str, recalibrated: int, folder: Path, seed: int) -> None:
     bench = _trained(task, "32-true", folder)
-    error, bundle = _error(bench), _bundle(bench, seed, 6)
+    error, bundle = _error(bench, recalibrated), _bundle(bench, seed, 6)
     trunk, looks = bench.network.backbone, 2 if task == "flip test" else 1
     ran = {"stem": 0, "blocks": 0}
     blocks = [block for stage in trunk.stages for block in stage.blocks.values()]
@@ -185,7 +206,7 @@ def test_every_step_is_computed_once_a_batch(task: str, folder: Path, seed: int)
     prefixes = {each[:length] for each in paths for length in range(1, len(each) + 1)}
     places = [len(choice.blocks) for choice in architecture(bench.space, bundle[0]).stages]
     distinct = sum(1 for prefix in prefixes if prefix[-1][1] < places[int(prefix[-1][0])])
-    passes = looks * len(bench.batches)
+    passes = looks * len(bench.batches) + len(bench.calibration(recalibrated))
     assert ran == {"stem": passes, "blocks": passes * distinct}
 
 

@@ -17,6 +17,7 @@ from evonas.train.inplace import InPlace, averaged
 TEACHER = torch.tensor([[0.75, 0.25]]).log()
 STUDENT = torch.tensor([[0.5, 0.5]]).log()
 WIDE = 1e6
+SURE = torch.tensor(0.0)
 
 
 class Classes:
@@ -89,17 +90,17 @@ def test_depth_is_the_tasks_own_loss_where_nothing_may_stand_out() -> None:
     torch.manual_seed(0)
     student, teacher = 1 + 9 * torch.rand(2, 1, 5, 6), 1 + 9 * torch.rand(2, 1, 5, 6)
     plain = silog(student, teacher, torch.ones_like(teacher, dtype=torch.bool))
-    assert float(weighted_silog(student, teacher, 1.0)) == pytest.approx(float(plain), rel=1e-5)
+    assert float(weighted_silog(student, teacher, 1.0, SURE)) == pytest.approx(float(plain), rel=1e-5)
     # what is far away counts for more
-    assert float(weighted_silog(student, teacher, 5.0)) > float(plain)
-    assert float(weighted_silog(teacher, teacher, 5.0)) < 1e-3
+    assert float(weighted_silog(student, teacher, 5.0, SURE)) > float(plain)
+    assert float(weighted_silog(teacher, teacher, 5.0, SURE)) < 1e-3
     # and a bound of infinity is e^(d^2 / mean d^2), here with d^2 = (1, 0) log(2)^2
     pair = torch.tensor([[[[2.0, 1.0]]]])
     weights = torch.tensor([math.e**2, 1.0])
     share = float(weights[0] / weights.sum())
     expected = 10 * math.log(2) * math.sqrt(share - 0.85 * share**2)
-    found = float(weighted_silog(pair, torch.ones_like(pair), WIDE))
-    assert found == pytest.approx(expected, rel=1e-5)
+    found = float(weighted_silog(pair, torch.ones_like(pair), WIDE, SURE))
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_form_follows_the_task() -> None:
@@ -108,7 +109,8 @@ def test_the_form_follows_the_task() -> None:
     assert float(divergence(STUDENT, TEACHER, {}, COINS)) == pytest.approx(1 / 6, rel=1e-5)
     depth = small_supernet.task()
     far, near = torch.full((1, 1, 2, 2), 4.0), torch.full((1, 1, 2, 2), 2.0)
-    assert float(divergence(far, near, {"depth": near}, depth)) > 1
+    batch = {"depth": near, "valid": torch.ones_like(near, dtype=torch.bool)}
+    assert float(divergence(far, near, batch, depth)) > 1
     with pytest.raises(UserError, match="neither classes nor depth"):
         divergence(far, near, {}, depth)
     for wrong in ({"alphas": []}, {"bound": 0.5}):

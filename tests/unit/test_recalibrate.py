@@ -72,11 +72,15 @@ def test_statistics_are_plain_averages_over_batches() -> None:
 
 def test_images_are_chosen_once_and_never_augmented(bench: Bench) -> None:
     first, again = (calibration(bench.task.dataset("train"), 4, 3) for _ in range(2))
-    assert [len(batch) for batch in first] == [3, 1]
+    assert [len(batch) for batch in first] == [4]
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(first, again, strict=True))
-    assert torch.equal(calibration(bench.task.dataset("train"), 3, 3)[0], first[0])
+    assert torch.equal(calibration(bench.task.dataset("train"), 3, 3)[0], first[0][:3])
     assert bench.task.dataset("train").augment
     assert calibration(bench.task.dataset("train"), 0, 3) == []
+    train = bench.task.dataset("train")
+    sizes = {number: [len(batch) for batch in calibration(train, number, 2)] for number in (1, 2, 5, 6)}
+    assert sizes == {1: [1], 2: [2], 5: [2, 3], 6: [2, 2, 2]}
+    assert [len(batch) for batch in calibration(train, 4, 1)] == [2, 2]
     with pytest.raises(UserError, match="-1"):
         calibration(bench.task.dataset("train"), -1, 3)
 

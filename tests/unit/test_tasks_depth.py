@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from evonas.data.synthetic import SyntheticScenes
 from evonas.errors import UserError
@@ -165,6 +166,31 @@ def test_distillation_follows_the_teacher_where_the_truth_is_unknown() -> None:
     assert float(task().distillation_loss(TRUTH, TRUTH, batch)) == pytest.approx(0, abs=1e-3)
     loss = task().distillation_loss(2 * TRUTH, TRUTH, batch)
     assert float(loss) == pytest.approx(10 * math.log(2) * math.sqrt(0.15), rel=1e-3)
+
+
+def test_an_answer_pulls_less_the_nearer_it_is_than_it_is_right() -> None:
+    batch = {"depth": TRUTH, "valid": ALL}
+    torch.manual_seed(0)
+    answer = TRUTH * torch.exp(0.1 * torch.randn_like(TRUTH))
+    away = torch.randn_like(TRUTH)
+
+    def pull(distance: float, of: Tensor) -> tuple[float, float]:
+        student = (of * torch.exp(distance * away)).requires_grad_()
+        loss = task().distillation_loss(student, of, batch)
+        (slope,) = torch.autograd.grad(loss, student)
+        return float(loss.detach()), float((slope * student.detach()).norm())
+
+    far, near, nearer = pull(1.0, answer), pull(1e-2, answer), pull(5e-3, answer)
+    # within the answer's error of about a tenth slopes shrink with the distance, and losses with its square
+    assert near[1] == pytest.approx(2 * nearer[1], rel=1e-3) and near[0] == pytest.approx(
+        4 * nearer[0], rel=1e-3
+    )
+    # a right answer pulls the same from everywhere, and a wrong one from far away as strongly
+    assert pull(1e-2, TRUTH)[1] == pytest.approx(pull(1.0, TRUTH)[1], rel=1e-2)
+    assert far[1] == pytest.approx(pull(1.0, TRUTH)[1], rel=1e-2)
+    # the two forms meet
+    below, above = (pull(distance, answer) for distance in (0.0999, 0.1001))
+    assert below[0] == pytest.approx(above[0], rel=2e-2)
 
 
 def test_the_head_ends_at_max_depth() -> None:
