@@ -64,7 +64,7 @@ class Train:
     # how often a curriculum step is measured while it trains, in epochs; 0 for its end alone
     panel_every: int = 0
     # training images that renew a subnet's batch-norm statistics before it is measured; 0 for none
-    recalibrate: int = 0
+    recalibrate: int = 32
     scratch: bool = False
 
 

@@ -50,6 +50,11 @@ class Renewal:
     ) -> None:
         self._images, self._folder, self._about = images, folder, dict(about)
 
+    @property
+    def number(self) -> int:
+        """Of images."""
+        return sum(len(each) for each in self._images)
+
     @torch.no_grad()
     def __call__(self, net: nn.Module, subnet: str) -> None:
         """Renew the statistics of an extracted subnet in place, by its text form; leaves eval mode.

@@ -196,7 +196,7 @@ class Walk:
     def _measure(self, members: Sequence[panel.Member], device: torch.device) -> Rows:
         if self._images is None:
             number = self.context.cfg.train.recalibrate
-            self._images = calibration(self.task.dataset("train"), number, self.recipe.batch_size)
+            self._images = calibration(self.task.dataset("train"), number, self.batch_size)
         return panel.measure(self.net, members, self.task, self.batch_size, device, self._images)
 
     def _identity(self, step: CurriculumStep) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from evonas import files
 from evonas.stages import assembly, chosen, taught
 from evonas.stages.base import Context
 from evonas.stages.batch_size import eval_batch_size
+from evonas.stages.renewal import renewal
 from evonas.stages.starting import load_start, started
 from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
@@ -56,6 +57,7 @@ class _Test:
         self.context, self.run = context, context.run
         self.task = assembly.task(context.cfg)
         self.supernet = load_start(context, self.task)
+        self.renewal = renewal(context, self.task)
         self.device = assembly.devices(context.cfg).torch_device
         self.batch_size = eval_batch_size(context.cfg)
         self.pictures = _Pictures(self.task, context.run.path(TEST).with_name("pictures"), self.device)
@@ -78,7 +80,7 @@ class _Test:
 
     def net(self, net: chosen.Net) -> dict[str, Any]:
         """One network with inherited weights, and with those that training alone gave it."""
-        static = started(self.run, self.supernet, net)
+        static = started(self.run, self.supernet, net, self.renewal)
         costs = count_costs(static, self.task.input_size)
         found: dict[str, Any] = {"inherited": self._score(static), "retrained": None, "scratch": None}
         # retrained comes last, so that the pictures are drawn with it

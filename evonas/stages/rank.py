@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 
 from evonas import files, weights
-from evonas.data.calibration import calibration
 from evonas.errors import UserError
 from evonas.nn.cost import count_macs, count_params
-from evonas.nn.extract import extract
-from evonas.nn.recalibrate import Renewal
+from evonas.nn.extract import StaticNet, extract
 from evonas.nn.supernet import Supernet
 from evonas.randomness import generator
 from evonas.report.ranking import FEW, agreement, statistics
@@ -22,6 +20,7 @@ from evonas.space.space import Space
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.listening import Listening, listening
+from evonas.stages.renewal import origin, renewal
 from evonas.tasks.base import Task, best_of
 from evonas.train.checkpoint import remove
 
@@ -50,8 +49,8 @@ class Rank:
         result: dict[str, Any] = {"error_name": task.error_name, "steps": steps, "pairs": pairs}
         rng = generator(context.cfg.seed, "rank/bootstrap")
         result |= statistics(pairs, rng, rank.get("bins", 3), rank.get("top", 3))
-        if "recalibrated" in pairs[0]:
-            result["recalibrated"] = _with_renewed(context, pairs)
+        if "mixed" in pairs[0]:
+            result["mixed"] = _with_mixed(context, pairs)
         if other is not None:
             result["agreement"] = {"run": other["run"], **agreement(pairs, other["pairs"])}
         files.write_json(path, result)
@@ -70,10 +69,8 @@ class _Ranking:
         self.path = context.run.path("rank/pairs.json")
         self.known: dict[str, Any] = {}
         start = context.run.need(assembly.SUPERNET, made_by="supernet")
-        self.origin = {"supernet": weights.digest(start), **assembly.origin(context)}
-        if context.cfg.train.recalibrate:
-            self.origin["recalibrate"] = context.cfg.train.recalibrate
-        self.renewal = self._renewal()
+        self.renewal = renewal(context, task)
+        self.origin = {"supernet": weights.digest(start), **origin(self.renewal), **assembly.origin(context)}
         if context.run.resume and self.path.exists():
             left = files.read_json(self.path)
             self.known = left["pairs"] if left["identity"] == self._identity("rank") else {}
@@ -104,46 +101,31 @@ class _Ranking:
         return self.path.with_name(f"{name}.state.safetensors")
 
     def _retrained(self, genotype: Genotype, text: str) -> dict[str, float]:
-        renewed = self._renewed(genotype, text)
         net = extract(self.inherited, genotype)
-        before = best_of(subnets.holdout(self.context, net, self.task), self.task)
+        before = self._inherited(net, text)
         levels = self.inherited.backbone.levels
         taught = self.teaching.options(levels, "rank")
         identity, state = self._identity(f"rank/{text}"), self._state(text)
         subnets.fit_net(self.context, net, self.task, self.recipe, identity, state, self.listener, taught)
         after = best_of(subnets.holdout(self.context, net, self.task), self.task)
-        return {"inherited": before, "retrained": after, **renewed}
+        return {**before, "retrained": after}
 
-    def _renewed(self, genotype: Genotype, text: str) -> dict[str, float]:
-        """The inherited error with batch-norm statistics of the subnet's own, if `train.recalibrate` asks."""
+    def _inherited(self, net: StaticNet, text: str) -> dict[str, float]:
+        """The error as a search measures it; where it renews statistics, also with those of the supernet."""
+        before = best_of(subnets.holdout(self.context, net, self.task), self.task)
         if self.renewal is None:
-            return {}
-        net = extract(self.inherited, genotype)
+            return {"inherited": before}
         self.renewal(net, text)
-        return {"recalibrated": best_of(subnets.holdout(self.context, net, self.task), self.task)}
-
-    def _renewal(self) -> Renewal | None:
-        number, size = int(self.context.cfg.train.recalibrate), self.recipe.batch_size
-        if not number:
-            return None
-        images = self.task.dataset("train")
-        about = {
-            "weights": self.origin["supernet"],
-            "data": images.manifest(),
-            "number": number,
-            "batch": size,
-        }
-        return Renewal(calibration(images, number, size), self.path.with_name("statistics"), about)
+        renewed = best_of(subnets.holdout(self.context, net, self.task), self.task)
+        return {"inherited": renewed, "mixed": before}
 
 
-def _with_renewed(context: Context, pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    """How errors with renewed statistics rank: tau with its interval."""
-    renewed = [{**pair, "inherited": pair["recalibrated"]} for pair in pairs]
-    found = statistics(
-        renewed, generator(context.cfg.seed, "rank/bootstrap"), context.cfg.rank.get("bins", 3)
-    )
-    kept = {key: found[key] for key in ("tau", "low", "high")}
-    return {"images": int(context.cfg.train.recalibrate), **kept}
+def _with_mixed(context: Context, pairs: list[dict[str, Any]]) -> dict[str, Any]:
+    """How errors with the statistics that all subnets share rank: tau with its interval."""
+    mixed = [{**pair, "inherited": pair["mixed"]} for pair in pairs]
+    rng = generator(context.cfg.seed, "rank/bootstrap")
+    found = statistics(mixed, rng, context.cfg.rank.get("bins", 3))
+    return {key: found[key] for key in ("tau", "low", "high")}
 
 
 def _chosen(
@@ -216,9 +198,8 @@ def sentence(result: dict[str, Any]) -> str:
         *by_costs,
         f"at equal cost {_number(same)}",
     ]
-    if "recalibrated" in result:
-        renewed = result["recalibrated"]
-        parts.append(f"with statistics renewed on {renewed['images']} images {_number(renewed['tau'])}")
+    if "mixed" in result:
+        parts.append(f"with the batch-norm statistics of all subnets {_number(result['mixed']['tau'])}")
     if "agreement" in result:
         agreement = result["agreement"]
         parts.append(

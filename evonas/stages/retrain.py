@@ -13,6 +13,7 @@ from evonas.stages.base import Context
 from evonas.stages.chosen import WEIGHTS, Net, chosen
 from evonas.stages.kept import keep
 from evonas.stages.listening import Listening, listening
+from evonas.stages.renewal import origin, renewal
 from evonas.stages.starting import load_start, start_file, started
 from evonas.tasks.base import Task
 from evonas.train.checkpoint import remove
@@ -47,7 +48,9 @@ class _Retraining:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = assembly.recipe(context.cfg, "retrain")
         self.teaching = assembly.Teaching(context, task)
-        self.origin = {"supernet": weights.digest(start_file(context)), **assembly.origin(context)}
+        self.renewal = renewal(context, task)
+        supernet = weights.digest(start_file(context))
+        self.origin = {"supernet": supernet, **origin(self.renewal), **assembly.origin(context)}
 
     def run(self, net: Net) -> None:
         """Retrain one net, or report the result of an earlier attempt."""
@@ -82,7 +85,7 @@ class _Retraining:
         return self.inherited.space.format(self.inherited.space.parse(net.genotype))
 
     def _retrain(self, selected: Net) -> dict[str, Any]:
-        net = started(self.context.run, self.inherited, selected)
+        net = started(self.context.run, self.inherited, selected, self.renewal)
         before = subnets.holdout(self.context, net, self.task)
         cost = self._fit(net, selected, "model")
         after = subnets.holdout(self.context, net, self.task)

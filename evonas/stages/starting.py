@@ -15,6 +15,7 @@ from evonas import weights
 from evonas.config import build
 from evonas.errors import DataError, UserError
 from evonas.nn.extract import StaticNet, extract, static_net
+from evonas.nn.recalibrate import Renewal
 from evonas.nn.supernet import Supernet
 from evonas.run import Run
 from evonas.stages import assembly
@@ -42,8 +43,11 @@ def load_start(context: Context, of: Task | None = None) -> Supernet:
     return net.eval()
 
 
-def started(run: Run, supernet: Supernet, net: Net) -> StaticNet:
+def started(run: Run, supernet: Supernet, net: Net, renewal: Renewal | None = None) -> StaticNet:
     """A chosen network with the weights that it starts from.
+
+    Args:
+        renewal: gives a subnet of the supernet batch-norm statistics of its own.
 
     Raises:
         DataError: a backbone that was transferred is damaged.
@@ -52,6 +56,8 @@ def started(run: Run, supernet: Supernet, net: Net) -> StaticNet:
     path = transferred(run, net)
     if path is not None:
         static.backbone.load_state_dict(weights.load(path))
+    elif renewal is not None:
+        renewal(static, net.genotype)
     return static
 
 

@@ -13,7 +13,7 @@ from evonas.run import Run
 from evonas.schema import Rank as RankSettings
 from evonas.schema import Train, Trainer
 from evonas.stages.base import Context
-from evonas.stages.rank import RESULT, Rank
+from evonas.stages.rank import RESULT, Rank, sentence
 
 
 def context(folder: Path, **rank: Any) -> Context:
@@ -76,14 +76,16 @@ def test_too_few_subnets_are_refused(tmp_path: Path) -> None:
         Rank().run(made)
 
 
-def test_renewed_statistics_are_ranked_beside_the_shared_ones(ranked: Path) -> None:
-    made = context(ranked.parent / "renewed")
-    made.cfg.train.recalibrate = 4
+def test_shared_statistics_are_ranked_beside_the_renewed_ones(ranked: Path) -> None:
+    made = context(ranked.parent / "shared")
+    made.cfg.train.recalibrate = 0
     small_run.train(made)
     line = Rank().run(made)
-    result, plain = (files.read_json(folder / RESULT) for folder in (ranked.parent / "renewed", ranked))
-    assert result["recalibrated"]["images"] == 4 and "renewed on 4 images" in line
-    assert all(pair["recalibrated"] != pair["inherited"] for pair in result["pairs"])
-    assert [pair["retrained"] for pair in result["pairs"]] == [pair["retrained"] for pair in plain["pairs"]]
-    assert "recalibrated" not in plain
-    assert len(list((ranked.parent / "renewed/rank/statistics").glob("*.safetensors"))) == 4
+    shared, renewed = (files.read_json(folder / RESULT) for folder in (ranked.parent / "shared", ranked))
+    assert "mixed" not in shared and "statistics" not in line
+    assert "statistics of all subnets" in sentence(renewed)
+    assert set(renewed["mixed"]) == {"tau", "low", "high"}
+    assert [pair["mixed"] for pair in renewed["pairs"]] == [pair["inherited"] for pair in shared["pairs"]]
+    assert all(pair["mixed"] != pair["inherited"] for pair in renewed["pairs"])
+    assert len(list((ranked / "statistics").glob("*.safetensors"))) == 4
+    assert not (ranked.parent / "shared/statistics").exists()

@@ -1,0 +1,33 @@
+"""Batch-norm statistics of their own for subnets of a trained supernet, as a search measures them."""
+
+from evonas import weights
+from evonas.data.calibration import calibration
+from evonas.nn.recalibrate import Renewal
+from evonas.stages import assembly
+from evonas.stages.base import Context
+from evonas.stages.batch_size import eval_batch_size
+from evonas.tasks.base import Task
+
+
+def renewal(context: Context, of: Task) -> Renewal | None:
+    """What renews a subnet's statistics, kept in statistics/; None where the supernet's are used as they are.
+
+    That is with `train.recalibrate=0`, and in a run whose networks start from other weights.
+    """
+    number, start = int(context.cfg.train.recalibrate), context.run.find(assembly.SUPERNET)
+    if not number or start is None:
+        return None
+    images, size = of.dataset("train"), eval_batch_size(context.cfg)
+    about: dict[str, str | int] = {
+        "weights": weights.digest(start),
+        "data": images.manifest(),
+        "number": number,
+        "batch": size,
+    }
+    folder = context.run.path("statistics")
+    return Renewal(calibration(images, number, size), folder, about)
+
+
+def origin(renewal: Renewal | None) -> dict[str, int]:
+    """What a training depends on that starts from renewed statistics, as plain data."""
+    return {} if renewal is None else {"recalibrate": renewal.number}
