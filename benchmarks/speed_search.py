@@ -19,6 +19,7 @@ from torch import nn
 from evonas.archive import Archive
 from evonas.nn.blocks import Block
 from evonas.nn.initialise import initialise
+from evonas.objectives.error import Error
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.zero_cost import ZeroCost
 from evonas.randomness import generator
@@ -30,6 +31,8 @@ from evonas.space.evonet import evonet_space
 POPULATION, GENERATIONS = 96, 200
 # images that the demo looks at
 HOLDOUT = 64
+# training images of a search's batch-norm statistics
+RENEWED = 32
 # generations after which a search has settled
 LATE = 60
 
@@ -41,6 +44,7 @@ def rows(repeats: int, is_small: bool) -> Iterator[Row]:
         own = made if is_small else evaluator_of(None, Path(folder), HOLDOUT)
         found = overhead(own, _random(own, repeats))
         yield at_most("one evaluation / the bare forwards of its network", found, 1.10)
+        yield _renewed(own, repeats)
         yield from _evaluations(made, repeats, is_small)
         yield from _bookkeeping(own, 5 if is_small else GENERATIONS)
         yield from _images(Path(folder), (4, 8) if is_small else (8, 16, 32, 64))
@@ -56,6 +60,22 @@ def rows(repeats: int, is_small: bool) -> Iterator[Row]:
 def _random(made: Evaluator, number: int) -> list[str]:
     space, rng = made._bench.space, generator(0, "speed/networks")
     return [space.format(space.sample(rng)) for _ in range(number)]
+
+
+def _renewed(made: Evaluator, repeats: int) -> Row:
+    """What batch-norm statistics of a subnet's own cost."""
+    bench = made._bench
+    points = [bench.space.parse(text) for text in _random(made, 8)]
+
+    def measured(recalibrate: int) -> None:
+        error = Error(recalibrate)
+        error.prepare(bench)
+        error.measure_together(points)
+
+    measured(RENEWED)
+    found = ratios(lambda: measured(RENEWED), lambda: measured(0), repeats)
+    images = f"{RENEWED} images for statistics, {made.num_images} for errors"
+    return Row(f"evaluations with statistics of their own / with the supernet's ({images})", found)
 
 
 def _evaluations(made: Evaluator, repeats: int, is_small: bool) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """The closed records of the config: their typos and wrong types fail while composing, before torch loads."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -218,6 +219,7 @@ class Config:
     tracker: Any = None
 
 
+@cache
 def register() -> None:
     """Make the schema known to Hydra under the name that `conf/config.yaml` lists first."""
     ConfigStore.instance().store(name="schema", node=Config)

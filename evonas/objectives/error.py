@@ -18,6 +18,8 @@ from evonas.space.genotype import Genotype
 from evonas.tasks.base import predict
 
 VERSION = 2
+# networks whose batch-norm statistics are kept, a few kilobytes each
+REMEMBERED = 512
 
 Answer = tuple[float, Mapping[str, Any]]
 Net = Callable[[Tensor], Tensor]
@@ -46,7 +48,7 @@ class Error:
 
     def prepare(self, bench: Bench) -> None:
         """Decode the holdout split and load the supernet, so that the first measurement costs no more."""
-        self._bench = bench
+        self._bench, self._statistics, self._known = bench, PrefixStatistics(), set[Genotype]()
         _ = bench.network, bench.batches, bench.calibration(self.recalibrate)
 
     def measure(self, genotype: Genotype) -> Answer:
@@ -104,14 +106,17 @@ class Error:
         return {each: failed[each] if each in failed else _answer(tallies[each]) for each in genotypes}
 
     def _learnt(self, genotypes: Sequence[Genotype], failed: dict[Genotype, Exception]) -> PrefixStatistics:
-        """Batch-norm statistics of each genotype's own, by training images."""
-        statistics = PrefixStatistics()
-        for number, images in enumerate(self._bench.calibration(self.recalibrate)):
+        """Batch-norm statistics of each genotype's own, by training images; kept, since a race asks again."""
+        if len(self._known) > REMEMBERED:
+            self._statistics, self._known = PrefixStatistics(), set()
+        statistics, fresh = self._statistics, [each for each in genotypes if each not in self._known]
+        for number, images in enumerate(self._bench.calibration(self.recalibrate) if fresh else ()):
             statistics.learn(number)
             walk, look = Walk(self._bench.network, statistics), partial(self._run, images=images)
-            for _ in self._outputs(walk, genotypes, failed, look):
+            for _ in self._outputs(walk, fresh, failed, look):
                 pass
         statistics.learn(None)
+        self._known.update(each for each in fresh if each not in failed)
         return statistics
 
     def _outputs(

@@ -172,6 +172,21 @@ def test_statistics_of_their_own_are_those_of_each_alone(
     assert all(torch.equal(buffer, shared[name]) for name, buffer in bench.network.named_buffers())
 
 
+def test_statistics_are_remembered_and_forgotten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = _trained("depth", "32-true", folder)
+    error, bundle = _error(bench, 4), list(dict.fromkeys(_bundle(bench, 8, 8)))
+    few, ran = error.measure_together(bundle[:2], 2), []
+    with bench.network.backbone.stem.register_forward_hook(lambda *_: ran.append(1)):
+        again = error.measure_together(bundle, 2)
+        assert len(ran) == len(bench.calibration(4)) + 1
+        assert error.measure_together(bundle, 2) == again and again[:2] == few
+        assert len(ran) == len(bench.calibration(4)) + 2
+        monkeypatch.setattr("evonas.objectives.error.REMEMBERED", 1)
+        assert error.measure_together(bundle, 2) == again
+        assert len(ran) == 2 * len(bench.calibration(4)) + 3
+    assert _error(bench, 4).measure_together(bundle, 2) == again
+
+
 def test_a_step_that_is_repeated_is_learnt_once(folder: Path) -> None:
     bench = _trained("depth", "32-true", folder)
     error, bundle = _error(bench, 4), _bundle(bench, 7, 5)

@@ -11,7 +11,7 @@ from evonas.nn.extract import extract
 from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.randomness import generator
 from evonas.run import Run
-from evonas.schema import Hardware, Select
+from evonas.schema import Hardware, Select, Train
 from evonas.stages import assembly
 from evonas.stages.base import Context
 
@@ -53,6 +53,7 @@ def config(**changes: Any) -> Any:
             "distill": None,
             "hardware": OmegaConf.structured(Hardware),
             "select": OmegaConf.structured(Select),
+            "train": OmegaConf.structured(Train(recalibrate=4)),
             **changes,
         }
     )

@@ -122,9 +122,9 @@ def test_search_resumes_and_is_shown_without_stages_that_it_has_not(outputs: Pat
     more = joint(outputs / "both", "budget.evaluations=9", "search.evaluations=9", resume=True)
     Search().run(more)
     assert read(outputs / "both/search/archive.sqlite").genotypes[:6] == facts.genotypes
-    made.cfg.select.rules = ["knee", "best:error_normals"]
+    made.cfg.select.rules = ["best:error_normals", "knee"]
     said = Select().run(made)
-    assert "genotype=run:both#knee" in said and "inputs=normals" in said and "run:x" not in said
+    assert "genotype=run:both#best_error_normals" in said and "inputs=normals" in said and "run:x" not in said
     page = render(gather(made.run))
     assert "best_error_normals" in page and "stage=retrain" not in page
 
