@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from evonas.nn.recalibrate import batch_norms
+
 Place = Hashable
 
 
@@ -42,7 +44,9 @@ class PrefixStatistics:
 
         A place that is visited twice with one batch learns from the first visit.
         """
-        norms = [module for module in part.modules() if isinstance(module, nn.BatchNorm2d)]
+        norms = batch_norms(part)
+        if not norms:
+            return part(*inputs)
         before = [(_held(norm), norm.momentum) for norm in norms]
         seen, known = self._known.get(place, (0, []))
         for norm, own in zip(norms, known, strict=False):
@@ -51,7 +55,7 @@ class PrefixStatistics:
             _open(norms, is_first=not known)
         try:
             output = part(*inputs)
-            if self._batch is not None and norms and seen <= self._batch:
+            if self._batch is not None and seen <= self._batch:
                 self._known[place] = self._batch + 1, [_held(norm) for norm in norms]
             return output
         finally:

@@ -22,7 +22,7 @@ def recalibrate(net: nn.Module, images: Iterable[Float[Tensor, "_ 3 H W"]]) -> N
     Subnets share statistics, so those of one subnet are a mixture; use it on an extracted
     network. Leaves the network in eval mode.
     """
-    norms = [module for module in net.eval().modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = batch_norms(net.eval())
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -33,6 +33,11 @@ def recalibrate(net: nn.Module, images: Iterable[Float[Tensor, "_ 3 H W"]]) -> N
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     net.eval()
+
+
+def batch_norms(net: nn.Module) -> list[nn.BatchNorm2d]:
+    """All batch norms inside, in their order."""
+    return [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 class Renewal:

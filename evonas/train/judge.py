@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.nn.detection.base import show_regions
+from evonas.nn.recalibrate import batch_norms
 from evonas.nn.supernet import Supernet
 from evonas.space.genotype import Genotype
 from evonas.tasks.base import Batch, Task
@@ -41,7 +42,7 @@ class LossJudge:
 def asked(net: nn.Module) -> Iterator[None]:
     """Inside, a network answers as in training but keeps nothing of it; its modes are restored."""
     modes = {module: module.training for module in net.modules()}
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = batch_norms(net)
     tracked = [norm.track_running_stats for norm in norms]
     net.eval()
     for norm in norms:
