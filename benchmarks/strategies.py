@@ -7,9 +7,10 @@ compared with those of the networks alone. The same search runs on each supernet
     python benchmarks/strategies.py --task synthetic
     python benchmarks/strategies.py --task camvid --set data.root=datasets/camvid
 
-Everything that is finished is kept under --out and never done twice, also after a kill: repeat the command.
-Work can be shared: `--share 0 2` and `--share 1 2` train half of the networks alone each, and later commands
-name their own --strategies.
+Everything that is finished is kept and never done twice, also after a kill: repeat the command. Runs are
+under --out, and the answers, small and worth hours, under --answers, by default beside this file, where they
+are part of the repository. Work can be shared: `--share 0 2` and `--share 1 2` train half of the networks
+alone each, and later commands name their own --strategies.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from strategy_table import table
-from trials import composed, run, worth
+from trials import composed, run
 
 from evonas import files
 from evonas.config import to_plain
@@ -32,7 +33,7 @@ from evonas.evaluate.engine import EvaluatorLike
 from evonas.evaluate.measure import ready_evaluator
 from evonas.nn.extract import static_net
 from evonas.randomness import derive
-from evonas.report.indicators import Scale
+from evonas.report.pareto import front
 from evonas.run import Run
 from evonas.space.genotype import Genotype
 from evonas.stages import assembly, subnets
@@ -70,6 +71,7 @@ STRATEGIES: Mapping[str, tuple[str, ...]] = {
 }
 FIXED = ("tracker=none", "distill=none", "train.panel_random=0")
 CALIBRATED = 64
+ANSWERS = Path(__file__).with_name("answers") / "strategies"
 SEARCH = ("search=nsga2", "budget.population=12", "budget.evaluations=48")
 
 
@@ -83,6 +85,7 @@ class Question:
     subnets: int
     overrides: tuple[str, ...]
     out: Path
+    answers: Path
 
     def cfg(self, seed: int, *more: str) -> DictConfig:
         """The config of one seed; the caller's own."""
@@ -95,24 +98,32 @@ class Question:
             "task": self.task,
             "alone_steps": self.alone_steps,
             "subnets": self.subnets,
-            "overrides": list(self.overrides),
+            "overrides": [each for each in self.overrides if not each.startswith("data.root=")],
         }
+
+    @property
+    def name(self) -> str:
+        """The folder of its networks alone; those of its supernets are inside, by their passes."""
+        return f"{self.task}-{derive(0, json.dumps(self.about(), sort_keys=True)):x}"
 
 
 def main() -> None:
     """Answer what is not answered yet, then print the table."""
     question, names, (seeds, alone_seeds), share = _arguments()
     torch.set_num_threads(1)
-    alone = [_alone(question, seed, share or (0, 1)) for seed in alone_seeds]
+    alone = [_alone(question, seed, share) for seed in alone_seeds]
     if share:
         return
     answers: dict[str, list[dict[str, Any]]] = {}
     for name in names:
         answers[name] = [
-            _kept(_file(question, name, seed), _asked(question, name, seed, alone)) for seed in seeds
+            _kept(
+                question.answers / _place(question, name, seed).with_suffix(".json"),
+                partial(_answer, question, name, seed, alone),
+            )
+            for seed in seeds
         ]
-        files.write_text(question.out / "table.md", table(question.task, alone, answers))
-    print((question.out / "table.md").read_text())
+    print(table(question.task, alone, answers))
 
 
 def _arguments() -> tuple[Question, list[str], tuple[list[int], list[int]], tuple[int, int] | None]:
@@ -125,13 +136,14 @@ def _arguments() -> tuple[Question, list[str], tuple[list[int], list[int]], tupl
     parser.add_argument("--alone-steps", type=int, default=250)
     parser.add_argument("--subnets", type=int, default=24)
     parser.add_argument("--out", type=Path, default=Path("outputs/strategies"))
+    parser.add_argument("--answers", type=Path, default=ANSWERS)
     parser.add_argument(
         "--share", nargs=2, type=int, metavar=("I", "N"), help="every N-th network alone, no supernet"
     )
     parser.add_argument("--set", nargs="*", default=[], help="further overrides of the config")
     given = parser.parse_args()
-    out = given.out / given.task
-    question = Question(given.task, 4 * given.steps, given.alone_steps, given.subnets, tuple(given.set), out)
+    lengths = (4 * given.steps, given.alone_steps, given.subnets)
+    question = Question(given.task, *lengths, tuple(given.set), given.out, given.answers)
     seeds = (given.seeds, given.alone_seeds or given.seeds)
     return question, given.strategies, seeds, tuple(given.share) if given.share else None
 
@@ -144,15 +156,22 @@ def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _file(question: Question, name: str, seed: int) -> Path:
-    digest = derive(0, json.dumps({**question.about(), "passes": question.passes}, sort_keys=True))
-    return question.out / f"{digest:x}" / f"{name.replace(' ', '_')}-{seed}" / "answer.json"
+def _place(question: Question, name: str, seed: int) -> Path:
+    return Path(question.name, str(question.passes), f"{name.replace(' ', '_')}-{seed}")
 
 
-def _alone(question: Question, seed: int, share: tuple[int, int] = (0, 1)) -> dict[str, Any]:
-    """Networks trained alone, an answer each; of `share` (i, n) every n-th from the i-th on."""
-    digest = derive(0, json.dumps(question.about(), sort_keys=True))
-    folder = question.out / f"alone-{digest:x}-{seed}"
+def _alone(question: Question, seed: int, share: tuple[int, int] | None) -> dict[str, Any]:
+    """Networks trained alone, one answer of them all; of `share` (i, n) every n-th from the i-th on."""
+    files.write_json(question.answers / question.name / "question.json", question.about())
+    if share:
+        return {"nets": _trained(question, seed, share)}
+    path = question.answers / question.name / f"alone-{seed}.json"
+    return _kept(path, lambda: {"nets": _trained(question, seed, (0, 1))})
+
+
+def _trained(question: Question, seed: int, share: tuple[int, int]) -> list[dict[str, Any]]:
+    """An answer for each network, which is kept as soon as it is there."""
+    folder = question.out / question.name / f"alone-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     cfg = question.cfg(seed)
     task = assembly.task(cfg)
@@ -162,7 +181,7 @@ def _alone(question: Question, seed: int, share: tuple[int, int] = (0, 1)) -> di
     for number, (genotype, macs) in chosen[share[0] :: share[1]]:
         path = folder / f"{number}.json"
         found.append(_kept(path, partial(_one_alone, question, seed, net, genotype, macs, path)))
-    return {"nets": found}
+    return found
 
 
 def _one_alone(
@@ -193,17 +212,11 @@ def _trained_alone(question: Question, cfg: DictConfig, net: Any, seed: int, sta
     return best_of(panel.score(net, task, "holdout", cfg.hardware.eval_batch_size, device), task)
 
 
-def _asked(
-    question: Question, name: str, seed: int, alone: Sequence[Mapping[str, Any]]
-) -> Callable[[], dict[str, Any]]:
-    return lambda: _answer(question, name, seed, alone)
-
-
 def _answer(question: Question, name: str, seed: int, alone: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Train one supernet; its inherited errors with both kinds of statistics, and its front."""
     cfg = question.cfg(seed, *STRATEGIES[name])
     steps = _shortened(question, cfg)
-    folder = _file(question, name, seed).parent
+    folder = question.out / _place(question, name, seed)
     folder.mkdir(parents=True, exist_ok=True)
     context = Context(cfg, Run(folder, question.task, resume=True))
     is_fresh = not (folder / "supernet").exists()
@@ -217,9 +230,9 @@ def _answer(question: Question, name: str, seed: int, alone: Sequence[Mapping[st
     nets = alone[0]["nets"]
     seconds["inherited"] = _timed(lambda: found.update(inherited=_errors(plain, nets)))
     seconds["recalibrated"] = _timed(lambda: found.update(recalibrated=_errors(renewed, nets)))
-    seconds["search"] = _timed(lambda: found.update(front=_front(cfg, plain, alone, seed)))
+    seconds["search"] = _timed(lambda: found.update(front=_front(cfg, renewed, seed)))
     told = ", ".join(f"{key} {value:.0f} s" for key, value in seconds.items())
-    print(f"{name}, seed {seed}: {told}, front {found['front']:.4f}", flush=True)
+    print(f"{name}, seed {seed}: {told}", flush=True)
     return {**found, "seconds": seconds}
 
 
@@ -270,18 +283,12 @@ def _evaluator(cfg: DictConfig, path: str, recalibrate: int) -> dict[str, Any]:
     }
 
 
-def _front(cfg: DictConfig, evaluator: EvaluatorLike, alone: Sequence[Mapping[str, Any]], seed: int) -> float:
-    """The share of a box that the front of one search covers, by inherited errors.
-
-    The box goes from zero to twice the worst error of a network alone with the first seed, and to the largest
-    network's costs.
-    """
+def _front(cfg: DictConfig, evaluator: EvaluatorLike, seed: int) -> list[list[float]]:
+    """Errors and multiply-adds (10^9) of the front that a search finds, statistics renewed."""
     space = assembly.space(cfg)
     trial = run((cfg.task.name, "nsga2", seed), cfg.search, space, evaluator, ("error", "macs"))
-    worst = max(net["error"] for net in alone[0]["nets"])
-    largest = evaluator.measure(space.format(space.largest()), "shared").objectives["macs"]
-    scale = Scale(("error", "macs"), (0.0, 0.0), (2 * worst, largest))
-    return float(worth(trial, scale)[-1])
+    best: list[list[float]] = trial.values[front(trial.values)].tolist()
+    return best
 
 
 if __name__ == "__main__":

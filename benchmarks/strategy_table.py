@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from trials import markdown
 
 from evonas.randomness import generator
+from evonas.report.hypervolume import hypervolume
 from evonas.report.ranking import cost_bins, interval, tau
 
 RESAMPLES, BINS = 1000, 3
@@ -34,12 +35,13 @@ def table(
 
     The truth is the mean error of each network alone over all seeds. Intervals come from drawing the networks
     anew, the same for all seeds of a strategy. `Renewed` are errors with batch-norm statistics of each
-    network's own.
+    network's own. The front's box goes from zero to twice the worst true error and to the largest network.
     """
     errors = np.array([[net["error"] for net in each["nets"]] for each in alone])
     macs = np.array([net["macs"] for net in alone[0]["nets"]], dtype=float)
     truth = errors.mean(axis=0)
-    rows = [(name, *_row(found, truth, macs)) for name, found in answers.items()]
+    box = (2 * float(truth.max()), float(macs.max()) / 1e9)
+    rows = [(name, *_row(found, truth, macs, box)) for name, found in answers.items()]
     rows.sort(key=lambda row: -row[1])
     written = [[name, *cells] for name, _, cells in rows]
     at_cost = f"{_tau_at_cost(-macs, truth, macs):.2f}"
@@ -59,13 +61,16 @@ def _supernets(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return f"{' or '.join(map(str, counts))} supernet{'s' * (counts != [1])}"
 
 
-def _row(found: Sequence[Mapping[str, Any]], truth: Numbers, macs: Numbers) -> tuple[float, list[str]]:
+def _row(
+    found: Sequence[Mapping[str, Any]], truth: Numbers, macs: Numbers, box: tuple[float, float]
+) -> tuple[float, list[str]]:
     inherited = [np.array(each["inherited"]) for each in found]
     renewed = [np.array(each["recalibrated"]) for each in found]
     timed = [each["step_s"] for each in found if each["step_s"] is not None]
     ends = [
         f"{np.mean([each[end] for each in kind]):.4f}" for kind in (inherited, renewed) for end in (-1, 0)
     ]
+    shares = [hypervolume(np.array(each["front"]), box) for each in found]
     cells = [
         _spread(inherited, truth),
         _at_equal_cost(inherited, truth, macs),
@@ -73,7 +78,7 @@ def _row(found: Sequence[Mapping[str, Any]], truth: Numbers, macs: Numbers) -> t
         _at_equal_cost(renewed, truth, macs),
         *ends,
         f"{np.mean(timed):.2f}" if timed else "-",
-        f"{np.mean([each['front'] for each in found]):.4f}",
+        f"{np.mean(shares):.3f}",
     ]
     return max(_mean_tau(inherited, truth), _mean_tau(renewed, truth)), cells
 
