@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--networks", type=int, default=150, help="of the pool")
     parser.add_argument("--training", type=int, default=50, help="that formulas are judged on")
-    parser.add_argument("--formulas", type=int, default=2000)
+    parser.add_argument("--formulas", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=5)
     return parser.parse_args()
 

@@ -1,11 +1,13 @@
 """Every proxy on the cells of TransNAS-Bench-101: how it ranks them for segmentation, and what it costs.
 
-    python benchmarks/proxies.py <folder with transnas101_micro.npz> outputs/proxies --networks 70
+    python benchmarks/proxies.py <folder with transnas101_micro.npz> outputs/proxies --seeds 0 1 2 3 4
 
 Random images of 64 x 64 and random labels; truth is the pixel accuracy after the last epoch. A network with
-no score (no way from input to output) ranks last. The folder gets results.json and results.md: Kendall and
-Spearman beside the published figures (Dong et al., SasWOT, AAAI 2024, table 3), and milliseconds of processor
-time an architecture, which `--costs` compares with the error of inherited weights on the rendered scenes.
+no score (no way from input to output) ranks last. Every seed draws its own networks, weights and images, and
+is kept in the folder, so that a repeated command goes on where it was. results.md gets means and deviations
+over the draws: Kendall and Spearman beside the published figures, which are means over draws of 50 networks
+(Dong et al., SasWOT, AAAI 2024, table 3), and milliseconds of processor time an architecture, which `--costs`
+compares with the error of inherited weights on the rendered scenes.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from scipy.stats import kendalltau, spearmanr
+from trials import spread_of
 
 from evonas import schema, weights
 from evonas.cli import conf_dir
@@ -67,11 +70,12 @@ def main() -> None:
     given = arguments()
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
-    found = ranking(given) if given.networks else {}
-    found |= {"costs": costs(given.proxies, given.seed)} if given.costs else {}
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "results.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    text = "\n\n".join(table for table in (ranking_table(found), cost_table(found)) if table)
+    draws = [kept(given, seed) for seed in given.seeds] if given.networks else []
+    tables = [ranking_table(draws)] if draws else []
+    if given.costs:
+        tables.append(cost_table(costs(given.proxies, given.seeds[0])))
+    text = "\n\n".join(tables)
     (given.out / "results.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 
@@ -85,22 +89,32 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--proxies", nargs="+", default=[*PUBLISHED], choices=[*PUBLISHED, *UNPUBLISHED])
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--costs", action="store_true")
     return parser.parse_args()
 
 
-def ranking(given: argparse.Namespace) -> dict[str, Any]:
+def kept(given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """One draw, from its file or measured now."""
+    asked = json.dumps([given.networks, given.batch, given.size, given.proxies])
+    path = given.out / f"draw-{seed}-{derive(0, asked):x}.json"
+    if not path.exists():
+        path.write_text(json.dumps(ranking(given, seed), indent=1), encoding="utf-8")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def ranking(given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Scores of random networks, and how well each proxy's order agrees with the table's."""
     table = transnas(str(given.tables), "micro", "segmentsemantic")
     rows = sorted(table.rows)
-    chosen = generator(given.seed, "benchmark/networks").choice(len(rows), given.networks, replace=False)
+    chosen = generator(seed, "benchmark/networks").choice(len(rows), given.networks, replace=False)
     words = [rows[index] for index in chosen]
     truth = [-table.values(each, ["error"])["error"] for each in words]
     measured: dict[str, list[Parts | None]] = {name: [] for name in given.proxies}
     seconds: dict[str, list[float]] = {name: [] for name in given.proxies}
     for number, each in enumerate(words, start=1):
-        measure(each, given, measured, seconds)
+        measure(each, given, seed, measured, seconds)
         print(f"{number}/{len(words)} {','.join(each)}", flush=True)
     return {
         "networks": len(words),
@@ -115,13 +129,14 @@ def ranking(given: argparse.Namespace) -> dict[str, Any]:
 def measure(
     words: Words,
     given: argparse.Namespace,
+    seed: int,
     measured: Mapping[str, list[Parts | None]],
     seconds: Mapping[str, list[float]],
 ) -> None:
     """Add one network's parts and times; the first proxy of a family pays for what its family shares."""
-    net = TransNASNet(words, "segmentsemantic", derive(given.seed, "benchmark/weights"))
-    images = random_images((given.batch, 3, given.size, given.size), given.seed)
-    probe, known = Probe(net, images, given.seed), dict[str, Parts | None]()
+    net = TransNASNet(words, "segmentsemantic", derive(seed, "benchmark/weights"))
+    images = random_images((given.batch, 3, given.size, given.size), seed)
+    probe, known = Probe(net, images, seed), dict[str, Parts | None]()
     for name in given.proxies:
         started = time.process_time()
         pieces = [known.get(piece) for piece in MADE_OF.get(name, ())]
@@ -173,6 +188,7 @@ def costs(names: Sequence[str], seed: int) -> dict[str, float]:
         # the time of an evaluation does not depend on how good the weights are
         weights.save(path, Supernet(bench.backbone, bench.head, bench.space).state_dict())
         objectives: dict[str, Any] = {"inherited error": Error()}
+        objectives["inherited error, statistics renewed"] = Error(recalibrate=cfg.train.recalibrate)
         objectives |= {name: ZeroCost(name, references=2, seed=seed) for name in names}
         return {name: timed(objective, bench) for name, objective in objectives.items()}
 
@@ -192,33 +208,34 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.process_time() - started
 
 
-def ranking_table(found: Mapping[str, Any]) -> str:
+def ranking_table(draws: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: ours beside the published figures."""
-    if "agreement" not in found:
-        return ""
-    head = f"{found['networks']} networks, TransNAS-Bench-101 micro, segmentation"
+    head = f"{len(draws)} draws of {draws[0]['networks']} networks, TransNAS-Bench-101 micro, segmentation"
     lines = [
         head,
         "",
-        "| proxy | Kendall | 95 % | published | Spearman | published | no score | ms |",
+        "| proxy | Kendall | least to most | published | Spearman | published | no score | ms |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, each in found["agreement"].items():
-        theirs = PUBLISHED.get(name)
-        kendall, spearman = theirs or ("-", "-")
-        interval = f"{each['low']:.0f} to {each['high']:.0f}"
-        ours = [f"{each['kendall']:.1f}", interval, kendall, f"{each['spearman']:.1f}", spearman]
-        cells = [name, *ours, each["without"], f"{found['ms'][name]:.0f}"]
+    for name in draws[0]["agreement"]:
+        found = [draw["agreement"][name] for draw in draws]
+        taus, rhos = ([each[kind] for each in found] for kind in ("kendall", "spearman"))
+        theirs = PUBLISHED.get(name, ("-", "-"))
+        cells = [name, spread_of(taus, _tenth), f"{min(taus):.1f} to {max(taus):.1f}", theirs[0]]
+        cells += [spread_of(rhos, _tenth), theirs[1], sum(each["without"] for each in found)]
+        cells.append(f"{statistics.mean(draw['ms'][name] for draw in draws):.0f}")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
-def cost_table(found: Mapping[str, Any]) -> str:
+def _tenth(number: float) -> str:
+    return f"{number:.1f}"
+
+
+def cost_table(found: Mapping[str, float]) -> str:
     """Markdown: milliseconds of one subnet of the small supernet."""
-    if "costs" not in found:
-        return ""
     lines = ["| score of one subnet, rendered scenes | ms |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {each:.0f} |" for name, each in found["costs"].items())])
+    return "\n".join([*lines, *(f"| {name} | {each:.0f} |" for name, each in found.items())])
 
 
 if __name__ == "__main__":
