@@ -45,7 +45,7 @@ def table(
     rows.sort(key=lambda row: -row[1])
     written = [[name, *cells] for name, _, cells in rows]
     at_cost = f"{_tau_at_cost(-macs, truth, macs):.2f}"
-    written.append(["multiply-adds alone", _spread([-macs], truth), at_cost, *["-"] * (len(COLUMNS) - 3)])
+    written.append(["multiply-adds alone", spread([-macs], truth), at_cost, *["-"] * (len(COLUMNS) - 3)])
     ceiling = "-"
     if len(errors) > 1:
         ceiling = f"{tau(errors[0], errors[1]):.2f}"
@@ -72,10 +72,10 @@ def _row(
     ]
     shares = [hypervolume(np.array(each["front"]), box) for each in found]
     cells = [
-        _spread(inherited, truth),
-        _at_equal_cost(inherited, truth, macs),
-        _spread(renewed, truth),
-        _at_equal_cost(renewed, truth, macs),
+        spread(inherited, truth),
+        at_equal_cost(inherited, truth, macs),
+        spread(renewed, truth),
+        at_equal_cost(renewed, truth, macs),
         *ends,
         f"{np.mean(timed):.2f}" if timed else "-",
         f"{np.mean(shares):.3f}",
@@ -87,8 +87,8 @@ def _mean_tau(scores: Sequence[Numbers], truth: Numbers) -> float:
     return float(np.nanmean([tau(score, truth) for score in scores]))
 
 
-def _spread(scores: Sequence[Numbers], truth: Numbers) -> str:
-    """Tau with its interval."""
+def spread(scores: Sequence[Numbers], truth: Numbers) -> str:
+    """Mean tau of the scores with the truth, and its interval over networks drawn anew."""
     rng = generator(0, "strategies/bootstrap")
     draws = rng.integers(len(truth), size=(RESAMPLES, len(truth)))
     found = np.array([np.mean([tau(score[rows], truth[rows]) for score in scores]) for rows in draws])
@@ -96,7 +96,8 @@ def _spread(scores: Sequence[Numbers], truth: Numbers) -> str:
     return f"{_mean_tau(scores, truth):.2f} ({low:.2f} to {high:.2f})"
 
 
-def _at_equal_cost(scores: Sequence[Numbers], truth: Numbers, macs: Numbers) -> str:
+def at_equal_cost(scores: Sequence[Numbers], truth: Numbers, macs: Numbers) -> str:
+    """The mean of tau within bins of networks that cost about the same."""
     return f"{np.nanmean([_tau_at_cost(score, truth, macs) for score in scores]):.2f}"
 
 
