@@ -23,12 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from scipy.stats import kendalltau, spearmanr
-from trials import spread_of
+from trials import composed, kept, spread_of
 
-from evonas import schema, weights
-from evonas.cli import conf_dir
+from evonas import weights
 from evonas.config import to_plain
 from evonas.data.tables import Words, transnas
 from evonas.errors import UserError
@@ -61,7 +59,6 @@ PUBLISHED = {
 UNPUBLISHED = ("l2_norm", "plain", "meco", "swap", "zico", "az_nas")
 # measured as parts of others, and so without a time of their own
 MADE_OF = {"saswot": ("saswot_minus", "nwot")}
-RESAMPLES = 500
 Parts = dict[str, float]
 
 
@@ -71,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
-    draws = [kept(given, seed) for seed in given.seeds] if given.networks else []
+    draws = [draw(given, seed) for seed in given.seeds] if given.networks else []
     tables = [ranking_table(draws)] if draws else []
     if given.costs:
         tables.append(cost_table(costs(given.proxies, given.seeds[0])))
@@ -94,18 +91,14 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def kept(given: argparse.Namespace, seed: int) -> dict[str, Any]:
+def draw(given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One draw, from its file or measured now."""
     asked = json.dumps([given.networks, given.batch, given.size, given.proxies])
-    path = given.out / f"draw-{seed}-{derive(0, asked):x}.json"
-    if not path.exists():
-        path.write_text(json.dumps(ranking(given, seed), indent=1), encoding="utf-8")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return kept(given.out / f"draw-{seed}-{derive(0, asked):x}.json", partial(ranking, given, seed))
 
 
 def ranking(given: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Scores of random networks, and how well each proxy's order agrees with the table's."""
+    """Parts of scores of random networks, and what the table says of these."""
     table = transnas(str(given.tables), "micro", "segmentsemantic")
     rows = sorted(table.rows)
     chosen = generator(seed, "benchmark/networks").choice(len(rows), given.networks, replace=False)
@@ -121,7 +114,6 @@ def ranking(given: argparse.Namespace, seed: int) -> dict[str, Any]:
         "words": words,
         "truth": truth,
         "parts": measured,
-        "agreement": {name: agreement(name, parts, truth) for name, parts in measured.items()},
         "ms": {name: statistics.median(times) * 1e3 for name, times in seconds.items()},
     }
 
@@ -157,20 +149,14 @@ def parts_of(name: str, probe: Probe) -> Parts | None:
 
 
 def agreement(name: str, parts: Sequence[Parts | None], truth: Sequence[float]) -> dict[str, float]:
-    """Kendall's tau with its 95 % interval (bootstrap over networks) and Spearman's rho, in percent.
+    """Kendall's tau and Spearman's rho, in percent.
 
     The set is its own reference for scores that compare.
     """
     known = [each for each in parts if each is not None]
     scores = np.array([-math.inf if each is None else PROXIES[name].score(each, known) for each in parts])
-    reached, rng = np.array(truth), generator(0, "benchmark/bootstrap")
-    draws = rng.integers(0, len(scores), (RESAMPLES, len(scores)))
-    taus = [kendalltau(scores[draw], reached[draw]).statistic for draw in draws]
-    low, high = np.nanquantile(taus, [0.025, 0.975])
     return {
         "kendall": 100 * float(kendalltau(scores, truth).statistic),
-        "low": 100 * float(low),
-        "high": 100 * float(high),
         "spearman": 100 * float(spearmanr(scores, truth).statistic),
         "without": len(parts) - len(known),
     }
@@ -178,9 +164,7 @@ def agreement(name: str, parts: Sequence[Parts | None], truth: Sequence[float]) 
 
 def costs(names: Sequence[str], seed: int) -> dict[str, float]:
     """Milliseconds a subnet of the small supernet: every proxy, and the error with inherited weights."""
-    schema.register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", overrides=["+task=synthetic"])
+    cfg = composed("+task=synthetic")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "supernet.safetensors"
         space, network, task = (to_plain(node) for node in (cfg.space, cfg.network, cfg.task))
@@ -217,13 +201,13 @@ def ranking_table(draws: Sequence[Mapping[str, Any]]) -> str:
         "| proxy | Kendall | least to most | published | Spearman | published | no score | ms |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name in draws[0]["agreement"]:
-        found = [draw["agreement"][name] for draw in draws]
+    for name in draws[0]["parts"]:
+        found = [agreement(name, each["parts"][name], each["truth"]) for each in draws]
         taus, rhos = ([each[kind] for each in found] for kind in ("kendall", "spearman"))
         theirs = PUBLISHED.get(name, ("-", "-"))
         cells = [name, spread_of(taus, _tenth), f"{min(taus):.1f} to {max(taus):.1f}", theirs[0]]
         cells += [spread_of(rhos, _tenth), theirs[1], sum(each["without"] for each in found)]
-        cells.append(f"{statistics.mean(draw['ms'][name] for draw in draws):.0f}")
+        cells.append(f"{statistics.mean(each['ms'][name] for each in draws):.0f}")
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from strategy_table import table
-from trials import composed, run
+from trials import composed, kept, run
 
 from evonas import files
 from evonas.config import to_plain
@@ -111,13 +111,16 @@ def main() -> None:
     """Answer what is not answered yet, then print the table."""
     question, names, (seeds, alone_seeds), share = _arguments()
     torch.set_num_threads(1)
-    alone = [_alone(question, seed, share) for seed in alone_seeds]
+    files.write_json(question.answers / question.name / "question.json", question.about())
     if share:
+        for seed in alone_seeds:
+            _trained(question, seed, share)
         return
+    alone = [_alone(question, seed) for seed in alone_seeds]
     answers: dict[str, list[dict[str, Any]]] = {}
     for name in names:
         answers[name] = [
-            _kept(
+            kept(
                 question.answers / _place(question, name, seed).with_suffix(".json"),
                 partial(_answer, question, name, seed, alone),
             )
@@ -148,29 +151,18 @@ def _arguments() -> tuple[Question, list[str], tuple[list[int], list[int]], tupl
     return question, given.strategies, seeds, tuple(given.share) if given.share else None
 
 
-def _kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What an earlier command left, or what is made now."""
-    if not path.exists():
-        files.write_json(path, make())
-    found: dict[str, Any] = files.read_json(path)
-    return found
-
-
 def _place(question: Question, name: str, seed: int) -> Path:
     return Path(question.name, str(question.passes), f"{name.replace(' ', '_')}-{seed}")
 
 
-def _alone(question: Question, seed: int, share: tuple[int, int] | None) -> dict[str, Any]:
-    """Networks trained alone, one answer of them all; of `share` (i, n) every n-th from the i-th on."""
-    files.write_json(question.answers / question.name / "question.json", question.about())
-    if share:
-        return {"nets": _trained(question, seed, share)}
+def _alone(question: Question, seed: int) -> dict[str, Any]:
+    """Networks trained alone, one answer of them all."""
     path = question.answers / question.name / f"alone-{seed}.json"
-    return _kept(path, lambda: {"nets": _trained(question, seed, (0, 1))})
+    return kept(path, lambda: {"nets": _trained(question, seed, (0, 1))})
 
 
 def _trained(question: Question, seed: int, share: tuple[int, int]) -> list[dict[str, Any]]:
-    """An answer for each network, which is kept as soon as it is there."""
+    """Of `share` (i, n) every n-th network from the i-th on, each kept as soon as it is there."""
     folder = question.out / question.name / f"alone-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     cfg = question.cfg(seed)
@@ -180,7 +172,7 @@ def _trained(question: Question, seed: int, share: tuple[int, int]) -> list[dict
     found = []
     for number, (genotype, macs) in chosen[share[0] :: share[1]]:
         path = folder / f"{number}.json"
-        found.append(_kept(path, partial(_one_alone, question, seed, net, genotype, macs, path)))
+        found.append(kept(path, partial(_one_alone, question, seed, net, genotype, macs, path)))
     return found
 
 

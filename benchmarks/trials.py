@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from evonas import schema
+from evonas import files, schema
 from evonas.cli import conf_dir
 from evonas.evaluate.engine import EvaluatorLike
 from evonas.evaluate.measure import attempt
@@ -49,6 +50,14 @@ def composed(*overrides: str) -> Any:
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", overrides=list(overrides))
+
+
+def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an earlier command left, or what is made now."""
+    if not path.exists():
+        files.write_json(path, make())
+    found: dict[str, Any] = files.read_json(path)
+    return found
 
 
 def run(
