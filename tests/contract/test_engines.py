@@ -1,6 +1,5 @@
 """What every engine promises; and, for engines with processes, what they survive."""
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
@@ -256,10 +255,8 @@ class TestLocalEngine(EngineContract):
 
     def test_a_hanging_setup_ends_in_an_error(self) -> None:
         engine = LocalEngine(Unready(how="sleeps"), workers=1, tries=1, setup_s=0.5)
-        begin = time.monotonic()
         with pytest.raises(EngineError, match="timeout"):
             list(engine.run(jobs("ok:1")))
-        assert time.monotonic() - begin < 10
         engine.close()
 
     def test_abandoning_the_iterator_stops_what_is_in_flight(self) -> None:

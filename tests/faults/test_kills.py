@@ -61,7 +61,7 @@ def test_interruption_leaves_a_whole_archive_and_no_process(tmp_path: Path, stra
     while len(trial.executions) < 100 and driver.poll() is None:
         time.sleep(0.01)
     driver.send_signal(signal.SIGINT)
-    driver.communicate(timeout=10)
+    driver.communicate(timeout=60)
     assert driver.returncode not in (0, -signal.SIGKILL)
     assert trial.gone()
     assert trial.is_sound()

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -142,7 +141,5 @@ def test_another_seed_is_another_search(tmp_path: Path, straight: Trial) -> None
 
 def test_nothing_is_evaluated_twice(straight: Trial) -> None:
     before = len(straight.executions)
-    begin = time.monotonic()
     straight.go_on_here()
-    assert time.monotonic() - begin < 30
     assert len(straight.executions) == before == len(set(straight.executions)) == EVALUATIONS

@@ -112,7 +112,7 @@ class Trial:
         """Processes that this trial started and that still run."""
         return [pid for pid in _processes() if self._is_ours(pid)]
 
-    def gone(self, within_s: float = 3.0) -> bool:
+    def gone(self, within_s: float = 10.0) -> bool:
         """Whether every process of the trial ends by itself within some seconds."""
         limit = time.monotonic() + within_s
         while self.survivors() and time.monotonic() < limit:

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import re
-import time
 from dataclasses import replace
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -88,9 +87,7 @@ def test_names_from_outside_are_only_text(tmp_path: Path) -> None:
 
 def test_it_scales_to_a_long_search(tmp_path: Path) -> None:
     facts = searched(20_000)
-    started = time.monotonic()
     text = render(whole(tmp_path, facts))
-    assert time.monotonic() - started < 20
     assert len(text.encode()) < 3_000_000
 
 
