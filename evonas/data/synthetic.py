@@ -126,6 +126,12 @@ def _mirrored(normals: NDArray) -> NDArray:
     return normals[:, ::-1] * np.array([-1, 1, 1], dtype=normals.dtype)
 
 
+def _half(depth: NDArray) -> NDArray:
+    """Depth in half precision, where ground near the horizon becomes as deep as the sky: infinite."""
+    with np.errstate(over="ignore"):
+        return depth.astype(np.float16)
+
+
 class _Film:
     """The pictures of one split, each rendered once; half precision keeps depth to 1 part in 2000."""
 
@@ -139,7 +145,7 @@ class _Film:
         if frame is None:
             scene = make_scene(self._seed, self._first + index)
             view = render(scene, scene.view(0), *self._size)
-            frame = (view.rgb, view.depth.astype(np.float16), view.classes, view.instances)
+            frame = (view.rgb, _half(view.depth), view.classes, view.instances)
             frame += (view.normals.astype(np.float16),) if self._normals else ()
             self._frames[index] = frame
         return frame

@@ -1,11 +1,15 @@
 """Rendered data: splits, sizes, memory and what the manifest depends on."""
 
+import warnings
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from evonas.data.render.scene import make_scene
-from evonas.data.render.trace import render
+from evonas.data.render.trace import View, render
 from evonas.data.synthetic import STRIDE, SyntheticScenes
 from evonas.errors import UserError
 
@@ -38,6 +42,18 @@ def test_the_sky_and_what_is_far_are_not_valid() -> None:
         )
         assert not item["valid"][0][item["classes"] == 0].any()
     assert 0.3 < np.mean([item["valid"].float().mean() for item in items]) < 1
+
+
+def test_ground_at_the_horizon_is_as_deep_as_the_sky(monkeypatch: pytest.MonkeyPatch) -> None:
+    def distant(*given: Any) -> View:
+        view = render(*given)
+        return replace(view, depth=np.full_like(view.depth, 1e5))
+
+    monkeypatch.setattr("evonas.data.synthetic.render", distant)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        item = source().dataset("test")[0]
+    assert item["depth"].isinf().all() and not item["valid"].any()
 
 
 def test_flips_turn_everything_together() -> None:
