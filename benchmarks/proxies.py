@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 from trials import composed, kept, spread_of
 
 from evonas import weights
 from evonas.config import to_plain
-from evonas.data.tables import Words, transnas
+from evonas.data.tables import transnas
 from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
 from evonas.nn.supernet import Supernet
@@ -107,7 +108,11 @@ def ranking(given: argparse.Namespace, seed: int) -> dict[str, Any]:
     measured: dict[str, list[Parts | None]] = {name: [] for name in given.proxies}
     seconds: dict[str, list[float]] = {name: [] for name in given.proxies}
     for number, each in enumerate(words, start=1):
-        measure(each, given, seed, measured, seconds)
+        net = TransNASNet(each, "segmentsemantic", derive(seed, "benchmark/weights"))
+        images = random_images((given.batch, 3, given.size, given.size), seed)
+        for name, (parts, took) in measured_by(given.proxies, Probe(net, images, seed)).items():
+            measured[name].append(parts)
+            seconds[name].append(took)
         print(f"{number}/{len(words)} {','.join(each)}", flush=True)
     return {
         "networks": len(words),
@@ -118,26 +123,18 @@ def ranking(given: argparse.Namespace, seed: int) -> dict[str, Any]:
     }
 
 
-def measure(
-    words: Words,
-    given: argparse.Namespace,
-    seed: int,
-    measured: Mapping[str, list[Parts | None]],
-    seconds: Mapping[str, list[float]],
-) -> None:
-    """Add one network's parts and times; the first proxy of a family pays for what its family shares."""
-    net = TransNASNet(words, "segmentsemantic", derive(seed, "benchmark/weights"))
-    images = random_images((given.batch, 3, given.size, given.size), seed)
-    probe, known = Probe(net, images, seed), dict[str, Parts | None]()
-    for name in given.proxies:
+def measured_by(names: Sequence[str], probe: Probe) -> dict[str, tuple[Parts | None, float]]:
+    """One network's parts and seconds by proxy; the first of a family pays for what its family shares."""
+    known: dict[str, tuple[Parts | None, float]] = {}
+    for name in names:
         started = time.process_time()
-        pieces = [known.get(piece) for piece in MADE_OF.get(name, ())]
+        pieces = [known.get(piece, (None, 0.0))[0] for piece in MADE_OF.get(name, ())]
         if pieces and all(pieces):
-            known[name] = {key: value for piece in pieces if piece for key, value in piece.items()}
+            parts = {key: value for piece in pieces if piece for key, value in piece.items()}
         else:
-            known[name] = parts_of(name, probe)
-        measured[name].append(known[name])
-        seconds[name].append(time.process_time() - started)
+            parts = parts_of(name, probe)
+        known[name] = parts, time.process_time() - started
+    return known
 
 
 def parts_of(name: str, probe: Probe) -> Parts | None:
@@ -148,17 +145,19 @@ def parts_of(name: str, probe: Probe) -> Parts | None:
         return None
 
 
-def agreement(name: str, parts: Sequence[Parts | None], truth: Sequence[float]) -> dict[str, float]:
-    """Kendall's tau and Spearman's rho, in percent.
-
-    The set is its own reference for scores that compare.
-    """
+def scores_of(name: str, parts: Sequence[Parts | None]) -> NDArray[np.float64]:
+    """Numbers of a set, its own reference for scores that compare; minus infinity for a network without."""
     known = [each for each in parts if each is not None]
-    scores = np.array([-math.inf if each is None else PROXIES[name].score(each, known) for each in parts])
+    return np.array([-math.inf if each is None else PROXIES[name].score(each, known) for each in parts])
+
+
+def agreement(name: str, parts: Sequence[Parts | None], truth: Sequence[float]) -> dict[str, float]:
+    """Kendall's tau and Spearman's rho, in percent."""
+    scores = scores_of(name, parts)
     return {
         "kendall": 100 * float(kendalltau(scores, truth).statistic),
         "spearman": 100 * float(spearmanr(scores, truth).statistic),
-        "without": len(parts) - len(known),
+        "without": sum(each is None for each in parts),
     }
 
 

@@ -3,8 +3,8 @@
     python benchmarks/scored.py benchmarks/answers/strategies/synthetic-...
     python benchmarks/scored.py benchmarks/answers/strategies/camvid-... --set data.root=datasets/camvid
 
-Networks have random weights and random images of the task's size; truth is the mean error over the seeds with
-which they were trained.
+Networks have random weights and random images of the task's size; scores that compare do so within the set.
+Truth is the mean error over the seeds with which networks were trained.
 """
 
 import argparse
@@ -12,15 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from proxies import Parts, measured_by, scores_of
 from scipy.stats import rankdata
 from strategy_table import Numbers, at_equal_cost, spread
 from trials import composed, markdown
 
 from evonas import files
 from evonas.config import to_plain
+from evonas.nn.extract import static_net
+from evonas.nn.initialise import initialise
 from evonas.objectives.bench import Bench
-from evonas.objectives.zero_cost import ZeroCost
 from evonas.proxies.catalogue import PROXIES
+from evonas.proxies.inputs import random_images
+from evonas.proxies.probe import Probe
+from evonas.randomness import derive
+
+BATCH = 8
 
 
 def main() -> None:
@@ -30,12 +37,13 @@ def main() -> None:
     alone = [files.read_json(path)["nets"] for path in sorted(given.answers.glob("alone-*.json"))]
     truth = np.array([[net["error"] for net in nets] for nets in alone]).mean(axis=0)
     macs = np.array([net["macs"] for net in alone[0]], dtype=float)
+    texts = [net["genotype"] for net in alone[0]]
     bench = opened(given)
+    draws = [ranked(given.proxies, bench, texts, seed) for seed in range(given.seeds)]
     rows = []
     for name in given.proxies:
-        scores = np.mean([scored(name, bench, alone[0], seed) for seed in range(given.seeds)], axis=0)
-        rows.append([name, spread([scores], truth), at_equal_cost([scores], truth, macs)])
-        print(*rows[-1], flush=True)
+        ranks = np.mean([each[name] for each in draws], axis=0)
+        rows.append([name, spread([ranks], truth), at_equal_cost([ranks], truth, macs)])
     rows.sort(key=lambda row: -float(row[1].split()[0]))
     print("\n" + markdown(("score", "tau (95 %)", "at equal cost"), rows))
 
@@ -58,20 +66,21 @@ def opened(given: argparse.Namespace) -> Bench:
     return Bench(space, network, task, given.answers / "none")
 
 
-def scored(name: str, bench: Bench, nets: list[dict[str, str]], seed: int) -> Numbers:
-    """Ranks by minus the score, least first, so that they go with errors; without a score last."""
-    objective = ZeroCost(name, references=16, seed=seed)
-    objective.prepare(bench)
-    found = np.array([_one(objective, bench, net["genotype"]) for net in nets])
-    ranks: Numbers = rankdata(found)
-    return ranks
+def ranked(names: list[str], bench: Bench, texts: list[str], seed: int) -> dict[str, Numbers]:
+    """By proxy ranks of minus the score, least first, so that they go with errors; without a score last."""
+    parts: dict[str, list[Parts | None]] = {name: [] for name in names}
+    images = random_images((BATCH, 3, *bench.input_size), seed)
+    for number, text in enumerate(texts, start=1):
+        for name, (found, _) in measured_by(names, _probe(bench, text, images, seed)).items():
+            parts[name].append(found)
+        print(f"seed {seed}: {number}/{len(texts)}", flush=True)
+    return {name: rankdata(-scores_of(name, found)) for name, found in parts.items()}
 
 
-def _one(objective: ZeroCost, bench: Bench, text: str) -> float:
-    try:
-        return objective.measure(bench.space.parse(text))[0]
-    except ValueError:
-        return float("inf")
+def _probe(bench: Bench, text: str, images: torch.Tensor, seed: int) -> Probe:
+    net = static_net(bench.backbone, bench.head, bench.space.parse(text), seed=None)
+    initialise(net, derive(seed, "scored/weights"))
+    return Probe(net, images, seed)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ Legend: H W space; batches may differ in size.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -44,21 +45,21 @@ class Renewal:
     """`recalibrate` with a memory: the statistics of a subnet are taken once, and then read from a file.
 
     Args:
-        images: batches B 3 H W.
+        images: gives batches B 3 H W; asked once, and only if some statistics are not in a file yet.
+        number: of images.
         folder: one small file a subnet; several processes may share it.
         about: all that statistics depend on besides the subnet, such as digests of the supernet's
             weights and of the images; strings and numbers.
     """
 
     def __init__(
-        self, images: Sequence[Float[Tensor, "_ 3 H W"]], folder: Path, about: Mapping[str, str | int]
+        self,
+        images: Callable[[], Sequence[Float[Tensor, "_ 3 H W"]]],
+        number: int,
+        folder: Path,
+        about: Mapping[str, str | int],
     ) -> None:
-        self._images, self._folder, self._about = images, folder, dict(about)
-
-    @property
-    def number(self) -> int:
-        """Of images."""
-        return sum(len(each) for each in self._images)
+        self._images, self.number, self._folder, self._about = cache(images), number, folder, dict(about)
 
     @torch.no_grad()
     def __call__(self, net: nn.Module, subnet: str) -> None:
@@ -75,7 +76,7 @@ class Renewal:
             for name, statistic in _statistics(net.eval()).items():
                 statistic.copy_(found[name])
             return
-        recalibrate(net, self._images)
+        recalibrate(net, self._images())
         weights.save(path, _statistics(net), {"about": key})
 
 

@@ -15,7 +15,7 @@ from evonas.proxies.scorer import Scorer, compares
 from evonas.randomness import derive, generator
 from evonas.space.genotype import Genotype
 
-VERSION = 1
+VERSION = 2
 WEIGHTS = ("random", "inherited")
 
 

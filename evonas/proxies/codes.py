@@ -15,6 +15,8 @@ from evonas.proxies.probe import Probe
 
 # codes of so many images fit into one integer
 _MOST = 62
+# of so few images large networks have every pattern there is, and one score
+_FEWEST = 32
 
 
 def nwot(probe: Probe) -> float:
@@ -29,12 +31,21 @@ def nwot(probe: Probe) -> float:
 def swap(probe: Probe) -> float:
     """How many patterns over the images occur among all activations (SWAP, Peng et al., ICLR 2024).
 
-    At most 2^B, so that a score needs more than a few images.
+    At most 2^B of them, so that a probe of fewer than 32 images is shown further random ones.
     """
     if len(probe.images) > _MOST:
         raise UserError(f"SWAP takes at most {_MOST} images, not {len(probe.images)}.", "Use fewer images.")
-    patterns = [_packed(code).unique() for code in _codes(probe)]
+    patterns = [_packed(code).unique() for code in _codes(_widened(probe))]
     return float(len(torch.cat(patterns).unique()))
+
+
+def _widened(probe: Probe) -> Probe:
+    """The same network with at least 32 images."""
+    steps = math.ceil(_FEWEST / len(probe.images))
+    if steps == 1:
+        return probe
+    images = torch.cat([probe.minibatch(step) for step in range(steps)])
+    return Probe(probe.net, images[:_FEWEST], probe.seed)
 
 
 def regularised(score: float, params: float, mean: float, spread: float) -> float:

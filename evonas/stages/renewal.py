@@ -1,5 +1,7 @@
 """Batch-norm statistics of their own for subnets of a trained supernet, as a search measures them."""
 
+from functools import partial
+
 from evonas import weights
 from evonas.data.calibration import calibration
 from evonas.nn.recalibrate import Renewal
@@ -25,7 +27,7 @@ def renewal(context: Context, of: Task) -> Renewal | None:
         "batch": size,
     }
     folder = context.run.path("statistics")
-    return Renewal(calibration(images, number, size), folder, about)
+    return Renewal(partial(calibration, images, number, size), min(number, len(images)), folder, about)
 
 
 def origin(renewal: Renewal | None) -> dict[str, int]:

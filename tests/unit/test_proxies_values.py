@@ -148,10 +148,19 @@ def test_nwot_adds_all_activations_and_forgets_scales() -> None:
 
 def test_swap_counts_patterns_over_the_images() -> None:
     net = nn.Sequential(linear(*CODES, [2.0, -3.0]), nn.ReLU())
-    assert swap(Probe(net, torch.eye(2))) == 3
+    assert swap(Probe(net, torch.eye(2).repeat(16, 1))) == 3
     assert regularised(3.0, params=5.0, mean=3.0, spread=2.0) == pytest.approx(3 * math.exp(-2))
     with pytest.raises(UserError, match="at most 62"):
         swap(Probe(net, torch.ones(63, 2)))
+
+
+def test_swap_tells_networks_apart_that_few_images_cannot() -> None:
+    small, large = (NB201Net([word] * 6) for word in ("skip_connect", "nor_conv_3x3"))
+    few, many = (random_images((number, 3, 16, 16), 0) for number in (4, 32))
+    scores = [swap(Probe(net, few)) for net in (small, large)]
+    assert 2**4 < scores[0] < scores[1]
+    first = torch.cat([few, *(random_images(few.shape, 0, step) for step in range(1, 8))])
+    assert scores[0] == swap(Probe(small, first)) != swap(Probe(small, many))
 
 
 def test_codes_need_activations() -> None:

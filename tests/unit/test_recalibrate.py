@@ -134,10 +134,10 @@ def test_statistics_are_remembered_by_subnet_and_data(bench: Bench, tmp_path: Pa
     images, point = calibration(bench.task.dataset("train"), 4, 2), bench.space.smallest()
     nets = [extract(bench.supernet, point) for _ in range(4)]
     recalibrate(nets[0], images)
-    Renewal(images, tmp_path, {"data": "a"})(nets[1], "min")
+    Renewal(lambda: images, 4, tmp_path, {"data": "a"})(nets[1], "min")
     # no image is looked at again
-    Renewal([], tmp_path, {"data": "a"})(nets[2], "min")
-    Renewal(images[:1], tmp_path, {"data": "b"})(nets[3], "min")
+    Renewal(lambda: pytest.fail("there is a file"), 4, tmp_path, {"data": "a"})(nets[2], "min")
+    Renewal(lambda: images[:1], 2, tmp_path, {"data": "b"})(nets[3], "min")
     states = [net.state_dict() for net in nets]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert all(torch.equal(states[0][name], states[2][name]) for name in states[0])
