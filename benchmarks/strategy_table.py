@@ -1,6 +1,7 @@
 """The table of benchmarks/strategies.py: statistics of inherited errors beside errors of networks alone."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from trials import markdown
 
 from evonas.randomness import generator
 from evonas.report.hypervolume import hypervolume
-from evonas.report.ranking import cost_bins, interval, tau
+from evonas.report.ranking import ceiling, cost_bins, interval, tau
 
 RESAMPLES, BINS = 1000, 3
 Numbers = NDArray[np.float64]
@@ -47,14 +48,36 @@ def table(
     written = [[name, *cells] for name, _, cells in rows]
     at_cost = f"{_tau_at_cost(-macs, truth, macs):.2f}"
     written.append(["multiply-adds alone", spread([-macs], truth), at_cost, *["-"] * (len(COLUMNS) - 3)])
-    ceiling = "-"
-    if len(errors) > 1:
-        ceiling = f"{tau(errors[0], errors[1]):.2f}"
     head = (
-        f"Task {task}: {len(macs)} networks trained alone with {len(alone)} seeds, whose errors rank them "
-        f"alike by {ceiling}; {_supernets(answers)} a strategy.\n\n"
+        f"Task {task}: {len(macs)} networks trained alone with {len(alone)} seeds{_agreed(errors)}; "
+        f"{_supernets(answers)} a strategy.\n\n"
     )
     return head + markdown(COLUMNS, written)
+
+
+def _agreed(errors: Numbers) -> str:
+    """How two seeds rank networks alike, and what that leaves for the best of scores."""
+    if len(errors) < 2:
+        return ""
+    everyone = np.arange(errors.shape[1])
+    found = f"{_mean_agreement(errors, everyone):.2f}"
+    draws = [_mean_agreement(errors, rows) for rows in _drawn(len(everyone))]
+    highest = ceiling(_mean_agreement(errors, everyone), len(errors))
+    low, high = (ceiling(end, len(errors)) for end in interval(np.array(draws)))
+    return (
+        f", which rank them alike by {found}, so that their expected errors would have a tau of about "
+        f"{highest:.2f} ({low:.2f} to {high:.2f}) with the mean over seeds"
+    )
+
+
+def _mean_agreement(errors: Numbers, rows: NDArray[np.intp]) -> float:
+    """Tau between seeds on some networks, the mean of all pairs of seeds."""
+    return float(np.mean([tau(one[rows], other[rows]) for one, other in combinations(errors, 2)]))
+
+
+def _drawn(number: int) -> NDArray[np.intp]:
+    """Networks drawn anew, a row each time."""
+    return generator(0, "strategies/bootstrap").integers(number, size=(RESAMPLES, number))
 
 
 def _supernets(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -91,8 +114,7 @@ def _mean_tau(scores: Sequence[Numbers], truth: Numbers) -> float:
 
 def spread(scores: Sequence[Numbers], truth: Numbers) -> str:
     """Mean tau of the scores with the truth, and its interval over networks drawn anew."""
-    rng = generator(0, "strategies/bootstrap")
-    draws = rng.integers(len(truth), size=(RESAMPLES, len(truth)))
+    draws = _drawn(len(truth))
     found = np.array([np.mean([tau(score[rows], truth[rows]) for score in scores]) for rows in draws])
     low, high = interval(found)
     return f"{_mean_tau(scores, truth):.2f} ({low:.2f} to {high:.2f})"

@@ -212,6 +212,11 @@ def _rank(sources: Sources) -> Section:
             f"{compact(same['inherited'])} between the inherited errors, "
             f"{compact(same['retrained'])} between those trained alone."
         )
+        if same.get("ceiling") is not None:
+            texts.append(
+                "Training differs from seed to seed: against one training, no score would reach more than "
+                f"about {compact(same['ceiling'])}."
+            )
     known = [ranked(rank)] if "predictors" in rank else []
     return Section(title, texts=texts, figures=[plots.rank_check(rank)], tables=known)
 

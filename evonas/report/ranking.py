@@ -112,8 +112,8 @@ def agreement(first: Sequence[Pair], second: Sequence[Pair]) -> dict[str, Any]:
     """How two ranking checks of the same networks agree, such as two seeds of one supernet.
 
     Returns:
-        `common` networks, and tau between the two checks of `inherited` and of `retrained` errors: no score
-        can rank better than training agrees with itself.
+        `common` networks, tau between the two checks of `inherited` and of `retrained` errors, and the
+        `ceiling` that the latter sets to any score's tau with one of the checks.
     """
     other = {pair["genotype"]: pair for pair in second}
     common = [(pair, other[pair["genotype"]]) for pair in first if pair["genotype"] in other]
@@ -122,7 +122,27 @@ def agreement(first: Sequence[Pair], second: Sequence[Pair]) -> dict[str, Any]:
         sides = np.array([[mine[key], theirs[key]] for mine, theirs in common], dtype=float).reshape(-1, 2)
         value = tau(sides[:, 0], sides[:, 1]) if len(common) > 1 else math.nan
         result[key] = value if math.isfinite(value) else None
+    result["ceiling"] = None if result["retrained"] is None else ceiling(result["retrained"])
     return result
+
+
+def ceiling(agreed: float, trainings: int = 1) -> float:
+    """The tau with mean errors over some trainings that the networks' expected errors themselves reach.
+
+    Errors and their noise are taken as normal: tau is 2/pi asin of the correlation (Greiner, 1909), the
+    correlation of two trainings is the reliability of one, that of their mean follows (Spearman, 1910;
+    Brown, 1910), and its root is the correlation with what is expected.
+
+    Args:
+        agreed: tau between two trainings of the same networks.
+        trainings: over which errors are averaged.
+
+    Returns:
+        0 where two trainings agree by nothing or less.
+    """
+    single = math.sin(math.pi / 2 * max(agreed, 0.0))
+    of_mean = trainings * single / (1 + (trainings - 1) * single)
+    return 2 / math.pi * math.asin(math.sqrt(of_mean))
 
 
 def _resamples(size: int, rng: np.random.Generator) -> Numbers:

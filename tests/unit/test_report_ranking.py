@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from evonas.report.ranking import Scores, agreement, cost_bins, interval, judged, regret, statistics, tau
+from evonas.report.ranking import (
+    Scores,
+    agreement,
+    ceiling,
+    cost_bins,
+    interval,
+    judged,
+    regret,
+    statistics,
+    tau,
+)
 from evonas.report.tables import ranked
 
 
@@ -99,8 +109,25 @@ def test_what_is_not_defined_is_none() -> None:
 def test_two_seeds_agree_on_what_they_share() -> None:
     first = pairs(np.arange(5.0), np.arange(5.0), np.arange(5.0))
     second = pairs(np.array([0.0, 1, 2, 4, 3, 9]), np.arange(6.0)[::-1], np.arange(6.0))
-    assert agreement(first, second) == {"common": 5, "inherited": pytest.approx(0.8), "retrained": -1.0}
-    assert agreement(first, []) == {"common": 0, "inherited": None, "retrained": None}
+    nothing = {"common": 0, "inherited": None, "retrained": None, "ceiling": None}
+    found = {"common": 5, "inherited": pytest.approx(0.8), "retrained": -1.0, "ceiling": 0.0}
+    assert agreement(first, second) == found
+    assert agreement(first, []) == nothing
+    assert agreement(first, first)["ceiling"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("trainings", [1, 2, 5])
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_expected_errors_reach_the_ceiling(noise: float, trainings: int) -> None:
+    rng = np.random.default_rng(trainings)
+    expected = rng.standard_normal(2000)
+    errors = expected + noise * rng.standard_normal((trainings + 1, 2000))
+    reached = kendalltau(expected, errors[1:].mean(axis=0)).statistic
+    assert ceiling(kendalltau(*errors[:2]).statistic, trainings) == pytest.approx(reached, abs=0.03)
+
+
+def test_trainings_that_disagree_leave_no_score_anything() -> None:
+    assert [ceiling(agreed, 2) for agreed in (-0.5, 0.0, 1.0)] == pytest.approx([0.0, 0.0, 1.0])
 
 
 def test_the_report_puts_the_costs_beside_the_score() -> None:
