@@ -12,6 +12,8 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# a shell that starts tests in the background hands an ignored Ctrl-C down to every process of theirs
+signal.signal(signal.SIGINT, signal.default_int_handler)
 install_import_hook(["evonas.ops", "evonas.nn", "evonas.train.distill"], "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent
