@@ -19,8 +19,6 @@ from trials import composed, markdown
 
 from evonas import files
 from evonas.config import to_plain
-from evonas.nn.extract import static_net
-from evonas.nn.initialise import initialise
 from evonas.objectives.bench import Bench
 from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.inputs import random_images
@@ -71,16 +69,11 @@ def ranked(names: list[str], bench: Bench, texts: list[str], seed: int) -> dict[
     parts: dict[str, list[Parts | None]] = {name: [] for name in names}
     images = random_images((BATCH, 3, *bench.input_size), seed)
     for number, text in enumerate(texts, start=1):
-        for name, (found, _) in measured_by(names, _probe(bench, text, images, seed)).items():
+        net = bench.untrained(bench.space.parse(text), derive(seed, "scored/weights"))
+        for name, (found, _) in measured_by(names, Probe(net, images, seed)).items():
             parts[name].append(found)
         print(f"seed {seed}: {number}/{len(texts)}", flush=True)
     return {name: rankdata(-scores_of(name, found)) for name, found in parts.items()}
-
-
-def _probe(bench: Bench, text: str, images: torch.Tensor, seed: int) -> Probe:
-    net = static_net(bench.backbone, bench.head, bench.space.parse(text), seed=None)
-    initialise(net, derive(seed, "scored/weights"))
-    return Probe(net, images, seed)
 
 
 if __name__ == "__main__":

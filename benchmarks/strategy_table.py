@@ -59,20 +59,18 @@ def _agreed(errors: Numbers) -> str:
     """How two seeds rank networks alike, and what that leaves for the best of scores."""
     if len(errors) < 2:
         return ""
-    everyone = np.arange(errors.shape[1])
-    found = f"{_mean_agreement(errors, everyone):.2f}"
-    draws = [_mean_agreement(errors, rows) for rows in _drawn(len(everyone))]
-    highest = ceiling(_mean_agreement(errors, everyone), len(errors))
-    low, high = (ceiling(end, len(errors)) for end in interval(np.array(draws)))
+    found = _mean_agreement(errors)
+    draws = [_mean_agreement(errors[:, nets]) for nets in _drawn(errors.shape[1])]
+    highest, low, high = (ceiling(each, len(errors)) for each in (found, *interval(np.array(draws))))
     return (
-        f", which rank them alike by {found}, so that their expected errors would have a tau of about "
+        f", which rank them alike by {found:.2f}, so that their expected errors would have a tau of about "
         f"{highest:.2f} ({low:.2f} to {high:.2f}) with the mean over seeds"
     )
 
 
-def _mean_agreement(errors: Numbers, rows: NDArray[np.intp]) -> float:
-    """Tau between seeds on some networks, the mean of all pairs of seeds."""
-    return float(np.mean([tau(one[rows], other[rows]) for one, other in combinations(errors, 2)]))
+def _mean_agreement(errors: Numbers) -> float:
+    """Tau between seeds, the rows, the mean of all pairs of them."""
+    return float(np.mean([tau(one, other) for one, other in combinations(errors, 2)]))
 
 
 def _drawn(number: int) -> NDArray[np.intp]:

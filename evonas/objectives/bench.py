@@ -20,7 +20,8 @@ from evonas.data.shared_batches import shared_batches
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.count import count_head
-from evonas.nn.extract import extract
+from evonas.nn.extract import extract, static_net
+from evonas.nn.initialise import initialise
 from evonas.nn.supernet import Supernet
 from evonas.ops import native
 from evonas.space.genotype import Genotype
@@ -186,6 +187,13 @@ class Bench:
             subnet = extract(self.supernet, genotype).to(self.device).eval().requires_grad_(False)
             self._latest = genotype, subnet
         return self._latest[1]
+
+    def untrained(self, genotype: Genotype, seed: int) -> nn.Module:
+        """The genotype's network on the device, backbone and head with random weights drawn from the seed."""
+        # the bench's head may have been loaded with trained weights meanwhile, so it is drawn anew as well
+        net = static_net(self.backbone, self.head, genotype, seed=None)
+        initialise(net, seed)
+        return net.to(self.device)
 
     def calibration(self, number: int) -> Sequence[Tensor]:
         """Batches of the same `number` training images at every call, on the device."""

@@ -7,8 +7,6 @@ from torch import nn
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
-from evonas.nn.extract import static_net
-from evonas.nn.initialise import initialise
 from evonas.objectives.bench import Bench
 from evonas.proxies.catalogue import proxy as known
 from evonas.proxies.scorer import Scorer, compares
@@ -100,7 +98,4 @@ class ZeroCost:
         bench = self._bench
         if self._weights == "inherited":
             return bench.subnet(genotype)
-        # the bench's head may have been loaded with trained weights meanwhile, so it is drawn anew as well
-        net = static_net(bench.backbone, bench.head, genotype, seed=None)
-        initialise(net, derive(self._seed, "zero_cost/weights"))
-        return net.to(bench.device)
+        return bench.untrained(genotype, derive(self._seed, "zero_cost/weights"))
