@@ -214,6 +214,8 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
             f"{name[:80]!r} cannot be the name of a task.", "Use letters, digits, blanks, - _ + . /"
         )
     if stage not in stages.NEEDS_NO_TASK and cfg.task is None:
+        if cfg.run:
+            find_run(Path(cfg.outputs), cfg.run)
         first = "" if stage == "run" else f" stage={stage}"
         raise UserError("No task chosen.", f"Try: python -m evonas +task=synthetic{first}")
     if (cfg.evaluator or cfg.joint is not None) and stage not in stages.NEEDS_NO_NETWORK:
@@ -232,6 +234,7 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
         raise UserError("dry_run=true tells the cost of a search.", "Add stage=search, or leave dry_run out.")
     config.refuse_environment(cfg)
     mistakes.check_types(cfg, overrides)
+    mistakes.refuse_too_small(cfg)
 
 
 def _check_given(cfg: DictConfig, stage: str) -> None:

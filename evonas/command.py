@@ -17,6 +17,8 @@ _WITH_VALUE = {
 _FOLDER = "--config-dir"
 _SWEEP = {"-m", "--multirun"}
 _COMPLETION = {"-sc", "--shell-completion"}
+# what stands for `--info` alone, so that no setting is taken for its topic
+_EVERYTHING = "--info=all"
 _INFO = {"--info", "-i"}
 _TOPICS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 # choices that mean others as well, unless these are typed; Hydra files cannot override a list of objectives
@@ -49,7 +51,8 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
     # flags come first, because Hydra's parser takes no settings after one that stands between them
     return [
         *(folders if not config_dirs(words) else []),
-        *words,
+        *_flags(words),
+        *overrides(words),
         *(each for each in added if each not in folders),
     ]
 
@@ -116,6 +119,16 @@ def _positions(words: Sequence[str]) -> Iterator[int]:
             yield index
 
 
+def _flags(words: Sequence[str]) -> list[str]:
+    """The words that are flags or their values."""
+    settings = set(_positions(words))
+    found = [word for index, word in enumerate(words) if index not in settings]
+    return [
+        _EVERYTHING if word in _INFO and not _TOPICS & set(found[index + 1 : index + 2]) else word
+        for index, word in enumerate(found)
+    ]
+
+
 def _refuse_dangerous(words: Sequence[str]) -> None:
     if any(word.startswith("--experimental-rerun") for word in words):
         raise UserError(
@@ -151,8 +164,10 @@ def _write_out(words: list[str]) -> None:
     """Put `stage.` before the settings of a stage that may be typed without it, in place."""
     short = [key for stage, keys in _SHORT.items() if f"stage={stage}" in words for key in keys]
     for index in list(_positions(words)):
-        if setting(words[index])[0] in short:
-            words[index] = f"stage.{words[index]}"
+        key, value = setting(words[index])
+        if key in short:
+            is_bare = "," in value and not value.startswith(("[", "'", '"')) and not is_sweep(words)
+            words[index] = f"stage.{key}=[{value}]" if is_bare else f"stage.{words[index]}"
 
 
 def _quote_genotypes(words: list[str]) -> None:
@@ -179,8 +194,22 @@ def _move_debug(words: list[str]) -> list[str]:
 def _completed(words: list[str]) -> list[str]:
     """The words, and what some of them mean besides."""
     typed = {setting(words[index])[0] for index in _positions(words)}
+    for word in words:
+        _refuse_among(word, typed)
     added = [each for word in words for each in _MEANS.get(word, ()) if setting(each)[0] not in typed]
     return words + added
+
+
+def _refuse_among(word: str, typed: set[str]) -> None:
+    """A choice that brings others along cannot be one value of a sweep, where they would be missing."""
+    key, _, values = word.partition("=")
+    for value in values.split(",") if "," in values else ():
+        brings = _MEANS.get(f"{key}={value.strip()}", ())
+        if {setting(each)[0] for each in brings} - typed:
+            raise UserError(
+                f"{key}={value} brings {' '.join(brings)}, which the others of {word} do not have.",
+                f"Run {key}={value} by itself, or type these as well.",
+            )
 
 
 def _adapt_completion() -> None:

@@ -16,12 +16,15 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from evonas.command import config_dirs, nearest, overrides, setting
 from evonas.config import redact
 from evonas.errors import UserError
+from evonas.schema import limits
 
 COMPLAINTS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 _NO_KEY = re.compile(r"Could not override '([^']+)'")
 _NOT_DEFAULT = re.compile(r"To append to your default list use (\S+)")
 _SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'")
 _SHOW = "See all settings with: python -m evonas --cfg job"
+# numbers, or lists of them
+_NUMBER_OR_LIST = ("stage.levels", "sampler.draw.levels")
 _TYPE = re.compile(r"Value '(.*)' of type '\w+' (.*)", re.DOTALL)
 
 
@@ -36,7 +39,7 @@ def explain(error: Exception, words: Sequence[str], conf: Path) -> UserError:
     if isinstance(error, yaml.YAMLError):
         return UserError(f"A file of the config is no YAML: {' '.join(text.split())}.")
     if isinstance(error, MissingConfigException):
-        return _unknown_option(error, text)
+        return _unknown_option(error, text, conf)
     if isinstance(error, OverrideParseException):
         return UserError(f"'{redact(error.override)}' is not a setting.", "Settings look like: seed=1")
     if match := _SEVERAL.search(text):
@@ -46,7 +49,7 @@ def explain(error: Exception, words: Sequence[str], conf: Path) -> UserError:
     if match := _NO_KEY.search(text):
         return _unknown_key(match[1], words, conf)
     if isinstance(error.__cause__ or error, ValidationError):
-        return _wrong_type(error, text)
+        return _wrong_type(error, words)
     first, _, rest = text.partition("\n")
     return UserError(first.rstrip(".") + ".", " ".join(rest.split()))
 
@@ -67,11 +70,20 @@ def check_types(cfg: DictConfig, typed: Sequence[str]) -> None:
         key = setting(override)[0]
         before = OmegaConf.select(default, key, throw_on_missing=False)
         now = OmegaConf.select(cfg, key, throw_on_missing=False)
-        wanted = _wanted(before, now)
+        wanted = "" if key in _NUMBER_OR_LIST and OmegaConf.is_list(now) else _wanted(before, now)
         if wanted:
             raise UserError(
                 f"{key}={redact(now, key)} is not {wanted}.", f"For instance: {key}={_typed(before)}"
             )
+
+
+def refuse_too_small(cfg: DictConfig) -> None:
+    """Raise a UserError for the first number below its least, before anything is made of it."""
+    for key, least in limits():
+        value = OmegaConf.select(cfg, key, throw_on_missing=False)
+        # a NaN is not above anything
+        if value is not None and not value >= least:
+            raise UserError(f"{key}={redact(value, key)} is too small.", f"Use at least {key}={least}.")
 
 
 def _typed(value: Any) -> str:
@@ -89,9 +101,10 @@ def _wanted(before: Any, now: Any) -> str:
     return ""
 
 
-def _unknown_option(error: MissingConfigException, text: str) -> UserError:
+def _unknown_option(error: MissingConfigException, text: str, conf: Path) -> UserError:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    options = sorted(error.options or [])
+    # Hydra names no options where one of a list is unknown
+    options = sorted(error.options or [path.stem for path in (conf / (group or "?")).glob("*.yaml")])
     if not group or not options:
         return UserError(text.partition("\n")[0], "See the groups with: python -m evonas --help")
     near = nearest(option, options)
@@ -114,19 +127,25 @@ def _unknown_key(key: str, words: Sequence[str], conf: Path) -> UserError:
     value = next((setting(each)[1] for each in typed if setting(each)[0] == key), "")
     last = key.rpartition(".")[2]
     misplaced = [each for each in known if each.rpartition(".")[2] == last]
-    near = nearest(key, misplaced or known) or nearest(last, misplaced or known)
+    alike = misplaced or [each for each in known if nearest(last, [each.rpartition(".")[2]])]
+    near = nearest(key, alike) or nearest(last, alike)
     hint = f"Did you mean {near}={redact(value, key)}?" if near else _SHOW
     return UserError(f"There is no setting '{key}'.", hint)
 
 
-def _wrong_type(error: Exception, text: str) -> UserError:
+def _wrong_type(error: Exception, words: Sequence[str]) -> UserError:
     cause = error.__cause__ or error
     key = str(getattr(cause, "full_key", None) or "a setting")
-    match = _TYPE.search(str(cause).partition("\n")[0])
-    if match is None:
-        return UserError(f"{key}: {text.partition(chr(10))[0]}.")
-    value, why = str(match[1]), str(match[2])
-    return UserError(f"{key}={redact(value, key)} {why}.", _SHOW)
+    why = str(cause).partition("\n")[0]
+    typed = dict(map(setting, overrides(words))).get(key, "")
+    if match := _TYPE.search(why):
+        return UserError(f"{key}={redact(match[1], key)} {match[2]}.", _SHOW)
+    if "valid bool" in why:
+        return UserError(f"{key}={redact(typed, key)} is not true or false.", f"For instance: {key}=true")
+    if "not a ListConfig" in why:
+        value = redact(typed, key)
+        return UserError(f"{key}={value} is not a list.", f"A list has brackets: {key}=[{value}]")
+    return UserError(f"{key}: {redact(why)}.", _SHOW)
 
 
 def _composed(choices: Sequence[str], folders: Sequence[str]) -> DictConfig:

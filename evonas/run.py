@@ -23,6 +23,8 @@ LAST = "last"
 LOCK = ".lock"
 IDENTITY = "run.json"
 END = "end.json"
+ATTEMPTS = "attempts"
+DONE = "done"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _QUESTION = ("task", "seed", "space", "network", "data")
 # where the data lie may change when a disk is moved; which data they are may not
@@ -85,12 +87,12 @@ class Run:
 
     def done(self, stage: str, settings: Any = None) -> bool:
         """Whether the pipeline finished a stage in this run with these settings."""
-        marker = self.directory / "done" / f"{stage}.json"
+        marker = self.directory / DONE / f"{stage}.json"
         return marker.exists() and files.read_json(marker) == {"settings": settings}
 
     def mark_done(self, stage: str, settings: Any = None) -> None:
         """Note that the pipeline finished a stage; `settings` is plain data."""
-        files.write_json(self.path(f"done/{stage}.json"), {"settings": settings})
+        files.write_json(self.path(f"{DONE}/{stage}.json"), {"settings": settings})
 
 
 def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) -> Run:
@@ -105,8 +107,8 @@ def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) ->
         UserError: the run is unknown, in use, or answers another question than this config.
     """
     outputs = Path(cfg.outputs).absolute()
-    directory = _directory(outputs, cfg.run, _task_name(cfg, overrides))
     inputs = find_run(outputs, cfg.inputs) if cfg.inputs else None
+    directory = _directory(outputs, cfg.run, _task_name(cfg, overrides))
     if lock_it:
         lock.acquire(directory / LOCK, directory.name)
         files.sweep(directory)
@@ -154,7 +156,7 @@ def list_runs(outputs: Path) -> list[dict[str, Any]]:
 
 
 def find_run(outputs: Path, name: str) -> Path:
-    """The directory of a run by name, or of the newest for `last`.
+    """The directory of a run by name, or for `last` of the newest that is more than a refused command.
 
     Raises:
         UserError: there is none.
@@ -165,7 +167,8 @@ def find_run(outputs: Path, name: str) -> Path:
             raise UserError(
                 f"There is no run in {outputs} yet.", "Make one with: python -m evonas +task=synthetic"
             )
-        return Path(runs[-1]["directory"])
+        folders = [Path(each["directory"]) for each in reversed(runs)]
+        return next((each for each in folders if not _is_refused(each)), folders[0])
     directory = Path(outputs) / _checked(name)
     if not (directory / IDENTITY).exists():
         known = ", ".join(each["directory"].name for each in list_runs(outputs)[-5:])
@@ -173,9 +176,25 @@ def find_run(outputs: Path, name: str) -> Path:
     return directory
 
 
+def _is_refused(directory: Path) -> bool:
+    """Whether every command of a run was a wrong one, and none has left a file."""
+    made = (each for each in directory.iterdir() if each.name not in (LOCK, IDENTITY, ATTEMPTS))
+    if any(each.is_file() or any(file.is_file() for file in each.rglob("*")) for each in made):
+        return False
+    codes = {_code(attempt / END) for attempt in (directory / ATTEMPTS).glob("*")}
+    return codes == {UserError.exit_code}
+
+
+def _code(end: Path) -> int | None:
+    """With which exit code a command ended; None for one that was killed."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return int(files.read_json(end)["code"])
+    return None
+
+
 def recorded_overrides(directory: Path) -> list[str]:
     """The overrides of a run's first command that a later one may take over."""
-    return [each for each in typed(directory / "attempts" / "001") if _is_inherited(each)]
+    return [each for each in typed(directory / ATTEMPTS / "001") if _is_inherited(each)]
 
 
 def typed(attempt: Path) -> list[str]:
@@ -189,7 +208,7 @@ def typed(attempt: Path) -> list[str]:
 
 def recorded_config(directory: Path) -> DictConfig:
     """The config of a run's newest command that chose a task; empty where none did."""
-    for path in sorted((directory / "attempts").glob("*/config.yaml"), reverse=True):
+    for path in sorted((directory / ATTEMPTS).glob("*/config.yaml"), reverse=True):
         config.check_yaml(path)
         found = OmegaConf.load(path)
         if isinstance(found, DictConfig) and found.get("task") is not None:
@@ -309,7 +328,7 @@ def _read_identity(path: Path) -> dict[str, Any]:
 
 def _record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path:
     """Keep what this command was, in a folder of its own, without secrets."""
-    attempt = _next_attempt(directory / "attempts")
+    attempt = _next_attempt(directory / ATTEMPTS)
     plain = config.redact(OmegaConf.to_container(cfg, resolve=False))
     files.write_text(attempt / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
     typed = OmegaConf.create(config.redact(list(overrides)))

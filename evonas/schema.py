@@ -1,6 +1,7 @@
 """The closed records of the config: their typos and wrong types fail while composing, before torch loads."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
 
@@ -8,36 +9,41 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 
+def _least(least: float, default: Any) -> Any:
+    """A number that may not be smaller than `least`."""
+    return field(default=default, metadata={"least": least})
+
+
 @dataclass
 class Recipe:
     """How one network is fitted; learning rates follow a linear warm-up and then `schedule`, per step."""
 
     # passes over the training split, or `iterations` in optimizer steps (epochs: null); of both, the shorter
-    epochs: int | None = 10
-    iterations: int | None = None
+    epochs: int | None = _least(0, 10)
+    iterations: int | None = _least(0, None)
     # in epochs, or where given in optimizer steps; a curriculum has lengths and warm-ups of its own
-    warmup_epochs: float = 1.0
-    warmup_iterations: int = 0
+    warmup_epochs: float = _least(0, 1.0)
+    warmup_iterations: int = _least(0, 0)
     # after the warm-up: cosine, poly (with `power`), or multistep: times `gamma` at `milestones`, in epochs
     schedule: str = "cosine"
-    power: float = 1.0
+    power: float = _least(0, 1.0)
     milestones: list[float] = field(default_factory=list)
     gamma: float = 0.1
-    batch_size: int = 16
-    lr: float = 1e-3
-    lr_min: float = 1e-5
-    lr_start: float = 1e-6
-    weight_decay: float = 0.05
+    batch_size: int = _least(1, 16)
+    lr: float = _least(0, 1e-3)
+    lr_min: float = _least(0, 1e-5)
+    lr_start: float = _least(0, 1e-6)
+    weight_decay: float = _least(0, 0.05)
     # which parameters decay: matrices (all but vectors), all, or no_norm (all but norms)
     decay: str = "matrices"
-    grad_clip: float = 0.0
+    grad_clip: float = _least(0, 0.0)
     # of the distillation's projectors; None for those of the network
-    projector_lr: float | None = None
-    projector_weight_decay: float | None = None
+    projector_lr: float | None = _least(0, None)
+    projector_weight_decay: float | None = _least(0, None)
     # at most so many optimizer steps an epoch; None for all of them
-    max_batches: int | None = None
+    max_batches: int | None = _least(1, None)
     # a durable checkpoint every so many optimizer steps as well as after every epoch; 0 for epochs alone
-    checkpoint_steps: int = 0
+    checkpoint_steps: int = _least(0, 0)
     # false shows every image as it is, which distill.cache needs
     augment: bool = True
 
@@ -46,8 +52,8 @@ class Recipe:
 class Trainer:
     """Ceilings on every training, whatever its recipe says; None for no ceiling."""
 
-    max_epochs: int | None = None
-    max_batches: int | None = None
+    max_epochs: int | None = _least(0, None)
+    max_batches: int | None = _least(1, None)
     # of teachers that come in sizes: small, base, large, or tiny (random weights, for trials)
     teacher_size: str = "large"
 
@@ -61,11 +67,11 @@ class Train:
     supernet: Recipe = field(default_factory=Recipe)
     retrain: Recipe = field(default_factory=Recipe)
     rank: Recipe = field(default_factory=Recipe)
-    panel_random: int = 4
+    panel_random: int = _least(0, 4)
     # how often a curriculum step is measured while it trains, in epochs; 0 for its end alone
-    panel_every: int = 0
+    panel_every: int = _least(0, 0)
     # training images that renew a subnet's batch-norm statistics before it is measured; 0 for none
-    recalibrate: int = 32
+    recalibrate: int = _least(0, 32)
     scratch: bool = False
 
 
@@ -73,10 +79,10 @@ class Train:
 class Budget:
     """How much a search may spend."""
 
-    population: int = 16
-    evaluations: int = 160
+    population: int = _least(1, 16)
+    evaluations: int = _least(1, 160)
     # asynchronous: so many points are measured at a time and no worker waits; null goes batch by batch
-    in_flight: int | None = None
+    in_flight: int | None = _least(1, None)
 
 
 @dataclass
@@ -84,10 +90,10 @@ class Hardware:
     """Devices for training, and workers for evaluation, which share the devices among them."""
 
     accelerator: str = "cpu"
-    devices: int = 1
+    devices: int = _least(1, 1)
     precision: str = "32-true"
     strategy: str = "auto"
-    loader_workers: int = 0
+    loader_workers: int = _least(0, 0)
     sync_batchnorm: bool = False
     # stop at the operation that first makes a NaN in a gradient, and name it; training is much slower
     detect_anomaly: bool = False
@@ -100,17 +106,17 @@ class Hardware:
     engine: str = "local"
     # of a Ray cluster; None for a Ray of our own on the loopback interface
     address: str | None = None
-    workers: int = 2
+    workers: int = _least(0, 2)
     # on GPUs: workers on each of `devices`, in place of `workers`
-    workers_per_device: int | None = None
-    threads_per_worker: int = 1
+    workers_per_device: int | None = _least(1, None)
+    threads_per_worker: int = _least(1, 1)
     # at most so many networks share one pass over the images; 1 measures them one by one
-    subnets_per_pass: int = 8
+    subnets_per_pass: int = _least(1, 8)
     deadline_s: float = 600.0
-    tries: int = 3
+    tries: int = _least(1, 3)
     memory_gb: float | None = None
     # images at a time on the holdout split; null for as many as memory takes (stages/batch_size.py)
-    eval_batch_size: int | None = 8
+    eval_batch_size: int | None = _least(1, 8)
 
 
 @dataclass
@@ -131,11 +137,11 @@ class Select:
 class Rank:
     """How many subnets the ranking check trains, and how its statistics are taken."""
 
-    subnets: int = 12
+    subnets: int = _least(3, 12)
     # parts of equal cost inside which the ranks are compared as well
-    bins: int = 3
+    bins: int = _least(1, 3)
     # how many best-scored subnets the regret looks at
-    top: int = 3
+    top: int = _least(1, 3)
     # a run whose ranking check used other seeds: its subnets are taken, and the agreement is reported
     against: str | None = None
 
@@ -146,15 +152,15 @@ class Discover:
 
     networks: int = 50
     # further networks that tell how well the formula ranks what it has not seen
-    held_out: int = 20
+    held_out: int = _least(0, 20)
     # distinct formulas that are judged
-    formulas: int = 1000
-    population: int = 40
-    parents: int = 8
-    patience: int = 5
+    formulas: int = _least(1, 1000)
+    population: int = _least(2, 40)
+    parents: int = _least(1, 8)
+    patience: int = _least(1, 5)
     # random images that each network sees, and their sides in pixels
-    images: int = 4
-    size: int = 64
+    images: int = _least(2, 4)
+    size: int = _least(8, 64)
     # proxies measured beside; each is tried in a sum with the formula, both as shares of their ranges
     beside: list[str] = field(default_factory=lambda: ["nwot"])
 
@@ -223,3 +229,12 @@ class Config:
 def register() -> None:
     """Make the schema known to Hydra under the name that `conf/config.yaml` lists first."""
     ConfigStore.instance().store(name="schema", node=Config)
+
+
+def limits(record: type = Config, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Keys of the numbers that have a least, and the least."""
+    for each in fields(record):
+        if is_dataclass(each.default_factory):
+            yield from limits(each.default_factory, f"{prefix}{each.name}.")
+        elif "least" in each.metadata:
+            yield f"{prefix}{each.name}", each.metadata["least"]

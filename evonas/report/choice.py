@@ -6,7 +6,7 @@ matter); `<objective><=<number>`, several joined by `&` (the best error within a
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,15 @@ from evonas.report.preference import achievement, tradeoff
 EXAMPLES = "knee, tradeoff:2, spread:3, best:latency, 'latency<=20&params<=5' or 'asf:error=20,flops=150'"
 _LIMIT = r"(\w+)\s*<=\s*([^\s&]+)"
 _WISH = r"(\w+)\s*=\s*([^\s,]+)"
+# what a rule looks like, and the method of `Chooser` that follows it
+_RULES = {
+    r"knee": "_knee",
+    r"spread:([1-9]\d*)": "_spread",
+    r"best:(\w+)": "_best",
+    r"tradeoff(?::([1-9]\d*))?": "_tradeoff",
+    rf"asf:\s*({_WISH}(?:\s*,\s*{_WISH})*)": "_preference",
+    rf"({_LIMIT}(?:\s*&\s*{_LIMIT})*)": "_budget",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,18 @@ class Choice:
     name: str
     row: int
     reason: str
+
+
+def read_rule(rule: str) -> tuple[str, tuple[str | None, ...]]:
+    """Which method of `Chooser` follows a rule, and what the rule gives it.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    for pattern, name in _RULES.items():
+        if match := re.fullmatch(pattern, rule.strip()):
+            return name, match.groups()
+    raise UserError(f"select.rules has '{rule}', which is no rule.", f"Rules are {EXAMPLES}.")
 
 
 def choose(facts: Facts, rules: Sequence[str], noise: bool = False) -> list[Choice]:
@@ -62,18 +83,8 @@ class Chooser:
 
     def apply(self, rule: str) -> None:
         """Add what one rule chooses."""
-        methods: dict[str, Callable[..., None]] = {
-            r"knee": self._knee,
-            r"spread:([1-9]\d*)": self._spread,
-            r"best:(\w+)": self._best,
-            r"tradeoff(?::([1-9]\d*))?": self._tradeoff,
-            rf"asf:\s*({_WISH}(?:\s*,\s*{_WISH})*)": self._preference,
-            rf"({_LIMIT}(?:\s*&\s*{_LIMIT})*)": self._budget,
-        }
-        for pattern, method in methods.items():
-            if match := re.fullmatch(pattern, rule.strip()):
-                return method(*match.groups())
-        raise UserError(f"select.rules has '{rule}', which is no rule.", f"Rules are {EXAMPLES}.")
+        name, words = read_rule(rule)
+        getattr(self, name)(*words)
 
     @property
     def _values(self) -> Values:

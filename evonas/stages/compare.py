@@ -35,8 +35,8 @@ class Compare:
 
     needs_task = False
 
-    def __init__(self, runs: Sequence[str] = (), json: bool | str | None = None) -> None:
-        self.runs, self.json = list(map(str, runs)), json
+    def __init__(self, runs: str | Sequence[str] = (), json: bool | str | None = None) -> None:
+        self.runs, self.json = [runs] if isinstance(runs, str) else list(map(str, runs)), json
 
     def run(self, context: Context) -> str:
         """Print the comparison, or write it.

@@ -15,7 +15,7 @@ from evonas.report.archived import read
 from evonas.report.facts import Facts
 from evonas.report.html import render
 from evonas.report.sources import Sources
-from evonas.run import IDENTITY, Run, typed
+from evonas.run import ATTEMPTS, IDENTITY, Run, typed
 from evonas.search.racing import spent
 from evonas.space.space import Space
 from evonas.stages.base import Context
@@ -106,7 +106,7 @@ def _retrained(run: Run) -> Iterator[tuple[str, Any]]:
 
 def _attempts(directory: Path) -> Iterator[str]:
     """The commands that worked on this run; reports are left out, so that a page can be rebuilt."""
-    for path in sorted((directory / "attempts").glob("*/overrides.yaml")):
+    for path in sorted((directory / ATTEMPTS).glob("*/overrides.yaml")):
         overrides = typed(path.parent)
         if not set(_OWN) & set(overrides):
             yield shlex.join(["python", "-m", "evonas", *overrides])

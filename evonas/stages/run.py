@@ -7,7 +7,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from evonas import config
-from evonas.run import Run
+from evonas.errors import UserError
+from evonas.report.choice import read_rule
+from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.stages.given import given
@@ -60,10 +62,10 @@ class Pipeline:
 
     def run(self, context: Context) -> str:
         """Run every stage, print what each took, and return the path of the report."""
-        if context.cfg.get("genotype") is not None:
-            # a wrong name must not be found out after hours of training
-            given(context)
         may_skip = context.run.resume
+        if not may_skip:
+            self._refuse_again(context.run)
+        self._check_ahead(context)
         for number, (name, stage) in enumerate(self.steps.items(), start=1):
             wanted = settings(context.cfg, name)
             title = f"[{number}/{len(self.steps)}] {name}"
@@ -81,6 +83,29 @@ class Pipeline:
         self._print_times()
         report = context.run.directory / "report" / "index.html"
         return str(report if report.exists() else context.run.directory)
+
+    def _check_ahead(self, context: Context) -> None:
+        """What is wrong with a later stage must not be found out after hours of training."""
+        cfg = context.cfg
+        if cfg.get("genotype") is not None:
+            given(context)
+        for rule in cfg.select.rules if "select" in self.steps else ():
+            read_rule(rule)
+        is_made = "supernet" in self.steps and is_wanted(cfg, "supernet")
+        if is_made and not _is_given(context.run, "supernet") and "_target_" in (cfg.sampler or {}):
+            # tables have no network, and their searches must not wait for torch
+            from evonas.stages import assembly
+
+            assembly.curriculum(cfg, assembly.space(cfg))
+
+    def _refuse_again(self, run: Run) -> None:
+        """What took hours must not be lost because a word was forgotten."""
+        done = [name for name in self.steps if (run.directory / DONE / f"{name}.json").exists()]
+        if done:
+            raise UserError(
+                f"Run '{run.name}' has finished {', '.join(done)}.",
+                f"Add resume=true to go on, or start another run by leaving out run={run.name}.",
+            )
 
     def _timed(self, name: str, step: Stage | Mapping[str, Any], context: Context) -> None:
         started = time.monotonic()

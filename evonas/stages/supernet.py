@@ -1,11 +1,16 @@
 """The stage that trains the supernet along its curriculum."""
 
+from pathlib import Path
+
 from evonas import weights
+from evonas.errors import UserError
 from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.curriculum import Walk
 from evonas.stages.kept import keep
 from evonas.stages.pretrain import PRETRAINED
+
+_STARTING = "starting weights"
 
 
 class Supernet:
@@ -21,7 +26,8 @@ class Supernet:
         start = context.run.need(PRETRAINED, made_by="pretrain")
         if "_target_" not in (context.cfg.sampler or {}):
             path = context.run.path(assembly.SUPERNET)
-            weights.save(path, weights.load(start), {"source": "starting weights"})
+            _refuse_to_replace(path, context.run.name)
+            weights.save(path, weights.load(start), {"source": _STARTING})
             return f"The supernet keeps its starting weights: {path}"
         walk = Walk(context, "supernet", "supernet", start)
         if walk.is_finished():
@@ -29,3 +35,11 @@ class Supernet:
         error = walk.run()
         keep(context, "supernet", "checkpoint", [walk.path])
         return f"Supernet, mean holdout {walk.task.error_name} of the panel {error:.4f}: {walk.path}"
+
+
+def _refuse_to_replace(path: Path, run: str) -> None:
+    if path.exists() and weights.load_meta(path).get("source") != _STARTING:
+        raise UserError(
+            f"Run '{run}' has a trained supernet, which sampler=none would replace.",
+            f"Start another run by leaving out run={run}, or leave sampler as it was.",
+        )

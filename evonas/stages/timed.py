@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evonas import files
-from evonas.run import END, Run, typed
+from evonas.run import ATTEMPTS, END, Run, typed
 from evonas.stages import READS_ONLY
 
 TIMES = "times.json"
@@ -28,7 +28,7 @@ def stage_seconds(directory: Path) -> dict[str, float]:
     Commands that failed or were killed, and those that only read, are not in it.
     """
     total: dict[str, float] = {}
-    for attempt in sorted((directory / "attempts").glob("*")):
+    for attempt in sorted((directory / ATTEMPTS).glob("*")):
         for stage, seconds in _stages(attempt):
             if stage not in READS_ONLY:
                 total[stage] = total.get(stage, 0.0) + seconds

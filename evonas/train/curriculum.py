@@ -6,7 +6,6 @@ The order of the published one is state, MLP ratio, expansion, depth.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from string import digits
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from evonas.errors import UserError
 from evonas.nn.cost_table import CostTable
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
+from evonas.space.opening import choices_of
 from evonas.space.space import Space
 from evonas.train.conflict import Merge
 from evonas.train.inplace import InPlace
@@ -118,15 +118,8 @@ class StepSampler:
 
     def corner(self, name: str) -> Genotype:
         """The `largest` or `smallest` subnet within the opening."""
-        pick = max if name == "largest" else min
-        values = self.space.decode(self.space.largest() if name == "largest" else self.space.smallest())
-        for gene, value in values.items():
-            allowed = self.step.opened.get(gene.rstrip(digits), "free")
-            if allowed == "all":
-                values[gene] = (1,) * len(value)
-            elif allowed != "free":
-                values[gene] = pick(allowed)
-        return self.space.encode(values)
+        extreme = self.space.largest if name == "largest" else self.space.smallest
+        return extreme(self.step.opened)
 
 
 class PST:
@@ -153,11 +146,13 @@ class PST:
         lesson: InPlace | None = None,
         merge: Merge | None = None,
     ) -> None:
-        self.steps = tuple(_as_step(step) for step in steps)
+        self.steps = _as_steps(steps)
         if len({step.name for step in self.steps}) != len(self.steps) or not self.steps:
             raise UserError("A curriculum needs steps, each with a name of its own.", "Check conf/sampler.")
         if chain not in _CHAINS:
             raise UserError(f"sampler.chain={chain} is unknown.", f"Known: {', '.join(_CHAINS)}")
+        for step in self.steps:
+            _check_opening(space, step)
         self._space, self._seed, self.chain = space, seed, chain
         self.draw, self.lesson, self.merge = draw, lesson, merge
 
@@ -199,18 +194,34 @@ def _within(step: CurriculumStep, max_epochs: int | None) -> CurriculumStep:
     return replace(step, epochs=max_epochs, warmup_epochs=min(step.warmup_epochs, float(max_epochs)))
 
 
+def _check_opening(space: Space, step: CurriculumStep) -> None:
+    """Refuse an opening that the space cannot have, hours before its turn comes."""
+    try:
+        choices_of(space.genes, step.opened)
+    except UserError as error:
+        raise UserError(
+            f"Curriculum step '{step.name}' does not fit the space. {error.message}",
+            "Choose a curriculum for this space, such as sampler=uniform.",
+        ) from error
+
+
+def _as_steps(steps: Any) -> tuple[CurriculumStep, ...]:
+    if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
+        raise UserError(
+            f"sampler.steps={steps} is no list of steps.", "Try sampler.steps=[{name: all, epochs: 10}]"
+        )
+    return tuple(_as_step(step) for step in steps)
+
+
 def _as_step(step: CurriculumStep | Mapping[str, Any]) -> CurriculumStep:
     if isinstance(step, CurriculumStep):
         return step
-    opened = {
-        str(prefix): allowed if isinstance(allowed, str) else tuple(allowed)
-        for prefix, allowed in step.get("opened", {}).items()
-    }
-    tuples = {name: tuple(step.get(name, ())) for name in ("always", "milestones")}
-    values = {**step, "opened": opened, **tuples}
     try:
-        return CurriculumStep(**values)
-    except TypeError as error:
-        raise UserError(
-            f"Curriculum step {dict(step)} is malformed: {error}.", "Check conf/sampler."
-        ) from error
+        opened = {
+            str(prefix): allowed if isinstance(allowed, str) else tuple(allowed)
+            for prefix, allowed in dict(step.get("opened") or {}).items()
+        }
+        tuples = {name: tuple(step.get(name, ())) for name in ("always", "milestones")}
+        return CurriculumStep(**{**step, "opened": opened, **tuples})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"Curriculum step {step} is malformed: {error}.", "Check conf/sampler.") from error

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import evonas
-from evonas import lock
+from evonas import command, lock
 from evonas.cli import conf_dir
 from evonas.errors import DataError
 
@@ -102,6 +102,19 @@ MISTAKES = [
         "network.drop_path=abc is not a number.",
         "network.drop_path=",
     ),
+    (["resume=maybe"], "resume=maybe is not true or false.", "resume=true"),
+    (["select.rules=knee"], "select.rules=knee is not a list.", "select.rules=[knee]"),
+    (["objective=[error,maks]"], "There is no objective 'maks'.", "objective=macs"),
+    (["sampler.min_num=2"], "There is no setting 'sampler.min_num'.", "--cfg job"),
+    (["train.teacher.epochs=-1", "+task=synthetic"], "train.teacher.epochs=-1 is too small", "epochs=0"),
+    (["train.recalibrate=-1", "+task=synthetic"], "train.recalibrate=-1 is too small", "recalibrate=0"),
+    (["train.rank.lr=nan", "+task=synthetic"], "train.rank.lr=nan is too small", "train.rank.lr=0"),
+    (["rank.top=0", "+task=synthetic"], "rank.top=0 is too small", "rank.top=1"),
+    (["-m", "search=nsga2,saswot"], "search=saswot brings objective=[zero_cost,macs]", "by itself"),
+    (["compare", "runs=one,two"], "There is no run 'one'", "The newest are"),
+    (["compare", "runs=one"], "There is no run 'one'", "The newest are"),
+    (["run=nobody", "resume=true"], "There is no run 'nobody'", "The newest are"),
+    (["+task=synthetic", "inputs=nobody"], "There is no run 'nobody'", "The newest are"),
     (["seed=1,2", "+task=synthetic"], "'seed=1,2', are a sweep", "-m"),
     (["run=last"], "There is no run in", "+task=synthetic"),
     (["run=nobody", "stage=report"], "There is no run 'nobody'", "The newest are"),
@@ -133,6 +146,27 @@ def test_mistakes_are_said_in_a_sentence(
 def test_mistakes_are_found_before_torch(words: list[str], tmp_path: Path) -> None:
     ended = fresh(*words, cwd=tmp_path)
     assert ended.returncode == 2, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["+task=synthetic", "seed=0,1", "-m"], ["-m", "+task=synthetic", "seed=0,1"]),
+        (["seed=1", "--cfg", "job", "run=a"], ["--cfg", "job", "seed=1", "run=a"]),
+        (["--info", "seed=1"], ["--info=all", "seed=1"]),
+        (["seed=1", "--info", "defaults"], ["--info", "defaults", "seed=1"]),
+        (["seed=1"], ["seed=1"]),
+    ],
+)
+def test_flags_may_stand_anywhere(words: list[str], wanted: list[str]) -> None:
+    assert command.rewrite(words) == wanted
+
+
+def test_settings_after_a_flag_that_stands_between_reach_hydra(tmp_path: Path) -> None:
+    ended = fresh("+task=synthetic", "search=saswot", "--cfg", "job", "seed=7", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "seed: 7" in ended.stdout
+    assert "zero_cost" in ended.stdout
 
 
 def test_doctor_leaves_nothing_behind(evonas_command: Command, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, Sweep
 
-from evonas import command, files, schema
+from evonas import command, files, mistakes, schema
 from evonas.cli import conf_dir
 from evonas.data import tables
 from evonas.run import IDENTITY
@@ -39,6 +39,8 @@ def composed(words: list[str]) -> None:
         # anew for each, because Hydra looks at a search path once; an unknown key or choice raises
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = compose("config", overrides=[*variant, f"hydra.searchpath=[{','.join(folders)}]"])
+            mistakes.check_types(cfg, variant)
+        mistakes.refuse_too_small(cfg)
         assert cfg.stage._target_
 
 

@@ -153,6 +153,10 @@ def test_corners_are_always_trained_where_asked(space: Space) -> None:
         {"name": "a", "always": ["middle"]},
         {"name": "a", "always": ["largest", "smallest"], "num_subnets": 1},
         {"name": "a", "opened": {}, "epoch": 3},
+        {"name": "a", "opened": {"s": 8}},
+        {"name": "a", "opened": {"s": [5]}},
+        {"name": "a", "opened": {"z": "free"}},
+        {"name": "a", "always": 3},
     ],
 )
 def test_malformed_steps_are_the_users_error(space: Space, wrong: dict) -> None:
@@ -165,6 +169,15 @@ def test_names_must_differ_and_there_must_be_one(space: Space) -> None:
         PST(space, 0, [])
     with pytest.raises(UserError):
         PST(space, 0, [CurriculumStep("a"), CurriculumStep("a")])
+    for wrong in (5, "steps", {"name": "a"}):
+        with pytest.raises(UserError, match="no list of steps"):
+            PST(space, 0, wrong)
+
+
+def test_corners_know_genes_opened_by_name(space: Space) -> None:
+    step = CurriculumStep("named", {"s": [16, 32], "s2": [48]}, num_subnets=2, always=("largest", "smallest"))
+    largest, smallest = (space.decode(each) for each in PST(space, 0, [step]).sampler(step).genotypes(0))
+    assert (largest["s1"], largest["s2"], smallest["s1"], smallest["s2"]) == (32, 48, 16, 48)
 
 
 @pytest.mark.parametrize("name", ["pst_nano", "uniform"])

@@ -161,6 +161,16 @@ def test_a_search_without_training_keeps_the_starting_weights(tmp_path: Path) ->
     assert torch.equal(kept["some"], start["some"])
 
 
+def test_a_trained_supernet_is_not_replaced_by_starting_weights(tmp_path: Path) -> None:
+    made = small_run.context(tmp_path, sampler={})
+    weights.save(made.run.path("pretrain/supernet.safetensors"), {"some": torch.zeros(3)}, {})
+    trained = made.run.path("supernet/supernet.safetensors")
+    weights.save(trained, {"some": torch.ones(3)}, {"panel_error": 0.1})
+    with pytest.raises(UserError, match="has a trained supernet"):
+        SupernetStage().run(Context(made.cfg, made.run))
+    assert torch.equal(weights.load(trained)["some"], torch.ones(3))
+
+
 def test_the_search_means_what_it_needs_unless_that_is_typed() -> None:
     words = rewrite(["+task=synthetic", "search=saswot"])
     assert {"objective=[zero_cost,macs]", "sampler=none", "distill=none"} <= set(words)
@@ -169,6 +179,8 @@ def test_the_search_means_what_it_needs_unless_that_is_typed() -> None:
         "+task=synthetic", "search=saswot", "objective=[zero_cost,latency]", "distill=caddkd", "sampler=none"
     }  # fmt: skip
     assert "sampler=none" not in rewrite(["+task=synthetic", "search=nsga2"])
+    every = ["-m", "search=nsga2,saswot", "objective=[zero_cost,macs]", "sampler=none", "distill=none"]
+    assert rewrite(every) == every
 
 
 @pytest.fixture

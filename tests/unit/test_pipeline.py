@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from evonas.errors import UserError
 from evonas.files import write_text
 from evonas.run import Run
 from evonas.stages.base import Context
@@ -67,9 +68,18 @@ def test_resume_leaves_out_what_is_done(tmp_path: Path) -> None:
     assert ran(tmp_path, config(), resume=True) == []
 
 
-def test_without_resume_everything_runs_again(tmp_path: Path) -> None:
-    ran(tmp_path, config())
-    assert ran(tmp_path, config()) == list(NAMES)
+def test_without_resume_nothing_that_is_done_is_lost(tmp_path: Path) -> None:
+    assert ran(tmp_path, config(), failing="select") == ["teacher", "search"]
+    with pytest.raises(UserError, match=r"has finished teacher, search\.") as refused:
+        ran(tmp_path, config())
+    assert "resume=true" in str(refused.value.hint)
+    assert ran(tmp_path, config(), failing="select", resume=True) == []
+
+
+def test_a_wrong_rule_is_found_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'kneee', which is no rule"):
+        ran(tmp_path, config(select={"rules": ["kneee"]}))
+    assert not (tmp_path / "done").exists()
 
 
 def test_a_larger_budget_repeats_the_search_and_what_follows(tmp_path: Path) -> None:

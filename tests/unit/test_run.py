@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 import evonas
 from evonas import files
 from evonas.errors import DataError, UserError
-from evonas.run import close_run, find_run, list_runs, open_run, recorded_overrides, task_name
+from evonas.run import close_run, end_attempt, find_run, list_runs, open_run, recorded_overrides, task_name
 from evonas.schema import Config
 
 TYPED = ["+task=toy", "seed=1"]
@@ -102,6 +102,34 @@ def test_last_is_the_newest_by_creation_not_by_name(tmp_path: Path) -> None:
     assert find_run(tmp_path, "last").name == "apple"
     assert open_run(composed(tmp_path, run="last"), TYPED).name == "apple"
     assert [each["directory"].name for each in list_runs(tmp_path)] == ["zebra", "apple"]
+
+
+def test_last_is_no_command_that_was_refused(tmp_path: Path) -> None:
+    """Unless it has made something, or there is no other."""
+    first, refused = (open_run(composed(tmp_path, run=name), TYPED) for name in ("first", "refused"))
+    assert find_run(tmp_path, "last").name == "refused"
+    end_attempt(refused, 2)
+    refused.path("search/archive.sqlite")
+    assert find_run(tmp_path, "last").name == "first"
+    end_attempt(first, 2)
+    assert find_run(tmp_path, "last").name == "refused"
+    files.write_json(first.path("supernet/panel.json"), {})
+    assert find_run(tmp_path, "last").name == "first"
+
+
+@pytest.mark.parametrize("code", [None, 0, 1, 3, 130])
+def test_last_may_have_failed(code: int | None, tmp_path: Path) -> None:
+    for name in ("first", "failed"):
+        run = open_run(composed(tmp_path, run=name), TYPED)
+    if code is not None:
+        end_attempt(run, code)
+    assert find_run(tmp_path, "last").name == "failed"
+
+
+def test_unknown_inputs_leave_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run 'nobody'"):
+        open_run(composed(tmp_path, inputs="nobody"), TYPED)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_there_is_no_last_without_runs(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ class LevelPlan:
     groups: int = 3
 
     def __post_init__(self) -> None:
+        if not _is_count(self.levels) and not _are_costs(self.levels):
+            raise UserError(
+                f"levels={self.levels} is neither a number of levels nor a list of multiply-adds in 10^6.",
+                "Try levels=8 or levels=[20,40,80].",
+            )
         count = self.levels if isinstance(self.levels, int) else len(self.levels)
         if count < 1 or self.size < 1 or self.groups < 1:
             raise UserError(
@@ -223,12 +228,22 @@ def _hash(width: int) -> NDArray[np.uint64]:
     return generator(0, "levels/hash").integers(2**64 - 1, size=width, dtype=np.uint64)
 
 
+def _is_count(levels: Any) -> bool:
+    return isinstance(levels, int) and not isinstance(levels, bool)
+
+
+def _are_costs(levels: Any) -> bool:
+    return not isinstance(levels, float | str | bool) and all(
+        isinstance(each, int | float) and each > 0 for each in levels
+    )
+
+
 def _check(mark: int, rows: Rows, low: int, high: int) -> None:
     if not len(rows):
         raise UserError(
             f"No subnet has about {mark / 1e6:.4g} M multiply-adds: they have {low / 1e6:.4g} M "
             f"to {high / 1e6:.4g} M.",
-            "Use fewer levels or a wider window (sampler.draw.window=0.2).",
+            "Use fewer levels or a wider window, such as window=0.2.",
         )
 
 
