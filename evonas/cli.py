@@ -38,6 +38,7 @@ LOG = "log.txt"
 # it stands in pages, cards and names of folders
 _TASK = re.compile(r"\w[\w .+/-]{0,79}")
 _LOG_BYTES = 5_000_000
+_SEARCHING = ("run", "search")
 _FULL = {"ENOSPC", "EDQUOT", "EFBIG"}
 
 
@@ -223,6 +224,8 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
             f"Task {cfg.task.name} has no network, so there is nothing for stage={stage} to do.",
             "Its stages are: search, select, report",
         )
+    if cfg.evaluator and stage in _SEARCHING:
+        _check_table(cfg, overrides)
     if cfg.genotype is not None and stage not in stages.LOOKS_AT_NETWORKS:
         _check_given(cfg, stage)
     if cfg.packages and "packages" not in {command.setting(each)[0].partition(".")[0] for each in overrides}:
@@ -235,6 +238,16 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
     config.refuse_environment(cfg)
     mistakes.check_types(cfg, overrides)
     mistakes.refuse_too_small(cfg)
+
+
+def _check_table(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """A table says itself what is searched; an objective beside it would be ignored."""
+    typed = [each for each in overrides if command.setting(each)[0].partition(".")[0] == "objective"]
+    if typed and "proxies" not in cfg.evaluator:
+        raise UserError(
+            f"Task {cfg.task.name} searches columns of a table, and knows no {config.redact(typed[0])}.",
+            "Try: 'evaluator.objectives=[error,flops]', or scores: +task=transnas_scores",
+        )
 
 
 def _check_given(cfg: DictConfig, stage: str) -> None:

@@ -14,7 +14,7 @@ from evonas.proxies.catalogue import proxy
 from evonas.proxies.scorer import Scorer
 from evonas.randomness import derive, generator
 
-VERSION = 1
+VERSION = 2
 
 
 class ScoredTable(TableEvaluator):
@@ -53,6 +53,11 @@ class ScoredTable(TableEvaluator):
             raise UserError(
                 f"evaluator.proxies={list(proxies)} names no score, or one that is a column as well.",
                 "Try: 'evaluator.proxies=[saswot]' 'evaluator.objectives=[flops]'",
+            )
+        if batch_size < 2 or references < 2:
+            raise UserError(
+                f"evaluator.batch_size={batch_size} and evaluator.references={references} are too small.",
+                "Both are at least 2.",
             )
         self._cells, self._seed, self._references = cells, seed, references
         self._shape = (batch_size, 3, *size)

@@ -13,8 +13,10 @@ from evonas.proxies.scorer import Scorer, compares
 from evonas.randomness import derive, generator
 from evonas.space.genotype import Genotype
 
-VERSION = 2
+VERSION = 3
 WEIGHTS = ("random", "inherited")
+# of an image: height and width
+_SIDES = 2
 
 
 class ZeroCost:
@@ -56,6 +58,8 @@ class ZeroCost:
             raise UserError(
                 f"{name} has batch_size={batch_size} and references={references}.", "Both are at least 2."
             )
+        if size is not None and not _is_size(size):
+            raise UserError(f"{name} has size={size}.", f"Height and width in pixels: {name}.size=[64,64]")
         self.name, self._weights, self._seed = name, weights, seed
         self._batch_size, self._size, self._number = batch_size, size, references
 
@@ -99,3 +103,11 @@ class ZeroCost:
         if self._weights == "inherited":
             return bench.subnet(genotype)
         return bench.untrained(genotype, derive(self._seed, "zero_cost/weights"))
+
+
+def _is_size(size: Any) -> bool:
+    return (
+        isinstance(size, Sequence)
+        and len(size) == _SIDES
+        and all(isinstance(side, int) and side > 0 for side in size)
+    )

@@ -37,7 +37,8 @@ def az_nas(probe: Probe) -> dict[str, float]:
 
     Expressivity is the sum over blocks of the entropy of the normalised eigenvalues of the features'
     covariance, progressivity the least increase of it from one block to the next, trainability the mean of
-    2 - s - 1/s with the spectral norm s of a block's Jacobian as random signs see it, complexity FLOPs.
+    2 - s - 1/s with the spectral norm s of a block's Jacobian as random signs see it, complexity FLOPs. Where
+    a block shrinks its maps, gradients are summed over the places that become one.
 
     Raises:
         UserError: the network has fewer than two blocks.

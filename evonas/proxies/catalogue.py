@@ -71,6 +71,10 @@ PROXIES: Mapping[str, Proxy] = {
 
 def proxy(name: str) -> Proxy:
     """A proxy by its name, its formula, or a sum of several; UserError for anything else."""
+    if not isinstance(name, str):
+        raise UserError(
+            f"{name} is not one proxy.", "Give a name, a formula, or a sum such as 'swap + nwot'."
+        )
     terms = [term.strip() for term in name.split("+")]
     if len(terms) == 1:
         return PROXIES[name] if name in PROXIES else Proxy(name, _single(name))
@@ -85,6 +89,9 @@ def _single(term: str) -> Callable[[Probe], float]:
     for function in _SINGLE:
         if function.__name__ == term:
             return function
+    if term in PROXIES:
+        single = ", ".join(name for name, each in PROXIES.items() if each.rule == "single")
+        raise UserError(f"{term} is a sum already and cannot be part of one.", f"Add up some of {single}.")
     raise UserError(f"There is no proxy '{term}'.", f"Choose among {', '.join(PROXIES)}, or give a formula.")
 
 

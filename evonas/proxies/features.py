@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from evonas.errors import UserError
 from evonas.proxies.probe import Probe
 from evonas.proxies.statistics import LayerStatistics, single
 from evonas.randomness import derive
@@ -21,9 +20,9 @@ _STEP = 0.01
 def zen(probe: Probe) -> float:
     """log E |f(x) - f(x + 0.01 z)| + sum over batch norms of log sqrt(mean variance), Gaussian weights.
 
-    Lin et al., ICCV 2021, algorithm 1; f are the maps before pooling (`net.maps` or the last of
-    `net.features`), or the output of a network without either. Layer norms add no second term, because they
-    do not average over images.
+    Lin et al., ICCV 2021, algorithm 1, with |.| as the Euclidean norm and residual links left in; f are the
+    maps before pooling (`net.maps` or the last of `net.features`), or the output of a network without either.
+    Layer norms add no second term, because they do not average over images.
     """
     net = _gaussian(probe.copy(), derive(probe.seed, "proxies/zen"))
     noise = torch.Generator().manual_seed(derive(probe.seed, "proxies/zen/noise"))
@@ -34,7 +33,7 @@ def zen(probe: Probe) -> float:
         there = _maps(net, probe.images + step)
     moved = (here - there).flatten(1).norm(dim=1).mean().double()
     if not moved > 0:
-        raise UserError("Zen finds that the output does not depend on the image.", "Leave this network out.")
+        raise ValueError("Zen finds that the output does not depend on the image")
     return float(moved.log() + 0.5 * sum(each.log() for each in variances.found))
 
 

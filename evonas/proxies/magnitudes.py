@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evonas.nn.count import count
+from evonas.ops import backend
 from evonas.proxies.probe import Probe
 from evonas.proxies.record import weights_of
 from evonas.proxies.statistics import LayerStatistics, statistics
@@ -61,8 +62,8 @@ def grasp(probe: Probe) -> float:
     """The sum of -w Hg with the Hessian H of the loss (Wang et al., ICLR 2020)."""
     net = probe.copy()
     weights = [parameter for _, parameter in weights_of(net).values()]
-    # fused attention has no second derivative
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    # neither fused attention nor our kernels have a second derivative, and kernels leave theirs out silently
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), backend.use("reference"):
         value = probe.loss(net(probe.images))
         first = _filled(torch.autograd.grad(value, weights, create_graph=True, allow_unused=True), weights)
         product = torch.stack([(each.detach() * each).sum() for each in first]).sum()

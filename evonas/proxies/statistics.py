@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.nn.blocks import Block
+from evonas.nn.sided import main_of
 from evonas.proxies.inputs import Loss, RandomTargets
 from evonas.proxies.record import Call, Recorder
 
@@ -121,13 +122,14 @@ def untrained_copy(net: nn.Module) -> nn.Module:
 
 
 def single(output: object) -> Tensor:
-    """The output itself; UserError for networks that return anything but one tensor."""
-    if not isinstance(output, Tensor):
+    """The answer without an auxiliary one; UserError for networks that answer anything but one tensor."""
+    answer = main_of(output)
+    if not isinstance(answer, Tensor):
         raise UserError(
-            f"A proxy needs a network that returns one tensor; this one returns {type(output).__name__}.",
-            "Wrap it in a module that returns the tensor of interest.",
+            f"A proxy needs a network that returns one tensor; this one returns {type(answer).__name__}.",
+            "Detectors have no such scores: choose objective=[error,macs], or a task of another kind.",
         )
-    return output
+    return answer
 
 
 def _gradients(

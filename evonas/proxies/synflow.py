@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from evonas.errors import UserError
 from evonas.proxies.probe import Probe
 from evonas.proxies.record import ACTIVATIONS, NORMS, weights_of
 from evonas.proxies.statistics import single
@@ -27,7 +26,7 @@ def synflow(probe: Probe) -> float:
     of convolutions is proportional to the input: where it overflows, smaller numbers give the same score.
 
     Raises:
-        UserError: nothing flows from the input to the output, or more than a double holds.
+        ValueError: nothing flows from the input to the output, or more than a double holds.
     """
     net = _positive(probe.copy())
     ones = torch.ones_like(probe.images[:1], dtype=torch.float64)
@@ -37,7 +36,7 @@ def synflow(probe: Probe) -> float:
             return math.log(flow) - 2 * math.log(size)
         if flow == 0:
             break
-    raise UserError("SynFlow finds no finite flow through the network.", "Are input and output connected?")
+    raise ValueError("SynFlow finds no finite flow from the input to the output")
 
 
 class _Linearised(TorchFunctionMode):

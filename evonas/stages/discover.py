@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas import files
+from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.discovery import Judge, Judged, Schedule, discover, minmax
@@ -57,8 +58,18 @@ class Discover:
         result = _result(context, found, known, best, number)
         files.write_json(context.run.path(RESULT), result)
         print(sentence(result), flush=True)
-        proxy = f"objective.zero_cost.proxy='{result['proxy']}'"
-        return f'Use it: "objective=[zero_cost,macs]" "{proxy}"'
+        return _usage(context, result["proxy"])
+
+
+def _usage(context: Context, proxy: str) -> str:
+    """How to search with a proxy; tables have objectives of their own."""
+    line = f'"objective=[zero_cost,macs]" "objective.zero_cost.proxy=\'{proxy}\'"'
+    if not context.cfg.get("evaluator"):
+        return f"Use it: {line}"
+    if context.cfg.task.name != "transnas_micro":
+        return f"Use it on a task with images: {line}"
+    cells = f"+task=transnas_scores \"evaluator.proxies=['{proxy}']\""
+    return f"Use it on these cells: {cells}\nand on images: {line}"
 
 
 def sentence(result: Mapping[str, Any]) -> str:
@@ -76,11 +87,11 @@ def sentence(result: Mapping[str, Any]) -> str:
 
 
 def _check(settings: Any) -> None:
-    for name, least in (("networks", FEWEST), ("held_out", 0), ("formulas", 1), ("images", 2), ("size", 8)):
-        if settings[name] < least:
-            raise UserError(
-                f"discover.{name}={settings[name]} is too small.", f"Use at least discover.{name}={least}."
-            )
+    if settings.networks < FEWEST:
+        raise UserError(
+            f"discover.networks={settings.networks} is too small.",
+            f"Use at least discover.networks={FEWEST}.",
+        )
     single = [name for name, proxy in PROXIES.items() if proxy.rule == "single"]
     for name in settings.beside:
         if name not in single:
@@ -99,6 +110,8 @@ def _evolve(
     settings, path = context.cfg.discover, context.run.path(FITNESS)
     identity = {
         **found.origin,
+        "quality": quality.tolist(),
+        "cells": to_plain(context.cfg.cells) if context.cfg.get("cells") else None,
         **{key: settings[key] for key in ("networks", "held_out", "images", "size")},
     }
     judge = Judge(samples, quality, _known(path, identity) if context.run.resume else {})
@@ -127,8 +140,11 @@ def _result(
 ) -> dict[str, Any]:
     text, calculator = str(best[0].formula), Calculator(known.samples)
     errors = np.array([subject.error for subject in found.all])
-    own = {text: calculator.score(best[0].formula)}
-    sums = {f"{text} + {name}": _sum(own[text], other, number) for name, other in known.scores.items()}
+    own = {text: _filled(_each(known.samples, best[0].formula), number)}
+    scored = {name: other for name, other in known.scores.items() if np.isfinite(other[:number]).any()}
+    sums = {
+        f"{text} + {name}": _sum(own[text], _filled(other, number), number) for name, other in scored.items()
+    }
     others = {name: _scores(calculator, parse(each)) for name, each in KNOWN.items()} | known.scores
     rng = generator(context.cfg.seed, "discover/bootstrap")
     rows = {name: _rows(scores, errors, number, rng) for name, scores in (own | sums | others).items()}
@@ -151,11 +167,23 @@ def _result(
     }
 
 
+def _filled(scores: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+    """A network without a score is as bad as the worst of the first ones, the only ones known beforehand."""
+    return np.where(np.isfinite(scores), scores, np.nanmin(scores[:number]))
+
+
+def _each(samples: LayerSamples, formula: Node) -> NDArray[np.float64]:
+    """The score of every network by itself, NaN for one without."""
+    found = _scores(Calculator(samples), formula)
+    if np.isfinite(found).all():
+        return found
+    alone = [Calculator(samples.some([place])) for place in range(samples.num_networks)]
+    return np.concatenate([_scores(calculator, formula) for calculator in alone])
+
+
 def _sum(first: NDArray[np.float64], second: NDArray[np.float64], number: int) -> NDArray[np.float64]:
     """Both as shares of their ranges over the first networks, as SasWOT adds its parts."""
-    # a network that has no score is as bad as the worst
-    parts = [np.where(np.isfinite(part), part, np.nanmin(part)) for part in (first, second)]
-    scaled = [minmax(part, part[:number].min(), part[:number].max()) for part in parts]
+    scaled = [minmax(part, part[:number].min(), part[:number].max()) for part in (first, second)]
     return scaled[0] + scaled[1]
 
 

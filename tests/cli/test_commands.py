@@ -110,6 +110,13 @@ MISTAKES = [
     (["train.recalibrate=-1", "+task=synthetic"], "train.recalibrate=-1 is too small", "recalibrate=0"),
     (["train.rank.lr=nan", "+task=synthetic"], "train.rank.lr=nan is too small", "train.rank.lr=0"),
     (["rank.top=0", "+task=synthetic"], "rank.top=0 is too small", "rank.top=1"),
+    (["discover.population=0", "+task=synthetic"], "discover.population=0 is too small", "population=2"),
+    (["+task=nb201", "search=saswot"], "Task nb201 searches columns of a table", "+task=transnas_scores"),
+    (
+        ["+task=nb201", "stage=search", "objective=[macs]"],
+        "knows no objective=[macs]",
+        "evaluator.objectives",
+    ),
     (["-m", "search=nsga2,saswot"], "search=saswot brings objective=[zero_cost,macs]", "by itself"),
     (["compare", "runs=one,two"], "There is no run 'one'", "The newest are"),
     (["compare", "runs=one"], "There is no run 'one'", "The newest are"),

@@ -111,7 +111,7 @@ def test_nb201_equals_the_table(dataset: str) -> None:
         rows = np.random.default_rng(0).choice(len(table["enc"]), 4, replace=False)
         side, pooled = (16, 25) if dataset == "in16" else (32, 81)
         for row in rows:
-            net = NB201Net(words(table["enc"][row], NB201), CLASSES[dataset], seed=None)
+            net = NB201Net(words(table["enc"][row], NB201), dataset, seed=None)
             assert params(net) == round(table[f"params_{dataset}"][row] * 1e6)
             assert flops(net, 3, side, side, pooled=pooled) == round(table[f"flops_{dataset}"][row] * 1e6)
 

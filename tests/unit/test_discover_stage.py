@@ -14,16 +14,21 @@ from omegaconf import OmegaConf
 from evonas import files
 from evonas.config import to_plain
 from evonas.errors import UserError
+from evonas.nn.cells.nb201 import NB201Net
 from evonas.objectives.evaluator import Evaluator
 from evonas.proxies.catalogue import proxy
 from evonas.proxies.discovery import Judge
+from evonas.proxies.expression import Calculator, NotFiniteError, parse
+from evonas.proxies.formula import SAMPLE
 from evonas.proxies.inputs import random_images
 from evonas.proxies.probe import Probe
+from evonas.proxies.samples import join
+from evonas.proxies.sampling import sampled as sampled_layers
 from evonas.run import Run
 from evonas.schema import Discover as Settings
 from evonas.stages import assembly, sampled
 from evonas.stages.base import Context
-from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover
+from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover, _each, _filled
 from evonas.stages.subjects import RANK, subjects
 
 SMALL = {
@@ -120,12 +125,35 @@ def test_other_networks_have_other_statistics(discovered: Any) -> None:
     assert fewer.samples.num_networks == len(fewer.scores["nwot"]) == 7
 
 
+def test_a_network_without_a_score_ranks_with_the_worst() -> None:
+    """Only the formula of the training networks is known to be finite."""
+    images = random_images((2, 3, 16, 16), 0)
+    words = [["nor_conv_3x3"] * 6, ["nor_conv_1x1"] * 6, ["avg_pool_3x3", "nor_conv_1x1"] * 3, ["none"] * 6]
+    parts = [sampled_layers(Probe(NB201Net(each), images, 0).statistics, SAMPLE, 0) for each in words]
+    scores = _each(join(parts), parse("sum(normalize(G))"))
+    assert np.isfinite(scores[:3]).all() and np.isnan(scores[3])
+    assert _filled(scores, 3).tolist() == [*scores[:3], scores[:3].min()]
+    with pytest.raises(NotFiniteError):
+        Calculator(join(parts)).score(parse("sum(normalize(G))"))
+
+
+def test_fitness_on_another_truth_is_not_reused(tmp_path: Path) -> None:
+    made = context(tmp_path / "run", formulas=20)
+    Discover().run(made)
+    first = files.read_json(tmp_path / "run" / FITNESS)
+    resumed = Context(made.cfg, Run(tmp_path / "run", "synthetic", resume=True))
+    rank = files.read_json(tmp_path / "run" / RANK)
+    worst = [{**pair, "retrained": 1 - pair["retrained"]} for pair in rank["pairs"]]
+    files.write_json(tmp_path / "run" / RANK, {**rank, "pairs": worst})
+    Discover().run(resumed)
+    again = files.read_json(tmp_path / "run" / FITNESS)
+    assert again["identity"]["quality"] != first["identity"]["quality"]
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
         ({"networks": 2}, "networks=2"),
-        ({"formulas": 0}, "formulas=0"),
-        ({"images": 1}, "images=1"),
         ({"beside": ["saswot"]}, "beside"),
         ({"beside": ["q"]}, "beside"),
     ],

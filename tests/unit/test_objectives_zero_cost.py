@@ -145,6 +145,10 @@ def test_an_engine_runs_it_beside_a_cost(tmp_path: Path) -> None:
         ({"weights": "good"}, "cannot use 'good' weights"),
         ({"batch_size": 1}, "batch_size=1"),
         ({"references": 1}, "references=1"),
+        ({"proxy": ["nwot", "zen"]}, "is not one proxy"),
+        ({"size": 64}, "size=64"),
+        ({"size": [64]}, r"size=\[64\]"),
+        ({"size": [64, 0.5]}, "size="),
     ],
 )
 def test_wrong_settings_get_one_sentence(change: dict[str, Any], said: str) -> None:
@@ -229,6 +233,8 @@ def test_the_scores_are_part_of_a_tables_fingerprint(tables: Path) -> None:
         assert build(scored(tables, **change)).fingerprint("shared") != first
     with pytest.raises(UserError, match="names no score"):
         build(scored(tables, proxies=[]))
+    with pytest.raises(UserError, match="batch_size=1"):
+        build(scored(tables, batch_size=1))
 
 
 def test_cells_are_searched_by_a_score(evonas_command: Callable, tables: Path, tmp_path: Path) -> None:

@@ -9,8 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
+from evonas.nn.backbone import Backbone
 from evonas.nn.cells.nb201 import NB201Net
 from evonas.nn.cells.transnas import TransNASNet
+from evonas.nn.extract import extract
+from evonas.nn.heads import DenseHead
+from evonas.nn.sided import Sided
+from evonas.nn.supernet import Supernet
+from evonas.ops import backend
 from evonas.proxies.blocks import az_nas, blocks_of
 from evonas.proxies.catalogue import PROXIES, Proxy, proxy
 from evonas.proxies.codes import nwot, regularised, swap
@@ -20,8 +26,10 @@ from evonas.proxies.jacobian import epe, epe_of_classes, jacov
 from evonas.proxies.magnitudes import fisher, flops, grad_norm, grasp, l2_norm, params, plain, snip, zico
 from evonas.proxies.probe import Probe
 from evonas.proxies.saswot import below, saswot_minus
+from evonas.proxies.scorer import Scorer
 from evonas.proxies.synflow import synflow
 from evonas.randomness import derive
+from evonas.space.evonet import evonet_space
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = 1e-5
@@ -120,7 +128,7 @@ def test_synflow_ignores_how_scale_is_shared_between_layers() -> None:
 
 
 def test_synflow_refuses_a_network_without_a_way_through() -> None:
-    with pytest.raises(UserError, match="no finite flow"):
+    with pytest.raises(ValueError, match="no finite flow"):
         synflow(Probe(NB201Net(["none"] * 6), random_images((2, 3, 16, 16), 0)))
 
 
@@ -208,7 +216,7 @@ def test_zen_by_hand() -> None:
 
 
 def test_zen_refuses_a_network_that_ignores_its_input() -> None:
-    with pytest.raises(UserError, match="does not depend on the image"):
+    with pytest.raises(ValueError, match="does not depend on the image"):
         zen(Probe(NB201Net(["none"] * 6), random_images((2, 3, 16, 16), 0)))
 
 
@@ -265,6 +273,82 @@ def test_parts_become_one_number_in_a_set() -> None:
     # three quarters of four, and all of them
     assert ranks.score({"a": 2.0, "b": 0.0}, references) == pytest.approx(math.log(3 / 4))
     assert ranks.score({"a": 0.0, "b": -1.0}, references) == pytest.approx(2 * math.log(1 / 4))
+
+
+@pytest.mark.parametrize("name", ["synflow + nwot", "zen + nwot", "saswot"])
+def test_a_reference_without_a_score_is_left_out(name: str) -> None:
+    cells = [["none"] * 6, ["nor_conv_1x1"] * 6, ["nor_conv_3x3", "skip_connect"] * 3]
+    scorer = Scorer(name, (2, 3, 16, 16), 0, lambda number: NB201Net(cells[number]), references=3)
+    assert len(scorer.references()) == 2
+    dead = Scorer(name, (2, 3, 16, 16), 0, lambda _: NB201Net(cells[0]), references=2)
+    with pytest.raises(UserError, match="not finite for any of 2"):
+        dead.references()
+
+
+def test_grasp_has_the_whole_hessian_where_kernels_are() -> None:
+    """Kernels have no second derivative, and without it a part of the Hessian would be zero."""
+    space = evonet_space("tiny", depths=[1, 1, 2, 1])
+    backbone = Backbone(space, [8, 8, 16, 16], [2, 2, 2, 2], 8, 1.0, 1.0)
+    net = extract(Supernet(backbone, DenseHead(backbone.levels, 1, width=8), space), space.largest())
+    probe = Probe(net, random_images((2, 3, 32, 32), 0), seed=1)
+    found = grasp(probe)
+    with backend.use("reference"):
+        assert grasp(probe) == found
+    image = probe.images.double()
+    exact = Probe(net.double(), image, seed=1)
+    assert found == pytest.approx(grasp(exact), rel=1e-3)
+
+
+class Beside(nn.Module):
+    """Answers with an auxiliary head while it learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.side = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 1)
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> object:
+        answer = self.act(self.main(x))
+        return Sided(answer, self.side(x), 0.4) if self.training else answer
+
+
+@pytest.mark.parametrize(
+    "name", ["nwot", "snip", "swap", "saswot", "grasp", "jacov", "meco", "zen", "synflow"]
+)
+def test_an_auxiliary_head_is_left_out_of_scores(name: str) -> None:
+    images = random_images((4, 3, 8, 8), 0)
+    alone = proxy(name).parts(Probe(Beside(), images, 0))
+    assert all(math.isfinite(each) for each in alone.values())
+
+
+def test_a_detector_has_no_such_score() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    net.register_forward_hook(lambda *_: {"boxes": 1})
+    with pytest.raises(UserError, match="this one returns dict"):
+        Probe(net, random_images((2, 3, 8, 8), 0)).codes  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (["nwot", "zen"], "is not one proxy"),
+        (None, "is not one proxy"),
+        ("saswot + nwot", "is a sum already"),
+    ],
+)
+def test_what_is_no_proxy_is_named(name: object, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        proxy(name)
+
+
+def test_networks_know_the_classes_of_their_data() -> None:
+    assert [NB201Net(["none"] * 6, each).classify.out_features for each in ("c10", "c100", "in16")] == [
+        10, 100, 120,
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="no data set 'c1000'"):
+        NB201Net(["none"] * 6, "c1000")
+    with pytest.raises(UserError, match="nine tiles"):
+        TransNASNet(["conv1x1"] * 6, "jigsaw")(random_images((2, 3, 32, 32), 0))
 
 
 def test_an_unknown_proxy_is_answered_with_the_known() -> None:

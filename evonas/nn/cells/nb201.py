@@ -17,6 +17,8 @@ from evonas.nn.initialise import unset
 
 WORDS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 STEM, STAGES, CELLS = 16, 3, 5
+# of each data set
+CLASSES = {"c10": 10, "c100": 100, "in16": 120}
 
 
 class NB201Net(nn.Module):
@@ -24,18 +26,22 @@ class NB201Net(nn.Module):
 
     Args:
         words: operations of the edges 0->1, 0->2, 1->2, 0->3, 1->3, 2->3.
-        classes: 10, 100 or 120 in the benchmark.
+        dataset: whose classes it tells apart: c10, c100 or in16.
         seed: of the weights, or None to leave them unset.
 
     Raises:
-        UserError: the words are not six operations of the space.
+        UserError: the words are not six operations of the space, or the data set is unknown.
     """
 
-    def __init__(self, words: Sequence[str], classes: int = 10, seed: int | None = 0) -> None:
+    def __init__(self, words: Sequence[str], dataset: str = "c10", seed: int | None = 0) -> None:
         super().__init__()
         check_words(words, WORDS, "NAS-Bench-201")
+        if dataset not in CLASSES:
+            raise UserError(
+                f"NAS-Bench-201 has no data set '{dataset}'.", f"Choose among {', '.join(CLASSES)}."
+            )
         with unset(self, seed):
-            self._build(words, classes)
+            self._build(words, CLASSES[dataset])
 
     def _build(self, words: Sequence[str], classes: int) -> None:
         self.stem = nn.Sequential(nn.Conv2d(3, STEM, 3, padding=1, bias=False), nn.BatchNorm2d(STEM))

@@ -34,6 +34,8 @@ OUTPUTS = {
     "autoencoder": 3,
 }
 TILES = 9
+# axes of a batch of tiles
+_WITH_TILES = 5
 
 
 class TransNASNet(nn.Module):
@@ -86,9 +88,17 @@ class TransNASNet(nn.Module):
         """Logits or an image; jigsaw takes tiles (B 9 3 H W), all other tasks images (B 3 H W).
 
         Dense tasks need sides that are multiples of 32.
+
+        Raises:
+            UserError: images for jigsaw.
         """
         if self.task != "jigsaw":
             return self.head(self.maps(x))
+        if x.ndim != _WITH_TILES:
+            raise UserError(
+                "The networks of jigsaw look at nine tiles, and these are whole images.",
+                "Choose another data.dataset, such as class_scene.",
+            )
         maps = self.maps(x.flatten(0, 1))
         return self.head(maps.mean((2, 3)).unflatten(0, (-1, TILES)).flatten(1))
 
