@@ -12,6 +12,7 @@ from evonas.config import to_plain
 from evonas.data.calibration import calibration
 from evonas.nn.cost_table import CostTable
 from evonas.nn.extract import StaticNet, extract
+from evonas.nn.recalibrate import recalibrate
 from evonas.randomness import derive
 from evonas.schema import Recipe
 from evonas.stages import assembly, subnets
@@ -168,11 +169,18 @@ class Walk:
         return CostTable(self.net.space, self.net.backbone.shape, *self.task.input_size)
 
     def _kept(self, index: int, step: CurriculumStep) -> StaticNet | None:
-        """The largest open subnet as the step before has left it, where the lesson wants it."""
+        """The largest open subnet as the step before has left it, where the lesson wants it.
+
+        It teaches with statistics of its own: those that all subnets share fit none.
+        """
         lesson = self.curriculum.lesson
         if index == 0 or lesson is None or not lesson.keeps_start:
             return None
-        return extract(self.net, self.curriculum.sampler(step).corner("largest"))
+        device = self.devices.torch_device
+        kept = extract(self.net, self.curriculum.sampler(step).corner("largest")).to(device)
+        if images := [image.to(device) for image in self._calibration()]:
+            recalibrate(kept, images)
+        return kept
 
     def _data(self, step: CurriculumStep) -> TrainingData:
         seed = derive(self.context.cfg.seed, f"{self.folder}/{step.name}")
@@ -194,10 +202,13 @@ class Walk:
         )
 
     def _measure(self, members: Sequence[panel.Member], device: torch.device) -> Rows:
+        return panel.measure(self.net, members, self.task, self.batch_size, device, self._calibration())
+
+    def _calibration(self) -> list[torch.Tensor]:
         if self._images is None:
             number = self.context.cfg.train.recalibrate
             self._images = calibration(self.task.dataset("train"), number, self.batch_size)
-        return panel.measure(self.net, members, self.task, self.batch_size, device, self._images)
+        return self._images
 
     def _identity(self, step: CurriculumStep) -> Mapping[str, Any]:
         keys = ("panel_every", "panel_random", "recalibrate")

@@ -6,7 +6,7 @@ For distributions over classes: D_a(p || q) = (sum_c q (p/q)^a - 1) / (a (a - 1)
 student's; a = 1 is KL(p || q), a = 0 is KL(q || p). Large a punish what the student overlooks, small a what
 it invents. The adaptive loss takes the larger of two, for each answer by itself, and bounds the ratio
 (p/q)^a, which explodes where one side is nearly zero (AlphaNet: Wang et al. 2021, arXiv 2102.07954;
-a = -1 and 1, bound 5).
+a = -1 and 1, bound 5). KL(p || q) needs no bound: its slope is p, which is at most one.
 """
 
 from collections.abc import Sequence
@@ -83,21 +83,22 @@ def adaptive(
 def alpha_divergence(
     student: Float[Tensor, "B C ..."], teacher: Float[Tensor, "B C ..."], alpha: float, bound: float
 ) -> Float[Tensor, "B ..."]:
-    """D_a of each answer, from logits, with the ratio bounded in value and slope.
+    """D_a of each answer, from logits, with the ratio bounded in value and slope unless a is 1.
 
     The slope is that of an f-divergence, -E_q[w grad log q] with w = t f'(t) - f(t) at t = p/q, which for
     alpha-divergences is t^a / a: bounding w bounds what one class can do, without cutting its slope off.
     """
     log_q, log_p = student.log_softmax(dim=1), teacher.log_softmax(dim=1)
     q, log_ratio = log_q.exp().detach(), (log_p - log_q).detach()
-    if abs(alpha) < _NEAR:
-        value, weight = -q * log_ratio, log_ratio - 1
+    if abs(alpha - 1) < _NEAR:
+        weight = log_p.exp().detach()
+        value = weight * log_ratio
+    elif abs(alpha) < _NEAR:
+        value, weight = -q * log_ratio, q * (log_ratio - 1)
     else:
         power = (alpha * log_ratio).exp().clamp(max=bound)
-        weight = power / alpha
-        is_kl = abs(alpha - 1) < _NEAR
-        value = q * power * log_ratio if is_kl else q * (power - 1) / (alpha * (alpha - 1))
-    slope = -(q * weight * log_q).sum(dim=1)
+        value, weight = q * (power - 1) / (alpha * (alpha - 1)), q * power / alpha
+    slope = -(weight * log_q).sum(dim=1)
     return value.sum(dim=1) + slope - slope.detach()
 
 

@@ -86,6 +86,18 @@ def test_a_ratio_is_bounded_in_value_and_slope() -> None:
     assert 0 < float(slope.abs().max()) <= 10
 
 
+def test_a_class_that_the_student_overlooks_is_learnt_by_all_of_kl() -> None:
+    """The bound is for ratios to a power; KL's slope is p - q whatever the ratio."""
+    p = torch.tensor([[0.9] + [0.01] * 10], dtype=torch.float64)
+    q = torch.tensor([[0.01] + [0.099] * 10], dtype=torch.float64)
+    student = q.log().requires_grad_()
+    assert float(alpha_divergence(student, p.log(), 1.0, 5.0).detach()) == pytest.approx(
+        0.9 * math.log(90) + 0.1 * math.log(0.01 / 0.099), rel=1e-9
+    )
+    (slope,) = torch.autograd.grad(adaptive(student, p.log(), (-1.0, 1.0), 5.0), student)
+    assert torch.allclose(slope, q - p, atol=1e-12)
+
+
 def test_depth_is_the_tasks_own_loss_where_nothing_may_stand_out() -> None:
     torch.manual_seed(0)
     student, teacher = 1 + 9 * torch.rand(2, 1, 5, 6), 1 + 9 * torch.rand(2, 1, 5, 6)

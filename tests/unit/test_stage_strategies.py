@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import small_stages
 import small_supernet
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from evonas import files, schema
 from evonas.config import build
+from evonas.nn.extract import extract
 from evonas.run import Run
 from evonas.stages import assembly
 from evonas.stages.base import Context
@@ -87,6 +89,23 @@ def test_lessons_and_merges_go_with_any_curriculum() -> None:
     assert len(made.steps) == 5 and made.draw is None
     assert made.lesson is not None and made.lesson.keeps_start
     assert isinstance(made.merge, PcGrad)
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_a_network_that_is_kept_to_teach_has_statistics_of_its_own(
+    number: int, started: Path, tmp_path: Path
+) -> None:
+    words = (*OPTIONS, "sampler=ofa_nano", f"train.recalibrate={number}")
+    context = small_stages.context(tmp_path, *words, inputs=started)
+    walk = Walk(context, "supernet", "supernet", None)
+    step = walk.curriculum.steps[2]
+    assert walk._kept(0, step) is None
+    kept = walk._kept(2, step)
+    assert kept is not None
+    shared = extract(walk.net, walk.curriculum.sampler(step).corner("largest"))
+    same = [torch.equal(one, other) for one, other in zip(kept.buffers(), shared.buffers(), strict=True)]
+    assert all(same) == (number == 0)
+    assert all(map(torch.equal, kept.parameters(), shared.parameters()))
 
 
 @pytest.mark.parametrize("path", sorted(small_supernet.CONF.glob("*/*.yaml")), ids=lambda path: path.stem)
