@@ -22,6 +22,7 @@ from evonas.train.length import Length
 from evonas.train.samplers import Draw, Judging, Sampler
 
 _ALWAYS = ("largest", "smallest")
+_AS_A_FILE = "Choose a file with a slash: sampler/lesson=kl or sampler/merge=pcgrad"
 _CHAINS = ("best", "last")
 
 
@@ -153,6 +154,10 @@ class PST:
             raise UserError(f"sampler.chain={chain} is unknown.", f"Known: {', '.join(_CHAINS)}")
         for step in self.steps:
             _check_opening(space, step)
+        for name, kind, made in (("draw", Draw, draw), ("lesson", InPlace, lesson), ("merge", Merge, merge)):
+            if made is not None and not isinstance(made, kind):
+                hint = "Choose a sampler with one: sampler=banks" if name == "draw" else _AS_A_FILE
+                raise UserError(f"sampler.{name}={made} is no {name}.", hint)
         self._space, self._seed, self.chain = space, seed, chain
         self.draw, self.lesson, self.merge = draw, lesson, merge
 

@@ -164,6 +164,12 @@ def test_malformed_steps_are_the_users_error(space: Space, wrong: dict) -> None:
         PST(space, 0, [wrong])
 
 
+@pytest.mark.parametrize("part", ["draw", "lesson", "merge"])
+def test_the_name_of_a_part_is_not_the_part(space: Space, part: str) -> None:
+    with pytest.raises(UserError, match=rf"sampler\.{part}=kl is no {part}"):
+        PST(space, 0, [CurriculumStep("a")], **{part: "kl"})
+
+
 def test_names_must_differ_and_there_must_be_one(space: Space) -> None:
     with pytest.raises(UserError):
         PST(space, 0, [])
