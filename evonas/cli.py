@@ -228,7 +228,7 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
         _check_table(cfg, overrides)
     if cfg.genotype is not None and stage not in stages.LOOKS_AT_NETWORKS:
         _check_given(cfg, stage)
-    if cfg.packages and "packages" not in {command.setting(each)[0].partition(".")[0] for each in overrides}:
+    if cfg.packages and "packages" not in map(command.group, overrides):
         raise UserError(
             f"A config file allows packages={list(cfg.packages)}, but whose code is run is yours to say.",
             f"If you trust it, add: packages=[{','.join(cfg.packages)}]",
@@ -242,7 +242,7 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
 
 def _check_table(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """A table says itself what is searched; an objective beside it would be ignored."""
-    typed = [each for each in overrides if command.setting(each)[0].partition(".")[0] == "objective"]
+    typed = [each for each in overrides if command.group(each) == "objective"]
     if typed and "proxies" not in cfg.evaluator:
         raise UserError(
             f"Task {cfg.task.name} searches columns of a table, and knows no {config.redact(typed[0])}.",

@@ -85,6 +85,11 @@ def setting(override: str) -> tuple[str, str]:
     return key.lstrip("+~"), value
 
 
+def group(override: str) -> str:
+    """The part of the config that an override is about."""
+    return setting(override)[0].partition(".")[0]
+
+
 def inherited(typed_overrides: Sequence[str]) -> list[str]:
     """What an existing run's first command said, where this command does not choose a task.
 
@@ -102,7 +107,7 @@ def inherited(typed_overrides: Sequence[str]) -> list[str]:
 
 
 def _is_typed(key: str, typed: dict[str, str]) -> bool:
-    return key in typed or any(key.startswith(f"{group}.") for group in typed)
+    return key in typed or any(key.startswith(f"{each}.") for each in typed)
 
 
 def _positions(words: Sequence[str]) -> Iterator[int]:

@@ -140,7 +140,7 @@ def _result(
 ) -> dict[str, Any]:
     text, calculator = str(best[0].formula), Calculator(known.samples)
     errors = np.array([subject.error for subject in found.all])
-    own = {text: _filled(_each(known.samples, best[0].formula), number)}
+    own = {text: _filled(_each(calculator, best[0].formula), number)}
     scored = {name: other for name, other in known.scores.items() if np.isfinite(other[:number]).any()}
     sums = {
         f"{text} + {name}": _sum(own[text], _filled(other, number), number) for name, other in scored.items()
@@ -172,13 +172,14 @@ def _filled(scores: NDArray[np.float64], number: int) -> NDArray[np.float64]:
     return np.where(np.isfinite(scores), scores, np.nanmin(scores[:number]))
 
 
-def _each(samples: LayerSamples, formula: Node) -> NDArray[np.float64]:
+def _each(calculator: Calculator, formula: Node) -> NDArray[np.float64]:
     """The score of every network by itself, NaN for one without."""
-    found = _scores(Calculator(samples), formula)
+    found = _scores(calculator, formula)
     if np.isfinite(found).all():
         return found
+    samples = calculator.samples
     alone = [Calculator(samples.some([place])) for place in range(samples.num_networks)]
-    return np.concatenate([_scores(calculator, formula) for calculator in alone])
+    return np.concatenate([_scores(each, formula) for each in alone])
 
 
 def _sum(first: NDArray[np.float64], second: NDArray[np.float64], number: int) -> NDArray[np.float64]:

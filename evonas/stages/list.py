@@ -9,7 +9,7 @@ from pathlib import Path
 from evonas import files, lock
 from evonas.errors import EvoNASError
 from evonas.report.archived import read
-from evonas.run import END, LOCK, list_runs
+from evonas.run import ATTEMPTS, END, LOCK, list_runs
 from evonas.stages import READS_ONLY
 from evonas.stages.base import Context
 from evonas.stages.reused import ARCHIVE
@@ -80,7 +80,7 @@ def listed(outputs: Path) -> Iterator[Row]:
 
 def last_command(directory: Path) -> tuple[str, str]:
     """The stage of the last command that may change a run, and its state."""
-    attempts = [(stage_typed(path), path) for path in sorted(directory.glob("attempts/*"))]
+    attempts = [(stage_typed(path), path) for path in sorted((directory / ATTEMPTS).glob("*"))]
     working = [each for each in attempts if each[0] not in READS_ONLY]
     if not working:
         return "-", "new"

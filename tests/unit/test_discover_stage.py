@@ -130,7 +130,7 @@ def test_a_network_without_a_score_ranks_with_the_worst() -> None:
     images = random_images((2, 3, 16, 16), 0)
     words = [["nor_conv_3x3"] * 6, ["nor_conv_1x1"] * 6, ["avg_pool_3x3", "nor_conv_1x1"] * 3, ["none"] * 6]
     parts = [sampled_layers(Probe(NB201Net(each), images, 0).statistics, SAMPLE, 0) for each in words]
-    scores = _each(join(parts), parse("sum(normalize(G))"))
+    scores = _each(Calculator(join(parts)), parse("sum(normalize(G))"))
     assert np.isfinite(scores[:3]).all() and np.isnan(scores[3])
     assert _filled(scores, 3).tolist() == [*scores[:3], scores[:3].min()]
     with pytest.raises(NotFiniteError):
