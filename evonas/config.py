@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import logging
 import os
 import re
 import sys
@@ -23,18 +24,10 @@ from omegaconf.errors import OmegaConfBaseException
 from evonas.errors import EvoNASError, UserError
 
 _PARTS = (
-    "data",
-    "evaluate",
-    "mm",
-    "nn",
-    "objectives",
-    "search",
-    "space",
-    "stages",
-    "tasks",
-    "track",
-    "train",
-)
+    "data", "evaluate", "mm", "nn", "objectives", "search", "space", "stages", "tasks", "track", "train",
+)  # fmt: skip
+log = logging.getLogger(__name__)
+_IN_CALL = re.compile(r"call to target '([\w.]+)'")
 _OURS = tuple(f"evonas.{part}" for part in _PARTS)
 _THEIRS = ("torch.optim", "lightning.pytorch.callbacks", "lightning.pytorch.loggers", "torchmetrics")
 _CLOSED = ("evonas.data.safe",)
@@ -70,7 +63,7 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
         node: a DictConfig or a plain dict with `_target_` at its root.
 
     Raises:
-        UserError: the target is not allowed or not there, or its arguments do not fit.
+        UserError: the target is not allowed or not there, or its arguments do not fit, by name or by kind.
     """
     plain = to_plain(node)
     if not isinstance(plain, dict) or "_target_" not in plain:
@@ -82,7 +75,10 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
     if partial:
         return functools.partial(maker, *args, **kwargs)
     _check_arguments(plain["_target_"], maker, args, kwargs)
-    return maker(*args, **kwargs)
+    try:
+        return maker(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise _unfit(plain["_target_"], error) from error
 
 
 def _maker(plain: dict[str, Any]) -> functools.partial[Any]:
@@ -92,7 +88,19 @@ def _maker(plain: dict[str, Any]) -> functools.partial[Any]:
         known = _first_of_ours(error)
         if known is not None:
             raise known from error
+        inner = _IN_CALL.search(str(error))
+        if inner and isinstance(error.__cause__, TypeError | ValueError):
+            raise _unfit(inner[1], error.__cause__) from error
         raise
+
+
+def _unfit(target: str, error: Exception) -> UserError:
+    """Most often a list where a number belongs, or the other way round; if not, the log says where."""
+    log.info("Making %s", target, exc_info=error)
+    return UserError(
+        f"{target} cannot be made of its config: {error}.",
+        "Compare the kinds of its values with those of the file in conf that sets them.",
+    )
 
 
 def _first_of_ours(error: BaseException | None) -> EvoNASError | None:

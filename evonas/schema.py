@@ -24,7 +24,8 @@ class Recipe:
     # in epochs, or where given in optimizer steps; a curriculum has lengths and warm-ups of its own
     warmup_epochs: float = _least(0, 1.0)
     warmup_iterations: int = _least(0, 0)
-    # after the warm-up: cosine, poly (with `power`), or multistep: times `gamma` at `milestones`, in epochs
+    # after the warm-up: cosine, poly (with `power`), or multistep: times `gamma` at `milestones`, in epochs,
+    # which are 8/12 and 11/12 of the length where none are given
     schedule: str = "cosine"
     power: float = _least(0, 1.0)
     milestones: list[float] = field(default_factory=list)

@@ -20,7 +20,7 @@ from evonas.data.shared_batches import shared_batches
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.count import count_head
-from evonas.nn.extract import extract, static_net
+from evonas.nn.extract import StaticNet, extract, static_net
 from evonas.nn.initialise import initialise
 from evonas.nn.supernet import Supernet
 from evonas.ops import native
@@ -70,7 +70,7 @@ class Bench:
         self.device = torch.device(device)
         self.precision = precision
         self.shared_dir = None if shared_dir is None else Path(shared_dir)
-        self._latest: tuple[Genotype, nn.Module] | None = None
+        self._latest: tuple[Genotype, StaticNet] | None = None
         self._calibration: tuple[int, list[Tensor]] = (0, [])
 
     @cached_property
@@ -181,14 +181,14 @@ class Bench:
         """Height and width of one image, in pixels."""
         return self.task.input_size
 
-    def subnet(self, genotype: Genotype) -> nn.Module:
+    def subnet(self, genotype: Genotype) -> StaticNet:
         """The genotype's network with inherited weights, in eval mode on the device; the last is kept."""
         if self._latest is None or self._latest[0] != genotype:
             subnet = extract(self.supernet, genotype).to(self.device).eval().requires_grad_(False)
             self._latest = genotype, subnet
         return self._latest[1]
 
-    def untrained(self, genotype: Genotype, seed: int) -> nn.Module:
+    def untrained(self, genotype: Genotype, seed: int) -> StaticNet:
         """The genotype's network on the device, backbone and head with random weights drawn from the seed."""
         # the bench's head may have been loaded with trained weights meanwhile, so it is drawn anew as well
         net = static_net(self.backbone, self.head, genotype, seed=None)

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
+from evonas.nn.detection.base import RegionHead
+from evonas.nn.extract import StaticNet
 from evonas.objectives.bench import Bench
 from evonas.proxies.catalogue import proxy as known
 from evonas.proxies.scorer import Scorer, compares
@@ -23,7 +25,8 @@ class ZeroCost:
     """Minus a proxy of `evonas/proxies` on random images; neither data nor labels are read.
 
     SasWOT and AZ-NAS make one number of several parts by comparison with reference networks: genotypes drawn
-    from the seed, measured once in every worker.
+    from the seed, measured once in every worker. A detector answers with no tensor that has slopes: its score
+    is that of its backbone, and the deepest map is the answer.
 
     Args:
         proxy: its name, as in `evonas/proxies/catalogue.py`.
@@ -101,8 +104,17 @@ class ZeroCost:
     def _network(self, genotype: Genotype) -> nn.Module:
         bench = self._bench
         if self._weights == "inherited":
-            return bench.subnet(genotype)
-        return bench.untrained(genotype, derive(self._seed, "zero_cost/weights"))
+            net = bench.subnet(genotype)
+        else:
+            net = bench.untrained(genotype, derive(self._seed, "zero_cost/weights"))
+        return StaticNet(net.backbone, _Deepest()) if isinstance(net.head, RegionHead) else net
+
+
+class _Deepest(nn.Module):
+    """A head that answers with the last of its maps."""
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        return levels[-1]
 
 
 def _is_size(size: Any) -> bool:

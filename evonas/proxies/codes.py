@@ -31,21 +31,20 @@ def nwot(probe: Probe) -> float:
 def swap(probe: Probe) -> float:
     """How many patterns over the images occur among all activations (SWAP, Peng et al., ICLR 2024).
 
-    At most 2^B of them, so that a probe of fewer than 32 images is shown further random ones.
+    At most 2^B of them, so that a probe of fewer than 32 images is shown further random ones; of more than
+    62 images the first 62 are looked at.
     """
-    if len(probe.images) > _MOST:
-        raise UserError(f"SWAP takes at most {_MOST} images, not {len(probe.images)}.", "Use fewer images.")
-    patterns = [_packed(code).unique() for code in _codes(_widened(probe))]
+    patterns = [_packed(code).unique() for code in _codes(_fitted(probe))]
     return float(len(torch.cat(patterns).unique()))
 
 
-def _widened(probe: Probe) -> Probe:
-    """The same network with at least 32 images."""
-    steps = math.ceil(_FEWEST / len(probe.images))
-    if steps == 1:
+def _fitted(probe: Probe) -> Probe:
+    """The same network with 32 to 62 images."""
+    if _FEWEST <= len(probe.images) <= _MOST:
         return probe
+    steps = math.ceil(_FEWEST / len(probe.images))
     images = torch.cat([probe.minibatch(step) for step in range(steps)])
-    return Probe(probe.net, images[:_FEWEST], probe.seed)
+    return Probe(probe.net, images[: max(_FEWEST, min(len(probe.images), _MOST))], probe.seed)
 
 
 def regularised(score: float, params: float, mean: float, spread: float) -> float:

@@ -127,7 +127,7 @@ def single(output: object) -> Tensor:
     if not isinstance(answer, Tensor):
         raise UserError(
             f"A proxy needs a network that returns one tensor; this one returns {type(answer).__name__}.",
-            "Detectors have no such scores: choose objective=[error,macs], or a task of another kind.",
+            "Give the part of it that does, such as its backbone with one of its maps.",
         )
     return answer
 

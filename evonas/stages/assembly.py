@@ -237,18 +237,21 @@ def rates(
     """The learning rates of a recipe over a length.
 
     Args:
-        milestones: in epochs; None for the recipe's own.
+        milestones: in epochs; None for the recipe's own. Where neither has any, they are at the eighth and
+            the eleventh of twelve parts, as in detection's usual twelve epochs (MMDetection's schedule 1x).
     """
     reached = by.milestones if milestones is None else milestones
+    total = of.optimizer_steps(steps_per_epoch)
+    usual = tuple(round(total * part / 12) for part in (8, 11))
     return Schedule(
-        of.optimizer_steps(steps_per_epoch),
+        total,
         of.warmup_steps(steps_per_epoch),
         peak=by.lr,
         start=by.lr_start,
         minimum=by.lr_min,
         shape=by.schedule,
         power=by.power,
-        milestones=tuple(round(epoch * steps_per_epoch) for epoch in reached),
+        milestones=tuple(round(epoch * steps_per_epoch) for epoch in reached) or usual,
         gamma=by.gamma,
     )
 

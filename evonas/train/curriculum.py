@@ -105,10 +105,8 @@ class StepSampler:
 
     def genotypes(self, step: int) -> list[Genotype]:
         """The subnets of one optimizer step, equal on every rank and after every resume."""
-        fixed = [self.corner(name) for name in self.step.always]
         rng = generator(self.seed, f"subnets/{self.step.name}", step)
-        free = self.step.num_subnets - len(fixed)
-        return fixed + [self._drawn(rng) for _ in range(free)]
+        return self.corners + [self._drawn(rng) for _ in range(self.free)]
 
     def example(self, index: int) -> Genotype:
         """A random subnet of the opening to measure with: a function of (seed, step's name, index)."""
@@ -116,6 +114,16 @@ class StepSampler:
 
     def _drawn(self, rng: np.random.Generator) -> Genotype:
         return self.space.sample(rng, opened=dict(self.step.opened))
+
+    @property
+    def corners(self) -> list[Genotype]:
+        """What the step always trains; every draw puts it first."""
+        return [self.corner(name) for name in self.step.always]
+
+    @property
+    def free(self) -> int:
+        """How many subnets of an optimizer step are drawn."""
+        return self.step.num_subnets - len(self.step.always)
 
     def corner(self, name: str) -> Genotype:
         """The `largest` or `smallest` subnet within the opening."""

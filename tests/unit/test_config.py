@@ -111,6 +111,19 @@ def test_an_unknown_argument_is_named_with_the_known_ones() -> None:
     assert "evonas.track.base.Silent" in caught.value.message
 
 
+BANKS = "evonas.train.draws.banks.Banks"
+CURRICULUM = {"_target_": "evonas.train.curriculum.PST", "chain": "best", "steps": [{"name": "a"}]}
+
+
+@pytest.mark.parametrize("wrong", [{"exploit": 0.5}, {"window": "wide"}])
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_a_value_of_the_wrong_kind_is_a_user_error(wrong: dict[str, object], is_nested: bool) -> None:
+    draw = {"_target_": BANKS, **wrong}
+    with pytest.raises(UserError, match=f"^{BANKS} cannot be made of its config: ") as caught:
+        config.build({**CURRICULUM, "draw": draw} if is_nested else draw)
+    assert "kinds" in caught.value.hint and isinstance(caught.value.__cause__, Exception)
+
+
 @pytest.mark.parametrize(
     "target", ["evonas.track.base.Sillent", "evonas.track.bass.Silent", "evonas.trackk.X"]
 )

@@ -12,6 +12,7 @@ import pytest
 import small_run
 import tables_written
 import torch
+from trees import coco
 
 from evonas import weights
 from evonas.command import rewrite
@@ -76,6 +77,25 @@ def test_every_proxy_scores_a_subnet(proxy: str, bench: Bench) -> None:
     value, extra = prepared(bench, proxy=proxy).measure(bench.space.largest())
     assert math.isfinite(value)
     assert all(math.isfinite(part) for part in extra["zero_cost_parts"].values())
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A task whose networks answer with tables of boxes."""
+    root = coco.write(tmp_path_factory.mktemp("coco"), train=8)
+    size = {"height": 64, "width": 64, "holdout": 0.25}
+    data = {"_target_": "evonas.data.coco.Coco", "root": str(root), **size}
+    neck = {"_target_": "evonas.nn.necks.fpn.FPN", "_partial_": True, "out_channels": 8}
+    head = {"_target_": "evonas.nn.detection.rcnn.RCNN", "_partial_": True, "neck": neck, "hidden": 16}
+    return {"_target_": "evonas.tasks.detection.Detection", "name": "coco", "data": data, "head": head}
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_detector_is_scored_by_its_backbone(proxy: str, detector: dict[str, Any], tmp_path: Path) -> None:
+    bench = Bench(SPACE, NETWORK, detector, tmp_path / "none")
+    objective = prepared(bench, proxy=proxy)
+    found = [objective.measure(each)[0] for each in (bench.space.largest(), bench.space.smallest())]
+    assert all(map(math.isfinite, found)) and found[0] != found[1]
 
 
 def test_random_weights_need_no_supernet(bench: Bench, tmp_path: Path) -> None:

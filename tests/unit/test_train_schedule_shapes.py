@@ -1,5 +1,7 @@
 """Poly and multi-step schedules and lengths in optimizer steps, worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from evonas.errors import UserError
@@ -75,6 +77,9 @@ def test_a_curriculum_step_may_have_milestones_of_its_own() -> None:
     found = assembly.rates(COCO, step.length, 10, step.milestones)
     assert found.milestones == (50, 70)
     assert assembly.rates(COCO, step.length, 10).milestones == (80, 110)
+    bare = replace(COCO, milestones=[])
+    assert assembly.rates(bare, Length(24, None), 10, step.milestones).milestones == (50, 70)
+    assert assembly.rates(bare, Length(24, None), 10).milestones == (160, 220)
     assert step.plain()["milestones"] == [5, 7]
     assert "milestones" not in CurriculumStep("plain", epochs=8).plain()
 

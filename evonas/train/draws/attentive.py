@@ -32,14 +32,13 @@ class AttentiveSampler:
     ) -> None:
         self._inside, self._table = inside, table
         self._tries, self._sign, self._predictor = tries, sign, predictor
-        self._corners = [inside.corner(name) for name in inside.step.always]
+        self._corners = inside.corners
         self.prior = self._prior()
 
     def chosen(self, step: int, judge: Judge) -> list[Genotype]:
         """The corners that are always trained, and for each free place one subnet of several."""
         rng = generator(self._inside.seed, f"subnets/{self._inside.step.name}", step)
-        free = self._inside.step.num_subnets - len(self._corners)
-        places = rng.choice(len(self.prior), size=free, p=self.prior).tolist()
+        places = rng.choice(len(self.prior), size=self._inside.free, p=self.prior).tolist()
         groups = [picked(rng, self._table.levels[place], self._tries) for place in places]
         losses = self._losses([genotype for group in groups for genotype in group], judge)
         return [*self._corners, *(self._promising(group, losses) for group in groups)]

@@ -72,8 +72,7 @@ class BankSampler:
         explored = list(dict.fromkeys(genotype for genotype, is_new in picks if is_new))
         for genotype, loss in zip(explored, judge(explored) if explored else [], strict=True):
             self.banks[place].offer(genotype, -loss)
-        drawn = [genotype for genotype, _ in picks]
-        return [*drawn, level.smallest] if self._walk.with_smallest else drawn
+        return self._walk.around([genotype for genotype, _ in picks], level)
 
     def state(self) -> dict[str, Any]:
         """The members of every bank, in the order of levels."""

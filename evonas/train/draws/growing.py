@@ -15,7 +15,7 @@ from evonas.train.samplers import Sampler
 
 
 class GrowingSampler:
-    """Subnets of random levels under a ceiling that rises evenly until `until` of the training."""
+    """What is always trained, and random levels' subnets under a ceiling that rises evenly until `until`."""
 
     def __init__(self, inside: StepSampler, table: LevelTable, until: float, total_steps: int) -> None:
         self._inside, self._table = inside, table
@@ -30,8 +30,8 @@ class GrowingSampler:
         """The subnets of one optimizer step."""
         rng = generator(self._inside.seed, f"subnets/{self._inside.step.name}", step)
         levels = self._table.levels[: self.open_levels(step)]
-        places = rng.integers(len(levels), size=self._inside.step.num_subnets)
-        return [picked(rng, levels[place], 1)[0] for place in places.tolist()]
+        places = rng.integers(len(levels), size=self._inside.free)
+        return [*self._inside.corners, *(picked(rng, levels[place], 1)[0] for place in places.tolist())]
 
 
 class Growing:

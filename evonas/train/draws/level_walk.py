@@ -40,7 +40,10 @@ class Positions:
 
 
 class LevelSampler:
-    """The subnets of the level that a walk is at, and with `with_smallest` the smallest of its group last."""
+    """What is always trained, subnets of the level that a walk is at, and the smallest of its group last.
+
+    The last one is there with `with_smallest`.
+    """
 
     def __init__(self, inside: StepSampler, table: LevelTable, with_smallest: bool) -> None:
         self.inside, self.table, self.with_smallest = inside, table, with_smallest
@@ -57,14 +60,18 @@ class LevelSampler:
     @property
     def free(self) -> int:
         """How many subnets of a step are drawn from the level."""
-        return self.inside.step.num_subnets - self.with_smallest
+        return self.inside.free - self.with_smallest
 
     def genotypes(self, step: int) -> list[Genotype]:
         """The subnets of one optimizer step."""
         level = self.level(step)
         rng = generator(self.inside.seed, f"subnets/{self.inside.step.name}", step)
         drawn = [level.genotype(int(rng.integers(len(level.rows)))) for _ in range(self.free)]
-        return [*drawn, level.smallest] if self.with_smallest else drawn
+        return self.around(drawn, level)
+
+    def around(self, drawn: list[Genotype], level: Level) -> list[Genotype]:
+        """Subnets of a level with those that have a place beside them."""
+        return [*self.inside.corners, *drawn, *([level.smallest] if self.with_smallest else [])]
 
 
 class LevelWalk:
@@ -90,9 +97,9 @@ class LevelWalk:
 
     def walking(self, inside: StepSampler, costs: CostTable) -> LevelSampler:
         """The same, by its own type."""
-        if inside.step.num_subnets <= self.with_smallest:
+        if inside.free <= self.with_smallest:
             raise UserError(
-                f"Curriculum step '{inside.step.name}' has no room but for the smallest.",
+                f"Curriculum step '{inside.step.name}' has no room but for those that are always there.",
                 "Raise num_subnets, or use sampler.draw.with_smallest=false.",
             )
         return LevelSampler(inside, table_of(inside, costs, self.plan), self.with_smallest)

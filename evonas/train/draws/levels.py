@@ -34,7 +34,7 @@ class LevelPlan:
         levels: how many, evenly spaced in the logarithm between the smallest and the largest subnet,
             or the multiply-adds of each in 10^6, ascending.
         window: a level F holds the subnets with F to F (1 + window) multiply-adds; None for evenly
-            spaced levels without gaps between them.
+            spaced levels without gaps between them, of which those that hold no subnet are left out.
         size: subnets kept of each level at most.
         groups: how many smallest subnets there are; neighbouring levels share one, and every
             subnet of a level is as large as it or larger on every axis and in every stage's depth.
@@ -91,7 +91,7 @@ class LevelTable:
     end of the space, since plain draws crowd the middle of the costs and hardly reach the ends.
 
     Raises:
-        UserError: a level holds no subnet.
+        UserError: a level with a window of its own holds no subnet.
     """
 
     def __init__(self, costs: CostTable, opened: Opening, plan: LevelPlan, seed: int) -> None:
@@ -99,6 +99,7 @@ class LevelTable:
         self._seed, self._opened = seed, opened
         space = costs.space
         self.low, self.high = (costs.of(end) for end in (space.smallest(opened), space.largest(opened)))
+        self._is_gapless = plan.window is None
         self.window = self._window()
         self.levels = self._built()
 
@@ -124,7 +125,8 @@ class LevelTable:
         for group in np.array_split(np.arange(len(marks)), min(self.plan.groups, len(marks))):
             floor = self._floor(marks[int(group[0])])
             rows = self._filled([marks[int(index)] for index in group], floor, int(group[0]))
-            found += [Level(marks[int(index)], floor, part) for index, part in zip(group, rows, strict=True)]
+            paired = zip(group, rows, strict=True)
+            found += [Level(marks[int(index)], floor, part) for index, part in paired if len(part)]
         return tuple(found)
 
     def _window(self) -> float:
@@ -137,8 +139,9 @@ class LevelTable:
         """The lower end of each level; the last window ends with the largest subnet."""
         if isinstance(self.plan.levels, int):
             top = max(self.low, self.high / (1 + self.window))
-            marks = [int(mark) for mark in np.geomspace(self.low, top, self.plan.levels)]
-            return sorted(set(marks))
+            # rounded up, or the last window would end below the largest subnet
+            marks = np.ceil(np.geomspace(self.low, top, self.plan.levels))
+            return sorted({min(int(mark), self.high) for mark in marks})
         return [round(level * 1e6) for level in self.plan.levels]
 
     def _floor(self, mark: int) -> Genotype:
@@ -176,10 +179,12 @@ class LevelTable:
             counts.append(sum(len(rows) for rows in found))
             # a small opening is soon exhausted, and then further rounds find nothing new
             is_dry = number >= _DRY and counts[-1] == counts[-1 - _DRY]
-            if held >= self.plan.size or (held and (is_dry or number >= _ENOUGH)):
+            will_do = bool(held) or self._is_gapless
+            if held >= self.plan.size or (will_do and (is_dry or number >= _ENOUGH)):
                 break
         for mark, rows in zip(marks, found, strict=True):
-            _check(mark, rows, self.low, self.high)
+            if not self._is_gapless:
+                _check(mark, rows, self.low, self.high)
         return found
 
     def _drawn(self, floor: Genotype, rng: np.random.Generator) -> Rows:
@@ -233,9 +238,8 @@ def _is_count(levels: Any) -> bool:
 
 
 def _are_costs(levels: Any) -> bool:
-    return not isinstance(levels, float | str | bool) and all(
-        isinstance(each, int | float) and each > 0 for each in levels
-    )
+    is_list = isinstance(levels, Sequence) and not isinstance(levels, str)
+    return is_list and all(isinstance(each, int | float) and each > 0 for each in levels)
 
 
 def _check(mark: int, rows: Rows, low: int, high: int) -> None:

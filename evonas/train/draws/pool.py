@@ -37,7 +37,8 @@ class PoolSampler:
         if step < self._known:
             self._known, self._pool = 0, []
         for earlier in range(self._known, step):
-            for genotype in self._inside.genotypes(earlier):
+            # what is always trained needs no reminder
+            for genotype in self._inside.genotypes(earlier)[len(self._inside.corners) :]:
                 self._take(genotype)
         self._known = step
         return list(self._pool)
