@@ -142,9 +142,14 @@ def one(
 
 def added(first: Scores, second: Scores, seen: NDArray[np.intp]) -> Scores:
     """Both scores as shares of their ranges over the networks that may be looked at."""
-    known = [np.where(np.isfinite(part), part, part[np.isfinite(part)].min()) for part in (first, second)]
+    known = [np.where(np.isfinite(part), part, least(part[seen])) for part in (first, second)]
     scaled = [minmax(part, part[seen].min(), part[seen].max()) for part in known]
     return scaled[0] + scaled[1]
+
+
+def least(scores: Scores) -> float:
+    """The least of those that are numbers."""
+    return float(scores[np.isfinite(scores)].min())
 
 
 def tau(first: Scores, second: Scores) -> float:
