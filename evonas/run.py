@@ -181,14 +181,14 @@ def _is_refused(directory: Path) -> bool:
     made = (each for each in directory.iterdir() if each.name not in (LOCK, IDENTITY, ATTEMPTS))
     if any(each.is_file() or any(file.is_file() for file in each.rglob("*")) for each in made):
         return False
-    codes = {_code(attempt / END) for attempt in (directory / ATTEMPTS).glob("*")}
+    codes = {exit_code(attempt) for attempt in (directory / ATTEMPTS).glob("*")}
     return codes == {UserError.exit_code}
 
 
-def _code(end: Path) -> int | None:
-    """With which exit code a command ended; None for one that was killed."""
+def exit_code(attempt: Path) -> int | None:
+    """With which exit code a command ended; None for one that runs still or was killed."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(files.read_json(end)["code"])
+        return int(files.read_json(attempt / END)["code"])
     return None
 
 

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evonas import files, lock
+from evonas import lock
 from evonas.errors import EvoNASError
 from evonas.report.archived import read
-from evonas.run import ATTEMPTS, END, LOCK, list_runs
+from evonas.run import ATTEMPTS, LOCK, exit_code, list_runs
 from evonas.stages import READS_ONLY
 from evonas.stages.base import Context
 from evonas.stages.reused import ARCHIVE
@@ -87,13 +87,12 @@ def last_command(directory: Path) -> tuple[str, str]:
     stage, attempt = working[-1]
     if lock.holder(directory / LOCK) is not None:
         return stage, "running"
-    return stage, _state(attempt / END)
+    return stage, _state(exit_code(attempt))
 
 
-def _state(end: Path) -> str:
-    if not end.exists():
+def _state(code: int | None) -> str:
+    if code is None:
         return "interrupted"
-    code = int(files.read_json(end)["code"])
     return "stopped" if code in _STOPPED else "failed" if code else "done"
 
 

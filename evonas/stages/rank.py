@@ -36,8 +36,6 @@ class Rank:
     def run(self, context: Context) -> str:
         """Write rank/rank.json: the pairs, and the statistics of `report/ranking.py` on them."""
         rank = context.cfg.rank
-        if rank.subnets < 3:
-            raise UserError(f"rank.subnets={rank.subnets} is too few.", "Use at least 3.")
         task, other = assembly.task(context.cfg), _against(context)
         inherited = assembly.load_supernet(context, task)
         chosen = _chosen(context, inherited, task.input_size, other)

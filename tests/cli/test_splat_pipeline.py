@@ -15,7 +15,7 @@ SMALL = {
     "data.width": 64,
     "hardware.engine": "inline",
     "budget.evaluations": 4,
-    "rank.subnets": 2,
+    "rank.subnets": 3,
     "select.include_max": "false",
     "train.scratch": "false",
 }

@@ -70,13 +70,6 @@ def test_a_run_without_a_check_is_named(ranked: Path) -> None:
     assert "stage=rank run=bare" in caught.value.hint
 
 
-def test_too_few_subnets_are_refused(tmp_path: Path) -> None:
-    made = context(tmp_path / "run")
-    made.cfg.rank.subnets = 2
-    with pytest.raises(UserError, match=r"rank\.subnets=2 is too few"):
-        Rank().run(made)
-
-
 def test_shared_statistics_are_ranked_beside_the_renewed_ones(ranked: Path) -> None:
     made = context(ranked.parent / "shared")
     made.cfg.train.recalibrate = 0
