@@ -22,7 +22,7 @@ _EVERYTHING = "--info=all"
 _INFO = {"--info", "-i"}
 _TOPICS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 # choices that mean others as well, unless these are typed; Hydra files cannot override a list of objectives
-_MEANS = {"search=saswot": ("objective=[zero_cost,macs]", "sampler=none", "distill=none")}
+_MEANS = {"search=saswot": ("objective=[zero_cost,latency]", "sampler=none", "distill=none")}
 
 # what a stage lets be typed without its `stage.` before it
 _SHORT = {"compare": ("runs",)}

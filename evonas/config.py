@@ -22,6 +22,7 @@ from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evonas.errors import EvoNASError, UserError
+from evonas.kinds import refuse_fractions
 
 _PARTS = (
     "data", "evaluate", "mm", "nn", "objectives", "search", "space", "stages", "tasks", "track", "train",
@@ -68,8 +69,8 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
     plain = to_plain(node)
     if not isinstance(plain, dict) or "_target_" not in plain:
         raise UserError(f"Cannot build {plain!r}: it has no `_target_`.")
-    for target in _targets(plain):
-        allowed(target)
+    for node in _made(plain):
+        refuse_fractions(node["_target_"], allowed(node["_target_"]), node)
     partial = plain.pop("_partial_", False)
     maker = _maker(plain)
     if partial:
@@ -215,16 +216,17 @@ def _import(name: str) -> ModuleType | None:
         ) from error
 
 
-def _targets(value: Any) -> Iterator[Any]:
+def _made(value: Any) -> Iterator[dict[str, Any]]:
+    """Every part of a config that says what to make."""
     if isinstance(value, dict):
         if "_target_" in value:
-            yield value["_target_"]
+            yield value
         # what stays config is not made here; who makes it later comes through `build` again
         for child in value.values() if value.get("_recursive_", True) else ():
-            yield from _targets(child)
+            yield from _made(child)
     elif isinstance(value, list):
         for child in value:
-            yield from _targets(child)
+            yield from _made(child)
 
 
 def to_plain(node: Any) -> Any:

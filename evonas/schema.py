@@ -153,7 +153,7 @@ class Discover:
 
     networks: int = 50
     # further networks that tell how well the formula ranks what it has not seen
-    held_out: int = _least(0, 20)
+    held_out: int = _least(2, 20)
     # distinct formulas that are judged
     formulas: int = _least(1, 1000)
     population: int = _least(2, 40)

@@ -15,6 +15,23 @@ from evonas.objectives.bench import Bench
 from evonas.space.genotype import Genotype
 
 
+def refuse_twins(names: Mapping[str, str]) -> None:
+    """Raise a UserError for two objectives of one name: the values of one would be lost.
+
+    Args:
+        names: of the objectives, by their keys in the config.
+    """
+    known: dict[str, str] = {}
+    for key, name in names.items():
+        if name in known:
+            wrong = key if key != name else known[name]
+            raise UserError(
+                f"objective.{known[name]} and objective.{key} are both called '{name}'.",
+                f"Write objective.{wrong}.name={wrong}, with a + before it where there is no name yet.",
+            )
+        known[name] = key
+
+
 class Evaluator:
     """Measures genotypes by name of part; built from plain config, so that any process can make its own.
 
@@ -54,7 +71,9 @@ class Evaluator:
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives, in order."""
-        return tuple(build(config) for config in self._configs.values())
+        made = {key: build(config) for key, config in self._configs.items()}
+        refuse_twins({key: objective.name for key, objective in made.items()})
+        return tuple(made.values())
 
     @property
     def weights_digest(self) -> str:

@@ -10,6 +10,7 @@ from evonas.config import build
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.tabular import Lookup, TableEvaluator, words_of
+from evonas.objectives.zero_cost import is_size
 from evonas.proxies.catalogue import proxy
 from evonas.proxies.scorer import Scorer
 from evonas.randomness import derive, generator
@@ -48,6 +49,11 @@ class ScoredTable(TableEvaluator):
         seed: int = 0,
     ) -> None:
         super().__init__(space, table, objectives)
+        if isinstance(proxies, str) or not is_size(size):
+            raise UserError(
+                f"evaluator.proxies={proxies} and evaluator.size={size} do not fit.",
+                "A list of scores, and height and width: 'evaluator.proxies=[nwot]' 'evaluator.size=[64,64]'",
+            )
         self._proxies = tuple(proxy(name).name for name in proxies)
         if not self._proxies or set(self._proxies) & set(objectives):
             raise UserError(

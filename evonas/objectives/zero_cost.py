@@ -61,8 +61,8 @@ class ZeroCost:
             raise UserError(
                 f"{name} has batch_size={batch_size} and references={references}.", "Both are at least 2."
             )
-        if size is not None and not _is_size(size):
-            raise UserError(f"{name} has size={size}.", f"Height and width in pixels: {name}.size=[64,64]")
+        if size is not None and not is_size(size):
+            raise UserError(f"{name} has size={size}.", "Height and width in pixels, such as size=[64,64]")
         self.name, self._weights, self._seed = name, weights, seed
         self._batch_size, self._size, self._number = batch_size, size, references
 
@@ -117,7 +117,8 @@ class _Deepest(nn.Module):
         return levels[-1]
 
 
-def _is_size(size: Any) -> bool:
+def is_size(size: Any) -> bool:
+    """Whether this is a height and a width in pixels."""
     return (
         isinstance(size, Sequence)
         and len(size) == _SIDES

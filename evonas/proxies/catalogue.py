@@ -1,18 +1,20 @@
 """All proxies by name; more is better for every one of them.
 
 A proxy gives one number, or several parts that only a set of networks makes into one: SasWOT adds its parts
-after min-max scaling over the set, AZ-NAS adds the logarithms of their ranks in it. A formula is a proxy too,
-and so is a sum of names and formulas, such as `sum(less(softmax(W), relu(G))) + nwot`, scaled as SasWOT's.
+after min-max scaling over the set, AZ-NAS adds the logarithms of their ranks in it, and regularised SWAP
+prefers the set's mean size, where its authors choose one by hand. A formula is a proxy too, and so is a sum
+of names and formulas, such as `sum(less(softmax(W), relu(G))) + nwot`, scaled as SasWOT's.
 """
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from evonas.errors import UserError
 from evonas.proxies.blocks import az_nas
-from evonas.proxies.codes import nwot, swap
+from evonas.proxies.codes import nwot, regularised, swap, swap_regularised
 from evonas.proxies.features import meco, zen
 from evonas.proxies.formula import formula
 from evonas.proxies.jacobian import epe, jacov
@@ -22,7 +24,7 @@ from evonas.proxies.saswot import saswot, saswot_minus
 from evonas.proxies.synflow import synflow
 
 Parts = Mapping[str, float]
-Rule = Literal["single", "ranges", "ranks"]
+Rule = Literal["single", "ranges", "ranks", "sizes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class Proxy:
     Args:
         name: by which configs call it.
         measure: of one network.
-        rule: how parts become one number: there is only one, min-max scaled parts are added, or logarithms
-            of ranks are.
+        rule: how parts become one number: there is only one, min-max scaled parts are added, logarithms of
+            ranks are, or the size weighs the score.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Proxy:
         if self.rule == "single":
             return parts[self.name]
         assert references, f"{self.name} needs references"
+        if self.rule == "sizes":
+            return _weighed(parts, [each["params"] for each in references])
         combined = _scaled if self.rule == "ranges" else _ranked
         return sum(combined(value, [each[name] for each in references]) for name, value in parts.items())
 
@@ -66,6 +70,7 @@ PROXIES: Mapping[str, Proxy] = {
     **{function.__name__: Proxy(function.__name__, function) for function in _SINGLE},
     "saswot": Proxy("saswot", saswot, "ranges"),
     "az_nas": Proxy("az_nas", az_nas, "ranks"),
+    "swap_regularised": Proxy("swap_regularised", swap_regularised, "sizes"),
 }
 
 
@@ -99,6 +104,12 @@ def _scaled(value: float, references: Sequence[float]) -> float:
     """Zero at the least reference and one at the largest; beyond them it goes on, so that no two tie."""
     low, high = min(references), max(references)
     return (value - low) / (high - low) if high > low else 0.0
+
+
+def _weighed(parts: Parts, sizes: Sequence[float]) -> float:
+    """SWAP, weighed by a bell of the references' mean and twice their variance."""
+    spread = 2 * statistics.pvariance(sizes) or 1.0
+    return regularised(parts["swap"], parts["params"], statistics.mean(sizes), spread)
 
 
 def _ranked(value: float, references: Sequence[float]) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from evonas.errors import UserError
+from evonas.proxies.magnitudes import params
 from evonas.proxies.probe import Probe
 
 # codes of so many images fit into one integer
@@ -47,9 +48,14 @@ def _fitted(probe: Probe) -> Probe:
     return Probe(probe.net, images[: max(_FEWEST, min(len(probe.images), _MOST))], probe.seed)
 
 
-def regularised(score: float, params: float, mean: float, spread: float) -> float:
+def swap_regularised(probe: Probe) -> dict[str, float]:
+    """What `regularised` makes one number of."""
+    return {"swap": swap(probe), "params": params(probe)}
+
+
+def regularised(score: float, size: float, mean: float, spread: float) -> float:
     """SWAP with a preference for networks of about `mean` parameters (Peng et al., ICLR 2024)."""
-    return score * math.exp(-((params - mean) ** 2) / spread)
+    return score * math.exp(-((size - mean) ** 2) / spread)
 
 
 def _packed(code: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 from evonas import weights
 from evonas.config import build, to_plain
 from evonas.errors import DataError, UserError
+from evonas.nn.cost_table import CostTable
 from evonas.nn.initialise import initialise
 from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
@@ -52,6 +53,17 @@ def supernet(cfg: DictConfig, of: Task | None = None, purpose: str = "init") -> 
     with seeded(cfg.seed, purpose):
         backbone = build(cfg.network, space=searched, seed=derive(cfg.seed, purpose))
         return Supernet(backbone, _head(cfg, of, backbone, purpose), searched)
+
+
+def costs(net: Supernet, of: Task) -> CostTable:
+    """What every subnet costs on the task's images."""
+    return CostTable(net.space, net.backbone.shape, *of.input_size)
+
+
+def check_draws(cfg: DictConfig, curriculum: PST) -> None:
+    """Raise the UserError that a draw would raise at a later step."""
+    of = task(cfg)
+    curriculum.check_draws(lambda: costs(supernet(cfg, of), of))
 
 
 def teacher(cfg: DictConfig, of: Task | None = None) -> Any:

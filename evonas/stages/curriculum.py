@@ -1,5 +1,6 @@
 """The walk along a curriculum: how supernet and pretrain learn their weights, step after step."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ from evonas.train.curriculum import PST, CurriculumStep
 from evonas.train.determinism import TrainingData
 from evonas.train.fit import Resumable, check_identity, fit
 from evonas.train.module import SupernetModule
+
+log = logging.getLogger(__name__)
 
 
 class Walk:
@@ -81,6 +84,7 @@ class Walk:
             assembly.load_into(self.net, self.start)
         total = self.curriculum.optimizer_steps(self.steps_per_epoch)
         title, folder = self.folder.title(), self.path.parent
+        self._check()
         rows: Rows = []
         with listening(self.context, self.folder, title, total, folder) as listener:
             for index, step in enumerate(self.curriculum.steps):
@@ -90,6 +94,16 @@ class Walk:
                 self._write_panel(step, done)
                 listener.progress.note(self._line(step, rows))
         return self._finish(rows)
+
+    def _check(self) -> None:
+        """What a later step cannot do is said before the first one is trained."""
+        self.curriculum.check_draws(self._costs)
+        for name in self.curriculum.without_largest():
+            log.warning(
+                "In curriculum step '%s' others learn from a random subnet. "
+                "For the largest write always: [largest] in sampler.steps.",
+                name,
+            )
 
     def _finish(self, rows: Rows) -> float:
         """Keep the weights, then remove the files of the curriculum."""
@@ -166,7 +180,7 @@ class Walk:
         )
 
     def _costs(self) -> CostTable:
-        return CostTable(self.net.space, self.net.backbone.shape, *self.task.input_size)
+        return assembly.costs(self.net, self.task)
 
     def _kept(self, index: int, step: CurriculumStep) -> StaticNet | None:
         """The largest open subnet as the step before has left it, where the lesson wants it.

@@ -59,7 +59,7 @@ class Levels:
 def _costs(context: Context) -> CostTable:
     task = assembly.task(context.cfg)
     net = assembly.supernet(context.cfg, task)
-    return CostTable(net.space, net.backbone.shape, *task.input_size)
+    return assembly.costs(net, task)
 
 
 def _about(context: Context, costs: CostTable) -> dict[str, Any]:

@@ -96,7 +96,9 @@ class Pipeline:
             # tables have no network, and their searches must not wait for torch
             from evonas.stages import assembly
 
-            assembly.curriculum(cfg, assembly.space(cfg))
+            curriculum = assembly.curriculum(cfg, assembly.space(cfg))
+            if curriculum.draw is not None:
+                assembly.check_draws(cfg, curriculum)
 
     def _refuse_again(self, run: Run) -> None:
         """What took hours must not be lost because a word was forgotten."""

@@ -16,7 +16,7 @@ from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.opening import choices_of
 from evonas.space.space import Space
-from evonas.train.conflict import Merge
+from evonas.train.conflict import Merge, NasVit
 from evonas.train.inplace import InPlace
 from evonas.train.length import Length
 from evonas.train.samplers import Draw, Judging, Sampler
@@ -40,7 +40,7 @@ class CurriculumStep:
         warmup_epochs: linear warm-up at the start of this step.
         iterations: optimizer steps.
         warmup_iterations: linear warm-up in optimizer steps, instead of warmup_epochs.
-        always: `largest` and/or `smallest`: trained at every batch, as part of num_subnets.
+        always: `largest` and/or `smallest`: at every batch, the largest first, as part of num_subnets.
         milestones: of a recipe with schedule=multistep, in epochs of this step; none for the recipe's own.
     """
 
@@ -57,6 +57,12 @@ class CurriculumStep:
     def __post_init__(self) -> None:
         if self.epochs is None and self.iterations is None:
             object.__setattr__(self, "epochs", 1)
+        counts = (self.num_subnets, self.epochs or 0, self.iterations or 0, self.warmup_iterations)
+        if not all(isinstance(count, int) for count in counts):
+            raise UserError(
+                f"Curriculum step '{self.name}' counts in fractions: {counts}.",
+                "num_subnets, epochs, iterations and warmup_iterations are whole numbers.",
+            )
         lengths = (self.epochs or 0, self.warmup_epochs, self.iterations or 0, self.warmup_iterations)
         if self.num_subnets < 1 or min(lengths) < 0:
             raise UserError(
@@ -117,13 +123,13 @@ class StepSampler:
 
     @property
     def corners(self) -> list[Genotype]:
-        """What the step always trains; every draw puts it first."""
-        return [self.corner(name) for name in self.step.always]
+        """What the step always trains, the largest first; every draw begins with it."""
+        return [self.corner(name) for name in _ALWAYS if name in self.step.always]
 
     @property
     def free(self) -> int:
         """How many subnets of an optimizer step are drawn."""
-        return self.step.num_subnets - len(self.step.always)
+        return self.step.num_subnets - len(self.corners)
 
     def corner(self, name: str) -> Genotype:
         """The `largest` or `smallest` subnet within the opening."""
@@ -174,6 +180,12 @@ class PST:
         steps = [_within(step, max_epochs) for step in self.steps]
         return PST(self._space, self._seed, steps, self.chain, self.draw, self.lesson, self.merge)
 
+    def without_largest(self) -> list[str]:
+        """The steps whose first subnet ought to be the largest, since others learn from it, and is not."""
+        is_first = getattr(self.lesson, "teacher", "") == "first" or isinstance(self.merge, NasVit)
+        steps = [step for step in self.steps if step.num_subnets > 1 and "largest" not in step.always]
+        return [step.name for step in steps] if is_first else []
+
     def sampler(self, step: CurriculumStep) -> StepSampler:
         """Plain draws within the opening of one of `steps`."""
         return StepSampler(self._space, self._seed, step)
@@ -188,6 +200,11 @@ class PST:
         """
         inside = self.sampler(step)
         return inside if self.draw is None else self.draw.sampler(inside, costs(), total_steps)
+
+    def check_draws(self, costs: Callable[[], CostTable]) -> None:
+        """Make the sampler of every step once: a UserError comes now, not when the step's turn does."""
+        for step in self.steps:
+            self.training_sampler(step, costs, self.optimizer_steps(1))
 
     def optimizer_steps(self, batches_per_epoch: int) -> int:
         """Optimizer steps of the whole curriculum."""

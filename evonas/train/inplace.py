@@ -25,7 +25,8 @@ class InPlace:
             subnet's (BigNAS, arXiv 2003.11142). `before`: the last pass, such as the smallest subnet's,
             learns the mean answer of those before it (ElasticViT, arXiv 2303.09730). `start`: every pass
             learns the answer of the largest open subnet as it was when the curriculum step began, in
-            the first step none does (progressive shrinking, arXiv 1908.09791).
+            the first step none does (after progressive shrinking, arXiv 1908.09791, where all steps
+            learn from the network of the first).
         ratio: weight of the answer; the truth has what is left of one.
         divergence: how answers are compared; None for the task's own distillation loss, which is a KL
             divergence for classes and SILog for depth.

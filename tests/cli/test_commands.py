@@ -117,7 +117,7 @@ MISTAKES = [
         "knows no objective=[macs]",
         "evaluator.objectives",
     ),
-    (["-m", "search=nsga2,saswot"], "search=saswot brings objective=[zero_cost,macs]", "by itself"),
+    (["-m", "search=nsga2,saswot"], "search=saswot brings objective=[zero_cost,latency]", "by itself"),
     (["compare", "runs=one,two"], "There is no run 'one'", "The newest are"),
     (["compare", "runs=one"], "There is no run 'one'", "The newest are"),
     (["run=nobody", "resume=true"], "There is no run 'nobody'", "The newest are"),

@@ -1,6 +1,7 @@
 """The curriculum: the published one as data, and its samplers."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -8,7 +9,9 @@ from omegaconf import OmegaConf
 from evonas.errors import UserError
 from evonas.space.evonet import evonet_space
 from evonas.space.space import Space
+from evonas.train.conflict import NasVit, PcGrad
 from evonas.train.curriculum import PST, CurriculumStep
+from evonas.train.inplace import InPlace
 from evonas.train.panel import members_within
 from evonas.train.samplers import Sampler
 
@@ -147,6 +150,9 @@ def test_corners_are_always_trained_where_asked(space: Space) -> None:
     "wrong",
     [
         {"name": "a", "num_subnets": 0},
+        {"name": "a", "num_subnets": 2.5},
+        {"name": "a", "epochs": 1.5},
+        {"name": "a", "iterations": 7.5},
         {"name": "a", "epochs": -1},
         {"name": "a", "iterations": -1},
         {"name": "a", "warmup_epochs": 1, "warmup_iterations": 10},
@@ -184,6 +190,32 @@ def test_corners_know_genes_opened_by_name(space: Space) -> None:
     step = CurriculumStep("named", {"s": [16, 32], "s2": [48]}, num_subnets=2, always=("largest", "smallest"))
     largest, smallest = (space.decode(each) for each in PST(space, 0, [step]).sampler(step).genotypes(0))
     assert (largest["s1"], largest["s2"], smallest["s1"], smallest["s2"]) == (32, 48, 16, 48)
+
+
+def test_the_largest_comes_first_however_corners_are_listed(space: Space) -> None:
+    step = CurriculumStep("s", num_subnets=3, always=("smallest", "largest"))
+    assert PST(space, 0, [step]).sampler(step).genotypes(0)[:2] == [space.largest(), space.smallest()]
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        ({}, []),
+        ({"lesson": InPlace("first")}, ["free", "small"]),
+        ({"merge": NasVit()}, ["free", "small"]),
+        ({"lesson": InPlace("before"), "merge": PcGrad()}, []),
+    ],
+)
+def test_steps_whose_first_subnet_ought_to_be_the_largest_are_known(
+    space: Space, parts: dict[str, Any], named: list[str]
+) -> None:
+    steps = [
+        CurriculumStep("free", num_subnets=2),
+        CurriculumStep("small", num_subnets=2, always=("smallest",)),
+        CurriculumStep("both", num_subnets=2, always=("smallest", "largest")),
+        CurriculumStep("alone"),
+    ]
+    assert PST(space, 0, steps, **parts).without_largest() == named
 
 
 @pytest.mark.parametrize("name", ["pst_nano", "uniform"])

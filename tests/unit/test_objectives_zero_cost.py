@@ -25,6 +25,7 @@ from evonas.nn.supernet import Supernet
 from evonas.objectives.base import Objective
 from evonas.objectives.bench import Bench
 from evonas.objectives.evaluator import Evaluator
+from evonas.objectives.joint import JointEvaluator
 from evonas.objectives.zero_cost import ZeroCost
 from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.codes import nwot
@@ -159,6 +160,31 @@ def test_an_engine_runs_it_beside_a_cost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("keys", "hint"),
+    [
+        ({"zero_cost": {"proxy": "nwot"}, "snip": {"proxy": "snip"}}, "objective.snip.name=snip"),
+        ({"macs": {"proxy": "nwot", "name": "snip"}, "snip": {"name": "snip"}}, "objective.macs.name=macs"),
+    ],
+)
+def test_two_objectives_of_one_name_are_refused(keys: dict[str, Any], hint: str, tmp_path: Path) -> None:
+    objectives = {key: {"_target_": TARGET, **more} for key, more in keys.items()}
+    made = Evaluator(SPACE, NETWORK, TASK, objectives, str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="are both called") as caught:
+        _ = made.objectives
+    assert hint in caught.value.hint
+    error = {"_target_": "evonas.objectives.error.Error"}
+    with pytest.raises(UserError, match="are both called"):
+        JointEvaluator({"first": {}, "second": {}}, {"error": error, **objectives})
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 2.5}, {"references": 3.0}, {"seed": 0.5}])
+def test_fractions_of_images_and_networks_are_refused(change: dict[str, Any]) -> None:
+    [(name, value)] = change.items()
+    with pytest.raises(UserError, match=f"{name}={value} is no whole number"):
+        build({"_target_": TARGET, **change})
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"proxy": "magic"}, "no proxy 'magic'"),
@@ -197,10 +223,10 @@ def test_a_trained_supernet_is_not_replaced_by_starting_weights(tmp_path: Path) 
 
 def test_the_search_means_what_it_needs_unless_that_is_typed() -> None:
     words = rewrite(["+task=synthetic", "search=saswot"])
-    assert {"objective=[zero_cost,macs]", "sampler=none", "distill=none"} <= set(words)
-    typed = rewrite(["+task=synthetic", "search=saswot", "objective=[zero_cost,latency]", "distill=caddkd"])
+    assert {"objective=[zero_cost,latency]", "sampler=none", "distill=none"} <= set(words)
+    typed = rewrite(["+task=synthetic", "search=saswot", "objective=[zero_cost,macs]", "distill=caddkd"])
     assert set(typed) == {
-        "+task=synthetic", "search=saswot", "objective=[zero_cost,latency]", "distill=caddkd", "sampler=none"
+        "+task=synthetic", "search=saswot", "objective=[zero_cost,macs]", "distill=caddkd", "sampler=none"
     }  # fmt: skip
     assert "sampler=none" not in rewrite(["+task=synthetic", "search=nsga2"])
     every = ["-m", "search=nsga2,saswot", "objective=[zero_cost,macs]", "sampler=none", "distill=none"]
@@ -255,6 +281,9 @@ def test_the_scores_are_part_of_a_tables_fingerprint(tables: Path) -> None:
         build(scored(tables, proxies=[]))
     with pytest.raises(UserError, match="batch_size=1"):
         build(scored(tables, batch_size=1))
+    for wrong in ({"proxies": "nwot"}, {"size": [64]}, {"size": 64}):
+        with pytest.raises(UserError, match="do not fit"):
+            build(scored(tables, **wrong))
 
 
 def test_cells_are_searched_by_a_score(evonas_command: Callable, tables: Path, tmp_path: Path) -> None:

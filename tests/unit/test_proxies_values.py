@@ -157,10 +157,22 @@ def test_nwot_adds_all_activations_and_forgets_scales() -> None:
 def test_swap_counts_patterns_over_the_images() -> None:
     net = nn.Sequential(linear(*CODES, [2.0, -3.0]), nn.ReLU())
     assert swap(Probe(net, torch.eye(2).repeat(16, 1))) == 3
-    assert regularised(3.0, params=5.0, mean=3.0, spread=2.0) == pytest.approx(3 * math.exp(-2))
+    assert regularised(3.0, size=5.0, mean=3.0, spread=2.0) == pytest.approx(3 * math.exp(-2))
     # bits of a pattern fit into one integer, so that of a hundred images 62 are read
     many = torch.cat([torch.eye(2).repeat(31, 1), torch.full((38, 2), 9.0)])
     assert swap(Probe(net, many)) == 3
+
+
+def test_regularised_swap_prefers_the_mean_size_of_the_references() -> None:
+    known = PROXIES["swap_regularised"]
+    references = [{"swap": 1.0, "params": size} for size in (10.0, 30.0)]
+    scores = [known.score({"swap": 8.0, "params": size}, references) for size in (20.0, 30.0, 10.0)]
+    # twice the variance is 200, and each of the outer two is 10 away
+    assert scores == pytest.approx([8.0, 8 * math.exp(-0.5), 8 * math.exp(-0.5)])
+    net = nn.Sequential(linear(*CODES, [2.0, -3.0]), nn.ReLU())
+    parts = known.parts(Probe(net, torch.eye(2).repeat(16, 1)))
+    assert parts["swap"] == 3 and parts["params"] == sum(each.numel() for each in net.parameters())
+    assert known.score(parts, [parts, parts]) == 3
 
 
 def test_swap_tells_networks_apart_that_few_images_cannot() -> None:

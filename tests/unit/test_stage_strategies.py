@@ -1,5 +1,6 @@
 """Every file of conf/sampler trains in the real stage, and stage=levels lists what the walk draws from."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 
 from evonas import files, schema
 from evonas.config import build
+from evonas.errors import UserError
 from evonas.nn.extract import extract
 from evonas.run import Run
 from evonas.stages import assembly
@@ -18,6 +20,7 @@ from evonas.stages.base import Context
 from evonas.stages.curriculum import Walk
 from evonas.stages.levels import Levels
 from evonas.stages.pretrain import Pretrain
+from evonas.stages.run import Pipeline
 from evonas.stages.supernet import Supernet
 from evonas.train.conflict import Merge, PcGrad
 from evonas.train.draws.level_walk import LevelSampler
@@ -58,7 +61,7 @@ SLOW = ("alphanet", "nasvit", "best_up", "worst_up", "ofa_nano")
 )
 def test_every_strategy_trains_in_its_stage(started: Path, tmp_path: Path, name: str) -> None:
     more = {"sandwich": ["+sampler/merge=watched"], "nsas": [], "alphanet": [], "nasvit": [], "ofa_nano": []}
-    levels = more.get(name, ["+sampler.draw.size=16", "sampler.draw.levels=3"])
+    levels = more.get(name, ["++sampler.draw.size=16", "sampler.draw.levels=3"])
     levels = ["+sampler.draw.levels=3", *levels[:1]] if name.endswith("_up") else levels
     context = small_stages.context(
         tmp_path, *OPTIONS, "train.supernet.max_batches=1", f"sampler={name}", *levels, inputs=started
@@ -69,6 +72,29 @@ def test_every_strategy_trains_in_its_stage(started: Path, tmp_path: Path, name:
     if name == "banks":
         again = Run(tmp_path, "synthetic", resume=True, inputs=started)
         assert "is trained" in Supernet().run(Context(context.cfg, again))
+
+
+def test_what_a_later_step_cannot_do_is_said_before_the_first(started: Path, tmp_path: Path) -> None:
+    shutil.copytree(started, tmp_path, dirs_exist_ok=True)
+    steps = "sampler.steps=[{name: a, num_subnets: 2, epochs: 1},{name: b, num_subnets: 1, epochs: 1}]"
+    made = small_stages.context(tmp_path, *OPTIONS, "sampler=level_walk", steps)
+    with pytest.raises(UserError, match="step 'b' has no room"):
+        Supernet().run(made)
+    assert not list(tmp_path.glob("supernet/*.safetensors"))
+    # a whole pipeline says it before it has trained a teacher
+    fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "sampler=level_walk", steps)
+    with pytest.raises(UserError, match="step 'b' has no room"):
+        Pipeline({"pretrain": Pretrain(), "supernet": Supernet()}).run(fresh)
+    assert not list(tmp_path.glob("fresh/**/*.safetensors"))
+
+
+def test_a_random_teacher_is_warned_of(
+    started: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(started, tmp_path, dirs_exist_ok=True)
+    steps = "sampler.steps=[{name: free, num_subnets: 2, epochs: 1}]"
+    Supernet().run(small_stages.context(tmp_path, *OPTIONS, "sampler=sandwich", steps))
+    assert "step 'free' others learn from a random subnet" in caplog.text
 
 
 def test_a_strategy_is_part_of_the_question(started: Path, tmp_path: Path) -> None:
@@ -116,7 +142,7 @@ def test_every_lesson_and_merge_can_be_made(path: Path) -> None:
 
 def test_levels_are_those_of_the_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = [f"sampler.draw.{each}" for each in ("levels=4", "window=0.2", "groups=2")]
-    context = small_stages.context(tmp_path, *OPTIONS, "sampler=level_walk", *plan, "+sampler.draw.size=64")
+    context = small_stages.context(tmp_path, *OPTIONS, "sampler=level_walk", *plan, "sampler.draw.size=64")
     path = Path(Levels(levels=4, window=0.2, size=64, groups=2).run(context))
     assert path == tmp_path / "levels/levels.json"
     written = files.read_json(path)

@@ -100,7 +100,7 @@ class LevelWalk:
         if inside.free <= self.with_smallest:
             raise UserError(
                 f"Curriculum step '{inside.step.name}' has no room but for those that are always there.",
-                "Raise num_subnets, or use sampler.draw.with_smallest=false.",
+                "Raise num_subnets, or train fewer always.",
             )
         return LevelSampler(inside, table_of(inside, costs, self.plan), self.with_smallest)
 

@@ -1,0 +1,37 @@
+"""Whether numbers of a config are of the kind that the signature of what they make asks for."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from evonas.errors import UserError
+
+
+def refuse_fractions(target: str, made: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Raise a UserError for the first fraction where a signature asks for a whole number.
+
+    Args:
+        target: what is made, as the config names it.
+        made: the class or function itself.
+        given: its arguments by name.
+    """
+    for name, parameter in _parameters(made).items():
+        value = given.get(name)
+        if isinstance(value, float) and is_whole(parameter.annotation):
+            raise UserError(
+                f"{target}: {name}={value} is no whole number.", f"Try {name}={max(1, int(value))}."
+            )
+
+
+def is_whole(annotation: Any) -> bool:
+    """Whether a number of this annotation must be whole."""
+    kinds = get_args(annotation) or (annotation,)
+    return int in kinds and float not in kinds
+
+
+def _parameters(made: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(made).parameters
+    except ValueError:
+        # of what is written in C nobody knows the arguments
+        return {}
