@@ -15,12 +15,18 @@ from evonas.objectives.bench import Bench
 from evonas.space.genotype import Genotype
 
 
-def refuse_twins(names: Mapping[str, str]) -> None:
-    """Raise a UserError for two objectives of one name: the values of one would be lost.
+def made(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Objective]:
+    """The objectives by their keys in the config; nothing is loaded.
 
-    Args:
-        names: of the objectives, by their keys in the config.
+    Raises:
+        UserError: one cannot be made, or two have one name: the values of one would be lost.
     """
+    built = {key: build(config) for key, config in configs.items()}
+    _refuse_twins({key: objective.name for key, objective in built.items()})
+    return built
+
+
+def _refuse_twins(names: Mapping[str, str]) -> None:
     known: dict[str, str] = {}
     for key, name in names.items():
         if name in known:
@@ -71,9 +77,7 @@ class Evaluator:
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives, in order."""
-        made = {key: build(config) for key, config in self._configs.items()}
-        refuse_twins({key: objective.name for key, objective in made.items()})
-        return tuple(made.values())
+        return tuple(made(self._configs).values())
 
     @property
     def weights_digest(self) -> str:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from evonas.config import build
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import Objective, Pooled
-from evonas.objectives.evaluator import Evaluator, refuse_twins
+from evonas.objectives.evaluator import Evaluator, made
 
 # what objectives that look at data note beside their value
 _OF_A_TASK = ("metrics", "errors", "error_sizes")
@@ -51,8 +50,7 @@ class JointEvaluator:
             raise UserError(
                 "A joint search needs the runs of two tasks or more.", "Try: 'joint=[<run>,<run>]'"
             )
-        built = {key: build(config) for key, config in objectives.items()}
-        refuse_twins({key: objective.name for key, objective in built.items()})
+        built = made(objectives)
         looking = {key: objectives[key] for key, each in built.items() if isinstance(each, Pooled)}
         if not looking:
             raise UserError("No objective of this search looks at a task.", "Try: 'objective=[error,macs]'")

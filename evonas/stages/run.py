@@ -13,6 +13,7 @@ from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.stages.given import given
+from evonas.stages.located import located
 from evonas.stages.timed import note_seconds
 from evonas.track.progress import heading, human_time
 
@@ -99,6 +100,10 @@ class Pipeline:
             curriculum = assembly.curriculum(cfg, assembly.space(cfg))
             if curriculum.draw is not None:
                 assembly.check_draws(cfg, curriculum)
+            if "search" in self.steps and cfg.get("objective"):
+                from evonas.objectives.evaluator import made
+
+                made(located(config.to_plain(cfg.objective), context.run))
 
     def _refuse_again(self, run: Run) -> None:
         """What took hours must not be lost because a word was forgotten."""

@@ -21,6 +21,7 @@ from evonas.stages.curriculum import Walk
 from evonas.stages.levels import Levels
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.run import Pipeline
+from evonas.stages.search import Search
 from evonas.stages.supernet import Supernet
 from evonas.train.conflict import Merge, PcGrad
 from evonas.train.draws.level_walk import LevelSampler
@@ -85,6 +86,10 @@ def test_what_a_later_step_cannot_do_is_said_before_the_first(started: Path, tmp
     fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "sampler=level_walk", steps)
     with pytest.raises(UserError, match="step 'b' has no room"):
         Pipeline({"pretrain": Pretrain(), "supernet": Supernet()}).run(fresh)
+    twins = "+objective.flops={_target_: evonas.objectives.macs.Macs}"
+    fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "objective=[error,macs]", twins)
+    with pytest.raises(UserError, match=r"objective\.macs and objective\.flops are both called 'macs'"):
+        Pipeline({"pretrain": Pretrain(), "supernet": Supernet(), "search": Search()}).run(fresh)
     assert not list(tmp_path.glob("fresh/**/*.safetensors"))
 
 
