@@ -1,6 +1,7 @@
 """Whether numbers of a config are of the kind that the signature of what they make asks for."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
@@ -18,15 +19,18 @@ def refuse_fractions(target: str, made: Callable[..., Any], given: Mapping[str, 
     for name, parameter in _parameters(made).items():
         value = given.get(name)
         if isinstance(value, float) and is_whole(parameter.annotation):
-            raise UserError(
-                f"{target}: {name}={value} is no whole number.", f"Try {name}={max(1, int(value))}."
-            )
+            said = f"{target}: {name}={value} is not written as a whole number."
+            raise UserError(said, _hint(name, value))
 
 
 def is_whole(annotation: Any) -> bool:
     """Whether a number of this annotation must be whole."""
     kinds = get_args(annotation) or (annotation,)
     return int in kinds and float not in kinds
+
+
+def _hint(name: str, value: float) -> str:
+    return f"Try {name}={max(1, int(value))}." if math.isfinite(value) else f"Give {name} as digits."
 
 
 def _parameters(made: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

@@ -1,6 +1,7 @@
 """The evaluator: runs the objectives of one search inside a worker."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -22,20 +23,23 @@ def made(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Objective]:
         UserError: one cannot be made, or two have one name: the values of one would be lost.
     """
     built = {key: build(config) for key, config in configs.items()}
-    _refuse_twins({key: objective.name for key, objective in built.items()})
+    known: dict[str, str] = {}
+    for key, objective in built.items():
+        if objective.name in known:
+            raise _twins(built, known[objective.name], key)
+        known[objective.name] = key
     return built
 
 
-def _refuse_twins(names: Mapping[str, str]) -> None:
-    known: dict[str, str] = {}
-    for key, name in names.items():
-        if name in known:
-            wrong = key if key != name else known[name]
-            raise UserError(
-                f"objective.{known[name]} and objective.{key} are both called '{name}'.",
-                f"Write objective.{wrong}.name={wrong}, with a + before it where there is no name yet.",
-            )
-        known[name] = key
+def _twins(built: Mapping[str, Objective], first: str, second: str) -> UserError:
+    name = built[second].name
+    wrong = second if second != name else first
+    may_be_named = "name" in inspect.signature(type(built[wrong])).parameters
+    naming = f"Write objective.{wrong}.name={wrong}, with a + before it where there is no name yet."
+    return UserError(
+        f"objective.{first} and objective.{second} are both called '{name}'.",
+        naming if may_be_named else "Leave one of them out.",
+    )
 
 
 class Evaluator:

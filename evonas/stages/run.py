@@ -100,7 +100,7 @@ class Pipeline:
             curriculum = assembly.curriculum(cfg, assembly.space(cfg))
             if curriculum.draw is not None:
                 assembly.check_draws(cfg, curriculum)
-            if "search" in self.steps and cfg.get("objective"):
+            if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
 
                 made(located(config.to_plain(cfg.objective), context.run))

@@ -24,7 +24,7 @@ from evonas.nn.cells.transnas import WORDS, TransNASNet
 from evonas.nn.supernet import Supernet
 from evonas.objectives.base import Objective
 from evonas.objectives.bench import Bench
-from evonas.objectives.evaluator import Evaluator
+from evonas.objectives.evaluator import Evaluator, made
 from evonas.objectives.joint import JointEvaluator
 from evonas.objectives.zero_cost import ZeroCost
 from evonas.proxies.catalogue import PROXIES
@@ -168,19 +168,22 @@ def test_an_engine_runs_it_beside_a_cost(tmp_path: Path) -> None:
 )
 def test_two_objectives_of_one_name_are_refused(keys: dict[str, Any], hint: str, tmp_path: Path) -> None:
     objectives = {key: {"_target_": TARGET, **more} for key, more in keys.items()}
-    made = Evaluator(SPACE, NETWORK, TASK, objectives, str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="are both called") as caught:
-        _ = made.objectives
+        _ = Evaluator(SPACE, NETWORK, TASK, objectives, str(tmp_path / "nowhere")).objectives
     assert hint in caught.value.hint
+    macs = {"_target_": "evonas.objectives.macs.Macs"}
+    with pytest.raises(UserError, match=r"objective\.macs and objective\.flops") as caught:
+        made({"macs": macs, "flops": macs})
+    assert caught.value.hint == "Leave one of them out."
     error = {"_target_": "evonas.objectives.error.Error"}
     with pytest.raises(UserError, match="are both called"):
         JointEvaluator({"first": {}, "second": {}}, {"error": error, **objectives})
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 2.5}, {"references": 3.0}, {"seed": 0.5}])
+@pytest.mark.parametrize("change", [{"batch_size": 2.5}, {"references": 3.0}, {"seed": math.inf}])
 def test_fractions_of_images_and_networks_are_refused(change: dict[str, Any]) -> None:
     [(name, value)] = change.items()
-    with pytest.raises(UserError, match=f"{name}={value} is no whole number"):
+    with pytest.raises(UserError, match=f"{name}={value} is not written as a whole number"):
         build({"_target_": TARGET, **change})
 
 

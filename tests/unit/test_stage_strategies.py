@@ -62,7 +62,7 @@ SLOW = ("alphanet", "nasvit", "best_up", "worst_up", "ofa_nano")
 )
 def test_every_strategy_trains_in_its_stage(started: Path, tmp_path: Path, name: str) -> None:
     more = {"sandwich": ["+sampler/merge=watched"], "nsas": [], "alphanet": [], "nasvit": [], "ofa_nano": []}
-    levels = more.get(name, ["++sampler.draw.size=16", "sampler.draw.levels=3"])
+    levels = more.get(name, ["+sampler.draw.size=16", "sampler.draw.levels=3"])
     levels = ["+sampler.draw.levels=3", *levels[:1]] if name.endswith("_up") else levels
     context = small_stages.context(
         tmp_path, *OPTIONS, "train.supernet.max_batches=1", f"sampler={name}", *levels, inputs=started
@@ -147,7 +147,7 @@ def test_every_lesson_and_merge_can_be_made(path: Path) -> None:
 
 def test_levels_are_those_of_the_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = [f"sampler.draw.{each}" for each in ("levels=4", "window=0.2", "groups=2")]
-    context = small_stages.context(tmp_path, *OPTIONS, "sampler=level_walk", *plan, "sampler.draw.size=64")
+    context = small_stages.context(tmp_path, *OPTIONS, "sampler=level_walk", *plan, "+sampler.draw.size=64")
     path = Path(Levels(levels=4, window=0.2, size=64, groups=2).run(context))
     assert path == tmp_path / "levels/levels.json"
     written = files.read_json(path)

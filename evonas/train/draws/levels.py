@@ -173,7 +173,7 @@ class LevelTable:
             drawn = self._drawn(floor, generator(self._seed, f"levels/{place}", number))
             prices = self.costs.macs(drawn)
             for index, mark in enumerate(marks):
-                inside = (prices >= mark) & (prices <= mark * (1 + self.window))
+                inside = (prices >= mark) & (prices <= self._upper(mark))
                 found[index] = _extended(found[index], drawn[inside], self.plan.size)
             held = min(len(rows) for rows in found)
             counts.append(sum(len(rows) for rows in found))
@@ -186,6 +186,11 @@ class LevelTable:
             if not self._is_gapless:
                 _check(mark, rows, self.low, self.high)
         return found
+
+    def _upper(self, mark: int) -> float:
+        """The upper end of a level; a rounding must not leave the largest subnet out."""
+        upper = mark * (1 + self.window)
+        return max(upper, self.high) if self._is_gapless and upper > self.high - 1 else upper
 
     def _drawn(self, floor: Genotype, rng: np.random.Generator) -> Rows:
         """Random rows at or above the floor, within the opening."""
