@@ -24,7 +24,7 @@ from evonas.data.tables import Table, transnas
 from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
 from evonas.proxies.catalogue import PROXIES
-from evonas.proxies.discovery import Judge, Schedule, at_random, discover, minmax
+from evonas.proxies.discovery import Judge, Schedule, added, at_random, discover
 from evonas.proxies.expression import Calculator
 from evonas.proxies.formula import SAMPLE
 from evonas.proxies.inputs import random_images
@@ -138,18 +138,6 @@ def one(
         "seconds": took,
         "taus": taus,
     }
-
-
-def added(first: Scores, second: Scores, seen: NDArray[np.intp]) -> Scores:
-    """Both scores as shares of their ranges over the networks that may be looked at."""
-    known = [np.where(np.isfinite(part), part, least(part[seen])) for part in (first, second)]
-    scaled = [minmax(part, part[seen].min(), part[seen].max()) for part in known]
-    return scaled[0] + scaled[1]
-
-
-def least(scores: Scores) -> float:
-    """The least of those that are numbers."""
-    return float(scores[np.isfinite(scores)].min())
 
 
 def tau(first: Scores, second: Scores) -> float:

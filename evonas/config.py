@@ -69,8 +69,8 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
     plain = to_plain(node)
     if not isinstance(plain, dict) or "_target_" not in plain:
         raise UserError(f"Cannot build {plain!r}: it has no `_target_`.")
-    for node in _made(plain):
-        refuse_fractions(node["_target_"], allowed(node["_target_"]), node)
+    for part in _made(plain):
+        refuse_fractions(part["_target_"], allowed(part["_target_"]), part)
     partial = plain.pop("_partial_", False)
     maker = _maker(plain)
     if partial:

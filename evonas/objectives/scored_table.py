@@ -10,9 +10,8 @@ from evonas.config import build
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.tabular import Lookup, TableEvaluator, words_of
-from evonas.objectives.zero_cost import is_size
 from evonas.proxies.catalogue import proxy
-from evonas.proxies.scorer import Scorer
+from evonas.proxies.scorer import Scorer, is_size, refuse_too_few
 from evonas.randomness import derive, generator
 
 VERSION = 2
@@ -60,11 +59,7 @@ class ScoredTable(TableEvaluator):
                 f"evaluator.proxies={list(proxies)} names no score, or one that is a column as well.",
                 "Try: 'evaluator.proxies=[saswot]' 'evaluator.objectives=[flops]'",
             )
-        if batch_size < 2 or references < 2:
-            raise UserError(
-                f"evaluator.batch_size={batch_size} and evaluator.references={references} are too small.",
-                "Both are at least 2.",
-            )
+        refuse_too_few("evaluator", batch_size, references)
         self._cells, self._seed, self._references = cells, seed, references
         self._shape = (batch_size, 3, *size)
 

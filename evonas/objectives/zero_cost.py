@@ -11,14 +11,12 @@ from evonas.nn.detection.base import RegionHead
 from evonas.nn.extract import StaticNet
 from evonas.objectives.bench import Bench
 from evonas.proxies.catalogue import proxy as known
-from evonas.proxies.scorer import Scorer, compares
+from evonas.proxies.scorer import Scorer, compares, is_size, refuse_too_few
 from evonas.randomness import derive, generator
 from evonas.space.genotype import Genotype
 
 VERSION = 3
 WEIGHTS = ("random", "inherited")
-# of an image: height and width
-_SIDES = 2
 
 
 class ZeroCost:
@@ -57,10 +55,7 @@ class ZeroCost:
         self._proxy = known(proxy).name
         if weights not in WEIGHTS:
             raise UserError(f"{name} cannot use '{weights}' weights.", f"Choose among {', '.join(WEIGHTS)}.")
-        if batch_size < 2 or references < 2:
-            raise UserError(
-                f"{name} has batch_size={batch_size} and references={references}.", "Both are at least 2."
-            )
+        refuse_too_few(name, batch_size, references)
         if size is not None and not is_size(size):
             raise UserError(f"{name} has size={size}.", "Height and width in pixels, such as size=[64,64]")
         self.name, self._weights, self._seed = name, weights, seed
@@ -115,12 +110,3 @@ class _Deepest(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         return levels[-1]
-
-
-def is_size(size: Any) -> bool:
-    """Whether this is a height and a width in pixels."""
-    return (
-        isinstance(size, Sequence)
-        and len(size) == _SIDES
-        and all(isinstance(side, int) and side > 0 for side in size)
-    )

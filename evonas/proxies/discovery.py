@@ -150,6 +150,21 @@ def minmax(
     return (scores - low) / (high - low) if high > low else np.zeros_like(scores)
 
 
+def filled(scores: NDArray[np.float64], seen: slice | NDArray[np.intp]) -> NDArray[np.float64]:
+    """A network without a score is as bad as the worst of those that may be looked at."""
+    known = scores[seen]
+    return np.where(np.isfinite(scores), scores, known[np.isfinite(known)].min())
+
+
+def added(
+    first: NDArray[np.float64], second: NDArray[np.float64], seen: slice | NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Both as shares of their ranges over the networks that may be looked at, as SasWOT adds its parts."""
+    parts = [filled(scores, seen) for scores in (first, second)]
+    scaled = [minmax(part, part[seen].min(), part[seen].max()) for part in parts]
+    return scaled[0] + scaled[1]
+
+
 def _kept(pool: list[Judged], schedule: Schedule) -> list[Judged]:
     return [judged for judged in ordered(pool) if judged.fitness is not None][: schedule.parents]
 

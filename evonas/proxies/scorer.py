@@ -1,6 +1,7 @@
 """One proxy as a measuring instrument: fixed images and references, one number a network."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,6 +10,11 @@ from evonas.errors import UserError
 from evonas.proxies.catalogue import Parts, proxy
 from evonas.proxies.inputs import random_images
 from evonas.proxies.probe import Probe
+
+# images, and networks of a comparison
+_FEWEST = 2
+# of an image: height and width
+_SIDES = 2
 
 
 class Scorer:
@@ -42,7 +48,7 @@ class Scorer:
         self._reference, self._number = reference, references
         self._images = random_images(shape, seed).to(device)
         self._measured: list[Parts] | None = None
-        if compares(name) and references < 2:
+        if compares(name) and references < _FEWEST:
             raise UserError(f"{name} compares with {references} networks.", "Give at least 2 references.")
 
     def score(self, net: nn.Module) -> tuple[float, dict[str, float]]:
@@ -73,6 +79,24 @@ class Scorer:
         if not found:
             raise UserError(f"{self._proxy.name} is not finite for any of {self._number} random networks.")
         return found
+
+
+def refuse_too_few(owner: str, batch_size: int, references: int) -> None:
+    """Raise a UserError for numbers of images and networks that nothing can be compared among."""
+    if batch_size < _FEWEST or references < _FEWEST:
+        raise UserError(
+            f"{owner} has batch_size={batch_size} and references={references}.",
+            f"Both are at least {_FEWEST}.",
+        )
+
+
+def is_size(size: Any) -> bool:
+    """Whether this is a height and a width in pixels."""
+    return (
+        isinstance(size, Sequence)
+        and len(size) == _SIDES
+        and all(isinstance(side, int) and side > 0 for side in size)
+    )
 
 
 def compares(name: str) -> bool:

@@ -11,7 +11,7 @@ from evonas import files
 from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.proxies.catalogue import PROXIES
-from evonas.proxies.discovery import Judge, Judged, Schedule, discover, minmax
+from evonas.proxies.discovery import Judge, Judged, Schedule, added, discover, filled
 from evonas.proxies.expression import Calculator, Node, NotFiniteError, parse
 from evonas.proxies.samples import LayerSamples
 from evonas.randomness import generator
@@ -140,11 +140,9 @@ def _result(
 ) -> dict[str, Any]:
     text, calculator = str(best[0].formula), Calculator(known.samples)
     errors = np.array([subject.error for subject in found.all])
-    own = {text: _filled(_each(calculator, best[0].formula), number)}
+    own = {text: filled(_each(calculator, best[0].formula), slice(number))}
     scored = {name: other for name, other in known.scores.items() if np.isfinite(other[:number]).any()}
-    sums = {
-        f"{text} + {name}": _sum(own[text], _filled(other, number), number) for name, other in scored.items()
-    }
+    sums = {f"{text} + {name}": added(own[text], other, slice(number)) for name, other in scored.items()}
     others = {name: _scores(calculator, parse(each)) for name, each in KNOWN.items()} | known.scores
     rng = generator(context.cfg.seed, "discover/bootstrap")
     rows = {name: _rows(scores, errors, number, rng) for name, scores in (own | sums | others).items()}
@@ -167,11 +165,6 @@ def _result(
     }
 
 
-def _filled(scores: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-    """A network without a score is as bad as the worst of the first ones, the only ones known beforehand."""
-    return np.where(np.isfinite(scores), scores, np.nanmin(scores[:number]))
-
-
 def _each(calculator: Calculator, formula: Node) -> NDArray[np.float64]:
     """The score of every network by itself, NaN for one without."""
     found = _scores(calculator, formula)
@@ -180,12 +173,6 @@ def _each(calculator: Calculator, formula: Node) -> NDArray[np.float64]:
     samples = calculator.samples
     alone = [Calculator(samples.some([place])) for place in range(samples.num_networks)]
     return np.concatenate([_scores(each, formula) for each in alone])
-
-
-def _sum(first: NDArray[np.float64], second: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-    """Both as shares of their ranges over the first networks, as SasWOT adds its parts."""
-    scaled = [minmax(part, part[:number].min(), part[:number].max()) for part in (first, second)]
-    return scaled[0] + scaled[1]
 
 
 def _rows(

@@ -41,7 +41,7 @@ class Levels:
     def run(self, context: Context) -> str:
         """Build the table, print a line a level; the file's path."""
         began = time.monotonic()
-        costs = _costs(context)
+        costs = assembly.costs_of(context.cfg)
         table = LevelTable(costs, {}, self.plan, context.cfg.seed)
         for level in table.levels:
             top = level.macs * (1 + table.window)
@@ -54,12 +54,6 @@ class Levels:
         total = sum(len(level.rows) for level in table.levels)
         print(f"{total} subnets in {time.monotonic() - began:.1f} s", flush=True)
         return str(path)
-
-
-def _costs(context: Context) -> CostTable:
-    task = assembly.task(context.cfg)
-    net = assembly.supernet(context.cfg, task)
-    return assembly.costs(net, task)
 
 
 def _about(context: Context, costs: CostTable) -> dict[str, Any]:

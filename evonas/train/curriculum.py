@@ -6,11 +6,13 @@ The order of the published one is state, MLP ratio, expansion, depth.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from evonas.errors import UserError
+from evonas.kinds import refuse_fractions
 from evonas.nn.cost_table import CostTable
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
@@ -57,12 +59,7 @@ class CurriculumStep:
     def __post_init__(self) -> None:
         if self.epochs is None and self.iterations is None:
             object.__setattr__(self, "epochs", 1)
-        counts = (self.num_subnets, self.epochs or 0, self.iterations or 0, self.warmup_iterations)
-        if not all(isinstance(count, int) for count in counts):
-            raise UserError(
-                f"Curriculum step '{self.name}' counts in fractions: {counts}.",
-                "num_subnets, epochs, iterations and warmup_iterations are whole numbers.",
-            )
+        refuse_fractions(f"Curriculum step '{self.name}'", CurriculumStep, asdict(self))
         lengths = (self.epochs or 0, self.warmup_epochs, self.iterations or 0, self.warmup_iterations)
         if self.num_subnets < 1 or min(lengths) < 0:
             raise UserError(
@@ -121,7 +118,7 @@ class StepSampler:
     def _drawn(self, rng: np.random.Generator) -> Genotype:
         return self.space.sample(rng, opened=dict(self.step.opened))
 
-    @property
+    @cached_property
     def corners(self) -> list[Genotype]:
         """What the step always trains, the largest first; every draw begins with it."""
         return [self.corner(name) for name in _ALWAYS if name in self.step.always]
@@ -182,7 +179,8 @@ class PST:
 
     def without_largest(self) -> list[str]:
         """The steps whose first subnet ought to be the largest, since others learn from it, and is not."""
-        is_first = getattr(self.lesson, "teacher", "") == "first" or isinstance(self.merge, NasVit)
+        teaches = self.lesson is not None and self.lesson.teacher == "first"
+        is_first = teaches or isinstance(self.merge, NasVit)
         steps = [step for step in self.steps if step.num_subnets > 1 and "largest" not in step.always]
         return [step.name for step in steps] if is_first else []
 
@@ -203,8 +201,11 @@ class PST:
 
     def check_draws(self, costs: Callable[[], CostTable]) -> None:
         """Make the sampler of every step once: a UserError comes now, not when the step's turn does."""
+        if self.draw is None:
+            return
+        table = costs()
         for step in self.steps:
-            self.training_sampler(step, costs, self.optimizer_steps(1))
+            self.draw.sampler(self.sampler(step), table, step.optimizer_steps(1))
 
     def optimizer_steps(self, batches_per_epoch: int) -> int:
         """Optimizer steps of the whole curriculum."""

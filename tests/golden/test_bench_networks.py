@@ -15,15 +15,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from evonas.nn.cells.nb201 import CLASSES, NB201Net
 from evonas.nn.cells.nb201 import WORDS as NB201
-from evonas.nn.cells.nb201 import NB201Net
 from evonas.nn.cells.transnas import OUTPUTS, TransNASNet
 from evonas.nn.cells.transnas import WORDS as TRANSNAS
 from evonas.nn.count import count
 
 TABLES = Path(__file__).parent.parent.parent.parent / "shared" / "bench"
 needs_tables = pytest.mark.skipif(not TABLES.exists(), reason="the tables are not here")
-CLASSES = {"c10": 10, "c100": 100, "in16": 120}
 
 
 class _Counter(TorchFunctionMode):

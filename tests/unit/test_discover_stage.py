@@ -17,7 +17,7 @@ from evonas.errors import UserError
 from evonas.nn.cells.nb201 import NB201Net
 from evonas.objectives.evaluator import Evaluator
 from evonas.proxies.catalogue import proxy
-from evonas.proxies.discovery import Judge
+from evonas.proxies.discovery import Judge, filled
 from evonas.proxies.expression import Calculator, NotFiniteError, parse
 from evonas.proxies.formula import SAMPLE
 from evonas.proxies.inputs import random_images
@@ -28,7 +28,7 @@ from evonas.run import Run
 from evonas.schema import Discover as Settings
 from evonas.stages import assembly, sampled
 from evonas.stages.base import Context
-from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover, _each, _filled
+from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover, _each
 from evonas.stages.subjects import RANK, subjects
 
 SMALL = {
@@ -132,7 +132,7 @@ def test_a_network_without_a_score_ranks_with_the_worst() -> None:
     parts = [sampled_layers(Probe(NB201Net(each), images, 0).statistics, SAMPLE, 0) for each in words]
     scores = _each(Calculator(join(parts)), parse("sum(normalize(G))"))
     assert np.isfinite(scores[:3]).all() and np.isnan(scores[3])
-    assert _filled(scores, 3).tolist() == [*scores[:3], scores[:3].min()]
+    assert filled(scores, slice(3)).tolist() == [*scores[:3], scores[:3].min()]
     with pytest.raises(NotFiniteError):
         Calculator(join(parts)).score(parse("sum(normalize(G))"))
 

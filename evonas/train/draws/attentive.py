@@ -32,7 +32,6 @@ class AttentiveSampler:
     ) -> None:
         self._inside, self._table = inside, table
         self._tries, self._sign, self._predictor = tries, sign, predictor
-        self._corners = inside.corners
         self.prior = self._prior()
 
     def chosen(self, step: int, judge: Judge) -> list[Genotype]:
@@ -41,7 +40,7 @@ class AttentiveSampler:
         places = rng.choice(len(self.prior), size=self._inside.free, p=self.prior).tolist()
         groups = [picked(rng, self._table.levels[place], self._tries) for place in places]
         losses = self._losses([genotype for group in groups for genotype in group], judge)
-        return [*self._corners, *(self._promising(group, losses) for group in groups)]
+        return [*self._inside.corners, *(self._promising(group, losses) for group in groups)]
 
     def state(self) -> dict[str, Any]:
         """What the predictor has learnt."""
