@@ -31,6 +31,13 @@ def count(network: nn.Module, *inputs: Any) -> tuple[int, int]:
     return params, counter.get_total_flops() // 2
 
 
+def count_costs(network: nn.Module, size: tuple[int, int]) -> dict[str, int]:
+    """`params` and `macs` of a network, head included, for one image of height x width pixels."""
+    some = next(network.parameters())
+    params, macs = count(network, torch.zeros(1, 3, *size, device=some.device, dtype=some.dtype))
+    return {"params": params, "macs": macs}
+
+
 def count_head(head: nn.Module, levels: Sequence[Level], height: int, width: int) -> tuple[int, int]:
     """Parameters and multiply-adds of a head for one image of height x width pixels, without memory."""
     sizes = [(level.channels, -(-height // level.stride), -(-width // level.stride)) for level in levels]

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import default_collate
-from torch.utils.flop_counter import FlopCounterMode
 
 from evonas import files
+from evonas.nn.count import count_costs
 from evonas.stages import assembly, chosen, taught
 from evonas.stages.base import Context
 from evonas.stages.batch_size import eval_batch_size
@@ -123,16 +123,6 @@ class _Pictures:
         image = Image.fromarray(picture)
         files.write_atomic(self.folder / name, lambda path: image.save(path, format="PNG"))
         return name
-
-
-def count_costs(net: nn.Module, size: tuple[int, int]) -> dict[str, int]:
-    """Parameters and multiply-adds of a whole network, head included, for one image of `size`."""
-    device = next(net.parameters()).device
-    net.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, 3, *size, device=device))
-    params = sum(parameter.numel() for parameter in net.parameters())
-    return {"params": params, "macs": int(counter.get_total_flops()) // 2}
 
 
 def finite(metrics: Mapping[str, float]) -> Metrics:

@@ -8,12 +8,13 @@ import torch
 
 import evonas
 from evonas import files, weights
+from evonas.nn.count import count_costs
 from evonas.nn.extract import StaticNet, extract
 from evonas.randomness import derive
 from evonas.stages import assembly, chosen
 from evonas.stages.base import Context
 from evonas.stages.card import card
-from evonas.stages.evaluate import TEST, count_costs
+from evonas.stages.evaluate import TEST
 from evonas.stages.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
 from evonas.stages.graphs import capture, write_graph, write_onnx, write_tensorrt
 from evonas.stages.starting import load_start
