@@ -31,7 +31,7 @@ from evonas.objectives.machine import machine
 from evonas.search.loop import search
 from evonas.search.random import RandomSearch
 from evonas.search.steady import steady_search
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
 PARTS: dict[str, Part] = {"error": "shared", "macs": "shared"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.synthetic import AnalyticEvaluator
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 
 @dataclass

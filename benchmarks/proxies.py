@@ -32,7 +32,7 @@ from evonas.config import to_plain
 from evonas.data.tables import transnas
 from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
-from evonas.nn.supernet import Supernet
+from evonas.supernets.supernet import Supernet
 from evonas.objectives.bench import Bench
 from evonas.objectives.error import Error
 from evonas.objectives.zero_cost import ZeroCost

@@ -22,8 +22,8 @@ from torch.utils.data import Dataset
 
 from evonas.nn.backbone import Backbone
 from evonas.nn.heads import DenseHead
-from evonas.nn.supernet import Supernet
-from evonas.space.evonet import evonet_space
+from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.space import evonet_space
 from evonas.train.curriculum import CurriculumStep, StepSampler
 from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, fit

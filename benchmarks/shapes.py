@@ -20,7 +20,7 @@ from evonas import weights
 from evonas.data.base import Split
 from evonas.data.shapes import Shapes
 from evonas.nn.classifier import Classifier
-from evonas.nn.supernet import Supernet
+from evonas.supernets.supernet import Supernet
 from evonas.stages import assembly
 from evonas.stages.pretrain import PRETRAINED
 from evonas.tasks.classification import Classification

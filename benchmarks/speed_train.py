@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from trials import composed
 
-from evonas.nn.blocks import Block
-from evonas.nn.extract import extract
+from evonas.supernets.evonet.block import Block
+from evonas.supernets.extract import extract
 from evonas.nn.initialise import initialise
 from evonas.nn.recompute import recomputing
 from evonas.randomness import generator
-from evonas.space.evonet import StageChoice
+from evonas.supernets.evonet.space import StageChoice
 from evonas.stages import assembly
 from evonas.tasks.base import Batch, Task
 

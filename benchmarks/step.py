@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from evonas import schema
 from evonas.cli import conf_dir
-from evonas.nn.mixers import Attention, SSDMixer
+from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.stages import assembly
 from evonas.train.module import SupernetModule
 

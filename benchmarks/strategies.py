@@ -31,7 +31,7 @@ from evonas import files
 from evonas.config import to_plain
 from evonas.evaluate.engine import EvaluatorLike
 from evonas.evaluate.measure import ready_evaluator
-from evonas.nn.extract import static_net
+from evonas.supernets.extract import static_net
 from evonas.randomness import derive
 from evonas.report.pareto import front
 from evonas.run import Run

@@ -17,9 +17,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from evonas import files
-from evonas.nn.cost import NetworkShape, count_macs
+from evonas.supernets.evonet.cost import NetworkShape, count_macs
 from evonas.randomness import generator
-from evonas.space.evonet import architecture, evonet_space
+from evonas.supernets.evonet.space import architecture, evonet_space
 from evonas.space.space import Space
 
 CONF = Path(__file__).parent.parent / "conf"

@@ -7,10 +7,11 @@ from typing import Literal, overload
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.extract import StaticNet
-from evonas.nn.trunk import Trunk
 from evonas.run import find_run
 from evonas.stages.exported import CONFIG, load_backbone, load_exported
+from evonas.supernets.backbone import Backbone
+from evonas.supernets.extract import StaticNet
+from evonas.supernets.resolution import at_full_size
 
 _RUN = "run:"
 
@@ -19,37 +20,37 @@ class FeatureMaps(nn.Module):
     """A backbone as timm's `features_only` gives one: images to maps, described by `feature_info`.
 
     Args:
-        trunk: with its weights.
+        backbone: with its weights.
         out_indices: levels that are given, by number from the finest; None for all.
 
     Raises:
         UserError: there is no level of such a number.
     """
 
-    def __init__(self, trunk: Trunk, out_indices: Sequence[int] | None = None) -> None:
+    def __init__(self, backbone: Backbone, out_indices: Sequence[int] | None = None) -> None:
         # timm knows every architecture it has once it is imported, which only this needs
         from timm.models import FeatureInfo
 
         super().__init__()
-        every = range(len(trunk.levels))
+        every = range(len(backbone.levels))
         chosen = tuple(every if out_indices is None else out_indices)
         if not chosen or not set(chosen) <= set(every):
             raise UserError(
                 f"out_indices={list(chosen)} of a backbone with {len(every)} levels.",
                 f"Choose among {list(every)}.",
             )
-        self.trunk = trunk
+        self.backbone = backbone
         self.feature_info = FeatureInfo(
             [
-                {"num_chs": level.channels, "reduction": level.stride, "module": f"trunk.stages.{at}"}
-                for at, level in enumerate(trunk.levels)
+                {"num_chs": level.channels, "reduction": level.stride, "module": f"backbone.levels.{at}"}
+                for at, level in enumerate(backbone.levels)
             ],
             chosen,
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Images B 3 H W to one map B C H/s W/s for each of `feature_info.out_indices`."""
-        maps = self.trunk(x, self.trunk.limit)
+        maps = at_full_size(self.backbone(x), self.backbone, x.shape[-2:])
         return [maps[index] for index in self.feature_info.out_indices]
 
 

@@ -14,7 +14,8 @@ from evonas.report.facts import Cost, Facts
 from evonas.report.sources import Sources
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.space import Space
 
 GENOTYPE = "nano:m=3.5,4,1,3.5/s=64,64,48/e=0.5,4,0.5/d=11.01.101.01"
@@ -49,6 +50,11 @@ def searched(count: int, seed: int = 0) -> Facts:
 def space() -> Space:
     """A small space of networks with stages."""
     return evonet_space("nano", (0.5, 1, 2, 3), (8, 16, 24, 32), (0.5, 1, 2), (2, 2, 4, 2))
+
+
+def family() -> EvoNet:
+    """The family of the networks of `space()`."""
+    return EvoNet(space(), (24, 48, 96, 192), (2, 4, 8, 8))
 
 
 def bred(count: int) -> Facts:
@@ -164,7 +170,7 @@ def whole(folder: Path, facts: Facts, names: tuple[str, ...] = NETS) -> Sources:
         environment=[("evonas", "0.1.0"), ("torch", "2.11")],
         times=[("stage teacher", "2 min 4 s")],
         space=space() if facts.identity else None,
-        dims=(24, 48, 96, 192) if facts.identity else None,
+        family=family() if facts.identity else None,
     )
 
 

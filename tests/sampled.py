@@ -13,7 +13,7 @@ import numpy as np
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.synthetic import PARTS_OF, AnalyticEvaluator
 from evonas.randomness import derive, generator
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 
 @dataclass

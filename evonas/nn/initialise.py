@@ -3,17 +3,20 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from evonas.nn.elastic import ElasticDepthwise, ElasticLayerNorm, ElasticLinear
-from evonas.nn.mixers import SSDMixer
-from evonas.nn.sasf import ScanMixer, StateFusion
+_LINEAR = (nn.Linear,)
+_CONVOLUTION = (nn.Conv2d, nn.ConvTranspose2d)
+_NORM = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
-_LINEAR = (nn.Linear, ElasticLinear)
-_CONVOLUTION = (nn.Conv2d, nn.ConvTranspose2d, ElasticDepthwise)
-_NORM = (nn.LayerNorm, nn.BatchNorm2d)
+
+class Drawn(Protocol):
+    """A module that draws its own parameters, those of its children left out."""
+
+    def draw_weights(self, generator: torch.Generator) -> None: ...
 
 
 @contextmanager
@@ -35,54 +38,51 @@ def initialise(network: nn.Module, seed: int) -> None:
     """Draw every weight anew on the CPU, without touching the global generator.
 
     Linear layers: normal of deviation 0.02 cut at 2, zero bias. Convolutions: uniform within
-    1 / sqrt(fan in). Norms: one and zero. SSD: A uniform in [1, 16], step sizes log-uniform
-    in [1e-3, 1e-1], D one (Mamba-2, arXiv 2405.21060). SASF: A and D one, step sizes likewise
-    (Mamba, arXiv 2312.00752); fused states start as sums (Spatial-Mamba, arXiv 2410.15091).
+    1 / sqrt(fan in). Norms: one and zero. A module with parameters of its own kind has a method
+    `draw_weights(generator)`.
+
+    Raises:
+        TypeError: a module has parameters that none of these rules draws; it would keep whatever was in memory.
     """
     generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        _initialise(module, generator)
+    with torch.no_grad():
+        for name, module in network.named_modules():
+            _initialise(name, module, generator)
 
 
-@torch.no_grad()
-def _initialise(module: nn.Module, generator: torch.Generator) -> None:
-    if isinstance(module, _LINEAR):
+def _initialise(name: str, module: Any, generator: torch.Generator) -> None:
+    if hasattr(module, "draw_weights"):
+        module.draw_weights(generator)
+    elif isinstance(module, _LINEAR):
         nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
         if module.bias is not None:
             module.bias.zero_()
     elif isinstance(module, _CONVOLUTION):
-        _uniform(module.weight, module.weight[0].numel(), generator)
+        uniform_by_fan_in(module.weight, module.weight[0].numel(), generator)
         if module.bias is not None:
-            _uniform(module.bias, module.weight[0].numel(), generator)
+            uniform_by_fan_in(module.bias, module.weight[0].numel(), generator)
     elif isinstance(module, _NORM):
         module.reset_parameters()
-    elif isinstance(module, ElasticLayerNorm):
-        module.weight.fill_(1)
-        module.bias.zero_()
-    elif isinstance(module, SSDMixer):
-        module.D.fill_(1)
-        module.A_log.uniform_(1, 16, generator=generator).log_()
-        module.dt_bias.copy_(_inverse_softplus(_step_sizes(module.heads, generator)))
-    elif isinstance(module, ScanMixer):
-        module.D.fill_(1)
-        module.A_log.zero_()
-        _uniform(module.dt_weight, module.rank, generator)
-        module.dt_bias.copy_(_inverse_softplus(_step_sizes(module.dt_bias.numel(), generator)))
-    elif isinstance(module, StateFusion):
-        module.kernels.fill_(1)
-        module.alpha.fill_(1)
+    elif any(True for _ in module.parameters(recurse=False)):
+        raise TypeError(
+            f"{name or 'the network'} ({type(module).__name__}) has parameters that nothing draws: "
+            "give it a method draw_weights(generator)."
+        )
 
 
-def _uniform(tensor: Tensor, fan_in: int, generator: torch.Generator) -> None:
+def uniform_by_fan_in(tensor: Tensor, fan_in: int, generator: torch.Generator) -> None:
+    """Fill a tensor uniformly within 1 / sqrt(fan in)."""
     bound = 1 / math.sqrt(fan_in)
     tensor.uniform_(-bound, bound, generator=generator)
 
 
-def _step_sizes(count: int, generator: torch.Generator) -> Tensor:
+def step_sizes(count: int, generator: torch.Generator) -> Tensor:
+    """Step sizes of state space models, log-uniform in [1e-3, 1e-1] (Mamba, arXiv 2312.00752)."""
     low, high = math.log(1e-3), math.log(1e-1)
     return torch.empty(count).uniform_(low, high, generator=generator).exp_().clamp_(min=1e-4)
 
 
-def _inverse_softplus(y: Tensor) -> Tensor:
+def inverse_softplus(y: Tensor) -> Tensor:
+    """The x with softplus(x) = y."""
     # log(exp(y) - 1) without losing small y
     return y + torch.log(-torch.expm1(-y))

@@ -36,9 +36,13 @@ def recalibrate(net: nn.Module, images: Iterable[Float[Tensor, "_ 3 H W"]]) -> N
     net.eval()
 
 
-def batch_norms(net: nn.Module) -> list[nn.BatchNorm2d]:
-    """All batch norms inside, in their order."""
-    return [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+def batch_norms(net: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """All norms of any class inside that keep statistics over batches, in their order."""
+    return [
+        module
+        for module in net.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
+    ]
 
 
 class Renewal:
@@ -85,6 +89,6 @@ def _statistics(net: nn.Module) -> dict[str, Tensor]:
     return {
         f"{name}.{buffer}": tensor
         for name, module in net.named_modules()
-        if isinstance(module, nn.BatchNorm2d)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
         for buffer, tensor in module.named_buffers(recurse=False)
     }

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from evonas.nn.initialise import inverse_softplus, step_sizes, uniform_by_fan_in
 from evonas.ops.depthwise_silu import depthwise_silu
 from evonas.ops.dilated import DILATIONS, depthwise, dilated, merge
 from evonas.ops.scan import scan
@@ -27,6 +28,12 @@ class StateFusion(nn.Module):
         super().__init__()
         self.kernels = nn.Parameter(torch.ones(len(DILATIONS), channels, 3, 3))
         self.alpha = nn.Parameter(torch.ones(len(DILATIONS)))
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """Fused states start as sums (Spatial-Mamba, arXiv 2410.15091)."""
+        del generator
+        self.kernels.fill_(1)
+        self.alpha.fill_(1)
 
     def forward(self, states: Float[Tensor, "B I H W"]) -> Float[Tensor, "B I H W"]:
         """Sizes stay; edges are repeated."""
@@ -77,6 +84,13 @@ class ScanMixer(nn.Module):
         self.fusion: StateFusion | FusedStates = StateFusion(inner)
         self.norm = nn.LayerNorm(inner)
         self.out_proj = nn.Linear(inner, dim, bias=False)
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """A and D one, step sizes log-uniform in [1e-3, 1e-1] (Mamba, arXiv 2312.00752)."""
+        self.D.fill_(1)
+        self.A_log.zero_()
+        uniform_by_fan_in(self.dt_weight, self.rank, generator)
+        self.dt_bias.copy_(inverse_softplus(step_sizes(self.dt_bias.numel(), generator)))
 
     def forward(self, u: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """Channels come last, as the linear layers want them."""

@@ -18,14 +18,14 @@ from evonas.data import holdout
 from evonas.data.calibration import calibration
 from evonas.data.shared_batches import shared_batches
 from evonas.errors import UserError
-from evonas.nn.backbone import Backbone
 from evonas.nn.count import count_head
-from evonas.nn.extract import StaticNet, extract, static_net
 from evonas.nn.initialise import initialise
-from evonas.nn.supernet import Supernet
 from evonas.ops import native
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.supernets.base import Size, SupernetFamily
+from evonas.supernets.extract import StaticNet, extract, static_net
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task
 
 # the reduced precisions of Lightning's vocabulary; anything else that is not full precision is refused
@@ -39,7 +39,7 @@ class Bench:
 
     Args:
         space: config of the space.
-        network: config of the backbone, which gets `space=`.
+        network: config of the supernet's family, which gets `space=`.
         task: config of the task.
         path: the supernet's weights.
         batch_size: images at a time; it changes the last bits of results, so it is part of every identity.
@@ -72,6 +72,7 @@ class Bench:
         self.shared_dir = None if shared_dir is None else Path(shared_dir)
         self._latest: tuple[Genotype, StaticNet] | None = None
         self._calibration: tuple[int, list[Tensor]] = (0, [])
+        self._head_macs: dict[Size, int] = {}
 
     @cached_property
     def space(self) -> Space:
@@ -86,20 +87,20 @@ class Bench:
         return built
 
     @cached_property
-    def backbone(self) -> Backbone:
-        """The elastic backbone; random until `supernet` loads it."""
-        built: Backbone = build(self.network_config, space=self.space)
+    def family(self) -> SupernetFamily:
+        """The supernet's family: all facts about subnets that need no network."""
+        built: SupernetFamily = build(self.network_config, space=self.space)
         return built
 
     @cached_property
     def head(self) -> nn.Module:
         """The task's head on the backbone's levels; random until `supernet` loads it."""
-        return self.task.head(self.backbone.levels)
+        return self.task.head(self.family.levels)
 
     @cached_property
     def supernet(self) -> Supernet:
-        """The supernet with its weights, in eval mode on the CPU, where subnets are cut out."""
-        supernet = Supernet(self.backbone, self.head, self.space)
+        """The supernet with its weights, in eval mode on the CPU, where subnets are extracted."""
+        supernet = Supernet(self.family, self.head, seed=None)
         supernet.load_state_dict(weights.load(self.path))
         return supernet.eval().requires_grad_(False)
 
@@ -155,10 +156,11 @@ class Bench:
         """Trainable numbers of the head, the same for every subnet."""
         return sum(parameter.numel() for parameter in self.head.parameters())
 
-    @cached_property
-    def head_macs(self) -> int:
-        """Multiply-adds of the head for one image, counted while it runs on maps without memory."""
-        return count_head(self.head, self.backbone.levels, *self.input_size)[1]
+    def head_macs(self, size: Size) -> int:
+        """Multiply-adds of the head for one image that the backbone reads at `size`, counted without memory."""
+        if size not in self._head_macs:
+            self._head_macs[size] = count_head(self.head, self.family.levels, *size)[1]
+        return self._head_macs[size]
 
     @property
     def kernels(self) -> dict[str, str]:
@@ -191,7 +193,7 @@ class Bench:
     def untrained(self, genotype: Genotype, seed: int) -> StaticNet:
         """The genotype's network on the device, backbone and head with random weights drawn from the seed."""
         # the bench's head may have been loaded with trained weights meanwhile, so it is drawn anew as well
-        net = static_net(self.backbone, self.head, genotype, seed=None)
+        net = static_net(self.family, self.head, genotype, seed=None)
         initialise(net, seed)
         return net.to(self.device)
 

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
-from evonas.nn.prefix import Walk
-from evonas.nn.prefix_statistics import PrefixStatistics
 from evonas.objectives.bench import Bench
 from evonas.objectives.tally import Tally
-from evonas.space.evonet import architecture, prefix_key
 from evonas.space.genotype import Genotype
+from evonas.supernets.prefix import PrefixExecutor
+from evonas.supernets.prefix_statistics import PrefixStatistics
 from evonas.tasks.base import predict
 
 VERSION = 2
@@ -30,7 +29,7 @@ class Error:
     """`metrics[task.error_name]` over the holdout split, or its first images; all metrics are kept beside it.
 
     Subnets that are measured together go through the images together: each batch is looked at by all of
-    them before the next, and what their beginnings have in common is computed once (`nn/prefix.py`).
+    them before the next, and what their beginnings have in common is computed once (`supernets/prefix.py`).
 
     Args:
         recalibrate: training images that renew each subnet's batch-norm statistics, which the
@@ -68,7 +67,7 @@ class Error:
             images: how many of `bench.some(images)` to look at; None is the whole split. Beside the
                 metrics there are then `errors` and `error_sizes`, see `tally.py`.
         """
-        order = sorted(dict.fromkeys(genotypes), key=lambda each: prefix_key(self._bench.space, each))
+        order = sorted(dict.fromkeys(genotypes), key=self._bench.family.path)
         answers = self._measured(order, images)
         return [answers[genotype] for genotype in genotypes]
 
@@ -97,7 +96,10 @@ class Error:
         failed: dict[Genotype, Exception] = {}
         statistics = self._learnt(genotypes, failed) if self.recalibrate else None
         for batch in self._bench.some(images):
-            walk, look = Walk(self._bench.network, statistics), partial(self._predict, images=batch["image"])
+            walk, look = (
+                PrefixExecutor(self._bench.network, statistics),
+                partial(self._predict, images=batch["image"]),
+            )
             for genotype, output in self._outputs(walk, genotypes, failed, look):
                 try:
                     tallies[genotype].add(output, batch)
@@ -112,7 +114,7 @@ class Error:
         statistics, fresh = self._statistics, [each for each in genotypes if each not in self._known]
         for number, images in enumerate(self._bench.calibration(self.recalibrate) if fresh else ()):
             statistics.learn(number)
-            walk, look = Walk(self._bench.network, statistics), partial(self._run, images=images)
+            walk, look = PrefixExecutor(self._bench.network, statistics), partial(self._run, images=images)
             for _ in self._outputs(walk, fresh, failed, look):
                 pass
         statistics.learn(None)
@@ -120,7 +122,11 @@ class Error:
         return statistics
 
     def _outputs(
-        self, walk: Walk, genotypes: Sequence[Genotype], failed: dict[Genotype, Exception], look: Look
+        self,
+        walk: PrefixExecutor,
+        genotypes: Sequence[Genotype],
+        failed: dict[Genotype, Exception],
+        look: Look,
     ) -> Iterator[tuple[Genotype, Tensor]]:
         """What every subnet that has not failed answers to the images of the walk; who fails is noted."""
         waiting = [each for each in genotypes if each not in failed]
@@ -132,18 +138,17 @@ class Error:
             else:
                 yield genotype, output
 
-    def _output(self, walk: Walk, genotype: Genotype, following: Genotype | None, look: Look) -> Tensor:
-        space = self._bench.space
-        own = architecture(space, genotype)
-        after = None if following is None else architecture(space, following)
+    def _output(
+        self, walk: PrefixExecutor, genotype: Genotype, following: Genotype | None, look: Look
+    ) -> Tensor:
         try:
-            return look(walk.subnet(own, after))
+            return look(walk.subnet(genotype, following))
         except Exception:
             # what is kept for others may have been what was too much for the memory
             if not walk.holds_maps:
                 raise
             walk.forget()
-            return look(walk.subnet(own))
+            return look(walk.subnet(genotype))
 
     def _run(self, net: Net, images: Tensor) -> Tensor:
         with self._bench.autocast():

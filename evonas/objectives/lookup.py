@@ -10,7 +10,6 @@ from evonas.errors import DataError, UserError
 from evonas.evaluate.engine import Part
 from evonas.objectives import table as tables
 from evonas.objectives.bench import Bench
-from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
 
 VERSION = 1
@@ -69,7 +68,8 @@ class LookupLatency:
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The predicted time in ms; where it comes from and how far it was off on held-out subnets."""
-        value = self.table.predict(architecture(self._bench.space, genotype), self.kind)
+        network = tables.Network.of(self._bench.family, genotype, self._bench.input_size)
+        value = self.table.predict(network, self.kind)
         held_out = self.table.held_out[self.kind]
         source = {
             "kind": self.kind,

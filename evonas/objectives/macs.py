@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from evonas.evaluate.engine import Part
-from evonas.nn.cost import count_macs
 from evonas.objectives.bench import Bench
-from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
+from evonas.supernets.base import cost
+from evonas.supernets.resolution import head_size
 
 VERSION = 1
 
 
 class Macs:
-    """Multiply-adds in 10^9: the backbone by `nn/cost.py`, the head counted once by running it."""
+    """Multiply-adds in 10^9: the backbone by the prices of its steps, the head counted by running it."""
 
     name = "macs"
     unit = "GMAC"
@@ -22,13 +22,14 @@ class Macs:
     def prepare(self, bench: Bench) -> None:
         """Count the head."""
         self._bench = bench
-        _ = bench.head_macs
+        bench.head_macs(bench.input_size)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
-        """Exact up to the conventions of `nn/cost.py`; no network runs."""
-        bench = self._bench
-        backbone = count_macs(architecture(bench.space, genotype), bench.backbone.shape, *bench.input_size)
-        return (backbone + bench.head_macs) / 1e9, {}
+        """Exact up to the family's conventions of what counts; no network runs."""
+        bench, size = self._bench, self._bench.input_size
+        backbone = cost(bench.family, genotype, size).macs
+        behind = head_size(bench.head, size, bench.family.input_size(genotype, size))
+        return (backbone + bench.head_macs(behind)) / 1e9, {}
 
     def identity(self, bench: Bench) -> Mapping[str, Any]:
         """Image size and head; space and network are in every identity."""

@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from evonas.evaluate.engine import Part
-from evonas.nn.cost import count_params
 from evonas.objectives.bench import Bench
-from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
+from evonas.supernets.base import cost
 
 VERSION = 1
 
 
 class Params:
-    """Parameters in 10^6: the backbone by `nn/cost.py`, the head by counting its tensors."""
+    """Parameters in 10^6: the backbone by the prices of its steps, the head by counting its tensors."""
 
     name = "params"
     unit = "M"
@@ -27,7 +26,7 @@ class Params:
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """Exact; no network runs."""
         bench = self._bench
-        backbone = count_params(architecture(bench.space, genotype), bench.backbone.shape)
+        backbone = cost(bench.family, genotype, bench.input_size).params
         return (backbone + bench.head_params) / 1e6, {}
 
     def identity(self, bench: Bench) -> Mapping[str, Any]:

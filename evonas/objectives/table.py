@@ -1,15 +1,15 @@
-"""A latency table: times of building blocks by signature, what was fitted on whole networks, and how well.
+"""A latency table: times of steps by label, what was fitted on whole networks, and how well.
 
-A block's signature is its stage and the choices that shape it, `stage2/m=2/s=16/e=1`; all else that its
-time depends on (widths, heads, image size, precision, machine) is the same for the whole table and stands in
-its head. The time of a network is `offset + scale * (fixed + sum of its blocks)`, offset and scale fitted on
-measured networks, because blocks that run after one another find warmer caches than blocks that run alone.
-The learned predictor of the same file adds what a ridge regression on counts of choices knows of the rest.
+Steps are filed by the label that their family gives them, `stage2/m=2/s=16/e=1`; all else that their time
+depends on (widths, heads, image size, precision, machine) is the same for the whole table and stands in
+its head. The time of a network is `offset + scale * (fixed + sum of its steps)`, offset and scale fitted on
+measured networks, because steps that run after one another find warmer caches than steps that run alone.
+The learned predictor of the same file adds what a ridge regression on the family's features knows of the rest.
 
 Torch-free, so that reading a table costs nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,26 @@ from scipy.stats import kendalltau, spearmanr
 
 from evonas import files
 from evonas.errors import DataError
-from evonas.space.evonet import Architecture, StageChoice
+from evonas.space.genotype import Genotype
+from evonas.supernets.base import Size, SupernetFamily, labels
 
 SCHEMA = 1
 KINDS = ("table", "predictor")
 Vector = NDArray[np.float64]
 _PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as a table sees it: the labels of its steps, and its family's features."""
+
+    labels: Sequence[str]
+    features: Sequence[float]
+
+    @classmethod
+    def of(cls, family: SupernetFamily, genotype: Genotype, size: Size) -> "Network":
+        """Of a genotype, for images of `size`."""
+        return cls(labels(family, genotype, size), family.features(genotype))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +77,7 @@ class LatencyTable:
 
     Args:
         about: machine, space, network, head, image size, precision and threads that it was made with.
-        entries: time of each block signature.
+        entries: time of each label.
         fixed: time of what every network has.
         scale: fitted factor of the sum.
         offset: fitted time beside the sum.
@@ -81,35 +95,35 @@ class LatencyTable:
     held_out: Mapping[str, HeldOut] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def total(self, architecture: Architecture) -> float:
-        """The uncorrected sum: fixed parts and blocks.
+    def total(self, network: Network) -> float:
+        """The uncorrected sum: what every network has, and the steps.
 
         Raises:
-            DataError: a block is not in the table.
+            DataError: a step is not in the table.
         """
-        return self.fixed + sum(self._entry(signature) for signature in signatures(architecture))
+        return self.fixed + sum(self._entry(label) for label in network.labels)
 
-    def predict(self, architecture: Architecture, kind: str = "table") -> float:
+    def predict(self, network: Network, kind: str = "table") -> float:
         """The time of a network in ms, by the corrected sum or by the predictor."""
-        total = self.total(architecture)
+        total = self.total(network)
         corrected_sum = self.offset + self.scale * total
         if kind == "table":
             return corrected_sum
         assert self.ridge is not None, "a finished table has a predictor"
         ridge = self.ridge
-        found = (features(architecture, total) - np.array(ridge.mean)) / np.array(ridge.spread)
+        found = (np.array([total, *network.features]) - np.array(ridge.mean)) / np.array(ridge.spread)
         return corrected_sum + ridge.offset + float(found @ np.array(ridge.weights))
 
     def save(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
         files.write_json(path, {"schema": SCHEMA, **asdict(self)})
 
-    def _entry(self, signature: str) -> float:
-        if signature not in self.entries:
+    def _entry(self, label: str) -> float:
+        if label not in self.entries:
             raise DataError(
-                f"The latency table has no block '{signature}'.", "Build one for this space: stage=lookup"
+                f"The latency table has no step '{label}'.", "Build one for this space: stage=lookup"
             )
-        return self.entries[signature]
+        return self.entries[label]
 
 
 def load(path: Path) -> LatencyTable:
@@ -131,41 +145,16 @@ def load(path: Path) -> LatencyTable:
         raise DataError(f"{path} is no latency table: {error}", "Build one with: stage=lookup") from error
 
 
-def signature(stage: int, choice: StageChoice) -> str:
-    """The name of a block; stages count from 1."""
-    mixer = "" if choice.d_state is None else f"/s={choice.d_state}/e={choice.expand:g}"
-    return f"stage{stage}/m={choice.mlp_ratio:g}{mixer}"
-
-
-def signatures(architecture: Architecture) -> Iterator[str]:
-    """The signature of every block that runs, in order."""
-    for stage, choice in enumerate(architecture.stages, start=1):
-        for on in choice.blocks:
-            if on:
-                yield signature(stage, choice)
-
-
-def features(architecture: Architecture, total: float) -> Vector:
-    """What the predictor sees: the table's sum, and per stage the blocks n with n m, n s, n e and n s e."""
-    found = [total]
-    for choice in architecture.stages:
-        count = float(sum(choice.blocks))
-        found += [count, count * choice.mlp_ratio]
-        if choice.d_state is not None and choice.expand is not None:
-            found += [count * choice.d_state, count * choice.expand, count * choice.d_state * choice.expand]
-    return np.array(found)
-
-
-def corrected(table: LatencyTable, architectures: Sequence[Architecture], times: Vector) -> LatencyTable:
+def corrected(table: LatencyTable, networks: Sequence[Network], times: Vector) -> LatencyTable:
     """The table with scale, offset and predictor fitted on measured networks.
 
     Args:
-        times: in ms, one for each architecture.
+        times: in ms, one for each network.
     """
-    totals = np.array([table.total(each) for each in architectures])
+    totals = np.array([table.total(each) for each in networks])
     # relative errors count, not absolute ones
     scale, offset = np.polyfit(totals, times, 1, w=1.0 / times)
-    rows = np.stack([features(each, total) for each, total in zip(architectures, totals, strict=True)])
+    rows = np.array([[total, *each.features] for each, total in zip(networks, totals.tolist(), strict=True)])
     # few networks teach little: where they teach nothing, the predictor is the corrected sum
     ridge = fit_ridge(rows, times - (offset + scale * totals))
     return LatencyTable(table.about, table.entries, table.fixed, float(scale), float(offset), ridge)

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.nn.detection.base import RegionHead
-from evonas.nn.extract import StaticNet
 from evonas.objectives.bench import Bench
 from evonas.proxies.catalogue import proxy as known
 from evonas.proxies.scorer import Scorer, compares, is_size, refuse_too_few
 from evonas.randomness import derive, generator
 from evonas.space.genotype import Genotype
+from evonas.supernets.extract import StaticNet
 
 VERSION = 3
 WEIGHTS = ("random", "inherited")

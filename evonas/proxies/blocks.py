@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.blocks import Block
 from evonas.nn.cells.cell import Cell
+from evonas.nn.residual import ResidualBlock
 from evonas.proxies.magnitudes import flops
 from evonas.proxies.probe import Probe
 from evonas.randomness import derive
@@ -58,7 +58,7 @@ def az_nas(probe: Probe) -> dict[str, float]:
 
 def blocks_of(net: nn.Module) -> list[nn.Module]:
     """The blocks of a network in order, at least two of them."""
-    found: list[nn.Module] = [module for module in net.modules() if isinstance(module, Block | Cell)]
+    found: list[nn.Module] = [module for module in net.modules() if isinstance(module, ResidualBlock | Cell)]
     if len(found) < _LEAST:
         sequences = [list(module) for module in net.modules() if isinstance(module, nn.Sequential)]
         found = max(sequences, key=len, default=[])
@@ -75,7 +75,7 @@ def _passages(net: nn.Module, images: Tensor) -> list[_Passage]:
     found: list[_Passage] = []
 
     def note(block: nn.Module, args: tuple[Any, ...], made: Tensor) -> None:
-        found.append(_Passage(args[0], made, isinstance(block, Block)))
+        found.append(_Passage(args[0], made, getattr(block, "channels_last", False)))
 
     hooks = [block.register_forward_hook(note) for block in blocks_of(net)]
     try:

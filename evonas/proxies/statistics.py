@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.blocks import Block
+from evonas.nn.residual import ResidualBlock
 from evonas.nn.sided import main_of
 from evonas.proxies.inputs import Loss, RandomTargets
 from evonas.proxies.record import Call, Recorder
@@ -116,7 +116,7 @@ def untrained_copy(net: nn.Module) -> nn.Module:
     for module in own.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
-        if isinstance(module, Block):
+        if isinstance(module, ResidualBlock):
             module.drop_path = 0.0
     return own
 

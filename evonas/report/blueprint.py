@@ -1,8 +1,8 @@
 """Drawings of chosen networks: what a genotype means, stage by stage, with widths to scale.
 
-A genotype of the VSS-ViT space becomes a row of blocks (EvoNAS, arXiv 2603.19563): the height of the left
-half is the inner width of its token mixer, that of the right half the hidden width of its MLP, both in
-channels and on one scale for all drawings of a page. Points of other spaces are drawn as their choices.
+A family of supernets says what its stages and blocks are (`SupernetFamily.draw`): a row of blocks, each split
+into bars as high as their widths in channels, on one scale for all drawings of a page. Points of a space without
+a family are drawn as their choices.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,15 @@ from evonas.errors import UserError
 from evonas.report.plots import Figure
 from evonas.report.strips import strips
 from evonas.report.svg import WIDTH, number, word
-from evonas.space.evonet import Architecture, StageChoice, architecture
 from evonas.space.space import Space
+from evonas.supernets.base import Bar, DrawnStage, SupernetFamily
 
 _TOP, _TALLEST, _LINE, _LINES = 6, 96, 14, 4
 _HEIGHT = _TOP + _TALLEST + 8 + _LINE * _LINES + 4
 _MIDDLE = _TOP + _TALLEST / 2
 _SIDE, _GAP, _LEAST = 4, 12, 1.5
-SSD, ATTENTION, MLP = "s0", "s2", "s1"
+
+Drawn = tuple[DrawnStage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,49 +32,51 @@ class Plan:
     genotype: str
 
 
-def blueprints(plans: Sequence[Plan], space: Space, dims: Sequence[int] | None) -> list[Figure]:
-    """One drawing for each network that is a point of the space.
-
-    Args:
-        dims: channels of each stage; without them every stage counts as equally wide.
-    """
-    read = {plan.name: _architecture(plan, space) for plan in plans}
-    known = {name: found for name, found in read.items() if found is not None}
+def blueprints(plans: Sequence[Plan], space: Space, family: SupernetFamily | None) -> list[Figure]:
+    """One drawing for each network that is a point of the space."""
+    known = _known(plans, family)
     if not known:
         return strips([(plan.name, plan.genotype) for plan in plans], space)
-    stages = len(next(iter(known.values())).stages)
-    widths = list(dims) if dims and len(dims) == stages else [1] * stages
-    scale = _TALLEST / max(_widest(found, widths) for found in known.values())
-    return [_figure(name, found, widths, scale) for name, found in known.items()]
+    scale = _TALLEST / max(max(map(_tallest, stages)) for stages in known.values())
+    return [_figure(name, stages, scale) for name, stages in known.items()]
 
 
-def has_blocks(plans: Sequence[Plan], space: Space) -> bool:
-    """Whether the networks of the space are rows of blocks."""
-    return any(_architecture(plan, space) is not None for plan in plans)
+def parts(plans: Sequence[Plan], family: SupernetFamily | None) -> list[tuple[str, str]]:
+    """What the bars of the drawings are, and their styles, in the order of their first appearance."""
+    bars = [
+        (bar.what, bar.style)
+        for stages in _known(plans, family).values()
+        for stage in stages
+        for block in stage.blocks
+        for bar in block or ()
+    ]
+    return list(dict.fromkeys(bars))
 
 
-def _architecture(plan: Plan, space: Space) -> Architecture | None:
+def _known(plans: Sequence[Plan], family: SupernetFamily | None) -> dict[str, Drawn]:
+    found = {plan.name: _drawn(plan, family) for plan in plans} if family else {}
+    return {name: stages for name, stages in found.items() if stages is not None}
+
+
+def _drawn(plan: Plan, family: SupernetFamily) -> Drawn | None:
     try:
-        return architecture(space, space.parse(plan.genotype))
+        return family.draw(family.space.parse(plan.genotype))
     except UserError:
         return None
 
 
-def _widest(of: Architecture, widths: Sequence[int]) -> float:
-    return max(
-        width * max(1.0, stage.mlp_ratio, stage.expand or 0.0)
-        for stage, width in zip(of.stages, widths, strict=True)
-    )
+def _tallest(stage: DrawnStage) -> float:
+    return max([stage.width, *(bar.channels for block in stage.blocks for bar in block or ())])
 
 
-def _figure(name: str, of: Architecture, widths: Sequence[int], scale: float) -> Figure:
-    on = sum(map(sum, (stage.blocks for stage in of.stages)))
-    places = sum(len(stage.blocks) for stage in of.stages)
-    step = (WIDTH - 2 * _SIDE - _GAP * (len(of.stages) - 1)) / places
+def _figure(name: str, stages: Drawn, scale: float) -> Figure:
+    on = sum(block is not None for stage in stages for block in stage.blocks)
+    places = sum(len(stage.blocks) for stage in stages)
+    step = (WIDTH - 2 * _SIDE - _GAP * (len(stages) - 1)) / places
     shapes: list[str] = []
     left = float(_SIDE)
-    for number_, (stage, width) in enumerate(zip(of.stages, widths, strict=True), start=1):
-        shapes += _stage(stage, number_, width, left, step, scale)
+    for at, stage in enumerate(stages, start=1):
+        shapes += _stage(stage, at, left, step, scale)
         left += step * len(stage.blocks) + _GAP
     alt = f"{name}: {on} of {places} blocks"
     svg = (
@@ -82,37 +85,27 @@ def _figure(name: str, of: Architecture, widths: Sequence[int], scale: float) ->
     return Figure(svg, f"{alt} are on.")
 
 
-def _stage(
-    stage: StageChoice, place: int, width: int, left: float, step: float, scale: float
-) -> Iterator[str]:
+def _stage(stage: DrawnStage, at: int, left: float, step: float, scale: float) -> Iterator[str]:
     right = left + step * len(stage.blocks)
-    yield _box("stage", left, right, width * scale, f"stage {place}")
-    for index, is_on in enumerate(stage.blocks):
-        yield from _block(stage, is_on, width, left + step * index, step, scale)
+    yield _box("stage", left, right, stage.width * scale, f"stage {at}")
+    for index, block in enumerate(stage.blocks):
+        yield from _block(block, stage.width, left + step * index, step, scale)
     middle = (left + right) / 2
-    lines = [f"{width} ch" if width > 1 else f"stage {place}", f"MLP x{stage.mlp_ratio:g}"]
-    lines += ["attention"] if stage.expand is None else [f"SSD x{stage.expand:g}", f"state {stage.d_state}"]
-    for number_, text in enumerate(lines, start=1):
-        yield word("tick", middle, _TOP + _TALLEST + 4 + _LINE * number_, text, "middle")
+    for line, text in enumerate(stage.captions, start=1):
+        yield word("tick", middle, _TOP + _TALLEST + 4 + _LINE * line, text, "middle")
 
 
-def _block(
-    stage: StageChoice, is_on: bool, width: int, left: float, step: float, scale: float
-) -> Iterator[str]:
-    inset, middle = min(2.0, step / 8), left + step / 2
-    if not is_on:
+def _block(bars: tuple[Bar, ...] | None, width: int, left: float, step: float, scale: float) -> Iterator[str]:
+    inset = min(2.0, step / 8)
+    if bars is None:
         yield _box("off", left + inset, left + step - inset, width * scale, "block off")
         return
-    mixer = width * (stage.expand or 1.0)
-    style, what = (ATTENTION, "attention") if stage.expand is None else (SSD, "SSD")
-    hidden = width * stage.mlp_ratio
-    yield _box(f"mark {style}", left + inset, middle, mixer * scale, _wide(what, mixer, width))
-    yield _box(f"mark {MLP}", middle, left + step - inset, hidden * scale, _wide("MLP", hidden, width))
-
-
-def _wide(what: str, channels: float, width: int) -> str:
-    """What a box is, and its channels where those of the stage are known."""
-    return f"{what}, {channels:g} channels" if width > 1 else f"{what}, {channels:g} times the stage"
+    each = step / len(bars)
+    for index, bar in enumerate(bars):
+        begin = left + each * index + (inset if index == 0 else 0)
+        end = left + each * (index + 1) - (inset if index + 1 == len(bars) else 0)
+        title = f"{bar.what}, {bar.channels:g} channels"
+        yield _box(f"mark {bar.style}", begin, end, bar.channels * scale, title)
 
 
 def _box(style: str, left: float, right: float, height: float, title: str) -> str:

@@ -31,23 +31,18 @@ def drawn(sources: Sources) -> Section | None:
     plans = [blueprint.Plan(net["name"], net["genotype"]) for net in sources.nets[:MOST_DRAWN]]
     if not plans or sources.space is None:
         return None
-    figures = blueprint.blueprints(plans, sources.space, sources.dims)
+    figures = blueprint.blueprints(plans, sources.space, sources.family)
     if not figures:
         return None
-    if not blueprint.has_blocks(plans, sources.space):
+    parts = blueprint.parts(plans, sources.family)
+    if not parts:
         return Section("What was chosen", texts=["Filled squares are what a network has."], figures=figures)
     text = (
-        "Every block from left to right; the height of a half is its width in channels, on one scale for all "
+        "Every block from left to right; the height of a bar is its width in channels, on one scale for all "
         "networks. Behind the blocks lies the width of their stage."
     )
-    return Section("What was chosen", texts=[text], legend=_parts(), figures=figures)
-
-
-def _parts() -> list[tuple[str, str]]:
-    named = {"SSD, left half": blueprint.SSD, "attention, left half": blueprint.ATTENTION}
-    named["MLP, right half"] = blueprint.MLP
-    rows = [(key("square", style), name) for name, style in named.items()]
-    return [*rows, (key("square", "off"), "block off")]
+    legend = [*((key("square", style), what) for what, style in parts), (key("square", "off"), "block off")]
+    return Section("What was chosen", texts=[text], legend=legend, figures=figures)
 
 
 def explained(sources: Sources) -> Section | None:

@@ -11,6 +11,7 @@ from evonas.report.facts import Facts
 from evonas.report.genome import Genome
 from evonas.report.tables import Table
 from evonas.space.space import Space
+from evonas.supernets.base import SupernetFamily
 
 Json = Mapping[str, Any]
 
@@ -29,7 +30,7 @@ class Sources:
         environment: names and values, such as versions.
         times: seconds by what took them.
         space: which the networks belong to, where it could be made.
-        dims: channels of each stage of the network, where it has stages.
+        family: of the supernet whose networks they are, where there is one.
     """
 
     run: str
@@ -48,7 +49,7 @@ class Sources:
     environment: Sequence[tuple[str, str]] = ()
     times: Sequence[tuple[str, str]] = ()
     space: Space | None = None
-    dims: Sequence[int] | None = None
+    family: SupernetFamily | None = None
 
     @cached_property
     def genome(self) -> Genome | None:

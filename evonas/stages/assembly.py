@@ -12,14 +12,15 @@ from torch import nn
 from evonas import weights
 from evonas.config import build, to_plain
 from evonas.errors import DataError, UserError
-from evonas.nn.cost_table import CostTable
 from evonas.nn.initialise import initialise
-from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
 from evonas.schema import Recipe
 from evonas.space.space import Space
 from evonas.stages import taught
 from evonas.stages.base import Context
+from evonas.supernets.base import SupernetFamily
+from evonas.supernets.cost_table import CostTable
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import SettableHead, Task
 from evonas.train.cache import CachedTeacher, Numbered
 from evonas.train.curriculum import PST
@@ -46,24 +47,24 @@ def task(cfg: DictConfig) -> Task:
     return built
 
 
+def family(cfg: DictConfig) -> SupernetFamily:
+    """The family of the searched supernet, over the searched space."""
+    network = {key: value for key, value in to_plain(cfg.network).items() if key != "space"}
+    built: SupernetFamily = build(network, space=space(cfg))
+    return built
+
+
 def supernet(cfg: DictConfig, of: Task | None = None, purpose: str = "init") -> Supernet:
     """A supernet with weights drawn from (seed, purpose)."""
-    of = of or task(cfg)
-    searched = space(cfg)
+    of, made = of or task(cfg), family(cfg)
     with seeded(cfg.seed, purpose):
-        backbone = build(cfg.network, space=searched, seed=derive(cfg.seed, purpose))
-        return Supernet(backbone, _head(cfg, of, backbone, purpose), searched)
+        return Supernet(made, _head(cfg, of, made, purpose), derive(cfg.seed, purpose))
 
 
-def costs(net: Supernet, of: Task) -> CostTable:
-    """What every subnet costs on the task's images."""
-    return CostTable(net.space, net.backbone.shape, *of.input_size)
-
-
-def costs_of(cfg: DictConfig) -> CostTable:
-    """The same, of what a config describes."""
-    of = task(cfg)
-    return costs(supernet(cfg, of), of)
+def costs(cfg: DictConfig, of: Task | None = None) -> CostTable:
+    """What every subnet costs on the task's images; no network is made."""
+    of = of or task(cfg)
+    return CostTable(family(cfg), of.input_size)
 
 
 def teacher(cfg: DictConfig, of: Task | None = None) -> Any:

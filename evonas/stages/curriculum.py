@@ -11,8 +11,6 @@ import torch
 from evonas import files, weights
 from evonas.config import to_plain
 from evonas.data.calibration import calibration
-from evonas.nn.cost_table import CostTable
-from evonas.nn.extract import StaticNet, extract
 from evonas.nn.recalibrate import recalibrate
 from evonas.randomness import derive
 from evonas.schema import Recipe
@@ -20,6 +18,8 @@ from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.batch_size import eval_batch_size
 from evonas.stages.listening import Listening, listening
+from evonas.supernets.cost_table import CostTable
+from evonas.supernets.extract import StaticNet, extract
 from evonas.train import panel
 from evonas.train.chain import Chain, Rows, best_epoch
 from evonas.train.checkpoint import remove
@@ -176,11 +176,11 @@ class Walk:
             self._kept(index, step),
             None if merge is None else self._costs(),
             **assembly.optimisation(self.recipe),
-            **self.teaching.options(self.net.backbone.levels, purpose),
+            **self.teaching.options(self.net.levels, purpose),
         )
 
     def _costs(self) -> CostTable:
-        return assembly.costs(self.net, self.task)
+        return assembly.costs(self.context.cfg, self.task)
 
     def _kept(self, index: int, step: CurriculumStep) -> StaticNet | None:
         """The largest open subnet as the step before has left it, where the lesson wants it.

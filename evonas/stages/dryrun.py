@@ -119,7 +119,7 @@ def probe(cfg: DictConfig, spec: Mapping[str, Any], parts: Sequence[Part], askin
     """
     space = build(cfg.space)
     late = rehearsed(asking, space, len(cfg.get("objective") or ()) or 2)
-    order = None if cfg.get("evaluator") else sharing_order(space)
+    order = None if cfg.get("evaluator") else sharing_order(cfg)
     with closing(engine_for(cfg.hardware, spec, None, order)) as workers:
         return estimate(workers, space, _load(cfg, parts), cfg.seed, late)
 

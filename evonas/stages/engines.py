@@ -6,15 +6,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from evonas.config import build
+from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.backlog import Order
 from evonas.evaluate.engine import Engine
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
-from evonas.space.evonet import prefix_key
-from evonas.space.space import Space
 from evonas.stages.base import Context
+from evonas.supernets.base import SupernetFamily
 
 WORKER_LOGS = "search/workers"
 ENGINES = ("local", "inline", "ray")
@@ -28,17 +27,15 @@ def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
         UserError: `hardware.engine` is unknown, or needs a package that is not installed.
     """
     cfg = context.cfg
-    order = None if cfg.get("evaluator") else sharing_order(build(cfg.space))
+    order = None if cfg.get("evaluator") else sharing_order(cfg)
     return engine_for(cfg.hardware, spec, context.run.directory / WORKER_LOGS, order)
 
 
-def sharing_order(space: Space) -> Order | None:
-    """The order in which neighbours share the longest beginnings; None for a space that has no such order."""
-    try:
-        prefix_key(space, space.smallest())
-    except UserError:
-        return None
-    return lambda text: prefix_key(space, space.parse(text))
+def sharing_order(cfg: DictConfig) -> Order:
+    """The order in which neighbours share the longest prefixes of their paths."""
+    network = {key: value for key, value in to_plain(cfg.network).items() if key != "space"}
+    family: SupernetFamily = build(network, space=build(cfg.space))
+    return lambda text: family.path(family.space.parse(text))
 
 
 def engine_for(

@@ -9,7 +9,6 @@ import torch
 import evonas
 from evonas import files, weights
 from evonas.nn.count import count_costs
-from evonas.nn.extract import StaticNet, extract
 from evonas.randomness import derive
 from evonas.stages import assembly, chosen
 from evonas.stages.base import Context
@@ -18,6 +17,7 @@ from evonas.stages.evaluate import TEST
 from evonas.stages.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
 from evonas.stages.graphs import capture, write_graph, write_onnx, write_tensorrt
 from evonas.stages.starting import load_start
+from evonas.supernets.extract import StaticNet, extract
 from evonas.track.progress import Progress
 
 GOAL = 1e-4

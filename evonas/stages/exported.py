@@ -1,11 +1,10 @@
 """Exported networks: a folder that says by itself what the network is.
 
-`config.json` holds sizes and choices as plain numbers. Reading one calls two known classes
+`config.json` holds sizes and choices as plain numbers. Reading one calls known classes
 with those numbers; nothing in it is ever taken for code or for a name of code.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,19 @@ from evonas.errors import DataError
 from evonas.mm.rcnn import MMDetRCNN
 from evonas.mm.upernet import MMSegUPerNet
 from evonas.nn.classifier import Classifier
-from evonas.nn.cost import NetworkShape
 from evonas.nn.detection.rcnn import RCNN
-from evonas.nn.extract import StaticNet
 from evonas.nn.gaussians import GaussianHead
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level
 from evonas.nn.topdown import SASFDecoder
-from evonas.nn.trunk import Trunk
 from evonas.nn.upernet import UPerNet
-from evonas.space.evonet import Architecture, StageChoice
+from evonas.supernets.backbone import Backbone
+from evonas.supernets.extract import StaticNet
+from evonas.supernets.families import restore
 
-FORMAT = 1
+# format 1, of the first release, knew one family and did not name it
+FORMAT = 2
+READABLE = (1, FORMAT)
 # heads that describe themselves, by the kind that config.json names; a DenseHead has no kind
 KINDS: Mapping[str, Any] = {
     "mamba": SASFDecoder,
@@ -57,23 +57,23 @@ def load_exported(folder: Path) -> StaticNet:
     return net.eval()
 
 
-def load_backbone(folder: Path) -> Trunk:
+def load_backbone(folder: Path) -> Backbone:
     """The backbone of an export folder alone, whatever its head is, in eval mode on the CPU.
 
     Raises:
         DataError: the folder is not an export, was altered, or is of a newer format.
     """
-    trunk = _trunk(read_config(folder))
+    backbone = restore(read_config(folder))
     own = {
         name.removeprefix("backbone."): tensor
         for name, tensor in weights.load(Path(folder) / MODEL).items()
         if name.startswith("backbone.")
     }
     try:
-        trunk.load_state_dict(own)
+        backbone.load_state_dict(own)
     except RuntimeError as error:
         raise DataError(f"The weights in {folder} do not fit its {CONFIG}.", "Export it again.") from error
-    return trunk.eval()
+    return backbone.eval()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -86,9 +86,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{folder} is no exported network: {error}.", "Make one with stage=export."
         ) from error
-    if version != FORMAT:
+    if version not in READABLE:
         raise DataError(
-            f"{path} has format {version}, this evonas reads {FORMAT}.", "Use the evonas that wrote it."
+            f"{path} has format {version}, this evonas reads {FORMAT} and older ones.",
+            "Use the evonas that wrote it.",
         )
     if (
         weights.manifest(path.with_name(MODEL)).exists()
@@ -102,12 +103,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def describe(net: StaticNet) -> dict[str, Any]:
     """Everything besides the weights that is needed to build a network again, as plain numbers."""
-    trunk = net.backbone
-    return {
-        "architecture": asdict(trunk.limit)["stages"],
-        "network": asdict(trunk.shape),
-        "head": _describe_head(net.head),
-    }
+    return {**net.backbone.description, "head": _describe_head(net.head)}
 
 
 def _describe_head(head: nn.Module) -> dict[str, Any] | None:
@@ -128,18 +124,9 @@ def _network(config: dict[str, Any]) -> StaticNet:
             "This network has a head of its own, which evonas cannot build.",
             f"Use {GRAPH} or {ONNX} instead.",
         )
-    trunk = _trunk(config)
-    levels: list[Level] = list(trunk.levels)
+    backbone = restore(config)
     try:
-        return StaticNet(trunk, _head(levels, config["head"]))
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise _damaged(error) from error
-
-
-def _trunk(config: dict[str, Any]) -> Trunk:
-    try:
-        stages = [StageChoice(**_tuples(stage)) for stage in config["architecture"]]
-        return Trunk(Architecture(tuple(stages)), NetworkShape(**_tuples(config["network"])))
+        return StaticNet(backbone, _head(list(backbone.levels), config["head"]))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise _damaged(error) from error
 
@@ -151,8 +138,3 @@ def _damaged(error: Exception) -> DataError:
 def _head(levels: list[Level], settings: dict[str, Any]) -> nn.Module:
     others = {key: value for key, value in settings.items() if key != "kind"}
     return KINDS[settings["kind"]](levels, **others) if "kind" in settings else DenseHead(levels, **others)
-
-
-def _tuples(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as our frozen dataclasses want it, since JSON has lists alone."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}

@@ -12,29 +12,28 @@ from torch import Tensor
 
 from evonas.config import to_plain
 from evonas.errors import UserError
-from evonas.nn.extract import extract
-from evonas.nn.supernet import Supernet
 from evonas.objectives import runtimes
 from evonas.objectives.bench import Bench
 from evonas.objectives.laps import Reference, Take, paired, watched
 from evonas.objectives.lookup import about
 from evonas.objectives.machine import machine
-from evonas.objectives.pieces import pieces
 from evonas.objectives.pinning import pinned
-from evonas.objectives.table import KINDS, LatencyTable, Vector, compare, corrected
+from evonas.objectives.table import KINDS, LatencyTable, Network, Vector, compare, corrected
 from evonas.objectives.timing import NOMINAL, Plan, measure
 from evonas.randomness import generator
-from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
 from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.located import TABLE
 from evonas.stages.search import device
+from evonas.supernets.extract import extract
+from evonas.supernets.profile import profile
+from evonas.supernets.supernet import Supernet
 from evonas.track.progress import Progress
 
 # short rounds some time apart: what disturbs one of them does not reach the others
 ROUNDS = 2
-_PIECE = Plan(warmup=2, warmup_seconds=0.01, seconds=0.02, max_seconds=0.04, min_repeats=5, max_repeats=50)
+_STEP = Plan(warmup=2, warmup_seconds=0.01, seconds=0.02, max_seconds=0.04, min_repeats=5, max_repeats=50)
 _WHOLE = Plan(warmup=2, warmup_seconds=0.04, min_repeats=5, max_repeats=50)
 
 
@@ -84,7 +83,7 @@ class Lookup:
         table = replace(table, seconds=time.monotonic() - began)
         path = context.run.path(TABLE)
         table.save(path)
-        print(f"{len(table.entries)} blocks on {table.about['machine']['name']}, {table.seconds:.0f} s")
+        print(f"{len(table.entries)} steps on {table.about['machine']['name']}, {table.seconds:.0f} s")
         for kind, held_out in table.held_out.items():
             print(f"  {kind}: {held_out.line}")
         return str(path)
@@ -96,7 +95,7 @@ class Lookup:
             blocks: list[dict[str, float]] = []
             wholes: list[list[float]] = []
             for _ in range(ROUNDS):
-                blocks.append(_time_pieces(stand, piece))
+                blocks.append(_time_steps(stand, piece))
                 progress.advance()
                 wholes.append([])
                 for genotype in drawn:
@@ -134,20 +133,20 @@ def _drawn(supernet: Supernet, count: int, seed: int) -> list[Genotype]:
 
 
 def _references(stand: _Stand) -> tuple[Reference, Reference]:
-    """What pieces and whole networks are timed beside: one block of the space, and its smallest network."""
-    block = next(piece for piece in pieces(stand.supernet, stand.image) if piece.signature)
+    """What steps and whole networks are timed beside: one block of the space, and its smallest network."""
+    block = next(step for step in profile(stand.supernet, stand.image) if step.label)
     smallest = stand.supernet.space.smallest()
     takes = _take(stand, block.run, block.given), _take_whole(stand, smallest)
     first, second = ((take, measure(take, NOMINAL).fastest) for take in takes)
     return first, second
 
 
-def _time_pieces(stand: _Stand, beside: Reference) -> dict[str, float]:
-    """Milliseconds by signature; those of the fixed parts are summed under the empty name."""
-    found: dict[str, float] = defaultdict(float)
-    for piece in pieces(stand.supernet, stand.image):
-        take = paired(_take(stand, piece.run, piece.given), *beside)
-        found[piece.signature] += measure(take, _PIECE).median
+def _time_steps(stand: _Stand, beside: Reference) -> dict[str, float]:
+    """Milliseconds by label; what every network has is summed under the empty label."""
+    found: dict[str, float] = defaultdict(float, {"": 0.0})
+    for step in profile(stand.supernet, stand.image):
+        take = paired(_take(stand, step.run, step.given), *beside)
+        found[step.label] += measure(take, _STEP).median
     return dict(found)
 
 
@@ -164,10 +163,11 @@ def _fitted(
     table: LatencyTable, stand: _Stand, drawn: Sequence[Genotype], times: Vector, fit: int
 ) -> LatencyTable:
     """The table corrected on the first networks and compared with the rest."""
-    shapes = [architecture(stand.supernet.space, genotype) for genotype in drawn]
-    found = corrected(table, shapes[:fit], times[:fit])
+    height, width = stand.image.shape[-2:]
+    networks = [Network.of(stand.supernet.family, genotype, (height, width)) for genotype in drawn]
+    found = corrected(table, networks[:fit], times[:fit])
     held_out = {
-        kind: compare(np.array([found.predict(each, kind) for each in shapes[fit:]]), times[fit:])
+        kind: compare(np.array([found.predict(each, kind) for each in networks[fit:]]), times[fit:])
         for kind in KINDS
     }
     return replace(found, held_out=held_out)

@@ -25,6 +25,7 @@ from torch import Tensor  # noqa: E402
 from evonas.mm import necks  # noqa: E402, F401
 from evonas.mm.registry import MODELS  # noqa: E402
 from evonas.stages.exported import load_backbone  # noqa: E402
+from evonas.supernets.resolution import at_full_size  # noqa: E402
 
 if "mmseg" in stack.installed():
     from evonas.mm import decode_heads  # noqa: F401
@@ -73,5 +74,5 @@ class EvoNet(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images B 3 H W to one map for each of `out_indices`."""
-        maps = self.trunk(x, self.trunk.limit)
+        maps = at_full_size(self.trunk(x), self.trunk, x.shape[-2:])
         return tuple(maps[index] for index in self.out_indices)

@@ -6,7 +6,6 @@ from typing import Any
 
 from evonas import files, weights
 from evonas.errors import EvoNASError
-from evonas.nn.adoption import adopt
 from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.curriculum import Walk
@@ -79,7 +78,7 @@ def _kept(context: Context, origin: _Origin, target: str) -> str:
         weights.save(path, net.state_dict(), {"source": "seed", "seed": context.cfg.seed})
         return f"Starting weights from seed: {path}"
     try:
-        adoption = adopt(net, weights.load_foreign(origin.file), origin.widening)
+        adoption = net.family.adopt(net, weights.load_foreign(origin.file), origin.widening)
     except EvoNASError as error:
         raise type(error)(f"{origin.file}: {error.message}", error.hint) from error
     meta: dict[str, Any] = {

@@ -8,19 +8,18 @@ import numpy as np
 
 from evonas import files, weights
 from evonas.errors import UserError
-from evonas.nn.cost import count_macs, count_params
-from evonas.nn.extract import StaticNet, extract
-from evonas.nn.supernet import Supernet
 from evonas.randomness import generator
 from evonas.report.ranking import FEW, agreement, statistics
 from evonas.run import find_run
-from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.listening import Listening, listening
 from evonas.stages.renewal import origin, renewal
+from evonas.supernets.base import cost
+from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task, best_of
 from evonas.train.checkpoint import remove
 
@@ -79,8 +78,7 @@ class _Ranking:
         if text in self.known:
             self.listener.next_training(subnets.total_steps(self.task, self.recipe))
         else:
-            shape = self.inherited.backbone.shape
-            params = int(count_params(architecture(self.inherited.space, genotype), shape))
+            params = cost(self.inherited.family, genotype, self.task.input_size).params
             costs = {"macs": macs, "params": params}
             self.known[text] = {**self._retrained(genotype, text), "genotype": text, **costs}
             files.write_json(self.path, {"identity": self._identity("rank"), "pairs": self.known})
@@ -101,7 +99,7 @@ class _Ranking:
     def _retrained(self, genotype: Genotype, text: str) -> dict[str, float]:
         net = extract(self.inherited, genotype)
         before = self._inherited(net, text)
-        levels = self.inherited.backbone.levels
+        levels = self.inherited.levels
         taught = self.teaching.options(levels, "rank")
         identity, state = self._identity(f"rank/{text}"), self._state(text)
         subnets.fit_net(self.context, net, self.task, self.recipe, identity, state, self.listener, taught)
@@ -152,8 +150,7 @@ def spread(supernet: Supernet, size: tuple[int, int], count: int, seed: int) -> 
 
 def costed(supernet: Supernet, size: tuple[int, int], points: set[Genotype]) -> list[tuple[Genotype, int]]:
     """Genotypes with their MACs, cheapest first."""
-    space, shape = supernet.space, supernet.backbone.shape
-    costs = [(point, int(count_macs(architecture(space, point), shape, *size))) for point in points]
+    costs = [(point, cost(supernet.family, point, size).macs) for point in points]
     return sorted(costs, key=lambda item: (item[1], item[0]))
 
 

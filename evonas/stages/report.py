@@ -21,6 +21,7 @@ from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.kept import keep
 from evonas.stages.timed import stage_seconds
+from evonas.supernets.base import SupernetFamily
 from evonas.track.progress import human_time
 
 _LOG = logging.getLogger(__name__)
@@ -63,8 +64,8 @@ def gather(run: Run) -> Sources:
         attempts=list(_attempts(run.directory)),
         environment=list(_environment(run.directory)),
         times=list(_times(run, facts)),
-        space=_space(run.directory, facts),
-        dims=_dims(run.directory),
+        space=(space := _space(run.directory, facts)),
+        family=_family(run.directory, space),
     )
 
 
@@ -84,10 +85,16 @@ def _space(directory: Path, facts: Facts | None) -> Space | None:
     return built
 
 
-def _dims(directory: Path) -> list[int] | None:
-    """Channels of the network's stages, where its config lists them."""
-    dims = (_identity(directory).get("network") or {}).get("dims")
-    return dims if isinstance(dims, list) and all(isinstance(each, int) for each in dims) else None
+def _family(directory: Path, space: Space | None) -> SupernetFamily | None:
+    """The supernet's family; a table's run records a network too, but it is none of the space."""
+    network = _identity(directory).get("network")
+    if space is None or not isinstance(network, Mapping):
+        return None
+    try:
+        built = build({**network}, space=space)
+    except UserError:
+        return None
+    return built if isinstance(built, SupernetFamily) else None
 
 
 def _json(run: Run, relative: str) -> Any:

@@ -6,8 +6,6 @@ from typing import Any
 from torch import nn
 
 from evonas import files, weights
-from evonas.nn.extract import extract
-from evonas.nn.supernet import Supernet
 from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
 from evonas.stages.chosen import WEIGHTS, Net, chosen
@@ -15,6 +13,8 @@ from evonas.stages.kept import keep
 from evonas.stages.listening import Listening, listening
 from evonas.stages.renewal import origin, renewal
 from evonas.stages.starting import load_start, start_file, started
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task
 from evonas.train.checkpoint import remove
 
@@ -109,7 +109,7 @@ class _Retraining:
 
     def _fit(self, net: nn.Module, selected: Net, kind: str) -> subnets.Fitted:
         folder = self.context.run.path(f"retrain/{selected.name}/{kind}.safetensors").parent
-        levels = self.inherited.backbone.levels
+        levels = self.inherited.levels
         taught = self.teaching.options(levels, f"retrain/{selected.name}")
         state, identity = _state(folder, kind), self._identity(selected)
         cost = subnets.fit_net(

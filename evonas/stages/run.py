@@ -98,7 +98,7 @@ class Pipeline:
             from evonas.stages import assembly
 
             curriculum = assembly.curriculum(cfg, assembly.space(cfg))
-            curriculum.check_draws(lambda: assembly.costs_of(cfg))
+            curriculum.check_draws(lambda: assembly.costs(cfg))
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
 

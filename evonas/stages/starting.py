@@ -9,20 +9,19 @@ supernet.
 
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from evonas import weights
-from evonas.config import build
 from evonas.errors import DataError, UserError
-from evonas.nn.extract import StaticNet, extract, static_net
 from evonas.nn.recalibrate import Renewal
-from evonas.nn.supernet import Supernet
 from evonas.run import Run
 from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.chosen import TRANSFERRED, Net, transferred
 from evonas.stages.given import Given
 from evonas.stages.pretrain import PRETRAINED
+from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task
 
 _BACKBONE = "backbone."
@@ -98,11 +97,10 @@ def _is_trained(run: Run) -> bool:
 
 def _check(context: Context, each: Given, found: dict[str, Tensor]) -> None:
     """Refuse weights that do not fill the network exactly."""
-    space = assembly.space(context.cfg)
-    backbone = build(context.cfg.network, space=space)
-    vessel = static_net(backbone, nn.Identity(), space.parse(each.genotype), seed=None)
+    family = assembly.family(context.cfg)
+    vessel = family.build(family.space.parse(each.genotype), seed=None)
     try:
-        vessel.backbone.load_state_dict(found)
+        vessel.load_state_dict(found)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise DataError(

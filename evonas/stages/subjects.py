@@ -11,12 +11,12 @@ from torch import nn
 from evonas import files
 from evonas.config import build, to_plain
 from evonas.errors import UserError
-from evonas.nn.extract import static_net
-from evonas.nn.supernet import Supernet
 from evonas.objectives.tabular import words_of
 from evonas.randomness import derive, generator
 from evonas.stages import assembly
 from evonas.stages.base import Context
+from evonas.supernets.extract import static_net
+from evonas.supernets.supernet import Supernet
 
 if TYPE_CHECKING:
     from evonas.objectives.tabular import TableEvaluator
@@ -93,7 +93,7 @@ def _of_run(context: Context, count: int) -> Subjects:
 
 
 def _subnet(supernet: Supernet, genotype: str, seed: int) -> nn.Module:
-    return static_net(supernet.backbone, supernet.head, supernet.space.parse(genotype), seed)
+    return static_net(supernet.family, supernet.head, supernet.space.parse(genotype), seed)
 
 
 def _of_table(context: Context, count: int) -> Subjects:

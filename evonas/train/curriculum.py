@@ -13,11 +13,11 @@ import numpy as np
 
 from evonas.errors import UserError
 from evonas.kinds import refuse_fractions
-from evonas.nn.cost_table import CostTable
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.opening import choices_of
 from evonas.space.space import Space
+from evonas.supernets.cost_table import CostTable
 from evonas.train.conflict import Merge, NasVit
 from evonas.train.inplace import InPlace
 from evonas.train.length import Length

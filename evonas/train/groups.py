@@ -7,10 +7,9 @@ from typing import Any
 from torch import nn
 
 from evonas.errors import UserError
-from evonas.nn.elastic import ElasticLayerNorm
 
 DECAYS = ("matrices", "all", "no_norm")
-_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase, ElasticLayerNorm)
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
 
 @dataclass(frozen=True, slots=True)

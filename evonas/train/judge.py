@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from evonas.nn.detection.base import show_regions
 from evonas.nn.recalibrate import batch_norms
-from evonas.nn.supernet import Supernet
 from evonas.space.genotype import Genotype
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Batch, Task
 from evonas.train import gradients
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from evonas.errors import EngineError
-from evonas.nn.cost_table import CostTable
 from evonas.nn.detection.base import Answer, show_regions
-from evonas.nn.supernet import Supernet
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
+from evonas.supernets.cost_table import CostTable
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Batch, Task
 from evonas.train import gradients
 from evonas.train.cache import CachedTeacher, answer

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from evonas.errors import EngineError
-from evonas.nn.extract import extract
 from evonas.nn.recalibrate import recalibrate
-from evonas.nn.supernet import Supernet
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Split, Task, best_of, predict
 from evonas.train.curriculum import StepSampler
 

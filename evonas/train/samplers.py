@@ -17,8 +17,8 @@ A `Draw` is a way of choosing, not yet tied to a space: the key `draw` of a curr
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from evonas.nn.cost_table import CostTable
 from evonas.space.genotype import Genotype
+from evonas.supernets.cost_table import CostTable
 
 if TYPE_CHECKING:
     from evonas.train.curriculum import StepSampler

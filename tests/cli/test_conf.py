@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from evonas import config, schema
 from evonas.cli import conf_dir
-from evonas.space.published import PUBLISHED
+from evonas.supernets.evonet.published import PUBLISHED
 from evonas.stages import NEEDS_NO_TASK, TARGETS
 
 # given by the code that builds the object, not by the file

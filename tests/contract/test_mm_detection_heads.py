@@ -127,9 +127,9 @@ def test_masks_that_fill_their_boxes_are_learnt_as_such() -> None:
 
 def test_the_published_heads_have_the_published_size() -> None:
     from evonas.nn.backbone import Backbone
-    from evonas.nn.extract import static_net
-    from evonas.space.evonet import evonet_space
-    from evonas.space.published import PUBLISHED
+    from evonas.supernets.extract import static_net
+    from evonas.supernets.evonet.space import evonet_space
+    from evonas.supernets.evonet.published import PUBLISHED
 
     space = evonet_space()
     backbone = Backbone(space, [64, 128, 256, 512], [2, 4, 8, 16])

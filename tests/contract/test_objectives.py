@@ -16,8 +16,8 @@ from evonas.evaluate.engine import EvaluatorLike, Job
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.nn.count import count_costs
-from evonas.nn.extract import extract
-from evonas.nn.supernet import Supernet
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
 from evonas.objectives.base import Objective
 from evonas.objectives.bench import Bench
 from evonas.objectives.evaluator import Evaluator
@@ -25,7 +25,7 @@ from evonas.objectives.machine import machine
 from evonas.randomness import generator
 
 SPACE = {
-    "_target_": "evonas.space.evonet.evonet_space",
+    "_target_": "evonas.supernets.evonet.space.evonet_space",
     "name": "nano",
     "mlp_ratio": [0.5, 1, 2, 3],
     "d_state": [8, 16, 24, 32],
@@ -33,7 +33,7 @@ SPACE = {
     "depths": [2, 2, 4, 2],
 }
 NETWORK = {
-    "_target_": "evonas.nn.backbone.Backbone",
+    "_target_": "evonas.supernets.evonet.family.EvoNet",
     "dims": [16, 24, 32, 48],
     "heads": [2, 2, 2, 2],
     "stem_dim": 8,

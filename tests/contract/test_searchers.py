@@ -29,7 +29,7 @@ from evonas.search.regularized import RegularizedEvolution
 from evonas.search.surroundings import Surroundings
 from evonas.search.together import GainTogether
 from evonas.space.declared import declared_space
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 

@@ -14,7 +14,7 @@ from evonas.search.nsga3 import NSGA3
 from evonas.search.random import RandomSearch
 from evonas.search.regularized import RegularizedEvolution
 from evonas.space.declared import declared_space
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 
 SPACE = evonet_space()

@@ -20,7 +20,7 @@ from evonas.search.measuring import Fidelity, Full
 from evonas.search.nsga import NSGA2
 from evonas.search.racing import Racing
 from evonas.search.steady import steady_search
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:

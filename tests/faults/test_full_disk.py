@@ -17,7 +17,7 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.search.loop import search
 from evonas.search.nsga import NSGA2
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
 PARTS: dict[str, Part] = {"error": "shared", "macs": "shared"}

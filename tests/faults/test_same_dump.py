@@ -18,7 +18,7 @@ from evonas.evaluate.local import LocalEngine
 from evonas.evaluate.ray import RayEngine
 from evonas.search.loop import search
 from evonas.search.nsga import NSGA2
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install 'evonas[ray]'")
 PARTS = {"error": "shared", "macs": "shared", "latency": "exclusive"}

@@ -14,7 +14,7 @@ from evonas.report.archived import read
 from evonas.report.pareto import front
 from evonas.search.loop import Generation, search
 from evonas.search.nsga import NSGA2
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
 PARTS: dict[str, Part] = {"error": "shared", "macs": "shared"}

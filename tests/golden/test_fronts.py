@@ -24,7 +24,7 @@ from pymoo.indicators.hv import HV
 from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.search.base import Searcher, Told
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 
 SPACE = evonet_space()

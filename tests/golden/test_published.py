@@ -8,14 +8,14 @@ over cells are products here alone, so they are taken off before comparing.
 
 import pytest
 
-from evonas.nn.cost import NetworkShape, count_macs, count_params
+from evonas.supernets.evonet.cost import NetworkShape, count_macs, count_params
 from evonas.nn.count import count_head
 from evonas.nn.level import Level
 from evonas.nn.sasf import fuse
 from evonas.nn.topdown import SASFDecoder
-from evonas.nn.trunk import Trunk
-from evonas.space.evonet import architecture, evonet_space
-from evonas.space.published import ADE20K, COCO, IMAGENET, KITTI, NYU, PUBLISHED
+from evonas.supernets.evonet.backbone import Trunk
+from evonas.supernets.evonet.space import architecture, evonet_space
+from evonas.supernets.evonet.published import ADE20K, COCO, IMAGENET, KITTI, NYU, PUBLISHED
 
 SHAPE = NetworkShape((64, 128, 256, 512), (2, 4, 8, 16), stem_dim=32)
 DECODER = 13_508_173

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from evonas.nn.backbone import Backbone
-from evonas.nn.extract import extract
+from evonas.supernets.extract import extract
 from evonas.nn.heads import DenseHead
-from evonas.nn.supernet import Supernet
+from evonas.supernets.supernet import Supernet
 from evonas.randomness import generator
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.train.distill import Distiller
 
 pytestmark = [

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evonas.nn.backbone import Backbone
-from evonas.nn.extract import extract, static_net
+from evonas.supernets.extract import extract, static_net
 from evonas.nn.heads import DenseHead
-from evonas.nn.supernet import Supernet
-from evonas.space.evonet import evonet_space
+from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.space import evonet_space
 
 NANO = {
     "space": evonet_space("nano", [0.5, 1, 2, 3], [8, 16, 24, 32], [0.5, 1, 2], [2, 2, 4, 2]),

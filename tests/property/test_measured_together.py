@@ -16,19 +16,19 @@ from evonas import weights
 from evonas.data import holdout
 from evonas.errors import UserError
 from evonas.evaluate.engine import Together
-from evonas.nn.extract import extract
-from evonas.nn.prefix import Walk
+from evonas.supernets.extract import extract
+from evonas.supernets.prefix import Walk
 from evonas.nn.recalibrate import recalibrate
-from evonas.nn.supernet import Supernet
+from evonas.supernets.supernet import Supernet
 from evonas.objectives.bench import Bench
 from evonas.objectives.error import Error
 from evonas.objectives.evaluator import Evaluator
-from evonas.space.evonet import architecture, path, prefix_key
+from evonas.supernets.evonet.space import architecture, path, prefix_key
 from evonas.space.genotype import Genotype
 from evonas.tasks.base import predict
 
 SPACE = {
-    "_target_": "evonas.space.evonet.evonet_space",
+    "_target_": "evonas.supernets.evonet.space.evonet_space",
     "name": "tiny",
     "mlp_ratio": [1, 2],
     "d_state": [4, 8],
@@ -36,7 +36,7 @@ SPACE = {
     "depths": [1, 2, 2, 2],
 }
 NETWORK = {
-    "_target_": "evonas.nn.backbone.Backbone",
+    "_target_": "evonas.supernets.evonet.family.EvoNet",
     "dims": [8, 16, 16, 16],
     "heads": [2, 2, 2, 2],
     "stem_dim": 8,

@@ -21,7 +21,7 @@ from evonas.data.voc import convert
 from evonas.errors import DataError, UserError
 from evonas.report.choice import choose
 from evonas.report.facts import Facts
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 fuzz = settings(
     max_examples=40,

@@ -41,7 +41,7 @@ TARGETS: dict[str, list[Any]] = {
     "evonas.stages.doctor.os.mkdir": ["marker"],
     "evonas.stages.doctor.shutil.copy": ["/etc/hostname", "marker"],
     "evonas.search.base.os.mkdir": ["marker"],
-    "evonas.nn.foreign.Path.touch": ["marker"],
+    "evonas.supernets.evonet.checkpoint_names.Path.touch": ["marker"],
     "evonas.track.csv.Path": ["marker"],
     "evonas.files.write_text": ["marker", "x"],
     "evonas.weights.save": ["marker", {}],

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from evonas import files, weights
 from evonas.archive import Archive, Evaluation
-from evonas.nn.extract import extract
+from evonas.supernets.extract import extract
 from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.randomness import generator
 from evonas.run import Run
@@ -33,9 +33,9 @@ def config(**changes: Any) -> Any:
     return OmegaConf.create(
         {
             "seed": 3,
-            "space": {"_target_": "evonas.space.evonet.evonet_space", "name": "tiny", "depths": [1, 1, 2, 1]},
+            "space": {"_target_": "evonas.supernets.evonet.space.evonet_space", "name": "tiny", "depths": [1, 1, 2, 1]},
             "network": {
-                "_target_": "evonas.nn.backbone.Backbone",
+                "_target_": "evonas.supernets.evonet.family.EvoNet",
                 "dims": [8, 8, 16, 16],
                 "heads": [2, 2, 2, 2],
                 "stem_dim": 8,

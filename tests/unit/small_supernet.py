@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 
 from evonas.config import build, to_plain
 from evonas.nn.backbone import Backbone
-from evonas.nn.cost_table import CostTable
-from evonas.nn.extract import extract
-from evonas.nn.supernet import Supernet
-from evonas.space.evonet import evonet_space
+from evonas.supernets.cost_table import CostTable
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.space import Space
 from evonas.tasks.depth import Depth
 from evonas.train.curriculum import PST, CurriculumStep

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from evonas.errors import UserError
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.space import Space
 from evonas.train.conflict import NasVit, PcGrad
 from evonas.train.curriculum import PST, CurriculumStep

@@ -22,14 +22,14 @@ from evonas.schema import Budget
 from evonas.search.loop import search
 from evonas.search.nsga import NSGA2
 from evonas.search.random import RandomSearch
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.stages.dryrun import Load, estimate, rehearsed
 from evonas.stages.engines import sharing_order
 from evonas.stages.search import ARCHIVE, Search
 
 ANALYTIC = {
     "_target_": "evonas.objectives.synthetic.AnalyticEvaluator",
-    "space": {"_target_": "evonas.space.evonet.evonet_space"},
+    "space": {"_target_": "evonas.supernets.evonet.space.evonet_space"},
 }
 # a small search that measures nothing but sums
 ON_PAPER: dict[str, Any] = {

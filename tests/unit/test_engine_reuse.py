@@ -18,7 +18,7 @@ from evonas.search.loop import search
 from evonas.search.nsga import NSGA2
 from evonas.search.random import RandomSearch
 from evonas.search.steady import steady_search
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
 PARTS: dict[str, Part] = {"error": "shared", "latency": "exclusive", "macs": "shared"}

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from evonas.config import build
 from evonas.errors import UserError
 from evonas.space.declared import declared_space
-from evonas.space.evonet import architecture, evonet_space
+from evonas.supernets.evonet.space import architecture, evonet_space
 
 LINE = "evonet:m=3.5,4,1,3.5/s=64,64,48/e=0.5,4,0.5/d=11.0001.10011101.0111"
 # an example of the layout: [m1 s1 e1 m2 s2 e2 m3 s3 e3 m4] and 18 depth bits

@@ -17,7 +17,7 @@ import evonas
 from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.nn.classifier import Classifier
-from evonas.nn.extract import StaticNet, extract
+from evonas.supernets.extract import StaticNet, extract
 from evonas.stages import assembly, export, graphs
 from evonas.stages.base import Context
 from evonas.stages.export import Export

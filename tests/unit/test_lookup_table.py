@@ -17,7 +17,7 @@ from evonas.objectives.table import (
     signatures,
 )
 from evonas.randomness import generator
-from evonas.space.evonet import Architecture, architecture, evonet_space
+from evonas.supernets.evonet.space import Architecture, architecture, evonet_space
 
 SPACE = evonet_space("nano", (0.5, 1, 2, 3), (8, 16, 24, 32), (0.5, 1, 2), (2, 2, 4, 2))
 

@@ -16,7 +16,7 @@ from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.search.base import Told
 from evonas.search.loop import Generation, search
 from evonas.search.nsga import NSGA2
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 
 SPACE = evonet_space()

@@ -11,9 +11,9 @@ from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.mm.stack import installed, load
 from evonas.nn.backbone import Backbone
-from evonas.nn.extract import StaticNet, static_net
+from evonas.supernets.extract import StaticNet, static_net
 from evonas.nn.heads import DenseHead
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_backbone
 
 if not {"mmdet", "mmseg"} <= installed().keys():

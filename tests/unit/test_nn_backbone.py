@@ -6,11 +6,11 @@ import torch
 
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
-from evonas.nn.blocks import drop_path
+from evonas.supernets.evonet.block import drop_path
 from evonas.nn.heads import DenseHead
-from evonas.nn.mixers import Attention, SSDMixer
-from evonas.nn.supernet import Supernet
-from evonas.space.evonet import architecture, evonet_space
+from evonas.supernets.evonet.mixers import Attention, SSDMixer
+from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.space import architecture, evonet_space
 
 SIZES = {"dims": (8, 16, 24, 32), "heads": (2, 4, 2, 4), "stem_dim": 6}
 

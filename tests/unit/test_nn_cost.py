@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from evonas.nn.backbone import Backbone
-from evonas.nn.cost import count_macs, count_params
+from evonas.supernets.evonet.cost import count_macs, count_params
 from evonas.nn.count import count, count_head
-from evonas.nn.extract import static_net
+from evonas.supernets.extract import static_net
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level
 from evonas.ops import backend
-from evonas.space.evonet import architecture, evonet_space
+from evonas.supernets.evonet.space import architecture, evonet_space
 
 
 def _backbone(mixer="noncausal"):

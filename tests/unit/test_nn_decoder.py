@@ -9,12 +9,12 @@ from torch.testing import assert_close
 from evonas import files, weights
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
-from evonas.nn.extract import extract, static_net
+from evonas.supernets.extract import extract, static_net
 from evonas.nn.level import Level
 from evonas.nn.sasf import fuse
-from evonas.nn.supernet import Supernet
+from evonas.supernets.supernet import Supernet
 from evonas.nn.topdown import SASFDecoder
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.stages import exported
 
 SMALL = (Level(8, 4), Level(16, 8), Level(32, 16), Level(64, 32))

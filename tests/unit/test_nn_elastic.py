@@ -9,8 +9,8 @@ from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.elastic import ElasticDepthwise, ElasticLayerNorm, ElasticLinear, prefix
 from evonas.nn.initialise import initialise
-from evonas.nn.mixers import SSDMixer
-from evonas.space.evonet import architecture, evonet_space
+from evonas.supernets.evonet.mixers import SSDMixer
+from evonas.supernets.evonet.space import architecture, evonet_space
 
 
 def _ready(layer):
@@ -76,7 +76,7 @@ def test_layer_norm_takes_its_scale_by_head():
 def _head_of(mixer, channel, inner, monkeypatch):
     """The head that a stored channel works in, or None where the subnet does not have it."""
     seen = []
-    monkeypatch.setattr("evonas.nn.mixers.ssd", lambda x, *_: seen.append(x) or x)
+    monkeypatch.setattr("evonas.supernets.evonet.mixers.ssd", lambda x, *_: seen.append(x) or x)
     with torch.no_grad():
         mixer(torch.ones(1, 3, 3, 4), inner, 2)
         mixer.token_proj.weight[channel] += 1

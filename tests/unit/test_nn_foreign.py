@@ -8,14 +8,14 @@ from published_vssd import Checkpoint, Published, Sizes, State
 from torch import Tensor
 
 from evonas.errors import DataError, UserError
-from evonas.nn.adoption import Adoption, adopt
+from evonas.supernets.evonet.widening import Adoption, adopt
 from evonas.nn.backbone import Backbone
 from evonas.nn.classifier import Classifier
-from evonas.nn.extract import extract
-from evonas.nn.foreign import translate
+from evonas.supernets.extract import extract
+from evonas.supernets.evonet.checkpoint_names import translate
 from evonas.nn.heads import DenseHead
-from evonas.nn.supernet import Supernet
-from evonas.space.evonet import evonet_space
+from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 
 SMALL = Sizes(

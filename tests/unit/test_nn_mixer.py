@@ -6,13 +6,13 @@ import torch
 
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
-from evonas.nn.extract import extract
+from evonas.supernets.extract import extract
 from evonas.nn.heads import DenseHead
 from evonas.nn.initialise import initialise
-from evonas.nn.mixers import SSDMixer
-from evonas.nn.supernet import Supernet
+from evonas.supernets.evonet.mixers import SSDMixer
+from evonas.supernets.supernet import Supernet
 from evonas.ops.causal_ssd import reference
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space(expand=[1, 2], d_state=[4, 6], mlp_ratio=[1], depths=[1, 2])
 
@@ -31,7 +31,7 @@ def test_walks_read_what_two_recurrences_say(monkeypatch):
     mixer, x = _mixer("bidirectional"), torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     seen = []
     monkeypatch.setattr(
-        "evonas.nn.mixers.causal_ssd", lambda *given: seen.append(given) or reference.causal_ssd(*given)
+        "evonas.supernets.evonet.mixers.causal_ssd", lambda *given: seen.append(given) or reference.causal_ssd(*given)
     )
     mixer(x, 8, 3)
     (value, dt, rate, key, query, skip), back = seen

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from evonas.nn.backbone import Backbone
-from evonas.nn.extract import static_net
+from evonas.supernets.extract import static_net
 from evonas.nn.heads import DenseHead
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 
 def test_exports_and_agrees(tmp_path):

@@ -10,12 +10,12 @@ from torch import nn
 from evonas import files, weights
 from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
-from evonas.nn.extract import extract, static_net
+from evonas.supernets.extract import extract, static_net
 from evonas.nn.level import Level
 from evonas.nn.sided import Sided, main_of
 from evonas.nn.upernet import CONTEXTS, UPerNet
-from evonas.space.evonet import evonet_space
-from evonas.space.published import PUBLISHED
+from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.evonet.published import PUBLISHED
 from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_backbone, load_exported
 from evonas.tasks.segmentation import Segmentation
 from evonas.train.divergence import AlphaDivergence
@@ -99,7 +99,7 @@ def test_settings_make_the_head_again():
 
 
 def test_extraction_keeps_the_head(small_backbone):
-    from evonas.nn.supernet import Supernet
+    from evonas.supernets.supernet import Supernet
 
     supernet = Supernet(
         small_backbone, UPerNet(small_backbone.levels, 5, width=16, side_width=8), small_backbone.space

@@ -21,7 +21,7 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Job
 from evonas.evaluate.inline import InlineEngine
 from evonas.nn.cells.transnas import WORDS, TransNASNet
-from evonas.nn.supernet import Supernet
+from evonas.supernets.supernet import Supernet
 from evonas.objectives.base import Objective
 from evonas.objectives.bench import Bench
 from evonas.objectives.evaluator import Evaluator, made

@@ -11,12 +11,12 @@ from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.cells.nb201 import NB201Net
 from evonas.nn.count import count
-from evonas.nn.extract import StaticNet, extract
+from evonas.supernets.extract import StaticNet, extract
 from evonas.nn.heads import DenseHead
-from evonas.nn.supernet import Supernet
+from evonas.supernets.supernet import Supernet
 from evonas.proxies.inputs import RandomTargets, random_images
 from evonas.proxies.statistics import LayerStatistics, NetworkStatistics, statistics
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CELL = ("nor_conv_3x3", "none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "nor_conv_1x1")

@@ -12,10 +12,10 @@ from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.cells.nb201 import NB201Net
 from evonas.nn.cells.transnas import TransNASNet
-from evonas.nn.extract import extract
+from evonas.supernets.extract import extract
 from evonas.nn.heads import DenseHead
 from evonas.nn.sided import Sided
-from evonas.nn.supernet import Supernet
+from evonas.supernets.supernet import Supernet
 from evonas.ops import backend
 from evonas.proxies.blocks import az_nas, blocks_of
 from evonas.proxies.catalogue import PROXIES, Proxy, proxy
@@ -29,7 +29,7 @@ from evonas.proxies.saswot import below, saswot_minus
 from evonas.proxies.scorer import Scorer
 from evonas.proxies.synflow import synflow
 from evonas.randomness import derive
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = 1e-5

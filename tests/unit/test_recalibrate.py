@@ -11,15 +11,15 @@ from evonas import weights
 from evonas.config import build
 from evonas.data.calibration import calibration
 from evonas.errors import UserError
-from evonas.nn.extract import extract
+from evonas.supernets.extract import extract
 from evonas.nn.recalibrate import Renewal, recalibrate
-from evonas.nn.supernet import Supernet
+from evonas.supernets.supernet import Supernet
 from evonas.objectives.bench import Bench
 from evonas.objectives.error import Error
 from evonas.train import panel
 
 SPACE = {
-    "_target_": "evonas.space.evonet.evonet_space",
+    "_target_": "evonas.supernets.evonet.space.evonet_space",
     "name": "tiny",
     "mlp_ratio": [1, 2],
     "d_state": [4, 8],
@@ -27,7 +27,7 @@ SPACE = {
     "depths": [1, 1, 2, 1],
 }
 NETWORK = {
-    "_target_": "evonas.nn.backbone.Backbone",
+    "_target_": "evonas.supernets.evonet.family.EvoNet",
     "dims": [8, 16, 16, 16],
     "heads": [2, 2, 2, 2],
     "stem_dim": 8,

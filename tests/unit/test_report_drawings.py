@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from report_made import bred, chosen, searched, space
+from report_made import bred, chosen, family, searched, space
 
 from evonas.report.bars import Bar, bars
-from evonas.report.blueprint import Plan, blueprints, has_blocks
+from evonas.report.blueprint import Plan, blueprints, parts
 from evonas.report.evolution import evolution
 from evonas.report.explained import drawn
 from evonas.report.hypervolume import hypervolume
@@ -32,7 +32,7 @@ def boxes(svg: str, kind: str) -> list[float]:
 
 
 def test_blocks_that_are_on_are_drawn_and_the_others_are_outlines() -> None:
-    small, large = blueprints([Plan("small", SMALL), Plan("large", LARGE)], space(), DIMS)
+    small, large = blueprints([Plan("small", SMALL), Plan("large", LARGE)], space(), family())
     assert (
         small.caption == "small: 6 of 10 blocks are on." and large.caption == "large: 10 of 10 blocks are on."
     )
@@ -43,7 +43,7 @@ def test_blocks_that_are_on_are_drawn_and_the_others_are_outlines() -> None:
 
 
 def test_heights_are_channels_on_one_scale() -> None:
-    small, large = blueprints([Plan("small", SMALL), Plan("large", LARGE)], space(), DIMS)
+    small, large = blueprints([Plan("small", SMALL), Plan("large", LARGE)], space(), family())
     tallest = max(boxes(large.svg, "mark s1"))
     unit = tallest / (3 * 192)
     # the page keeps one decimal of a pixel
@@ -52,11 +52,6 @@ def test_heights_are_channels_on_one_scale() -> None:
     inner = [0.5 * 24, 48, 48, 2 * 96, 2 * 96]
     assert boxes(small.svg, "mark s0") == pytest.approx([unit * width for width in inner], abs=0.06)
     assert boxes(small.svg, "stage") == pytest.approx([unit * width for width in DIMS], abs=0.06)
-
-
-def test_without_channels_every_stage_counts_as_equally_wide() -> None:
-    (figure,) = blueprints([Plan("large", LARGE)], space(), None)
-    assert len(set(boxes(figure.svg, "stage"))) == 1 and "times the stage" in figure.svg
 
 
 def test_points_of_other_spaces_are_drawn_as_choices() -> None:
@@ -72,7 +67,8 @@ def test_points_of_other_spaces_are_drawn_as_choices() -> None:
         *("mark s0", "off", "mark s0"),
     ]
     assert ">conv</text>" in figure.svg and ">2 of 3 on</text>" in figure.svg
-    assert not has_blocks(plans, cells) and has_blocks([Plan("large", LARGE)], space())
+    assert not parts(plans, None)
+    assert parts([Plan("large", LARGE)], family()) == [("SSD", "s0"), ("MLP", "s1"), ("attention", "s2")]
 
 
 def test_the_section_is_left_out_where_nothing_can_be_drawn() -> None:

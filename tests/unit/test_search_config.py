@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_dir
 from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.errors import UserError
-from evonas.nn.cost import NetworkShape, count_macs
+from evonas.supernets.evonet.cost import NetworkShape, count_macs
 from evonas.objectives.closed import ClosedMacs
 from evonas.search.base import Told
 from evonas.search.guided import GuidedSearch
-from evonas.space.evonet import architecture, evonet_space
+from evonas.supernets.evonet.space import architecture, evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 

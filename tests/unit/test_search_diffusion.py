@@ -20,7 +20,7 @@ from evonas.search.random import RandomSearch
 from evonas.search.relaxation import Relaxation
 from evonas.space.cell import cell_space, is_cell, pruned
 from evonas.space.declared import declared_space
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
 EVONET = evonet_space()
 EDGES = declared_space("edges", {f"e{number}": ["none", "skip", "conv", "pool"] for number in range(1, 7)})

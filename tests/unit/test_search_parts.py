@@ -24,7 +24,7 @@ from evonas.search.regularized import RegularizedEvolution
 from evonas.search.surrogate import Predict
 from evonas.search.trust import Trust
 from evonas.space.declared import declared_space
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 

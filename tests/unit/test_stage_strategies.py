@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from evonas import files, schema
 from evonas.config import build
 from evonas.errors import UserError
-from evonas.nn.extract import extract
+from evonas.supernets.extract import extract
 from evonas.run import Run
 from evonas.stages import assembly
 from evonas.stages.base import Context

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 
 from evonas import weights
 from evonas.errors import DataError, UserError
-from evonas.nn.cost import count_macs
+from evonas.supernets.evonet.cost import count_macs
 from evonas.run import Run
-from evonas.space.evonet import architecture
+from evonas.supernets.evonet.space import architecture
 from evonas.stages import assembly, rank
 from evonas.stages.base import Context
 from evonas.stages.pretrain import Pretrain

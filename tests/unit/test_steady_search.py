@@ -21,7 +21,7 @@ from evonas.search.nsga import NSGA2
 from evonas.search.random import RandomSearch
 from evonas.search.regularized import RegularizedEvolution
 from evonas.search.steady import steady_search
-from evonas.space.evonet import evonet_space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 
 SPACE = evonet_space()

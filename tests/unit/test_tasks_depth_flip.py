@@ -20,7 +20,7 @@ from evonas.tasks.depth_metrics import MIN_DEPTH, blend, silog
 from evonas.train import panel
 
 SPACE = {
-    "_target_": "evonas.space.evonet.evonet_space",
+    "_target_": "evonas.supernets.evonet.space.evonet_space",
     "name": "tiny",
     "mlp_ratio": [1],
     "d_state": [8],

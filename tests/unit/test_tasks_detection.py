@@ -18,13 +18,13 @@ from evonas.errors import UserError
 from evonas.nn.backbone import Backbone
 from evonas.nn.detection.base import PLAIN, Regions, Samples, show_regions
 from evonas.nn.detection.rcnn import RCNN
-from evonas.nn.extract import extract
+from evonas.supernets.extract import extract
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import FPN
-from evonas.nn.prefix import Walk
-from evonas.nn.supernet import Supernet
+from evonas.supernets.prefix import Walk
+from evonas.supernets.supernet import Supernet
 from evonas.objectives.tally import Tally
-from evonas.space.evonet import architecture, evonet_space
+from evonas.supernets.evonet.space import architecture, evonet_space
 from evonas.tasks.base import Meter, Task, best_of
 from evonas.tasks.detection import Detection, bounded_boxes, common_boxes, soft_classes
 from evonas.tasks.detection_metrics import DetectionMeter

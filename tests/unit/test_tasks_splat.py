@@ -20,8 +20,8 @@ from evonas.nn.backbone import Backbone
 from evonas.nn.gaussians import GaussianHead
 from evonas.nn.heads import DenseHead
 from evonas.nn.perceptual import Perceptual
-from evonas.nn.supernet import Supernet
-from evonas.space.evonet import evonet_space
+from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.space import evonet_space
 from evonas.tasks.splat import Splat
 from evonas.tasks.view_metrics import ViewMeter, decibels, depth_error, view_metrics
 

@@ -12,8 +12,8 @@ from evonas.data.coco import Coco
 from evonas.nn.backbone import Backbone
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.necks.fpn import FPN
-from evonas.nn.supernet import Supernet
-from evonas.space.evonet import evonet_space
+from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 from evonas.tasks.detection import Detection
 from evonas.train.determinism import TrainingData

@@ -7,9 +7,9 @@ import pytest
 import small_supernet
 
 from evonas.errors import UserError
-from evonas.nn.cost import NetworkShape, count_macs
-from evonas.nn.cost_table import CostTable
-from evonas.space.evonet import architecture, evonet_space
+from evonas.supernets.evonet.cost import NetworkShape, count_macs
+from evonas.supernets.cost_table import CostTable
+from evonas.supernets.evonet.space import architecture, evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.train.curriculum import CurriculumStep, StepSampler

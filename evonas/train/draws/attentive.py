@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.errors import UserError
-from evonas.nn.cost_table import CostTable
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
+from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import StepSampler
 from evonas.train.draws.level_walk import picked, table_of
 from evonas.train.draws.levels import LevelPlan, LevelTable

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from evonas.errors import UserError
-from evonas.nn.cost_table import CostTable
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
+from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import StepSampler
 from evonas.train.draws.bank import Bank
 from evonas.train.draws.level_walk import LevelSampler, LevelWalk, picked

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from evonas.errors import UserError
-from evonas.nn.cost_table import CostTable
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
+from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import StepSampler
 from evonas.train.draws.levels import Level, LevelPlan, LevelTable
 from evonas.train.samplers import Sampler

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.errors import UserError
-from evonas.nn.cost_table import CostTable
 from evonas.randomness import generator
 from evonas.space.genes import Axis
 from evonas.space.genotype import Genotype
 from evonas.space.opening import Opening, choices_of, is_all_on
+from evonas.supernets.cost_table import CostTable
 
 Rows = NDArray[np.int8]
 # rows drawn at a time, how many times at most, after how many an incomplete level will do,

@@ -5,8 +5,8 @@ replacement and the weights are those of EvoNAS's ablation, whose pool had no gr
 """
 
 from evonas.errors import UserError
-from evonas.nn.cost_table import CostTable
 from evonas.space.genotype import Genotype
+from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import StepSampler
 from evonas.train.samplers import Sampler
 

@@ -1,10 +1,10 @@
-"""Batch-norm statistics of subnets that begin alike: what they share is measured once.
+"""BN calibration of subnets that share a prefix: the statistics of the prefix are measured once.
 
-What a norm sees depends on the beginning of a subnet up to it, so its statistics belong to that beginning.
+What a norm sees depends on the steps up to it, so its statistics belong to that beginning of a path.
 They are the averages of `recalibrate`, to the bit.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from evonas.nn.recalibrate import batch_norms
 
 Place = Hashable
+_Norm = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class _Average:
 
 
 class PrefixStatistics:
-    """Statistics by place: a part of the network, and the beginning that leads there.
+    """Statistics by place: the steps that lead to some norms.
 
     First every batch of the images to learn from goes through all subnets, `learn(n)` said before the n-th
     (from 0); after `learn(None)` the statistics are used. A part keeps its own outside of `run`.
@@ -39,14 +40,14 @@ class PrefixStatistics:
         """Which batch comes next; None for an end of learning."""
         self._batch = batch
 
-    def run(self, part: nn.Module, place: Place, *inputs: Any) -> Any:
-        """`part(*inputs)`, whose norms have the statistics of this place, or learn them.
+    def run(self, parts: Sequence[nn.Module], place: Place, call: Callable[[], Any]) -> Any:
+        """`call()`, which runs the parts; their norms have the statistics of this place, or learn them.
 
         A place that is visited twice with one batch learns from the first visit.
         """
-        norms = batch_norms(part)
+        norms = [norm for part in parts for norm in batch_norms(part)]
         if not norms:
-            return part(*inputs)
+            return call()
         before = [(_held(norm), norm.momentum) for norm in norms]
         seen, known = self._known.get(place, (0, []))
         for norm, own in zip(norms, known, strict=False):
@@ -54,7 +55,7 @@ class PrefixStatistics:
         if self._batch is not None:
             _open(norms, is_first=not known)
         try:
-            output = part(*inputs)
+            output = call()
             if self._batch is not None and seen <= self._batch:
                 self._known[place] = self._batch + 1, [_held(norm) for norm in norms]
             return output
@@ -64,7 +65,7 @@ class PrefixStatistics:
                 norm.momentum = momentum
 
 
-def _open(norms: list[nn.BatchNorm2d], is_first: bool) -> None:
+def _open(norms: list[_Norm], is_first: bool) -> None:
     """Normalise by the batch, and average into statistics of their own."""
     for norm in norms:
         held = _held(norm)
@@ -75,11 +76,11 @@ def _open(norms: list[nn.BatchNorm2d], is_first: bool) -> None:
         norm.train()
 
 
-def _held(norm: nn.BatchNorm2d) -> _Average:
+def _held(norm: _Norm) -> _Average:
     mean, var, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
     assert mean is not None and var is not None and batches is not None
     return _Average(mean, var, batches)
 
 
-def _hold(norm: nn.BatchNorm2d, average: _Average) -> None:
+def _hold(norm: _Norm, average: _Average) -> None:
     norm.running_mean, norm.running_var, norm.num_batches_tracked = average.mean, average.var, average.batches

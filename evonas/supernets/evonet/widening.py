@@ -17,19 +17,26 @@ understood as the network slices them: by the first channels of all, or of every
 Legend: D width of a stage, I inner width, S state size, M hidden width.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evonas.errors import DataError, UserError
-from evonas.nn.elastic import ELASTIC, ElasticDepthwise, ElasticLinear, Widths
-from evonas.nn.foreign import Translation, translate
+from evonas.supernets.adoption import Adoption, first_names
+from evonas.supernets.evonet.checkpoint_names import Translation, translate
 
+if TYPE_CHECKING:
+    from evonas.supernets.evonet.family import EvoNet
+
+# rows of each segment of a tensor
+Widths = tuple[int, ...]
+_BLOCK = re.compile(r"backbone\.stages\.(\d+)\.blocks\.\d+\.(.+)\Z")
 WIDENINGS = ("zeros", "copies")
-SHOWN = 3
 # segments whose new rows are zero; the other new rows stay as they were drawn
 _SILENT_ROWS = {"mixer.token_proj.weight": (True, False, True), "mixer.conv.bias": (True, False, True)}
 # matrices whose new columns are zero; no other matrix may get columns
@@ -48,64 +55,14 @@ _INNER_ROWS = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
-    """What became of a checkpoint: tensors by our names, `unused` by the names in the file.
-
-    Args:
-        naming: whose names the file used.
-        adopted: taken over as they are.
-        padded: taken over inside larger ones.
-        left: as they were before.
-        unused: in the file, with no place in the network.
-    """
-
-    naming: str
-    adopted: tuple[str, ...]
-    padded: tuple[str, ...]
-    left: tuple[str, ...]
-    unused: tuple[str, ...]
-
-    def sentence(self) -> str:
-        """Counts, and the first names of what did not match."""
-        taken = len(self.adopted) + len(self.padded)
-        of = taken + len(self.left)
-        return (
-            f"{taken} of {of} tensors adopted, {len(self.padded)} of them padded; "
-            f"left fresh: {_first(self.left)}; unused: {_first(self.unused)}"
-        )
-
-    def facts(self) -> dict[str, object]:
-        """As plain JSON, for the file that is made of it."""
-        return {
-            "naming": self.naming,
-            "adopted": len(self.adopted) + len(self.padded),
-            "of": len(self.adopted) + len(self.padded) + len(self.left),
-            "padded": list(self.padded),
-            "left": list(self.left),
-            "unused": list(self.unused),
-        }
-
-
-def adopt(net: nn.Module, found: Mapping[str, Tensor], widening: str = "zeros") -> Adoption:
-    """Put a checkpoint's tensors into a network, in place.
-
-    Args:
-        net: a network with `backbone` and `head`; what finds no partner stays as it is. A head
-            is taken over whole or not at all.
-        found: as `weights.load_foreign` gives it, in our naming or in VSSD's.
-        widening: `zeros` or `copies`; see the module's text.
-
-    Raises:
-        DataError: no tensor of the backbone found a place.
-        UserError: the widening is unknown or cannot be done.
-    """
+def adopt(family: "EvoNet", net: nn.Module, found: Mapping[str, Tensor], widening: str = "zeros") -> Adoption:
+    """Put a checkpoint in our naming or in VSSD's into a supernet, in place; see `SupernetFamily.adopt`."""
     if widening not in WIDENINGS:
         raise UserError(f"stage.widening={widening} is unknown.", f"Choose one of: {', '.join(WIDENINGS)}.")
     translated = translate(found)
     if translated is None:
         raise _unknown(found)
-    fitted = _fit(net, translated, widening)
+    fitted = _fit(family, net, translated, widening)
     # counters and vectors of heads fit anywhere; only a matrix shows that the networks are alike
     if not any(name.startswith("backbone.") and tensor.ndim > 1 for name, tensor in fitted.new.items()):
         raise _misfit(net, translated)
@@ -126,14 +83,14 @@ class _Fitted:
     padded: list[str]
 
 
-def _fit(net: nn.Module, source: Translation, widening: str) -> _Fitted:
+def _fit(family: "EvoNet", net: nn.Module, source: Translation, widening: str) -> _Fitted:
     fitted = _Fitted({}, [])
     wanted = net.state_dict()
     for name in wanted:
         if name not in source.tensors:
             continue
-        mine, theirs = _segments(net, name, wanted[name]), _source_segments(source.tensors, name)
-        place = _Place(name, wanted[name], mine, theirs, widening, *_heads(net, name))
+        mine, theirs = _segments(family, name, wanted[name]), _source_segments(source.tensors, name)
+        place = _Place(name, wanted[name], mine, theirs, widening, *_heads(family, name))
         if place.is_same(source.tensors[name]):
             fitted.new[name] = source.tensors[name].to(wanted[name].dtype)
         elif place.is_larger(source.tensors[name]):
@@ -221,20 +178,26 @@ class _Place:
         return new // old
 
 
-def _segments(net: nn.Module, name: str, tensor: Tensor) -> Widths:
+def _segments(family: "EvoNet", name: str, tensor: Tensor) -> Widths:
     """The rows of each segment of one of our tensors."""
-    owner = net.get_submodule(name.rpartition(".")[0])
-    if isinstance(owner, ElasticLinear | ElasticDepthwise):
-        return owner.segments
+    block = _BLOCK.match(name)
+    if block is not None:
+        stage = int(block[1])
+        axis, lengths = family.segments(stage, family.largest.stages[stage]).get(block[2], (1, ()))
+        if axis == 0:
+            return lengths
     return tuple(tensor.shape[:1])
 
 
-def _heads(net: nn.Module, name: str) -> tuple[int, int]:
+def _heads(family: "EvoNet", name: str) -> tuple[int, int]:
     """Parts of the first rows, and of the columns, of one of our tensors."""
-    owner = net.get_submodule(name.rpartition(".")[0])
-    if not isinstance(owner, ELASTIC):
+    block = _BLOCK.match(name)
+    if block is None:
         return 1, 1
-    return owner.heads, getattr(owner, "in_heads", 1)
+    stage = int(block[1])
+    axis, lengths = family.segments(stage, family.largest.stages[stage]).get(block[2], (0, ()))
+    parts = family.heads_of(stage, block[2]) if lengths else 1
+    return (parts, 1) if axis == 0 else (1, parts)
 
 
 def _source_segments(tensors: Mapping[str, Tensor], name: str) -> Widths:
@@ -248,16 +211,9 @@ def _source_segments(tensors: Mapping[str, Tensor], name: str) -> Widths:
     return norm.numel(), states // 2, states - states // 2
 
 
-def _first(names: tuple[str, ...]) -> str:
-    if not names:
-        return "none"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} ({', '.join(names[:SHOWN])}{more})"
-
-
 def _unknown(found: Mapping[str, Tensor]) -> DataError:
     return DataError(
-        f"The names of the checkpoint are not known: {_first(tuple(found))}.",
+        f"The names of the checkpoint are not known: {first_names(tuple(found))}.",
         "Expected are ours (backbone.stem.enter.0.weight, backbone.stages.0.blocks.0.mixer.gate_proj.weight) "
         "or VSSD's and EvoNAS's (patch_embed.conv1.conv.weight, layers.0.blocks.0.attn.in_proj.weight), "
         "with or without something before them.",

@@ -5,16 +5,13 @@ per block; the last stage is attention. With the defaults: 28 genes and 1 784 59
 points (EvoNAS, arXiv 2603.19563; layout of its public code).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Bits, Space
-
-# (stage, place, mlp_ratio, d_state, expand); the place after a stage's last block is where the stage ends
-Node = tuple[int | float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ def architecture(space: Space, genotype: Genotype) -> Architecture:
     if set(values) != wanted:
         raise UserError(
             f"Space {space.name} is not a VSS-ViT space: its genes are {', '.join(values)}.",
-            "Use space=evonet, space=nano, or a file that builds evonas.space.evonet.evonet_space.",
+            "Use space=evonet, space=nano, or a file that builds evonas.supernets.evonet.space.evonet_space.",
         )
     return Architecture(
         tuple(
@@ -87,24 +84,3 @@ def architecture(space: Space, genotype: Genotype) -> Architecture:
             for i in stages
         )
     )
-
-
-def path(of: Architecture) -> tuple[Node, ...]:
-    """What an image meets after the stem, step by step: architectures compute alike as far as paths agree.
-
-    Blocks that are off are no steps, and what a stage chose is part of each of its blocks.
-    """
-    return tuple(_nodes(of))
-
-
-def prefix_key(space: Space, genotype: Genotype) -> tuple[Node, ...]:
-    """Sort genotypes by it, and neighbours share the longest beginnings: a depth-first walk of their trie."""
-    return path(architecture(space, genotype))
-
-
-def _nodes(of: Architecture) -> Iterator[Node]:
-    for index, stage in enumerate(of.stages):
-        for place, on in enumerate(stage.blocks):
-            if on:
-                yield (index, place, stage.mlp_ratio, stage.d_state or 0, stage.expand or 0)
-        yield (index, len(stage.blocks), 0, 0, 0)

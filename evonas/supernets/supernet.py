@@ -6,44 +6,58 @@ Legend: B batch, H W space.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evonas.nn.backbone import Backbone
 from evonas.nn.detection.base import Answer
 from evonas.nn.level import Level
-from evonas.space.evonet import architecture
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.supernets.base import SupernetFamily
+from evonas.supernets.extract import StaticNet
+from evonas.supernets.slices import bind
 
 
 class Supernet(nn.Module):
-    """A backbone and a head; the genotype is an argument, so calls never influence one another.
+    """A family's shared backbone and a head; the genotype is an argument, so calls never influence one another.
 
     Batch-norm statistics are the exception in training: all subnets share them.
 
     Args:
-        backbone: elastic over `space`.
+        family: whose weights these are.
         head: maps the backbone's feature maps to the output; shared whole by all subnets.
-        space: gives genotypes their meaning.
+        seed: of the backbone's random weights; None leaves them unset for a state dict.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module, space: Space) -> None:
+    def __init__(self, family: SupernetFamily, head: nn.Module, seed: int | None = 0) -> None:
         super().__init__()
-        self.backbone, self.head, self.space = backbone, head, space
+        self.family = family
+        self.backbone = family.build(None, seed)
+        self.head = head
+
+    @property
+    def space(self) -> Space:
+        """Gives genotypes their meaning."""
+        return self.family.space
 
     @property
     def levels(self) -> tuple[Level, ...]:
         """What `features` returns: channels and strides."""
-        return self.backbone.levels
+        return self.family.levels
+
+    def subnet(self, genotype: Genotype) -> StaticNet:
+        """One subnet as a static module on slices of these weights; to be used at once and dropped.
+
+        Its mode is the supernet's at this moment. `extract` gives one that owns its weights.
+        """
+        return StaticNet(bind(self.family, self.backbone, genotype), self.head, self.training)
 
     def features(self, x: Float[Tensor, "B 3 H W"], genotype: Genotype) -> list[Tensor]:
         """The feature maps of one subnet, one per level."""
-        return self.backbone(x, architecture(self.space, genotype))
+        return self.subnet(genotype).features(x)
 
     def forward_with_features(
         self, x: Float[Tensor, "B 3 H W"], genotype: Genotype
     ) -> tuple[Answer, list[Tensor]]:
         """Output and feature maps of one subnet, in one pass."""
-        levels = self.features(x, genotype)
-        return self.head(levels), levels
+        return self.subnet(genotype).forward_with_features(x)
 
     def forward(self, x: Float[Tensor, "B 3 H W"], genotype: Genotype) -> Answer:
         """Output of one subnet."""

@@ -1,0 +1,104 @@
+"""EvoNet's backbone: stem, stages of blocks, patch merges, and a level behind every stage.
+
+Blocks that an architecture switches off do not exist; the others keep the names and drop-path rates that they
+have in the supernet.
+
+Legend: B batch, C channels, H W space, D width of a stage.
+"""
+
+from typing import cast
+
+import torch
+from torch import nn
+
+from evonas.nn.initialise import unset
+from evonas.nn.level import Level
+from evonas.nn.recompute import through
+from evonas.nn.residual import rising_rates
+from evonas.supernets.backbone import Activation, Backbone
+from evonas.supernets.evonet.block import Block
+from evonas.supernets.evonet.cost import NetworkShape, description
+from evonas.supernets.evonet.path import path
+from evonas.supernets.evonet.space import Architecture, StageChoice
+from evonas.supernets.evonet.stem import PatchMerge, Stem
+
+
+class Stage(nn.Module):
+    """The blocks of one stage, named by their place in the supernet, and the norm of its level."""
+
+    def __init__(self, dim: int, heads: int, choice: StageChoice, rates: list[float], mixer: str) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict(
+            {
+                str(at): Block(dim, heads, choice, rates[at], mixer)
+                for at, on in enumerate(choice.blocks)
+                if on
+            }
+        )
+        self.norm = nn.LayerNorm(dim)
+
+
+class EvoNetBackbone(Backbone):
+    """Images to one feature map per stage.
+
+    Args:
+        of: the architecture.
+        shape: the sizes that are not searched.
+        drop_path: rate of the last block; rates rise linearly over all places, on or off.
+        momentum: of the batch norms.
+        seed: of the random weights, or None to leave them unset for a state dict.
+    """
+
+    def __init__(
+        self,
+        of: Architecture,
+        shape: NetworkShape,
+        drop_path: float = 0.0,
+        momentum: float = 0.1,
+        seed: int | None = 0,
+    ) -> None:
+        levels = [Level(dim, 4 * 2**index) for index, dim in enumerate(shape.dims)]
+        super().__init__(path(of), levels, description(of, shape))
+        dims, last = shape.dims, len(shape.dims) - 1
+        rates = rising_rates([len(choice.blocks) for choice in of.stages], drop_path)
+        with unset(self, seed):
+            self.stem = Stem(shape.stem_dim, shape.stem_hidden, dims[0], momentum)
+            self.stages = nn.ModuleList(
+                Stage(dims[at], shape.heads[at], choice, rates[at], shape.mixer)
+                for at, choice in enumerate(of.stages)
+            )
+            self.merges = nn.ModuleList(
+                PatchMerge(dims[at], shape.merge_hidden(at), dims[at + 1], momentum) for at in range(last)
+            )
+
+    def parts(self, index: int) -> tuple[nn.Module, ...]:
+        stage, block = self._modules_at(index)
+        if stage is None:
+            return (self.stem,)
+        if block is not None:
+            return (block,)
+        number = self.path[index].at[0] - 1
+        return (stage.norm, *self.merges[number : number + 1])
+
+    def run(self, index: int, at: Activation) -> Activation:
+        stage, block = self._modules_at(index)
+        # blocks are mostly linear layers, so channels come last from the stem on
+        if stage is None:
+            found = self.stem(at.map.contiguous(memory_format=torch.channels_last))
+            return Activation(found.permute(0, 2, 3, 1))
+        if block is not None:
+            return Activation(through(block, at.map), at.levels)
+        levels = (*at.levels, stage.norm(at.map).permute(0, 3, 1, 2))
+        number = self.path[index].at[0] - 1
+        if number == len(self.merges):
+            return Activation(at.map, levels)
+        merged = self.merges[number](at.map.permute(0, 3, 1, 2))
+        return Activation(merged.permute(0, 2, 3, 1), levels)
+
+    def _modules_at(self, index: int) -> tuple[Stage | None, Block | None]:
+        """The stage and the block of a step: neither at the stem, no block at a stage's end."""
+        step = self.path[index]
+        if step.at[0] == 0:
+            return None, None
+        stage = cast(Stage, self.stages[step.at[0] - 1])
+        return stage, cast(Block, stage.blocks[str(step.at[1])]) if step.choice else None

@@ -1,0 +1,107 @@
+"""Parameters and multiply-adds of a subnet's steps in closed form; exact, and free of torch.
+
+Multiply-adds count convolutions and matrix products; norms, activations, sums and
+interpolation are left out. A causal mixer counts as its recurrence, one token after another.
+Formulas: parameters and products of the layers in `mixers.py`, `block.py` and `stem.py`,
+written out; tests hold them equal to counted networks.
+
+Legend: D width of a stage, I inner width, N state size, H heads, M hidden width, L tokens.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evonas.supernets.base import Cost, Size
+from evonas.supernets.evonet.space import Architecture, StageChoice
+
+# all tokens by one state, or those before it by one state and those after it by another
+MIXERS = ("noncausal", "bidirectional")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """The sizes that are not searched.
+
+    Args:
+        dims: channels of each stage.
+        heads: heads of each stage's mixer; they divide every inner width.
+        stem_dim: channels at stride 2.
+        stem_ratio: channels inside the stem at stride 4, as a multiple of `dims[0]`.
+        merge_ratio: hidden channels of a patch merge, as a multiple of its output.
+        mixer: which tokens a token reads in the stages that are no attention, one of `MIXERS`.
+    """
+
+    dims: tuple[int, ...] = (64, 128, 256, 512)
+    heads: tuple[int, ...] = (2, 4, 8, 16)
+    stem_dim: int = 32
+    stem_ratio: float = 4.0
+    merge_ratio: float = 4.0
+    mixer: str = MIXERS[0]
+
+    @property
+    def stem_hidden(self) -> int:
+        """Channels between the stem's last two convolutions."""
+        return int(self.stem_ratio * self.dims[0])
+
+    def merge_hidden(self, stage: int) -> int:
+        """Hidden channels of the patch merge after a stage."""
+        return int(self.merge_ratio * self.dims[stage + 1])
+
+
+def description(of: Architecture, shape: NetworkShape) -> dict[str, Any]:
+    """An architecture and the sizes that are not searched, as plain JSON; see `families.restore`."""
+    return {"family": "evonet", "architecture": asdict(of)["stages"], "network": asdict(shape)}
+
+
+def inner(choice: StageChoice, dim: int) -> int:
+    """I: inner width of the SSD mixer of a stage, int(expand D)."""
+    assert choice.expand is not None, "an attention stage has no inner width"
+    return int(choice.expand * dim)
+
+
+def hidden(choice: StageChoice, dim: int) -> int:
+    """M: hidden width of the MLPs of a stage, int(ratio D)."""
+    return int(choice.mlp_ratio * dim)
+
+
+def stem_cost(shape: NetworkShape, size: Size) -> Cost:
+    """The stem, from the image to stride 4."""
+    s, h, d = shape.stem_dim, shape.stem_hidden, shape.dims[0]
+    params = (27 * s + 2 * s) + 2 * (9 * s * s + 2 * s) + (9 * s * h + 2 * h) + (h * d + 2 * d)
+    macs = _positions(size, 1) * (27 * s + 2 * 9 * s * s) + _positions(size, 2) * (9 * s * h + h * d)
+    return Cost(params, macs)
+
+
+def block_cost(choice: StageChoice, shape: NetworkShape, stage: int, size: Size) -> Cost:
+    """One block of a stage, counted from 0."""
+    dim, heads, tokens = shape.dims[stage], shape.heads[stage], _positions(size, stage + 2)
+    m = hidden(choice, dim)
+    params = 2 * (9 * dim + dim) + 2 * (2 * dim) + (dim * m + m + m * dim + dim)
+    per_token = 2 * 9 * dim + 2 * dim * m
+    if choice.d_state is None:
+        params += 3 * dim * dim + dim * dim + dim
+        return Cost(params, tokens * (per_token + 4 * dim * dim + 2 * tokens * dim))
+    i, n = inner(choice, dim), choice.d_state
+    params += dim * (2 * i + 2 * n + heads) + 10 * (i + 2 * n) + 3 * heads + 2 * i + i * dim
+    walks = 1 + MIXERS.index(shape.mixer)
+    mixer = dim * (2 * i + 2 * n + heads) + 9 * (i + 2 * n) + walks * 2 * n * i + i * dim
+    return Cost(params, tokens * (per_token + mixer))
+
+
+def end_cost(shape: NetworkShape, stage: int, size: Size) -> Cost:
+    """The norm of a stage's level, and the patch merge to the next stage."""
+    d = shape.dims[stage]
+    if stage + 1 == len(shape.dims):
+        return Cost(2 * d, 0)
+    h, out = shape.merge_hidden(stage), shape.dims[stage + 1]
+    params = (d * h + h) + (9 * h + h) + (h * out + out) + 2 * out
+    before, after = _positions(size, stage + 2), _positions(size, stage + 3)
+    return Cost(2 * d + params, before * d * h + after * (9 * h + h * out))
+
+
+def _positions(size: Size, halvings: int) -> int:
+    height, width = size
+    for _ in range(halvings):
+        # a convolution of stride 2 with padding 1 rounds up
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height * width

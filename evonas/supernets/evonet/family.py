@@ -1,0 +1,250 @@
+"""EvoNet: the VSS-ViT supernet of EvoNAS (arXiv 2603.19563)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from evonas.errors import UserError
+from evonas.nn.level import Level
+from evonas.space.genotype import Genotype
+from evonas.space.space import Space
+from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage, Place, Size, Step
+from evonas.supernets.evonet.cost import (
+    MIXERS,
+    NetworkShape,
+    block_cost,
+    description,
+    end_cost,
+    hidden,
+    inner,
+    stem_cost,
+)
+from evonas.supernets.evonet.path import path
+from evonas.supernets.evonet.space import Architecture, StageChoice, architecture
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from evonas.supernets.adoption import Adoption
+    from evonas.supernets.evonet.backbone import EvoNetBackbone
+
+SLICES = ("prefix", "per_head")
+
+
+class EvoNet:
+    """The family of a space of `evonet_space`, whose largest point sets the size of the weights.
+
+    Args:
+        space: an evonet space.
+        dims: channels of each stage.
+        heads: heads of each stage's mixer; they must divide every inner width of the space.
+        stem_dim: channels at stride 2.
+        stem_ratio: channels inside the stem at stride 4, as a multiple of `dims[0]`.
+        merge_ratio: hidden channels of a patch merge, as a multiple of its output.
+        drop_path: rate of the last block; rates rise linearly over the supernet's blocks.
+        bn_momentum: of the batch norms in stem and patch merges.
+        slice: a subnet of a smaller expansion has the first channels of all (`prefix`, as published)
+            or of every head (`per_head`, so that no channel changes its head).
+        mixer: a token reads all tokens of its map by one state (`noncausal`, as published), or those before
+            and those after it by a walk each (`bidirectional`, Mamba-2's).
+
+    Raises:
+        UserError: dims, heads and the space do not fit together, or slice or mixer are unknown.
+    """
+
+    name = "evonet"
+
+    def __init__(
+        self,
+        space: Space,
+        dims: Sequence[int],
+        heads: Sequence[int],
+        stem_dim: int = 32,
+        stem_ratio: float = 4.0,
+        merge_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        bn_momentum: float = 0.1,
+        slice: str = "prefix",
+        mixer: str = MIXERS[0],
+    ) -> None:
+        if mixer not in MIXERS:
+            raise UserError(f"There is no mixer '{mixer}'.", f"Choose network.mixer={' or '.join(MIXERS)}.")
+        if slice not in SLICES:
+            raise UserError(
+                f"Subnets cannot be sliced by '{slice}'.", "Choose network.slice=prefix or per_head."
+            )
+        self.space, self.slice = space, slice
+        self.shape = NetworkShape(tuple(dims), tuple(heads), stem_dim, stem_ratio, merge_ratio, mixer)
+        self.drop_path, self.momentum = drop_path, bn_momentum
+        for point in _every_choice(space):
+            _check(self.shape, architecture(space, point))
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """One per stage, at strides 4, 8, 16 and so on."""
+        return tuple(Level(dim, 4 * 2**index) for index, dim in enumerate(self.shape.dims))
+
+    @cached_property
+    def places(self) -> Mapping[Place, tuple[str, ...]]:
+        """A block depends on its stage's choices and on its own bit."""
+        found: dict[Place, tuple[str, ...]] = {(0, 0): ()}
+        for stage, choice in enumerate(self.largest.stages, start=1):
+            axes = [f"{prefix}{stage}" for prefix in ("m" if choice.d_state is None else "mse")]
+            for place in range(len(choice.blocks)):
+                found[stage, place] = (*axes, f"d{stage}.{place + 1}")
+            found[stage, len(choice.blocks)] = ()
+        return found
+
+    @cached_property
+    def largest(self) -> Architecture:
+        """What sets the size of the shared tensors."""
+        return architecture(self.space, self.space.largest())
+
+    def path(self, genotype: Genotype) -> tuple[Step, ...]:
+        return path(architecture(self.space, genotype))
+
+    def price(self, step: Step, size: Size) -> Cost:
+        stage = step.at[0] - 1
+        if stage < 0:
+            return stem_cost(self.shape, size)
+        if not step.choice:
+            return end_cost(self.shape, stage, size)
+        mlp_ratio, d_state, expand = (float(each) for each in step.choice)
+        is_attention = not d_state
+        choice = StageChoice(
+            mlp_ratio, None if is_attention else int(d_state), None if is_attention else expand, ()
+        )
+        return block_cost(choice, self.shape, stage, size)
+
+    def input_size(self, genotype: Genotype, size: Size) -> Size:
+        del genotype
+        return size
+
+    def features(self, genotype: Genotype) -> list[float]:
+        """Per stage the blocks n, and with them n m, n s, n e and n s e."""
+        found: list[float] = []
+        for choice in architecture(self.space, genotype).stages:
+            count = float(sum(choice.blocks))
+            found += [count, count * choice.mlp_ratio]
+            if choice.d_state is not None and choice.expand is not None:
+                found += [
+                    count * choice.d_state,
+                    count * choice.expand,
+                    count * choice.d_state * choice.expand,
+                ]
+        return found
+
+    def describe(self, genotype: Genotype) -> dict[str, Any]:
+        return description(architecture(self.space, genotype), self.shape)
+
+    def draw(self, genotype: Genotype) -> tuple[DrawnStage, ...]:
+        """The left half of a block is as tall as its mixer is wide inside, the right half as its MLP."""
+        stages = zip(architecture(self.space, genotype).stages, self.shape.dims, strict=True)
+        return tuple(_drawn(choice, dim) for choice, dim in stages)
+
+    def build(self, genotype: Genotype | None, seed: int | None) -> "EvoNetBackbone":
+        from evonas.supernets.evonet.backbone import EvoNetBackbone
+
+        of = self.largest if genotype is None else architecture(self.space, genotype)
+        return EvoNetBackbone(of, self.shape, self.drop_path, self.momentum, seed)
+
+    def cuts(self, genotype: Genotype) -> Cuts:
+        """First rows of each segment z, x, B, C of the mixer, and first hidden rows of the MLP."""
+        stages = enumerate(architecture(self.space, genotype).stages)
+        found: dict[str, tuple[Cut, ...]] = {}
+        for at, choice in stages:
+            of_block = self._block_cuts(at, choice)
+            for place, on in enumerate(choice.blocks):
+                if on:
+                    found |= {f"stages.{at}.blocks.{place}.{name}": each for name, each in of_block.items()}
+        return found
+
+    def segments(self, stage: int, choice: StageChoice) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """What is elastic in a block: tensor -> its axis, and the length of each segment of that axis.
+
+        The first segment of a mixer's tensors is the inner width, which `heads_of` cuts head by head.
+        """
+        rows, dim = hidden(choice, self.shape.dims[stage]), self.shape.dims[stage]
+        found: dict[str, tuple[int, tuple[int, ...]]]
+        found = {"mlp.fc1.weight": (0, (rows,)), "mlp.fc1.bias": (0, (rows,)), "mlp.fc2.weight": (1, (rows,))}
+        if choice.d_state is None:
+            return found
+        width, state = inner(choice, dim), choice.d_state
+        whole = (width, state, state)
+        for name in ("token_proj.weight", "conv.weight", "conv.bias"):
+            found[f"mixer.{name}"] = (0, whole)
+        for name in ("gate_proj.weight", "norm.weight", "norm.bias"):
+            found[f"mixer.{name}"] = (0, (width,))
+        return {**found, "mixer.out_proj.weight": (1, (width,))}
+
+    def heads_of(self, stage: int, name: str) -> int:
+        """Parts of the first segment of a block's tensor, of each of which a subnet has the first channels."""
+        return self.shape.heads[stage] if self.slice == "per_head" and name.startswith("mixer.") else 1
+
+    def _block_cuts(self, stage: int, choice: StageChoice) -> dict[str, tuple[Cut, ...]]:
+        stored = self.segments(stage, self.largest.stages[stage])
+        found: dict[str, tuple[Cut, ...]] = {}
+        for name, (axis, kept) in self.segments(stage, choice).items():
+            full = stored[name][1]
+            if kept != full:
+                heads = self.heads_of(stage, name)
+                found[name] = (Cut(axis, tuple(_pieces(full, kept, heads))),)
+        return found
+
+    def adopt(self, net: "nn.Module", found: Mapping[str, "Tensor"], widening: str) -> "Adoption":
+        from evonas.supernets.evonet.widening import adopt
+
+        return adopt(self, net, found, widening)
+
+    def absent(self, genotype: Genotype) -> frozenset[str]:
+        return frozenset(
+            f"stages.{at}.blocks.{place}"
+            for at, choice in enumerate(architecture(self.space, genotype).stages)
+            for place, on in enumerate(choice.blocks)
+            if not on
+        )
+
+
+def _pieces(full: Sequence[int], kept: Sequence[int], heads: int) -> Iterator[tuple[int, int]]:
+    """(start, length) of the rows that are kept of each segment, of the first one head by head."""
+    start = 0
+    for index, (size, length) in enumerate(zip(full, kept, strict=True)):
+        parts = heads if index == 0 else 1
+        for part in range(parts):
+            yield start + part * (size // parts), length // parts
+        start += size
+
+
+def _every_choice(space: Space) -> Iterator[Genotype]:
+    largest = space.decode(space.largest())
+    for axis in space.axes:
+        for choice in axis.choices:
+            yield space.encode({**largest, axis.name: choice})
+
+
+def _check(shape: NetworkShape, choices: Architecture) -> None:
+    sizes = len(shape.dims), len(shape.heads), len(choices.stages)
+    if len(set(sizes)) != 1:
+        raise UserError(
+            f"{sizes[0]} dims, {sizes[1]} heads and a space of {sizes[2]} stages do not fit together.",
+            "Give network.dims and network.heads one entry per stage.",
+        )
+    for choice, dim, heads in zip(choices.stages, shape.dims, shape.heads, strict=True):
+        width = dim if choice.expand is None else inner(choice, dim)
+        if width % heads:
+            raise UserError(
+                f"{heads} heads do not divide the width {width} (dim {dim}, expand {choice.expand}).",
+                "Change network.heads or network.dims.",
+            )
+
+
+def _drawn(choice: StageChoice, dim: int) -> DrawnStage:
+    captions = [f"{dim} ch", f"MLP x{choice.mlp_ratio:g}"]
+    if choice.expand is None:
+        captions.append("attention")
+        mixer = Bar("s2", "attention", dim)
+    else:
+        captions += [f"SSD x{choice.expand:g}", f"state {choice.d_state}"]
+        mixer = Bar("s0", "SSD", dim * choice.expand)
+    bars = (mixer, Bar("s1", "MLP", dim * choice.mlp_ratio))
+    return DrawnStage(dim, tuple(captions), tuple(bars if on else None for on in choice.blocks))

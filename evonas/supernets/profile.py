@@ -1,0 +1,86 @@
+"""The steps of a family's subnets, each ready to be timed alone.
+
+Legend: H W space.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from evonas.errors import UserError
+from evonas.space.genotype import Genotype
+from evonas.supernets.backbone import Activation
+from evonas.supernets.base import Step, SupernetFamily, column, head_label
+from evonas.supernets.resolution import answer
+from evonas.supernets.slices import bind
+from evonas.supernets.supernet import Supernet
+
+
+@dataclass(frozen=True, slots=True)
+class ProfiledStep:
+    """A part of a network and what goes into it; the label is empty for what every network has."""
+
+    label: str
+    run: Callable[[Tensor], object]
+    given: Tensor
+
+
+def distinct_steps(family: SupernetFamily) -> Iterator[tuple[Step, Genotype]]:
+    """Every label of the family once, and every step without one, with a genotype that runs it."""
+    seen: set[Step | str] = set()
+    for at, genes in family.places.items():
+        for genotype in _variants(family, genes):
+            for step in family.path(genotype):
+                if step.at == at and (step.label or step) not in seen:
+                    seen.add(step.label or step)
+                    yield step, genotype
+
+
+def _variants(family: SupernetFamily, genes: tuple[str, ...]) -> Iterator[Genotype]:
+    """Genotypes with every combination of some genes, the others being the smallest."""
+    space = family.space
+    base = list(space.smallest().genes)
+    places = [column(space, gene) for gene in genes]
+    for values in product(*(range(space.cardinalities[place]) for place in places)):
+        vector = base.copy()
+        for place, value in zip(places, values, strict=True):
+            vector[place] = value
+        with suppress(UserError):
+            yield space.from_vector(vector)
+
+
+@torch.no_grad()
+def profile(supernet: Supernet, image: Tensor) -> Iterator[ProfiledStep]:
+    """Every distinct step of the family once, and the head at every size at which it is asked.
+
+    Args:
+        supernet: in eval mode, on the image's device.
+        image: [1 3 H W].
+    """
+    family, heads = supernet.family, set[str]()
+    height, width = image.shape[-2:]
+    for step, genotype in distinct_steps(family):
+        backbone = bind(family, supernet.backbone, genotype)
+        index = backbone.path.index(step)
+        reached = backbone.begin(image)
+        for before in range(index):
+            reached = backbone.run(before, reached)
+        given, levels = torch.randn_like(reached.map), reached.levels
+        yield ProfiledStep(
+            step.label,
+            lambda x, run=backbone.run, at=index, behind=levels: run(at, Activation(x, behind)),  # type: ignore[misc]
+            given,
+        )
+        label = head_label((height, width), backbone.input_size((height, width)))
+        if label not in heads:
+            heads.add(label)
+            maps = backbone(image)
+            yield ProfiledStep(
+                label,
+                lambda x, maps=maps, net=backbone: answer(supernet.head, maps, net, x.shape[-2:]),  # type: ignore[misc]
+                image,
+            )

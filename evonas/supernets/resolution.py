@@ -1,0 +1,54 @@
+"""Subnets that read smaller images answer at the size of the images they were given.
+
+Legend: B batch, C channels, H W space.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evonas.nn.detection.base import Answer, RegionHead
+from evonas.nn.gaussians import GaussianHead
+from evonas.nn.sided import Sided
+from evonas.supernets.backbone import Backbone
+from evonas.supernets.base import Size
+
+# heads whose answers hold coordinates in the image: their maps are resized, not their answers
+_IN_COORDINATES = (RegionHead, GaussianHead)
+
+
+def answer(head: nn.Module, levels: list[Tensor], backbone: Backbone, size: Sequence[int]) -> Answer:
+    """What a head says of images of `size`, whose levels a backbone gave at its own input size."""
+    height, width = size
+    if backbone.input_size((height, width)) == (height, width):
+        return head(levels)
+    if isinstance(head, _IN_COORDINATES):
+        return head(at_full_size(levels, backbone, size))
+    return _resized(head(levels), backbone.levels[0].stride, size)
+
+
+def head_size(head: nn.Module, size: Size, own: Size) -> Size:
+    """The image size that a head's maps belong to, behind a backbone that reads images of `size` at its own."""
+    return size if isinstance(head, _IN_COORDINATES) else own
+
+
+def at_full_size(levels: Sequence[Tensor], backbone: Backbone, size: Sequence[int]) -> list[Tensor]:
+    """Levels on the grids that images of `size` have where nothing is resized."""
+    grids = [[-(-side // level.stride) for side in size] for level in backbone.levels]
+    return [_interpolated(each, grid) for each, grid in zip(levels, grids, strict=True)]
+
+
+def _resized(output: Answer, stride: int, size: Sequence[int]) -> Answer:
+    """A dense output as large as that of a network that reads the images themselves; logits as they are."""
+    wanted = [-(-side // stride) * stride for side in size]
+    if isinstance(output, Sided):
+        return replace(output, main=_interpolated(output.main, wanted))
+    return _interpolated(output, wanted) if isinstance(output, Tensor) and output.ndim == 4 else output
+
+
+def _interpolated(maps: Tensor, size: Sequence[int]) -> Tensor:
+    if list(maps.shape[-2:]) == list(size):
+        return maps
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
