@@ -29,9 +29,9 @@ from evonas.search.regularized import RegularizedEvolution
 from evonas.search.surroundings import Surroundings
 from evonas.search.together import GainTogether
 from evonas.space.declared import declared_space
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.supernets.evonet.space import evonet_space
 
 Make = Callable[[Space, int, int, int], Searcher]
 INNER = partial(NSGA2, population=16, evaluations=64, changes=1.0, corners=False)
