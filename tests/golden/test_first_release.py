@@ -14,9 +14,12 @@ import pytest
 
 from evonas import files, weights
 from evonas.archive import Archive, Evaluation
-from evonas.identifiers import identified
+from evonas.identifiers import MOVED, identified
+from evonas.nn.backbone import Backbone
+from evonas.objectives.error import Error
 from evonas.report.kinship import survivors
 from evonas.run import _QUESTION, Run, recorded_overrides
+from evonas.search.nsga import NSGA2
 from evonas.stages.report import gather
 
 FIXTURE = Path(__file__).parent / "first_release"
@@ -125,6 +128,25 @@ def test_a_search_goes_on_as_the_first_release_would(command: Command, run: str)
     assert_equal(facts(run), continued(run))
     with Archive.read(Path("outputs", run, ARCHIVE)) as archive:
         assert all(text.startswith("evonas.") for text in texts(archive.meta))
+
+
+def test_a_search_goes_on_after_its_parts_have_moved(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a later release would: the config says where things are by then, or what their ids are."""
+    places = {
+        "search/nsga2": ("evonas.search.nsga", NSGA2),
+        "network/evonet": ("evonas.nn.backbone", Backbone),
+        "objective/error": ("evonas.objectives.error", Error),
+    }
+    for name, (module, kind) in places.items():
+        moved = type("Moved", (kind,), {"__module__": module, "__qualname__": "Moved"})
+        monkeypatch.setattr(f"{module}.Moved", moved, raising=False)
+        monkeypatch.setitem(MOVED, name, f"{module}.Moved")
+    words = [f"search._target_={MOVED['search/nsga2']}", f"network._target_={MOVED['network/evonet']}"]
+    words += [f"objective.error._target_={MOVED['objective/error']}", "space._target_=space/evonet"]
+    command("run=small", *typed("small"), *words, "resume=true")
+    assert_equal(facts("small"), continued("small"))
 
 
 def test_a_pipeline_that_is_done_is_done(command: Command) -> None:

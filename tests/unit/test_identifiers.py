@@ -24,8 +24,9 @@ from evonas.identifiers import (
 )
 from evonas.objectives.evaluator import Evaluator
 from evonas.run import _question
+from evonas.search.measuring import Full
 from evonas.space.space import Space
-from evonas.track.base import Guarded, Silent
+from evonas.track.base import Guarded
 
 SUPERNET = {
     "_target_": "evaluator/supernet",
@@ -93,7 +94,7 @@ def test_ids_build_at_any_depth_and_nothing_of_the_caller_is_changed() -> None:
     node = {"_target_": "evaluator/analytic", "space": {"_target_": "space/evonet"}, "_partial_": True}
     before = json.dumps(node)
     assert isinstance(config.build(node)()._space, Space)
-    assert isinstance(config.build({"_target_": "tracker/none"}), Silent)
+    assert isinstance(config.build({"_target_": "evaluate/full"}), Full)
     assert json.dumps(node) == before
 
 
