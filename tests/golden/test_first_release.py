@@ -15,12 +15,12 @@ import pytest
 from evonas import files, weights
 from evonas.archive import Archive, Evaluation
 from evonas.identifiers import MOVED, identified
-from evonas.nn.backbone import Backbone
 from evonas.objectives.error import Error
 from evonas.report.kinship import survivors
 from evonas.run import _QUESTION, Run, recorded_overrides
 from evonas.search.nsga import NSGA2
 from evonas.stages.report import gather
+from evonas.supernets.evonet.family import EvoNet
 
 FIXTURE = Path(__file__).parent / "first_release"
 ARCHIVE = "search/archive.sqlite"
@@ -141,7 +141,7 @@ def test_a_search_goes_on_after_its_parts_have_moved(
     """As a later release would: the config says where things are by then, or what their ids are."""
     places = {
         "search/nsga2": ("evonas.search.nsga", NSGA2),
-        "network/evonet": ("evonas.nn.backbone", Backbone),
+        "network/evonet": ("evonas.supernets.evonet.family", EvoNet),
         "objective/error": ("evonas.objectives.error", Error),
     }
     for name, (module, kind) in places.items():
