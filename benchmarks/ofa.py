@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,12 @@ NAMES = ("error", "macs")
 class OfaSpace(Space):
     """The 46 genes of OFA-MobileNetV3, where a depth says which layers are expressed."""
 
-    def _neutral(self, genes: tuple[int, ...]) -> tuple[int, ...]:
-        kept = list(genes)
-        for stage, layer in product(range(STAGES), range(2, LAYERS)):
-            if layer >= 2 + genes[stage]:
-                place = STAGES + stage * LAYERS + layer
-                kept[place] = kept[place + STAGES * LAYERS] = 0
-        return tuple(kept)
+    def canonical_rows(self, rows: np.ndarray) -> np.ndarray:
+        """(N, 46) layouts whose layers beyond the depth have index 0."""
+        found = np.array(rows)
+        beyond = np.tile(range(LAYERS), STAGES) >= 2 + np.repeat(found[:, :STAGES], LAYERS, axis=1)
+        found[:, STAGES:-1] *= ~np.tile(beyond, 2)
+        return found
 
     def size(self) -> int:
         """Networks that differ, times resolutions."""

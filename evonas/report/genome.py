@@ -42,11 +42,15 @@ class Genome:
         return self.space.genes
 
     def differences(self, row: int, other: int) -> list[str]:
-        """What changed from another network to this one, gene by gene: `e2 1 to 2`, `d3 1101 to 1001`."""
+        """What changed from another network to this one, gene by gene: `e2 1 to 2`, `d3 1101 to 1001`.
+
+        An axis that only one of them expresses is no change of its own: the gene that decides it is one.
+        """
+        present = self.space.expressed_rows(self.rows[[row, other]])
         return [
             f"{gene.name} {before} to {now}"
             for gene, before, now in zip(self.genes, self.words(other), self.words(row), strict=True)
-            if before != now
+            if before != now and present[:, self.space.spans[gene.name].start].all()
         ]
 
     def words(self, row: int) -> list[str]:

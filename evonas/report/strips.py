@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
+import numpy as np
+
 from evonas.errors import UserError
 from evonas.report.plots import Figure
 from evonas.report.svg import WIDTH, number, word
@@ -20,7 +22,9 @@ def strips(named: Sequence[tuple[str, str]], space: Space) -> list[Figure]:
             genes = space.parse(text).genes
         except UserError:
             continue
-        rows = [_row(gene, genes[space.spans[gene.name]], at) for at, gene in enumerate(space.genes)]
+        present = space.expressed_rows(np.array([genes]))[0].tolist()
+        parts = [(gene, space.spans[gene.name]) for gene in space.genes]
+        rows = [_row(gene, genes[span], at, present[span.start]) for at, (gene, span) in enumerate(parts)]
         box = f"0 0 {WIDTH} {_ROW * len(rows) + 6}"
         svg = f'<svg viewBox="{box}" role="img" aria-label="The choices of {escape(name)}">'
         figures.append(
@@ -29,15 +33,18 @@ def strips(named: Sequence[tuple[str, str]], space: Space) -> list[Figure]:
     return figures
 
 
-def _row(gene: Gene, indices: tuple[int, ...], at: int) -> Iterator[str]:
-    top, taken = _ROW * at + 4, _taken(gene, indices)
+def _row(gene: Gene, indices: tuple[int, ...], at: int, is_present: bool) -> Iterator[str]:
+    """An axis that is not expressed has no choice taken."""
+    top = _ROW * at + 4
+    taken = [is_taken and is_present for is_taken in _taken(gene, indices)]
+    said = _said(gene, indices) if is_present else "-"
     step = min(_CELL, _WIDEST / len(taken))
     yield word("tick", _LEFT - 6, top + 10, gene.name, "end")
     for place, is_taken in enumerate(taken):
         where = f'x="{number(_LEFT + step * place)}" y="{top}"'
         style = "mark s0" if is_taken else "off"
         yield f'<rect class="{style}" {where} width="{number(0.8 * step)}" height="{_CELL - 1}"/>'
-    yield word("tick", _LEFT + step * len(taken) + 6, top + 10, _said(gene, indices), "start")
+    yield word("tick", _LEFT + step * len(taken) + 6, top + 10, said, "start")
 
 
 def _taken(gene: Gene, indices: tuple[int, ...]) -> list[bool]:

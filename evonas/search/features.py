@@ -27,25 +27,20 @@ class Features:
         """(N, D) features; equal rows mean equal points."""
         genes = np.array([point.genes for point in points], dtype=float)
         genes = genes.reshape(len(points), len(self._space.cardinalities))
-        return np.hstack([self._columns(gene, genes) for gene in self._space.genes])
+        present = self._space.expressed_rows(genes.astype(int))
+        columns = []
+        for gene in self._space.genes:
+            span = self._space.spans[gene.name]
+            columns.append(_columns(gene, genes[:, span], present[:, span]))
+        return np.hstack(columns)
 
-    def _columns(self, gene: Gene, genes: np.ndarray) -> np.ndarray:
-        chosen = genes[:, self._space.spans[gene.name]]
-        if not isinstance(gene, Axis):
-            return chosen
-        present = self._presence(gene, genes)
-        if isinstance(gene.choices[0], str) and gene.cardinality > 2:
-            return np.asarray((chosen == np.arange(gene.cardinality)) * present, dtype=float)
-        if gene.expressed_by is None:
-            return np.asarray(chosen / max(gene.cardinality - 1, 1))
-        return np.asarray((chosen + 1) / gene.cardinality * present)
 
-    def _presence(self, axis: Axis, genes: np.ndarray) -> np.ndarray:
-        """(N, 1) 1 where the axis means something."""
-        if axis.expressed_by is None:
-            return np.ones((len(genes), 1))
-        name, _, number = axis.expressed_by.partition(".")
-        bits = genes[:, self._space.spans[name]]
-        if number:
-            return bits[:, int(number) - 1 : int(number)]
-        return bits.max(axis=1, keepdims=True)
+def _columns(gene: Gene, chosen: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """(N, W) features of one gene from its part of the layouts, and whether that means something."""
+    if not isinstance(gene, Axis):
+        return chosen
+    if isinstance(gene.choices[0], str) and gene.cardinality > 2:
+        return np.asarray((chosen == np.arange(gene.cardinality)) * present, dtype=float)
+    if gene.expressed_by is None:
+        return np.asarray(chosen / max(gene.cardinality - 1, 1))
+    return np.asarray((chosen + 1) / gene.cardinality * present)

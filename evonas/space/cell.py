@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from evonas.errors import UserError
 from evonas.space.genes import Axis, Bits
 from evonas.space.genotype import Genotype
-from evonas.space.opening import Opening, check_opening
-from evonas.space.space import Space
+from evonas.space.space import Opening, Space
 
 INNER, VERTICES, MAX_EDGES, OPERATIONS = 5, 7, 9, 3
 # every layout pruned and renamed, counted once
@@ -96,16 +95,13 @@ class CellSpace(Space):
         """(N, 26) layouts in canonical form; all at once, because a table has many."""
         return cells_of(codes_of(pruned(np.asarray(rows, dtype=np.int64))))
 
-    def _neutral(self, genes: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(self.canonical_rows(np.array([genes]))[0].tolist())
-
     def neighbours(self, genotype: Genotype) -> list[Genotype]:
         """The cells one operation or one edge away."""
         return [point for point in super().neighbours(genotype) if is_cell(np.array([point.genes]))[0]]
 
     def _extreme(self, opened: Opening | None, is_largest: bool) -> Genotype:
         """The input as output; or a chain of the last operation, with three more edges from the input."""
-        check_opening(self.genes, opened)
+        self.narrowed(opened)
         chain = {(at, at + 1) for at in range(VERTICES - 1)} | {(0, 2), (0, 3), (0, 4)}
         edges = chain if is_largest else {(0, VERTICES - 1)}
         operation = OPERATIONS - 1 if is_largest else 0

@@ -8,7 +8,10 @@ from evonas.space.space import Axis, Bits, Space
 
 
 def declared_space(
-    name: str, axes: Mapping[str, Any] | None = None, bits: Mapping[str, Any] | None = None
+    name: str,
+    axes: Mapping[str, Any] | None = None,
+    bits: Mapping[str, Any] | None = None,
+    groups: Mapping[str, Any] | None = None,
 ) -> Space:
     """A space from plain data; axes come first in the integer layout, in the order written.
 
@@ -16,6 +19,7 @@ def declared_space(
         name: the first word of the text form.
         axes: name -> choices, or name -> {choices, expressed_by}.
         bits: name -> length, or name -> {length, minimum}.
+        groups: word -> names or prefixes of genes, for openings.
 
     Raises:
         UserError: for anything that does not describe a space.
@@ -25,7 +29,12 @@ def declared_space(
         28
     """
     made = [_axis(gene, given) for gene, given in (axes or {}).items()]
-    return Space(name, (*made, *(_bits(gene, given) for gene, given in (bits or {}).items())))
+    rows = [_bits(gene, given) for gene, given in (bits or {}).items()]
+    return Space(name, (*made, *rows), groups={word: _keys(given) for word, given in (groups or {}).items()})
+
+
+def _keys(given: Any) -> tuple[str, ...]:
+    return tuple(map(str, [given] if isinstance(given, str) else given))
 
 
 def _axis(name: str, given: Any) -> Axis:

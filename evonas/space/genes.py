@@ -22,8 +22,9 @@ class Axis:
     Args:
         name: a prefix and a number (`m1`); the text form groups axes by prefix.
         choices: distinct; numbers ascend, words keep the order given.
-        expressed_by: the bits without which this axis means nothing: `d1` (any bit of
-            `d1` on) or `d1.3` (its third bit on). None: always expressed.
+        expressed_by: without what this axis means nothing: `d1` (any bit of `d1` on), `d1.3` (its
+            third bit on), or a comparison of another axis with a number (`d2>=3`, also <=, == and !=) or a
+            word (`op1==conv`, also !=). None: always expressed.
 
     Raises:
         UserError: for an unusable name or choices that are empty, repeated or unordered.
@@ -65,7 +66,7 @@ class Axis:
             UserError: if the value is not one of the choices.
         """
         for index, choice in enumerate(self.choices):
-            if _same(choice, value):
+            if same_choice(choice, value):
                 return index
         raise UserError(
             f"{self.name}={_show(value)} is not in the space.", f"{self.name} may be: {self.allowed()}."
@@ -193,7 +194,8 @@ def _check_choice(name: str, choice: object) -> None:
     )
 
 
-def _same(choice: Value, value: object) -> bool:
+def same_choice(choice: Value, value: object) -> bool:
+    """Whether a value means a choice; numbers match within 1e-9."""
     if isinstance(choice, str) or not isinstance(value, int | float) or isinstance(value, bool):
         return choice == value and not isinstance(value, bool)
     return math.isclose(choice, value, rel_tol=1e-9, abs_tol=1e-12)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from evonas.errors import UserError
 from evonas.space.genes import Axis
 from evonas.space.space import Space
@@ -28,12 +30,15 @@ class MacroSpace(Space):
             count *= choices * sum((choices - 1) ** kept for kept in range(length))
         return count
 
-    def _neutral(self, genes: tuple[int, ...]) -> tuple[int, ...]:
-        found: list[int] = []
+    def canonical_rows(self, rows: np.ndarray) -> np.ndarray:
+        """(N, V) chains with the identities of each stage at its end."""
+        found, start = np.array(rows), 0
         for length in self.stages:
-            first, *rest = genes[len(found) : len(found) + length]
-            found += [first, *sorted(rest, key=lambda gene: gene == 0)]
-        return tuple(found)
+            stage = found[:, start + 1 : start + length]
+            order = np.argsort(stage == 0, axis=1, kind="stable")
+            found[:, start + 1 : start + length] = np.take_along_axis(stage, order, axis=1)
+            start += length
+        return found
 
 
 def macro_space(name: str, stages: Sequence[int], blocks: Sequence[str]) -> MacroSpace:

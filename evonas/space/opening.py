@@ -1,60 +1,100 @@
 """An opening: the part of a space that a curriculum has opened so far."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from evonas.errors import UserError
 from evonas.space.genes import Axis, Bits, Gene, prefix_of
+from evonas.space.groups import Groups
 
 Opening = Mapping[str, Any]
 
+_BITS = {"all": "max", "max": "max", "min": "min", "free": "free"}
 
-def choices_of(genes: Iterable[Gene], opened: Opening | None) -> dict[str, list[int]]:
-    """The open indices of every axis, ascending.
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """What an opening leaves of each gene.
+
+    Args:
+        choices: of every axis, the open indices, ascending.
+        bits: of every row of bits that is not free, its one setting.
+    """
+
+    choices: Mapping[str, list[int]]
+    bits: Mapping[str, list[int]]
+
+    def settings(self, gene: Gene) -> list[tuple[int, ...]]:
+        """Every part of the layout that is open, ascending."""
+        if isinstance(gene, Axis):
+            return [(index,) for index in self.choices[gene.name]]
+        return [tuple(self.bits[gene.name])] if gene.name in self.bits else gene.settings()
+
+    def values(self, gene: Gene) -> list[list[int]]:
+        """The open integers of each position of a gene."""
+        if isinstance(gene, Axis):
+            return [self.choices[gene.name]]
+        return [[bit] for bit in self.bits.get(gene.name, ())] or [[0, 1]] * gene.length
+
+
+def narrowed(genes: Sequence[Gene], groups: Groups, opened: Opening | None) -> Narrowed:
+    """What is open.
 
     Args:
         genes: of the space.
-        opened: keys are prefixes (`s`) or names (`s2`, which win); values are lists of
-            choices or "free" for axes, "all" or "free" for bits. What is not named is free.
+        groups: of the space.
+        opened: keys are names of genes (`s2`), prefixes (`s`) or groups (`state`); a name wins over a
+            prefix, a prefix over a group. Values are lists of choices or "free" for axes, "all" or "free"
+            for bits, "max" or "min" for both. What is not named is free.
 
     Raises:
         UserError: for an unknown key or a choice outside the axis.
     """
-    listed = list(genes)
-    check_opening(listed, opened)
-    return {gene.name: _indices(gene, opened) for gene in listed if isinstance(gene, Axis)}
+    named = dict(opened or {})
+    _check_keys(genes, groups, named)
+    owner = {name: word for word, names in groups for name in names}
+    settings = {}
+    for gene in genes:
+        keys = (gene.name, prefix_of(gene.name), owner.get(gene.name))
+        settings[gene.name] = next((named[key] for key in keys if key in named), "free")
+    rows = {gene.name: _row(gene, settings[gene.name]) for gene in genes if isinstance(gene, Bits)}
+    return Narrowed(
+        {gene.name: _indices(gene, settings[gene.name]) for gene in genes if isinstance(gene, Axis)},
+        {name: row for name, row in rows.items() if row is not None},
+    )
 
 
-def is_all_on(bits: Bits, opened: Opening | None) -> bool:
-    """Whether the opening keeps every bit of the row on."""
-    return _setting(bits, opened) == "all"
-
-
-def check_opening(genes: Sequence[Gene], opened: Opening | None) -> None:
-    """Raise a UserError unless every key names a gene and every bits setting is "all" or "free"."""
+def _check_keys(genes: Sequence[Gene], groups: Groups, named: Opening) -> None:
     known = {name for gene in genes for name in (gene.name, prefix_of(gene.name))}
-    for key in opened or {}:
+    known |= {word for word, _ in groups}
+    for key in named:
         if key not in known:
             raise UserError(
-                f"The opening names {key!r}, which is no gene.", f"Use: {', '.join(sorted(known))}."
-            )
-    for gene in genes:
-        setting = _setting(gene, opened)
-        if isinstance(gene, Bits) and setting not in ("all", "free"):
-            raise UserError(
-                f"The opening sets {gene.name} to {setting!r}.", 'Bits are opened "all" or "free".'
+                f"The opening names {key!r}, which is no gene and no group.",
+                f"Use: {', '.join(sorted(known))}.",
             )
 
 
-def _setting(gene: Gene, opened: Opening | None) -> Any:
-    named = opened or {}
-    return named.get(gene.name, named.get(prefix_of(gene.name), "free"))
+def _row(bits: Bits, setting: Any) -> list[int] | None:
+    """The one row that is open; None if all are."""
+    end = _BITS.get(setting) if isinstance(setting, str) else None
+    if end is None:
+        raise UserError(
+            f"The opening sets {bits.name} to {setting!r}.", 'Bits are opened "max", "min" or "free".'
+        )
+    ones = {"max": bits.length, "min": bits.minimum}.get(end)
+    return None if ones is None else [1] * ones + [0] * (bits.length - ones)
 
 
-def _indices(axis: Axis, opened: Opening | None) -> list[int]:
-    setting = _setting(axis, opened)
-    if setting == "free":
-        return list(range(len(axis.choices)))
+def _indices(axis: Axis, setting: Any) -> list[int]:
+    everywhere = list(range(len(axis.choices)))
+    ends = {"free": everywhere, "max": everywhere[-1:], "min": everywhere[:1]}
+    if isinstance(setting, str) and setting in ends:
+        return ends[setting]
     if isinstance(setting, str) or not isinstance(setting, Sequence) or not setting:
-        raise UserError(f"The opening sets {axis.name} to {setting!r}.", 'Use a list of choices or "free".')
+        raise UserError(
+            f"The opening sets {axis.name} to {setting!r}.",
+            f'Use a list of choices, such as [{axis.allowed()}], or "max", "min" or "free".',
+        )
     return sorted({axis.index(value) for value in setting})

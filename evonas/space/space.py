@@ -1,41 +1,53 @@
 """Space: every point that may exist, and the ways to name, draw and change points."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
-from math import prod
+from itertools import chain, islice, product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evonas.errors import UserError
 from evonas.space import text
+from evonas.space.expression import Expression
 from evonas.space.genes import Axis, Bits, Gene, prefix_of
 from evonas.space.genotype import Genotype
-from evonas.space.opening import Opening, choices_of, is_all_on
+from evonas.space.groups import GivenGroups, groups_of
+from evonas.space.opening import Narrowed, Opening, narrowed
 
 __all__ = ["Axis", "Bits", "Gene", "Opening", "Space"]
+
+# draws of a sample before the last one is repaired, changes tried of each size by a repair, layouts walked
+# in search of an extreme, layouts that `points` looks at together
+_DRAWS, _TRIES, _WALK, _CHUNK = 64, 32, 100_000, 1024
 
 
 @dataclass(frozen=True)
 class Space:
     """An ordered list of decisions; a genotype holds one integer per axis and one per bit.
 
-    Every genotype that a space hands out is canonical: an axis whose bits are off
+    Every genotype that a space hands out is canonical: an axis that is not expressed
     (`Axis.expressed_by`) has index 0, so that equal networks are equal genotypes.
+
+    A subclass that knows more names for one network overrides `canonical_rows` (and then `size`); one
+    whose layouts are not all networks overrides `no_network` (and then `size`).
 
     Args:
         name: the first word of the text form.
         genes: axes and bits in the order of the integer layout.
+        groups: words for genes that an opening names together, `{"kernel": ["k"]}`: names or prefixes,
+            kept as pairs of a word and names.
 
     Raises:
-        UserError: for repeated names, a prefix shared by axes and bits, or an
-            `expressed_by` that names no bit of this space.
+        UserError: for repeated names, a prefix shared by axes and bits, an `expressed_by` that names
+            nothing of this space, or unusable groups.
     """
 
     name: str
     genes: tuple[Gene, ...]
+    groups: GivenGroups = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         text.check_name(self.name)
@@ -46,7 +58,13 @@ class Space:
         for gene in self.genes:
             if kinds.setdefault(prefix_of(gene.name), type(gene)) is not type(gene):
                 raise UserError(f"Both axes and bits start like {gene.name}.", "Rename the bits.")
+        object.__setattr__(self, "groups", groups_of(self.genes, self.groups))
         _ = self._expression
+
+    @cached_property
+    def members(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the genes of each group."""
+        return dict(groups_of(self.genes, self.groups))
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
@@ -85,55 +103,34 @@ class Space:
         return tuple(count - 1 for count in self.cardinalities)
 
     @cached_property
-    def _expression(self) -> Mapping[int, slice]:
-        """Position of a conditional axis -> positions of the bits, one of which must be on."""
-        return {
-            self.spans[axis.name].start: self._bits_meant(axis)
-            for axis in self.axes
-            if axis.expressed_by is not None
-        }
+    def is_depth(self) -> tuple[bool, ...]:
+        """Which positions say what runs: the group `depth`, or else bits and the axes that express others."""
+        deciding = {each.on for each in self._expression.conditions.values()}
+        names = self.members.get("depth", (*(bits.name for bits in self.bits), *deciding))
+        return tuple(gene.name in names for gene in self.genes for _ in range(gene.width))
 
-    def _bits_meant(self, axis: Axis) -> slice:
-        name, dot, number = str(axis.expressed_by).partition(".")
-        length = {bits.name: bits.length for bits in self.bits}.get(name, 0)
-        if length and not dot:
-            return self.spans[name]
-        if number.isdecimal() and 1 <= int(number) <= length:
-            start = self.spans[name].start + int(number) - 1
-            return slice(start, start + 1)
-        raise UserError(
-            f"Axis {axis.name} is expressed by {axis.expressed_by!r}, which is no bit of space {self.name}.",
-            "Name bits (d1) or one bit counted from 1 (d1.3).",
-        )
+    @cached_property
+    def _expression(self) -> Expression:
+        return Expression(self.genes)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every layout with enough ones is a network."""
+        return type(self).no_network is Space.no_network
 
     def size(self) -> int:
         """The number of canonical points, exactly."""
-        free = prod(len(axis.choices) for axis in self.axes if axis.expressed_by is None)
-        return free * prod(self._count(bits) for bits in self.bits)
-
-    def _count(self, bits: Bits) -> int:
-        """Settings of one row of bits together with the axes it expresses, counted by ones."""
-        whole, single = 1, [1] * bits.length
-        span = self.spans[bits.name]
-        for axis in self.axes:
-            meant = self._expression.get(self.spans[axis.name].start)
-            if meant is None or not span.start <= meant.start < span.stop:
-                continue
-            if axis.expressed_by == bits.name:
-                whole *= len(axis.choices)
-            else:
-                single[meant.start - span.start] *= len(axis.choices)
-        ways = [1]
-        for choices in single:
-            ways = [off + on * choices for off, on in zip([*ways, 0], [0, *ways], strict=True)]
-        return sum(count * (whole if ones else 1) for ones, count in enumerate(ways) if ones >= bits.minimum)
+        if not self.is_complete:
+            return sum(1 for _ in self.points())
+        return self._expression.count()
 
     def points(self) -> Iterator[Genotype]:
         """Every canonical point once, lexicographically; only small spaces should be walked to the end."""
-        for rows in product(*(gene.settings() for gene in self.genes)):
-            genes = tuple(gene for row in rows for gene in row)
-            if self._neutral(genes) == genes:
-                yield Genotype(self.name, genes)
+        layouts = self._expression.walk([gene.settings() for gene in self.genes])
+        while chunk := list(islice(layouts, _CHUNK)):
+            rows = np.array(chunk)
+            kept = (self.canonical_rows(rows) == rows).all(axis=1) & self.are_networks(rows)
+            yield from (Genotype(self.name, chunk[at]) for at in np.flatnonzero(kept).tolist())
 
     def encode(self, values: Mapping[str, Any]) -> Genotype:
         """The genotype with these values; the inverse of `decode`.
@@ -161,7 +158,7 @@ class Space:
         """The canonical genotype of an integer layout, such as the paper's 28 integers.
 
         Raises:
-            UserError: for a wrong length, an integer out of bounds or too few bits on.
+            UserError: for a wrong length, an integer out of bounds, too few bits on, or no network.
         """
         genes = _integers(vector)
         self._check(genes)
@@ -195,68 +192,142 @@ class Space:
         return Genotype(self.name, self._neutral(genotype.genes))
 
     def canonical_rows(self, rows: np.ndarray) -> np.ndarray:
-        """(N, V) integer layouts in canonical form; a subclass may do many at once."""
-        return np.array([self._neutral(tuple(row)) for row in rows.tolist()], dtype=rows.dtype)
+        """(N, V) integer layouts in canonical form; overridden where a network has more names."""
+        return self._expression.canonical(np.array(rows))
+
+    def expressed_rows(self, rows: np.ndarray) -> NDArray[np.bool_]:
+        """(N, V) whether each position of integer layouts means something."""
+        return self._expression.expressed(np.asarray(rows))
+
+    def no_network(self, genes: tuple[int, ...]) -> tuple[str, str] | None:  # noqa: ARG002
+        """Why a canonical layout is no network, as a message and a hint; a subclass overrides it."""
+        return None
+
+    def are_networks(self, rows: np.ndarray) -> NDArray[np.bool_]:
+        """(N,) whether canonical layouts are networks."""
+        if self.is_complete:
+            return np.ones(len(rows), dtype=bool)
+        return np.array([self.no_network(tuple(row)) is None for row in rows.tolist()], dtype=bool)
+
+    def narrowed(self, opened: Opening | None) -> Narrowed:
+        """What an opening leaves of each gene.
+
+        Raises:
+            UserError: if the opening names unknown genes or choices.
+        """
+        return narrowed(self.genes, tuple(self.members.items()), opened) if opened else self._everything
+
+    @cached_property
+    def _everything(self) -> Narrowed:
+        return narrowed(self.genes, (), None)
 
     def repair(self, vector: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Genotype:
         """The canonical genotype of a varied vector: rows with too few ones get random ones.
 
+        What is no network yet is varied at random, in as few positions as lead to one.
+
         Raises:
             UserError: for a wrong length or an integer out of bounds, which no repair can mean.
         """
-        genes = list(_integers(vector))
-        _raise(self._out_of_bounds(tuple(genes)))
+        genes = _integers(vector)
+        _raise(self._out_of_bounds(genes))
+        return self._mended(self._filled(genes, rng), self.narrowed(None), rng)
+
+    def _filled(self, genes: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+        filled = list(genes)
         for bits in self.bits:
             span = self.spans[bits.name]
-            missing = bits.minimum - sum(genes[span])
+            missing = bits.minimum - sum(filled[span])
             if missing > 0:
-                off = [at for at in range(span.start, span.stop) if not genes[at]]
+                off = [at for at in range(span.start, span.stop) if not filled[at]]
                 for at in rng.permutation(off)[:missing].tolist():
-                    genes[at] = 1
-        return self.from_vector(genes)
+                    filled[at] = 1
+        return tuple(filled)
+
+    def _mended(self, genes: tuple[int, ...], open_: Narrowed, rng: np.random.Generator) -> Genotype:
+        """A network within an opening that differs from a layout in few positions."""
+        if self._refusal(genes) is None:
+            return self.from_vector(genes)
+        values = [each for gene in self.genes for each in open_.values(gene)]
+        loose = [at for at, each in enumerate(values) if len(each) > 1]
+        for changes in (count for count in range(1, len(loose) + 1) for _ in range(_TRIES)):
+            varied = list(genes)
+            for at in rng.choice(loose, size=changes, replace=False).tolist():
+                varied[at] = values[at][int(rng.integers(len(values[at])))]
+            filled = self._filled(varied, rng)
+            if self._refusal(filled) is None:
+                return self.from_vector(filled)
+        return self._first([open_.settings(gene) for gene in self.genes])
+
+    def _first(self, settings: Sequence[Sequence[tuple[int, ...]]]) -> Genotype:
+        """The first network in the order of settings."""
+        for genes in islice(self._layouts(settings), _WALK):
+            if self._refusal(genes) is None:
+                return self.from_vector(genes)
+        raise UserError(f"What is open of space {self.name} holds no network.", "Open more choices.")
+
+    def _layouts(self, settings: Sequence[Sequence[tuple[int, ...]]]) -> Iterator[tuple[int, ...]]:
+        """Every layout made of one setting of each gene, in order."""
+        return (tuple(chain.from_iterable(parts)) for parts in product(*settings))
 
     def sample(self, rng: np.random.Generator, opened: Opening | None = None) -> Genotype:
         """A random point: uniform choices, fair coins, then the repair of rows with too few ones.
 
         This is the rule of EvoNAS's curriculum (its `search_space.py`: sample). It is not
-        uniform over points, because repaired rows have exactly the minimum of ones.
+        uniform over points, because repaired rows have exactly the minimum of ones. What is no network is
+        drawn anew.
 
         Args:
             rng: where the randomness comes from.
-            opened: what is open, `{"s": [48, 64], "d": "all"}`; None opens everything.
+            opened: what is open, `{"s": [48, 64], "depth": "max"}`; None opens everything.
 
         Raises:
-            UserError: if the opening names unknown genes or choices.
+            UserError: if the opening names unknown genes or choices, or holds no network.
         """
+        open_ = self.narrowed(opened)
+        for _ in range(_DRAWS):
+            genes = self._filled(self._drawn(open_, rng), rng)
+            if self._refusal(genes) is None:
+                return self.repair(genes, rng)
+        return self._mended(genes, open_, rng)
+
+    def _drawn(self, open_: Narrowed, rng: np.random.Generator) -> list[int]:
         vector: list[int] = []
-        choices = choices_of(self.genes, opened)
         for gene in self.genes:
             if isinstance(gene, Axis):
-                vector.append(choices[gene.name][int(rng.integers(len(choices[gene.name])))])
-            elif is_all_on(gene, opened):
-                vector += [1] * gene.length
+                choices = open_.choices[gene.name]
+                vector.append(choices[int(rng.integers(len(choices)))])
             else:
-                vector += rng.integers(2, size=gene.length).tolist()
-        return self.repair(vector, rng)
+                row = open_.bits.get(gene.name)
+                vector += rng.integers(2, size=gene.length).tolist() if row is None else row
+        return vector
 
     def smallest(self, opened: Opening | None = None) -> Genotype:
-        """The first open choice of every axis and the first `minimum` bits of every row."""
+        """The first open choice of every axis and the first `minimum` bits of every row.
+
+        Where that is no network, the first open layout that is one.
+        """
         return self._extreme(opened, is_largest=False)
 
     def largest(self, opened: Opening | None = None) -> Genotype:
-        """The last open choice of every axis and all bits on."""
+        """The last open choice of every axis and all bits on.
+
+        Where that is no network, the last open layout that is one.
+        """
         return self._extreme(opened, is_largest=True)
 
     def _extreme(self, opened: Opening | None, is_largest: bool) -> Genotype:
         vector: list[int] = []
-        choices = choices_of(self.genes, opened)
+        open_ = self.narrowed(opened)
         for gene in self.genes:
             if isinstance(gene, Axis):
-                vector.append(choices[gene.name][-1 if is_largest else 0])
+                vector.append(open_.choices[gene.name][-1 if is_largest else 0])
             else:
-                ones = gene.length if is_largest or is_all_on(gene, opened) else gene.minimum
-                vector += [1] * ones + [0] * (gene.length - ones)
-        return self.from_vector(vector)
+                ones = gene.length if is_largest else gene.minimum
+                vector += open_.bits.get(gene.name, [1] * ones + [0] * (gene.length - ones))
+        if self._refusal(tuple(vector)) is None:
+            return self.from_vector(vector)
+        return self._first([open_.settings(gene)[:: -1 if is_largest else 1] for gene in self.genes])
 
     def neighbours(self, genotype: Genotype) -> list[Genotype]:
         """The points one step away: an adjacent choice of one axis, or one bit flipped."""
@@ -271,10 +342,7 @@ class Space:
         return list(found)
 
     def _neutral(self, genes: tuple[int, ...]) -> tuple[int, ...]:
-        if not self._expression:
-            return genes
-        off = {at for at, meant in self._expression.items() if not any(genes[meant])}
-        return tuple(0 if at in off else gene for at, gene in enumerate(genes))
+        return tuple(self.canonical_rows(np.array([genes]))[0].tolist())
 
     def _require(self, genotype: Genotype) -> None:
         if genotype.space != self.name:
@@ -293,7 +361,11 @@ class Space:
             row = genes[self.spans[bits.name]]
             if sum(row) < bits.minimum:
                 return f"{bits.name}={''.join(map(str, row))} has too few ones.", f"It is {bits.allowed()}."
-        return problem
+        return self._refusal(genes) if problem is None else problem
+
+    def _refusal(self, genes: tuple[int, ...]) -> tuple[str, str] | None:
+        """Why allowed integers are no network."""
+        return None if self.is_complete else self.no_network(self._neutral(genes))
 
     def _out_of_bounds(self, genes: tuple[int, ...]) -> tuple[str, str] | None:
         counts = self.cardinalities

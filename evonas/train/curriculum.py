@@ -15,7 +15,6 @@ from evonas.errors import UserError
 from evonas.kinds import refuse_fractions
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
-from evonas.space.opening import choices_of
 from evonas.space.space import Space
 from evonas.supernets.cost_table import CostTable
 from evonas.train.conflict import Merge, NasVit
@@ -36,7 +35,8 @@ class CurriculumStep:
 
     Args:
         name: unique in its curriculum; part of random streams and of file names.
-        opened: the opening of the space, prefix to allowed choices (see `Space.sample`).
+        opened: the opening of the space: a group (`kernel`), prefix or gene to allowed choices, "max" or
+            "min" (see `evonas.space.opening.narrowed`).
         num_subnets: subnets whose gradients are averaged on every batch.
         epochs: passes over the training split; one, where no length is given.
         warmup_epochs: linear warm-up at the start of this step.
@@ -228,7 +228,7 @@ def _within(step: CurriculumStep, max_epochs: int | None) -> CurriculumStep:
 def _check_opening(space: Space, step: CurriculumStep) -> None:
     """Refuse an opening that the space cannot have, hours before its turn comes."""
     try:
-        choices_of(space.genes, step.opened)
+        space.smallest(step.opened)
     except UserError as error:
         raise UserError(
             f"Curriculum step '{step.name}' does not fit the space. {error.message}",

@@ -28,6 +28,7 @@ from evonas.search.ranker import PairwiseRanker
 from evonas.search.regularized import RegularizedEvolution
 from evonas.search.surroundings import Surroundings
 from evonas.search.together import GainTogether
+from evonas.space.chain import chain_space
 from evonas.space.declared import declared_space
 from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
@@ -88,6 +89,27 @@ CONDITIONAL = declared_space(
     {"d1": {"length": 3, "minimum": 0}},
 )
 
+# ordinal depths, and a space with layouts that are no networks
+DEPTHS = declared_space(
+    "depths",
+    {
+        "r1": [0.5, 0.75, 1],
+        "d1": [1, 2, 3],
+        "k1": [3, 5, 7],
+        "k2": {"choices": [3, 5, 7], "expressed_by": "d1>=2"},
+        "k3": {"choices": [3, 5, 7], "expressed_by": "d1>=3"},
+    },
+)
+CHAINS = chain_space(
+    "chains",
+    {
+        f"m{at}": ["keep", "half", "both"] if at < 3 else ["none", "keep", "half", "both"]
+        for at in range(1, 5)
+    },
+    "none",
+    {"halvings": {"words": ["half", "both"], "least": 1, "most": 2}},
+)
+
 
 def trade_off(space: Space, genotype: Genotype) -> tuple[float, float]:
     """Capacity lowers the error and costs more; a hidden target makes some points better than others."""
@@ -145,7 +167,7 @@ class TestSearcherContract:
         np.random.seed(2)
         assert points(play(make(EVONET, 7, 8, 40), EVONET)) == first
 
-    @pytest.mark.parametrize("space", [EVONET, CONDITIONAL], ids=lambda space: space.name)
+    @pytest.mark.parametrize("space", [EVONET, CONDITIONAL, DEPTHS, CHAINS], ids=lambda space: space.name)
     def test_every_question_is_canonical_and_new(self, make: Make, space: Space) -> None:
         asked = points(play(make(space, 0, 6, 60), space))
         assert all(space.contains(point) for point in asked)
@@ -157,10 +179,11 @@ class TestSearcherContract:
         assert len(points(play(searcher, EVONET))) == evaluations
         assert searcher.ask() == []
 
-    def test_it_ends_when_the_space_is_used_up(self, make: Make) -> None:
-        asked = points(play(make(CONDITIONAL, 0, 8, 1000), CONDITIONAL))
-        assert set(asked) == set(CONDITIONAL.points())
-        assert len(asked) == CONDITIONAL.size()
+    @pytest.mark.parametrize("space", [CONDITIONAL, DEPTHS, CHAINS], ids=lambda space: space.name)
+    def test_it_ends_when_the_space_is_used_up(self, make: Make, space: Space) -> None:
+        asked = points(play(make(space, 0, 8, 1000), space))
+        assert set(asked) == set(space.points())
+        assert len(asked) == space.size()
 
     def test_a_larger_budget_begins_with_the_same_questions(self, make: Make) -> None:
         short, long = (points(play(make(EVONET, 0, 16, count), EVONET)) for count in (40, 80))

@@ -71,7 +71,7 @@ def test_failures_of_the_table_are_failed_facts(root: Path, folder: Path) -> Non
         POINT: "",
         "transnas_macro:m=normal,normal,channel,resolution,normal,none": "has no error for",
         "transnas_macro:m=both,normal,normal,normal,none,none": "has 2 different error for",
-        "transnas_macro:m=both,both,both,both,both,both": "has no entry for",
+        "transnas_macro:m=both,both,channel,resolution,normal,normal": "has no entry for",
     }
     jobs = [Job(seq, point) for seq, point in enumerate(points)]
     outcomes = list(InlineEngine(spec(root, folder)).run(jobs))
@@ -121,25 +121,40 @@ def test_a_known_column_ranks_without_measuring(root: Path, folder: Path) -> Non
         }
     )
     assert form(space, space.parse(POINT)) == 10.0
-    assert form(space, space.parse("transnas_macro:m=both,both,both,both,both,both")) == 30.0
+    assert form(space, space.parse("transnas_macro:m=both,both,normal,normal,none,none")) == 30.0
 
 
 def test_the_macro_space_holds_exactly_the_published_networks(root: Path) -> None:
     """3256: one to four halvings, one to three doublings, no gap (Duan et al. 2021)."""
     space: Space = build(config(root, "space/transnas_macro.yaml"))
-    assert space.size() == 6400
-    words = [
+    words = {
         tuple(word for word in map(str, space.decode(point).values()) if word != "none")
         for point in space.points()
-        if str(space.decode(point)["m5"]) != "none" or str(space.decode(point)["m6"]) == "none"
-    ]
-    networks = [
+    }
+    every = [each for length in (4, 5, 6) for each in product(WORDS[1:], repeat=length)]
+    networks = {
         each
-        for each in words
+        for each in every
         if 1 <= sum(word in ("resolution", "both") for word in each) <= 4
         and 1 <= sum(word in ("channel", "both") for word in each) <= 3
-    ]
-    assert len(networks) == len(set(networks)) == 3256
+    }
+    assert words == networks and len(words) == space.size() == 3256
+
+
+def test_rows_under_other_names_of_a_chain_are_found(root: Path, tmp_path: Path) -> None:
+    """A gap before the last module is the shorter chain; rows that are no networks do no harm."""
+    column = np.array([90.0, 50.0])
+    write(
+        tmp_path,
+        np.array([[1, 2, 3, 4, 0, 1], [1, 1, 1, 1, 0, 0]]),
+        valid_final=column,
+        flops=column,
+        params=column,
+    )
+    evaluator: TableEvaluator = build(spec(root, tmp_path))
+    for tail in ("none,normal", "normal,none"):
+        point = f"transnas_macro:m=normal,channel,resolution,both,{tail}"
+        assert evaluator.measure(point, "shared").objectives["error"] == 10.0
 
 
 @pytest.mark.parametrize(("name", "size"), [("nb201", 5**6), ("transnas_micro", 4**6)])

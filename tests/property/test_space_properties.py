@@ -1,10 +1,14 @@
 """What holds for every space that can be declared."""
 
+from itertools import product
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evonas.errors import UserError
 from evonas.search.operators import cross_two_point, cross_uniform, flip_bits, mutate_ordinals
+from evonas.space.chain import ChainSpace, chain_space
 from evonas.space.space import Axis, Bits, Space
 
 SMALL = settings(max_examples=40, deadline=None)
@@ -12,22 +16,47 @@ SMALL = settings(max_examples=40, deadline=None)
 
 @st.composite
 def spaces(draw: st.DrawFn) -> Space:
-    """Small spaces with free and conditional axes."""
+    """Small spaces with free and conditional axes, depths among them, and groups."""
     rows = [
-        Bits(f"d{index}", length, draw(st.integers(0, length)))
+        Bits(f"b{index}", length, draw(st.integers(0, length)))
         for index, length in enumerate(draw(st.lists(st.integers(1, 3), max_size=2)), start=1)
     ]
     targets = [None, *(row.name for row in rows)]
     targets += [f"{row.name}.{bit}" for row in rows for bit in range(1, row.length + 1)]
-    axes = [
+    made: list[Axis] = []
+    for index, count in enumerate(draw(st.lists(st.integers(1, 3), max_size=2)), start=1):
+        # a depth may itself be expressed by an earlier one
+        made.append(Axis(f"d{index}", tuple(range(1, count + 1)), draw(st.sampled_from(targets))))
+        targets += [f"d{index}>={choice}" for choice in range(1, count + 1)]
+    made += [
         Axis(f"k{index}", tuple(0.5 * step for step in range(1, count + 1)), draw(st.sampled_from(targets)))
         for index, count in enumerate(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)), start=1)
     ]
-    return Space("any", tuple(draw(st.permutations([*axes, *rows]))))
+    depth = [gene.name for gene in (*made, *rows) if gene.name[0] in "bd"]
+    groups = {"kernel": "k", **({"depth": depth} if depth else {})}
+    return Space("any", tuple(draw(st.permutations([*made, *rows]))), groups=groups)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> ChainSpace:
+    """Small spaces with layouts that are no networks."""
+    modules = ["keep", "wide", "half", "both"]
+    required = draw(st.integers(1, 2))
+    axes = {
+        f"m{place}": modules if place < required else ["none", *modules]
+        for place in range(required + draw(st.integers(0, 2)))
+    }
+    least = draw(st.integers(0, 1))
+    words = draw(st.sampled_from([["half"], ["half", "both"]]))
+    limit = {"words": words, "least": least, "most": draw(st.integers(least, 2))}
+    return chain_space("chain", axes, "none", {"halvings": limit})
+
+
+ANY = st.one_of(spaces(), chains())
 
 
 @SMALL
-@given(spaces())
+@given(ANY)
 def test_size_is_the_number_of_points(space: Space) -> None:
     points = list(space.points())
     assert len(points) == len(set(points)) == space.size()
@@ -35,7 +64,7 @@ def test_size_is_the_number_of_points(space: Space) -> None:
 
 
 @SMALL
-@given(spaces(), st.integers(0, 2**32))
+@given(ANY, st.integers(0, 2**32))
 def test_every_form_of_a_point_leads_back(space: Space, seed: int) -> None:
     point = space.sample(np.random.default_rng(seed))
     assert space.contains(point)
@@ -46,7 +75,7 @@ def test_every_form_of_a_point_leads_back(space: Space, seed: int) -> None:
 
 
 @SMALL
-@given(spaces(), st.integers(0, 2**32))
+@given(ANY, st.integers(0, 2**32))
 def test_repair_is_idempotent_and_canonical(space: Space, seed: int) -> None:
     rng = np.random.default_rng(seed)
     vector = [int(rng.integers(count)) for count in space.cardinalities]
@@ -56,14 +85,52 @@ def test_repair_is_idempotent_and_canonical(space: Space, seed: int) -> None:
 
 
 @SMALL
-@given(spaces(), st.integers(0, 2**32))
+@given(ANY, st.integers(0, 2**32))
 def test_neighbours_are_mutual_where_nothing_is_conditional(space: Space, seed: int) -> None:
     point = space.sample(np.random.default_rng(seed))
     near = space.neighbours(point)
     assert point not in near and len(set(near)) == len(near)
     assert all(space.contains(each) for each in near)
-    if all(axis.expressed_by is None for axis in space.axes):
+    if space.is_complete and all(axis.expressed_by is None for axis in space.axes):
         assert all(point in space.neighbours(each) for each in near)
+
+
+@SMALL
+@given(ANY, st.integers(0, 2**32))
+def test_canonical_rows_are_the_canonical_points(space: Space, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(space.cardinalities, size=(40, len(space.cardinalities))).astype(np.int8)
+    canonical = space.canonical_rows(rows)
+    assert canonical.dtype == rows.dtype
+    assert np.array_equal(space.canonical_rows(canonical), canonical)
+    expressed = space.expressed_rows(rows)
+    assert not (canonical[~expressed]).any()
+    for row, same in zip(rows.tolist(), canonical.tolist(), strict=True):
+        try:
+            point = space.from_vector(row)
+        except UserError:
+            continue
+        assert list(point.genes) == same and space.contains(point)
+
+
+@SMALL
+@given(spaces())
+def test_points_are_all_canonical_forms(space: Space) -> None:
+    layouts = np.array(list(product(*(range(count) for count in space.cardinalities))))
+    starts = [(space.spans[bits.name], bits.minimum) for bits in space.bits]
+    valid = [row for row in layouts if all(row[span].sum() >= least for span, least in starts)]
+    forms = {tuple(row) for row in space.canonical_rows(np.array(valid)).tolist()}
+    assert [point.genes for point in space.points()] == sorted(forms)
+
+
+@SMALL
+@given(spaces(), st.sampled_from(["max", "min", "free"]), st.integers(0, 2**32))
+def test_groups_open_as_their_names_do(space: Space, setting: str, seed: int) -> None:
+    for word, names in space.groups:
+        by_group, by_name = {word: setting}, dict.fromkeys(names, setting)
+        drawn = [space.sample(np.random.default_rng(seed), opened) for opened in (by_group, by_name)]
+        assert drawn[0] == drawn[1]
+        assert space.largest(by_group) == space.largest(by_name)
 
 
 @SMALL

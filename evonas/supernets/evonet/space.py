@@ -13,6 +13,8 @@ from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Bits, Space
 
+_GROUPS = {"state": "s", "mlp": "m", "expand": "e", "depth": "d"}
+
 
 @dataclass(frozen=True, slots=True)
 class StageChoice:
@@ -59,7 +61,8 @@ def evonet_space(
             axes.append(Axis(f"s{stage}", tuple(map(int, d_state))))
             axes.append(Axis(f"e{stage}", tuple(map(float, expand))))
     bits = [Bits(f"d{stage}", int(depth)) for stage, depth in enumerate(depths, start=1)]
-    return Space(name, (*axes, *bits))
+    groups = {"mlp": "m", "depth": "d"} if len(depths) == 1 else _GROUPS
+    return Space(name, (*axes, *bits), groups=groups)
 
 
 @lru_cache(maxsize=65536)

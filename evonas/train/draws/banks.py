@@ -1,8 +1,8 @@
 """Performance-aware sampling: a walk over levels that prefers subnets which have done well.
 
 After ElasticViT (arXiv 2303.09730, section 4.2; its public code for what the text leaves open). Its
-preference score looks at channels and depths of attention stages; here every axis is a width and the rows of
-bits are the depth.
+preference score looks at channels and depths of attention stages; here `Space.is_depth` says which genes are
+the depth, and every other gene is a width.
 """
 
 from collections.abc import Sequence
@@ -85,10 +85,11 @@ class BankSampler:
 
     def preference(self, genotype: Genotype, anchor: Genotype) -> int:
         """Multiply-adds with the anchor's widths, less those with its depths: least for wide and shallow."""
-        is_bit = np.array(self._costs.space.is_bit)
+        space = self._costs.space
+        is_depth = np.array(space.is_depth)
         own, other = np.array(genotype.genes), np.array(anchor.genes)
-        mixed = np.stack([np.where(is_bit, own, other), np.where(is_bit, other, own)])
-        narrow, shallow = self._costs.macs(mixed)
+        mixed = np.stack([np.where(is_depth, own, other), np.where(is_depth, other, own)])
+        narrow, shallow = self._costs.macs(space.canonical_rows(mixed))
         return int(narrow - shallow)
 
     def _pick(self, place: int, step: int, rng: np.random.Generator) -> tuple[Genotype, bool]:

@@ -16,7 +16,7 @@ from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.space.genes import Axis
 from evonas.space.genotype import Genotype
-from evonas.space.opening import Opening, choices_of, is_all_on
+from evonas.space.space import Opening
 from evonas.supernets.cost_table import CostTable
 
 Rows = NDArray[np.int8]
@@ -71,7 +71,8 @@ class Level:
 
     Args:
         macs: its lower end.
-        smallest: below every subnet of the level on every axis and in every stage's depth.
+        smallest: below every subnet of the level in every stage's depth and on every axis that both express;
+            in a space with layouts that are no networks, only the subnet that stands for it.
         rows: distinct integer layouts; what they cost lies in the level's window.
     """
 
@@ -96,8 +97,8 @@ class LevelTable:
 
     def __init__(self, costs: CostTable, opened: Opening, plan: LevelPlan, seed: int) -> None:
         self.costs, self.plan = costs, plan
-        self._seed, self._opened = seed, opened
         space = costs.space
+        self._seed, self._opened, self._open = seed, opened, space.narrowed(opened)
         self.low, self.high = (costs.of(end) for end in (space.smallest(opened), space.largest(opened)))
         self._is_gapless = plan.window is None
         self.window = self._window()
@@ -146,22 +147,26 @@ class LevelTable:
 
     def _floor(self, mark: int) -> Genotype:
         """The largest of evenly growing subnets that costs no more than half the way up to a level."""
-        grown = np.array([self._grown(share) for share in _SHARES])
+        space = self.costs.space
+        grown = self._networks(np.array([self._grown(share) for share in _SHARES], dtype=np.int8))
         fitting = grown[self.costs.macs(grown) <= (self.low + mark) / 2]
-        chosen = fitting[-1] if len(fitting) else grown[0]
-        return self.costs.space.from_vector(chosen)
+        return space.from_vector(fitting[-1]) if len(fitting) else space.smallest(self._opened)
+
+    def _networks(self, rows: Rows) -> Rows:
+        """The canonical rows of those that are networks."""
+        canonical = self.costs.space.canonical_rows(rows)
+        kept: Rows = canonical[self.costs.space.are_networks(canonical)]
+        return kept
 
     def _grown(self, share: float) -> list[int]:
         vector: list[int] = []
-        open_ = choices_of(self.costs.space.genes, self._opened)
         for gene in self.costs.space.genes:
             if isinstance(gene, Axis):
-                choices = open_[gene.name]
+                choices = self._open.choices[gene.name]
                 vector.append(choices[int(share * (len(choices) - 1))])
             else:
                 ones = max(gene.minimum, int(share * gene.length))
-                ones = gene.length if is_all_on(gene, self._opened) else ones
-                vector += [1] * ones + [0] * (gene.length - ones)
+                vector += self._open.bits.get(gene.name, [1] * ones + [0] * (gene.length - ones))
         return vector
 
     def _filled(self, marks: Sequence[int], floor: Genotype, place: int) -> list[Rows]:
@@ -170,7 +175,7 @@ class LevelTable:
         found = [np.empty((0, width), dtype=np.int8) for _ in marks]
         counts: list[int] = []
         for number in range(_ROUNDS):
-            drawn = self._drawn(floor, generator(self._seed, f"levels/{place}", number))
+            drawn = self._networks(self._drawn(floor, generator(self._seed, f"levels/{place}", number)))
             prices = self.costs.macs(drawn)
             for index, mark in enumerate(marks):
                 inside = (prices >= mark) & (prices <= self._upper(mark))
@@ -197,19 +202,22 @@ class LevelTable:
         columns: list[NDArray[np.integer]] = []
         is_up = rng.integers(2, size=(_ROUND, 1)).astype(bool)
         share = rng.random((_ROUND, 1))
-        open_ = choices_of(self.costs.space.genes, self._opened)
-        for gene in self.costs.space.genes:
-            span = self.costs.space.spans[gene.name]
-            least = np.array(floor.genes[span])
+        space = self.costs.space
+        # where some layouts are no networks, a floor would shut out cheap ones
+        lowest = np.array(floor.genes if space.is_complete else space.lower)
+        for gene in space.genes:
+            least = lowest[space.spans[gene.name]]
             if isinstance(gene, Axis):
-                choices = np.array([index for index in open_[gene.name] if index >= least[0]])
+                choices = np.array([index for index in self._open.choices[gene.name] if index >= least[0]])
                 plain = choices[rng.integers(len(choices), size=(_ROUND, 1))]
                 ends = np.where(is_up, choices[-1], choices[0])
                 drawn = np.where(rng.random(plain.shape) < share, ends, plain)
             else:
                 plain = rng.integers(2, size=(_ROUND, gene.length))
                 drawn = np.where(rng.random(plain.shape) < share, is_up, plain)
-                drawn = _at_least(drawn, int(least.sum()), rng)
+                drawn = _at_least(drawn, max(gene.minimum, int(least.sum())), rng)
+                if gene.name in self._open.bits:
+                    drawn = np.tile(self._open.bits[gene.name], (_ROUND, 1))
             columns.append(drawn)
         return np.concatenate(columns, axis=1).astype(np.int8)
 
