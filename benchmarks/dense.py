@@ -24,8 +24,8 @@ from evonas import schema
 from evonas.cli import conf_dir
 from evonas.config import build
 from evonas.mm.stack import installed
-from evonas.supernets.extract import StaticNet, static_net
 from evonas.supernets.evonet.published import PUBLISHED
+from evonas.supernets.extract import StaticNet, static_net
 from evonas.tasks.segmentation import Segmentation
 
 CLASSES = {"coco": 80, "ade20k": 150}

@@ -25,14 +25,14 @@ from omegaconf import DictConfig, OmegaConf
 from evonas import schema, weights
 from evonas.cli import conf_dir
 from evonas.config import to_plain
-from evonas.supernets.extract import extract
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.machine import machine
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
-from evonas.supernets.evonet.space import prefix_key
 from evonas.space.genotype import Genotype
 from evonas.stages import assembly
+from evonas.supernets.evonet.space import prefix_key
+from evonas.supernets.extract import extract
 
 REPEATS, LAST, IMAGES = 5, 10, 8
 OBJECTIVES = {

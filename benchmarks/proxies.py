@@ -32,7 +32,6 @@ from evonas.config import to_plain
 from evonas.data.tables import transnas
 from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
-from evonas.supernets.supernet import Supernet
 from evonas.objectives.bench import Bench
 from evonas.objectives.error import Error
 from evonas.objectives.zero_cost import ZeroCost
@@ -40,6 +39,7 @@ from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.inputs import random_images
 from evonas.proxies.probe import Probe
 from evonas.randomness import derive, generator
+from evonas.supernets.supernet import Supernet
 
 # Kendall, Spearman and Pearson in percent on micro: table 3 of Dong et al., AAAI 2024
 PUBLISHED = {
@@ -171,7 +171,7 @@ def costs(names: Sequence[str], seed: int) -> dict[str, float]:
         space, network, task = (to_plain(node) for node in (cfg.space, cfg.network, cfg.task))
         bench = Bench(space, network, task, path)
         # the time of an evaluation does not depend on how good the weights are
-        weights.save(path, Supernet(bench.backbone, bench.head, bench.space).state_dict())
+        weights.save(path, Supernet(bench.family, bench.head).state_dict())
         objectives: dict[str, Any] = {"inherited error": Error()}
         objectives["inherited error, statistics renewed"] = Error(recalibrate=cfg.train.recalibrate)
         objectives |= {name: ZeroCost(name, references=2, seed=seed) for name in names}

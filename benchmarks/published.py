@@ -8,13 +8,13 @@ fusions in the form of inference (one 11x11 kernel each). Nothing is timed and n
 
 from functools import lru_cache
 
-from evonas.supernets.evonet.cost import NetworkShape, count_macs, count_params
 from evonas.nn.count import count_head
 from evonas.nn.level import Level
 from evonas.nn.sasf import fuse
 from evonas.nn.topdown import SASFDecoder
-from evonas.supernets.evonet.space import architecture, evonet_space
+from evonas.supernets.evonet.cost import NetworkShape, count_macs, count_params
 from evonas.supernets.evonet.published import KITTI, NYU, PUBLISHED, Published
+from evonas.supernets.evonet.space import architecture, evonet_space
 
 SHAPE = NetworkShape((64, 128, 256, 512), (2, 4, 8, 16), stem_dim=32)
 LEVELS = tuple(Level(dim, 4 * 2**at) for at, dim in enumerate(SHAPE.dims))

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from evonas.nn.backbone import Backbone
 from evonas.nn.heads import DenseHead
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.supernet import Supernet
 from evonas.train.curriculum import CurriculumStep, StepSampler
 from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, fit
@@ -61,8 +61,8 @@ def supernet() -> Supernet:
     """A supernet of some 50 000 weights."""
     space = evonet_space(mlp_ratio=[1, 2], d_state=[4, 8], expand=[1, 2], depths=[1, 1, 2, 1])
     torch.manual_seed(SEED)
-    backbone = Backbone(space, dims=[8, 16, 16, 16], heads=[2, 2, 2, 2], stem_dim=8)
-    return Supernet(backbone, DenseHead(backbone.levels, width=8, out_channels=1), space)
+    family = EvoNet(space, dims=[8, 16, 16, 16], heads=[2, 2, 2, 2], stem_dim=8)
+    return Supernet(family, DenseHead(family.levels, width=8, out_channels=1))
 
 
 @contextmanager

@@ -29,10 +29,10 @@ from evonas.report.kinship import Kinship
 from evonas.run import Run
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.report import PAGE, gather
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = {"_target_": "evonas.supernets.evonet.space.evonet_space"}
 NAMES = ("error", "latency", "macs")

@@ -20,9 +20,9 @@ from evonas import weights
 from evonas.data.base import Split
 from evonas.data.shapes import Shapes
 from evonas.nn.classifier import Classifier
-from evonas.supernets.supernet import Supernet
 from evonas.stages import assembly
 from evonas.stages.pretrain import PRETRAINED
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.classification import Classification
 from evonas.train import panel
 

@@ -7,8 +7,8 @@ import torch
 from paired import Row, at_least, exponent, least, ratios
 from torch import Tensor
 
-from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.ops import backend, causal_ssd, depthwise_silu, dilated, native, scan, ssd
+from evonas.supernets.evonet.mixers import Attention, SSDMixer
 
 # B L N P S of a stage of nano and of two stages of the published network on 352x1216 images
 PRODUCTS = {

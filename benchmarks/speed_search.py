@@ -17,7 +17,6 @@ from speed_train import BLOCKS, CHOICE
 from torch import nn
 
 from evonas.archive import Archive
-from evonas.supernets.evonet.block import Block
 from evonas.nn.initialise import initialise
 from evonas.objectives.error import Error
 from evonas.objectives.evaluator import Evaluator
@@ -26,6 +25,7 @@ from evonas.randomness import generator
 from evonas.search.base import Told
 from evonas.search.loop import search
 from evonas.search.nsga import NSGA2
+from evonas.supernets.evonet.block import Block
 from evonas.supernets.evonet.space import evonet_space
 
 POPULATION, GENERATIONS = 96, 200

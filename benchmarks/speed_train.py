@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from trials import composed
 
-from evonas.supernets.evonet.block import Block
-from evonas.supernets.extract import extract
 from evonas.nn.initialise import initialise
 from evonas.nn.recompute import recomputing
 from evonas.randomness import generator
-from evonas.supernets.evonet.space import StageChoice
 from evonas.stages import assembly
+from evonas.supernets.evonet.block import Block
+from evonas.supernets.evonet.space import StageChoice
+from evonas.supernets.extract import extract
 from evonas.tasks.base import Batch, Task
 
 # width, heads, images and tokens along a side: the second stage of nano, the third of the published network

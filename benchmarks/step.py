@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from evonas import schema
 from evonas.cli import conf_dir
-from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.stages import assembly
+from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.train.module import SupernetModule
 
 WARMUP, REPEATS = 2, 5

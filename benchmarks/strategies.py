@@ -31,7 +31,6 @@ from evonas import files
 from evonas.config import to_plain
 from evonas.evaluate.engine import EvaluatorLike
 from evonas.evaluate.measure import ready_evaluator
-from evonas.supernets.extract import static_net
 from evonas.randomness import derive
 from evonas.report.pareto import front
 from evonas.run import Run
@@ -42,6 +41,7 @@ from evonas.stages.pretrain import Pretrain
 from evonas.stages.rank import spread
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
+from evonas.supernets.extract import static_net
 from evonas.tasks.base import best_of
 from evonas.train import panel
 from evonas.train.draws.pool import Pool
@@ -181,7 +181,7 @@ def _one_alone(
 ) -> dict[str, Any]:
     began, text = time.process_time(), net.space.format(genotype)
     purpose = f"alone/{text}"
-    single = static_net(net.backbone, net.head, genotype, derive(seed, purpose))
+    single = static_net(net.family, net.head, genotype, derive(seed, purpose))
     error = _trained_alone(
         question, question.cfg(seed), single, derive(seed, purpose), path.with_suffix(".state")
     )

@@ -17,10 +17,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from evonas import files
-from evonas.supernets.evonet.cost import NetworkShape, count_macs
 from evonas.randomness import generator
-from evonas.supernets.evonet.space import architecture, evonet_space
 from evonas.space.space import Space
+from evonas.supernets.evonet.cost import NetworkShape, count_macs
+from evonas.supernets.evonet.space import architecture, evonet_space
 
 CONF = Path(__file__).parent.parent / "conf"
 # relative difference in multiply-adds at which two networks count as equal

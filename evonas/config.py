@@ -25,7 +25,7 @@ from evonas.errors import EvoNASError, UserError
 from evonas.kinds import refuse_fractions
 
 _PARTS = (
-    "data", "evaluate", "mm", "nn", "objectives", "search", "space", "stages", "tasks", "track", "train",
+    "data", "evaluate", "mm", "nn", "objectives", "search", "space", "stages", "supernets", "tasks", "track", "train",
 )  # fmt: skip
 log = logging.getLogger(__name__)
 _IN_CALL = re.compile(r"call to target '([\w.]+)'")

@@ -14,9 +14,9 @@ from evonas.report.facts import Cost, Facts
 from evonas.report.sources import Sources
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
+from evonas.space.space import Space
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.space.space import Space
 
 GENOTYPE = "nano:m=3.5,4,1,3.5/s=64,64,48/e=0.5,4,0.5/d=11.01.101.01"
 STEPS = ["warm-max", "free-depth", "free-ratio", "free-state", "free-expand", "free-all", "refine", "last"]

@@ -7,7 +7,14 @@ import source
 
 LIGHT = ("search/", "evaluate/", "report/", "space/", "track/", "archive.py", "run.py", "config.py", "cli.py")
 LIGHT_FILES = (
-    "nn/cost.py",
+    "supernets/base.py",
+    "supernets/cost_table.py",
+    "supernets/families.py",
+    "supernets/evonet/cost.py",
+    "supernets/evonet/family.py",
+    "supernets/evonet/path.py",
+    "supernets/evonet/published.py",
+    "supernets/evonet/space.py",
     "command.py",
     "mistakes.py",
     "lock.py",

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from evonas import config, schema
 from evonas.cli import conf_dir
-from evonas.supernets.evonet.published import PUBLISHED
 from evonas.stages import NEEDS_NO_TASK, TARGETS
+from evonas.supernets.evonet.published import PUBLISHED
 
 # given by the code that builds the object, not by the file
 GIVEN = {"tracker": {"folder", "run", "stage"}}

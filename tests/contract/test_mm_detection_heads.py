@@ -126,16 +126,16 @@ def test_masks_that_fill_their_boxes_are_learnt_as_such() -> None:
 
 
 def test_the_published_heads_have_the_published_size() -> None:
-    from evonas.nn.backbone import Backbone
-    from evonas.supernets.extract import static_net
-    from evonas.supernets.evonet.space import evonet_space
+    from evonas.supernets.evonet.family import EvoNet
     from evonas.supernets.evonet.published import PUBLISHED
+    from evonas.supernets.evonet.space import evonet_space
+    from evonas.supernets.extract import static_net
 
     space = evonet_space()
-    backbone = Backbone(space, [64, 128, 256, 512], [2, 4, 8, 16])
-    head = MMDetRCNN(backbone.levels, 80, MambaFPN, masks=True)
+    family = EvoNet(space, [64, 128, 256, 512], [2, 4, 8, 16])
+    head = MMDetRCNN(family.levels, 80, MambaFPN, masks=True)
     assert sum(each.numel() for each in head.parameters()) == 17_543_920 + 5_866_633
-    net = static_net(backbone, head, space.parse(PUBLISHED["coco-base"].genotype), seed=None)
+    net = static_net(family, head, space.parse(PUBLISHED["coco-base"].genotype), seed=None)
     # 42.3 million by the published configuration
     assert round(sum(each.numel() for each in net.parameters()) / 1e6, 1) == 42.3
 

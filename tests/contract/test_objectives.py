@@ -16,13 +16,13 @@ from evonas.evaluate.engine import EvaluatorLike, Job
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.nn.count import count_costs
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
 from evonas.objectives.base import Objective
 from evonas.objectives.bench import Bench
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.machine import machine
 from evonas.randomness import generator
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
 
 SPACE = {
     "_target_": "evonas.supernets.evonet.space.evonet_space",
@@ -74,7 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a supernet; random ones measure as well as good ones."""
     path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
     bench = Bench(SPACE, NETWORK, TASK, path)
-    weights.save(path, Supernet(bench.backbone, bench.head, bench.space).state_dict())
+    weights.save(path, Supernet(bench.family, bench.head).state_dict())
     return path
 
 

@@ -30,9 +30,9 @@ from evonas.search.surroundings import Surroundings
 from evonas.search.together import GainTogether
 from evonas.space.chain import chain_space
 from evonas.space.declared import declared_space
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.supernets.evonet.space import evonet_space
 
 Make = Callable[[Space, int, int, int], Searcher]
 INNER = partial(NSGA2, population=16, evaluations=64, changes=1.0, corners=False)

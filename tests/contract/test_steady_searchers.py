@@ -14,8 +14,8 @@ from evonas.search.nsga3 import NSGA3
 from evonas.search.random import RandomSearch
 from evonas.search.regularized import RegularizedEvolution
 from evonas.space.declared import declared_space
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
 SMALL = declared_space("small", {"a": [0, 1, 2], "b": [0, 1, 2]})

@@ -23,8 +23,8 @@ from evonas.search.nsga import NSGA2
 from evonas.search.nsga3 import NSGA3
 from evonas.search.random import RandomSearch
 from evonas.search.regularized import RegularizedEvolution
-from evonas.supernets.evonet.space import evonet_space
 from evonas.stages.watching import Watch
+from evonas.supernets.evonet.space import evonet_space
 from evonas.track.base import Guarded, Silent
 from evonas.track.progress import Progress
 

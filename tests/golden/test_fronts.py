@@ -24,8 +24,8 @@ from pymoo.indicators.hv import HV
 from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.search.base import Searcher, Told
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
 FILE = Path(__file__).parent / "fronts.json"

@@ -8,16 +8,18 @@ over cells are products here alone, so they are taken off before comparing.
 
 import pytest
 
-from evonas.supernets.evonet.cost import NetworkShape, count_macs, count_params
 from evonas.nn.count import count_head
 from evonas.nn.level import Level
 from evonas.nn.sasf import fuse
 from evonas.nn.topdown import SASFDecoder
-from evonas.supernets.evonet.backbone import Trunk
-from evonas.supernets.evonet.space import architecture, evonet_space
+from evonas.supernets.base import cost
+from evonas.supernets.evonet.cost import NetworkShape
+from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.published import ADE20K, COCO, IMAGENET, KITTI, NYU, PUBLISHED
+from evonas.supernets.evonet.space import evonet_space
 
 SHAPE = NetworkShape((64, 128, 256, 512), (2, 4, 8, 16), stem_dim=32)
+FAMILY = EvoNet(evonet_space(), SHAPE.dims, SHAPE.heads)
 DECODER = 13_508_173
 
 # name: parameters, {image size: GMACs} of the backbone
@@ -56,13 +58,12 @@ WHOLE = {
 }
 
 
-def _architecture(name):
-    space = evonet_space()
-    return architecture(space, space.parse(PUBLISHED[name].genotype))
+def _cost(name, size=(224, 224)):
+    return cost(FAMILY, FAMILY.space.parse(PUBLISHED[name].genotype), size)
 
 
 def _giga(name, size):
-    return count_macs(_architecture(name), SHAPE, *size) / 1e9
+    return _cost(name, size).macs / 1e9
 
 
 def _averages(size):
@@ -93,12 +94,12 @@ def test_genotypes_are_written_as_the_space_writes_them(name):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_parameters_in_closed_form(name):
-    assert count_params(_architecture(name), SHAPE) == BACKBONES[name][0]
+    assert _cost(name).params == BACKBONES[name][0]
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_parameters_counted_on_the_network(name):
-    network = Trunk(_architecture(name), SHAPE, seed=None)
+    network = FAMILY.build(FAMILY.space.parse(PUBLISHED[name].genotype), None)
     assert sum(parameter.numel() for parameter in network.parameters()) == BACKBONES[name][0]
 
 
@@ -111,7 +112,7 @@ def test_macs_in_closed_form(name):
 @pytest.mark.parametrize("name", ROUNDED)
 def test_rounded_figures_of_the_backbone(name):
     millions, sizes = ROUNDED[name]
-    assert count_params(_architecture(name), SHAPE) / 1e6 == pytest.approx(millions, abs=0.006)
+    assert _cost(name).params / 1e6 == pytest.approx(millions, abs=0.006)
     for size, giga in sizes.items():
         assert _giga(name, size) == pytest.approx(giga, abs=0.05)
 

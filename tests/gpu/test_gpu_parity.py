@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from evonas.nn.backbone import Backbone
-from evonas.supernets.extract import extract
 from evonas.nn.heads import DenseHead
-from evonas.supernets.supernet import Supernet
 from evonas.randomness import generator
+from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
 from evonas.train.distill import Distiller
 
 pytestmark = [
@@ -20,8 +20,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def supernet() -> Supernet:
     space = evonet_space()
-    backbone = Backbone(space, [64, 128, 256, 512], [2, 4, 8, 16])
-    return Supernet(backbone, DenseHead(backbone.levels, 1), space).eval()
+    family = EvoNet(space, [64, 128, 256, 512], [2, 4, 8, 16])
+    return Supernet(family, DenseHead(family.levels, 1)).eval()
 
 
 @pytest.fixture(autouse=True)

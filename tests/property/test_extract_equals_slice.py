@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evonas.nn.backbone import Backbone
-from evonas.supernets.extract import extract, static_net
 from evonas.nn.heads import DenseHead
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import extract, static_net
+from evonas.supernets.supernet import Supernet
 
 NANO = {
     "space": evonet_space("nano", [0.5, 1, 2, 3], [8, 16, 24, 32], [0.5, 1, 2], [2, 2, 4, 2]),
@@ -40,8 +40,8 @@ NETWORKS = {
 @lru_cache
 def _supernet(name: str) -> Supernet:
     """Random weights and batch-norm statistics that are no identity."""
-    backbone = Backbone(**NETWORKS[name], seed=1)
-    supernet = Supernet(backbone, DenseHead(backbone.levels, 2, width=16), backbone.space)
+    family = EvoNet(**NETWORKS[name])
+    supernet = Supernet(family, DenseHead(family.levels, 2, width=16), seed=1)
     generator = torch.Generator().manual_seed(2)
     for module in supernet.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -129,19 +129,17 @@ def test_a_fresh_network_takes_its_state_dict():
     supernet = _supernet("nano").eval()
     genotype, x = _draw(supernet, 6), _image(6, batch=1)
     net = extract(supernet, genotype)
-    other = Backbone(**NANO, seed=9)
-    fresh = static_net(other, DenseHead(other.levels, 2, width=16, seed=9), genotype).eval()
+    other = EvoNet(**NANO)
+    fresh = static_net(other, DenseHead(other.levels, 2, width=16, seed=9), genotype, seed=9).eval()
     assert not torch.equal(fresh(x), net(x))
     fresh.load_state_dict(net.state_dict())
     assert torch.equal(fresh(x), net(x))
 
 
 def test_extracted_learns_and_keeps_drop_path():
-    backbone = Backbone(**NANO, drop_path=0.2)
-    supernet = Supernet(backbone, DenseHead(backbone.levels, 1), backbone.space)
-    genotype = backbone.space.encode(
-        {**backbone.space.decode(backbone.space.smallest()), "d4": (False, True)}
-    )
+    family = EvoNet(**NANO, drop_path=0.2)
+    supernet = Supernet(family, DenseHead(family.levels, 1))
+    genotype = family.space.encode({**family.space.decode(family.space.smallest()), "d4": (False, True)})
     net = extract(supernet.requires_grad_(False), genotype)
     assert net.backbone.stages[3].blocks["1"].drop_path == pytest.approx(0.2)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)

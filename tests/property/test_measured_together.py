@@ -16,15 +16,14 @@ from evonas import weights
 from evonas.data import holdout
 from evonas.errors import UserError
 from evonas.evaluate.engine import Together
-from evonas.supernets.extract import extract
-from evonas.supernets.prefix import Walk
 from evonas.nn.recalibrate import recalibrate
-from evonas.supernets.supernet import Supernet
 from evonas.objectives.bench import Bench
 from evonas.objectives.error import Error
 from evonas.objectives.evaluator import Evaluator
-from evonas.supernets.evonet.space import architecture, path, prefix_key
 from evonas.space.genotype import Genotype
+from evonas.supernets.extract import extract
+from evonas.supernets.prefix import PrefixExecutor
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import predict
 
 SPACE = {
@@ -96,7 +95,7 @@ def _trained(task: str, precision: str, folder: Path) -> Bench:
     """Random weights, with batch-norm statistics that are no identity."""
     path = folder / f"{task}.safetensors"
     made = Bench(SPACE, NETWORK, TASKS[task], path)
-    net = Supernet(made.backbone, made.head, made.space)
+    net = Supernet(made.family, made.head)
     generator = torch.Generator().manual_seed(2)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -217,10 +216,9 @@ def test_every_step_is_computed_once_a_batch(task: str, recalibrated: int, folde
     finally:
         for hook in hooks:
             hook.remove()
-    paths = {path(architecture(bench.space, genotype)) for genotype in bundle}
+    paths = {bench.family.path(genotype) for genotype in bundle}
     prefixes = {each[:length] for each in paths for length in range(1, len(each) + 1)}
-    places = [len(choice.blocks) for choice in architecture(bench.space, bundle[0]).stages]
-    distinct = sum(1 for prefix in prefixes if prefix[-1][1] < places[int(prefix[-1][0])])
+    distinct = sum(1 for prefix in prefixes if prefix[-1].label)
     passes = looks * len(bench.batches) + len(bench.calibration(recalibrated))
     assert ran == {"stem": passes, "blocks": passes * distinct}
 
@@ -234,20 +232,19 @@ def _counting(ran: dict[str, int], name: str) -> Callable[..., None]:
 
 def test_a_walk_keeps_one_path_and_ends_with_none(folder: Path) -> None:
     bench = _trained("depth", "32-true", folder)
-    bundle = sorted(set(_bundle(bench, 0, 12)), key=lambda each: prefix_key(bench.space, each))
-    walk, images = Walk(bench.network), bench.batches[0]["image"]
-    chosen = [architecture(bench.space, genotype) for genotype in bundle]
-    longest = max(len(path(each)) for each in chosen)
-    for own, after in zip(chosen, [*chosen[1:], None], strict=True):
+    bundle = sorted(set(_bundle(bench, 0, 12)), key=bench.family.path)
+    walk, images = PrefixExecutor(bench.network), bench.batches[0]["image"]
+    longest = max(len(bench.family.path(each)) for each in bundle)
+    for own, after in zip(bundle, [*bundle[1:], None], strict=True):
         walk.subnet(own, after)(images)
-        assert all(len(trail.reached) < longest for trail in walk._trails.values())
+        assert all(len(cache.reached) < longest for cache in walk._caches.values())
     assert not walk.holds_maps
 
 
 def test_other_images_are_never_mistaken_for_the_same(folder: Path) -> None:
     bench = _trained("depth", "32-true", folder)
-    own = architecture(bench.space, bench.space.largest())
-    walk, (first, second, _) = Walk(bench.network), [batch["image"] for batch in bench.batches]
+    own = bench.space.largest()
+    walk, (first, second, _) = PrefixExecutor(bench.network), [batch["image"] for batch in bench.batches]
     with torch.inference_mode():
         walk.subnet(own, own)(first)
         found = walk.subnet(own)(second)

@@ -7,13 +7,13 @@ from omegaconf import OmegaConf
 
 from evonas import files, weights
 from evonas.archive import Archive, Evaluation
-from evonas.supernets.extract import extract
 from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.randomness import generator
 from evonas.run import Run
 from evonas.schema import Hardware, Select, Train
 from evonas.stages import assembly
 from evonas.stages.base import Context
+from evonas.supernets.extract import extract
 
 NAMES = ("error", "macs")
 FINGERPRINTS = {"shared": "f0"}
@@ -33,7 +33,11 @@ def config(**changes: Any) -> Any:
     return OmegaConf.create(
         {
             "seed": 3,
-            "space": {"_target_": "evonas.supernets.evonet.space.evonet_space", "name": "tiny", "depths": [1, 1, 2, 1]},
+            "space": {
+                "_target_": "evonas.supernets.evonet.space.evonet_space",
+                "name": "tiny",
+                "depths": [1, 1, 2, 1],
+            },
             "network": {
                 "_target_": "evonas.supernets.evonet.family.EvoNet",
                 "dims": [8, 8, 16, 16],

@@ -8,12 +8,12 @@ import torch
 from omegaconf import OmegaConf
 
 from evonas.config import build, to_plain
-from evonas.nn.backbone import Backbone
+from evonas.space.space import Space
 from evonas.supernets.cost_table import CostTable
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
-from evonas.supernets.evonet.space import evonet_space
-from evonas.space.space import Space
 from evonas.tasks.depth import Depth
 from evonas.train.curriculum import PST, CurriculumStep
 from evonas.train.determinism import seeded
@@ -56,13 +56,13 @@ def task() -> Depth:
 def supernet() -> Supernet:
     """Always the same weights."""
     with seeded(0, "init"):
-        backbone = Backbone(space(), [8, 8, 8, 16], [2, 2, 2, 2], stem_dim=4, stem_ratio=1.0, drop_path=0.1)
-        return Supernet(backbone, task().head(backbone.levels), space())
+        family = EvoNet(space(), [8, 8, 8, 16], [2, 2, 2, 2], stem_dim=4, stem_ratio=1.0, drop_path=0.1)
+        return Supernet(family, task().head(family.levels))
 
 
 def costs(net: Supernet) -> CostTable:
     """Of its subnets."""
-    return CostTable(net.space, net.backbone.shape, *SIZE)
+    return CostTable(net.family, SIZE)
 
 
 def curriculum(name: str, of: Space, **changes: Any) -> PST:

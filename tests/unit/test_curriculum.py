@@ -7,8 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from evonas.errors import UserError
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.space import Space
+from evonas.supernets.evonet.space import evonet_space
 from evonas.train.conflict import NasVit, PcGrad
 from evonas.train.curriculum import PST, CurriculumStep
 from evonas.train.inplace import InPlace

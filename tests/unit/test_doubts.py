@@ -14,9 +14,9 @@ from evonas.report.pareto import front
 from evonas.search.loop import search
 from evonas.search.random import RandomSearch
 from evonas.search.steady import steady_search
-from evonas.supernets.evonet.space import evonet_space
 from evonas.stages.doubts import SHOWN, Doubts, lifeless
 from evonas.stages.watching import Watch
+from evonas.supernets.evonet.space import evonet_space
 from evonas.track.base import Guarded, Silent
 from evonas.track.progress import Progress
 

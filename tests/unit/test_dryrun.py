@@ -22,10 +22,10 @@ from evonas.schema import Budget
 from evonas.search.loop import search
 from evonas.search.nsga import NSGA2
 from evonas.search.random import RandomSearch
-from evonas.supernets.evonet.space import evonet_space
 from evonas.stages.dryrun import Load, estimate, rehearsed
 from evonas.stages.engines import sharing_order
 from evonas.stages.search import ARCHIVE, Search
+from evonas.supernets.evonet.space import evonet_space
 
 ANALYTIC = {
     "_target_": "evonas.objectives.synthetic.AnalyticEvaluator",

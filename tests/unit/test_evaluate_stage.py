@@ -11,7 +11,6 @@ from PIL import Image
 from evonas import files
 from evonas.config import to_plain
 from evonas.data.calibration import calibration
-from evonas.supernets.extract import extract
 from evonas.nn.recalibrate import recalibrate
 from evonas.objectives.bench import Bench
 from evonas.objectives.macs import Macs
@@ -19,6 +18,7 @@ from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.evaluate import Evaluate, finite
 from evonas.stages.select import Select
+from evonas.supernets.extract import extract
 from evonas.train import panel
 
 

@@ -17,12 +17,12 @@ import evonas
 from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.nn.classifier import Classifier
-from evonas.supernets.extract import StaticNet, extract
 from evonas.stages import assembly, export, graphs
 from evonas.stages.base import Context
 from evonas.stages.export import Export
 from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_exported
 from evonas.stages.select import Select
+from evonas.supernets.extract import StaticNet, extract
 
 FRESH = """
 import sys, torch

@@ -8,18 +8,19 @@ import pytest
 from evonas.errors import DataError
 from evonas.objectives.table import (
     LatencyTable,
+    Network,
     compare,
     corrected,
-    features,
     fit_ridge,
     load,
-    signature,
-    signatures,
 )
 from evonas.randomness import generator
-from evonas.supernets.evonet.space import Architecture, architecture, evonet_space
+from evonas.space.genotype import Genotype
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import architecture, evonet_space
 
 SPACE = evonet_space("nano", (0.5, 1, 2, 3), (8, 16, 24, 32), (0.5, 1, 2), (2, 2, 4, 2))
+FAMILY = EvoNet(SPACE, (24, 48, 96, 192), (2, 4, 8, 8))
 
 
 def cost(stage: int, m: float, s: float, e: float) -> float:
@@ -37,24 +38,27 @@ def made_up() -> LatencyTable:
     return LatencyTable({"machine": {"name": "paper"}}, entries, fixed=1.5)
 
 
-def drawn(count: int) -> list[Architecture]:
-    return [architecture(SPACE, SPACE.sample(generator(0, "lookup", number))) for number in range(count)]
+def network(genotype: Genotype) -> Network:
+    return Network.of(FAMILY, genotype, (64, 96))
 
 
-def test_signature_names_what_shapes_a_block() -> None:
-    first, *_, last = architecture(SPACE, SPACE.largest()).stages
-    assert signature(1, first) == "stage1/m=3/s=32/e=2"
-    assert signature(4, last) == "stage4/m=3"
+def drawn(count: int) -> list[Network]:
+    return [network(SPACE.sample(generator(0, "lookup", number))) for number in range(count)]
+
+
+def test_labels_name_what_shapes_a_block() -> None:
+    labels = network(SPACE.largest()).labels
+    assert (labels[0], labels[-1]) == ("stage1/m=3/s=32/e=2", "stage4/m=3")
 
 
 def test_only_blocks_that_run_count() -> None:
     smallest = architecture(SPACE, SPACE.smallest())
-    assert len(list(signatures(smallest))) == sum(sum(choice.blocks) for choice in smallest.stages)
+    assert len(network(SPACE.smallest()).labels) == sum(sum(choice.blocks) for choice in smallest.stages)
     expected = 1.5 + sum(
         sum(choice.blocks) * cost(stage, choice.mlp_ratio, choice.d_state or 0, choice.expand or 0)
         for stage, choice in enumerate(smallest.stages, start=1)
     )
-    assert made_up().total(smallest) == pytest.approx(expected)
+    assert made_up().total(network(SPACE.smallest())) == pytest.approx(expected)
 
 
 def test_correction_recovers_scale_and_offset() -> None:
@@ -72,7 +76,12 @@ def test_correction_recovers_scale_and_offset() -> None:
 def test_predictor_learns_what_a_sum_cannot() -> None:
     # depth costs more than its blocks: the sum of entries does not know it
     table, shapes = made_up(), drawn(90)
-    times = np.array([table.total(each) + 3.0 * sum(each.stages[2].blocks) for each in shapes])
+    times = np.array(
+        [
+            table.total(each) + 3.0 * sum(label.startswith("stage3/") for label in each.labels)
+            for each in shapes
+        ]
+    )
     found = corrected(table, shapes[:60], times[:60])
     errors = {
         kind: compare(np.array([found.predict(each, kind) for each in shapes[60:]]), times[60:]).mean_error
@@ -93,7 +102,7 @@ def test_ridge_ignores_features_that_do_not_vary() -> None:
 
 
 def test_features_have_one_length() -> None:
-    assert {len(features(each, 1.0)) for each in drawn(20)} == {1 + 3 * 5 + 2}
+    assert {len(each.features) for each in drawn(20)} == {3 * 5 + 2}
 
 
 def test_compare_is_relative() -> None:
@@ -125,7 +134,7 @@ def test_round_trip_and_damage(tmp_path: Path) -> None:
         load(tmp_path / "none.json")
 
 
-def test_a_block_that_is_not_there_is_named() -> None:
+def test_a_step_that_is_not_there_is_named() -> None:
     table = LatencyTable({}, {}, 0.0)
-    with pytest.raises(DataError, match="no block 'stage1/m="):
+    with pytest.raises(DataError, match="no step 'stage1/m="):
         table.total(drawn(1)[0])

@@ -16,8 +16,8 @@ from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.search.base import Told
 from evonas.search.loop import Generation, search
 from evonas.search.nsga import NSGA2
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
 PARTS: dict[str, Part] = {"error": "shared", "latency": "exclusive", "macs": "shared"}

@@ -10,11 +10,11 @@ from torch import Tensor
 from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.mm.stack import installed, load
-from evonas.nn.backbone import Backbone
-from evonas.supernets.extract import StaticNet, static_net
 from evonas.nn.heads import DenseHead
-from evonas.supernets.evonet.space import evonet_space
 from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_backbone
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import StaticNet, static_net
 
 if not {"mmdet", "mmseg"} <= installed().keys():
     pytest.skip("mmdet and mmseg are not installed", allow_module_level=True)
@@ -23,8 +23,8 @@ if not {"mmdet", "mmseg"} <= installed().keys():
 @pytest.fixture(scope="module")
 def net() -> StaticNet:
     space = evonet_space()
-    backbone = Backbone(space, [8, 12, 16, 24], [2, 2, 2, 2], stem_dim=8)
-    return static_net(backbone, DenseHead(backbone.levels, 2, width=8), space.smallest()).eval()
+    family = EvoNet(space, [8, 12, 16, 24], [2, 2, 2, 2], stem_dim=8)
+    return static_net(family, DenseHead(family.levels, 2, width=8), space.smallest()).eval()
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from evonas.errors import UserError
-from evonas.nn.backbone import Backbone
-from evonas.supernets.evonet.block import drop_path
 from evonas.nn.heads import DenseHead
+from evonas.nn.residual import drop_path
+from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.mixers import Attention, SSDMixer
+from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.supernet import Supernet
-from evonas.supernets.evonet.space import architecture, evonet_space
 
 SIZES = {"dims": (8, 16, 24, 32), "heads": (2, 4, 2, 4), "stem_dim": 6}
 
@@ -26,16 +26,16 @@ def _image(batch=2, height=64, width=96, seed=0):
 
 @pytest.mark.parametrize("height, width", [(64, 96), (61, 45), (33, 32), (1, 1)])
 def test_levels_say_what_comes_out(space, height, width):
-    backbone = Backbone(space, **SIZES).eval()
-    maps = backbone(_image(1, height, width), architecture(space, space.smallest()))
-    assert [level.stride for level in backbone.levels] == [4, 8, 16, 32]
-    for level, features in zip(backbone.levels, maps, strict=True):
+    family = EvoNet(space, **SIZES)
+    maps = family.build(space.smallest(), 0).eval()(_image(1, height, width))
+    assert [level.stride for level in family.levels] == [4, 8, 16, 32]
+    for level, features in zip(family.levels, maps, strict=True):
         rows, columns = (-(-side // level.stride) for side in (height, width))
         assert features.shape == (1, level.channels, rows, columns)
 
 
 def test_drop_path_rates_follow_the_place_in_the_supernet(space):
-    backbone = Backbone(space, drop_path=0.3, **SIZES)
+    backbone = EvoNet(space, drop_path=0.3, **SIZES).build(None, 0)
     rates = [block.drop_path for stage in backbone.stages for block in stage.blocks.values()]
     assert rates == pytest.approx(np.linspace(0, 0.3, 7))
 
@@ -50,25 +50,23 @@ def test_drop_path_keeps_the_mean_and_drops_whole_samples():
 
 
 def test_drop_path_acts_in_training_only(space):
-    backbone = Backbone(space, drop_path=0.9, **SIZES)
-    largest = architecture(space, space.largest())
-    x = _image()
+    backbone, x = EvoNet(space, drop_path=0.9, **SIZES).build(None, 0), _image()
     backbone.eval()
-    assert torch.equal(backbone(x, largest)[-1], backbone(x, largest)[-1])
+    assert torch.equal(backbone(x)[-1], backbone(x)[-1])
     backbone.train()
-    assert not torch.equal(backbone(x, largest)[-1], backbone(x, largest)[-1])
+    assert not torch.equal(backbone(x)[-1], backbone(x)[-1])
 
 
 def test_weights_are_a_function_of_the_seed_alone(space):
     state = torch.get_rng_state()
-    first, again, other = (Backbone(space, seed=seed, **SIZES).state_dict() for seed in (1, 1, 2))
+    first, again, other = (EvoNet(space, **SIZES).build(None, seed).state_dict() for seed in (1, 1, 2))
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["stem.enter.0.weight"], other["stem.enter.0.weight"])
 
 
 def test_starting_values_of_the_ssd():
-    backbone = Backbone(evonet_space(depths=[1, 1, 8, 1]), (8, 8, 64, 8), (2, 2, 32, 2))
+    backbone = EvoNet(evonet_space(depths=[1, 1, 8, 1]), (8, 8, 64, 8), (2, 2, 32, 2)).build(None, 0)
     mixers = [module for module in backbone.modules() if isinstance(module, SSDMixer)]
     a = torch.cat([mixer.A_log.exp() for mixer in mixers])
     dt = torch.cat([torch.nn.functional.softplus(mixer.dt_bias) for mixer in mixers])
@@ -79,15 +77,15 @@ def test_starting_values_of_the_ssd():
 
 
 def test_ssd_mixer_is_equivariant_to_token_order_without_its_convolution():
-    mixer = Backbone(evonet_space(), (8, 8, 8, 8), (2, 2, 2, 2)).stages[0].blocks["0"].mixer
+    mixer = EvoNet(evonet_space(), (8, 8, 8, 8), (2, 2, 2, 2)).build(None, 0).stages[0].blocks["0"].mixer
     with torch.no_grad():
         mixer.conv.weight.zero_()
         mixer.conv.weight[:, 0, 1, 1] = 1
     x = torch.randn(2, 3, 4, 8, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
     shuffled = x.flatten(1, 2)[:, order].view_as(x)
-    expected = mixer(x, 16, 32).flatten(1, 2)[:, order].view_as(x)
-    torch.testing.assert_close(mixer(shuffled, 16, 32), expected)
+    expected = mixer(x).flatten(1, 2)[:, order].view_as(x)
+    torch.testing.assert_close(mixer(shuffled), expected)
 
 
 def test_attention_equals_its_definition():
@@ -123,14 +121,14 @@ def test_interleaved_subnets_do_not_influence_one_another(space):
 
 def test_heads_that_do_not_divide_a_width_are_refused():
     with pytest.raises(UserError, match="4 heads do not divide the width 6"):
-        Backbone(evonet_space(expand=[0.5, 0.75, 1]), (8, 8, 8, 8), (4, 4, 4, 4))
+        EvoNet(evonet_space(expand=[0.5, 0.75, 1]), (8, 8, 8, 8), (4, 4, 4, 4))
 
 
 def test_missing_stages_are_refused(space):
     with pytest.raises(UserError, match="3 dims"):
-        Backbone(space, (8, 16, 24), (2, 4, 2))
+        EvoNet(space, (8, 16, 24), (2, 4, 2))
 
 
 def _supernet(space):
-    backbone = Backbone(space, **SIZES)
-    return Supernet(backbone, DenseHead(backbone.levels, 1, width=8), space)
+    family = EvoNet(space, **SIZES)
+    return Supernet(family, DenseHead(family.levels, 1, width=8))

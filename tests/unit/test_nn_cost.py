@@ -4,46 +4,42 @@ import numpy as np
 import pytest
 import torch
 
-from evonas.nn.backbone import Backbone
-from evonas.supernets.evonet.cost import count_macs, count_params
 from evonas.nn.count import count, count_head
-from evonas.supernets.extract import static_net
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level
 from evonas.ops import backend
-from evonas.supernets.evonet.space import architecture, evonet_space
+from evonas.supernets.base import Cost, cost
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
 
 
-def _backbone(mixer="noncausal"):
+def _family(mixer="noncausal"):
     space = evonet_space(expand=[0.5, 1, 2], d_state=[4, 6], mlp_ratio=[0.5, 1.7, 3], depths=[1, 2, 2, 2])
     widths = {"stem_dim": 6, "stem_ratio": 1.5, "merge_ratio": 2.5}
-    return Backbone(space, (8, 16, 24, 32), (2, 4, 2, 4), **widths, mixer=mixer)
+    return EvoNet(space, (8, 16, 24, 32), (2, 4, 2, 4), **widths, mixer=mixer)
 
 
 @pytest.fixture(scope="module")
-def backbone():
-    return _backbone()
+def family():
+    return _family()
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("height, width", [(64, 96), (45, 61), (33, 32)])
-def test_closed_form_equals_counted(backbone, seed, height, width):
-    _equal(backbone, seed, height, width)
+def test_closed_form_equals_counted(family, seed, height, width):
+    _equal(family, seed, height, width)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_closed_form_of_walks_equals_their_recurrence(seed):
     with backend.use("reference"):
-        _equal(_backbone("bidirectional"), seed, 45, 61)
+        _equal(_family("bidirectional"), seed, 45, 61)
 
 
-def _equal(backbone, seed, height, width):
-    genotype = backbone.space.sample(np.random.default_rng(seed))
-    choice = architecture(backbone.space, genotype)
-    network = static_net(backbone, torch.nn.Identity(), genotype).backbone
-    params, macs = count(network, torch.zeros(1, 3, height, width), choice)
-    assert count_params(choice, backbone.shape) == params
-    assert count_macs(choice, backbone.shape, height, width) == macs
+def _equal(family, seed, height, width):
+    genotype = family.space.sample(np.random.default_rng(seed))
+    counted = count(family.build(genotype, 0), torch.zeros(1, 3, height, width))
+    assert cost(family, genotype, (height, width)) == Cost(*counted)
 
 
 def test_counting_a_convolution_and_a_product():

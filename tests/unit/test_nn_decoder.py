@@ -8,14 +8,14 @@ from torch.testing import assert_close
 
 from evonas import files, weights
 from evonas.errors import UserError
-from evonas.nn.backbone import Backbone
-from evonas.supernets.extract import extract, static_net
 from evonas.nn.level import Level
 from evonas.nn.sasf import fuse
-from evonas.supernets.supernet import Supernet
 from evonas.nn.topdown import SASFDecoder
-from evonas.supernets.evonet.space import evonet_space
 from evonas.stages import exported
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import extract, static_net
+from evonas.supernets.supernet import Supernet
 
 SMALL = (Level(8, 4), Level(16, 8), Level(32, 16), Level(64, 32))
 UNEVEN = (Level(8, 4), Level(12, 8), Level(20, 16))
@@ -126,14 +126,14 @@ def test_fused_as_a_whole():
 @pytest.fixture(scope="module")
 def supernet() -> Supernet:
     space = evonet_space(expand=[0.5, 1], d_state=[4, 8], mlp_ratio=[0.5, 1], depths=[1, 1, 2, 1])
-    backbone = Backbone(space, (8, 16, 32, 64), (2, 4, 2, 4), stem_dim=8)
-    head = SASFDecoder(backbone.levels, 1, output="sigmoid", scale=20.0)
+    family = EvoNet(space, (8, 16, 32, 64), (2, 4, 2, 4), stem_dim=8)
+    head = SASFDecoder(family.levels, 1, output="sigmoid", scale=20.0)
     generator = torch.Generator().manual_seed(2)
     for module in head.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.5, 0.5, generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
-    return Supernet(backbone, head, space).eval()
+    return Supernet(family, head).eval()
 
 
 def test_an_extracted_network_keeps_the_bits(supernet):
@@ -179,6 +179,6 @@ def test_exports_and_agrees(tmp_path):
 
 @pytest.mark.slow
 def test_a_whole_network_exports_and_agrees(tmp_path, supernet):
-    net = static_net(supernet.backbone, supernet.head, supernet.space.largest()).eval()
+    net = static_net(supernet.family, supernet.head, supernet.space.largest()).eval()
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     assert _onnx_difference(net, [images], tmp_path) <= 1e-4

@@ -8,15 +8,15 @@ from published_vssd import Checkpoint, Published, Sizes, State
 from torch import Tensor
 
 from evonas.errors import DataError, UserError
-from evonas.supernets.evonet.widening import Adoption, adopt
-from evonas.nn.backbone import Backbone
 from evonas.nn.classifier import Classifier
-from evonas.supernets.extract import extract
-from evonas.supernets.evonet.checkpoint_names import translate
 from evonas.nn.heads import DenseHead
-from evonas.supernets.supernet import Supernet
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
+from evonas.supernets.adoption import Adoption
+from evonas.supernets.evonet.checkpoint_names import translate
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
 
 SMALL = Sizes(
     dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), heads=(2, 2, 2, 4), expand=2, states=4, mlp=2, stem=8
@@ -32,8 +32,12 @@ def net(
     slice: str = "prefix",
 ) -> Supernet:
     space = evonet_space("test", mlp, states, expand, SMALL.depths)
-    backbone = Backbone(space, SMALL.dims, SMALL.heads, stem_dim=SMALL.stem, seed=3, slice=slice)
-    return Supernet(backbone, Classifier(backbone.levels, classes, seed=4), space).eval()
+    family = EvoNet(space, SMALL.dims, SMALL.heads, stem_dim=SMALL.stem, slice=slice)
+    return Supernet(family, Classifier(family.levels, classes, seed=4), seed=3).eval()
+
+
+def adopt(net: Supernet, found: Mapping[str, torch.Tensor], widening: str = "zeros") -> Adoption:
+    return net.family.adopt(net, found, widening)
 
 
 def larger(slice: str = "prefix") -> Supernet:
@@ -206,7 +210,7 @@ def test_our_own_files_fit_and_grow(backbone: State) -> None:
 def test_a_dense_net_takes_the_backbone_and_keeps_its_head(classifier: State) -> None:
     source = net()
     adopt(source, classifier)
-    here = Supernet(source.backbone, DenseHead(source.levels, 1, width=8, seed=5), source.space)
+    here = Supernet(source.family, DenseHead(source.levels, 1, width=8, seed=5))
     fresh = {name: tensor.clone() for name, tensor in here.head.state_dict().items()}
     report = adopt(here, source.state_dict())
     assert {name.split(".")[0] for name in report.adopted} == {"backbone"}
@@ -273,8 +277,8 @@ def test_vssd_tiny_in_the_supernet_of_the_paper() -> None:
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     assert sum(tensor.numel() for name, tensor in state.items() if not name.endswith(buffers)) == 23_758_620
     space = evonet_space()
-    backbone = Backbone(space, (64, 128, 256, 512), (2, 4, 8, 16))
-    here = Supernet(backbone, Classifier(backbone.levels, 10), space).eval()
+    family = EvoNet(space, (64, 128, 256, 512), (2, 4, 8, 16))
+    here = Supernet(family, Classifier(family.levels, 10)).eval()
     report = adopt(here, state)
     assert isinstance(report, Adoption) and not report.unused
     assert len(report.padded) == 7 * 14

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from evonas.errors import UserError
-from evonas.nn.backbone import Backbone
-from evonas.supernets.extract import extract
 from evonas.nn.heads import DenseHead
 from evonas.nn.initialise import initialise
-from evonas.supernets.evonet.mixers import SSDMixer
-from evonas.supernets.supernet import Supernet
 from evonas.ops.causal_ssd import reference
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.mixers import SSDMixer
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
 
 SPACE = evonet_space(expand=[1, 2], d_state=[4, 6], mlp_ratio=[1], depths=[1, 2])
 
@@ -23,17 +23,18 @@ def _mixer(which):
     return mixer
 
 
-def _backbone(mixer, seed=0):
-    return Backbone(SPACE, (8, 16), (2, 2), stem_dim=4, seed=seed, mixer=mixer)
+def _family(mixer):
+    return EvoNet(SPACE, (8, 16), (2, 2), stem_dim=4, mixer=mixer)
 
 
 def test_walks_read_what_two_recurrences_say(monkeypatch):
     mixer, x = _mixer("bidirectional"), torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     seen = []
     monkeypatch.setattr(
-        "evonas.supernets.evonet.mixers.causal_ssd", lambda *given: seen.append(given) or reference.causal_ssd(*given)
+        "evonas.supernets.evonet.mixers.causal_ssd",
+        lambda *given: seen.append(given) or reference.causal_ssd(*given),
     )
-    mixer(x, 8, 3)
+    mixer(x)
     (value, dt, rate, key, query, skip), back = seen
     expected = torch.zeros_like(value)
     for to in range(12):
@@ -63,19 +64,19 @@ def test_distance_counts_for_walks_alone(which, is_far_alike):
     y = x.clone()
     y[:, :, [5, 7]] = x[:, :, [7, 5]]
     with torch.no_grad():
-        first, second = mixer(x, 8, 3)[0, 0, 0], mixer(y, 8, 3)[0, 0, 0]
+        first, second = mixer(x)[0, 0, 0], mixer(y)[0, 0, 0]
     assert torch.allclose(first, second, rtol=1e-4, atol=1e-9) == is_far_alike
 
 
 def test_both_have_the_same_tensors():
-    one, other = (_backbone(which).state_dict() for which in ("noncausal", "bidirectional"))
+    one, other = (_family(which).build(None, 0).state_dict() for which in ("noncausal", "bidirectional"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], tensor) for name, tensor in other.items())
 
 
 def test_an_extracted_subnet_computes_the_bits_of_its_supernet():
-    backbone = _backbone("bidirectional")
-    net = Supernet(backbone, DenseHead(list(backbone.levels), out_channels=1, width=8), SPACE).eval()
+    family = _family("bidirectional")
+    net = Supernet(family, DenseHead(list(family.levels), out_channels=1, width=8)).eval()
     x = torch.randn(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))
     genotype = SPACE.sample(np.random.default_rng(0))
     with torch.no_grad():
@@ -84,5 +85,5 @@ def test_an_extracted_subnet_computes_the_bits_of_its_supernet():
 
 def test_an_unknown_mixer_is_named():
     with pytest.raises(UserError, match="'mamba3'") as caught:
-        _backbone("mamba3")
+        _family("mamba3")
     assert "network.mixer=noncausal or bidirectional" in str(caught.value.hint)

@@ -9,14 +9,14 @@ from torch import nn
 
 from evonas import files, weights
 from evonas.errors import UserError
-from evonas.nn.backbone import Backbone
-from evonas.supernets.extract import extract, static_net
 from evonas.nn.level import Level
 from evonas.nn.sided import Sided, main_of
 from evonas.nn.upernet import CONTEXTS, UPerNet
-from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.evonet.published import PUBLISHED
 from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_backbone, load_exported
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.published import PUBLISHED
+from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import extract, static_net
 from evonas.tasks.segmentation import Segmentation
 from evonas.train.divergence import AlphaDivergence
 from evonas.train.inplace import averaged
@@ -50,9 +50,9 @@ def test_parameters_are_those_of_the_published_head():
 
 def test_parameters_of_the_published_segmentor():
     space = evonet_space()
-    backbone = Backbone(space, [64, 128, 256, 512], [2, 4, 8, 16])
-    head = UPerNet(backbone.levels, 150, side_width=0)
-    net = static_net(backbone, head, space.parse(PUBLISHED["ade20k-base"].genotype), seed=None)
+    family = EvoNet(space, [64, 128, 256, 512], [2, 4, 8, 16])
+    head = UPerNet(family.levels, 150, side_width=0)
+    net = static_net(family, head, space.parse(PUBLISHED["ade20k-base"].genotype), seed=None)
     # 30.9 million by the published configuration, without the auxiliary head
     assert round(parameters(net) / 1e6, 1) == 30.9
 
@@ -98,21 +98,19 @@ def test_settings_make_the_head_again():
     assert torch.equal(head.eval()(maps()), again.eval()(maps()))
 
 
-def test_extraction_keeps_the_head(small_backbone):
+def test_extraction_keeps_the_head(small_family):
     from evonas.supernets.supernet import Supernet
 
-    supernet = Supernet(
-        small_backbone, UPerNet(small_backbone.levels, 5, width=16, side_width=8), small_backbone.space
-    )
-    genotype = small_backbone.space.smallest()
+    supernet = Supernet(small_family, UPerNet(small_family.levels, 5, width=16, side_width=8))
+    genotype = small_family.space.smallest()
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     net = extract(supernet.eval(), genotype)
     assert torch.equal(net(image), supernet(image, genotype))
 
 
 @pytest.fixture
-def small_backbone() -> nn.Module:
-    return Backbone(evonet_space(), [8, 8, 16, 16], [2, 2, 2, 2], stem_dim=8)
+def small_family() -> nn.Module:
+    return EvoNet(evonet_space(), [8, 8, 16, 16], [2, 2, 2, 2], stem_dim=8)
 
 
 def test_what_it_cannot_be_is_refused():
@@ -142,13 +140,13 @@ def test_a_segmentation_learns_from_both_heads_and_is_taught_by_the_main_one() -
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_an_export_makes_the_network_again(tmp_path: Path, context: str) -> None:
     space = evonet_space()
-    backbone = Backbone(space, [8, 8, 16, 16], [2, 2, 2, 2], stem_dim=8)
-    head = UPerNet(backbone.levels, 5, width=16, side_width=8, context=context)
-    net = static_net(backbone, head, space.smallest()).eval()
+    family = EvoNet(space, [8, 8, 16, 16], [2, 2, 2, 2], stem_dim=8)
+    head = UPerNet(family.levels, 5, width=16, side_width=8, context=context)
+    net = static_net(family, head, space.smallest()).eval()
     digest = weights.save(tmp_path / MODEL, net.state_dict())
     files.write_json(tmp_path / CONFIG, {"format": FORMAT, "sha256": digest, **describe(net)})
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert torch.equal(load_exported(tmp_path)(image), net(image))
     trunk = load_backbone(tmp_path)
-    for mine, theirs in zip(trunk(image, trunk.limit), net.features(image), strict=True):
+    for mine, theirs in zip(trunk(image), net.features(image), strict=True):
         assert torch.equal(mine, theirs)

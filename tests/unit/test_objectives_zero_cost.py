@@ -21,7 +21,6 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Job
 from evonas.evaluate.inline import InlineEngine
 from evonas.nn.cells.transnas import WORDS, TransNASNet
-from evonas.supernets.supernet import Supernet
 from evonas.objectives.base import Objective
 from evonas.objectives.bench import Bench
 from evonas.objectives.evaluator import Evaluator, made
@@ -35,6 +34,7 @@ from evonas.randomness import derive, generator
 from evonas.report.archived import read
 from evonas.stages.base import Context
 from evonas.stages.supernet import Supernet as SupernetStage
+from evonas.supernets.supernet import Supernet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG = small_run.config()
@@ -47,7 +47,7 @@ def supernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights that the seed does not give."""
     path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
     bench = Bench(SPACE, NETWORK, TASK, path)
-    net = Supernet(bench.backbone, bench.head, bench.space)
+    net = Supernet(bench.family, bench.head)
     weights.save(path, {name: tensor * 1.5 for name, tensor in net.state_dict().items()})
     return path
 

@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.backbone import Backbone
 from evonas.nn.cells.nb201 import NB201Net
 from evonas.nn.count import count
-from evonas.supernets.extract import StaticNet, extract
 from evonas.nn.heads import DenseHead
-from evonas.supernets.supernet import Supernet
 from evonas.proxies.inputs import RandomTargets, random_images
 from evonas.proxies.statistics import LayerStatistics, NetworkStatistics, statistics
+from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.supernet import Supernet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CELL = ("nor_conv_3x3", "none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "nor_conv_1x1")
@@ -36,8 +36,8 @@ def small() -> nn.Sequential:
 
 def subnet() -> StaticNet:
     space = evonet_space("tiny", depths=[1, 1, 2, 1])
-    backbone = Backbone(space, [8, 8, 16, 16], [2, 2, 2, 2], 8, 1.0, 1.0, drop_path=0.2)
-    return extract(Supernet(backbone, DenseHead(backbone.levels, 1, width=8), space), space.largest()).eval()
+    family = EvoNet(space, [8, 8, 16, 16], [2, 2, 2, 2], 8, 1.0, 1.0, drop_path=0.2)
+    return extract(Supernet(family, DenseHead(family.levels, 1, width=8)), space.largest()).eval()
 
 
 def tensors(found: NetworkStatistics) -> Iterator[Tensor]:

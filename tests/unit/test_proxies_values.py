@@ -9,13 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.backbone import Backbone
 from evonas.nn.cells.nb201 import NB201Net
 from evonas.nn.cells.transnas import TransNASNet
-from evonas.supernets.extract import extract
 from evonas.nn.heads import DenseHead
 from evonas.nn.sided import Sided
-from evonas.supernets.supernet import Supernet
 from evonas.ops import backend
 from evonas.proxies.blocks import az_nas, blocks_of
 from evonas.proxies.catalogue import PROXIES, Proxy, proxy
@@ -29,7 +26,10 @@ from evonas.proxies.saswot import below, saswot_minus
 from evonas.proxies.scorer import Scorer
 from evonas.proxies.synflow import synflow
 from evonas.randomness import derive
+from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = 1e-5
@@ -301,8 +301,8 @@ def test_a_reference_without_a_score_is_left_out(name: str) -> None:
 def test_grasp_has_the_whole_hessian_where_kernels_are() -> None:
     """Kernels have no second derivative, and without it a part of the Hessian would be zero."""
     space = evonet_space("tiny", depths=[1, 1, 2, 1])
-    backbone = Backbone(space, [8, 8, 16, 16], [2, 2, 2, 2], 8, 1.0, 1.0)
-    net = extract(Supernet(backbone, DenseHead(backbone.levels, 1, width=8), space), space.largest())
+    family = EvoNet(space, [8, 8, 16, 16], [2, 2, 2, 2], 8, 1.0, 1.0)
+    net = extract(Supernet(family, DenseHead(family.levels, 1, width=8)), space.largest())
     probe = Probe(net, random_images((2, 3, 32, 32), 0), seed=1)
     found = grasp(probe)
     with backend.use("reference"):

@@ -11,11 +11,11 @@ from evonas import weights
 from evonas.config import build
 from evonas.data.calibration import calibration
 from evonas.errors import UserError
-from evonas.supernets.extract import extract
 from evonas.nn.recalibrate import Renewal, recalibrate
-from evonas.supernets.supernet import Supernet
 from evonas.objectives.bench import Bench
 from evonas.objectives.error import Error
+from evonas.supernets.extract import extract
+from evonas.supernets.supernet import Supernet
 from evonas.train import panel
 
 SPACE = {
@@ -52,7 +52,7 @@ TASK = {
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
     made = Bench(SPACE, NETWORK, TASK, path, batch_size=2)
-    weights.save(path, Supernet(made.backbone, made.head, made.space).state_dict())
+    weights.save(path, Supernet(made.family, made.head).state_dict())
     return Bench(SPACE, NETWORK, TASK, path, batch_size=2)
 
 

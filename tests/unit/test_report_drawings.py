@@ -18,6 +18,7 @@ from evonas.report.moments import moments
 from evonas.report.pareto import front
 from evonas.report.plots import parallel
 from evonas.report.sources import Sources
+from evonas.report.strips import strips
 from evonas.space.space import Axis, Bits, Space
 
 DIMS = (24, 48, 96, 192)
@@ -128,3 +129,10 @@ def test_parallel_axes_say_what_they_span() -> None:
     rows = front(facts.values)
     low, high = np.min(facts.values[rows], axis=0), np.max(facts.values[rows], axis=0)
     assert figure is not None and f"latency (ms) {low[1]:.4g} to {high[1]:.4g}" in figure.caption
+
+
+def test_a_strip_takes_no_choice_where_nothing_is_expressed() -> None:
+    space = Space("depths", (Axis("d1", (1, 2)), Axis("k2", (3, 5), "d1>=2")))
+    one, two = strips([("one", "depths:d=1/k=3"), ("two", "depths:d=2/k=3")], space)
+    assert one.svg.count("mark s0") == 1 and ">-<" in one.svg
+    assert two.svg.count("mark s0") == 2 and ">-<" not in two.svg

@@ -9,13 +9,14 @@ from hydra import compose, initialize_config_dir
 from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.errors import UserError
-from evonas.supernets.evonet.cost import NetworkShape, count_macs
 from evonas.objectives.closed import ClosedMacs
 from evonas.search.base import Told
 from evonas.search.guided import GuidedSearch
-from evonas.supernets.evonet.space import architecture, evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.supernets.base import cost
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
 
 
 def parts(group: str) -> list[str]:
@@ -94,20 +95,18 @@ def test_closed_multiply_adds_reach_the_searcher(search: str) -> None:
     space: Space = config.build(cfg.space)
     searcher = config.build(cfg.search, space=space, seed=0, objectives=["error", "macs"])
     form = searcher._cheap[1]
-    shape = NetworkShape((24, 48, 96, 192), (2, 4, 8, 8), 16, 2.0, 2.0)
+    family = EvoNet(space, (24, 48, 96, 192), (2, 4, 8, 8), 16, 2.0, 2.0)
     point = space.largest()
-    assert form(space, point) == count_macs(architecture(space, point), shape, 64, 96) / 1e9
+    assert form(space, point) == cost(family, point, (64, 96)).macs / 1e9
 
 
-def test_a_network_without_sizes_has_no_closed_form() -> None:
+def test_what_is_no_network_has_no_closed_form() -> None:
     with pytest.raises(UserError, match="No closed form"):
-        ClosedMacs({"_target_": "somebody.elses"}, 64, 64)
-    assert (
-        ClosedMacs({"dims": [8, 8, 8, 8], "heads": [1, 1, 1, 1]}, 32, 32)(
-            evonet_space(), evonet_space().smallest()
-        )
-        > 0
-    )
+        ClosedMacs({"dims": [8, 8, 8, 8]}, 64, 64)
+    with pytest.raises(UserError, match=r"somebody\.elses"):
+        ClosedMacs({"_target_": "somebody.elses"}, 64, 64)(evonet_space(), evonet_space().smallest())
+    network = {"_target_": "evonas.supernets.evonet.family.EvoNet", "dims": [8] * 4, "heads": [1] * 4}
+    assert ClosedMacs(network, 32, 32)(evonet_space(), evonet_space().smallest()) > 0
 
 
 def test_an_objective_that_is_not_there_is_named() -> None:

@@ -24,9 +24,9 @@ from evonas.search.regularized import RegularizedEvolution
 from evonas.search.surrogate import Predict
 from evonas.search.trust import Trust
 from evonas.space.declared import declared_space
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.supernets.evonet.space import evonet_space
 
 EVONET = evonet_space()
 GRID = declared_space("grid", {f"x{number}": list(range(8)) for number in range(1, 7)})

@@ -15,8 +15,8 @@ from evonas.search.surrogate import Predict, Surrogate, rank_agreement
 from evonas.search.switching import AdaptiveSwitching
 from evonas.search.trees import Boosting, CARTs
 from evonas.space.declared import declared_space
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
+from evonas.supernets.evonet.space import evonet_space
 
 SURROGATES: dict[str, Surrogate] = {
     "rbf": RBF(),

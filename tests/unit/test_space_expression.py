@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evonas.space.evonet import evonet_space
 
 from evonas.errors import UserError
 from evonas.report.genome import Genome
 from evonas.search.features import Features
 from evonas.space.chain import ChainSpace, chain_space
 from evonas.space.declared import declared_space
-from evonas.space.evonet import evonet_space
 from evonas.space.space import Axis, Space
 
 MODULES = ["keep", "wide", "half", "both"]

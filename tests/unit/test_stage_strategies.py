@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from evonas import files, schema
 from evonas.config import build
 from evonas.errors import UserError
-from evonas.supernets.extract import extract
 from evonas.run import Run
 from evonas.stages import assembly
 from evonas.stages.base import Context
@@ -23,6 +22,7 @@ from evonas.stages.pretrain import Pretrain
 from evonas.stages.run import Pipeline
 from evonas.stages.search import Search
 from evonas.stages.supernet import Supernet
+from evonas.supernets.extract import extract
 from evonas.train.conflict import Merge, PcGrad
 from evonas.train.draws.level_walk import LevelSampler
 from evonas.train.inplace import InPlace

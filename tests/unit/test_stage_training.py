@@ -11,9 +11,7 @@ from omegaconf import DictConfig
 
 from evonas import weights
 from evonas.errors import DataError, UserError
-from evonas.supernets.evonet.cost import count_macs
 from evonas.run import Run
-from evonas.supernets.evonet.space import architecture
 from evonas.stages import assembly, rank
 from evonas.stages.base import Context
 from evonas.stages.pretrain import Pretrain
@@ -21,6 +19,7 @@ from evonas.stages.rank import Rank
 from evonas.stages.retrain import Retrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
+from evonas.supernets.base import cost
 
 OPTIONS = [
     "data.train=12",
@@ -201,9 +200,7 @@ def test_rank_spreads_from_smallest_to_largest(trained: Path) -> None:
     chosen = rank.spread(net, (32, 32), 6, seed=0)
     assert (chosen[0][0], chosen[-1][0]) == (net.space.smallest(), net.space.largest())
     assert len({genotype for genotype, _ in chosen}) == 6
-    expected = [
-        count_macs(architecture(net.space, genotype), net.backbone.shape, 32, 32) for genotype, _ in chosen
-    ]
+    expected = [cost(net.family, genotype, (32, 32)).macs for genotype, _ in chosen]
     assert [macs for _, macs in chosen] == expected
 
 

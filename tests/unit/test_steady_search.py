@@ -21,8 +21,8 @@ from evonas.search.nsga import NSGA2
 from evonas.search.random import RandomSearch
 from evonas.search.regularized import RegularizedEvolution
 from evonas.search.steady import steady_search
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
+from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
 PARTS: dict[str, Part] = {"error": "shared", "macs": "shared"}

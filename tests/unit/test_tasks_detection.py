@@ -15,16 +15,16 @@ from trees import coco
 from evonas.data.coco import Coco
 from evonas.data.objects import Objects
 from evonas.errors import UserError
-from evonas.nn.backbone import Backbone
 from evonas.nn.detection.base import PLAIN, Regions, Samples, show_regions
 from evonas.nn.detection.rcnn import RCNN
-from evonas.supernets.extract import extract
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import FPN
-from evonas.supernets.prefix import Walk
-from evonas.supernets.supernet import Supernet
 from evonas.objectives.tally import Tally
-from evonas.supernets.evonet.space import architecture, evonet_space
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.extract import extract
+from evonas.supernets.prefix import PrefixExecutor
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Meter, Task, best_of
 from evonas.tasks.detection import Detection, bounded_boxes, common_boxes, soft_classes
 from evonas.tasks.detection_metrics import DetectionMeter
@@ -84,8 +84,8 @@ def perfect(batch: Mapping[str, Tensor], rows: int = 10) -> Tensor:
 
 def supernet_of(task: Task) -> Supernet:
     space = evonet_space(name="t", mlp_ratio=[0.5, 1], d_state=[8, 16], expand=[0.5, 1], depths=[1, 1, 2, 1])
-    backbone = Backbone(space=space, dims=[8, 16, 16, 16], heads=[2, 2, 2, 2], stem_dim=8, seed=0)
-    return Supernet(backbone, task.head(backbone.levels), space)
+    family = EvoNet(space, dims=[8, 16, 16, 16], heads=[2, 2, 2, 2], stem_dim=8)
+    return Supernet(family, task.head(family.levels))
 
 
 def test_it_is_a_task(task: Detection) -> None:
@@ -231,7 +231,7 @@ def test_an_extracted_detector_answers_as_its_slice_and_as_its_walk(task: Detect
         with torch.no_grad():
             answer = net(batch["image"], genotype)
             assert torch.equal(extract(net, genotype)(batch["image"]), answer)
-            walked = Walk(net).subnet(architecture(net.space, genotype))
+            walked = PrefixExecutor(net).subnet(genotype)
             assert torch.equal(walked(batch["image"]), answer)
 
 

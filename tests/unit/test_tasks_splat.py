@@ -16,12 +16,12 @@ from evonas.data.sequences import Sequences
 from evonas.data.synthetic_views import SyntheticViews
 from evonas.data.views import Shot, Shots, item, mirrored, unit_baseline
 from evonas.errors import DataError, UserError
-from evonas.nn.backbone import Backbone
 from evonas.nn.gaussians import GaussianHead
 from evonas.nn.heads import DenseHead
 from evonas.nn.perceptual import Perceptual
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.splat import Splat
 from evonas.tasks.view_metrics import ViewMeter, decibels, depth_error, view_metrics
 
@@ -33,8 +33,8 @@ def task(every: int = 2, **settings: object) -> Splat:
 
 def network(of: Splat) -> Supernet:
     space = evonet_space("tiny", depths=[1, 1, 1, 1])
-    backbone = Backbone(space, [16, 16, 16, 16], [2, 2, 2, 2], stem_dim=8, stem_ratio=1.0, merge_ratio=1.0)
-    return Supernet(backbone, of.head(backbone.levels), space)
+    family = EvoNet(space, [16, 16, 16, 16], [2, 2, 2, 2], stem_dim=8, stem_ratio=1.0, merge_ratio=1.0)
+    return Supernet(family, of.head(family.levels))
 
 
 def test_slopes_reach_the_first_layer() -> None:

@@ -9,12 +9,12 @@ from small_training import StopError, equal, stopping_at
 from trees import coco
 
 from evonas.data.coco import Coco
-from evonas.nn.backbone import Backbone
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.necks.fpn import FPN
-from evonas.supernets.supernet import Supernet
-from evonas.supernets.evonet.space import evonet_space
 from evonas.space.genotype import Genotype
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.supernet import Supernet
 from evonas.tasks.detection import Detection
 from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, Resumable, fit
@@ -38,8 +38,8 @@ class Sandwich:
 
 def made(task: Detection) -> SupernetModule:
     space = evonet_space(name="t", mlp_ratio=[0.5, 1], d_state=[8, 16], expand=[0.5, 1], depths=[1, 1, 2, 1])
-    backbone = Backbone(space=space, dims=[8, 8, 16, 16], heads=[2, 2, 2, 2], stem_dim=8, seed=0)
-    net = Supernet(backbone, task.head(backbone.levels), space)
+    family = EvoNet(space, dims=[8, 8, 16, 16], heads=[2, 2, 2, 2], stem_dim=8)
+    net = Supernet(family, task.head(family.levels))
     schedule = Schedule(STEPS, 0, 1e-3, 1e-3, 1e-3)
     sampler = Sandwich(space.largest(), space.smallest())
     return SupernetModule(net, sampler, task, schedule, 0, lesson=InPlace("first", ratio=0.5))

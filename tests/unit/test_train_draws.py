@@ -7,11 +7,12 @@ import pytest
 import small_supernet
 
 from evonas.errors import UserError
-from evonas.supernets.evonet.cost import NetworkShape, count_macs
-from evonas.supernets.cost_table import CostTable
-from evonas.supernets.evonet.space import architecture, evonet_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.supernets.base import cost
+from evonas.supernets.cost_table import CostTable
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
 from evonas.train.curriculum import CurriculumStep, StepSampler
 from evonas.train.draws.attentive import Attentive
 from evonas.train.draws.bank import Bank
@@ -23,24 +24,25 @@ from evonas.train.draws.pool import Pool, hamming
 from evonas.train.draws.predictor import LossPredictor
 from evonas.train.samplers import Judging, Sampler, weights_of
 
-NANO = NetworkShape((24, 48, 96, 192), (2, 4, 8, 8), 16, 2.0, 2.0)
+SPACE = evonet_space("nano", [0.5, 1, 2, 3], [8, 16, 24, 32], [0.5, 1, 2], [2, 2, 4, 2])
+NANO = EvoNet(SPACE, (24, 48, 96, 192), (2, 4, 8, 8), 16, 2.0, 2.0)
 
 
 @pytest.fixture(scope="module")
 def costs() -> CostTable:
-    space = evonet_space("nano", [0.5, 1, 2, 3], [8, 16, 24, 32], [0.5, 1, 2], [2, 2, 4, 2])
-    return CostTable(space, NANO, 64, 96)
+    return CostTable(NANO, (64, 96))
 
 
 def inside(costs: CostTable, **step: Any) -> StepSampler:
     return StepSampler(costs.space, 0, CurriculumStep("a", **{"num_subnets": 4, **step}))
 
 
-def test_prices_are_those_of_the_closed_form(costs: CostTable) -> None:
-    for space, shape, size in ((costs.space, NANO, (64, 96)), (evonet_space(), NetworkShape(), (33, 45))):
-        table, rng = CostTable(space, shape, *size), np.random.default_rng(0)
+def test_prices_are_those_of_the_closed_form() -> None:
+    published = EvoNet(evonet_space(), (64, 128, 256, 512), (2, 4, 8, 16))
+    for family, size in ((NANO, (64, 96)), (published, (33, 45))):
+        table, rng, space = CostTable(family, size), np.random.default_rng(0), family.space
         drawn = [space.largest(), space.smallest(), *(space.sample(rng) for _ in range(50))]
-        counted = [count_macs(architecture(space, genotype), shape, *size) for genotype in drawn]
+        counted = [cost(family, genotype, size).macs for genotype in drawn]
         assert table.macs(np.array([genotype.genes for genotype in drawn])).tolist() == counted
         assert table.of(drawn[0]) == counted[0]
 

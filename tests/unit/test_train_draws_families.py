@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-
 from evonas.nn.cost_table import CostTable
+
 from evonas.space.chain import chain_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from evonas.errors import UserError
-from evonas.nn.elastic import ElasticLayerNorm
+from evonas.supernets.evonet.layers import LayerNorm
 from evonas.train.groups import Decay, parameter_groups
 from evonas.train.schedule import Schedule
 
@@ -33,7 +33,7 @@ def test_without_warm_up_the_first_step_has_the_peak() -> None:
 
 
 def net() -> nn.Sequential:
-    made = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2), ElasticLayerNorm(2))
+    made = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2), LayerNorm(2))
     made[2].weight.requires_grad_(False)
     return made
 
