@@ -1,0 +1,140 @@
+"""The space of inverted residuals, and the reading of its genotypes as architectures.
+
+A resolution for all; per stage a width and a depth; per block a kernel and an expansion. Blocks are numbered
+through over the stages, and those behind a stage's depth mean nothing (as in Once-for-All, arXiv 1908.09791).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from evonas.errors import UserError
+from evonas.space.genotype import Genotype
+from evonas.space.space import Axis, Space
+
+_GROUPS = {"resolution": "r", "width": "w", "depth": "d", "kernel": "k", "expand": "e"}
+_HINT = "Choose space=nano_cnn, or a file that builds evonas.supernets.mbconv.space.mbconv_space."
+
+
+@dataclass(frozen=True, slots=True)
+class BlockChoice:
+    """What was chosen for one block: sides of its kernel, and hidden channels over those that it is given."""
+
+    kernel: int
+    expand: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageChoice:
+    """The channels of a stage's blocks, and the blocks that run."""
+
+    width: int
+    blocks: tuple[BlockChoice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A genotype as the network reads it.
+
+    Args:
+        resolution: the sides at which images are read, as a part of their own.
+        stages: one choice per stage.
+    """
+
+    resolution: float
+    stages: tuple[StageChoice, ...]
+
+
+def mbconv_space(
+    name: str = "mbconv",
+    widths: Sequence[Sequence[int]] = ((16, 24, 32), (24, 40, 56), (48, 64, 80), (64, 88, 112)),
+    depths: Sequence[Sequence[int]] = ((1, 2, 3), (1, 2, 3, 4), (1, 2, 3, 4), (1, 2)),
+    kernels: Sequence[int] = (3, 5),
+    expand: Sequence[float] = (2, 4, 6),
+    resolutions: Sequence[float] = (0.5, 0.75, 1.0),
+) -> Space:
+    """The space in the layout r1, then w, d of every stage, then k, e of every block.
+
+    Args:
+        name: the first word of the text form.
+        widths: channels of the blocks of each stage.
+        depths: how many blocks each stage may have.
+        kernels: sides of the depthwise kernels, odd.
+        expand: hidden channels of a block over those that it is given.
+        resolutions: sides at which images are read, as a part of their own; at most 1.
+
+    Raises:
+        UserError: the choices are unusable.
+    """
+    if not depths or len(depths) != len(widths):
+        raise UserError(
+            f"{len(widths)} widths and {len(depths)} depths do not make stages.", "Give both per stage."
+        )
+    if any(int(side) != side or side < 1 or side % 2 == 0 for side in kernels):
+        raise UserError(f"Kernels of {list(kernels)} have no middle.", "Use odd numbers, as in [3, 5].")
+    if any(not 0 < each <= 1 for each in resolutions):
+        raise UserError(
+            f"Images cannot be read at {list(resolutions)} of their sides.", "As in [0.5, 0.75, 1.0]."
+        )
+    if min((value for each in (*widths, *depths, expand) for value in each), default=0) < 1:
+        raise UserError("A width, depth or expansion is below 1.", "Use numbers from 1.")
+    axes = [Axis("r1", tuple(map(float, resolutions)))]
+    stages = range(1, len(depths) + 1)
+    axes += [Axis(f"w{stage}", tuple(map(int, given))) for stage, given in zip(stages, widths, strict=True)]
+    axes += [Axis(f"d{stage}", tuple(map(int, given))) for stage, given in zip(stages, depths, strict=True)]
+    expressed = _expressed(depths)
+    numbers = range(1, len(expressed) + 1)
+    sides, factors = tuple(map(int, kernels)), tuple(map(float, expand))
+    axes += [Axis(f"k{at}", sides, by) for at, by in zip(numbers, expressed, strict=True)]
+    axes += [Axis(f"e{at}", factors, by) for at, by in zip(numbers, expressed, strict=True)]
+    return Space(name, tuple(axes), groups=_GROUPS)
+
+
+def depths_of(space: Space) -> tuple[int, ...]:
+    """The blocks of each stage at most.
+
+    Raises:
+        UserError: the space is not laid out like `mbconv_space`.
+    """
+    axes = {axis.name: axis for axis in space.axes}
+    depths = [axis.choices for name, axis in axes.items() if name.startswith("d")]
+    stages = range(1, len(depths) + 1)
+    try:
+        expressed = _expressed([[int(choice) for choice in each] for each in depths])
+    except ValueError:
+        expressed = []
+    wanted: dict[str, str | None] = {
+        "r1": None,
+        **{f"{prefix}{stage}": None for stage in stages for prefix in "wd"},
+    }
+    wanted |= {f"{prefix}{at}": by for at, by in enumerate(expressed, start=1) for prefix in "ke"}
+    if space.bits or not expressed or {name: axis.expressed_by for name, axis in axes.items()} != wanted:
+        raise UserError(
+            f"Space {space.name} is not one of inverted residuals: its genes are {', '.join(space.spans)}.",
+            _HINT,
+        )
+    return tuple(int(each[-1]) for each in depths)
+
+
+@lru_cache(maxsize=65536)
+def architecture(space: Space, genotype: Genotype) -> Architecture:
+    """The genotype of a space of `mbconv_space` as one record per stage."""
+    values, stages, start = space.decode(genotype), list[StageChoice](), 1
+    for stage, depth in enumerate(_depths(space), start=1):
+        numbers = range(start, start + values[f"d{stage}"])
+        blocks = tuple(BlockChoice(values[f"k{at}"], values[f"e{at}"]) for at in numbers)
+        stages.append(StageChoice(values[f"w{stage}"], blocks))
+        start += depth
+    return Architecture(values["r1"], tuple(stages))
+
+
+_depths = lru_cache(depths_of)
+
+
+def _expressed(depths: Sequence[Sequence[int]]) -> list[str | None]:
+    """By what each block is expressed: None for those that every depth of their stage has."""
+    return [
+        None if block <= min(given) else f"d{stage}>={block}"
+        for stage, given in enumerate(depths, start=1)
+        for block in range(1, max(given) + 1)
+    ]
