@@ -3,7 +3,7 @@
 # as in typing, whose import would cost every command more than the rest of this file
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from evonas.library import load as load
+    from evonas.hub import load as load
 
 __version__ = "0.1.0.dev0"
 
@@ -12,6 +12,6 @@ def __getattr__(name: str) -> object:
     # torch is imported when a network is wanted, and not by the command line
     if name != "load":
         raise AttributeError(f"module 'evonas' has no attribute '{name}'")
-    from evonas.library import load
+    from evonas.hub import load
 
     return load

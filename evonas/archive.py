@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evonas import faults, files
+from evonas import fault_injection, files
 from evonas.errors import DataError, EngineError, UserError
 
 SCHEMA_VERSION = 1
@@ -183,9 +183,9 @@ class Archive:
                     "INSERT INTO execution (fingerprint, genotype, seconds, worker) VALUES (?, ?, ?, ?)",
                     (stored.fingerprint, stored.genotype, float(seconds), worker),
                 )
-                faults.point("archive.before_commit")
+                fault_injection.point("archive.before_commit")
                 self._connection.execute("COMMIT")
-                faults.point("archive.after_commit")
+                fault_injection.point("archive.after_commit")
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")

@@ -25,12 +25,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 import evonas
-from evonas import command, config, mistakes, schema, stages
+from evonas import cli_args, cli_errors, config, schema, stages
+from evonas.cli_help import usage
 from evonas.config import conf_dir
 from evonas.errors import EngineError, EvoNASError, UserError
 from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
-from evonas.usage import usage
 
 log = logging.getLogger("evonas.cli")
 log.addHandler(logging.NullHandler())
@@ -92,10 +92,10 @@ def main() -> int:
     signals.listen()
     words = sys.argv[1:]
     if {"--help", "-h"} & set(words):
-        print(usage([conf_dir(), *map(Path, command.config_dirs(words))]))
+        print(usage([conf_dir(), *map(Path, cli_args.config_dirs(words))]))
         return 0
     try:
-        words = command.rewrite(words)
+        words = cli_args.rewrite(words)
         _hand_to_hydra(words, signals)
     except JobFailedError as error:
         return error.code
@@ -103,8 +103,8 @@ def main() -> int:
         return error.code if isinstance(error.code, int) else int(bool(error.code))
     except KeyboardInterrupt:
         return 128 + (signals.received or signal.SIGINT)
-    except mistakes.COMPLAINTS as error:
-        return _report(mistakes.explain(error, words, conf_dir()))
+    except cli_errors.COMPLAINTS as error:
+        return _report(cli_errors.explain(error, words, conf_dir()))
     except Exception as error:
         return 128 + signals.received if signals.received else _report(error)
     return 0
@@ -113,13 +113,13 @@ def main() -> int:
 def _hand_to_hydra(words: list[str], signals: Signals) -> None:
     schema.register()
     config.guard_files()
-    for folder in command.config_dirs(words) if command.is_sweep(words) else ():
+    for folder in cli_args.config_dirs(words) if cli_args.is_sweep(words) else ():
         config.check_folder(Path(folder))
     # Hydra shall raise what goes wrong, so that we can say it and choose the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    flags = [f"--config-dir={Path(folder).absolute()}" for folder in command.config_dirs(words)]
+    flags = [f"--config-dir={Path(folder).absolute()}" for folder in cli_args.config_dirs(words)]
     with tempfile.TemporaryDirectory(prefix="evonas-sweep-") as scratch, _without_secrets(words):
-        if command.is_sweep(words) and not any(word.startswith("hydra") for word in words):
+        if cli_args.is_sweep(words) and not any(word.startswith("hydra") for word in words):
             words = [*words, f"hydra.sweep.dir={scratch}"]
         sys.argv = ["evonas", *words]
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(
@@ -228,7 +228,7 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
         _check_table(cfg, overrides)
     if cfg.genotype is not None and stage not in stages.LOOKS_AT_NETWORKS:
         _check_given(cfg, stage)
-    if cfg.packages and "packages" not in map(command.group, overrides):
+    if cfg.packages and "packages" not in map(cli_args.group, overrides):
         raise UserError(
             f"A config file allows packages={list(cfg.packages)}, but whose code is run is yours to say.",
             f"If you trust it, add: packages=[{','.join(cfg.packages)}]",
@@ -236,13 +236,13 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
     if cfg.dry_run and stage != "search":
         raise UserError("dry_run=true tells the cost of a search.", "Add stage=search, or leave dry_run out.")
     config.refuse_environment(cfg)
-    mistakes.check_types(cfg, overrides)
-    mistakes.refuse_too_small(cfg)
+    cli_errors.check_types(cfg, overrides)
+    cli_errors.refuse_too_small(cfg)
 
 
 def _check_table(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """A table says itself what is searched; an objective beside it would be ignored."""
-    typed = [each for each in overrides if command.group(each) == "objective"]
+    typed = [each for each in overrides if cli_args.group(each) == "objective"]
     if typed and "proxies" not in cfg.evaluator:
         raise UserError(
             f"Task {cfg.task.name} searches columns of a table, and knows no {config.redact(typed[0])}.",

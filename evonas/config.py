@@ -21,9 +21,9 @@ from hydra.utils import instantiate
 from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from evonas.config_types import refuse_fractions
 from evonas.errors import EvoNASError, UserError
 from evonas.identifiers import present_path, resolved
-from evonas.kinds import refuse_fractions
 
 _PARTS = (
     "data", "evaluate", "mm", "nn", "objectives", "search", "space", "stages", "supernets", "tasks", "track", "train",

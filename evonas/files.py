@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from evonas import faults
+from evonas import fault_injection
 from evonas.errors import UserError
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -35,7 +35,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
         write(temporary)
         _sync(temporary)
-        faults.point("files.before_replace")
+        fault_injection.point("files.before_replace")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from evonas import config, faults
+from evonas import config, fault_injection
 from evonas.errors import EngineError, EvoNASError
 from evonas.evaluate.engine import EvaluatorLike, Measurement, Part, Together
 
@@ -77,9 +77,9 @@ def no_images(images: int) -> EngineError:
 
 def answer(evaluator: EvaluatorLike, request: Mapping[str, Any]) -> dict[str, Any]:
     """What a worker says to `{"genotypes", "part", "images"}`: for each, in order, values or a reason."""
-    faults.point("worker.before_measure")
+    fault_injection.point("worker.before_measure")
     found = attempt_together(evaluator, request["genotypes"], request["part"], request["images"])
-    faults.point("worker.before_answer")
+    fault_injection.point("worker.before_answer")
     return {"answers": [_plain(*each) for each in found]}
 
 

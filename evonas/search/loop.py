@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from evonas import faults
+from evonas import fault_injection
 from evonas.archive import Archive, Evaluation
 from evonas.evaluate.engine import Engine, Outcome, Part
 from evonas.search.base import Searcher, Told
@@ -56,7 +56,7 @@ def search(
     while asked := searcher.ask():
         told = fidelity.told(asked, evaluations, measuring)
         searcher.tell(told)
-        faults.point("search.after_tell")
+        fault_injection.point("search.after_tell")
         number, evaluations = number + 1, evaluations + len(told)
         failures += sum(fact.objectives is None for fact in told)
         if on_generation is not None:

@@ -9,7 +9,7 @@ Resuming replays the recorded order and goes on; what was in flight is measured 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from evonas import faults
+from evonas import fault_injection
 from evonas.archive import Archive, Evaluation
 from evonas.errors import DataError, EngineError, UserError
 from evonas.evaluate.engine import Engine, Job, Outcome, Part
@@ -80,7 +80,7 @@ class Flight:
         point, job = self._flying.pop(place)
         told = self.measuring.told(point, {(text, job.part): self._known[text]})
         self.searcher.tell_one(told)
-        faults.point("search.after_tell")
+        fault_injection.point("search.after_tell")
         self.report(told)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from evonas.config_types import refuse_fractions
 from evonas.errors import UserError
-from evonas.kinds import refuse_fractions
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space

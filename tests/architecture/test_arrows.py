@@ -31,7 +31,7 @@ def part(name: str) -> str:
 def test_the_table_is_read() -> None:
     assert len(ROWS) >= 19
     assert ROWS["errors"] == set()
-    assert ROWS["search"] == {"errors", "randomness", "faults", "space", "archive", "evaluate"}
+    assert ROWS["search"] == {"errors", "randomness", "fault_injection", "space", "archive", "evaluate"}
     assert ROWS["stages"] is None
 
 
@@ -66,6 +66,6 @@ def test_lightning_lives_in_training_only(path: source.Path) -> None:
 @pytest.mark.parametrize("path", source.files(), ids=source.relative)
 def test_config_stays_in_stages(path: source.Path) -> None:
     names = set(source.imports(path))
-    allowed = {"schema.py", "config.py", "run.py", "cli.py", "mistakes.py"}
+    allowed = {"schema.py", "config.py", "run.py", "cli.py", "cli_errors.py"}
     if source.relative(path) not in allowed and not source.relative(path).startswith("stages/"):
         assert not [name for name in names if name.startswith(("omegaconf", "hydra"))]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import evonas
-from evonas import command, lock
+from evonas import cli_args, lock
 from evonas.cli import conf_dir
 from evonas.errors import DataError
 
@@ -166,7 +166,7 @@ def test_mistakes_are_found_before_torch(words: list[str], tmp_path: Path) -> No
     ],
 )
 def test_flags_may_stand_anywhere(words: list[str], wanted: list[str]) -> None:
-    assert command.rewrite(words) == wanted
+    assert cli_args.rewrite(words) == wanted
 
 
 def test_settings_after_a_flag_that_stands_between_reach_hydra(tmp_path: Path) -> None:

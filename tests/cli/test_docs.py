@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, Sweep
 
-from evonas import command, files, mistakes, schema
+from evonas import cli_args, cli_errors, files, schema
 from evonas.cli import conf_dir
 from evonas.data import tables
 from evonas.run import IDENTITY
@@ -28,10 +28,10 @@ FREE = ("run=", "inputs=", "resume=", "outputs=", "seed=", "genotype=", "dry_run
 
 def composed(words: list[str]) -> None:
     """Compose a command as the command line does; a sweep with every choice that it tries."""
-    rewritten = command.rewrite(words)
-    folders = [f"file://{Path(folder).absolute()}" for folder in command.config_dirs(rewritten)]
+    rewritten = cli_args.rewrite(words)
+    folders = [f"file://{Path(folder).absolute()}" for folder in cli_args.config_dirs(rewritten)]
     parsed = OverridesParser.create().parse_overrides(
-        [each for each in command.overrides(rewritten) if not each.startswith((*LAUNCHING, *FREE))]
+        [each for each in cli_args.overrides(rewritten) if not each.startswith((*LAUNCHING, *FREE))]
     )
     for variant in variants(parsed):
         if is_plain(variant):
@@ -40,8 +40,8 @@ def composed(words: list[str]) -> None:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = compose("config", overrides=[*variant, f"hydra.searchpath=[{','.join(folders)}]"])
             if not folders:
-                mistakes.check_types(cfg, variant)
-        mistakes.refuse_too_small(cfg)
+                cli_errors.check_types(cfg, variant)
+        cli_errors.refuse_too_small(cfg)
         assert cfg.stage._target_
 
 
@@ -115,8 +115,8 @@ def test_every_command_composes(page: str, tmp_path: Path, monkeypatch: pytest.M
             remember(run, ["+task=synthetic"])
         composed(words)
         if run and is_first:
-            folders = [f"--config-dir={each}" for each in command.config_dirs(words)]
-            remember(run, [*folders, *command.overrides(words)])
+            folders = [f"--config-dir={each}" for each in cli_args.config_dirs(words)]
+            remember(run, [*folders, *cli_args.overrides(words)])
 
 
 @pytest.mark.parametrize("page", pages.pages())

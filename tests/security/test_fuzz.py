@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from evonas import command, config, weights
+from evonas import cli_args, config, weights
 from evonas.data import safe
 from evonas.data.instances import read_instances
 from evonas.data.voc import convert
@@ -187,7 +187,7 @@ def test_rules(rule: str) -> None:
 )
 def test_overrides(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    survives(lambda: command.rewrite(words), tmp_path)
+    survives(lambda: cli_args.rewrite(words), tmp_path)
 
 
 @fuzz

@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from evonas.command import rewrite
+from evonas.cli_args import rewrite
 
 TEXT = "nano:m=3,0.5,3,2/s=16,32,32/e=2,1,0.5/d=11.10.1000.10"
 

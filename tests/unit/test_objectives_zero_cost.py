@@ -15,7 +15,7 @@ import torch
 from trees import coco
 
 from evonas import weights
-from evonas.command import rewrite
+from evonas.cli_args import rewrite
 from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.engine import Job

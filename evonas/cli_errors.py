@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from evonas.command import config_dirs, nearest, overrides, setting
+from evonas.cli_args import config_dirs, nearest, overrides, setting
 from evonas.config import redact
 from evonas.errors import UserError
 from evonas.schema import limits
