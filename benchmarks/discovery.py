@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from evonas.data.tables import Table, transnas
+from evonas.data.nas_bench.base import Table, transnas
 from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
 from evonas.proxies.catalogue import PROXIES

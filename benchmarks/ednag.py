@@ -15,7 +15,7 @@ import numpy as np
 import trials
 
 from evonas import config
-from evonas.data.tables import Table, Words, nb201
+from evonas.data.nas_bench.base import Table, Words, nb201
 from evonas.search.base import Searcher, Told
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from evonas.data.shared_batches import Batch, shared_batches
+from evonas.data.loading.shared_memory import Batch, shared_batches
 from evonas.objectives.machine import machine
 
 REPEATS = 5

@@ -14,7 +14,7 @@ import trials
 from scipy.stats import kendalltau
 
 from evonas import config
-from evonas.data.fitted import FittedTable, fitted
+from evonas.data.nas_bench.surrogate_table import FittedTable, fitted
 from evonas.randomness import generator
 
 

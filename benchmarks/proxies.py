@@ -29,7 +29,7 @@ from trials import composed, kept, spread_of
 
 from evonas import weights
 from evonas.config import to_plain
-from evonas.data.tables import transnas
+from evonas.data.nas_bench.base import transnas
 from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
 from evonas.objectives.bench import Bench

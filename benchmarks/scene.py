@@ -24,10 +24,10 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from evonas.data.colmap import read_colmap, read_points
-from evonas.data.posed import PosedImage, opened
-from evonas.data.safe import image_size
-from evonas.data.transforms import NAME, read_transforms
+from evonas.data.io.safe import image_size
+from evonas.data.views.cameras import PosedImage, opened
+from evonas.data.views.colmap import read_colmap, read_points
+from evonas.data.views.nerf import NAME, read_transforms
 from evonas.ops.splat import splat
 from evonas.ops.splat.projection import rotations
 from evonas.randomness import derive, generator

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from evonas import weights
 from evonas.data.base import Split
-from evonas.data.shapes import Shapes
+from evonas.data.synthetic.shapes import Shapes
 from evonas.nn.classifier import Classifier
 from evonas.stages import assembly
 from evonas.stages.pretrain import PRETRAINED

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from evonas import files, weights
 from evonas.config import build
-from evonas.data import holdout
-from evonas.data.calibration import calibration
-from evonas.data.shared_batches import shared_batches
+from evonas.data.loading import holdout
+from evonas.data.loading.calibration import calibration
+from evonas.data.loading.shared_memory import shared_batches
 from evonas.errors import UserError
 from evonas.nn.count import count_head
 from evonas.nn.initialise import initialise

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evonas.config import build
-from evonas.data.tables import Table, Words
+from evonas.data.nas_bench.base import Table, Words
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.space.genotype import Genotype

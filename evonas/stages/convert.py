@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from evonas.data.voc import convert
+from evonas.data.detection.voc import convert
 from evonas.errors import UserError
 from evonas.stages.base import Context
 

@@ -10,7 +10,7 @@ import torch
 
 from evonas import files, weights
 from evonas.config import to_plain
-from evonas.data.calibration import calibration
+from evonas.data.loading.calibration import calibration
 from evonas.identifiers import identified
 from evonas.nn.recalibrate import recalibrate
 from evonas.randomness import derive

@@ -3,7 +3,7 @@
 from functools import partial
 
 from evonas import weights
-from evonas.data.calibration import calibration
+from evonas.data.loading.calibration import calibration
 from evonas.nn.recalibrate import Renewal
 from evonas.stages import assembly
 from evonas.stages.base import Context

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evonas import files
 from evonas.config import to_plain
-from evonas.data.safe import read_arrays
+from evonas.data.io.safe import read_arrays
 from evonas.errors import UserError
 from evonas.identifiers import as_first_release, identified
 from evonas.proxies.catalogue import proxy

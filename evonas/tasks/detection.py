@@ -1,7 +1,7 @@
 """Object detection: a box, a class and a score for every object, and a mask where there are masks.
 
 Legend: B batch, C classes, K detections, N objects, R regions, H W space. Heads and outputs are those of
-`evonas/nn/detection/base.py`, items those of `evonas/data/objects.py`.
+`evonas/nn/detection/base.py`, items those of `evonas/data/detection/base.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from torchvision.ops import batched_nms, box_iou
 
 from evonas.data.augment import denormalise
 from evonas.data.base import Images, Split
-from evonas.data.objects import EMPTY, ObjectSource
+from evonas.data.detection.base import EMPTY, ObjectSource
 from evonas.errors import UserError
 from evonas.nn.detection.base import BOX, LABEL, SCORE, Regions, Samples
 from evonas.nn.level import Level
@@ -34,7 +34,7 @@ class Detection:
     """Learns by the losses of its head; judged by one minus COCO's average precision of boxes.
 
     Args:
-        data: see `evonas/data/objects.py`.
+        data: see `evonas/data/detection/base.py`.
         head: makes the head from `(levels, num_classes=)`.
         name: what follows `+task=`.
         shown: scores of detections that pictures show.

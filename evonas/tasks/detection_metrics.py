@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from evonas.data.coco import on_file
-from evonas.data.masks import whole
-from evonas.data.objects import Objects, ObjectSource
+from evonas.data.detection.base import Objects, ObjectSource
+from evonas.data.detection.coco import on_file
+from evonas.data.detection.instance_masks import whole
 from evonas.errors import UserError
 from evonas.nn.detection.base import BOX, LABEL, PLAIN, SCORE
 from evonas.tasks.base import Batch

@@ -4,7 +4,7 @@ Legend: B batch, V context views, T target views, C channels, H W space of one v
 
 The network sees the context views side by side (B 3 H VW) and answers B C h Vw, numbers that mean nothing
 without cameras. The task has the cameras: it lifts the numbers to Gaussians (`nn/lifting.py`), draws these
-for the target cameras and compares. Items are those of `data/views.py`.
+for the target cameras and compares. Items are those of `data/views/base.py`.
 """
 
 import logging

@@ -13,7 +13,7 @@ DOORS = {
         "safetensors.safe_open",
     ),
     "config.py": ("hydra.utils.instantiate", "hydra.utils.call", "hydra.utils.get_method"),
-    "data/safe.py": ("PIL.Image.open", "Image.open", "tarfile.open", "zipfile.ZipFile"),
+    "data/io/safe.py": ("PIL.Image.open", "Image.open", "tarfile.open", "zipfile.ZipFile"),
 }
 NEVER = (
     "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "dill.load", "marshal.loads",

@@ -26,11 +26,11 @@ LIGHT_FILES = (
     "stages/select.py",
     "stages/report.py",
     "objectives/tabular.py",
-    "data/tables.py",
-    "data/nb101.py",
-    "data/nb301.py",
-    "data/macro.py",
-    "data/accel.py",
+    "data/nas_bench/base.py",
+    "data/nas_bench/nb101.py",
+    "data/nas_bench/nb301.py",
+    "data/nas_bench/macro.py",
+    "data/nas_bench/accel_nasbench.py",
     "tasks/table.py",
 )
 HEAVY = ("torch", "lightning", "timm", "torchvision", "torchmetrics", "wandb", "onnx")

@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Sweep
 
 from evonas import cli_args, cli_errors, files, schema
 from evonas.cli import conf_dir
-from evonas.data import tables
+from evonas.data.nas_bench import base
 from evonas.run import IDENTITY
 
 # what these pages run needs an export, and is run with it by test_pages_followed.py
@@ -195,7 +195,7 @@ def test_python_on_a_page_runs(
     )
     assert set(promised) <= set(capsys.readouterr().out.splitlines())
     if page.endswith("tables.md"):
-        table = tables.own("mine.npz")
+        table = base.own("mine.npz")
         assert table.values(("5", "relu"), ("error", "latency")) == {"error": 6.4, "latency": 2.5}
 
 

@@ -10,9 +10,9 @@ from test_tasks import TaskContract
 from torch import Tensor
 
 from evonas.data.base import Source
-from evonas.data.imagefolder import ImageFolder
-from evonas.data.mixing import Views
-from evonas.data.shapes import Shapes
+from evonas.data.classification.augment import Views
+from evonas.data.classification.imagefolder import ImageFolder
+from evonas.data.synthetic.shapes import Shapes
 from evonas.nn.classifier import Classifier
 from evonas.tasks.base import Task
 from evonas.tasks.classification import Classification

@@ -7,8 +7,8 @@ from test_tasks import TaskContract
 from torch import Tensor
 from trees import kitti, nyu
 
-from evonas.data.kitti import Kitti
-from evonas.data.nyu import Nyu
+from evonas.data.depth.kitti import Kitti
+from evonas.data.depth.nyu import Nyu
 from evonas.nn.heads import DenseHead
 from evonas.tasks.base import Task
 from evonas.tasks.depth import Depth

@@ -10,7 +10,7 @@ from test_tasks import TaskContract
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from evonas.data.synthetic import SyntheticScenes
+from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.nn.heads import DenseHead
 from evonas.tasks.normals import Normals
 

@@ -46,7 +46,7 @@ TASK = {
     "max_depth": 20.0,
     "head": {"_target_": "evonas.nn.heads.DenseHead", "_partial_": True, "width": 16},
     "data": {
-        "_target_": "evonas.data.synthetic.SyntheticScenes",
+        "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
         "seed": 0,
         "train": 2,
         "holdout": 5,

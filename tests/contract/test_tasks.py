@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from evonas.data.base import SPLITS, Source
-from evonas.data.camvid import CLASSES, CamVid
-from evonas.data.synthetic import SyntheticScenes
+from evonas.data.segmentation.camvid import CLASSES, CamVid
+from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level
 from evonas.tasks.base import Meter, Task, best_of

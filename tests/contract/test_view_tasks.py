@@ -13,8 +13,8 @@ from test_tasks import TaskContract
 from torch import Tensor
 from trees import posed as tree
 
-from evonas.data.sequences import Sequences
-from evonas.data.synthetic_views import SyntheticViews
+from evonas.data.synthetic.views import SyntheticViews
+from evonas.data.views.video_windows import Sequences
 from evonas.nn.gaussians import GaussianHead
 from evonas.tasks.base import Task, best_of
 from evonas.tasks.splat import Splat

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evonas.data.tables import Table, nb201, transnas
+from evonas.data.nas_bench.base import Table, nb201, transnas
 from evonas.report.indicators import Scale, indicators
 from evonas.report.pareto import front
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evonas import weights
-from evonas.data import holdout
+from evonas.data.loading import holdout
 from evonas.errors import UserError
 from evonas.evaluate.engine import Together
 from evonas.nn.recalibrate import recalibrate
@@ -43,7 +43,7 @@ NETWORK = {
     "merge_ratio": 1.0,
 }
 SCENES = {
-    "_target_": "evonas.data.synthetic.SyntheticScenes",
+    "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
     "train": 4,
     "holdout": 5,
     "test": 1,
@@ -70,7 +70,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "name": "shapes",
         "head": {"_target_": "evonas.nn.classifier.Classifier", "_partial_": True},
         "data": {
-            "_target_": "evonas.data.shapes.Shapes",
+            "_target_": "evonas.data.synthetic.shapes.Shapes",
             "train": 4,
             "holdout": 5,
             "test": 1,

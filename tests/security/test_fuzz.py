@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evonas import cli_args, config, weights
-from evonas.data import safe
-from evonas.data.instances import read_instances
-from evonas.data.voc import convert
+from evonas.data.detection.coco_annotations import read_instances
+from evonas.data.detection.voc import convert
+from evonas.data.io import safe
 from evonas.errors import DataError, UserError
 from evonas.report.choice import choose
 from evonas.report.facts import Facts

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evonas.data import safe
-from evonas.data.instances import read_instances
-from evonas.data.mask_folders import MaskFolders
-from evonas.data.voc import convert
+from evonas.data.detection.coco_annotations import read_instances
+from evonas.data.detection.voc import convert
+from evonas.data.io import safe
+from evonas.data.segmentation.mask_folders import MaskFolders
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "traversal": {"name": "../evil.jpg"},

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from evonas import weights
-from evonas.data import safe
+from evonas.data.io import safe
 
 WEIGHT = torch.ones(2)
 

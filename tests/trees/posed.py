@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from evonas.data.posed import TURNED, inverse
+from evonas.data.views.cameras import TURNED, inverse
 
 FOCAL, HEIGHT, WIDTH = 40.0, 40, 72
 # a point of the world, which tests project

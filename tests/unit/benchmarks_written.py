@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from evonas.data.records import crc32c, masked
+from evonas.data.nas_bench.tfrecord import crc32c, masked
 
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 WORTH = {"conv3x3-bn-relu": 0.05, "conv1x1-bn-relu": 0.03, "maxpool3x3": 0.01}

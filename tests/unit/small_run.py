@@ -18,7 +18,7 @@ from evonas.supernets.extract import extract
 NAMES = ("error", "macs")
 FINGERPRINTS = {"shared": "f0"}
 DATA = {
-    "_target_": "evonas.data.synthetic.SyntheticScenes",
+    "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
     "train": 8,
     "holdout": 4,
     "test": 6,

@@ -31,7 +31,7 @@ TASK = {
     "max_depth": 20.0,
     "head": {"_target_": "evonas.nn.heads.DenseHead", "_partial_": True, "width": 4},
     "data": {
-        "_target_": "evonas.data.synthetic.SyntheticScenes",
+        "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
         "train": ITEMS,
         "holdout": 2,
         "test": 1,

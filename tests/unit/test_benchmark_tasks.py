@@ -58,7 +58,7 @@ def evaluator_of(root: Path, task: str, folder: Path) -> TableEvaluator:
 def test_a_run_ends_in_a_report(
     evonas_command: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
-    monkeypatch.setattr("evonas.data.fitted.TREES", 10)
+    monkeypatch.setattr("evonas.data.nas_bench.surrogate_table.TREES", 10)
     folder = data_of(task, tmp_path / "data")
     ended = evonas_command(f"+task={task}", f"data.root={folder}", "budget.evaluations=40", "run=one")
     assert ended.code == 0, ended.err

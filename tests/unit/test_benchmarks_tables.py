@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tables_written
 
-from evonas.data.tables import nb201
+from evonas.data.nas_bench.base import nb201
 from evonas.errors import UserError
 from evonas.report.indicators import Scale
 

@@ -30,7 +30,7 @@ HOSTILE = [
     "evonas.config.build",
     "evonas.weights.load",
     "evonas.cli.main",
-    "evonas.data.safe.open_image",
+    "evonas.data.io.safe.open_image",
     "evonas.track.base",
     "evonas.track.progress._console",
     "evonas.track.base.Silent.__init__",

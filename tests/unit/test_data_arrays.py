@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evonas.data import safe
+from evonas.data.io import safe
 from evonas.errors import DataError
 
 

@@ -8,11 +8,11 @@ import benchmarks_written as written
 import numpy as np
 import pytest
 
-from evonas.data.accel import accel
-from evonas.data.fitted import FittedTable
-from evonas.data.macro import macro
-from evonas.data.nb101 import nb101
-from evonas.data.nb301 import edges, nb301
+from evonas.data.nas_bench.accel_nasbench import accel
+from evonas.data.nas_bench.macro import macro
+from evonas.data.nas_bench.nb101 import nb101
+from evonas.data.nas_bench.nb301 import edges, nb301
+from evonas.data.nas_bench.surrogate_table import FittedTable
 from evonas.errors import DataError, UserError
 
 CHAIN = ("input", "conv3x3-bn-relu", "maxpool3x3", "output")

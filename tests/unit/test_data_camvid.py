@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evonas.data.camvid import CLASSES, FOLDERS, CamVid
+from evonas.data.segmentation.camvid import CLASSES, FOLDERS, CamVid
 from evonas.errors import DataError, UserError
 
 COUNTS = {"train": 4, "val": 2, "test": 3}

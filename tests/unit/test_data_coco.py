@@ -13,11 +13,11 @@ from torch.utils.data import default_collate
 from trees import coco
 
 from evonas.data.base import SPLITS
-from evonas.data.coco import TEST, TRAIN, Coco, Fit, on_file
-from evonas.data.masks import cut, whole
-from evonas.data.objects import MASK_SIDE, Objects, ObjectSource
-from evonas.data.safe import read_xml
-from evonas.data.voc import convert
+from evonas.data.detection.base import MASK_SIDE, Objects, ObjectSource
+from evonas.data.detection.coco import TEST, TRAIN, Coco, Fit, on_file
+from evonas.data.detection.instance_masks import cut, whole
+from evonas.data.detection.voc import convert
+from evonas.data.io.safe import read_xml
 from evonas.errors import DataError, UserError
 
 BCCD = Path(__file__).resolve().parents[3] / "shared" / "images" / "bccd"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from evonas.data.depth_augment import DepthAugment, rotated
+from evonas.data.depth.augment import DepthAugment, rotated
 from evonas.errors import UserError
 from evonas.randomness import generator
 

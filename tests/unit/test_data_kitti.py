@@ -14,9 +14,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from trees import kitti
 
-from evonas.data.depth_augment import DepthAugment
-from evonas.data.kitti import EIGEN_TRAIN_DRIVES, OFFICIAL_VAL_DRIVES, Kitti, KittiTree
-from evonas.data.lists import Frame, hold_out
+from evonas.data.depth.augment import DepthAugment
+from evonas.data.depth.kitti import EIGEN_TRAIN_DRIVES, OFFICIAL_VAL_DRIVES, Kitti, KittiTree
+from evonas.data.io.split_lists import Frame, hold_out
 from evonas.errors import DataError, UserError
 
 HEIGHT, WIDTH = 40, 80

@@ -12,11 +12,11 @@ from labelled_trees import CLASSES, add, encoded, samples, write_folders, write_
 from PIL import Image
 from torch import Tensor
 
-from evonas.data import safe
-from evonas.data.imagefolder import ImageFolder
-from evonas.data.labelled import LabelledPictures, held_out
-from evonas.data.mixing import Views, drawn
-from evonas.data.shards import ParquetShard, Shards, TarShard
+from evonas.data.classification.augment import Views, drawn
+from evonas.data.classification.base import LabelledPictures, held_out
+from evonas.data.classification.imagefolder import ImageFolder
+from evonas.data.classification.shards import ParquetShard, Shards, TarShard
+from evonas.data.io import safe
 from evonas.errors import DataError, UserError
 
 Make = Callable[..., LabelledPictures]

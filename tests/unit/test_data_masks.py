@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from trees import scenes
 
-from evonas.data.ade20k import CLASSES, Ade20k
 from evonas.data.augment import denormalise
 from evonas.data.base import SPLITS
-from evonas.data.canvas import CropAugment, fitted, scaled
-from evonas.data.cityscapes import LABEL_IDS, Cityscapes
-from evonas.data.mask_folders import MaskFolders
-from evonas.data.photometric import Photometric
+from evonas.data.segmentation.ade20k import CLASSES, Ade20k
+from evonas.data.segmentation.cityscapes import LABEL_IDS, Cityscapes
+from evonas.data.segmentation.mask_folders import MaskFolders
+from evonas.data.segmentation.photometric import Photometric
+from evonas.data.segmentation.variable_size import CropAugment, fitted, scaled
 from evonas.errors import DataError, UserError
 from evonas.randomness import generator
 

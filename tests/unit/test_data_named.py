@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from evonas.data.base import SPLITS
-from evonas.data.imagefolder import ImageFolder
-from evonas.data.mixing import Views
-from evonas.data.named import KINDS, NamedPictures
+from evonas.data.classification.augment import Views
+from evonas.data.classification.catalogue import KINDS, NamedPictures
+from evonas.data.classification.imagefolder import ImageFolder
 from evonas.errors import DataError, UserError
 
 PER_CLASS = 2

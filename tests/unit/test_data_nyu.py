@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from trees import nyu
 
-from evonas.data.nyu import Nyu, room
+from evonas.data.depth.nyu import Nyu, room
 from evonas.errors import DataError, UserError
 
 REAL = Path(__file__).parents[3] / "shared" / "images" / "open3d_rgbd"

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from trees import posed as tree
 
-from evonas.data.colmap import read_colmap, read_points
-from evonas.data.posed import PosedImage, distorted, lens_of, opened, view_of
-from evonas.data.realestate import read_video
-from evonas.data.transforms import read_transforms
+from evonas.data.views.cameras import PosedImage, distorted, lens_of, opened, view_of
+from evonas.data.views.colmap import read_colmap, read_points
+from evonas.data.views.nerf import read_transforms
+from evonas.data.views.realestate import read_video
 from evonas.errors import DataError
 
 FOX = Path(__file__).parent.parent.parent.parent / "shared/images/fox_quarter"

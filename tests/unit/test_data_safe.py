@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evonas.data import safe
+from evonas.data.io import safe
 from evonas.errors import DataError
 
 

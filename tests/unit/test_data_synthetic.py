@@ -10,7 +10,7 @@ import torch
 
 from evonas.data.render.scene import make_scene
 from evonas.data.render.trace import View, render
-from evonas.data.synthetic import STRIDE, SyntheticScenes
+from evonas.data.synthetic.scenes import STRIDE, SyntheticScenes
 from evonas.errors import UserError
 
 
@@ -49,7 +49,7 @@ def test_ground_at_the_horizon_is_as_deep_as_the_sky(monkeypatch: pytest.MonkeyP
         view = render(*given)
         return replace(view, depth=np.full_like(view.depth, 1e5))
 
-    monkeypatch.setattr("evonas.data.synthetic.render", distant)
+    monkeypatch.setattr("evonas.data.synthetic.scenes.render", distant)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         item = source().dataset("test")[0]
@@ -113,7 +113,9 @@ def test_counts_and_seeds_change_the_manifest_and_the_run_seed_does_not() -> Non
 
 def test_pictures_are_drawn_once_and_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    monkeypatch.setattr("evonas.data.synthetic.make_scene", lambda *a: drawn.append(a) or make_scene(*a))
+    monkeypatch.setattr(
+        "evonas.data.synthetic.scenes.make_scene", lambda *a: drawn.append(a) or make_scene(*a)
+    )
     data = source()
     _ = data.dataset("test"), data.dataset("train")
     assert drawn == []

@@ -10,7 +10,7 @@ from PIL import Image
 
 from evonas import files
 from evonas.config import to_plain
-from evonas.data.calibration import calibration
+from evonas.data.loading.calibration import calibration
 from evonas.nn.recalibrate import recalibrate
 from evonas.objectives.bench import Bench
 from evonas.objectives.macs import Macs

@@ -85,7 +85,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A task whose networks answer with tables of boxes."""
     root = coco.write(tmp_path_factory.mktemp("coco"), train=8)
     size = {"height": 64, "width": 64, "holdout": 0.25}
-    data = {"_target_": "evonas.data.coco.Coco", "root": str(root), **size}
+    data = {"_target_": "evonas.data.detection.coco.Coco", "root": str(root), **size}
     neck = {"_target_": "evonas.nn.necks.fpn.FPN", "_partial_": True, "out_channels": 8}
     head = {"_target_": "evonas.nn.detection.rcnn.RCNN", "_partial_": True, "neck": neck, "hidden": 16}
     return {"_target_": "evonas.tasks.detection.Detection", "name": "coco", "data": data, "head": head}
@@ -252,7 +252,7 @@ def scored(root: Path, **changes: Any) -> dict[str, Any]:
             "_target_": "evonas.space.declared.declared_space", "name": "transnas_micro", "axes": axes
         },
         "table": {
-            "_target_": "evonas.data.tables.transnas", "root": str(root), "kind": "micro",
+            "_target_": "evonas.data.nas_bench.base.transnas", "root": str(root), "kind": "micro",
             "dataset": "class_scene",
         },
         "cells": {"_target_": "evonas.nn.cells.transnas.TransNASNet", "task": "class_scene"},

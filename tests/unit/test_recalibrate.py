@@ -9,7 +9,7 @@ from torch import nn
 
 from evonas import weights
 from evonas.config import build
-from evonas.data.calibration import calibration
+from evonas.data.loading.calibration import calibration
 from evonas.errors import UserError
 from evonas.nn.recalibrate import Renewal, recalibrate
 from evonas.objectives.bench import Bench
@@ -38,7 +38,7 @@ TASK = {
     "max_depth": 20.0,
     "head": {"_target_": "evonas.nn.heads.DenseHead", "_partial_": True, "width": 8},
     "data": {
-        "_target_": "evonas.data.synthetic.SyntheticScenes",
+        "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
         "train": 6,
         "holdout": 2,
         "test": 1,

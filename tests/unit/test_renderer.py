@@ -10,7 +10,7 @@ from evonas.data.render.solids import Plane, Sphere
 from evonas.data.render.texture import random_texture
 from evonas.data.render.trace import render, tight_boxes
 from evonas.data.render.vectors import column
-from evonas.data.synthetic import RENDERER
+from evonas.data.synthetic.scenes import RENDERER
 
 HEIGHT, WIDTH = 64, 96
 SCENES = [(0, 0), (0, 7), (3, 1_000_002), (5, 2_000_000)]
@@ -187,7 +187,7 @@ def test_poses_are_rigid_and_differ_between_views() -> None:
 
 
 def test_pictures_have_not_changed_without_a_new_version() -> None:
-    """If this fails on purpose, raise `RENDERER` in evonas/data/synthetic.py and update the numbers."""
+    """If this fails on purpose, raise `RENDERER` in evonas/data/synthetic/scenes.py and update the numbers."""
     views = [view_of(0, index) for index in range(8)]
     depth = np.mean([view.depth.mean() for view in views])
     colour = np.mean([view.rgb.mean() for view in views])

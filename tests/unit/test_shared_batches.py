@@ -13,7 +13,7 @@ import small_run
 import torch
 from omegaconf import OmegaConf
 
-from evonas.data.shared_batches import Batch, shared_batches
+from evonas.data.loading.shared_memory import Batch, shared_batches
 from evonas.errors import UserError
 from evonas.objectives.bench import Bench
 from evonas.objectives.error import Error

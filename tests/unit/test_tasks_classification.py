@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evonas.data.shapes import Shapes, draw
-from evonas.data.silhouettes import NAMES, SILHOUETTES
+from evonas.data.synthetic.outlines import NAMES, SILHOUETTES
+from evonas.data.synthetic.shapes import Shapes, draw
 from evonas.errors import UserError
 from evonas.nn.classifier import Classifier
 from evonas.nn.level import Level

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evonas.data.synthetic import SyntheticScenes
+from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.errors import UserError
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evonas.data.synthetic import SyntheticScenes
+from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.nn.heads import DenseHead
 from evonas.objectives.bench import Bench
 from evonas.objectives.error import Error
@@ -94,7 +94,7 @@ def test_scores_use_it() -> None:
 
 
 def bench(tmp_path: Path, **options: object) -> Bench:
-    data = {"_target_": "evonas.data.synthetic.SyntheticScenes", "train": 2, "holdout": 2, "test": 2}
+    data = {"_target_": "evonas.data.synthetic.scenes.SyntheticScenes", "train": 2, "holdout": 2, "test": 2}
     head = {"_target_": "evonas.nn.heads.DenseHead", "_partial_": True}
     config = {
         "_target_": "evonas.tasks.depth.Depth",

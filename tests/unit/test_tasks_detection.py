@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 from trees import coco
 
-from evonas.data.coco import Coco
-from evonas.data.objects import Objects
+from evonas.data.detection.base import Objects
+from evonas.data.detection.coco import Coco
 from evonas.errors import UserError
 from evonas.nn.detection.base import PLAIN, Regions, Samples, show_regions
 from evonas.nn.detection.rcnn import RCNN

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from evonas.data.synthetic import SyntheticScenes
+from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.errors import UserError
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level

@@ -12,9 +12,9 @@ from trees import posed as tree
 
 from evonas.data.augment import MEAN, STD
 from evonas.data.base import Item
-from evonas.data.sequences import Sequences
-from evonas.data.synthetic_views import SyntheticViews
-from evonas.data.views import Shot, Shots, item, mirrored, unit_baseline
+from evonas.data.synthetic.views import SyntheticViews
+from evonas.data.views.base import Shot, Shots, item, mirrored, unit_baseline
+from evonas.data.views.video_windows import Sequences
 from evonas.errors import DataError, UserError
 from evonas.nn.gaussians import GaussianHead
 from evonas.nn.heads import DenseHead

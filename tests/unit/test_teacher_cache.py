@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas.data.synthetic import SyntheticScenes
+from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.errors import EngineError, UserError
 from evonas.randomness import derive
 from evonas.train import cache

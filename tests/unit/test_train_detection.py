@@ -8,7 +8,7 @@ import torch
 from small_training import StopError, equal, stopping_at
 from trees import coco
 
-from evonas.data.coco import Coco
+from evonas.data.detection.coco import Coco
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.necks.fpn import FPN
 from evonas.space.genotype import Genotype

@@ -1,0 +1,121 @@
+"""CIFAR and STL-10 from their binary files: records of bytes, which are read and never executed.
+
+The Python version of CIFAR is a pickle, which would run whatever it holds; the binary version has the
+same pictures. Layouts: https://www.cs.toronto.edu/~kriz/cifar.html and https://cs.stanford.edu/~acoates/stl10.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from evonas.data.classification.base import Part, Places
+from evonas.data.io.safe import MAX_ARRAY_BYTES, open_stream, read_rows
+from evonas.errors import DataError
+
+Bytes = NDArray[np.uint8]
+
+
+class ArrayShelf:
+    """Pictures of one size in memory.
+
+    Args:
+        pictures: N 3 H W.
+        labels: N.
+    """
+
+    def __init__(self, pictures: Bytes, labels: Places) -> None:
+        self._pictures, self.labels = pictures, labels
+
+    def open(self, place: int) -> Image.Image:
+        """One picture; nothing needs to be decoded."""
+        return Image.fromarray(np.ascontiguousarray(self._pictures[place].transpose(1, 2, 0)))
+
+    def describe(self, place: int) -> str:
+        """The sha256 of its pixels, which have no name."""
+        return hashlib.sha256(self._pictures[place].tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Cifar:
+    """Where one of the two sets lies, and how its records begin.
+
+    Args:
+        folder: of the unpacked archive.
+        files: of each part.
+        labels: bytes before the pixels; the last of them is the class.
+        names: the file of class names.
+        classes: how many.
+    """
+
+    folder: str
+    files: dict[Part, tuple[str, ...]]
+    labels: int
+    names: str
+    classes: int
+
+    def read(self, root: Path, part: Part) -> ArrayShelf:
+        """The pictures of a part."""
+        size = self.labels + 3 * 32 * 32
+        pieces = [_bytes(root / self.folder / name, size) for name in self.files[part]]
+        records = np.concatenate([piece.reshape(-1, size) for piece in pieces])
+        labels = records[:, self.labels - 1].astype(np.int64)
+        check_labels(labels, self.classes, root / self.folder)
+        return ArrayShelf(records[:, self.labels :].reshape(-1, 3, 32, 32), labels)
+
+    def class_names(self, root: Path) -> Sequence[str]:
+        """One a line."""
+        return [" ".join(row.fields) for row in read_rows(root / self.folder / self.names)]
+
+
+CIFAR10 = Cifar(
+    "cifar-10-batches-bin",
+    {"train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)), "test": ("test_batch.bin",)},
+    1,
+    "batches.meta.txt",
+    10,
+)
+# a coarse label comes first
+CIFAR100 = Cifar(
+    "cifar-100-binary", {"train": ("train.bin",), "test": ("test.bin",)}, 2, "fine_label_names.txt", 100
+)
+
+
+class Stl10:
+    """STL-10 without its unlabelled pictures; classes count from 1 in the files, pixels by columns."""
+
+    folder, classes = "stl10_binary", 10
+
+    def read(self, root: Path, part: Part) -> ArrayShelf:
+        """The pictures of a part."""
+        folder = root / self.folder
+        pictures = _bytes(folder / f"{part}_X.bin", 3 * 96 * 96).reshape(-1, 3, 96, 96)
+        labels = _bytes(folder / f"{part}_y.bin", 1).astype(np.int64) - 1
+        if len(labels) != len(pictures):
+            raise DataError(f"{folder} holds {len(pictures)} pictures and {len(labels)} labels of {part}.")
+        check_labels(labels, self.classes, folder)
+        return ArrayShelf(pictures.transpose(0, 1, 3, 2), labels)
+
+    def class_names(self, root: Path) -> Sequence[str]:
+        """One a line."""
+        return [" ".join(row.fields) for row in read_rows(root / self.folder / "class_names.txt")]
+
+
+def check_labels(labels: Places, classes: int, where: Path) -> None:
+    """Refuse classes that there are not."""
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
+        found = sorted(set(labels.tolist()))[-1:] or ["none"]
+        raise DataError(f"{where} holds class {found[0]}, of {classes} counted from 0.", "Download it again.")
+
+
+def _bytes(path: Path, size: int) -> Bytes:
+    """A whole number of records of so many bytes."""
+    with open_stream(path, MAX_ARRAY_BYTES) as stream:
+        content = stream.read()
+    if not content or len(content) % size:
+        raise DataError(f"{path} has {len(content)} bytes, not records of {size}.", "Download it again.")
+    return np.frombuffer(content, dtype=np.uint8)

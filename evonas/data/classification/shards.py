@@ -1,0 +1,253 @@
+"""Pictures in shards: webdataset tars and parquet tables, read by position.
+
+A shard is indexed once, by its headers; then every picture can be read on its own, in any
+order, which is what reproducible batches and resuming need. A tar holds, as webdataset
+writes it, files of one name and several endings: a picture (`.jpg .jpeg .png`) and its class
+(`.cls`, a number as text). A parquet table has the columns `image` (bytes, or a record with
+`bytes`) and `label` (a number), as the datasets library writes it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from evonas.data.classification.augment import Views
+from evonas.data.classification.base import LabelledPictures, Part
+from evonas.data.io.safe import MAX_PIXELS, Encoded, Member, open_image, read_member, tar_members
+from evonas.errors import DataError, UserError
+
+PICTURES = ("jpg", "jpeg", "png")
+# digits of a class number, with room for a line end
+MAX_LABEL_BYTES = 32
+MAX_GROUP_BYTES = 2 * 2**30
+
+
+class Shard(Protocol):
+    """One file of many pictures."""
+
+    labels: NDArray[np.int64]
+
+    def read(self, place: int) -> Encoded: ...
+
+    def describe(self, place: int) -> str: ...
+
+
+class Shards(LabelledPictures):
+    """A source of tars or parquet tables; `test` is one set of them, `holdout` a part of the other.
+
+    Args:
+        root: the folder that holds all shards.
+        num_classes: labels are 0 to num_classes - 1.
+        views: how pictures become tensors.
+        train: pattern of the training shards' names; likewise `test`.
+        seed: decides which pictures are held out.
+        augment_seed: decides the augmentation of `train`.
+        holdout: the share of every class that is held out.
+        max_pixels: larger pictures are refused.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        num_classes: int,
+        views: Views,
+        train: str = "*train*",
+        test: str = "*val*",
+        seed: int = 0,
+        augment_seed: int = 0,
+        holdout: float = 0.02,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        super().__init__(num_classes, views, seed, augment_seed, holdout)
+        self.root, self.max_pixels = Path(root), max_pixels
+        self._patterns: dict[Part, str] = {"train": train, "test": test}
+        self._shelves: dict[Part, _Shelf] = {}
+
+    def class_names(self) -> Sequence[str]:
+        """Shards hold numbers alone."""
+        return [f"class {number}" for number in range(self.num_classes)]
+
+    def shelf(self, part: Part) -> "_Shelf":
+        """The shards of a part, indexed once."""
+        if part not in self._shelves:
+            shards = [_shard(path) for path in _matching(self.root, self._patterns[part], part)]
+            self._shelves[part] = _Shelf(shards, self.num_classes, self.max_pixels)
+        return self._shelves[part]
+
+
+class _Shelf:
+    """Shards one behind the other, in the order of their names."""
+
+    def __init__(self, shards: Sequence[Shard], num_classes: int, max_pixels: int) -> None:
+        self._shards, self._max_pixels = shards, max_pixels
+        self._ends = np.cumsum([len(shard.labels) for shard in shards])
+        self.labels = np.concatenate([shard.labels for shard in shards])
+        wrong = np.flatnonzero((self.labels < 0) | (self.labels >= num_classes))
+        if len(wrong):
+            place = int(wrong[0])
+            raise DataError(
+                f"{self.describe(place)} has the class {self.labels[place]} of 0 to {num_classes - 1}.",
+                "Set data.num_classes=<n>.",
+            )
+
+    def open(self, place: int) -> Image.Image:
+        """Decode one picture."""
+        shard, inside = self._found(place)
+        return open_image(shard.read(inside), self._max_pixels)
+
+    def describe(self, place: int) -> str:
+        """Shard, name and size in bytes."""
+        shard, inside = self._found(place)
+        return shard.describe(inside)
+
+    def _found(self, place: int) -> tuple[Shard, int]:
+        number = int(np.searchsorted(self._ends, place, side="right"))
+        before = 0 if number == 0 else int(self._ends[number - 1])
+        return self._shards[number], place - before
+
+
+class TarShard:
+    """A tar as webdataset writes it; samples in the order of the archive.
+
+    Args:
+        path: an uncompressed tar.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pictures: list[Member] = []
+        labels: list[int] = []
+        for key, parts in _samples(path).items():
+            pictures = [parts[ending] for ending in PICTURES if ending in parts]
+            if len(pictures) != 1 or "cls" not in parts:
+                raise DataError(
+                    f"{path}: the sample {key!r} has {', '.join(sorted(parts))}.",
+                    "A sample is one picture (.jpg .jpeg .png) and its class (.cls).",
+                )
+            self._pictures.append(pictures[0])
+            labels.append(_class_number(path, parts["cls"]))
+        self.labels = np.asarray(labels, dtype=np.int64)
+
+    def read(self, place: int) -> Encoded:
+        """The bytes of one picture."""
+        member = self._pictures[place]
+        return Encoded(f"{self.path}: {member.name}", read_member(self.path, member))
+
+    def describe(self, place: int) -> str:
+        """Shard, name and size in bytes."""
+        return f"{self.path.name}/{self._pictures[place].name} {self._pictures[place].size}"
+
+
+class ParquetShard:
+    """A parquet table with the columns `image` and `label`; the last group of rows read is kept.
+
+    Args:
+        path: the table.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _parquet(path)
+        groups = [
+            self._file.metadata.row_group(number) for number in range(self._file.metadata.num_row_groups)
+        ]
+        for number, group in enumerate(groups):
+            if group.total_byte_size > MAX_GROUP_BYTES:
+                raise DataError(
+                    f"{path}: row group {number} has {group.total_byte_size} bytes, "
+                    f"at most {MAX_GROUP_BYTES} are read.",
+                    "Write it with smaller row groups.",
+                )
+        self._ends = np.cumsum([group.num_rows for group in groups])
+        self.labels = self._labels()
+        self._kept: tuple[int, list[Any]] = (-1, [])
+
+    def read(self, place: int) -> Encoded:
+        """The bytes of one picture."""
+        value = self._cell(place)
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(content, bytes):
+            raise DataError(f"{self.path}: row {place} holds no bytes of a picture.", "Embed the pictures.")
+        return Encoded(f"{self.path}: row {place}", content)
+
+    def describe(self, place: int) -> str:
+        """Shard, row and the size of the whole table; sizes of single pictures are not read."""
+        return f"{self.path.name}/{place} {self.path.stat().st_size}"
+
+    def _labels(self) -> NDArray[np.int64]:
+        column = self._file.read(columns=["label"]).column("label")
+        if column.null_count:
+            raise DataError(f"{self.path}: {column.null_count} rows have no label.", "Leave them out.")
+        try:
+            return np.asarray(column.to_numpy(), dtype=np.int64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{self.path}: the labels are no numbers: {error}.") from error
+
+    def _cell(self, place: int) -> Any:
+        group = int(np.searchsorted(self._ends, place, side="right"))
+        if self._kept[0] != group:
+            self._kept = (
+                group,
+                self._file.read_row_group(group, columns=["image"]).column("image").to_pylist(),
+            )
+        before = 0 if group == 0 else int(self._ends[group - 1])
+        return self._kept[1][place - before]
+
+
+def _matching(root: Path, pattern: str, part: Part) -> list[Path]:
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}.", "Set data.root=<folder of shards>.")
+    found = sorted(path for path in root.glob(pattern) if path.suffix in (".tar", ".parquet"))
+    if not found:
+        raise DataError(
+            f"{root} holds no shards (.tar, .parquet) named {pattern!r}.", f"Set data.{part}=<pattern>."
+        )
+    return found
+
+
+def _shard(path: Path) -> Shard:
+    return TarShard(path) if path.suffix == ".tar" else ParquetShard(path)
+
+
+def _samples(path: Path) -> dict[str, dict[str, Member]]:
+    """Members by sample and ending: a name ends at the first dot behind its last slash (webdataset)."""
+    samples: dict[str, dict[str, Member]] = {}
+    for member in tar_members(path):
+        folder, slash, name = member.name.rpartition("/")
+        stem, _, ending = name.partition(".")
+        parts = samples.setdefault(f"{folder}{slash}{stem}", {})
+        if parts.setdefault(ending.lower(), member) is not member:
+            raise DataError(f"{path}: {member.name!r} is there twice.", "Write the shard again.")
+    return samples
+
+
+def _class_number(path: Path, member: Member) -> int:
+    if member.size > MAX_LABEL_BYTES:
+        raise DataError(f"{path}: {member.name!r} has {member.size} bytes, too many for a class number.")
+    text = read_member(path, member)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise DataError(f"{path}: {member.name!r} holds {text!r}, no class number.") from error
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path} needs pyarrow, which is not installed.", "Install it with: pip install 'evonas[shards]'"
+        ) from error
+    try:
+        table = pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a parquet table: {error}.", "Download it again.") from error
+    missing = {"image", "label"} - set(table.schema_arrow.names)
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(sorted(missing))}.", "Expected: image, label.")
+    return table

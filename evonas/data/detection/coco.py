@@ -1,0 +1,281 @@
+"""Pictures with objects in them, in COCO's format: a document of annotations, a folder of images.
+
+Legend: N objects, M side of a mask in an item, H W space.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from evonas.data.augment import flips, normalise
+from evonas.data.base import Images, Item, Split, check_size, seeded
+from evonas.data.detection.base import EMPTY, MASK_SIDE, Objects
+from evonas.data.detection.coco_annotations import Instances, Pictured, read_instances
+from evonas.data.detection.instance_masks import cut
+from evonas.data.io.safe import below, open_image
+from evonas.errors import DataError, UserError
+from evonas.randomness import generator
+
+TREE = """\
+<root>/annotations/instances_train2017.json   <root>/train2017/<name>.jpg
+<root>/annotations/instances_val2017.json     <root>/val2017/<name>.jpg
+Other names: data.train=<folder> data.test=<folder> and instances_<folder>.json."""
+TRAIN, TEST = 0, 1
+
+
+class Coco:
+    """A source of pictures with objects; `holdout` is drawn from the training pictures, `test` is `val2017`.
+
+    A picture keeps its proportions: it is scaled to fit into height x width, and lies in the corner of a
+    canvas whose rest is as grey as the mean of all pictures. The paper scales to 800 pixels of the shorter
+    and at most 1333 of the longer side instead, and pads within a batch.
+
+    Args:
+        root: holds `annotations` and the folders of images.
+        height: of the canvas, a multiple of 32; likewise `width`.
+        num_classes: as the documents have; None to read it there before the head is made.
+        masks: whether objects have masks.
+        train: folder of the training pictures; likewise `test`.
+        holdout: share of the training pictures that is held out.
+        seed: decides which; keep it fixed to compare runs.
+        augment_seed: decides the augmentation of `train`.
+        vertical: mirror training pictures top and bottom as well, where up and down mean nothing.
+        max_pixels: larger pictures are refused.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        height: int = 800,
+        width: int = 1280,
+        num_classes: int | None = None,
+        masks: bool = False,
+        train: str = "train2017",
+        test: str = "val2017",
+        holdout: float = 0.02,
+        seed: int = 0,
+        augment_seed: int = 0,
+        vertical: bool = False,
+        max_pixels: int = 64_000_000,
+    ) -> None:
+        if not 0 < holdout < 1:
+            raise UserError(f"data.holdout={holdout} is no share of the pictures.", "Try data.holdout=0.02.")
+        self.root, self.size, self.has_masks = Path(root), check_size(height, width), masks
+        self.num_classes, self.holdout, self.seed = num_classes, holdout, seed
+        self.augment_seed, self.vertical, self.max_pixels = augment_seed, vertical, max_pixels
+        self._folders = (train, test)
+        self._read: dict[int, Instances] = {}
+
+    def dataset(self, split: Split) -> "CocoImages":
+        """One split; the documents are read at the first use of its length or items."""
+        return CocoImages(split, self)
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the training document's categories, in the order of their ids."""
+        return self.instances(TRAIN).classes
+
+    def instances(self, part: int) -> Instances:
+        """What the document of a part says, read once.
+
+        Raises:
+            DataError: it is not there or damaged, or has other classes than expected.
+        """
+        if part not in self._read:
+            path = self.root / "annotations" / f"instances_{self._folders[part]}.json"
+            if not path.is_file():
+                raise DataError(f"There is no {path}.", f"Set data.root=<root>, where:\n{TREE}")
+            found = read_instances(path, self.has_masks, self.max_pixels)
+            self._check_classes(path, found.classes, part)
+            self._read[part] = found
+        return self._read[part]
+
+    def objects(self, part: int, place: int) -> Objects:
+        """All objects of a picture, in the pixels of its file."""
+        return self.instances(part).pictures[place].objects
+
+    def places(self, split: Split) -> list[int]:
+        """Which pictures of its part a split has."""
+        part = part_of(split)
+        count = len(self.instances(part).pictures)
+        if part == TEST:
+            return list(range(count))
+        if count < 2:
+            raise DataError("One training picture cannot be held out and learnt from.", "Use two or more.")
+        held = min(count - 1, max(1, round(self.holdout * count)))
+        order = generator(self.seed, "holdout").permutation(count)
+        return sorted((order[:held] if split == "holdout" else order[held:]).tolist())
+
+    def read(self, part: int, place: int) -> Image.Image:
+        """A picture, decoded.
+
+        Raises:
+            DataError: it has another size than its document says.
+        """
+        pictured = self.instances(part).pictures[place]
+        path = self.path(part, pictured)
+        image = open_image(path, self.max_pixels).convert("RGB")
+        wanted = pictured.objects.height, pictured.objects.width
+        if (image.height, image.width) != wanted:
+            raise DataError(
+                f"{path} is {image.height}x{image.width}, its annotations are for {wanted[0]}x{wanted[1]}.",
+                "Use the images that belong to the annotations.",
+            )
+        return image
+
+    def path(self, part: int, pictured: Pictured) -> Path:
+        """Where a picture lies; names that leave the folder are refused."""
+        folder = (self.root / self._folders[part]).resolve()
+        return below(folder, pictured.file, f"instances_{self._folders[part]}.json")
+
+    def _check_classes(self, path: Path, found: tuple[str, ...], part: int) -> None:
+        if self.num_classes not in (None, len(found)):
+            raise DataError(
+                f"{path} has {len(found)} classes, not {self.num_classes}.",
+                f"Set data.num_classes={len(found)}.",
+            )
+        if part == TEST and found != self.class_names():
+            raise DataError(f"{path} has other classes than the training document.", "Use equal categories.")
+
+
+class CocoImages(Images):
+    """Items as `evonas/data/detection/base.py` says; N is that of the picture with most objects."""
+
+    def __init__(self, split: Split, source: Coco) -> None:
+        super().__init__(split)
+        self._source, self._part = source, part_of(split)
+        self._places: list[int] | None = None
+        self._most = 0
+
+    @property
+    def places(self) -> list[int]:
+        """The pictures of this split."""
+        if self._places is None:
+            pictures = self._source.instances(self._part).pictures
+            self._most = max(1, *(len(each.objects.single()) for each in pictures))
+            self._places = self._source.places(self.split)
+        return self._places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Item:
+        place = self.places[self.position(index)]
+        source, objects = self._source, self._source.objects(self._part, place)
+        mirrors = (False, False)
+        if self.augment and self.split == "train":
+            random = generator(source.augment_seed, f"augment/{self.epoch}", index)
+            mirrors = flips(random), flips(random) and source.vertical
+        fit = Fit.of(objects, source.size, mirrors)
+        found = {"image": fit.image(source.read(self._part, place), source.size)}
+        if source.has_masks:
+            found["masks"] = fit.masks(objects, self._most)
+        return found | self._described(place, fit)
+
+    def described(self, index: int) -> Item:
+        """An item without augmentation, image and masks; no file is opened."""
+        place = self.places[self.position(index)]
+        objects = self._source.objects(self._part, place)
+        return self._described(place, Fit.of(objects, self._source.size, (False, False)))
+
+    def _described(self, place: int, fit: "Fit") -> Item:
+        boxes, labels = fit.truth(self._source.objects(self._part, place), self._most)
+        return {
+            "boxes": boxes,
+            "labels": labels,
+            "scale": torch.tensor(fit.scale, dtype=torch.float32),
+            "picture": torch.tensor([self._part, place]),
+        }
+
+    def manifest(self) -> str:
+        """The sha256 of names, sizes and annotations; pixels are not read."""
+        source, digest = self._source, hashlib.sha256()
+        digest.update(
+            seeded(source="coco", split=self.split, size=source.size, masks=source.has_masks).encode()
+        )
+        digest.update("\n".join(source.class_names()).encode())
+        for place in self.places:
+            pictured = source.instances(self._part).pictures[place]
+            objects, size = pictured.objects, source.path(self._part, pictured).stat().st_size
+            digest.update(f"\n{pictured.file} {size} {objects.height} {objects.width} ".encode())
+            for array in (objects.boxes, objects.labels, objects.areas, objects.crowd):
+                digest.update(array.tobytes())
+            digest.update(repr(objects.shapes).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a picture lies on its canvas.
+
+    Args:
+        scale: factors of x and y.
+        height, width: of the scaled picture, in pixels of the canvas.
+        mirrors: whether left and right, top and bottom change places.
+    """
+
+    scale: tuple[float, float]
+    height: int
+    width: int
+    mirrors: tuple[bool, bool] = (False, False)
+
+    @classmethod
+    def of(cls, objects: Objects, size: tuple[int, int], mirrors: tuple[bool, bool]) -> "Fit":
+        """The largest scale that fits."""
+        factor = min(size[0] / objects.height, size[1] / objects.width)
+        height = min(size[0], max(1, round(objects.height * factor)))
+        width = min(size[1], max(1, round(objects.width * factor)))
+        return cls((width / objects.width, height / objects.height), height, width, mirrors)
+
+    def image(self, picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+        """The picture in the corner of the canvas, normalised; the rest is zero."""
+        scaled = np.asarray(picture.resize((self.width, self.height), Image.Resampling.BILINEAR))
+        horizontal, vertical = self.mirrors
+        scaled = scaled[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+        canvas = torch.zeros(3, *size)
+        canvas[:, : self.height, : self.width] = normalise(scaled.astype(np.float32) / 255)
+        return canvas
+
+    def boxes(self, found: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Boxes of the file as boxes of the canvas."""
+        moved = found * np.tile(self.scale, 2)
+        for axis, side in ((0, self.width), (1, self.height)):
+            if self.mirrors[axis]:
+                moved[:, [axis, axis + 2]] = side - moved[:, [axis + 2, axis]]
+        return moved.astype(np.float32)
+
+    def truth(self, objects: Objects, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Boxes and labels of what is no crowd, padded."""
+        single = objects.single()
+        boxes, labels = torch.zeros(most, 4), torch.full((most,), EMPTY)
+        boxes[: len(single)] = torch.from_numpy(self.boxes(objects.boxes[single]))
+        labels[: len(single)] = torch.from_numpy(objects.labels[single])
+        return boxes, labels
+
+    def masks(self, objects: Objects, most: int) -> torch.Tensor:
+        """The masks of the same objects, each cut to its box."""
+        found = torch.zeros(most, MASK_SIDE, MASK_SIDE, dtype=torch.uint8)
+        horizontal, vertical = self.mirrors
+        for row, place in enumerate(objects.single()):
+            left, top, right, bottom = objects.boxes[place].tolist()
+            box, shape = (left, top, right, bottom), objects.shapes[place]
+            mask = cut(shape, objects.height, objects.width, box, MASK_SIDE)
+            turned = mask[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+            found[row] = torch.from_numpy(turned.copy())
+        return found
+
+
+def part_of(split: Split) -> int:
+    """Which document a split is read from: `holdout` is drawn from the training part."""
+    return TEST if split == "test" else TRAIN
+
+
+def on_file(boxes: NDArray[np.float64], scale: Sequence[float], objects: Objects) -> NDArray[np.float64]:
+    """Boxes of an un-mirrored canvas as boxes of the file, within the picture."""
+    moved = boxes / np.tile(np.asarray(scale, dtype=np.float64), 2)
+    return np.clip(moved, 0, np.tile([objects.width, objects.height], 2))

@@ -1,0 +1,140 @@
+"""CamVid: street scenes in eleven classes, in the folders of the SegNet tutorial.
+
+Legend: C channels, H W space.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from evonas.data.augment import flips, jitter_colour
+from evonas.data.base import Item, Split
+from evonas.data.io.pairs import Cut, matched, spelt
+from evonas.data.io.safe import image_size
+from evonas.data.io.split_lists import Frame
+from evonas.data.segmentation.base import IGNORE, MaskSource, Pixels, item, looked_up, table, unit
+from evonas.errors import DataError
+
+CLASSES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+VOID = 11
+FOLDERS: dict[Split, str] = {"train": "train", "holdout": "val", "test": "test"}
+# a training crop shows between the whole image and 1 / LARGEST_ZOOM of each side
+LARGEST_ZOOM = 1.6
+TREE = """\
+<root>/train/<name>.png|jpg   <root>/trainannot/<name>.png
+<root>/val/<name>.png|jpg     <root>/valannot/<name>.png
+<root>/test/<name>.png|jpg    <root>/testannot/<name>.png
+Masks hold class numbers 0-10, and 11 where there is none."""
+NUMBERS = table({**{number: number for number in range(VOID)}, VOID: IGNORE})
+
+
+class CamVid(MaskSource):
+    """A source of CamVid's official splits; `holdout` is the official `val`.
+
+    Images are stretched to the network's size, masks keep the resolution they have on
+    disk, so that scores do not depend on that size; training crops are cut and resized
+    together with their masks. Decoded pairs, all of one size, are kept in memory.
+
+    Args:
+        root: the folder that holds train, trainannot, val, valannot, test and testannot.
+        augment_seed: decides the augmentation of `train`.
+        height: of the images given to networks, a multiple of 32; likewise `width`.
+        max_pixels: larger images are refused.
+    """
+
+    name, classes = "camvid", CLASSES
+
+    def __init__(
+        self,
+        root: str,
+        augment_seed: int = 0,
+        height: int = 160,
+        width: int = 224,
+        max_pixels: int = 4_000_000,
+    ) -> None:
+        super().__init__(root, height, width, Cut(), augment_seed, max_pixels)
+        self._read: dict[Path, tuple[Pixels, Pixels]] = {}
+
+    def training_frames(self) -> list[Frame]:
+        """The official training split."""
+        return self._official("train")
+
+    def holdout_frames(self) -> list[Frame]:
+        """The official validation split."""
+        return self._official("holdout")
+
+    def test_frames(self) -> list[Frame]:
+        """The official test split."""
+        return self._official("test")
+
+    def _official(self, split: Split) -> list[Frame]:
+        check_tree(self.root)
+        return matched(self.root / FOLDERS[split], self.root / f"{FOLDERS[split]}annot", TREE)
+
+    def read(self, frame: Frame) -> tuple[Pixels, Pixels]:
+        """A decoded pair, refused unless it has the size of the others."""
+        if frame.image not in self._read:
+            first = next(frames[0] for frames in self._frames.values() if frame in frames)
+            shape = image_size(first.image, self.max_pixels)
+            pair = self.decoded(frame)
+            for path, array in zip((frame.image, frame.truth), pair, strict=True):
+                if array.shape[:2] != shape:
+                    found, wanted = spelt(array.shape), spelt(shape)
+                    raise DataError(f"{path} is {found}, others are {wanted}.", "Use images of one size.")
+            self._read[frame.image] = pair
+        return self._read[frame.image]
+
+    def numbers(self, mask: Image.Image, path: Path) -> Pixels:
+        """Class numbers with void turned into 255; colours or larger numbers are a DataError."""
+        return looked_up(mask, path, NUMBERS, "Use the masks of the SegNet tutorial: one channel, 0-11.")
+
+    def training(self, image: Pixels, mask: Pixels, random: np.random.Generator) -> Item:
+        """A crop with its mask, in jittered colours."""
+        image, mask = _crop(image, mask, self.size, random)
+        return item(jitter_colour(unit(image), random), mask)
+
+    def whole(self, image: Pixels, mask: Pixels) -> Item:
+        """The stretched image and its mask as it is."""
+        height, width = self.size
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        return item(unit(np.asarray(resized)), mask)
+
+
+def check_tree(root: Path) -> None:
+    """Refuse a root without the six folders, showing what was expected and what is missing."""
+    expected = [root / name for split in FOLDERS.values() for name in (split, f"{split}annot")]
+    missing = [str(folder) for folder in expected if not folder.is_dir()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise DataError(
+            f"CamVid is not in {root}; missing: {', '.join(missing[:3])}{more}.",
+            f"Set data.root=<root>, where:\n{TREE}",
+        )
+
+
+def _crop(
+    image: Pixels, mask: Pixels, size: tuple[int, int], random: np.random.Generator
+) -> tuple[Pixels, Pixels]:
+    """A random window of the image's own shape, perhaps mirrored, resized to `size`."""
+    height, width = mask.shape
+    zoom = random.uniform(1.0, LARGEST_ZOOM)
+    h, w = height / zoom, width / zoom
+    top, left = random.uniform(0, height - h), random.uniform(0, width - w)
+    box = (left, top, left + w, top + h)
+    target = size[1], size[0]
+    picture = np.asarray(Image.fromarray(image).resize(target, Image.Resampling.BILINEAR, box=box))
+    labels = np.asarray(Image.fromarray(mask).resize(target, Image.Resampling.NEAREST, box=box))
+    return (picture[:, ::-1], labels[:, ::-1]) if flips(random) else (picture, labels)

@@ -1,0 +1,234 @@
+"""COLMAP's sparse model: cameras, posed images and points, as text or binary files (Schoenberger 2016).
+
+Legend: N points. The formats are those of COLMAP's documentation, "Output Format".
+"""
+
+import math
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.data.io.safe import MAX_ARRAY_BYTES, below, open_stream, read_text
+from evonas.data.views.cameras import Distortion, Matrix, Missing, PosedImage, lens_of, present, view_of
+from evonas.errors import DataError
+
+# models by number: name, and number of parameters
+MODELS = (("SIMPLE_PINHOLE", 3), ("PINHOLE", 4), ("SIMPLE_RADIAL", 4), ("RADIAL", 5), ("OPENCV", 8))
+# where the files are looked for, below the folder of a scene
+PLACES = ("sparse/0", "sparse", "colmap/sparse/0", ".")
+MAX_NAME = 512
+
+
+class Points(NamedTuple):
+    """The points that the cameras' poses were found with."""
+
+    places: NDArray[np.float32]
+    """N 3, in the world."""
+    colours: NDArray[np.uint8]
+    """N 3."""
+
+
+class _Lens(NamedTuple):
+    matrix: Matrix
+    distortion: Distortion
+
+
+class _Line(NamedTuple):
+    """What one image of the model says: rotation and translation, lens, name."""
+
+    motion: Sequence[float]
+    camera: int
+    name: str
+
+
+def read_colmap(folder: Path, missing: Missing = "error", images: str = "images") -> list[PosedImage]:
+    """The photographs of a scene, in the order of their names.
+
+    Args:
+        folder: holds the model (see PLACES) and the folder of photographs.
+        missing: "skip" leaves out photographs that are not there.
+        images: the folder of photographs.
+
+    Errors: DataError naming the file, also for lenses that are no pinhole with the distortion of `posed.py`.
+    """
+    lenses = dict(_read(folder, "cameras", _text_cameras, _binary_cameras))
+    root = (folder / images).resolve()
+    where = str(_model(folder, "images"))
+    posed = [
+        _posed(line, lenses, root, where) for line in _read(folder, "images", _text_images, _binary_images)
+    ]
+    if not posed:
+        raise DataError(f"{where} holds no image.", "Export the model again.")
+    return sorted(present(posed, missing, where), key=lambda image: str(image.path))
+
+
+def read_points(folder: Path) -> Points:
+    """Where the model's points lie, and their colours; errors as `read_colmap`."""
+    rows = np.array(list(_read(folder, "points3D", _text_points, _binary_points)), np.float64).reshape(-1, 6)
+    if not np.isfinite(rows).all() or rows[:, 3:].min(initial=0) < 0 or rows[:, 3:].max(initial=0) > 255:
+        raise DataError(
+            f"{_model(folder, 'points3D')} holds points that are none.", "Export the model again."
+        )
+    return Points(rows[:, :3].astype(np.float32), rows[:, 3:].astype(np.uint8))
+
+
+def _posed(line: _Line, lenses: dict[int, _Lens], root: Path, where: str) -> PosedImage:
+    about = f"{where}, image {line.name!r}"
+    if line.camera not in lenses:
+        raise DataError(f"{about}: there is no camera {line.camera}.", "Export the model again.")
+    view = view_of(_matrix(line.motion, about), about)
+    return PosedImage(below(root, line.name, about), view, *lenses[line.camera])
+
+
+def _matrix(motion: Sequence[float], where: str) -> Matrix:
+    w, x, y, z = quaternion = np.array(motion[:4])
+    length = np.linalg.norm(quaternion)
+    if not math.isfinite(length) or length < 1e-6:
+        raise DataError(f"{where}: the rotation {motion[:4]} is none.", "Export the model again.")
+    w, x, y, z = quaternion / length
+    turn = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.concatenate([turn, np.array(motion[4:])[:, None]], 1)
+
+
+def _lens(name: str, width: float, height: float, values: Sequence[float], where: str) -> _Lens:
+    known = dict(MODELS)
+    if name not in known or len(values) != known[name]:
+        raise DataError(
+            f"{where}: a camera of model {name} with {len(values)} parameters.",
+            f"Undistort the images in COLMAP, or use one of {', '.join(known)}.",
+        )
+    if not all(map(math.isfinite, values)) or min(width, height, *values[:2]) <= 0:
+        raise DataError(f"{where}: focal lengths and sides must be positive.", "Export the model again.")
+    # the others have one focal length for both axes
+    focals = 2 if name in ("PINHOLE", "OPENCV") else 1
+    (fx, *_), (*_, fy) = values[:focals], values[:focals]
+    (cx, cy), bent = values[focals : focals + 2], values[focals + 2 :]
+    k1, k2, p1, p2 = (*bent, 0.0, 0.0, 0.0, 0.0)[:4]
+    return _Lens(lens_of(fx, fy, cx, cy, width, height), (k1, k2, p1, p2))
+
+
+def _model(folder: Path, name: str) -> Path:
+    """The file of the model that is there, binary before text."""
+    candidates = [folder / place / f"{name}{suffix}" for place in PLACES for suffix in (".bin", ".txt")]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise DataError(f"{folder} has no {name}.bin or {name}.txt.", f"Looked in: {', '.join(PLACES)}.")
+    return found
+
+
+def _read(folder: Path, name: str, text: Callable[[Path], Any], binary: Callable[["_Bytes"], Any]) -> Any:
+    path = _model(folder, name)
+    return binary(_Bytes(path)) if path.suffix == ".bin" else text(path)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Where a line is, and its words; comments are left out, empty lines are not."""
+    for number, line in enumerate(read_text(path), start=1):
+        if not line.startswith("#"):
+            yield f"{path}, line {number}", line.split()
+
+
+def _numbers(words: Sequence[str], where: str, least: int) -> list[float]:
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError as error:
+        raise DataError(f"{where}: {error}.", "Export the model again.") from error
+    if len(numbers) < least:
+        raise DataError(f"{where} has too few numbers.", "Export the model again.")
+    return numbers
+
+
+def _text_cameras(path: Path) -> Iterator[tuple[int, _Lens]]:
+    for where, words in _rows(path):
+        if words:
+            number, width, height, *values = _numbers([*words[:1], *words[2:]], where, 4)
+            yield int(number), _lens(words[1], width, height, values, where)
+
+
+def _text_images(path: Path) -> Iterator[_Line]:
+    """Every image has two lines, of which the second, its points, may be empty."""
+    rows = _rows(path)
+    for where, words in rows:
+        if words:
+            numbers = _numbers(words[:9], where, 9)
+            yield _Line(numbers[1:8], int(numbers[8]), " ".join(words[9:]))
+            next(rows, None)
+
+
+def _text_points(path: Path) -> Iterator[list[float]]:
+    for where, words in _rows(path):
+        if words:
+            yield _numbers(words[1:7], where, 6)
+
+
+class _Bytes:
+    """A binary file that is read from its beginning to its end.
+
+    Errors: DataError where it ends too early.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._at = path, 0
+        with open_stream(path, MAX_ARRAY_BYTES) as stream:
+            self._content = stream.read()
+
+    def take(self, form: str) -> tuple[Any, ...]:
+        """Numbers in the notation of struct, little-endian and without gaps."""
+        size = struct.calcsize(f"<{form}")
+        self.skip(size)
+        return struct.unpack_from(f"<{form}", self._content, self._at - size)
+
+    def skip(self, size: int) -> None:
+        """Go on by so many bytes."""
+        if self._at + size > len(self._content):
+            raise DataError(f"{self.path} ends too early.", "Export the model again.")
+        self._at += size
+
+    def name(self) -> str:
+        """Text that a zero byte ends."""
+        end = self._content.find(b"\0", self._at, self._at + MAX_NAME)
+        if end < 0:
+            raise DataError(f"{self.path} holds a name without an end.", "Export the model again.")
+        text = self._content[self._at : end].decode("utf-8", "replace")
+        self._at = end + 1
+        return text
+
+
+def _binary_cameras(content: _Bytes) -> Iterator[tuple[int, _Lens]]:
+    (count,) = content.take("Q")
+    for _ in range(count):
+        number, model, width, height = content.take("iiQQ")
+        if not 0 <= model < len(MODELS):
+            raise DataError(
+                f"{content.path}: camera {number} is of model {model}.", "Undistort the images in COLMAP."
+            )
+        name, size = MODELS[model]
+        yield number, _lens(name, width, height, content.take(f"{size}d"), str(content.path))
+
+
+def _binary_images(content: _Bytes) -> Iterator[_Line]:
+    (count,) = content.take("Q")
+    for _ in range(count):
+        _, *motion = content.take("i7d")
+        (camera,) = content.take("i")
+        name = content.name()
+        (seen,) = content.take("Q")
+        content.skip(24 * seen)
+        yield _Line(motion, camera, name)
+
+
+def _binary_points(content: _Bytes) -> Iterator[tuple[float, ...]]:
+    (count,) = content.take("Q")
+    for _ in range(count):
+        _, *place, red, green, blue, _ = content.take("Q3d3Bd")
+        (track,) = content.take("Q")
+        content.skip(8 * track)
+        yield *place, red, green, blue

@@ -1,0 +1,55 @@
+"""RealEstate10K's camera files: one video each, frames as images (Zhou et al. 2018, arXiv 1805.09817).
+
+The first line is the video's address. Every other line is a frame: its time in microseconds; focal lengths
+and centre as shares of width and height; two zeros for distortion; and the twelve numbers, row by row, of
+the 3x4 matrix from world to camera, with x right, y down and z ahead.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from evonas.data.io.safe import Row, read_rows
+from evonas.data.views.cameras import Missing, PosedImage, present, view_of
+from evonas.errors import DataError
+
+COLUMNS = 19
+TIME = re.compile(r"\d{1,20}")
+SUFFIXES = (".jpg", ".png", ".jpeg")
+
+
+def read_video(cameras: Path, frames: Path, missing: Missing = "error") -> list[PosedImage]:
+    """The frames of a video in the order of time.
+
+    Args:
+        cameras: the text file.
+        frames: the folder of `<time>.jpg` or `.png`.
+        missing: "skip" leaves out frames whose image is not there.
+
+    Errors: DataError naming the line.
+    """
+    rows = read_rows(cameras)
+    listed = [_frame(row, frames) for row in rows if len(row.fields) > 1 or TIME.fullmatch(row.fields[0])]
+    if not listed:
+        raise DataError(f"{cameras} lists no frame.", "Use the camera files as published.")
+    return present([image for _, image in sorted(listed, key=lambda each: each[0])], missing, str(cameras))
+
+
+def _frame(row: Row, frames: Path) -> tuple[int, PosedImage]:
+    time, *words = row.fields
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError as error:
+        raise DataError(f"{row.where}: {error}.", "Use the camera files as published.") from error
+    if not TIME.fullmatch(time) or len(row.fields) != COLUMNS:
+        raise DataError(
+            f"{row.where} has {len(row.fields)} of {COLUMNS} columns.", "A time and eighteen numbers a frame."
+        )
+    fx, fy, cx, cy = numbers[:4]
+    if not np.isfinite(numbers).all() or min(fx, fy) <= 0:
+        raise DataError(f"{row.where}: focal lengths must be positive.", "Use the files as published.")
+    lens = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    view = view_of(np.reshape(numbers[6:], (3, 4)), row.where)
+    found = (path for suffix in SUFFIXES if (path := frames / f"{time}{suffix}").is_file())
+    return int(time), PosedImage(next(found, frames / f"{time}{SUFFIXES[0]}"), view, lens)

@@ -1,0 +1,222 @@
+"""Videos and photo collections with known cameras: windows of context views, and targets between them.
+
+Legend: V context views, T target views, H W space.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from evonas.data.base import Images, Item, Split, check_size, seeded
+from evonas.data.io.safe import MAX_PIXELS
+from evonas.data.synthetic.views import check_views
+from evonas.data.views.base import Shot, Shots, augmented, item, unit_baseline
+from evonas.data.views.cameras import Missing, PosedImage, opened
+from evonas.data.views.colmap import read_colmap
+from evonas.data.views.nerf import NAME, read_transforms
+from evonas.data.views.realestate import read_video
+from evonas.errors import DataError, UserError
+from evonas.randomness import generator
+
+Layout = Literal["realestate", "transforms", "colmap"]
+# what readers give when it is asked how a set lies on disk
+EXPECTED = {
+    "realestate": "<root>/train/<video>.txt and <root>/frames/train/<video>/<time>.jpg, likewise test",
+    "transforms": "<root>/train/<scene>/transforms.json, likewise test",
+    "colmap": "<root>/train/<scene>/sparse/0/ and images/, likewise test",
+}
+
+
+class Sequences:
+    """A source of windows in sequences of posed images.
+
+    A window spans `gap` images; its context views are evenly spaced, first and last included, and its
+    targets lie between. Folders are listed at the first use; camera files and images are read when an item
+    asks for them.
+
+    Args:
+        root: the folder of the data set.
+        layout: how it lies on disk: realestate, transforms (NeRF) or colmap.
+        height: of a view in pixels, a multiple of 32; likewise `width`. Images are cut around their middle.
+        context: number of context views; `targets` of target views on holdout and test, one on train.
+        gap: fewest and most images from the first context view to the last; drawn on train, else the most
+            that fits.
+        holdout: share of the training sequences that is held out, at most `holdout_sequences`.
+        holdout_seed: which of them; keep it fixed to compare runs on the same data.
+        near: the nearest depth that is looked for; likewise `far`.
+        unit_baseline: lengths count in distances between the outer context cameras.
+        missing: `skip` leaves out images that are listed and not there.
+        augment_seed: decides windows and augmentation of `train`.
+        max_pixels: larger images are refused.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        layout: Layout,
+        height: int = 256,
+        width: int = 256,
+        context: int = 2,
+        targets: int = 3,
+        gap: Sequence[int] = (30, 60),
+        holdout: float = 0.02,
+        holdout_sequences: int = 200,
+        holdout_seed: int = 0,
+        near: float = 1.0,
+        far: float = 100.0,
+        unit_baseline: bool = True,
+        missing: Missing = "error",
+        augment_seed: int = 0,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.view_size = check_size(height, width)
+        check_views(context, targets, near, far)
+        self.size = height, context * width
+        self.root, self.layout, self.missing = Path(root), _known(layout, get_args(Layout), "layout"), missing
+        _known(missing, get_args(Missing), "missing")
+        self.context, self.targets, self.near, self.far = context, targets, near, far
+        self.gap = _checked_gap(gap, context)
+        if not 0 < holdout < 1 or holdout_sequences < 1:
+            raise UserError(f"data.holdout={holdout} holds out nothing, or all.", "Try data.holdout=0.02.")
+        self.holdout = holdout, holdout_seed, holdout_sequences
+        self.unit_baseline, self.augment_seed, self.max_pixels = unit_baseline, augment_seed, max_pixels
+        self._names: dict[Split, list[str]] = {}
+
+    def dataset(self, split: Split) -> "SequenceImages":
+        """One split; no file is read before its length or an item is asked for."""
+        return SequenceImages(split, self)
+
+    def names(self, split: Split) -> list[str]:
+        """The sequences of a split, sorted; nothing but folders is listed."""
+        if split not in self._names:
+            self._names[split] = self._listed("test") if split == "test" else self._cut()[split]
+        return self._names[split]
+
+    def images(self, split: Split, name: str) -> list[PosedImage]:
+        """The posed images of a sequence. Errors: DataError for one shorter than a window."""
+        part = "test" if split == "test" else "train"
+        folder = self.root / part
+        if self.layout == "realestate":
+            frames = self.root / "frames" / part / name
+            images = read_video(folder / f"{name}.txt", frames, self.missing)
+        else:
+            read = read_transforms if self.layout == "transforms" else read_colmap
+            images = read(folder / name, self.missing)
+        if len(images) <= self.context:
+            raise DataError(
+                f"{folder / name} has {len(images)} images, too few for {self.context} views and a target.",
+                "Remove this sequence.",
+            )
+        return images
+
+    def _cut(self) -> dict[Split, list[str]]:
+        """Training sequences and those that are held out, drawn from the seed."""
+        share, seed, most = self.holdout
+        names = self._listed("train")
+        if len(names) < 2:
+            raise DataError(
+                f"{self.root / 'train'} holds one sequence.", "Two are the least; one is held out."
+            )
+        count = min(max(1, round(share * len(names))), most, len(names) - 1)
+        held = set(generator(seed, "holdout").permutation(len(names))[:count].tolist())
+        parts: dict[Split, list[str]] = {"train": [], "holdout": []}
+        for place, name in enumerate(names):
+            parts["holdout" if place in held else "train"].append(name)
+        return parts
+
+    def _listed(self, part: str) -> list[str]:
+        folder = self.root / part
+        if not folder.is_dir():
+            raise DataError(f"There is no folder {folder}.", f"Expected: {EXPECTED[self.layout]}.")
+        if self.layout == "realestate":
+            found = [path.stem for path in folder.glob("*.txt")]
+        else:
+            mark = NAME if self.layout == "transforms" else "images"
+            found = [path.parent.name for path in folder.glob(f"*/{mark}")]
+        if not found:
+            raise self._nothing(folder)
+        return sorted(found)
+
+    def _nothing(self, folder: Path) -> DataError:
+        if any(folder.glob("*.torch")):
+            return DataError(
+                f"{folder} holds .torch chunks, which are pickles and are not opened.",
+                "Write a video's cameras as <video>.txt, its images as frames/<part>/<video>/<time>.jpg.",
+            )
+        return DataError(f"{folder} holds no sequence.", f"Expected: {EXPECTED[self.layout]}.")
+
+
+class SequenceImages(Images):
+    """Items as `data/views/base.py` says, one window of each sequence; each access decodes."""
+
+    def __init__(self, split: Split, source: Sequences) -> None:
+        super().__init__(split)
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source.names(self.split))
+
+    def __getitem__(self, index: int) -> Item:
+        index, source = self.position(index), self._source
+        name = source.names(self.split)[index]
+        images = source.images(self.split, name)
+        moves = self.augment and self.split == "train"
+        seed, purpose = (
+            (source.augment_seed, f"augment/{self.epoch}") if moves else (0, f"views/{self.split}")
+        )
+        random = generator(seed, purpose, index)
+        context, target = self._window(len(images), random, moves)
+        taken = [tuple(self._shot(images[place]) for place in places) for places in (context, target)]
+        shots = Shots(taken[0], taken[1], source.near, source.far)
+        if source.unit_baseline:
+            shots = unit_baseline(shots, f"{source.root}: {name}")
+        return item(augmented(shots, random) if moves else shots)
+
+    def _window(self, count: int, random: np.random.Generator, moves: bool) -> tuple[list[int], list[int]]:
+        """Places of context and target images in a sequence of `count`."""
+        source = self._source
+        least, most = (min(gap, count - 1) for gap in source.gap)
+        span = int(random.integers(least, most + 1)) if moves else most
+        first = int(random.integers(0, count - span))
+        context = np.linspace(first, first + span, source.context).round().astype(int).tolist()
+        between = [place for place in range(first, first + span) if place not in context]
+        number = 1 if self.split == "train" else source.targets
+        # a window of fewer images than targets shows some of them more than once, so that batches stay equal
+        drawn = random.permutation(np.resize(random.permutation(between), max(number, len(between))))
+        return context, sorted(drawn[:number].tolist())
+
+    def _shot(self, image: PosedImage) -> Shot:
+        colours, lens = opened(image, self._source.view_size, self._source.max_pixels)
+        return Shot(colours, image.view, lens)
+
+    def manifest(self) -> str:
+        """The sha256 of the sequences' names and of what decides the windows; nothing is read for it."""
+        source = self._source
+        text = seeded(
+            source=source.layout,
+            split=self.split,
+            names=source.names(self.split),
+            size=source.view_size,
+            views=(source.context, source.targets, source.gap),
+            range=(source.near, source.far, source.unit_baseline),
+            missing=source.missing,
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _known(value: str, choices: tuple[str, ...], key: str) -> str:
+    if value not in choices:
+        raise UserError(f"data.{key}={value} is unknown.", f"Choose one of: {', '.join(choices)}.")
+    return value
+
+
+def _checked_gap(gap: Sequence[int], context: int) -> tuple[int, int]:
+    if len(gap) != 2 or not context <= gap[0] <= gap[1]:
+        raise UserError(
+            f"data.gap={list(gap)} is no range of images that leaves room for a target.",
+            f"Try data.gap=[{context},{10 * context}].",
+        )
+    return int(gap[0]), int(gap[1])
