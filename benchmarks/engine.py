@@ -27,7 +27,7 @@ from evonas import files
 from evonas.archive import Archive
 from evonas.evaluate.engine import Job, Part
 from evonas.evaluate.local import LocalEngine
-from evonas.objectives.machine import machine
+from evonas.objectives.latency.machine import machine
 from evonas.search.loop import search
 from evonas.search.random import RandomSearch
 from evonas.search.steady import steady_search

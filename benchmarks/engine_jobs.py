@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from evonas.evaluate.engine import Measurement, Part
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.supernets.evonet.space import evonet_space
 
 

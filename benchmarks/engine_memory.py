@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from evonas.data.loading.shared_memory import Batch, shared_batches
-from evonas.objectives.machine import machine
+from evonas.objectives.latency.machine import machine
 
 REPEATS = 5
 

@@ -26,7 +26,7 @@ from evonas.config import to_plain
 from evonas.evaluate.engine import Measurement, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.evaluator import Evaluator
-from evonas.objectives.machine import machine
+from evonas.objectives.latency.machine import machine
 from evonas.report.hypervolume import hypervolume
 from evonas.report.pareto import Values
 from evonas.search.base import Told

@@ -26,7 +26,7 @@ from evonas import schema, weights
 from evonas.cli import conf_dir
 from evonas.config import to_plain
 from evonas.objectives.evaluator import Evaluator
-from evonas.objectives.machine import machine
+from evonas.objectives.latency.machine import machine
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
 from evonas.space.genotype import Genotype

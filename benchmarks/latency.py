@@ -27,9 +27,9 @@ from scipy.stats import kendalltau
 from evonas import config, schema, weights
 from evonas.cli import conf_dir
 from evonas.config import to_plain
-from evonas.objectives.bench import Bench
-from evonas.objectives.latency import Latency
-from evonas.objectives.machine import machine
+from evonas.objectives.context import Bench
+from evonas.objectives.latency.machine import machine
+from evonas.objectives.latency.measured import Latency
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.stages import assembly

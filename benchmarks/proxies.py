@@ -32,7 +32,7 @@ from evonas.config import to_plain
 from evonas.data.nas_bench.base import transnas
 from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.objectives.error import Error
 from evonas.objectives.zero_cost import ZeroCost
 from evonas.proxies.catalogue import PROXIES

@@ -20,7 +20,7 @@ import numpy as np
 
 from evonas import files
 from evonas.archive import Archive, Evaluation
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.choice import choose
 from evonas.report.facts import Facts
 from evonas.report.genome import Genome

@@ -19,7 +19,7 @@ from trials import composed, markdown
 
 from evonas import files
 from evonas.config import to_plain
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.inputs import random_images
 from evonas.proxies.probe import Probe

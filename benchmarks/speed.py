@@ -24,7 +24,7 @@ from paired import Row
 
 import evonas
 from evonas import files
-from evonas.objectives.machine import machine
+from evonas.objectives.latency.machine import machine
 from evonas.ops import native
 
 HISTORY = "history.jsonl"

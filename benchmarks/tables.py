@@ -29,7 +29,7 @@ import trials
 from trials import Trial
 
 from evonas import config
-from evonas.objectives.tabular import TableEvaluator
+from evonas.objectives.tabular.evaluator import TableEvaluator
 from evonas.report.indicators import Scale, indicators
 from evonas.report.pareto import Values, front
 

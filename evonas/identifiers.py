@@ -161,6 +161,8 @@ MOVED: dict[str, str] = {
     "augment/depth": "evonas.data.depth.augment.DepthAugment",
     "augment/photometric": "evonas.data.segmentation.photometric.Photometric",
     "augment/views": "evonas.data.classification.augment.Views",
+    "cheap/column": "evonas.objectives.tabular.evaluator.KnownColumn",
+    "cheap/macs": "evonas.objectives.analytic_macs.ClosedMacs",
     "data/accel": "evonas.data.nas_bench.accel_nasbench.accel",
     "data/ade20k": "evonas.data.segmentation.ade20k.Ade20k",
     "data/camvid": "evonas.data.segmentation.camvid.CamVid",
@@ -182,7 +184,13 @@ MOVED: dict[str, str] = {
     "data/synthetic": "evonas.data.synthetic.scenes.SyntheticScenes",
     "data/synthetic_views": "evonas.data.synthetic.views.SyntheticViews",
     "data/transnas": "evonas.data.nas_bench.base.transnas",
+    "evaluator/analytic": "evonas.objectives.tabular.analytic.AnalyticEvaluator",
+    "evaluator/joint": "evonas.objectives.multi_task.JointEvaluator",
+    "evaluator/scored_table": "evonas.objectives.tabular.proxy_columns.ScoredTable",
+    "evaluator/table": "evonas.objectives.tabular.evaluator.TableEvaluator",
     "network/evonet": "evonas.supernets.evonet.family.EvoNet",
+    "objective/latency": "evonas.objectives.latency.measured.Latency",
+    "objective/latency_lookup": "evonas.objectives.latency.predicted.LookupLatency",
     "space/evonet": "evonas.supernets.evonet.space.evonet_space",
 }
 _IDS = {path: name for name, path in FIRST_RELEASE.items()}

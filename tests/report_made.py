@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.facts import Cost, Facts
 from evonas.report.sources import Sources
 from evonas.search.base import Told

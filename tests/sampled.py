@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from evonas.evaluate.engine import Measurement, Part
-from evonas.objectives.synthetic import PARTS_OF, AnalyticEvaluator
+from evonas.objectives.tabular.analytic import PARTS_OF, AnalyticEvaluator
 from evonas.randomness import derive, generator
 from evonas.supernets.evonet.space import evonet_space
 

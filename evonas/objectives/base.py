@@ -19,7 +19,7 @@ from evonas.evaluate.engine import Part
 from evonas.space.genotype import Genotype
 
 if TYPE_CHECKING:
-    from evonas.objectives.bench import Bench
+    from evonas.objectives.context import Bench
 
 
 @runtime_checkable

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
-from evonas.objectives.bench import Bench
-from evonas.objectives.tally import Tally
+from evonas.objectives.accumulator import Tally
+from evonas.objectives.context import Bench
 from evonas.space.genotype import Genotype
 from evonas.supernets.prefix import PrefixExecutor
 from evonas.supernets.prefix_statistics import PrefixStatistics

@@ -12,7 +12,7 @@ from evonas.data.loading.holdout import ORDER
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import Objective, Pooled
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.space.genotype import Genotype
 
 

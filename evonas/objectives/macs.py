@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evonas.evaluate.engine import Part
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.space.genotype import Genotype
 from evonas.supernets.base import cost
 from evonas.supernets.resolution import head_size

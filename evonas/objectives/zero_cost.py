@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.nn.detection.base import RegionHead
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.proxies.catalogue import proxy as known
 from evonas.proxies.scorer import Scorer, compares, is_size, refuse_too_few
 from evonas.randomness import derive, generator

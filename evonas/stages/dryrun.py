@@ -17,7 +17,7 @@ from evonas.config import build
 from evonas.errors import EngineError
 from evonas.evaluate.engine import PARTS, Engine, Job, Outcome, Part
 from evonas.identifiers import identifier
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.randomness import generator
 from evonas.search.base import Searcher, Told
 from evonas.space.genotype import Genotype

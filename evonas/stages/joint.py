@@ -29,7 +29,7 @@ def joint_config(context: Context, device: str) -> dict[str, Any]:
     hardware = context.cfg.hardware
     common = {"device": device, "precision": hardware.precision}
     return {
-        "_target_": "evonas.objectives.joint.JointEvaluator",
+        "_target_": "evonas.objectives.multi_task.JointEvaluator",
         "_recursive_": False,
         "members": {
             name: {**_parts(context, run, recorded_config(run.directory)), **common}

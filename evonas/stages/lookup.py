@@ -13,14 +13,14 @@ from torch import Tensor
 from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.identifiers import identified
-from evonas.objectives import runtimes
-from evonas.objectives.bench import Bench
-from evonas.objectives.laps import Reference, Take, paired, watched
-from evonas.objectives.lookup import about
-from evonas.objectives.machine import machine
-from evonas.objectives.pinning import pinned
-from evonas.objectives.table import KINDS, LatencyTable, Network, Vector, compare, corrected
-from evonas.objectives.timing import NOMINAL, Plan, measure
+from evonas.objectives.context import Bench
+from evonas.objectives.latency import runtimes
+from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure
+from evonas.objectives.latency.cpu_affinity import pinned
+from evonas.objectives.latency.lookup_table import KINDS, LatencyTable, Network, Vector, compare, corrected
+from evonas.objectives.latency.machine import machine
+from evonas.objectives.latency.predicted import about
+from evonas.objectives.latency.reference_timing import Reference, Take, paired, watched
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.stages import assembly

@@ -17,7 +17,7 @@ from evonas.stages.base import Context
 
 if TYPE_CHECKING:
     from evonas.objectives.evaluator import Evaluator
-    from evonas.objectives.tabular import TableEvaluator
+    from evonas.objectives.tabular.evaluator import TableEvaluator
 
 ARCHIVE = "search/archive.sqlite"
 

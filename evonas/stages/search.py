@@ -39,7 +39,7 @@ from evonas.track.progress import Progress, human_time, is_terminal
 
 if TYPE_CHECKING:
     from evonas.objectives.evaluator import Evaluator
-    from evonas.objectives.tabular import TableEvaluator
+    from evonas.objectives.tabular.evaluator import TableEvaluator
 
 OnGeneration = Callable[[Generation], None]
 

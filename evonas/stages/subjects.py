@@ -11,7 +11,7 @@ from torch import nn
 from evonas import files
 from evonas.config import build, to_plain
 from evonas.errors import UserError
-from evonas.objectives.tabular import words_of
+from evonas.objectives.tabular.evaluator import words_of
 from evonas.randomness import derive, generator
 from evonas.stages import assembly
 from evonas.stages.base import Context
@@ -19,7 +19,7 @@ from evonas.supernets.extract import static_net
 from evonas.supernets.supernet import Supernet
 
 if TYPE_CHECKING:
-    from evonas.objectives.tabular import TableEvaluator
+    from evonas.objectives.tabular.evaluator import TableEvaluator
 
 RANK = "rank/rank.json"
 FEWEST = 6

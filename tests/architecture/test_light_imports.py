@@ -25,7 +25,7 @@ LIGHT_FILES = (
     "stages/search.py",
     "stages/select.py",
     "stages/report.py",
-    "objectives/tabular.py",
+    "objectives/tabular/evaluator.py",
     "data/nas_bench/base.py",
     "data/nas_bench/nb101.py",
     "data/nas_bench/nb301.py",

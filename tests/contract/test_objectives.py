@@ -17,9 +17,9 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.nn.count import count_costs
 from evonas.objectives.base import Objective
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.objectives.evaluator import Evaluator
-from evonas.objectives.machine import machine
+from evonas.objectives.latency.machine import machine
 from evonas.randomness import generator
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
@@ -59,7 +59,7 @@ OBJECTIVES = {
     "error": {"_target_": "evonas.objectives.error.Error"},
     # what these tests ask of a time needs no narrow interval
     "latency": {
-        "_target_": "evonas.objectives.latency.Latency",
+        "_target_": "evonas.objectives.latency.measured.Latency",
         "seconds": 0.02,
         "warmup_seconds": 0.1,
         "max_seconds": 0.2,

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.hypervolume import hypervolume
 from evonas.search.base import SteadySearcher, Told
 from evonas.search.nsga import NSGA2

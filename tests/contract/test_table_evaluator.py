@@ -12,7 +12,7 @@ from evonas.config import build
 from evonas.errors import UserError
 from evonas.evaluate.engine import EvaluatorLike, Job
 from evonas.evaluate.inline import InlineEngine
-from evonas.objectives.tabular import KnownColumn, TableEvaluator
+from evonas.objectives.tabular.evaluator import KnownColumn, TableEvaluator
 from evonas.space.space import Space
 
 WORDS = ("none", "normal", "channel", "resolution", "both")
@@ -45,7 +45,7 @@ def config(root: Path, name: str) -> Any:
 def spec(root: Path, folder: Path, *objectives: str) -> dict[str, Any]:
     data = {**config(root, "data/transnas_macro.yaml"), "root": str(folder), "dataset": "jigsaw"}
     return {
-        "_target_": "evonas.objectives.tabular.TableEvaluator",
+        "_target_": "evonas.objectives.tabular.evaluator.TableEvaluator",
         "_recursive_": False,
         "space": config(root, "space/transnas_macro.yaml"),
         "table": data,
@@ -114,7 +114,7 @@ def test_a_known_column_ranks_without_measuring(root: Path, folder: Path) -> Non
     space: Space = build(about["space"])
     form: KnownColumn = build(
         {
-            "_target_": "evonas.objectives.tabular.KnownColumn",
+            "_target_": "evonas.objectives.tabular.evaluator.KnownColumn",
             "_recursive_": False,
             "table": about["table"],
             "column": "flops",

@@ -14,7 +14,7 @@ from evonas.archive import Archive
 from evonas.errors import EngineError
 from evonas.evaluate.engine import Part
 from evonas.evaluate.inline import InlineEngine
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.loop import search
 from evonas.search.nsga import NSGA2
 from evonas.supernets.evonet.space import evonet_space

@@ -13,7 +13,7 @@ import pytest
 from evonas.archive import Archive
 from evonas.evaluate.engine import Job, Outcome, Part
 from evonas.evaluate.inline import InlineEngine
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.randomness import generator
 from evonas.search.ednag import EDNAG
 from evonas.search.fitness import FrontFitness

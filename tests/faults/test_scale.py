@@ -9,7 +9,7 @@ import pytest
 from evonas.archive import Archive
 from evonas.evaluate.engine import Part
 from evonas.evaluate.inline import InlineEngine
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.archived import read
 from evonas.report.pareto import front
 from evonas.search.loop import Generation, search

@@ -17,7 +17,7 @@ from evonas.data.loading import holdout
 from evonas.errors import UserError
 from evonas.evaluate.engine import Together
 from evonas.nn.recalibrate import recalibrate
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.objectives.error import Error
 from evonas.objectives.evaluator import Evaluator
 from evonas.space.genotype import Genotype

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from evonas import files, weights
 from evonas.archive import Archive, Evaluation
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.randomness import generator
 from evonas.run import Run
 from evonas.schema import Hardware, Select, Train

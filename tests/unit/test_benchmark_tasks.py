@@ -10,7 +10,7 @@ import yaml
 
 from evonas.config import build
 from evonas.evaluate.measure import attempt
-from evonas.objectives.tabular import TableEvaluator, aligned
+from evonas.objectives.tabular.evaluator import TableEvaluator, aligned
 from evonas.report.archived import read
 
 OPERATIONS = ("maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu")

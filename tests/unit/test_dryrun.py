@@ -28,7 +28,7 @@ from evonas.stages.search import ARCHIVE, Search
 from evonas.supernets.evonet.space import evonet_space
 
 ANALYTIC = {
-    "_target_": "evonas.objectives.synthetic.AnalyticEvaluator",
+    "_target_": "evonas.objectives.tabular.analytic.AnalyticEvaluator",
     "space": {"_target_": "evonas.supernets.evonet.space.evonet_space"},
 }
 # a small search that measures nothing but sums

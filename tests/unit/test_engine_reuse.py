@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Job, Measurement, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.reuse import FingerprintOf, Reusing, require_common
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.base import Searcher
 from evonas.search.loop import search
 from evonas.search.nsga import NSGA2

@@ -12,7 +12,7 @@ from evonas import files
 from evonas.config import to_plain
 from evonas.data.loading.calibration import calibration
 from evonas.nn.recalibrate import recalibrate
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.objectives.macs import Macs
 from evonas.stages import assembly
 from evonas.stages.base import Context

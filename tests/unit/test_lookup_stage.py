@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 from evonas import files
 from evonas.config import to_plain
 from evonas.errors import DataError, UserError
-from evonas.objectives.bench import Bench
-from evonas.objectives.lookup import LookupLatency
-from evonas.objectives.table import load
+from evonas.objectives.context import Bench
+from evonas.objectives.latency.lookup_table import load
+from evonas.objectives.latency.predicted import LookupLatency
 from evonas.run import Run
 from evonas.schema import Budget
 from evonas.stages.located import TABLE, located
@@ -65,7 +65,11 @@ def test_its_error_is_told_wherever_its_numbers_are(
 ) -> None:
     # two machines at once: two tables with names of their own, here in fact the same
     two = {
-        name: {"_target_": "evonas.objectives.lookup.LookupLatency", "table": str(built), "name": name}
+        name: {
+            "_target_": "evonas.objectives.latency.predicted.LookupLatency",
+            "table": str(built),
+            "name": name,
+        }
         for name in ("phone", "board")
     }
     made = small_run.context(
@@ -97,7 +101,7 @@ def test_a_table_of_another_space_is_refused(built: Path) -> None:
 
 
 def test_missing_tables_name_their_command(tmp_path: Path) -> None:
-    wanted = {"fast": {"_target_": "evonas.objectives.lookup.LookupLatency", "table": None}}
+    wanted = {"fast": {"_target_": "evonas.objectives.latency.predicted.LookupLatency", "table": None}}
     with pytest.raises(UserError, match="lookup") as caught:
         located(wanted, Run(tmp_path, "synthetic"))
     assert "stage=lookup" in caught.value.hint
@@ -112,7 +116,7 @@ def test_missing_tables_name_their_command(tmp_path: Path) -> None:
 def test_the_run_s_own_table_is_found(built: Path) -> None:
     run = Run(built.parent.parent, "synthetic")
     wanted = {
-        "fast": {"_target_": "evonas.objectives.lookup.LookupLatency", "table": None},
+        "fast": {"_target_": "evonas.objectives.latency.predicted.LookupLatency", "table": None},
         "macs": {"_target_": "evonas.objectives.macs.Macs"},
     }
     assert located(wanted, run)["fast"]["table"] == str(built)

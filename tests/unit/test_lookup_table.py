@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evonas.errors import DataError
-from evonas.objectives.table import (
+from evonas.objectives.latency.lookup_table import (
     LatencyTable,
     Network,
     compare,

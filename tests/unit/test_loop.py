@@ -12,7 +12,7 @@ from evonas.archive import Archive
 from evonas.errors import EngineError, UserError
 from evonas.evaluate.engine import Job, Measurement, Outcome, Part
 from evonas.evaluate.inline import InlineEngine
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.base import Told
 from evonas.search.loop import Generation, search
 from evonas.search.nsga import NSGA2

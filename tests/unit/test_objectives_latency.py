@@ -16,13 +16,12 @@ import small_run
 import torch
 
 from evonas.errors import UserError
-from evonas.objectives import runtimes
-from evonas.objectives.bench import Bench
-from evonas.objectives.laps import Lap, Take, paired, watched
-from evonas.objectives.latency import Latency
-from evonas.objectives.machine import clock_mhz, machine
-from evonas.objectives.pinning import idlest, pinned
-from evonas.objectives.timing import Plan, interval, measure
+from evonas.objectives.context import Bench
+from evonas.objectives.latency.benchmark import Plan, interval, measure
+from evonas.objectives.latency.cpu_affinity import idlest, pinned
+from evonas.objectives.latency.machine import clock_mhz, machine
+from evonas.objectives.latency.measured import Latency, runtimes
+from evonas.objectives.latency.reference_timing import Lap, Take, paired, watched
 from evonas.stages import assembly
 
 CPU = torch.device("cpu")
@@ -195,7 +194,7 @@ def test_the_idlest_core_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
         looked.append(1)
         return dict(enumerate(lines[len(looked) > 1]))
 
-    monkeypatch.setattr("evonas.objectives.pinning._busy", busy)
+    monkeypatch.setattr("evonas.objectives.latency.cpu_affinity._busy", busy)
     assert idlest([0, 1, 2], 1, look_s=0) == [1]
     looked.clear()
     assert idlest([0, 1, 2], 2, look_s=0) == [1, 2]

@@ -22,9 +22,9 @@ from evonas.evaluate.engine import Job
 from evonas.evaluate.inline import InlineEngine
 from evonas.nn.cells.transnas import WORDS, TransNASNet
 from evonas.objectives.base import Objective
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.objectives.evaluator import Evaluator, made
-from evonas.objectives.joint import JointEvaluator
+from evonas.objectives.multi_task import JointEvaluator
 from evonas.objectives.zero_cost import ZeroCost
 from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.codes import nwot
@@ -246,7 +246,7 @@ def tables(tmp_path: Path) -> Path:
 def scored(root: Path, **changes: Any) -> dict[str, Any]:
     axes = {f"e{edge}": list(WORDS) for edge in range(1, 7)}
     return {
-        "_target_": "evonas.objectives.scored_table.ScoredTable",
+        "_target_": "evonas.objectives.tabular.proxy_columns.ScoredTable",
         "_recursive_": False,
         "space": {
             "_target_": "evonas.space.declared.declared_space", "name": "transnas_micro", "axes": axes

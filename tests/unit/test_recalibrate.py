@@ -12,7 +12,7 @@ from evonas.config import build
 from evonas.data.loading.calibration import calibration
 from evonas.errors import UserError
 from evonas.nn.recalibrate import Renewal, recalibrate
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.objectives.error import Error
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.errors import UserError
-from evonas.objectives.closed import ClosedMacs
+from evonas.objectives.analytic_macs import ClosedMacs
 from evonas.search.base import Told
 from evonas.search.guided import GuidedSearch
 from evonas.space.genotype import Genotype

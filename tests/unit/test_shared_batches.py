@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from evonas.data.loading.shared_memory import Batch, shared_batches
 from evonas.errors import UserError
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.objectives.error import Error
 from evonas.stages import assembly
 from evonas.stages.base import Context

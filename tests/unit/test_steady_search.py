@@ -13,7 +13,7 @@ from evonas.evaluate.engine import Job, Outcome, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.evaluate.measure import attempt
-from evonas.objectives.synthetic import AnalyticEvaluator
+from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.base import Told
 from evonas.search.local import LocalSearch
 from evonas.search.loop import Generation

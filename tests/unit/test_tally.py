@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_stages import composed
 
-from evonas.objectives.tally import Tally
+from evonas.objectives.accumulator import Tally
 from evonas.stages import assembly
 from evonas.train.panel import batches
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.nn.heads import DenseHead
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
 from evonas.objectives.error import Error
 from evonas.tasks import depth as depth_task
 from evonas.tasks.base import predict

@@ -19,7 +19,7 @@ from evonas.nn.detection.base import PLAIN, Regions, Samples, show_regions
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import FPN
-from evonas.objectives.tally import Tally
+from evonas.objectives.accumulator import Tally
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.extract import extract

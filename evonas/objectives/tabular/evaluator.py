@@ -135,7 +135,7 @@ class KnownColumn:
     """A column that a searcher may know without measuring, such as FLOPs, which are counted and not trained.
 
     For `search.cheap`, by the name of the objective:
-    `search.cheap.flops={_target_: evonas.objectives.tabular.KnownColumn, _recursive_: false,
+    `search.cheap.flops={_target_: evonas.objectives.tabular.evaluator.KnownColumn, _recursive_: false,
     table: "${data}", column: flops}`.
 
     Args:

@@ -9,8 +9,8 @@ from evonas import files
 from evonas.errors import DataError, UserError
 from evonas.evaluate.engine import Part
 from evonas.identifiers import identified
-from evonas.objectives import table as tables
-from evonas.objectives.bench import Bench
+from evonas.objectives.context import Bench
+from evonas.objectives.latency import lookup_table as tables
 from evonas.space.genotype import Genotype
 
 VERSION = 1

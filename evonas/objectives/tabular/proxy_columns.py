@@ -9,7 +9,7 @@ from torch import nn
 from evonas.config import build
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
-from evonas.objectives.tabular import Lookup, TableEvaluator, words_of
+from evonas.objectives.tabular.evaluator import Lookup, TableEvaluator, words_of
 from evonas.proxies.catalogue import proxy
 from evonas.proxies.scorer import Scorer, is_size, refuse_too_few
 from evonas.randomness import derive, generator

@@ -9,12 +9,12 @@ import torch
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
-from evonas.objectives import runtimes
-from evonas.objectives.bench import Bench
-from evonas.objectives.laps import Once, Reference, Take, paired, watched
-from evonas.objectives.machine import machine, state
-from evonas.objectives.pinning import pinned
-from evonas.objectives.timing import NOMINAL, Plan, measure
+from evonas.objectives.context import Bench
+from evonas.objectives.latency import runtimes
+from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure
+from evonas.objectives.latency.cpu_affinity import pinned
+from evonas.objectives.latency.machine import machine, state
+from evonas.objectives.latency.reference_timing import Once, Reference, Take, paired, watched
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.objectives.laps import Once
+from evonas.objectives.latency.reference_timing import Once
 
 RUNTIMES = ("torch", "onnxruntime", "tensorrt")
 CLOCKS = ("auto", "wall", "cpu")

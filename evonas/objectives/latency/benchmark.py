@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evonas.errors import UserError
-from evonas.objectives.laps import Lap, Take
+from evonas.objectives.latency.reference_timing import Lap, Take
 
 # of a normal distribution: 95 % lie within
 _Z = 1.96
