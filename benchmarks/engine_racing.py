@@ -27,8 +27,8 @@ from evonas.evaluate.engine import Measurement, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.latency.machine import machine
-from evonas.report.hypervolume import hypervolume
-from evonas.report.pareto import Values
+from evonas.report.metrics.hypervolume import hypervolume
+from evonas.report.metrics.pareto import Values
 from evonas.search.base import Told
 from evonas.search.loop import Generation, search
 from evonas.search.measuring import Fidelity, Full

@@ -26,7 +26,7 @@ import trials
 
 from evonas.evaluate.engine import Measurement, Part
 from evonas.files import sha256
-from evonas.report.indicators import Scale
+from evonas.report.analysis.indicators import Scale
 from evonas.space.space import Axis, Space
 
 STAGES, LAYERS = 5, 4

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from trials import Trial
 
 from evonas.errors import UserError
-from evonas.report.attainment import surfaces
-from evonas.report.indicators import Scale, common_scale
+from evonas.report.analysis.attainment import surfaces
+from evonas.report.analysis.indicators import Scale, common_scale
 
 
 def curves(path: Path, title: str, methods: Mapping[str, Sequence[Trial]], scale: Scale | None) -> None:

@@ -21,11 +21,11 @@ import numpy as np
 from evonas import files
 from evonas.archive import Archive, Evaluation
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
-from evonas.report.choice import choose
-from evonas.report.facts import Facts
-from evonas.report.genome import Genome
-from evonas.report.html import render
-from evonas.report.kinship import Kinship
+from evonas.report.analysis.gene_matrix import Genome
+from evonas.report.analysis.genealogy import Kinship
+from evonas.report.page.html import render
+from evonas.report.results import Facts
+from evonas.report.selection.rules import choose
 from evonas.run import Run
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2

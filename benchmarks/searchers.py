@@ -27,7 +27,7 @@ from evonas import config
 from evonas.evaluate.engine import EvaluatorLike, Measurement, Part
 from evonas.files import read_json, write_json
 from evonas.objectives.evaluator import Evaluator
-from evonas.report.indicators import Scale, common_scale
+from evonas.report.analysis.indicators import Scale, common_scale
 from evonas.run import Run
 from evonas.space.space import Space
 from evonas.stages.base import Context

@@ -32,7 +32,7 @@ from evonas.config import to_plain
 from evonas.evaluate.engine import EvaluatorLike
 from evonas.evaluate.measure import ready_evaluator
 from evonas.randomness import derive
-from evonas.report.pareto import front
+from evonas.report.metrics.pareto import front
 from evonas.run import Run
 from evonas.space.genotype import Genotype
 from evonas.stages import assembly, subnets

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from trials import markdown
 
 from evonas.randomness import generator
-from evonas.report.hypervolume import hypervolume
-from evonas.report.ranking import ceiling, cost_bins, interval, tau
+from evonas.report.analysis.rank_correlation import ceiling, cost_bins, interval, tau
+from evonas.report.metrics.hypervolume import hypervolume
 
 RESAMPLES, BINS = 1000, 3
 Numbers = NDArray[np.float64]

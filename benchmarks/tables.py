@@ -30,8 +30,8 @@ from trials import Trial
 
 from evonas import config
 from evonas.objectives.tabular.evaluator import TableEvaluator
-from evonas.report.indicators import Scale, indicators
-from evonas.report.pareto import Values, front
+from evonas.report.analysis.indicators import Scale, indicators
+from evonas.report.metrics.pareto import Values, front
 
 BASELINE = "nsga2"
 

@@ -14,9 +14,9 @@ from evonas import files, schema
 from evonas.cli import conf_dir
 from evonas.evaluate.engine import EvaluatorLike
 from evonas.evaluate.measure import attempt
-from evonas.report.hypervolume import hypervolume
-from evonas.report.indicators import Scale
-from evonas.report.pareto import Values, front
+from evonas.report.analysis.indicators import Scale
+from evonas.report.metrics.hypervolume import hypervolume
+from evonas.report.metrics.pareto import Values, front
 from evonas.search.base import Told
 from evonas.space.space import Space
 from evonas.stages.search import searcher

@@ -122,7 +122,7 @@ class Hardware:
 
 @dataclass
 class Select:
-    """Which points of the front are kept; the rules are those of report/choice.py.
+    """Which points of the front are kept; the rules are those of report/selection/rules.py.
 
     `genotypes` are kept whatever the search says, by name; without rules no search is needed.
     """

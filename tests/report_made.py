@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
-from evonas.report.facts import Cost, Facts
-from evonas.report.sources import Sources
+from evonas.report.page.sources import Sources
+from evonas.report.results import Cost, Facts
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
 from evonas.space.space import Space

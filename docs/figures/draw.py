@@ -16,7 +16,7 @@ from PIL import Image
 
 from evonas import files
 from evonas.archive import Archive, Evaluation
-from evonas.report.html import render
+from evonas.report.page.html import render
 from evonas.run import Run
 from evonas.stages.report import PAGE, gather
 

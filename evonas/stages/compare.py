@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 
 from evonas import files
 from evonas.errors import UserError
-from evonas.report.archived import read
+from evonas.report.analysis.comparison import Comparison, compared, differences
+from evonas.report.archive_reader import read
 from evonas.run import find_run, recorded_config
 from evonas.stages.base import Context
-from evonas.stages.comparison import Comparison, compared, differences
 from evonas.stages.reused import ARCHIVE
 from evonas.track.console import print_table
 

@@ -16,8 +16,8 @@ from evonas.proxies.discovery import Judge, Judged, Schedule, added, discover, f
 from evonas.proxies.expression import Calculator, Node, NotFiniteError, parse
 from evonas.proxies.samples import LayerSamples
 from evonas.randomness import generator
-from evonas.report.plots import two_digits
-from evonas.report.ranking import Scores, judged
+from evonas.report.analysis.rank_correlation import Scores, judged
+from evonas.report.charts.plots import two_digits
 from evonas.stages.base import Context
 from evonas.stages.sampled import Measured, measured
 from evonas.stages.subjects import FEWEST, Subjects, subjects

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from evonas.archive import Evaluation
-from evonas.report.pareto import Values
+from evonas.report.metrics.pareto import Values
 
 SHOWN = 3
 

@@ -16,8 +16,8 @@ from omegaconf import ListConfig
 from evonas import files
 from evonas.config import build
 from evonas.errors import DataError, UserError
-from evonas.report.archived import read
-from evonas.report.choice import EXAMPLES, choose
+from evonas.report.archive_reader import read
+from evonas.report.selection.rules import EXAMPLES, choose
 from evonas.run import IDENTITY, LAST, Run, find_run, list_runs
 from evonas.space.space import Space
 from evonas.stages.base import Context

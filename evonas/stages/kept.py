@@ -5,8 +5,8 @@ from contextlib import closing
 from pathlib import Path
 
 from evonas.config import build
-from evonas.report.facts import Facts
-from evonas.report.hypervolume import curve
+from evonas.report.metrics.hypervolume import curve
+from evonas.report.results import Facts
 from evonas.stages.base import Context
 from evonas.track.base import Chart, Guarded, Results
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evonas import lock
 from evonas.errors import EvoNASError
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 from evonas.run import ATTEMPTS, LOCK, exit_code, list_runs
 from evonas.stages import READS_ONLY
 from evonas.stages.base import Context

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from evonas import files
-from evonas.report.archived import read
-from evonas.report.html import render_live
-from evonas.report.sources import Sources
+from evonas.report.archive_reader import read
+from evonas.report.page.html import render_live
+from evonas.report.page.sources import Sources
 from evonas.run import Run
 from evonas.search.loop import Generation
 from evonas.stages.reused import ARCHIVE

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from evonas import files
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 from evonas.run import Run
 
 ARCHIVE, PANEL, SELECTED = "search/archive.sqlite", "supernet/panel.json", "selected.json"

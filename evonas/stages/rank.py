@@ -10,7 +10,7 @@ from evonas import files, weights
 from evonas.errors import UserError
 from evonas.identifiers import identified
 from evonas.randomness import generator
-from evonas.report.ranking import FEW, agreement, statistics
+from evonas.report.analysis.rank_correlation import FEW, agreement, statistics
 from evonas.run import find_run
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
@@ -34,7 +34,7 @@ class Rank:
     needs_task = True
 
     def run(self, context: Context) -> str:
-        """Write rank/rank.json: the pairs, and the statistics of `report/ranking.py` on them."""
+        """Write rank/rank.json: the pairs, and the statistics of `report/analysis/rank_correlation.py` on them."""
         rank = context.cfg.rank
         task, other = assembly.task(context.cfg), _against(context)
         inherited = assembly.load_supernet(context, task)

@@ -12,10 +12,10 @@ from evonas.archive import Archive
 from evonas.config import build
 from evonas.errors import UserError
 from evonas.identifiers import identifier
-from evonas.report.archived import read
-from evonas.report.facts import Facts
-from evonas.report.html import render
-from evonas.report.sources import Sources
+from evonas.report.archive_reader import read
+from evonas.report.page.html import render
+from evonas.report.page.sources import Sources
+from evonas.report.results import Facts
 from evonas.run import ATTEMPTS, IDENTITY, Run, typed
 from evonas.search.racing import spent
 from evonas.space.space import Space

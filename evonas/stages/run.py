@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from evonas import config
 from evonas.errors import UserError
-from evonas.report.choice import read_rule
+from evonas.report.selection.rules import read_rule
 from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage

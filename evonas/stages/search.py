@@ -13,9 +13,9 @@ from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.engine import PARTS, Engine, Part
 from evonas.identifiers import named
-from evonas.report.archived import read
-from evonas.report.facts import predictions
-from evonas.report.pareto import front
+from evonas.report.archive_reader import read
+from evonas.report.metrics.pareto import front
+from evonas.report.results import predictions
 from evonas.search.base import Searcher
 from evonas.search.loop import Generation, search
 from evonas.search.measuring import Fidelity, Full

@@ -6,9 +6,9 @@ import numpy as np
 
 from evonas import files
 from evonas.config import build
-from evonas.report.archived import read
-from evonas.report.choice import Choice, choose
-from evonas.report.facts import Facts, predictions
+from evonas.report.archive_reader import read
+from evonas.report.results import Facts, predictions
+from evonas.report.selection.rules import Choice, choose
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.chosen import SELECTED

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from evonas.archive import Archive, Evaluation
 from evonas.config import build
 from evonas.errors import UserError
-from evonas.report.archived import read
-from evonas.report.facts import Facts
-from evonas.report.pareto import front
+from evonas.report.archive_reader import read
+from evonas.report.metrics.pareto import front
+from evonas.report.results import Facts
 from evonas.stages.base import Context
 from evonas.stages.chosen import SELECTED, Net, chosen, result
 from evonas.stages.given import given

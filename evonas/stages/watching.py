@@ -9,9 +9,9 @@ import numpy as np
 from evonas.archive import Archive, Evaluation
 from evonas.errors import EngineError
 from evonas.evaluate.engine import Outcome
-from evonas.report.facts import front_summary
-from evonas.report.hypervolume import hypervolume
-from evonas.report.pareto import Values
+from evonas.report.metrics.hypervolume import hypervolume
+from evonas.report.metrics.pareto import Values
+from evonas.report.results import front_summary
 from evonas.search.base import Told
 from evonas.search.loop import Generation
 from evonas.stages.doubts import Doubts, lifeless

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-from evonas.report.html import render
+from evonas.report.page.html import render
 from evonas.stages.report import gather
 
 MOST_BYTES = 200_000

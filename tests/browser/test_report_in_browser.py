@@ -10,7 +10,7 @@ import chromium
 import pytest
 from report_made import bred, whole
 
-from evonas.report.html import render
+from evonas.report.page.html import render
 
 HERE = Path(__file__).parent
 FRAMES = {

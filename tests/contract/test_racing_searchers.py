@@ -8,8 +8,8 @@ from test_searchers import SEARCHERS, Make
 
 from evonas.archive import Archive
 from evonas.evaluate.inline import InlineEngine
-from evonas.report.archived import read
-from evonas.report.pareto import front
+from evonas.report.archive_reader import read
+from evonas.report.metrics.pareto import front
 from evonas.search.base import Told
 from evonas.search.loop import search
 from evonas.search.racing import Racing

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
-from evonas.report.hypervolume import hypervolume
+from evonas.report.metrics.hypervolume import hypervolume
 from evonas.search.base import SteadySearcher, Told
 from evonas.search.nsga import NSGA2
 from evonas.search.nsga3 import NSGA3

@@ -10,8 +10,8 @@ from evonas.archive import Archive
 from evonas.evaluate.engine import Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
-from evonas.report.archived import read
-from evonas.report.pareto import front
+from evonas.report.archive_reader import read
+from evonas.report.metrics.pareto import front
 from evonas.search.loop import Generation, search
 from evonas.search.nsga import NSGA2
 from evonas.supernets.evonet.space import evonet_space

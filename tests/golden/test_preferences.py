@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.report.choice import choose
-from evonas.report.facts import Facts
-from evonas.report.preference import achievement, tradeoff
+from evonas.report.results import Facts
+from evonas.report.selection.preference import achievement, tradeoff
+from evonas.report.selection.rules import choose
 
 POINTS = np.array([(18, 600), (19, 450), (20, 300), (22, 250), (25, 200)], dtype=float)
 FRONT = Facts(("error", "flops"), tuple("abcde"), POINTS)

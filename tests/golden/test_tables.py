@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from evonas.data.nas_bench.base import Table, nb201, transnas
-from evonas.report.indicators import Scale, indicators
-from evonas.report.pareto import front
+from evonas.report.analysis.indicators import Scale, indicators
+from evonas.report.metrics.pareto import front
 
 BENCH = Path(__file__).parent.parent.parent.parent / "shared" / "bench"
 pytestmark = pytest.mark.skipif(not (BENCH / "nb201_tables.npz").exists(), reason="the tables are not here")

@@ -19,8 +19,8 @@ from evonas.data.detection.coco_annotations import read_instances
 from evonas.data.detection.voc import convert
 from evonas.data.io import safe
 from evonas.errors import DataError, UserError
-from evonas.report.choice import choose
-from evonas.report.facts import Facts
+from evonas.report.results import Facts
+from evonas.report.selection.rules import choose
 from evonas.supernets.evonet.space import evonet_space
 
 fuzz = settings(

@@ -11,7 +11,7 @@ import yaml
 from evonas.config import build
 from evonas.evaluate.measure import attempt
 from evonas.objectives.tabular.evaluator import TableEvaluator, aligned
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 
 OPERATIONS = ("maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu")
 

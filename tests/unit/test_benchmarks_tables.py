@@ -12,7 +12,7 @@ import tables_written
 
 from evonas.data.nas_bench.base import nb201
 from evonas.errors import UserError
-from evonas.report.indicators import Scale
+from evonas.report.analysis.indicators import Scale
 
 NAMES = ("trials", "tables", "ofa", "pictures", "kept", "searchers_zdt", "join", "ednag")
 

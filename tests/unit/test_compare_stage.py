@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 from evonas import files
 from evonas.archive import Archive, Evaluation
 from evonas.errors import UserError
-from evonas.report.facts import Facts
+from evonas.report.analysis.comparison import compared, differences
+from evonas.report.results import Facts
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.compare import Compare
-from evonas.stages.comparison import compared, differences
 
 
 def facts(

@@ -9,8 +9,8 @@ import pytest
 from evonas.archive import Archive, Evaluation
 from evonas.evaluate.engine import Measurement, Part
 from evonas.evaluate.inline import InlineEngine
-from evonas.report.interval import front_within_noise, surely_dominates
-from evonas.report.pareto import front
+from evonas.report.metrics.noisy_dominance import front_within_noise, surely_dominates
+from evonas.report.metrics.pareto import front
 from evonas.search.loop import search
 from evonas.search.random import RandomSearch
 from evonas.search.steady import steady_search

@@ -12,8 +12,8 @@ from evonas.config import build
 from evonas.errors import UserError
 from evonas.objectives.base import Objective
 from evonas.objectives.evaluator import Evaluator
-from evonas.report.archived import read
-from evonas.report.html import render
+from evonas.report.archive_reader import read
+from evonas.report.page.html import render
 from evonas.stages import assembly
 from evonas.stages.base import Context
 from evonas.stages.joint import joint_config

@@ -6,7 +6,7 @@ import pytest
 import small_run
 from omegaconf import OmegaConf
 
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 from evonas.stages.kept import tables_of
 from evonas.stages.report import Report
 from evonas.stages.select import Select

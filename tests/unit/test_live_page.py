@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tables_written
 
-from evonas.report.archived import read
-from evonas.report.html import render_live
-from evonas.report.page import Sources
+from evonas.report.archive_reader import read
+from evonas.report.page.html import render_live
+from evonas.report.page.sections import Sources
 
 PAGE = "outputs/one/search/live.html"
 

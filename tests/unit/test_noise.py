@@ -8,12 +8,12 @@ import small_run
 
 from evonas import files
 from evonas.archive import Archive, Evaluation
-from evonas.report.archived import read
-from evonas.report.facts import Facts
-from evonas.report.html import render
-from evonas.report.interval import ends, front_within_noise, surely_dominates, surely_on_front
-from evonas.report.page import Sources
-from evonas.report.pareto import front
+from evonas.report.archive_reader import read
+from evonas.report.metrics.noisy_dominance import ends, front_within_noise, surely_dominates, surely_on_front
+from evonas.report.metrics.pareto import front
+from evonas.report.page.html import render
+from evonas.report.page.sections import Sources
+from evonas.report.results import Facts
 from evonas.stages.select import Select
 
 GENOTYPES = [f"tiny:m=4,4,4,{last}/s=64,64,64/e=4,4,4/d=1.1.11.1" for last in (1, 2, 3)]

@@ -31,7 +31,7 @@ from evonas.proxies.codes import nwot
 from evonas.proxies.inputs import random_images
 from evonas.proxies.probe import Probe
 from evonas.randomness import derive, generator
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 from evonas.stages.base import Context
 from evonas.stages.supernet import Supernet as SupernetStage
 from evonas.supernets.supernet import Supernet

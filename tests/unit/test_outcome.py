@@ -6,7 +6,7 @@ import pytest
 import small_run
 
 from evonas import files
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 from evonas.stages.outcome import outcome
 from evonas.stages.select import Select
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from report_made import bred, chosen, family, searched, space
 
-from evonas.report.bars import Bar, bars
-from evonas.report.blueprint import Plan, blueprints, parts
-from evonas.report.evolution import evolution
-from evonas.report.explained import drawn
-from evonas.report.hypervolume import hypervolume
-from evonas.report.moments import moments
-from evonas.report.pareto import front
-from evonas.report.plots import parallel
-from evonas.report.sources import Sources
-from evonas.report.strips import strips
+from evonas.report.analysis.snapshots import moments
+from evonas.report.charts.architecture import Plan, blueprints, parts
+from evonas.report.charts.bars import Bar, bars
+from evonas.report.charts.front_slider import evolution
+from evonas.report.charts.gene_grid import strips
+from evonas.report.charts.plots import parallel
+from evonas.report.metrics.hypervolume import hypervolume
+from evonas.report.metrics.pareto import front
+from evonas.report.page.analysis_sections import drawn
+from evonas.report.page.sources import Sources
 from evonas.space.space import Axis, Bits, Space
 
 DIMS = (24, 48, 96, 192)

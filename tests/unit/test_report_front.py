@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evonas.errors import UserError
-from evonas.report.choice import choose
-from evonas.report.facts import Facts, front_summary, gather
-from evonas.report.hypervolume import curve, hypervolume
-from evonas.report.knee import knee, spread
-from evonas.report.pareto import front
+from evonas.report.metrics.hypervolume import curve, hypervolume
+from evonas.report.metrics.pareto import front
+from evonas.report.results import Facts, front_summary, gather
+from evonas.report.selection.knee import knee, spread
+from evonas.report.selection.rules import choose
 
 # a bent front of seven points, one dominated point and one copy
 BENT = [[9, 1], [6, 1.5], [3, 2], [2.2, 3.4], [1.6, 5], [1.3, 7], [1, 9], [7, 7], [3, 2]]

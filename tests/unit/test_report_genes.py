@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from report_made import bred, chosen, space
 
-from evonas.report.explained import explained, related
-from evonas.report.facts import Facts
-from evonas.report.genome import Genome, spread_out
-from evonas.report.importance import importances
-from evonas.report.kinship import Kin, Kinship, survivors
-from evonas.report.moments import moments
-from evonas.report.pedigree import pedigree
-from evonas.report.sources import Sources
+from evonas.report.analysis.gene_importance import importances
+from evonas.report.analysis.gene_matrix import Genome, spread_out
+from evonas.report.analysis.genealogy import Kin, Kinship, survivors
+from evonas.report.analysis.snapshots import moments
+from evonas.report.page.analysis_sections import explained, related
+from evonas.report.page.genealogy_section import pedigree
+from evonas.report.page.sources import Sources
+from evonas.report.results import Facts
 from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
 

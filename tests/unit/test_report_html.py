@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from report_made import GENOTYPE, Page, bred, command, searched, whole
 
-from evonas.report.facts import Facts
-from evonas.report.html import render
-from evonas.report.sources import Sources
-from evonas.report.svg import SHAPES, Axis, Chart, key
+from evonas.report.charts.svg import SHAPES, Axis, Chart, key
+from evonas.report.page.html import render
+from evonas.report.page.sources import Sources
+from evonas.report.results import Facts
 
 
 def test_it_is_well_formed_and_needs_nothing_from_outside(tmp_path: Path) -> None:

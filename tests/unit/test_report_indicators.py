@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.report.attainment import surfaces
-from evonas.report.facts import Facts
-from evonas.report.hypervolume import hypervolume, to_unit
-from evonas.report.indicators import Scale, common_scale, indicators, scale_of
+from evonas.report.analysis.attainment import surfaces
+from evonas.report.analysis.indicators import Scale, common_scale, indicators, scale_of
+from evonas.report.metrics.hypervolume import hypervolume, to_unit
+from evonas.report.results import Facts
 
 UNIT = Scale(("a", "b"), (0.0, 0.0), (1.0, 1.0))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from evonas.report.ranking import (
+from evonas.report.analysis.rank_correlation import (
     Scores,
     agreement,
     ceiling,
@@ -17,7 +17,7 @@ from evonas.report.ranking import (
     statistics,
     tau,
 )
-from evonas.report.tables import ranked
+from evonas.report.page.tables import ranked
 
 
 def planted(size: int, of: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

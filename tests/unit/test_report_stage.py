@@ -11,7 +11,7 @@ from pytest import LogCaptureFixture
 
 from evonas import files
 from evonas.archive import Archive
-from evonas.report.tables import measured
+from evonas.report.page.tables import measured
 from evonas.run import Run, end_attempt
 from evonas.stages.base import Stage
 from evonas.stages.report import Report, gather

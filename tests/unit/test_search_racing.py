@@ -11,7 +11,7 @@ from evonas.archive import Archive
 from evonas.errors import UserError
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 from evonas.search.base import Told
 from evonas.search.loop import Generation, search
 from evonas.search.measuring import Fidelity, Full

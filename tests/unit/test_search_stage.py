@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from evonas import weights
 from evonas.archive import Archive
 from evonas.errors import EngineError, UserError
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 from evonas.run import Run
 from evonas.schema import Budget
 from evonas.stages.base import Context

@@ -7,7 +7,7 @@ import small_run
 
 from evonas import files
 from evonas.errors import UserError
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 from evonas.stages import assembly
 from evonas.stages.base import Stage
 from evonas.stages.select import Select

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tables_written
 
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 
 
 @pytest.fixture

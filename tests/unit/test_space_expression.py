@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.report.genome import Genome
+from evonas.report.analysis.gene_matrix import Genome
 from evonas.search.features import Features
 from evonas.space.chain import ChainSpace, chain_space
 from evonas.space.declared import declared_space

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tables_written
 
-from evonas.report.archived import read
+from evonas.report.archive_reader import read
 from evonas.stages import NEEDS_NO_NETWORK, TARGETS
 
 ROOT = Path(__file__).parent.parent.parent

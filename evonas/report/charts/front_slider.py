@@ -9,11 +9,11 @@ from itertools import combinations
 
 import numpy as np
 
-from evonas.report.facts import Facts
-from evonas.report.moments import Moment, moments
-from evonas.report.pareto import Indices, front
-from evonas.report.plots import Figure
-from evonas.report.svg import Axis, Chart
+from evonas.report.analysis.snapshots import Moment, moments
+from evonas.report.charts.plots import Figure
+from evonas.report.charts.svg import Axis, Chart
+from evonas.report.metrics.pareto import Indices, front
+from evonas.report.results import Facts
 
 MOST_FRAMES = 24
 # marks of one layer; a longer front is drawn as a line with some of its points

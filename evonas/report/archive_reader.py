@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evonas.archive import Archive, candidates
-from evonas.report.facts import Cost, Facts, gather
+from evonas.report.results import Cost, Facts, gather
 
 
 def read(path: Path) -> Facts:

@@ -6,8 +6,8 @@ from html import escape
 import numpy as np
 
 from evonas.errors import UserError
-from evonas.report.plots import Figure
-from evonas.report.svg import WIDTH, number, word
+from evonas.report.charts.plots import Figure
+from evonas.report.charts.svg import WIDTH, number, word
 from evonas.space.genes import Axis, Gene
 from evonas.space.space import Space
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evonas.report.facts import Facts
-from evonas.report.genome import Genome, Layouts, spread_out
-from evonas.report.pareto import Values
+from evonas.report.analysis.gene_matrix import Genome, Layouts, spread_out
+from evonas.report.metrics.pareto import Values
+from evonas.report.results import Facts
 
 # a forest on fewer networks knows nothing; more than these only take longer
 FEWEST, MOST = 40, 1800

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evonas.report.pareto import Values, normalised
+from evonas.report.metrics.pareto import Values, normalised
 
 # how far neighbours may be, in a front that spans 0 to 1 (NSGANetV2's post-search)
 NEAR = 0.125

@@ -9,9 +9,9 @@ import moocore
 import numpy as np
 
 from evonas.errors import UserError
-from evonas.report.facts import Facts
-from evonas.report.indicators import Scale, indicators, scale_of
-from evonas.report.pareto import Values, front
+from evonas.report.analysis.indicators import Scale, indicators, scale_of
+from evonas.report.metrics.pareto import Values, front
+from evonas.report.results import Facts
 
 # shares of the common front, in the order of a cost, at which errors within that cost are compared
 BUDGETS = (0.25, 0.5, 0.75, 1.0)

@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evonas.report import plots
-from evonas.report.facts import Facts
-from evonas.report.genome import Genome
-from evonas.report.tables import Table
+from evonas.report.analysis.gene_matrix import Genome
+from evonas.report.charts import plots
+from evonas.report.page.tables import Table
+from evonas.report.results import Facts
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from evonas.report.svg import WIDTH, Axis, number, word
+from evonas.report.charts.svg import WIDTH, Axis, number, word
 
 _ROW, _TOP, _BOTTOM, _LEFT, _RIGHT = 19, 8, 42, 78, 66
 

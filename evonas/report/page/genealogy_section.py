@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from evonas.report.facts import Facts
-from evonas.report.genome import Genome
-from evonas.report.kinship import Kin, Kinship
-from evonas.report.moments import asked
-from evonas.report.plots import Figure, Star, stars
-from evonas.report.svg import Axis, Chart
-from evonas.report.tables import DASH, Table, compact
+from evonas.report.analysis.gene_matrix import Genome
+from evonas.report.analysis.genealogy import Kin, Kinship
+from evonas.report.analysis.snapshots import asked
+from evonas.report.charts.plots import Figure, Star, stars
+from evonas.report.charts.svg import Axis, Chart
+from evonas.report.page.tables import DASH, Table, compact
+from evonas.report.results import Facts
 
 MOST_NETS = 6
 # so many steps of each descent are told in words

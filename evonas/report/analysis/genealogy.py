@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from evonas.identifiers import identifier
-from evonas.report.facts import Facts
-from evonas.report.genome import Genome
-from evonas.report.moments import born, generation_size
-from evonas.report.pareto import Indices
+from evonas.report.analysis.gene_matrix import Genome
+from evonas.report.analysis.snapshots import born, generation_size
+from evonas.report.metrics.pareto import Indices
+from evonas.report.results import Facts
 
 LONGEST = 200
 _NSGA2 = "search/nsga2"

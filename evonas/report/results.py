@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from evonas.errors import UserError
-from evonas.report.hypervolume import hypervolume
-from evonas.report.interval import ends, front_within_noise
-from evonas.report.pareto import Indices, Values, front
+from evonas.report.metrics.hypervolume import hypervolume
+from evonas.report.metrics.noisy_dominance import ends, front_within_noise
+from evonas.report.metrics.pareto import Indices, Values, front
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,13 @@
 import base64
 from pathlib import Path
 
-from evonas.report import plots
-from evonas.report.explained import drawn, evolved, explained, related
-from evonas.report.facts import Facts, predictions
-from evonas.report.interval import surely_on_front
-from evonas.report.pareto import front
-from evonas.report.sources import Json, Picture, Section, Sources
-from evonas.report.svg import key
-from evonas.report.tables import (
+from evonas.report.charts import plots
+from evonas.report.charts.svg import key
+from evonas.report.metrics.noisy_dominance import surely_on_front
+from evonas.report.metrics.pareto import front
+from evonas.report.page.analysis_sections import drawn, evolved, explained, related
+from evonas.report.page.sources import Json, Picture, Section, Sources
+from evonas.report.page.tables import (
     Table,
     compact,
     discovered,
@@ -21,6 +20,7 @@ from evonas.report.tables import (
     scaled,
     tested,
 )
+from evonas.report.results import Facts, predictions
 
 MOST_PICTURE_BYTES = 2_000_000
 

@@ -10,7 +10,7 @@ import moocore
 import numpy as np
 
 from evonas.errors import UserError
-from evonas.report.pareto import Values, front
+from evonas.report.metrics.pareto import Values, front
 
 # reached by the luckiest run, by half of the runs, by every run
 LEVELS = (0.0, 50.0, 100.0)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evonas.report.facts import Facts
-from evonas.report.hypervolume import hypervolume
-from evonas.report.pareto import front
+from evonas.report.metrics.hypervolume import hypervolume
+from evonas.report.metrics.pareto import front
+from evonas.report.results import Facts
 
 MOST_ROWS = 12
 KINDS = ("inherited", "retrained", "scratch")

@@ -1,13 +1,13 @@
 """The parts of the page that explain: how the front moved, what the genes do, how and whence networks are."""
 
-from evonas.report import blueprint
-from evonas.report.bars import Bar, bars
-from evonas.report.evolution import evolution
-from evonas.report.importance import FEWEST, Importance, importances
-from evonas.report.pedigree import pedigree
-from evonas.report.plots import Figure, stars
-from evonas.report.sources import Section, Sources
-from evonas.report.svg import key
+from evonas.report.analysis.gene_importance import FEWEST, Importance, importances
+from evonas.report.charts import architecture
+from evonas.report.charts.bars import Bar, bars
+from evonas.report.charts.front_slider import evolution
+from evonas.report.charts.plots import Figure, stars
+from evonas.report.charts.svg import key
+from evonas.report.page.genealogy_section import pedigree
+from evonas.report.page.sources import Section, Sources
 
 MOST_DRAWN = 8
 MOST_BARS = 12
@@ -28,13 +28,13 @@ def evolved(sources: Sources) -> Section | None:
 
 def drawn(sources: Sources) -> Section | None:
     """The chosen networks as drawings."""
-    plans = [blueprint.Plan(net["name"], net["genotype"]) for net in sources.nets[:MOST_DRAWN]]
+    plans = [architecture.Plan(net["name"], net["genotype"]) for net in sources.nets[:MOST_DRAWN]]
     if not plans or sources.space is None:
         return None
-    figures = blueprint.blueprints(plans, sources.space, sources.family)
+    figures = architecture.blueprints(plans, sources.space, sources.family)
     if not figures:
         return None
-    parts = blueprint.parts(plans, sources.family)
+    parts = architecture.parts(plans, sources.family)
     if not parts:
         return Section("What was chosen", texts=["Filled squares are what a network has."], figures=figures)
     text = (

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.report.pareto import Indices, Values, front
+from evonas.report.metrics.pareto import Indices, Values, front
 
 Mask = NDArray[np.bool_]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from evonas.report.facts import Facts
-from evonas.report.pareto import Indices
+from evonas.report.metrics.pareto import Indices
+from evonas.report.results import Facts
 
 
 @dataclass(frozen=True, slots=True)

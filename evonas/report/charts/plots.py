@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from evonas.report.facts import Facts
-from evonas.report.hypervolume import curve
-from evonas.report.pareto import Values, front, normalised
-from evonas.report.svg import SHAPES, Axis, Chart, key
+from evonas.report.charts.svg import SHAPES, Axis, Chart, key
+from evonas.report.metrics.hypervolume import curve
+from evonas.report.metrics.pareto import Values, front, normalised
+from evonas.report.results import Facts
 
 MOST_LINES = 150
 MOST_LETTERS = 56

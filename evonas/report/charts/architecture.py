@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from html import escape
 
 from evonas.errors import UserError
-from evonas.report.plots import Figure
-from evonas.report.strips import strips
-from evonas.report.svg import WIDTH, number, word
+from evonas.report.charts.gene_grid import strips
+from evonas.report.charts.plots import Figure
+from evonas.report.charts.svg import WIDTH, number, word
 from evonas.space.space import Space
 from evonas.supernets.base import Bar, DrawnStage, SupernetFamily
 

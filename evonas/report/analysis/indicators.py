@@ -7,9 +7,9 @@ import moocore
 import numpy as np
 
 from evonas.errors import UserError
-from evonas.report.facts import Facts
-from evonas.report.hypervolume import hypervolume, to_unit
-from evonas.report.pareto import Values, front
+from evonas.report.metrics.hypervolume import hypervolume, to_unit
+from evonas.report.metrics.pareto import Values, front
+from evonas.report.results import Facts
 
 
 @dataclass(frozen=True)

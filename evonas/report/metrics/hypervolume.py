@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import moocore
 import numpy as np
 
-from evonas.report.pareto import Values, front
+from evonas.report.metrics.pareto import Values, front
 
 Point = Sequence[float] | Values
 

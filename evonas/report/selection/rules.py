@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evonas.errors import UserError
-from evonas.report.facts import Facts
-from evonas.report.knee import knee, spread
-from evonas.report.pareto import Indices, Values, front
-from evonas.report.preference import achievement, tradeoff
+from evonas.report.metrics.pareto import Indices, Values, front
+from evonas.report.results import Facts
+from evonas.report.selection.knee import knee, spread
+from evonas.report.selection.preference import achievement, tradeoff
 
 EXAMPLES = "knee, tradeoff:2, spread:3, best:latency, 'latency<=20&params<=5' or 'asf:error=20,flops=150'"
 _LIMIT = r"(\w+)\s*<=\s*([^\s&]+)"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evonas.report.pareto import Values, normalised
+from evonas.report.metrics.pareto import Values, normalised
 
 
 def knee(values: Values) -> int:

@@ -7,8 +7,8 @@ from importlib.resources import files as package_files
 
 from jinja2 import Environment, StrictUndefined
 
-from evonas.report.page import figures, front_section, lead, progress_section, sections
-from evonas.report.sources import Section, Sources
+from evonas.report.page.sections import figures, front_section, lead, progress_section, sections
+from evonas.report.page.sources import Section, Sources
 
 REFRESH_S = 5
 
