@@ -28,9 +28,9 @@ from evonas.archive import Archive
 from evonas.evaluate.engine import Job, Part
 from evonas.evaluate.local import LocalEngine
 from evonas.objectives.latency.machine import machine
-from evonas.search.loop import search
-from evonas.search.random import RandomSearch
-from evonas.search.steady import steady_search
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.generational import search
 from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()

@@ -30,10 +30,10 @@ from evonas.objectives.latency.machine import machine
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import Values
 from evonas.search.base import Told
-from evonas.search.loop import Generation, search
-from evonas.search.measuring import Fidelity, Full
-from evonas.search.nsga import NSGA2
-from evonas.search.racing import Racing, spent
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.evaluation import Fidelity, Full
+from evonas.search.loop.generational import Generation, search
+from evonas.search.loop.racing import Racing, spent
 from evonas.stages import assembly
 
 MARGIN = 1.1

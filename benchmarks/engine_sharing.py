@@ -28,7 +28,7 @@ from evonas.config import to_plain
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.latency.machine import machine
 from evonas.search.base import Told
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.genotype import Genotype
 from evonas.stages import assembly
 from evonas.supernets.extract import extract

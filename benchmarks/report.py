@@ -28,7 +28,7 @@ from evonas.report.results import Facts
 from evonas.report.selection.rules import choose
 from evonas.run import Run
 from evonas.search.base import Told
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.report import PAGE, gather
@@ -91,7 +91,7 @@ def fill(run: Run, space: Space, asked: Any) -> Parents:
     identity = {
         "space": SPACE,
         "seed": asked.seed,
-        "searcher": {"_target_": "evonas.search.nsga.NSGA2", "population": asked.population},
+        "searcher": {"_target_": "evonas.search.evolution.nsga2.NSGA2", "population": asked.population},
         "objectives": list(NAMES),
         "units": {"latency": "ms", "macs": "GMAC"},
         "fingerprints": {"shared": "closed-forms"},

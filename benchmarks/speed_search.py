@@ -23,8 +23,8 @@ from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.zero_cost import ZeroCost
 from evonas.randomness import generator
 from evonas.search.base import Told
-from evonas.search.loop import search
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.generational import search
 from evonas.supernets.evonet.block import Block
 from evonas.supernets.evonet.space import evonet_space
 

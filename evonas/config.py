@@ -57,7 +57,7 @@ _SECRET_TEXT = (
 def build(node: Any, *args: Any, **kwargs: Any) -> Any:
     """Make the object a config node describes; the closed list decides what may be made.
 
-    A string prefix is no protection (`evonas.search.loop.os.system` starts well), so every
+    A string prefix is no protection (`evonas.search.loop.generational.os.system` starts well), so every
     `_target_` at any depth is resolved first, and must be a public class or function that was
     defined in an allowed module. `args` and `kwargs` go to the root object as they are.
 

@@ -13,7 +13,7 @@ from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.page.sources import Sources
 from evonas.report.results import Cost, Facts
 from evonas.search.base import Told
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.space import Space
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space

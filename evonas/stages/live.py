@@ -10,7 +10,7 @@ from evonas.report.archive_reader import read
 from evonas.report.page.html import render_live
 from evonas.report.page.sources import Sources
 from evonas.run import Run
-from evonas.search.loop import Generation
+from evonas.search.loop.generational import Generation
 from evonas.stages.reused import ARCHIVE
 
 _LOG = logging.getLogger(__name__)

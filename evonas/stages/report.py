@@ -17,7 +17,7 @@ from evonas.report.page.html import render
 from evonas.report.page.sources import Sources
 from evonas.report.results import Facts
 from evonas.run import ATTEMPTS, IDENTITY, Run, typed
-from evonas.search.racing import spent
+from evonas.search.loop.racing import spent
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.kept import keep

@@ -17,10 +17,10 @@ from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.report.results import predictions
 from evonas.search.base import Searcher
-from evonas.search.loop import Generation, search
-from evonas.search.measuring import Fidelity, Full
-from evonas.search.racing import spent
-from evonas.search.steady import require_steady, steady_search
+from evonas.search.loop.asynchronous import require_steady, steady_search
+from evonas.search.loop.evaluation import Fidelity, Full
+from evonas.search.loop.generational import Generation, search
+from evonas.search.loop.racing import spent
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.batch_size import eval_batch_size

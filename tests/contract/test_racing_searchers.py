@@ -11,8 +11,8 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.search.base import Told
-from evonas.search.loop import search
-from evonas.search.racing import Racing
+from evonas.search.loop.generational import search
+from evonas.search.loop.racing import Racing
 
 
 def raced(path: Path, make: Make, seed: int) -> list[Told]:

@@ -9,25 +9,25 @@ from pymoo.indicators.hv import HV
 
 from evonas.errors import UserError
 from evonas.search.base import Searcher, Told
-from evonas.search.belief import Process
-from evonas.search.choosing import Best, HypervolumeGain, Spread
-from evonas.search.constrained import ConstrainedEvolution
-from evonas.search.denoising import DiffusionEvolution
-from evonas.search.ednag import EDNAG
-from evonas.search.expected import ExpectedGain
-from evonas.search.fitness import AccuracyFitness, FrontFitness
-from evonas.search.guided import GuidedSearch
-from evonas.search.interpolants import RBF
-from evonas.search.joint import BlendedProcess
-from evonas.search.local import LocalSearch
-from evonas.search.nsga import NSGA2
-from evonas.search.nsga3 import NSGA3
-from evonas.search.pool import RankedPool
-from evonas.search.random import RandomSearch
-from evonas.search.ranker import PairwiseRanker
-from evonas.search.regularized import RegularizedEvolution
-from evonas.search.surroundings import Surroundings
-from evonas.search.together import GainTogether
+from evonas.search.baselines.local import LocalSearch
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.baselines.ranked_pool import RankedPool
+from evonas.search.diffusion.ednag import EDNAG
+from evonas.search.diffusion.evolution import DiffusionEvolution
+from evonas.search.diffusion.fitness import AccuracyFitness, FrontFitness
+from evonas.search.evolution.constrained import ConstrainedEvolution
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.evolution.nsga3 import NSGA3
+from evonas.search.evolution.regularized import RegularizedEvolution
+from evonas.search.model_based.acquisition.batch_ehvi import GainTogether
+from evonas.search.model_based.acquisition.ehvi import ExpectedGain
+from evonas.search.model_based.acquisition.subset import Best, HypervolumeGain, Spread
+from evonas.search.model_based.neighbourhood_proposer import Surroundings
+from evonas.search.model_based.surrogate_search import GuidedSearch
+from evonas.search.surrogates.gp_posterior import Process
+from evonas.search.surrogates.joint_posterior import BlendedProcess
+from evonas.search.surrogates.pairwise_ranker import PairwiseRanker
+from evonas.search.surrogates.rbf import RBF
 from evonas.space.chain import chain_space
 from evonas.space.declared import declared_space
 from evonas.space.genotype import Genotype

@@ -9,10 +9,10 @@ import pytest
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.search.base import SteadySearcher, Told
-from evonas.search.nsga import NSGA2
-from evonas.search.nsga3 import NSGA3
-from evonas.search.random import RandomSearch
-from evonas.search.regularized import RegularizedEvolution
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.evolution.nsga3 import NSGA3
+from evonas.search.evolution.regularized import RegularizedEvolution
 from evonas.space.declared import declared_space
 from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space

@@ -15,11 +15,11 @@ from witnessed import Witnessed, WitnessedTogether
 from evonas.archive import Archive
 from evonas.evaluate.engine import Part
 from evonas.evaluate.local import LocalEngine
-from evonas.search.loop import search
-from evonas.search.measuring import Fidelity, Full
-from evonas.search.nsga import NSGA2
-from evonas.search.racing import Racing
-from evonas.search.steady import steady_search
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.evaluation import Fidelity, Full
+from evonas.search.loop.generational import search
+from evonas.search.loop.racing import Racing
 from evonas.supernets.evonet.space import evonet_space
 
 

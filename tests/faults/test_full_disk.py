@@ -15,8 +15,8 @@ from evonas.errors import EngineError
 from evonas.evaluate.engine import Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
-from evonas.search.loop import search
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.generational import search
 from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()

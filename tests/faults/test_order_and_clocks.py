@@ -15,14 +15,14 @@ from evonas.evaluate.engine import Job, Outcome, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.randomness import generator
-from evonas.search.ednag import EDNAG
-from evonas.search.fitness import FrontFitness
-from evonas.search.local import LocalSearch
-from evonas.search.loop import search
-from evonas.search.nsga import NSGA2
-from evonas.search.nsga3 import NSGA3
-from evonas.search.random import RandomSearch
-from evonas.search.regularized import RegularizedEvolution
+from evonas.search.baselines.local import LocalSearch
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.diffusion.ednag import EDNAG
+from evonas.search.diffusion.fitness import FrontFitness
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.evolution.nsga3 import NSGA3
+from evonas.search.evolution.regularized import RegularizedEvolution
+from evonas.search.loop.generational import search
 from evonas.stages.watching import Watch
 from evonas.supernets.evonet.space import evonet_space
 from evonas.track.base import Guarded, Silent

@@ -16,8 +16,8 @@ from evonas.evaluate.engine import Engine, Job, Outcome
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.evaluate.ray import RayEngine
-from evonas.search.loop import search
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.generational import search
 from evonas.supernets.evonet.space import evonet_space
 
 NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install 'evonas[ray]'")

@@ -12,8 +12,8 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
-from evonas.search.loop import Generation, search
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.generational import Generation, search
 from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()

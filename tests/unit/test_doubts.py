@@ -11,9 +11,9 @@ from evonas.evaluate.engine import Measurement, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.report.metrics.noisy_dominance import front_within_noise, surely_dominates
 from evonas.report.metrics.pareto import front
-from evonas.search.loop import search
-from evonas.search.random import RandomSearch
-from evonas.search.steady import steady_search
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.generational import search
 from evonas.stages.doubts import SHOWN, Doubts, lifeless
 from evonas.stages.watching import Watch
 from evonas.supernets.evonet.space import evonet_space

@@ -19,9 +19,9 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.randomness import generator
 from evonas.schema import Budget
-from evonas.search.loop import search
-from evonas.search.nsga import NSGA2
-from evonas.search.random import RandomSearch
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.generational import search
 from evonas.stages.dryrun import Load, estimate, rehearsed
 from evonas.stages.engines import sharing_order
 from evonas.stages.search import ARCHIVE, Search
@@ -34,7 +34,7 @@ ANALYTIC = {
 # a small search that measures nothing but sums
 ON_PAPER: dict[str, Any] = {
     "budget": OmegaConf.structured(Budget(4, 8)),
-    "search": {"_target_": "evonas.search.random.RandomSearch", "population": 4, "evaluations": 8},
+    "search": {"_target_": "evonas.search.baselines.random.RandomSearch", "population": 4, "evaluations": 8},
     "objective": {"macs": {"_target_": "evonas.objectives.macs.Macs"}},
 }
 PARTS = {"error": "shared", "latency": "exclusive"}
@@ -138,7 +138,7 @@ def test_a_search_that_is_short_is_rehearsed_to_its_end() -> None:
 
 def test_a_race_is_told_to_be_counted_in_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = small_run.context(
-        tmp_path, dry_run=True, evaluate={"_target_": "evonas.search.racing.Racing"}, **ON_PAPER
+        tmp_path, dry_run=True, evaluate={"_target_": "evonas.search.loop.racing.Racing"}, **ON_PAPER
     )
     made.cfg.hardware.workers = 0
     small_run.train(made)

@@ -14,10 +14,10 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.reuse import FingerprintOf, Reusing, require_common
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.base import Searcher
-from evonas.search.loop import search
-from evonas.search.nsga import NSGA2
-from evonas.search.random import RandomSearch
-from evonas.search.steady import steady_search
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.generational import search
 from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()

@@ -24,7 +24,7 @@ from evonas.identifiers import (
 )
 from evonas.objectives.evaluator import Evaluator
 from evonas.run import _question
-from evonas.search.measuring import Full
+from evonas.search.loop.evaluation import Full
 from evonas.space.space import Space
 from evonas.track.base import Guarded
 

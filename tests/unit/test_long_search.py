@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from evonas.archive import Archive
 from evonas.search.base import Told
-from evonas.search.loop import Generation
+from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
 from evonas.stages import watching
 from evonas.stages.search import long_after

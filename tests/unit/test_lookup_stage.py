@@ -76,7 +76,7 @@ def test_its_error_is_told_wherever_its_numbers_are(
         tmp_path,
         objective={"error": {"_target_": "evonas.objectives.error.Error"}, **two},
         budget=OmegaConf.structured(Budget(4, 8)),
-        search={"_target_": "evonas.search.random.RandomSearch", "population": 4, "evaluations": 8},
+        search={"_target_": "evonas.search.baselines.random.RandomSearch", "population": 4, "evaluations": 8},
         tracker={"_target_": "evonas.track.base.Silent"},
         select={"rules": ["knee", "phone<=1000&board<=1000"], "include_max": False, "genotypes": {}},
     )

@@ -14,8 +14,8 @@ from evonas.evaluate.engine import Job, Measurement, Outcome, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.base import Told
-from evonas.search.loop import Generation, search
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.generational import Generation, search
 from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
 

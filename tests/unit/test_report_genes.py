@@ -15,9 +15,9 @@ from evonas.report.page.genealogy_section import pedigree
 from evonas.report.page.sources import Sources
 from evonas.report.results import Facts
 from evonas.search.base import Told
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
 
-NSGA2_NAME = "evonas.search.nsga.NSGA2"
+NSGA2_NAME = "evonas.search.evolution.nsga2.NSGA2"
 
 
 def sampled(count: int) -> Genome:

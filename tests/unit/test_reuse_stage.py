@@ -129,7 +129,7 @@ def test_another_supernet_has_nothing_to_give(outputs: Path) -> None:
     [
         {"searcher": "local.LocalSearch", "in_flight": 3},
         {"in_flight": 0},
-        {"search": {"_target_": "evonas.search.nsga.NSGA2", "population": 1, "evaluations": 8}},
+        {"search": {"_target_": "evonas.search.evolution.nsga2.NSGA2", "population": 1, "evaluations": 8}},
     ],
 )
 def test_a_searcher_that_cannot_leaves_no_archive(outputs: Path, changes: dict[str, Any]) -> None:

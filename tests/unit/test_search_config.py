@@ -11,7 +11,7 @@ from evonas.cli import conf_dir
 from evonas.errors import UserError
 from evonas.objectives.analytic_macs import ClosedMacs
 from evonas.search.base import Told
-from evonas.search.guided import GuidedSearch
+from evonas.search.model_based.surrogate_search import GuidedSearch
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import cost

@@ -5,8 +5,12 @@ import pytest
 
 from evonas.errors import UserError
 from evonas.search.base import Searcher, Told
-from evonas.search.denoising import DiffusionEvolution
-from evonas.search.diffusion import (
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.diffusion.ednag import EDNAG, select
+from evonas.search.diffusion.evolution import DiffusionEvolution
+from evonas.search.diffusion.fitness import AccuracyFitness, EnergyFitness, FrontFitness, PowerFitness
+from evonas.search.diffusion.relaxation import Relaxation
+from evonas.search.diffusion.schedules import (
     SCHEDULES,
     cosine_schedule,
     denoise,
@@ -14,10 +18,6 @@ from evonas.search.diffusion import (
     mutate_shared,
     random_projection,
 )
-from evonas.search.ednag import EDNAG, select
-from evonas.search.fitness import AccuracyFitness, EnergyFitness, FrontFitness, PowerFitness
-from evonas.search.random import RandomSearch
-from evonas.search.relaxation import Relaxation
 from evonas.space.cell import cell_space, is_cell, pruned
 from evonas.space.declared import declared_space
 from evonas.supernets.evonet.space import evonet_space

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.search.belief import Process
-from evonas.search.expected import ExpectedGain, Weighing
-from evonas.search.gain import Room
-from evonas.search.process import _loss, learn
-from evonas.search.scores import Ranks
-from evonas.search.surrogate import rank_agreement
-from evonas.search.views import views_of
+from evonas.search.model_based.acquisition.ehvi import ExpectedGain, Weighing
+from evonas.search.model_based.acquisition.hypervolume_improvement import Room
+from evonas.search.surrogates.base import rank_agreement
+from evonas.search.surrogates.gp import _loss, learn
+from evonas.search.surrogates.gp_posterior import Process
+from evonas.search.surrogates.graph_encoding import views_of
+from evonas.search.surrogates.rank_transform import Ranks
 from evonas.space.declared import declared_space
 from evonas.space.edges import EdgeCell, edge_cell
 

@@ -8,15 +8,23 @@ import pytest
 
 from evonas.errors import UserError
 from evonas.search.base import Searcher, Told
-from evonas.search.blended import Frame, _expected, _loss, blend, steadied
-from evonas.search.expected import ExpectedGain, Weighing
-from evonas.search.guided import GuidedSearch
-from evonas.search.joint import Alone, Blended, BlendedProcess, Correlated, Line, Part, Scale
-from evonas.search.random import RandomSearch
-from evonas.search.surrogate import rank_agreement
-from evonas.search.surroundings import Surroundings
-from evonas.search.together import GainTogether
-from evonas.search.views import views_of
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.model_based.acquisition.batch_ehvi import GainTogether
+from evonas.search.model_based.acquisition.ehvi import ExpectedGain, Weighing
+from evonas.search.model_based.neighbourhood_proposer import Surroundings
+from evonas.search.model_based.surrogate_search import GuidedSearch
+from evonas.search.surrogates.base import rank_agreement
+from evonas.search.surrogates.graph_encoding import views_of
+from evonas.search.surrogates.joint_posterior import (
+    Alone,
+    Blended,
+    BlendedProcess,
+    Correlated,
+    Line,
+    Part,
+    Scale,
+)
+from evonas.search.surrogates.multi_view_gp import Frame, _expected, _loss, blend, steadied
 from evonas.space.declared import declared_space
 from evonas.space.edges import EdgeCell, edge_cell
 

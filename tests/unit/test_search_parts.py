@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
+from evonas.search.analytic_objectives import GeneSum, by_position
 from evonas.search.base import Told
-from evonas.search.cheap import GeneSum, by_position
-from evonas.search.choosing import Best, HypervolumeGain, Spread
-from evonas.search.constrained import ConstrainedEvolution
-from evonas.search.guided import GuidedSearch
-from evonas.search.interpolants import RBF
+from evonas.search.baselines.local import LocalSearch
+from evonas.search.baselines.ranked_pool import RankedPool
+from evonas.search.evolution.constrained import ConstrainedEvolution
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.evolution.nsga3 import NSGA3, directions
+from evonas.search.evolution.regularized import RegularizedEvolution
 from evonas.search.ledger import Ledger
-from evonas.search.local import LocalSearch
-from evonas.search.nsga import NSGA2
-from evonas.search.nsga3 import NSGA3, directions
+from evonas.search.model_based.acquisition.subset import Best, HypervolumeGain, Spread
+from evonas.search.model_based.predictor import Oracle
+from evonas.search.model_based.reliability import Trust
+from evonas.search.model_based.surrogate_search import GuidedSearch
 from evonas.search.operators import change_each, change_one, cross_points
-from evonas.search.oracle import Oracle
-from evonas.search.pool import RankedPool
 from evonas.search.ranking import best_first, chebyshev, front_ranks
-from evonas.search.regularized import RegularizedEvolution
-from evonas.search.surrogate import Predict
-from evonas.search.trust import Trust
+from evonas.search.surrogates.base import Predict
+from evonas.search.surrogates.rbf import RBF
 from evonas.space.declared import declared_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space

@@ -13,11 +13,11 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.report.archive_reader import read
 from evonas.search.base import Told
-from evonas.search.loop import Generation, search
-from evonas.search.measuring import Fidelity, Full
-from evonas.search.nsga import NSGA2
-from evonas.search.paired import MOST_PIECES, Sample, condensed
-from evonas.search.racing import META, Racing, ladder, spent
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.evaluation import Fidelity, Full
+from evonas.search.loop.generational import Generation, search
+from evonas.search.loop.paired_test import MOST_PIECES, Sample, condensed
+from evonas.search.loop.racing import META, Racing, ladder, spent
 from evonas.space.genotype import Genotype
 
 

@@ -25,7 +25,11 @@ OBJECTIVES = {
 def context(folder: Path, evaluations: int, resume: bool = False, **changes: Any) -> Context:
     changes = {
         "budget": OmegaConf.structured(Budget(4, evaluations)),
-        "search": {"_target_": "evonas.search.nsga.NSGA2", "population": 4, "evaluations": evaluations},
+        "search": {
+            "_target_": "evonas.search.evolution.nsga2.NSGA2",
+            "population": 4,
+            "evaluations": evaluations,
+        },
         "objective": OBJECTIVES,
         "tracker": {"_target_": "evonas.track.base.Silent"},
         **changes,
@@ -78,7 +82,13 @@ def test_without_resume_it_is_refused(searched: Path) -> None:
         ({"seed": 4}, "seed="),
         ({"objective": {"macs": OBJECTIVES["macs"]}}, "objectives="),
         (
-            {"search": {"_target_": "evonas.search.random.RandomSearch", "population": 4, "evaluations": 12}},
+            {
+                "search": {
+                    "_target_": "evonas.search.baselines.random.RandomSearch",
+                    "population": 4,
+                    "evaluations": 12,
+                }
+            },
             "searcher=",
         ),
     ],

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.search.features import Features
-from evonas.search.interpolants import GP, RBF
-from evonas.search.neural import MLP
-from evonas.search.ranker import PairwiseRanker
-from evonas.search.scores import NormalScores
-from evonas.search.surrogate import Predict, Surrogate, rank_agreement
-from evonas.search.switching import AdaptiveSwitching
-from evonas.search.trees import Boosting, CARTs
+from evonas.search.surrogates.base import Predict, Surrogate, rank_agreement
+from evonas.search.surrogates.encoding import Features
+from evonas.search.surrogates.mlp import MLP
+from evonas.search.surrogates.model_selection import AdaptiveSwitching
+from evonas.search.surrogates.pairwise_ranker import PairwiseRanker
+from evonas.search.surrogates.rank_transform import NormalScores
+from evonas.search.surrogates.rbf import GP, RBF
+from evonas.search.surrogates.trees import Boosting, CARTs
 from evonas.space.declared import declared_space
 from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space

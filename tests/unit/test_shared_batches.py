@@ -127,7 +127,7 @@ class TestSearch:
         made = small_run.context(
             folder,
             budget=OmegaConf.create({"population": 4, "evaluations": 4}),
-            search={"_target_": "evonas.search.nsga.NSGA2", "population": 4, "evaluations": 4},
+            search={"_target_": "evonas.search.evolution.nsga2.NSGA2", "population": 4, "evaluations": 4},
             objective={"error": {"_target_": "evonas.objectives.error.Error"}},
             tracker={"_target_": "evonas.track.base.Silent"},
         )

@@ -7,10 +7,10 @@ import pytest
 
 from evonas.errors import UserError
 from evonas.search.base import Told
-from evonas.search.ednag import EDNAG
-from evonas.search.fitness import FrontFitness
-from evonas.search.nsga import NSGA2
-from evonas.search.random import RandomSearch
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.diffusion.ednag import EDNAG
+from evonas.search.diffusion.fitness import FrontFitness
+from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space import cell
 from evonas.space.macro import macro_space
 

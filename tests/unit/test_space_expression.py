@@ -7,7 +7,7 @@ import pytest
 
 from evonas.errors import UserError
 from evonas.report.analysis.gene_matrix import Genome
-from evonas.search.features import Features
+from evonas.search.surrogates.encoding import Features
 from evonas.space.chain import ChainSpace, chain_space
 from evonas.space.declared import declared_space
 from evonas.space.space import Axis, Space

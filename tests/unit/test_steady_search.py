@@ -15,12 +15,12 @@ from evonas.evaluate.local import LocalEngine
 from evonas.evaluate.measure import attempt
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.base import Told
-from evonas.search.local import LocalSearch
-from evonas.search.loop import Generation
-from evonas.search.nsga import NSGA2
-from evonas.search.random import RandomSearch
-from evonas.search.regularized import RegularizedEvolution
-from evonas.search.steady import steady_search
+from evonas.search.baselines.local import LocalSearch
+from evonas.search.baselines.random import RandomSearch
+from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.evolution.regularized import RegularizedEvolution
+from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
 
