@@ -24,11 +24,11 @@ from evonas.cli import conf_dir
 from evonas.config import build
 from evonas.run import Run
 from evonas.schema import register
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.dryrun import parts_of, probe
+from evonas.stages.build import factory
 from evonas.stages.lookup import Lookup
 from evonas.stages.search import Search, evaluator_config, searcher
+from evonas.stages.searching.dry_run import parts_of, probe
 
 SEARCHES = {
     "latency": ["objective=[error,latency]", "budget.evaluations=64"],
@@ -51,7 +51,7 @@ def _context(folder: Path, overrides: Sequence[str]) -> Context:
     """A run that has a supernet, and a latency table if the search asks for one."""
     cfg = _composed(overrides)
     made = Context(cfg, Run(folder, "synthetic"))
-    weights.save(made.run.path(assembly.SUPERNET), assembly.supernet(cfg).state_dict())
+    weights.save(made.run.path(factory.SUPERNET), factory.supernet(cfg).state_dict())
     if "latency_lookup" in cfg.objective:
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             Lookup(fit=10, held_out=5).run(made)

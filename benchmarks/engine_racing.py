@@ -34,7 +34,7 @@ from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.evaluation import Fidelity, Full
 from evonas.search.loop.generational import Generation, search
 from evonas.search.loop.racing import Racing, spent
-from evonas.stages import assembly
+from evonas.stages.build import factory
 
 MARGIN = 1.1
 OBJECTIVES = {
@@ -120,7 +120,7 @@ def _evaluator(run: Path, images: int) -> Evaluator:
         to_plain(cfg.network),
         task,
         OBJECTIVES,
-        str(run / assembly.SUPERNET),
+        str(run / factory.SUPERNET),
         cfg.hardware.eval_batch_size,
     )
     made.setup()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from evonas import schema
 from evonas.cli import conf_dir
-from evonas.stages import assembly
+from evonas.stages.build import factory
 from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.train.length import Length
 from evonas.train.module import SupernetModule
@@ -97,12 +97,12 @@ class Step:
     """One optimizer step of a supernet outside of any trainer."""
 
     def __init__(self, cfg: DictConfig) -> None:
-        self.task = assembly.task(cfg)
-        self.device = assembly.devices(cfg).torch_device
-        self.net = assembly.supernet(cfg, self.task)
-        self.recipe = assembly.recipe(cfg, "supernet")
-        self.curriculum = assembly.curriculum(cfg, self.net.space)
-        self.teacher: Any = assembly.teacher(cfg, self.task) if cfg.distill else None
+        self.task = factory.task(cfg)
+        self.device = factory.devices(cfg).torch_device
+        self.net = factory.supernet(cfg, self.task)
+        self.recipe = factory.recipe(cfg, "supernet")
+        self.curriculum = factory.curriculum(cfg, self.net.space)
+        self.teacher: Any = factory.teacher(cfg, self.task) if cfg.distill else None
         self.precision = PRECISIONS[str(cfg.hardware.precision)]
         self.module = self._module(cfg).to(self.device)
         self.module.train()
@@ -133,11 +133,11 @@ class Step:
 
     def _module(self, cfg: DictConfig) -> SupernetModule:
         last = self.curriculum.steps[-1]
-        rates = assembly.rates(self.recipe, Length(1, None, 0, 0), steps_per_epoch=1000)
+        rates = factory.rates(self.recipe, Length(1, None, 0, 0), steps_per_epoch=1000)
         taught: dict[str, Any] = {}
         if self.teacher is not None:
             levels = self.teacher.body.levels
-            made = assembly.distiller(cfg, self.net.backbone.levels, levels, "step")
+            made = factory.distiller(cfg, self.net.backbone.levels, levels, "step")
             taught = {"teacher": self.teacher.to(self.device), "distiller": made}
         return SupernetModule(self.net, self.curriculum.sampler(last), self.task, rates, 0, **taught)
 

@@ -35,12 +35,13 @@ from evonas.randomness import derive
 from evonas.report.metrics.pareto import front
 from evonas.run import Run
 from evonas.space.genotype import Genotype
-from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.rank import spread
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
+from evonas.stages.training import subnet_trainer
 from evonas.supernets.extract import static_net
 from evonas.tasks.base import best_of
 from evonas.train import panel
@@ -166,8 +167,8 @@ def _trained(question: Question, seed: int, share: tuple[int, int]) -> list[dict
     folder = question.out / question.name / f"alone-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     cfg = question.cfg(seed)
-    task = assembly.task(cfg)
-    net = assembly.supernet(cfg, task)
+    task = factory.task(cfg)
+    net = factory.supernet(cfg, task)
     chosen = list(enumerate(spread(net, task.input_size, question.subnets, 0)))
     found = []
     for number, (genotype, macs) in chosen[share[0] :: share[1]]:
@@ -191,15 +192,15 @@ def _one_alone(
 
 
 def _trained_alone(question: Question, cfg: DictConfig, net: Any, seed: int, state: Path) -> float:
-    task, recipe = assembly.task(cfg), assembly.recipe(cfg, "supernet")
+    task, recipe = factory.task(cfg), factory.recipe(cfg, "supernet")
     steps = question.alone_steps
-    data = assembly.training_data(cfg, task, recipe, seed, steps)
+    data = factory.training_data(cfg, task, recipe, seed, steps)
     length = Length(None, steps, warmup_iterations=steps // 10)
-    rates = assembly.rates(recipe, length, data.steps_per_epoch)
-    module = SubnetModule(net, task, rates, seed, **assembly.optimisation(recipe))
+    rates = factory.rates(recipe, length, data.steps_per_epoch)
+    module = SubnetModule(net, task, rates, seed, **factory.optimisation(recipe))
     epochs = -(-steps // data.steps_per_epoch)
-    fit(module, data, epochs, assembly.devices(cfg), Resumable(state, {"seed": seed}, resume=True))
-    device = assembly.devices(cfg).torch_device
+    fit(module, data, epochs, factory.devices(cfg), Resumable(state, {"seed": seed}, resume=True))
+    device = factory.devices(cfg).torch_device
     net.eval().to(device)
     return best_of(panel.score(net, task, "holdout", cfg.hardware.eval_batch_size, device), task)
 
@@ -216,7 +217,7 @@ def _answer(question: Question, name: str, seed: int, alone: Sequence[Mapping[st
     if cfg.distill:
         Teacher().run(context)
     seconds = {"train": _timed(lambda: Supernet().run(context))}
-    path = str(context.run.path(assembly.SUPERNET))
+    path = str(context.run.path(factory.SUPERNET))
     plain, renewed = (ready_evaluator(_evaluator(cfg, path, images)) for images in (0, CALIBRATED))
     found: dict[str, Any] = {"steps": steps, "step_s": seconds["train"] / steps if is_fresh else None}
     nets = alone[0]["nets"]
@@ -241,10 +242,10 @@ def _timed(work: Callable[[], Any]) -> float:
 
 def _shortened(question: Question, cfg: DictConfig) -> int:
     """Give the curriculum the passes that are asked for, in its proportion; its optimizer steps."""
-    net = assembly.supernet(cfg)
-    task, recipe = assembly.task(cfg), assembly.recipe(cfg, "supernet")
-    batches = subnets.steps_per_epoch(task, recipe)
-    curriculum = assembly.curriculum(cfg, net.space)
+    net = factory.supernet(cfg)
+    task, recipe = factory.task(cfg), factory.recipe(cfg, "supernet")
+    batches = subnet_trainer.steps_per_epoch(task, recipe)
+    curriculum = factory.curriculum(cfg, net.space)
     pool = curriculum.draw.size if isinstance(curriculum.draw, Pool) else 0
     passes = sum(step.optimizer_steps(batches) * (step.num_subnets + pool) for step in curriculum.steps)
     factor = question.passes / passes
@@ -277,7 +278,7 @@ def _evaluator(cfg: DictConfig, path: str, recalibrate: int) -> dict[str, Any]:
 
 def _front(cfg: DictConfig, evaluator: EvaluatorLike, seed: int) -> list[list[float]]:
     """Errors and multiply-adds (10^9) of the front that a search finds, statistics renewed."""
-    space = assembly.space(cfg)
+    space = factory.space(cfg)
     trial = run((cfg.task.name, "nsga2", seed), cfg.search, space, evaluator, ("error", "macs"))
     best: list[list[float]] = trial.values[front(trial.values)].tolist()
     return best

@@ -167,7 +167,7 @@ def _job(signals: Signals, flags: Sequence[str]) -> Callable[[DictConfig], float
 
 def _outcome(run: Run, stage: str) -> float | None:
     # numpy is of no use to a command that only answers
-    from evonas.stages.outcome import outcome
+    from evonas.stages.sweep_objective import outcome
 
     return outcome(run, stage)
 

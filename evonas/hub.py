@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.run import find_run
-from evonas.stages.exported import CONFIG, load_backbone, load_exported
+from evonas.stages.networks.exported import CONFIG, load_backbone, load_exported
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.extract import StaticNet
 from evonas.supernets.resolution import at_full_size

@@ -116,7 +116,7 @@ class Hardware:
     deadline_s: float = 600.0
     tries: int = _least(1, 3)
     memory_gb: float | None = None
-    # images at a time on the holdout split; null for as many as memory takes (stages/batch_size.py)
+    # images at a time on the holdout split; null for as many as memory takes (stages/build/batch_size.py)
     eval_batch_size: int | None = _least(1, 8)
 
 

@@ -14,7 +14,7 @@ from evonas.report.analysis.comparison import Comparison, compared, differences
 from evonas.report.archive_reader import read
 from evonas.run import find_run, recorded_config
 from evonas.stages.base import Context
-from evonas.stages.reused import ARCHIVE
+from evonas.stages.searching.reuse import ARCHIVE
 from evonas.track.console import print_table
 
 MOST_ROWS = 16

@@ -19,8 +19,8 @@ from evonas.randomness import generator
 from evonas.report.analysis.rank_correlation import Scores, judged
 from evonas.report.charts.plots import two_digits
 from evonas.stages.base import Context
-from evonas.stages.sampled import Measured, measured
-from evonas.stages.subjects import FEWEST, Subjects, subjects
+from evonas.stages.proxy_discovery.networks import FEWEST, Subjects, subjects
+from evonas.stages.proxy_discovery.statistics import Measured, measured
 from evonas.track.progress import Progress
 
 RESULT = "discover/formula.json"

@@ -13,11 +13,12 @@ from torch.utils.data import default_collate
 
 from evonas import files
 from evonas.nn.count import count_costs
-from evonas.stages import assembly, chosen, taught
 from evonas.stages.base import Context
-from evonas.stages.batch_size import eval_batch_size
-from evonas.stages.renewal import renewal
-from evonas.stages.starting import load_start, started
+from evonas.stages.build import factory, teacher_checkpoint
+from evonas.stages.build.batch_size import eval_batch_size
+from evonas.stages.networks import selected
+from evonas.stages.networks.initial_weights import load_start, started
+from evonas.stages.training.bn_calibration import renewal
 from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
 from evonas.track.progress import Progress
@@ -36,7 +37,7 @@ class Evaluate:
 
     def run(self, context: Context) -> str:
         """Write evaluate/test.json and pictures of three test images."""
-        nets, path = chosen.chosen(context.run), context.run.path(TEST)
+        nets, path = selected.chosen(context.run), context.run.path(TEST)
         test = _Test(context)
         with Progress("Test", len(nets) + 2, "predictor") as progress:
             result = test.header()
@@ -55,10 +56,10 @@ class _Test:
 
     def __init__(self, context: Context) -> None:
         self.context, self.run = context, context.run
-        self.task = assembly.task(context.cfg)
+        self.task = factory.task(context.cfg)
         self.supernet = load_start(context, self.task)
         self.renewal = renewal(context, self.task)
-        self.device = assembly.devices(context.cfg).torch_device
+        self.device = factory.devices(context.cfg).torch_device
         self.batch_size = eval_batch_size(context.cfg)
         self.pictures = _Pictures(self.task, context.run.path(TEST).with_name("pictures"), self.device)
 
@@ -72,20 +73,20 @@ class _Test:
 
     def teacher(self) -> Metrics | None:
         """The teacher's metrics, or None in a run without one."""
-        if not self.context.cfg.distill or not taught.has_answers(self.run):
+        if not self.context.cfg.distill or not teacher_checkpoint.has_answers(self.run):
             return None
-        net = assembly.load_teacher(self.context, self.task)
+        net = factory.load_teacher(self.context, self.task)
         self.pictures.add("teacher", net.to(self.device))
         return self._score(net)
 
-    def net(self, net: chosen.Net) -> dict[str, Any]:
+    def net(self, net: selected.Net) -> dict[str, Any]:
         """One network with inherited weights, and with those that training alone gave it."""
         static = started(self.run, self.supernet, net, self.renewal)
         costs = count_costs(static, self.task.input_size)
         found: dict[str, Any] = {"inherited": self._score(static), "retrained": None, "scratch": None}
         # retrained comes last, so that the pictures are drawn with it
-        for kind, path in sorted(chosen.trained(self.run, net), reverse=True):
-            assembly.load_into(static, path)
+        for kind, path in sorted(selected.trained(self.run, net), reverse=True):
+            factory.load_into(static, path)
             found[kind] = self._score(static)
         self.pictures.add(net.name, static)
         return {"name": net.name, "genotype": net.genotype, **costs, **found}

@@ -10,13 +10,14 @@ import evonas
 from evonas import files, weights
 from evonas.nn.count import count_costs
 from evonas.randomness import derive
-from evonas.stages import assembly, chosen
 from evonas.stages.base import Context
-from evonas.stages.card import card
+from evonas.stages.build import factory
 from evonas.stages.evaluate import TEST
-from evonas.stages.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
-from evonas.stages.graphs import capture, write_graph, write_onnx, write_tensorrt
-from evonas.stages.starting import load_start
+from evonas.stages.networks import selected
+from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
+from evonas.stages.networks.graphs import capture, write_graph, write_onnx, write_tensorrt
+from evonas.stages.networks.initial_weights import load_start
+from evonas.stages.networks.model_card import card
 from evonas.supernets.extract import StaticNet, extract
 from evonas.track.progress import Progress
 
@@ -30,15 +31,15 @@ class Export:
 
     def run(self, context: Context) -> str:
         """Write export/<net>/ for each network of selected.json."""
-        nets = chosen.chosen(context.run)
-        files_of = {net.name: chosen.need_trained(context.run, net) for net in nets}
-        task = assembly.task(context.cfg)
+        nets = selected.chosen(context.run)
+        files_of = {net.name: selected.need_trained(context.run, net) for net in nets}
+        task = factory.task(context.cfg)
         supernet = load_start(context, task)
         lines = []
         with Progress("Export", len(nets), "network") as progress:
             for net in nets:
                 static = extract(supernet, supernet.space.parse(net.genotype))
-                assembly.load_into(static, files_of[net.name])
+                factory.load_into(static, files_of[net.name])
                 about = _about(context, net, task.name, task.input_size, task.error_name)
                 folder = context.run.path(f"export/{net.name}/{MODEL}").parent
                 lines.append(export(static.eval(), folder, about, context.cfg.seed))
@@ -93,10 +94,10 @@ def _write_graphs(net: StaticNet, folder: Path, size: tuple[int, int], seed: int
 
 
 def _about(
-    context: Context, net: chosen.Net, task: str, size: tuple[int, int], error_name: str
+    context: Context, net: selected.Net, task: str, size: tuple[int, int], error_name: str
 ) -> dict[str, Any]:
     """Facts about a network from the run's files."""
-    result = chosen.result(context.run, net) or {}
+    result = selected.result(context.run, net) or {}
     tested = context.run.find(TEST)
     rows = json.loads(tested.read_text(encoding="utf-8"))["nets"] if tested else []
     mine = [row for row in rows if row["name"] == net.name and row["genotype"] == net.genotype]

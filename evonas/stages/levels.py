@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from evonas import files
-from evonas.stages import assembly
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.supernets.cost_table import CostTable
 from evonas.train.draws.levels import LevelPlan, LevelTable
 
@@ -41,7 +41,7 @@ class Levels:
     def run(self, context: Context) -> str:
         """Build the table, print a line a level; the file's path."""
         began = time.monotonic()
-        costs = assembly.costs(context.cfg)
+        costs = factory.costs(context.cfg)
         table = LevelTable(costs, {}, self.plan, context.cfg.seed)
         for level in table.levels:
             top = level.macs * (1 + table.window)

@@ -12,8 +12,8 @@ from evonas.report.archive_reader import read
 from evonas.run import ATTEMPTS, LOCK, exit_code, list_runs
 from evonas.stages import READS_ONLY
 from evonas.stages.base import Context
-from evonas.stages.reused import ARCHIVE
-from evonas.stages.timed import stage_typed
+from evonas.stages.searching.reuse import ARCHIVE
+from evonas.stages.stage_times import stage_typed
 from evonas.track.console import print_table
 from evonas.track.progress import human_time
 

@@ -23,9 +23,9 @@ from evonas.objectives.latency.predicted import about
 from evonas.objectives.latency.reference_timing import Reference, Take, paired, watched
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.located import TABLE
+from evonas.stages.build import factory
+from evonas.stages.build.objectives import TABLE
 from evonas.stages.search import device
 from evonas.supernets.extract import extract
 from evonas.supernets.profile import profile
@@ -115,7 +115,7 @@ def _stand(context: Context, threads: int) -> _Stand:
     place = device(cfg.hardware.accelerator)
     configs = identified({key: to_plain(cfg[key]) for key in ("space", "network", "task")})
     bench = Bench(**configs, path="", device=place, precision=cfg.hardware.precision)
-    supernet = assembly.supernet(cfg).eval().requires_grad_(False).to(bench.device)
+    supernet = factory.supernet(cfg).eval().requires_grad_(False).to(bench.device)
     drawn = torch.Generator().manual_seed(0)
     image = torch.randn((1, 3, *bench.input_size), generator=drawn).to(bench.device)
     clock = runtimes.clock_for("auto", "torch", bench.device, threads)

@@ -8,10 +8,10 @@ from evonas.archive import Archive
 from evonas.config import build
 from evonas.evaluate.engine import PARTS
 from evonas.stages.base import Context
-from evonas.stages.chosen import Net
 from evonas.stages.naming import naming_in
-from evonas.stages.reused import ARCHIVE
+from evonas.stages.networks.selected import Net
 from evonas.stages.search import evaluator_config
+from evonas.stages.searching.reuse import ARCHIVE
 from evonas.stages.show import asked
 from evonas.track.console import print_table
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from evonas import files, weights
 from evonas.errors import EvoNASError
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.curriculum import Walk
+from evonas.stages.build import factory
+from evonas.stages.training.supernet_trainer import Walk
 from evonas.tasks.classification import Classification
 
 PRETRAINED = "pretrain/supernet.safetensors"
@@ -51,7 +51,7 @@ class Pretrain:
 
     def _trains(self, context: Context) -> bool:
         if self.train is None:
-            return isinstance(assembly.task(context.cfg), Classification)
+            return isinstance(factory.task(context.cfg), Classification)
         return self.train
 
     def _origin(self, context: Context) -> "_Origin":
@@ -72,7 +72,7 @@ class _Origin:
 
 def _kept(context: Context, origin: _Origin, target: str) -> str:
     """Write the weights that the origin gives, and say what they are."""
-    net = assembly.supernet(context.cfg)
+    net = factory.supernet(context.cfg)
     path = context.run.path(target)
     if origin.file is None:
         weights.save(path, net.state_dict(), {"source": "seed", "seed": context.cfg.seed})

@@ -14,10 +14,11 @@ from evonas.report.analysis.rank_correlation import FEW, agreement, statistics
 from evonas.run import find_run
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
-from evonas.stages.listening import Listening, listening
-from evonas.stages.renewal import origin, renewal
+from evonas.stages.build import factory
+from evonas.stages.training import subnet_trainer
+from evonas.stages.training.bn_calibration import origin, renewal
+from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.base import cost
 from evonas.supernets.extract import StaticNet, extract
 from evonas.supernets.supernet import Supernet
@@ -36,11 +37,11 @@ class Rank:
     def run(self, context: Context) -> str:
         """Write rank/rank.json: the pairs, and the statistics of `report/analysis/rank_correlation.py` on them."""
         rank = context.cfg.rank
-        task, other = assembly.task(context.cfg), _against(context)
-        inherited = assembly.load_supernet(context, task)
+        task, other = factory.task(context.cfg), _against(context)
+        inherited = factory.load_supernet(context, task)
         chosen = _chosen(context, inherited, task.input_size, other)
         path = context.run.path(RESULT)
-        steps = subnets.total_steps(task, assembly.recipe(context.cfg, "rank"))
+        steps = subnet_trainer.total_steps(task, factory.recipe(context.cfg, "rank"))
         with listening(context, "rank", "Rank", steps * len(chosen), path.parent) as listener:
             ranking = _Ranking(context, task, inherited, listener)
             pairs = [ranking.pair(genotype, macs) for genotype, macs in chosen]
@@ -62,13 +63,13 @@ class _Ranking:
 
     def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
-        self.recipe = assembly.recipe(context.cfg, "rank")
-        self.teaching = assembly.Teaching(context, task)
+        self.recipe = factory.recipe(context.cfg, "rank")
+        self.teaching = factory.Teaching(context, task)
         self.path = context.run.path("rank/pairs.json")
         self.known: dict[str, Any] = {}
-        start = context.run.need(assembly.SUPERNET, made_by="supernet")
+        start = context.run.need(factory.SUPERNET, made_by="supernet")
         self.renewal = renewal(context, task)
-        self.origin = {"supernet": weights.digest(start), **origin(self.renewal), **assembly.origin(context)}
+        self.origin = {"supernet": weights.digest(start), **origin(self.renewal), **factory.origin(context)}
         if context.run.resume and self.path.exists():
             left = files.read_json(self.path)
             self.known = left["pairs"] if identified(left["identity"]) == self._identity("rank") else {}
@@ -77,7 +78,7 @@ class _Ranking:
         """The error of a subnet before and after its retraining."""
         text = self.inherited.space.format(genotype)
         if text in self.known:
-            self.listener.next_training(subnets.total_steps(self.task, self.recipe))
+            self.listener.next_training(subnet_trainer.total_steps(self.task, self.recipe))
         else:
             params = cost(self.inherited.family, genotype, self.task.input_size).params
             costs = {"macs": macs, "params": params}
@@ -90,7 +91,7 @@ class _Ranking:
         return pair
 
     def _identity(self, purpose: str) -> dict[str, Any]:
-        return subnets.identity(self.recipe, purpose, **self.origin)
+        return subnet_trainer.identity(self.recipe, purpose, **self.origin)
 
     def _state(self, text: str) -> Path:
         """Where a subnet's training is kept until its pair is durable; none finds that of another."""
@@ -103,17 +104,19 @@ class _Ranking:
         levels = self.inherited.levels
         taught = self.teaching.options(levels, "rank")
         identity, state = self._identity(f"rank/{text}"), self._state(text)
-        subnets.fit_net(self.context, net, self.task, self.recipe, identity, state, self.listener, taught)
-        after = best_of(subnets.holdout(self.context, net, self.task), self.task)
+        subnet_trainer.fit_net(
+            self.context, net, self.task, self.recipe, identity, state, self.listener, taught
+        )
+        after = best_of(subnet_trainer.holdout(self.context, net, self.task), self.task)
         return {**before, "retrained": after}
 
     def _inherited(self, net: StaticNet, text: str) -> dict[str, float]:
         """The error as a search measures it; where it renews statistics, also with those of the supernet."""
-        before = best_of(subnets.holdout(self.context, net, self.task), self.task)
+        before = best_of(subnet_trainer.holdout(self.context, net, self.task), self.task)
         if self.renewal is None:
             return {"inherited": before}
         self.renewal(net, text)
-        renewed = best_of(subnets.holdout(self.context, net, self.task), self.task)
+        renewed = best_of(subnet_trainer.holdout(self.context, net, self.task), self.task)
         return {"inherited": renewed, "mixed": before}
 
 

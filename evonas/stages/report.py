@@ -20,8 +20,8 @@ from evonas.run import ATTEMPTS, IDENTITY, Run, typed
 from evonas.search.loop.racing import spent
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.kept import keep
-from evonas.stages.timed import stage_seconds
+from evonas.stages.searching.artifacts import keep
+from evonas.stages.stage_times import stage_seconds
 from evonas.supernets.base import SupernetFamily
 from evonas.track.progress import human_time
 

@@ -6,13 +6,14 @@ from typing import Any
 from torch import nn
 
 from evonas import files, weights
-from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
-from evonas.stages.chosen import WEIGHTS, Net, chosen
-from evonas.stages.kept import keep
-from evonas.stages.listening import Listening, listening
-from evonas.stages.renewal import origin, renewal
-from evonas.stages.starting import load_start, start_file, started
+from evonas.stages.build import factory
+from evonas.stages.networks.initial_weights import load_start, start_file, started
+from evonas.stages.networks.selected import WEIGHTS, Net, chosen
+from evonas.stages.searching.artifacts import keep
+from evonas.stages.training import subnet_trainer
+from evonas.stages.training.bn_calibration import origin, renewal
+from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task
@@ -27,11 +28,11 @@ class Retrain:
     def run(self, context: Context) -> str:
         """Write retrain/<net>/model.safetensors and result.json for every selected net."""
         nets = chosen(context.run)
-        task, recipe = assembly.task(context.cfg), assembly.recipe(context.cfg, "retrain")
+        task, recipe = factory.task(context.cfg), factory.recipe(context.cfg, "retrain")
         inherited = load_start(context, task)
         folder = context.run.path("retrain/metrics.csv").parent
         tries = 2 if context.cfg.train.scratch else 1
-        steps = subnets.total_steps(task, recipe) * len(nets) * tries
+        steps = subnet_trainer.total_steps(task, recipe) * len(nets) * tries
         with listening(context, "retrain", "Retrain", steps, folder) as listener:
             retraining = _Retraining(context, task, inherited, listener)
             for net in nets:
@@ -46,11 +47,11 @@ class _Retraining:
 
     def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
-        self.recipe = assembly.recipe(context.cfg, "retrain")
-        self.teaching = assembly.Teaching(context, task)
+        self.recipe = factory.recipe(context.cfg, "retrain")
+        self.teaching = factory.Teaching(context, task)
         self.renewal = renewal(context, task)
         supernet = weights.digest(start_file(context))
-        self.origin = {"supernet": supernet, **origin(self.renewal), **assembly.origin(context)}
+        self.origin = {"supernet": supernet, **origin(self.renewal), **factory.origin(context)}
 
     def run(self, net: Net) -> None:
         """Retrain one net, or report the result of an earlier attempt."""
@@ -72,23 +73,24 @@ class _Retraining:
         """Whether the result is there, and was made from the same weights by the same recipe."""
         folder = self.context.run.path(f"retrain/{net.name}/result.json").parent
         made = [
-            subnets.is_made(folder / f"{kind}.safetensors", self._identity(net)) for kind in self._kinds()
+            subnet_trainer.is_made(folder / f"{kind}.safetensors", self._identity(net))
+            for kind in self._kinds()
         ]
         return (folder / "result.json").exists() and all(made)
 
     def _identity(self, net: Net) -> dict[str, Any]:
         text = self._text(net)
         origin = {**self.origin, "transferred": net.transferred["sha256"]} if net.transferred else self.origin
-        return subnets.identity(self.recipe, f"retrain/{net.name}", genotype=text, **origin)
+        return subnet_trainer.identity(self.recipe, f"retrain/{net.name}", genotype=text, **origin)
 
     def _text(self, net: Net) -> str:
         return self.inherited.space.format(self.inherited.space.parse(net.genotype))
 
     def _retrain(self, selected: Net) -> dict[str, Any]:
         net = started(self.context.run, self.inherited, selected, self.renewal)
-        before = subnets.holdout(self.context, net, self.task)
+        before = subnet_trainer.holdout(self.context, net, self.task)
         cost = self._fit(net, selected, "model")
-        after = subnets.holdout(self.context, net, self.task)
+        after = subnet_trainer.holdout(self.context, net, self.task)
         self.listener.measured({f"{selected.name}/{self.task.error_name}": after[self.task.error_name]})
         return {
             "name": selected.name,
@@ -102,17 +104,17 @@ class _Retraining:
 
     def _from_scratch(self, selected: Net) -> dict[str, float]:
         """The same architecture, recipe, teacher and order of data; only the start differs."""
-        fresh = assembly.supernet(self.context.cfg, self.task, "init/scratch")
+        fresh = factory.supernet(self.context.cfg, self.task, "init/scratch")
         net = extract(fresh, fresh.space.parse(selected.genotype))
         self._fit(net, selected, "scratch")
-        return subnets.holdout(self.context, net, self.task)
+        return subnet_trainer.holdout(self.context, net, self.task)
 
-    def _fit(self, net: nn.Module, selected: Net, kind: str) -> subnets.Fitted:
+    def _fit(self, net: nn.Module, selected: Net, kind: str) -> subnet_trainer.Fitted:
         folder = self.context.run.path(f"retrain/{selected.name}/{kind}.safetensors").parent
         levels = self.inherited.levels
         taught = self.teaching.options(levels, f"retrain/{selected.name}")
         state, identity = _state(folder, kind), self._identity(selected)
-        cost = subnets.fit_net(
+        cost = subnet_trainer.fit_net(
             self.context, net, self.task, self.recipe, identity, state, self.listener, taught
         )
         weights.save(folder / f"{kind}.safetensors", net.state_dict(), {"identity": identity})

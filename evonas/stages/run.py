@@ -12,9 +12,9 @@ from evonas.report.selection.rules import read_rule
 from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
-from evonas.stages.given import given
-from evonas.stages.located import located
-from evonas.stages.timed import note_seconds
+from evonas.stages.build.objectives import located
+from evonas.stages.networks.references import given
+from evonas.stages.stage_times import note_seconds
 from evonas.track.progress import heading, human_time
 
 # what a walk along a curriculum reads besides its recipe
@@ -95,10 +95,10 @@ class Pipeline:
         is_made = "supernet" in self.steps and is_wanted(cfg, "supernet")
         if is_made and not _is_given(context.run, "supernet") and "_target_" in (cfg.sampler or {}):
             # tables have no network, and their searches must not wait for torch
-            from evonas.stages import assembly
+            from evonas.stages.build import factory
 
-            curriculum = assembly.curriculum(cfg, assembly.space(cfg))
-            curriculum.check_draws(lambda: assembly.costs(cfg))
+            curriculum = factory.curriculum(cfg, factory.space(cfg))
+            curriculum.check_draws(lambda: factory.costs(cfg))
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
 

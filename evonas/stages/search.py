@@ -23,16 +23,16 @@ from evonas.search.loop.generational import Generation, search
 from evonas.search.loop.racing import spent
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.batch_size import eval_batch_size
-from evonas.stages.dryrun import dry_run, parts_of
-from evonas.stages.engines import engine
-from evonas.stages.kept import keep, tables_of
-from evonas.stages.live import Live
-from evonas.stages.located import located
+from evonas.stages.build.batch_size import eval_batch_size
+from evonas.stages.build.engine import engine
+from evonas.stages.build.objectives import located
 from evonas.stages.naming import naming_in
-from evonas.stages.reused import ARCHIVE, reusing
-from evonas.stages.sharing import sharing
-from evonas.stages.watching import Watch
+from evonas.stages.searching.artifacts import keep, tables_of
+from evonas.stages.searching.dry_run import dry_run, parts_of
+from evonas.stages.searching.live_page import Live
+from evonas.stages.searching.progress import Watch
+from evonas.stages.searching.reuse import ARCHIVE, reusing
+from evonas.stages.searching.shared_images import sharing
 from evonas.track.base import Guarded
 from evonas.track.braille import scatter
 from evonas.track.progress import Progress, human_time, is_terminal
@@ -180,11 +180,11 @@ def evaluator_config(context: Context) -> dict[str, Any]:
         own: dict[str, Any] = to_plain(cfg.evaluator)
         return own
     if cfg.get("joint") is not None:
-        from evonas.stages.joint import joint_config
+        from evonas.stages.build.joint import joint_config
 
         return joint_config(context, device(cfg.hardware.accelerator))
     # a table is searched in seconds, and torch alone takes as long to import
-    from evonas.stages.assembly import SUPERNET
+    from evonas.stages.build.factory import SUPERNET
 
     return {
         "_target_": "evonas.objectives.evaluator.Evaluator",

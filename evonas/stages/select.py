@@ -11,10 +11,10 @@ from evonas.report.results import Facts, predictions
 from evonas.report.selection.rules import Choice, choose
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.chosen import SELECTED
-from evonas.stages.given import Given, given
-from evonas.stages.kept import keep
-from evonas.stages.reused import ARCHIVE
+from evonas.stages.networks.references import Given, given
+from evonas.stages.networks.selected import SELECTED
+from evonas.stages.searching.artifacts import keep
+from evonas.stages.searching.reuse import ARCHIVE
 from evonas.track.console import print_table
 
 MAX = "max"
@@ -55,7 +55,7 @@ def _next(context: Context, nets: list[dict[str, Any]]) -> str:
     """What to type next: the networks of a joint search are trained by runs of the tasks."""
     if context.cfg.get("joint") is None:
         return context.run.command("report" if context.cfg.get("evaluator") else "retrain")
-    from evonas.stages.joint import following
+    from evonas.stages.build.joint import following
 
     return (
         f"{context.run.command('report')}\nor train {nets[0]['name']}:\n{following(context, nets[0]['name'])}"
@@ -70,7 +70,7 @@ def _typed(name: str, text: str, space: Space) -> dict[str, Any]:
 def _kept(context: Context, each: Given) -> dict[str, Any]:
     entry = {"name": each.name, "genotype": each.genotype, "objectives": {}, "reason": each.reason}
     # a choice from a table must not wait for torch
-    from evonas.stages.starting import transfer
+    from evonas.stages.networks.initial_weights import transfer
 
     transferred = transfer(context, each)
     if not transferred:

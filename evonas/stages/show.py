@@ -9,9 +9,9 @@ from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.report.results import Facts
 from evonas.stages.base import Context
-from evonas.stages.chosen import SELECTED, Net, chosen, result
-from evonas.stages.given import given
-from evonas.stages.reused import ARCHIVE
+from evonas.stages.networks.references import given
+from evonas.stages.networks.selected import SELECTED, Net, chosen, result
+from evonas.stages.searching.reuse import ARCHIVE
 from evonas.track.progress import human_time
 
 SHOWN_EXTRAS = 12

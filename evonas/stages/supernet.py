@@ -4,11 +4,11 @@ from pathlib import Path
 
 from evonas import weights
 from evonas.errors import UserError
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.curriculum import Walk
-from evonas.stages.kept import keep
+from evonas.stages.build import factory
 from evonas.stages.pretrain import PRETRAINED
+from evonas.stages.searching.artifacts import keep
+from evonas.stages.training.supernet_trainer import Walk
 
 _STARTING = "starting weights"
 
@@ -25,7 +25,7 @@ class Supernet:
         """Write supernet/supernet.safetensors, panel.json and metrics.csv."""
         start = context.run.need(PRETRAINED, made_by="pretrain")
         if "_target_" not in (context.cfg.sampler or {}):
-            path = context.run.path(assembly.SUPERNET)
+            path = context.run.path(factory.SUPERNET)
             _refuse_to_replace(path, context.run.name)
             weights.save(path, weights.load(start), {"source": _STARTING})
             return f"The supernet keeps its starting weights: {path}"

@@ -9,7 +9,7 @@ import pytest
 from trees import coco
 
 from evonas.nn.detection.rcnn import RCNN
-from evonas.stages.exported import load_exported
+from evonas.stages.networks.exported import load_exported
 
 SMALL = (
     "+task=cells",

@@ -17,11 +17,11 @@ from pathlib import Path
 import small_stages
 import torch
 
-from evonas.stages import listening
 from evonas.stages.base import Context
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
+from evonas.stages.training import logging
 
 OPTIONS = (
     "data.train=12",
@@ -47,7 +47,7 @@ def prepare(folder: Path) -> None:
         stage.run(context(folder))
 
 
-class Mortal(listening.Listening):
+class Mortal(logging.Listening):
     """Dies when it has heard a number of steps."""
 
     left = 0
@@ -65,7 +65,7 @@ def train(folder: Path, steps: int, *overrides: str) -> None:
     """Train the supernet until the last of these steps."""
     Mortal.left = steps
     # the listener is made deep inside the stage, which has no seam for one that kills
-    listening.Listening = Mortal  # type: ignore[misc]
+    logging.Listening = Mortal  # type: ignore[misc]
     Supernet().run(context(folder, *overrides))
 
 

@@ -23,7 +23,7 @@ from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.nsga3 import NSGA3
 from evonas.search.evolution.regularized import RegularizedEvolution
 from evonas.search.loop.generational import search
-from evonas.stages.watching import Watch
+from evonas.stages.searching.progress import Watch
 from evonas.supernets.evonet.space import evonet_space
 from evonas.track.base import Guarded, Silent
 from evonas.track.progress import Progress

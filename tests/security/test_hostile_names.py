@@ -9,7 +9,7 @@ import pytest
 
 from evonas import cli
 from evonas.run import Run, find_run
-from evonas.stages.chosen import Net, chosen
+from evonas.stages.networks.selected import Net, chosen
 
 NAMES: list[Any] = [
     "../../outside",

@@ -11,8 +11,8 @@ from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.randomness import generator
 from evonas.run import Run
 from evonas.schema import Hardware, Select, Train
-from evonas.stages import assembly
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.supernets.extract import extract
 
 NAMES = ("error", "macs")
@@ -71,7 +71,7 @@ def context(folder: Path, **changes: Any) -> Context:
 
 def search(made: Context, count: int = 60) -> None:
     """Fill the archive with closed-form facts about sampled networks, one of them failed."""
-    space = assembly.space(made.cfg)
+    space = factory.space(made.cfg)
     measuring = AnalyticEvaluator(space, NAMES)
     measuring.setup()
     identity = {
@@ -94,12 +94,12 @@ def search(made: Context, count: int = 60) -> None:
 
 def train(made: Context) -> None:
     """Weights of a supernet, as its training would leave them."""
-    weights.save(made.run.path(assembly.SUPERNET), assembly.supernet(made.cfg).state_dict())
+    weights.save(made.run.path(factory.SUPERNET), factory.supernet(made.cfg).state_dict())
 
 
 def retrain(made: Context) -> None:
     """Every chosen network with weights that differ from the inherited ones."""
-    supernet = assembly.load_supernet(made)
+    supernet = factory.load_supernet(made)
     for net in files.read_json(made.run.need("selected.json", made_by="select"))["nets"]:
         static = extract(supernet, supernet.space.parse(net["genotype"]))
         moved = {name: tensor * 1.05 for name, tensor in static.state_dict().items()}

@@ -11,8 +11,8 @@ from small_stages import composed
 from evonas.errors import UserError
 from evonas.nn.memory import peak_bytes
 from evonas.schema import Hardware
-from evonas.stages import assembly
-from evonas.stages.batch_size import MOST, SHARE, eval_batch_size, fitting, worker_bytes
+from evonas.stages.build import factory
+from evonas.stages.build.batch_size import MOST, SHARE, eval_batch_size, fitting, worker_bytes
 
 GIB = 2**30
 
@@ -45,7 +45,7 @@ def test_what_was_asked_for_is_taken() -> None:
 
 def test_memory_decides_where_nothing_was_asked() -> None:
     cfg = composed("hardware.eval_batch_size=null")
-    net = assembly.supernet(cfg).eval()
+    net = factory.supernet(cfg).eval()
     image, largest = torch.zeros(1, 3, 32, 32), net.space.largest()
     needed = peak_bytes(lambda: net(image, largest))
     room = hardware(eval_batch_size=None, memory_gb=21 * needed / SHARE / GIB)

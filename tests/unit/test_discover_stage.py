@@ -26,10 +26,11 @@ from evonas.proxies.samples import join
 from evonas.proxies.sampling import sampled as sampled_layers
 from evonas.run import Run
 from evonas.schema import Discover as Settings
-from evonas.stages import assembly, sampled
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover, _each
-from evonas.stages.subjects import RANK, subjects
+from evonas.stages.proxy_discovery import statistics
+from evonas.stages.proxy_discovery.networks import RANK, subjects
 
 SMALL = {
     "networks": 8,
@@ -47,7 +48,7 @@ def context(folder: Path, resume: bool = False, pairs: int = 12, **discover: Any
     settings = OmegaConf.structured(Settings(**{**SMALL, **discover}))
     made = small_run.context(folder, discover=settings, evaluator=None, cells=None)
     made = Context(made.cfg, Run(folder, "synthetic", resume=resume))
-    space = assembly.space(made.cfg)
+    space = factory.space(made.cfg)
     rng = np.random.default_rng(0)
     chosen = {space.format(space.sample(rng)) for _ in range(pairs)}
     ranked = [{"genotype": text, "retrained": 1 - space.parse(text).genes.count(1) / 28} for text in chosen]
@@ -115,13 +116,13 @@ def test_stopped_and_resumed_it_finds_the_same(discovered: Any, tmp_path: Path, 
 
 def test_statistics_are_taken_once(discovered: Any, monkeypatch: Any) -> None:
     made = discovered[0]
-    monkeypatch.setattr(sampled, "Probe", lambda *_: pytest.fail("the networks ran again"))
-    sampled.measured(made, subjects(made, 12))
+    monkeypatch.setattr(statistics, "Probe", lambda *_: pytest.fail("the networks ran again"))
+    statistics.measured(made, subjects(made, 12))
 
 
 def test_other_networks_have_other_statistics(discovered: Any) -> None:
     made = discovered[0]
-    fewer = sampled.measured(made, subjects(made, 7))
+    fewer = statistics.measured(made, subjects(made, 7))
     assert fewer.samples.num_networks == len(fewer.scores["nwot"]) == 7
 
 
@@ -186,7 +187,7 @@ def test_a_table_is_enough(evonas_command: Callable, tmp_path: Path) -> None:
 def test_a_formula_is_an_objective(tmp_path: Path) -> None:
     made = context(tmp_path / "run")
     small_run.train(made)
-    plain, space = to_plain(made.cfg), assembly.space(made.cfg)
+    plain, space = to_plain(made.cfg), factory.space(made.cfg)
     values = []
     for text in ("sum(abs(mul(W, G)))", "sum(neg(abs(mul(W, G))))"):
         objective = {"_target_": "evonas.objectives.zero_cost.ZeroCost", "proxy": text}

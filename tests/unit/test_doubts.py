@@ -14,8 +14,8 @@ from evonas.report.metrics.pareto import front
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.loop.asynchronous import steady_search
 from evonas.search.loop.generational import search
-from evonas.stages.doubts import SHOWN, Doubts, lifeless
-from evonas.stages.watching import Watch
+from evonas.stages.searching.progress import Watch
+from evonas.stages.searching.warnings import SHOWN, Doubts, lifeless
 from evonas.supernets.evonet.space import evonet_space
 from evonas.track.base import Guarded, Silent
 from evonas.track.progress import Progress

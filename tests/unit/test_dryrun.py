@@ -22,9 +22,9 @@ from evonas.schema import Budget
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.generational import search
-from evonas.stages.dryrun import Load, estimate, rehearsed
-from evonas.stages.engines import sharing_order
+from evonas.stages.build.engine import sharing_order
 from evonas.stages.search import ARCHIVE, Search
+from evonas.stages.searching.dry_run import Load, estimate, rehearsed
 from evonas.supernets.evonet.space import evonet_space
 
 ANALYTIC = {
@@ -77,7 +77,7 @@ class Paced:
     def __init__(self, lanes: int, per_pass: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self._now, self._lanes, self._per_pass = 0.0, lanes, per_pass
         self.asked: list[list[Job]] = []
-        monkeypatch.setattr("evonas.stages.dryrun.time.monotonic", lambda: self._now)
+        monkeypatch.setattr("evonas.stages.searching.dry_run.time.monotonic", lambda: self._now)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         self.asked.append(list(jobs))

@@ -12,7 +12,7 @@ from evonas.evaluate import ray as ray_engine
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine, _devices
 from evonas.schema import Hardware
-from evonas.stages.engines import engine_for, worker_count
+from evonas.stages.build.engine import engine_for, worker_count
 
 
 def hardware(**changes: Any) -> Any:

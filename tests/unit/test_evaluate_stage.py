@@ -14,8 +14,8 @@ from evonas.data.loading.calibration import calibration
 from evonas.nn.recalibrate import recalibrate
 from evonas.objectives.context import Bench
 from evonas.objectives.macs import Macs
-from evonas.stages import assembly
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.stages.evaluate import Evaluate, finite
 from evonas.stages.select import Select
 from evonas.supernets.extract import extract
@@ -36,14 +36,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Context:
 def test_the_numbers_are_those_of_the_test_split(made: Context) -> None:
     test = files.read_json(made.run.need("evaluate/test.json", made_by="evaluate"))
     assert test["split"] == "test" and test["num_images"] == 6 and test["error_name"] == "abs_rel"
-    task, net = assembly.task(made.cfg), test["nets"][0]
-    supernet = assembly.load_supernet(made, task)
+    task, net = factory.task(made.cfg), test["nets"][0]
+    supernet = factory.load_supernet(made, task)
     static = extract(supernet, supernet.space.parse(net["genotype"]))
     mixed = panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
     recalibrate(static, calibration(task.dataset("train"), 4, 8))
     inherited = panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
     assert net["inherited"] == pytest.approx(inherited, rel=1e-6) and inherited != mixed
-    assembly.load_into(static, made.run.need(f"retrain/{net['name']}/model.safetensors", made_by="retrain"))
+    factory.load_into(static, made.run.need(f"retrain/{net['name']}/model.safetensors", made_by="retrain"))
     retrained = panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
     assert net["retrained"] == pytest.approx(retrained, rel=1e-6)
     assert net["retrained"] != net["inherited"] and net["scratch"] is None
@@ -51,7 +51,7 @@ def test_the_numbers_are_those_of_the_test_split(made: Context) -> None:
 
 def test_a_baseline_stands_beside_them(made: Context) -> None:
     test = files.read_json(made.run.need("evaluate/test.json", made_by="evaluate"))
-    name, metrics = assembly.task(made.cfg).baseline()
+    name, metrics = factory.task(made.cfg).baseline()
     assert test["baseline"] == {"name": name, "metrics": finite(metrics)}
     assert test["teacher"] is None
 

@@ -17,17 +17,19 @@ import evonas
 from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.nn.classifier import Classifier
-from evonas.stages import assembly, export, graphs
+from evonas.stages import export
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.stages.export import Export
-from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_exported
+from evonas.stages.networks import graphs
+from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_exported
 from evonas.stages.select import Select
 from evonas.supernets.extract import StaticNet, extract
 
 FRESH = """
 import sys, torch
 from pathlib import Path
-from evonas.stages.exported import load_exported
+from evonas.stages.networks.exported import load_exported
 folder = Path(sys.argv[1])
 torch.save(load_exported(folder)(torch.load(folder / "images.pt", weights_only=True)), folder / "outputs.pt")
 print("lightning" in sys.modules or "hydra.main" in sys.modules)
@@ -66,9 +68,9 @@ def folder(made: Context) -> Path:
 
 def retrained(made: Context) -> torch.nn.Module:
     (net,) = files.read_json(made.run.need("selected.json", made_by="select"))["nets"]
-    supernet = assembly.load_supernet(made)
+    supernet = factory.load_supernet(made)
     static = extract(supernet, supernet.space.parse(net["genotype"]))
-    assembly.load_into(static, made.run.need("retrain/knee/model.safetensors", made_by="retrain"))
+    factory.load_into(static, made.run.need("retrain/knee/model.safetensors", made_by="retrain"))
     return static.eval()
 
 

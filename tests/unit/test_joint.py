@@ -14,9 +14,9 @@ from evonas.objectives.base import Objective
 from evonas.objectives.evaluator import Evaluator
 from evonas.report.archive_reader import read
 from evonas.report.page.html import render
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.joint import joint_config
+from evonas.stages.build import factory
+from evonas.stages.build.joint import joint_config
 from evonas.stages.report import gather
 from evonas.stages.run import is_wanted, settings
 from evonas.stages.search import Search
@@ -41,7 +41,7 @@ def trained(folder: Path, *overrides: str) -> Context:
     files.write_text(
         folder / "attempts/001/overrides.yaml", "- +task=any\n- genotype='run:x#knee'\n- data.train=4\n"
     )
-    weights.save(made.run.path(assembly.SUPERNET), assembly.supernet(made.cfg).state_dict())
+    weights.save(made.run.path(factory.SUPERNET), factory.supernet(made.cfg).state_dict())
     return made
 
 
@@ -65,7 +65,7 @@ def test_every_task_has_its_error_and_the_first_its_cost(outputs: Path) -> None:
     assert all(isinstance(each.unit, str) and each.part == "shared" for each in evaluator.objectives)
     assert isinstance(evaluator.objectives[2], Objective)
     evaluator.setup()
-    space = assembly.space(joint(outputs / "both").cfg)
+    space = factory.space(joint(outputs / "both").cfg)
     texts = [space.format(space.largest()), space.format(space.smallest())]
     together = evaluator.measure_together(texts, "shared")
     assert together == [evaluator.measure(text, "shared") for text in texts]
@@ -87,7 +87,7 @@ def evaluator_keywords(outputs: Path, member: str) -> dict[str, Any]:
 
 
 def test_what_fails_in_one_task_fails_and_names_it(outputs: Path) -> None:
-    path = outputs / "normals" / assembly.SUPERNET
+    path = outputs / "normals" / factory.SUPERNET
     broken = weights.load(path)
     broken["head.predict.bias"].fill_(float("nan"))
     weights.save(path, broken)
@@ -108,7 +108,7 @@ def test_facts_belong_to_the_weights_of_both(outputs: Path) -> None:
     moved = trained(outputs / "normals", *NORMALS, "seed=5")
     assert prints() != before
     assert (
-        weights.digest(moved.run.path(assembly.SUPERNET))
+        weights.digest(moved.run.path(factory.SUPERNET))
         in build(joint_config(joint(outputs / "both"), "cpu")).weights_digest
     )
 
@@ -170,7 +170,7 @@ def test_what_cannot_be_joined_is_said(overrides: list[str], said: str, hinted: 
 
 
 def test_a_run_without_a_supernet_says_how_to_make_it(outputs: Path) -> None:
-    (outputs / "normals" / assembly.SUPERNET).unlink()
+    (outputs / "normals" / factory.SUPERNET).unlink()
     with pytest.raises(UserError, match="Run 'normals' has no") as caught:
         joint_config(joint(outputs / "both"), "cpu")
     assert "stage=supernet run=normals" in caught.value.hint

@@ -7,8 +7,8 @@ import small_run
 from omegaconf import OmegaConf
 
 from evonas.report.archive_reader import read
-from evonas.stages.kept import tables_of
 from evonas.stages.report import Report
+from evonas.stages.searching.artifacts import tables_of
 from evonas.stages.select import Select
 
 WANDB = {"_target_": "evonas.track.wandb.WandbTracker", "artifacts": ["genotypes", "report"]}

@@ -47,7 +47,7 @@ def test_a_page_that_cannot_be_drawn_costs_one_warning(
     assert evonas_command(*words, "budget.evaluations=16").code == 0
     (tmp_path / PAGE).unlink()
     (tmp_path / PAGE).mkdir()
-    with caplog.at_level(logging.WARNING, logger="evonas.stages.live"):
+    with caplog.at_level(logging.WARNING, logger="evonas.stages.searching.live_page"):
         ended = evonas_command(*words, "resume=true")
     assert ended.code == 0, ended.err
     assert sum("live page is switched off" in record.message for record in caplog.records) == 1

@@ -15,7 +15,7 @@ from evonas.objectives.latency.lookup_table import load
 from evonas.objectives.latency.predicted import LookupLatency
 from evonas.run import Run
 from evonas.schema import Budget
-from evonas.stages.located import TABLE, located
+from evonas.stages.build.objectives import TABLE, located
 from evonas.stages.lookup import Lookup
 from evonas.stages.report import Report
 from evonas.stages.search import Search

@@ -11,7 +11,7 @@ from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.mm.stack import installed, load
 from evonas.nn.heads import DenseHead
-from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_backbone
+from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_backbone
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.extract import StaticNet, static_net
@@ -52,7 +52,7 @@ def images() -> Tensor:
 
 @pytest.fixture
 def detector(folder: Path) -> Any:
-    import evonas.stages.openmm  # noqa: F401 - what custom_imports does
+    import evonas.stages.networks.openmmlab  # noqa: F401 - what custom_imports does
 
     load("mmdet", "a test")
     from mmdet.registry import MODELS
@@ -108,7 +108,7 @@ def test_a_mask_rcnn_of_mmdet_learns_and_answers_on_an_exported_backbone(
 
 
 def test_a_segmentor_of_mmseg_learns_and_answers_with_the_papers_head(folder: Path) -> None:
-    import evonas.stages.openmm  # noqa: F401
+    import evonas.stages.networks.openmmlab  # noqa: F401
 
     load("mmseg", "a test")
     from mmengine.registry import DefaultScope
@@ -145,7 +145,7 @@ def test_a_segmentor_of_mmseg_learns_and_answers_with_the_papers_head(folder: Pa
 
 
 def test_levels_may_be_chosen(folder: Path) -> None:
-    from evonas.stages.openmm import ExportedBackbone
+    from evonas.stages.networks.openmmlab import ExportedBackbone
 
     backbone = ExportedBackbone(str(folder), out_indices=[1, 3]).eval()
     assert backbone.out_channels == [12, 24] and backbone.strides == [8, 32]

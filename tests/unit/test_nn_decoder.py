@@ -11,7 +11,7 @@ from evonas.errors import UserError
 from evonas.nn.level import Level
 from evonas.nn.sasf import fuse
 from evonas.nn.topdown import SASFDecoder
-from evonas.stages import exported
+from evonas.stages.networks import exported
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.extract import extract, static_net

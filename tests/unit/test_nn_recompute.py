@@ -7,7 +7,7 @@ from small_stages import composed
 from torch.autograd.graph import saved_tensors_hooks
 
 from evonas.nn.recompute import recomputing, through
-from evonas.stages import assembly
+from evonas.stages.build import factory
 from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, fit
 
@@ -48,4 +48,4 @@ def test_nothing_is_computed_again_without_gradients() -> None:
 
 
 def test_the_word_reaches_the_training() -> None:
-    assert assembly.devices(composed("hardware.recompute=true")) == Devices(recompute=True)
+    assert factory.devices(composed("hardware.recompute=true")) == Devices(recompute=True)

@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.nn.level import Level
 from evonas.nn.sided import Sided, main_of
 from evonas.nn.upernet import CONTEXTS, UPerNet
-from evonas.stages.exported import CONFIG, FORMAT, MODEL, describe, load_backbone, load_exported
+from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_backbone, load_exported
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.published import PUBLISHED
 from evonas.supernets.evonet.space import evonet_space

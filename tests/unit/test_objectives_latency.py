@@ -22,7 +22,7 @@ from evonas.objectives.latency.cpu_affinity import idlest, pinned
 from evonas.objectives.latency.machine import clock_mhz, machine
 from evonas.objectives.latency.measured import Latency, runtimes
 from evonas.objectives.latency.reference_timing import Lap, Take, paired, watched
-from evonas.stages import assembly
+from evonas.stages.build import factory
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     made = small_run.context(tmp_path_factory.mktemp("run"))
     small_run.train(made)
     cfg = made.cfg
-    path = made.run.need(assembly.SUPERNET, made_by="supernet")
+    path = made.run.need(factory.SUPERNET, made_by="supernet")
     return Bench(*(dict(small_run.config()[key]) for key in ("space", "network")), _task(cfg), path)
 
 

@@ -7,8 +7,8 @@ import small_run
 
 from evonas import files
 from evonas.report.archive_reader import read
-from evonas.stages.outcome import outcome
 from evonas.stages.select import Select
+from evonas.stages.sweep_objective import outcome
 
 
 def test_a_search_is_judged_by_what_its_front_leaves(tmp_path: Path) -> None:

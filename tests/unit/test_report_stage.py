@@ -16,7 +16,7 @@ from evonas.run import Run, end_attempt
 from evonas.stages.base import Stage
 from evonas.stages.report import Report, gather
 from evonas.stages.select import Select
-from evonas.stages.timed import note_seconds, stage_seconds
+from evonas.stages.stage_times import note_seconds, stage_seconds
 
 
 def attempt(folder: Path, number: int, overrides: list[str]) -> None:

@@ -17,9 +17,9 @@ from evonas.data.loading.shared_memory import Batch, shared_batches
 from evonas.errors import UserError
 from evonas.objectives.context import Bench
 from evonas.objectives.error import Error
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.sharing import IMAGES, sharing
+from evonas.stages.build import factory
+from evonas.stages.searching.shared_images import IMAGES, sharing
 
 BATCHES = [
     {"image": torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0)), "label": torch.arange(3)},
@@ -157,7 +157,7 @@ class TestSearch:
                 cfg["space"],
                 cfg["network"],
                 cfg["task"],
-                tmp_path / assembly.SUPERNET,
+                tmp_path / factory.SUPERNET,
                 batch_size=3,
                 shared_dir=folder,
             )

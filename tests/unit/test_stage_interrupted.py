@@ -10,8 +10,8 @@ import small_stages
 import torch
 
 from evonas import files, weights
-from evonas.stages import assembly
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.rank import Rank
 from evonas.stages.retrain import Retrain
@@ -46,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("trained")
     for stage in (Pretrain(), Supernet()):
         stage.run(context(directory))
-    genotype = assembly.space(context(directory).cfg)
+    genotype = factory.space(context(directory).cfg)
     net = {"name": "knee", "genotype": genotype.format(genotype.smallest()), "objectives": {}, "reason": ""}
     (directory / "selected.json").write_text(json.dumps({"error_name": "abs_rel", "nets": [net]}))
     return directory
@@ -78,7 +78,7 @@ def states(folder: Path) -> list[str]:
 
 def trained_steps(stage: Any, made: Context) -> int:
     """Run a stage to its end; how many optimizer steps it took."""
-    task, calls = assembly.task(made.cfg), []
+    task, calls = factory.task(made.cfg), []
     loss = task.loss
 
     def counting(*args: Any) -> torch.Tensor:
@@ -87,7 +87,7 @@ def trained_steps(stage: Any, made: Context) -> int:
 
     task.loss = counting
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "task", lambda _: task)
+        patch.setattr(factory, "task", lambda _: task)
         stage.run(made)
     return len(calls)
 
@@ -103,7 +103,7 @@ def test_a_teacher(tmp_path: Path, owner: Any, name: str, path: str) -> None:
     left = interrupt(Teacher(), context(tmp_path / "run", distilled), owner, name, path)
     assert left == ["state.safetensors"]
     assert trained_steps(Teacher(), context(tmp_path / "run", distilled, resume=True)) == 0
-    made = [weights.digest(folder / assembly.TEACHER) for folder in (straight, tmp_path / "run")]
+    made = [weights.digest(folder / factory.TEACHER) for folder in (straight, tmp_path / "run")]
     assert made[0] == made[1]
     assert states(tmp_path / "run/teacher") == []
 

@@ -13,8 +13,8 @@ from evonas import schema, weights
 from evonas.cli import conf_dir
 from evonas.errors import DataError
 from evonas.run import Run
-from evonas.stages import assembly
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.stages.pretrain import PRETRAINED, START, Pretrain
 from evonas.stages.supernet import Supernet
 
@@ -72,7 +72,7 @@ def test_a_classification_trains_its_starting_weights(pretrained: Path) -> None:
     assert panel["error_name"] == "error"
     assert [step["name"] for step in panel["steps"]] == ["max", "free"]
     assert (pretrained / "pretrain/metrics.csv").read_text().count("panel/max") >= 2
-    fresh = assembly.supernet(composed(SHAPES)).state_dict()
+    fresh = factory.supernet(composed(SHAPES)).state_dict()
     trained = weights.load(pretrained / PRETRAINED)
     matrices = [name for name in fresh if name.endswith("weight") and fresh[name].ndim > 1]
     assert not any(torch.equal(fresh[name], trained[name]) for name in matrices)
@@ -86,7 +86,7 @@ def test_a_finished_pretraining_is_not_repeated(pretrained: Path) -> None:
 
 def test_without_a_wish_dense_tasks_stay_seeded(tmp_path: Path) -> None:
     assert Pretrain(train=None).run(depth(tmp_path)).startswith("Starting weights from seed")
-    fresh = assembly.supernet(composed(DEPTH)).state_dict()
+    fresh = factory.supernet(composed(DEPTH)).state_dict()
     made = weights.load(tmp_path / PRETRAINED)
     assert all(torch.equal(fresh[name], made[name]) for name in fresh)
 
@@ -94,7 +94,7 @@ def test_without_a_wish_dense_tasks_stay_seeded(tmp_path: Path) -> None:
 def test_a_dense_task_starts_from_a_pretrained_run(pretrained: Path, tmp_path: Path) -> None:
     line = Pretrain().run(depth(tmp_path, pretrained))
     assert same(tmp_path / PRETRAINED, pretrained / PRETRAINED, "backbone.")
-    seeded = assembly.supernet(composed(DEPTH)).state_dict()
+    seeded = factory.supernet(composed(DEPTH)).state_dict()
     made = weights.load(tmp_path / PRETRAINED)
     assert all(torch.equal(made[name], seeded[name]) for name in made if name.startswith("head."))
     meta = weights.load_meta(tmp_path / PRETRAINED)
@@ -110,7 +110,7 @@ def test_the_same_file_can_be_named_and_the_supernet_goes_on(pretrained: Path, t
     Pretrain(weights=str(pretrained / PRETRAINED)).run(context)
     assert same(tmp_path / PRETRAINED, pretrained / PRETRAINED, "backbone.")
     Supernet().run(context)
-    assert (tmp_path / assembly.SUPERNET).exists()
+    assert (tmp_path / factory.SUPERNET).exists()
 
 
 def test_a_run_of_the_same_task_hands_over_its_head_too(pretrained: Path, tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from evonas import files, schema
 from evonas.config import build
 from evonas.errors import UserError
 from evonas.run import Run
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.curriculum import Walk
+from evonas.stages.build import factory
 from evonas.stages.levels import Levels
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.run import Pipeline
 from evonas.stages.search import Search
 from evonas.stages.supernet import Supernet
+from evonas.stages.training.supernet_trainer import Walk
 from evonas.supernets.extract import extract
 from evonas.train.conflict import Merge, PcGrad
 from evonas.train.draws.level_walk import LevelSampler
@@ -116,7 +116,7 @@ def test_lessons_and_merges_go_with_any_curriculum() -> None:
     with initialize_config_dir(str(small_stages.CONF), version_base="1.3"):
         words = ["+task=synthetic", "+sampler/lesson=start", "+sampler/merge=pcgrad"]
         cfg = compose("config", overrides=words)
-    made = assembly.curriculum(cfg, assembly.space(cfg))
+    made = factory.curriculum(cfg, factory.space(cfg))
     assert len(made.steps) == 5 and made.draw is None
     assert made.lesson is not None and made.lesson.keeps_start
     assert isinstance(made.merge, PcGrad)

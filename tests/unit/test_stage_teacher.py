@@ -11,8 +11,8 @@ import torch
 
 from evonas import files, weights
 from evonas.errors import DataError, UserError
-from evonas.stages import assembly, taught
 from evonas.stages.base import Context
+from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
@@ -76,9 +76,9 @@ def test_a_loaded_teacher_is_scored_and_noted_and_not_copied(tmp_path: Path, wei
         "random": False,
     }
     assert files_below(tmp_path / "teacher") == ["metrics.csv", "result.json"]
-    found = assembly.load_teacher(context(tmp_path, *foreign(weights_file)))
+    found = factory.load_teacher(context(tmp_path, *foreign(weights_file)))
     assert not found.training and found.origin.sha256 == result["origin"]["sha256"]
-    assert taught.has_answers(context(tmp_path).run)
+    assert teacher_checkpoint.has_answers(context(tmp_path).run)
 
 
 def test_a_resumed_check_is_not_repeated(tmp_path: Path, weights_file: Path) -> None:
@@ -93,17 +93,17 @@ def test_a_file_that_changed_or_was_not_checked_is_refused(tmp_path: Path, weigh
     copy = tmp_path / "copy.pth"
     shutil.copy(weights_file, copy)
     with pytest.raises(UserError, match="teacher/result") as caught:
-        assembly.load_teacher(context(tmp_path, *foreign(copy)))
+        factory.load_teacher(context(tmp_path, *foreign(copy)))
     assert "stage=teacher" in caught.value.hint
     Teacher().run(context(tmp_path, *foreign(copy)))
     with pytest.raises(UserError, match=r"teacher\.input_size=\[56, 56\]"):
-        assembly.load_teacher(context(tmp_path, *foreign(copy), "teacher.input_size=[56,56]"))
+        factory.load_teacher(context(tmp_path, *foreign(copy), "teacher.input_size=[56,56]"))
     # the same bytes elsewhere are the same teacher
-    assembly.load_teacher(context(tmp_path, *foreign(weights_file)))
+    factory.load_teacher(context(tmp_path, *foreign(weights_file)))
     state = torch.load(copy, weights_only=True)
     torch.save({name: tensor + 1 for name, tensor in state.items()}, copy)
     with pytest.raises(DataError, match=r"copy\.pth changed since stage=teacher"):
-        assembly.load_teacher(context(tmp_path, *foreign(copy)))
+        factory.load_teacher(context(tmp_path, *foreign(copy)))
 
 
 def test_missing_weights_stop_the_stage_with_the_projects_name(tmp_path: Path) -> None:
@@ -115,34 +115,34 @@ def test_missing_weights_stop_the_stage_with_the_projects_name(tmp_path: Path) -
 def test_random_weights_are_announced_and_follow_the_runs_seed(tmp_path: Path) -> None:
     assert Teacher().run(context(tmp_path, *TINY)).startswith("RANDOM weights")
     assert read(tmp_path / "teacher/result.json")["origin"]["random"] is True
-    assembly.load_teacher(context(tmp_path, *TINY))
+    factory.load_teacher(context(tmp_path, *TINY))
     with pytest.raises(DataError, match="random weights of the teacher changed"):
-        assembly.load_teacher(context(tmp_path, *TINY, "seed=5"))
+        factory.load_teacher(context(tmp_path, *TINY, "seed=5"))
 
 
 def test_depth_is_cut_at_the_tasks_largest(tmp_path: Path) -> None:
-    found = assembly.teacher(context(tmp_path, *TINY, "task.max_depth=7").cfg)
+    found = factory.teacher(context(tmp_path, *TINY, "task.max_depth=7").cfg)
     assert found.max_depth == 7.0
 
 
 def test_a_head_on_frozen_features_is_trained_and_saved_alone(tmp_path: Path) -> None:
     line = Teacher().run(context(tmp_path, *DINO))
     assert line.startswith("RANDOM weights") and "holdout abs_rel" in line
-    saved = weights.load(tmp_path / assembly.TEACHER)
+    saved = weights.load(tmp_path / factory.TEACHER)
     assert saved and all(name.startswith("head.") for name in saved)
-    found = assembly.load_teacher(context(tmp_path, *DINO))
+    found = factory.load_teacher(context(tmp_path, *DINO))
     assert all(torch.equal(saved[name], tensor) for name, tensor in found.state_dict().items())
-    assert Teacher().run(context(tmp_path, *DINO, resume=True)).endswith(str(tmp_path / assembly.TEACHER))
+    assert Teacher().run(context(tmp_path, *DINO, resume=True)).endswith(str(tmp_path / factory.TEACHER))
     with pytest.raises(DataError, match="changed since"):
-        assembly.load_teacher(context(tmp_path, *DINO, "seed=5"))
+        factory.load_teacher(context(tmp_path, *DINO, "seed=5"))
 
 
 @pytest.mark.parametrize("overrides", [TINY, CACHED])
 def test_a_stage_loads_its_teacher_once(tmp_path: Path, overrides: list[str]) -> None:
     made = context(tmp_path, *overrides)
     Teacher().run(made)
-    task, student = assembly.task(made.cfg), assembly.supernet(made.cfg).levels
-    teaching = assembly.Teaching(made, task)
+    task, student = factory.task(made.cfg), factory.supernet(made.cfg).levels
+    teaching = factory.Teaching(made, task)
     first, second = (teaching.options(student, purpose) for purpose in ("first", "second"))
     assert first["teacher"] is second["teacher"]
     states = [options["distiller"].state_dict() for options in (first, second)]
@@ -152,14 +152,14 @@ def test_a_stage_loads_its_teacher_once(tmp_path: Path, overrides: list[str]) ->
 def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
     alone = [*DINO, "teacher.head=false"]
     assert "features alone" in Teacher().run(context(tmp_path, *alone))
-    assert not taught.has_answers(context(tmp_path).run)
-    student = assembly.supernet(context(tmp_path).cfg).levels
+    assert not teacher_checkpoint.has_answers(context(tmp_path).run)
+    student = factory.supernet(context(tmp_path).cfg).levels
     made = context(tmp_path, *alone)
     with pytest.raises(UserError, match=r"distill\.ratio=0\.1") as caught:
-        assembly.Teaching(made, assembly.task(made.cfg)).options(student, "test")
+        factory.Teaching(made, factory.task(made.cfg)).options(student, "test")
     assert "distill.ratio=0" in caught.value.hint
     made = context(tmp_path, *alone, "distill.ratio=0.0")
-    assert set(assembly.Teaching(made, assembly.task(made.cfg)).options(student, "test")) == {
+    assert set(factory.Teaching(made, factory.task(made.cfg)).options(student, "test")) == {
         "teacher",
         "distiller",
     }
@@ -167,12 +167,12 @@ def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
 
 def test_the_origin_of_a_training_follows_the_teacher(tmp_path: Path, weights_file: Path) -> None:
     Teacher().run(context(tmp_path, *TINY))
-    first = assembly.origin(context(tmp_path, *TINY))
+    first = factory.origin(context(tmp_path, *TINY))
     Teacher().run(context(tmp_path, *foreign(weights_file)))
-    second = assembly.origin(context(tmp_path, *foreign(weights_file)))
+    second = factory.origin(context(tmp_path, *foreign(weights_file)))
     assert first["teacher"] != second["teacher"] and first["distill"] == second["distill"]
     Teacher().run(context(tmp_path))
-    assert assembly.origin(context(tmp_path))["teacher"] == weights.digest(tmp_path / assembly.TEACHER)
+    assert factory.origin(context(tmp_path))["teacher"] == weights.digest(tmp_path / factory.TEACHER)
 
 
 @pytest.fixture(scope="module")
@@ -186,17 +186,17 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def supernet_again(distilled: Path, folder: Path, *overrides: str) -> dict[str, torch.Tensor]:
     Supernet().run(context(folder, *(overrides or CACHED), inputs=distilled))
-    return weights.load(folder / assembly.SUPERNET)
+    return weights.load(folder / factory.SUPERNET)
 
 
 def test_a_supernet_learns_the_same_bits_from_kept_answers(
     distilled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    straight = weights.load(distilled / assembly.SUPERNET)
-    (kept,) = (distilled / taught.CACHE).iterdir()
+    straight = weights.load(distilled / factory.SUPERNET)
+    (kept,) = (distilled / teacher_checkpoint.CACHE).iterdir()
     assert kept.stat().st_size == 6 * (32 + 4 * (32 * 64 + 32 * 1 * 2))
-    place = tmp_path / taught.CACHE
-    shutil.copytree(distilled / taught.CACHE, place)
+    place = tmp_path / teacher_checkpoint.CACHE
+    shutil.copytree(distilled / teacher_checkpoint.CACHE, place)
     before = [(path.name, path.stat().st_mtime_ns) for path in place.iterdir()]
     found = supernet_again(distilled, tmp_path)
     assert all(torch.equal(straight[name], found[name]) for name in straight)
@@ -217,11 +217,11 @@ def test_with_batches_of_one_a_supernet_is_the_same_without_the_cache(
 
 def test_other_data_and_another_teacher_have_other_caches(distilled: Path) -> None:
     made = context(distilled, *CACHED)
-    names = {path.name for path in (distilled / taught.CACHE).iterdir()}
+    names = {path.name for path in (distilled / teacher_checkpoint.CACHE).iterdir()}
     for overrides in ([], ["data.seed=4"], ["hardware.precision=bf16-mixed"]):
         made = context(distilled, *CACHED, *overrides)
-        net = assembly.load_teacher(made)
-        names.add(taught.cached(made, assembly.task(made.cfg), net, -1).records.path.name)
+        net = factory.load_teacher(made)
+        names.add(teacher_checkpoint.cached(made, factory.task(made.cfg), net, -1).records.path.name)
     # the first is the one of the training, but for the level, of which this teacher has one
     assert len(names) == 4
 

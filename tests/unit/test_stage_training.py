@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from evonas import weights
 from evonas.errors import DataError, UserError
 from evonas.run import Run
-from evonas.stages import assembly, rank
+from evonas.stages import rank
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.rank import Rank
 from evonas.stages.retrain import Retrain
@@ -63,7 +64,7 @@ def test_the_teacher_leaves_weights_and_holdout_metrics(trained: Path) -> None:
     result = read(trained / "teacher/result.json")
     assert result["steps"] == 1
     assert result["metrics"]["abs_rel"] > 0
-    assembly.load_teacher(context(trained))
+    factory.load_teacher(context(trained))
     assert (trained / "teacher/metrics.csv").read_text().count("abs_rel") == 1
     assert not list((trained / "teacher").glob("state*"))
 
@@ -74,7 +75,7 @@ def test_the_supernet_leaves_weights_and_a_panel_per_step(trained: Path) -> None
     assert [step["name"] for step in panel["steps"]] == ["max", "depth"]
     names = [[row["name"] for row in step["panel"]] for step in panel["steps"]]
     assert names == [["max", "min", "random1"]] * 2
-    net = assembly.load_supernet(context(trained))
+    net = factory.load_supernet(context(trained))
     first = panel["steps"][0]["panel"]
     assert net.space.parse(first[0]["genotype"]) == net.space.largest()
     assert panel["steps"][1]["panel"] != first
@@ -86,17 +87,17 @@ def test_a_stopped_supernet_continues_to_the_same_weights(trained: Path, tmp_pat
     """Stopped in the second step's second epoch: step one and an epoch are not repeated."""
     Pretrain().run(context(tmp_path))
     inputs = Run(tmp_path, "synthetic", resume=True, inputs=trained)
-    task = assembly.task(composed())
+    task = factory.task(composed())
     stop = _stop_after(task, calls=3 + 2 * 3 + 2 * 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "task", lambda _: stop)
+        patch.setattr(factory, "task", lambda _: stop)
         with pytest.raises(KeyboardInterrupt):
             Supernet().run(Context(composed(), inputs))
     left = sorted(path.name for path in (tmp_path / "supernet/curriculum").glob("*.safetensors"))
     assert left == ["0-max.safetensors", "1-depth.state.safetensors"]
     Supernet().run(Context(composed(), inputs))
-    straight = weights.load(trained / assembly.SUPERNET)
-    continued = weights.load(tmp_path / assembly.SUPERNET)
+    straight = weights.load(trained / factory.SUPERNET)
+    continued = weights.load(tmp_path / factory.SUPERNET)
     assert all(torch.equal(straight[name], continued[name]) for name in straight)
     assert read(tmp_path / "supernet/panel.json") == read(trained / "supernet/panel.json")
 
@@ -118,9 +119,9 @@ def _stop_after(task: Any, calls: int) -> Any:
 def test_a_continuation_with_another_recipe_is_refused(trained: Path, tmp_path: Path) -> None:
     Pretrain().run(context(tmp_path))
     run = Run(tmp_path, "synthetic", resume=True, inputs=trained)
-    stop = _stop_after(assembly.task(composed()), calls=5)
+    stop = _stop_after(factory.task(composed()), calls=5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "task", lambda _: stop)
+        patch.setattr(factory, "task", lambda _: stop)
         with pytest.raises(KeyboardInterrupt):
             Supernet().run(Context(composed(), run))
     with pytest.raises(UserError, match=r"lr=0\.002, now it is 0\.1"):
@@ -135,7 +136,7 @@ def test_a_missing_input_names_the_command(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def retrained(trained: Path) -> Path:
-    space = assembly.space(composed())
+    space = factory.space(composed())
     nets = [
         {"name": name, "genotype": space.format(genotype), "objectives": {}, "reason": ""}
         for name, genotype in (("max", space.largest()), ("knee", space.smallest()))
@@ -177,11 +178,11 @@ def test_a_resumed_retraining_repeats_what_was_made_otherwise(retrained: Path) -
 def test_a_resumed_teacher_is_kept_only_with_the_same_recipe(trained: Path, tmp_path: Path) -> None:
     first = context(tmp_path, resume=True)
     Teacher().run(first)
-    made = weights.digest(tmp_path / assembly.TEACHER)
-    assert made == weights.digest(trained / assembly.TEACHER)
+    made = weights.digest(tmp_path / factory.TEACHER)
+    assert made == weights.digest(trained / factory.TEACHER)
     assert "is trained" in Teacher().run(first)
     assert "is trained" not in Teacher().run(context(tmp_path, "train.teacher.lr=0.1", resume=True))
-    assert weights.digest(tmp_path / assembly.TEACHER) != made
+    assert weights.digest(tmp_path / factory.TEACHER) != made
 
 
 def test_rank_measures_tau_over_macs(trained: Path) -> None:
@@ -196,7 +197,7 @@ def test_rank_measures_tau_over_macs(trained: Path) -> None:
 
 
 def test_rank_spreads_from_smallest_to_largest(trained: Path) -> None:
-    net = assembly.load_supernet(context(trained))
+    net = factory.load_supernet(context(trained))
     chosen = rank.spread(net, (32, 32), 6, seed=0)
     assert (chosen[0][0], chosen[-1][0]) == (net.space.smallest(), net.space.largest())
     assert len({genotype for genotype, _ in chosen}) == 6
@@ -206,7 +207,7 @@ def test_rank_spreads_from_smallest_to_largest(trained: Path) -> None:
 
 def test_foreign_starting_weights_are_adopted_and_recorded(tmp_path: Path) -> None:
     ctx = context(tmp_path)
-    net = assembly.supernet(ctx.cfg)
+    net = factory.supernet(ctx.cfg)
     name, tensor = next(iter(net.backbone.state_dict().items()))
     torch.save({"model": {name: torch.full_like(tensor, 7.0), "other": torch.ones(3)}}, tmp_path / "in.pth")
     Pretrain(str(tmp_path / "in.pth")).run(ctx)
@@ -220,7 +221,7 @@ def test_foreign_starting_weights_are_adopted_and_recorded(tmp_path: Path) -> No
 
 
 def test_the_seed_reaches_every_part() -> None:
-    first, second = (assembly.supernet(composed(f"seed={seed}")) for seed in (1, 2))
+    first, second = (factory.supernet(composed(f"seed={seed}")) for seed in (1, 2))
     assert not torch.equal(first.head.predict.weight, second.head.predict.weight)
     state, other = first.backbone.state_dict(), second.backbone.state_dict()
     matrices = [name for name in state if name.endswith("weight") and state[name].ndim > 1]
@@ -233,10 +234,10 @@ def test_without_distillation_no_teacher_is_needed(tmp_path: Path) -> None:
     assert "no teacher" in Teacher().run(Context(cfg, run))
     Pretrain().run(Context(cfg, run))
     Supernet().run(Context(cfg, run))
-    assert (tmp_path / assembly.SUPERNET).exists()
-    assert not (tmp_path / assembly.TEACHER).exists()
+    assert (tmp_path / factory.SUPERNET).exists()
+    assert not (tmp_path / factory.TEACHER).exists()
 
 
 def test_weights_of_another_network_are_refused(trained: Path) -> None:
     with pytest.raises(DataError, match="another network"):
-        assembly.load_supernet(context(trained, "network.stem_dim=16"))
+        factory.load_supernet(context(trained, "network.stem_dim=16"))

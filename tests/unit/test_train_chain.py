@@ -10,11 +10,11 @@ import torch
 
 from evonas import weights
 from evonas.errors import UserError
-from evonas.stages import curriculum
 from evonas.stages.base import Context
-from evonas.stages.curriculum import Walk
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
+from evonas.stages.training import supernet_trainer
+from evonas.stages.training.supernet_trainer import Walk
 from evonas.train import panel
 
 OPTIONS = [
@@ -124,7 +124,7 @@ def test_a_kill_at_any_step_changes_neither_choice_nor_weights(
             raise StopError
 
     with monkeypatch.context() as patch:
-        patch.setattr(curriculum.Listening, "__call__", stopping)
+        patch.setattr(supernet_trainer.Listening, "__call__", stopping)
         with pytest.raises(StopError):
             walk(tmp_path / "killed", "train.supernet.checkpoint_steps=1")
     continued = walk(tmp_path / "killed", "hardware.loader_workers=0", resume=True)

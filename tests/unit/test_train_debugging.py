@@ -8,7 +8,7 @@ from small_stages import composed
 from small_training import Noise, taught
 from torch import Tensor
 
-from evonas.stages import assembly
+from evonas.stages.build import factory
 from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, Resumable, fit
 from evonas.train.module import SubnetModule
@@ -43,6 +43,6 @@ def test_a_profile_lies_beside_the_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["anomaly", "profile"])
 def test_the_preset_reaches_the_training(name: str) -> None:
-    devices = assembly.devices(composed(f"+debug={name}"))
+    devices = factory.devices(composed(f"+debug={name}"))
     assert (devices.detect_anomaly, devices.profile) == (name == "anomaly", name == "profile")
-    assert assembly.devices(composed()) == Devices()
+    assert factory.devices(composed()) == Devices()

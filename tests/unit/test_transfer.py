@@ -10,14 +10,15 @@ from omegaconf import OmegaConf
 
 from evonas import files, weights
 from evonas.errors import DataError, UserError
-from evonas.stages import assembly, chosen
 from evonas.stages.base import Context
-from evonas.stages.given import Given, given
+from evonas.stages.build import factory
+from evonas.stages.networks import selected
+from evonas.stages.networks.initial_weights import load_start, started
+from evonas.stages.networks.references import Given, given
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.retrain import Retrain
 from evonas.stages.run import is_wanted, settings
 from evonas.stages.select import Select
-from evonas.stages.starting import load_start, started
 
 TEXT = "tiny:m=3,0.5,3,2/s=16,32,32/e=4,1,4/d=1.1.10.1"
 OTHER = "tiny:m=4,2,4,3/s=32,32,48/e=3,2,3/d=1.1.11.1"
@@ -153,7 +154,7 @@ def test_the_backbone_comes_along_and_the_head_is_fresh(tmp_path: Path) -> None:
     made = other_task(tmp_path / "b", "run:a#knee")
     Pretrain().run(made)
     Select().run(made)
-    [net] = chosen.chosen(made.run)
+    [net] = selected.chosen(made.run)
     static = started(made.run, load_start(made), net)
     theirs = weights.load(tmp_path / "a/retrain/knee/model.safetensors")
     fresh = weights.load(tmp_path / "b/pretrain/supernet.safetensors")
@@ -170,7 +171,7 @@ def test_the_run_keeps_what_it_took(tmp_path: Path) -> None:
     Pretrain().run(made)
     Select().run(made)
     (tmp_path / "a/retrain/knee/model.safetensors").unlink()
-    [net] = chosen.chosen(made.run)
+    [net] = selected.chosen(made.run)
     assert net.transferred["from"] == "knee of run a"
     started(made.run, load_start(made), net)
 
@@ -179,7 +180,7 @@ def kept(made: Context) -> dict[str, str]:
     """Select, and what is noted of the weights."""
     Pretrain().run(made)
     Select().run(made)
-    return dict(chosen.chosen(made.run)[0].transferred)
+    return dict(selected.chosen(made.run)[0].transferred)
 
 
 def test_weights_that_the_run_has_come_first_unless_it_is_told_otherwise(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_weights_that_the_run_has_come_first_unless_it_is_told_otherwise(tmp_pat
     assert kept(other_task(tmp_path / "b", "run:a"))
     assert not kept(other_task(tmp_path / "c", "run:a", transfer=False))
     trained = other_task(tmp_path / "d", "run:a")
-    weights.save(trained.run.path(assembly.SUPERNET), assembly.supernet(trained.cfg).state_dict())
+    weights.save(trained.run.path(factory.SUPERNET), factory.supernet(trained.cfg).state_dict())
     assert not kept(trained)
     trained.cfg.transfer = True
     assert kept(trained)
@@ -196,9 +197,9 @@ def test_weights_that_the_run_has_come_first_unless_it_is_told_otherwise(tmp_pat
 def test_starting_weights_of_a_file_come_before_those_of_the_other_run(tmp_path: Path) -> None:
     source(tmp_path / "a", knee=TEXT)
     made = other_task(tmp_path / "b", "run:a")
-    Pretrain(str(tmp_path / "a" / assembly.SUPERNET)).run(made)
+    Pretrain(str(tmp_path / "a" / factory.SUPERNET)).run(made)
     Select().run(made)
-    assert not chosen.chosen(made.run)[0].transferred
+    assert not selected.chosen(made.run)[0].transferred
 
 
 def test_weights_that_are_wanted_must_be_there_and_fit(tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_only_what_is_given_is_kept_and_nothing_is_searched(tmp_path: Path) -> N
     assert made.cfg.select.rules and made.cfg.select.include_max
     Pretrain().run(made)
     Select().run(made)
-    assert [net.name for net in chosen.chosen(made.run)] == ["mine", "knee"]
+    assert [net.name for net in selected.chosen(made.run)] == ["mine", "knee"]
     wanted = [
         name for name in ("pretrain", "supernet", "search", "select", "retrain") if is_wanted(made.cfg, name)
     ]

@@ -23,7 +23,7 @@ from evonas.proxies.probe import Probe
 from evonas.proxies.samples import LayerSamples, join
 from evonas.proxies.sampling import sampled
 from evonas.stages.base import Context
-from evonas.stages.subjects import Subjects
+from evonas.stages.proxy_discovery.networks import Subjects
 from evonas.track.progress import Progress
 
 SAMPLES = "discover/samples.npz"

@@ -21,7 +21,7 @@ from evonas.report.selection.rules import EXAMPLES, choose
 from evonas.run import IDENTITY, LAST, Run, find_run, list_runs
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.chosen import SELECTED, Net, net_of, trained
+from evonas.stages.networks.selected import SELECTED, Net, net_of, trained
 
 ALL = "all"
 TYPED = "given"

@@ -5,7 +5,7 @@ import os
 from omegaconf import DictConfig
 
 from evonas.errors import UserError
-from evonas.stages.engines import GPU, worker_count
+from evonas.stages.build.engine import GPU, worker_count
 
 # of a worker's memory, for the tensors of one pass; the rest is for weights, images and shared beginnings
 SHARE = 0.25
@@ -42,10 +42,10 @@ def _image_bytes(cfg: DictConfig) -> int:
     import torch
 
     from evonas.nn.memory import peak_bytes
-    from evonas.stages import assembly
+    from evonas.stages.build import factory
 
-    of = assembly.task(cfg)
-    net = assembly.supernet(cfg, of).eval()
+    of = factory.task(cfg)
+    net = factory.supernet(cfg, of).eval()
     image, largest = torch.zeros(1, 3, *of.input_size), net.space.largest()
     return peak_bytes(lambda: net(image, largest))
 

@@ -23,7 +23,7 @@ from evonas.search.base import Searcher, Told
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.engines import engine_for, exclusive_count, sharing_order, worker_count
+from evonas.stages.build.engine import engine_for, exclusive_count, sharing_order, worker_count
 from evonas.track.progress import human_time
 
 PROBES = 6

@@ -12,10 +12,10 @@ from evonas import weights
 from evonas.identifiers import identified
 from evonas.randomness import derive
 from evonas.schema import Recipe
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.batch_size import eval_batch_size
-from evonas.stages.listening import Listening
+from evonas.stages.build import factory
+from evonas.stages.build.batch_size import eval_batch_size
+from evonas.stages.training.logging import Listening
 from evonas.tasks.base import Task
 from evonas.train import panel
 from evonas.train.determinism import batches_per_epoch
@@ -60,20 +60,20 @@ def fit_net(
     """
     cfg = context.cfg
     seed = derive(cfg.seed, identity["purpose"])
-    data = assembly.training_data(cfg, of, recipe, seed, total_steps(of, recipe))
-    rates = assembly.rates(recipe, assembly.length(recipe), data.steps_per_epoch)
-    module = SubnetModule(net, of, rates, seed, **assembly.optimisation(recipe), **taught)
+    data = factory.training_data(cfg, of, recipe, seed, total_steps(of, recipe))
+    rates = factory.rates(recipe, factory.length(recipe), data.steps_per_epoch)
+    module = SubnetModule(net, of, rates, seed, **factory.optimisation(recipe), **taught)
     resumable = Resumable(state, identity, context.run.resume, recipe.checkpoint_steps, keep=True)
     started = time.monotonic()
     epochs = -(-rates.total_steps // data.steps_per_epoch)
-    fit(module, data, epochs, assembly.devices(cfg), resumable, listening)
+    fit(module, data, epochs, factory.devices(cfg), resumable, listening)
     listening.next_training(rates.total_steps)
     return Fitted(rates.total_steps, round(time.monotonic() - started, 2))
 
 
 def total_steps(of: Task, recipe: Recipe) -> int:
     """Optimizer steps of one network under a recipe."""
-    return assembly.length(recipe).optimizer_steps(steps_per_epoch(of, recipe))
+    return factory.length(recipe).optimizer_steps(steps_per_epoch(of, recipe))
 
 
 def steps_per_epoch(of: Task, recipe: Recipe) -> int:
@@ -83,7 +83,7 @@ def steps_per_epoch(of: Task, recipe: Recipe) -> int:
 
 def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
     """A network's metrics on the holdout split."""
-    device = assembly.devices(context.cfg).torch_device
+    device = factory.devices(context.cfg).torch_device
     net.eval().to(device)
     return panel.score(net, of, "holdout", eval_batch_size(context.cfg), device)
 

@@ -16,8 +16,8 @@ from evonas.nn.initialise import initialise
 from evonas.randomness import derive
 from evonas.schema import Recipe
 from evonas.space.space import Space
-from evonas.stages import taught
 from evonas.stages.base import Context
+from evonas.stages.build import teacher_checkpoint
 from evonas.supernets.base import SupernetFamily
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.supernet import Supernet
@@ -32,7 +32,7 @@ from evonas.train.schedule import Schedule
 from evonas.train.teacher import Answering, Teacher
 
 SUPERNET = "supernet/supernet.safetensors"
-TEACHER = taught.TEACHER
+TEACHER = teacher_checkpoint.TEACHER
 
 
 def space(cfg: DictConfig) -> Space:
@@ -143,14 +143,14 @@ class Teaching:
     @cached_property
     def _remembered(self) -> CachedTeacher:
         level = int(self._context.cfg.distill.get("level", -1))
-        return taught.cached(self._context, self._task, self._loaded, level)
+        return teacher_checkpoint.cached(self._context, self._task, self._loaded, level)
 
 
 def origin(context: Context) -> dict[str, Any]:
     """What a distilled training depends on besides its recipe, as plain data."""
     if not context.cfg.distill:
         return {"distill": None, "teacher": None}
-    return {"distill": to_plain(context.cfg.distill), "teacher": taught.digest(context.run)}
+    return {"distill": to_plain(context.cfg.distill), "teacher": teacher_checkpoint.digest(context.run)}
 
 
 def load_supernet(context: Context, of: Task | None = None) -> Supernet:
@@ -165,12 +165,12 @@ def load_teacher(context: Context, of: Task | None = None) -> Any:
     """The teacher that the run (or that of `inputs=`) trained or checked, in eval mode.
 
     Raises:
-        UserError, DataError: there is none, or its weights are others; see `taught.verify`.
+        UserError, DataError: there is none, or its weights are others; see `teacher_checkpoint.verify`.
     """
     net = teacher(context.cfg, of)
     if net.state_dict():
         load_into(net, context.run.need(TEACHER, made_by="teacher"))
-    taught.verify(context.run, context.cfg, net.origin)
+    teacher_checkpoint.verify(context.run, context.cfg, net.origin)
     return net.eval()
 
 

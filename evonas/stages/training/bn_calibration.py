@@ -5,9 +5,9 @@ from functools import partial
 from evonas import weights
 from evonas.data.loading.calibration import calibration
 from evonas.nn.recalibrate import Renewal
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.batch_size import eval_batch_size
+from evonas.stages.build import factory
+from evonas.stages.build.batch_size import eval_batch_size
 from evonas.tasks.base import Task
 
 
@@ -16,7 +16,7 @@ def renewal(context: Context, of: Task) -> Renewal | None:
 
     That is with `train.recalibrate=0`, and in a run whose networks start from other weights.
     """
-    number, start = int(context.cfg.train.recalibrate), context.run.find(assembly.SUPERNET)
+    number, start = int(context.cfg.train.recalibrate), context.run.find(factory.SUPERNET)
     if not number or start is None:
         return None
     images, size = of.dataset("train"), eval_batch_size(context.cfg)

@@ -14,7 +14,7 @@ from evonas.report.metrics.pareto import Values
 from evonas.report.results import front_summary
 from evonas.search.base import Told
 from evonas.search.loop.generational import Generation
-from evonas.stages.doubts import Doubts, lifeless
+from evonas.stages.searching.warnings import Doubts, lifeless
 from evonas.track.base import Guarded
 from evonas.track.progress import Progress, human_time, plural
 

@@ -15,10 +15,10 @@ from evonas import weights
 from evonas.errors import DataError, UserError
 from evonas.nn.recalibrate import Renewal
 from evonas.run import Run
-from evonas.stages import assembly
 from evonas.stages.base import Context
-from evonas.stages.chosen import TRANSFERRED, Net, transferred
-from evonas.stages.given import Given
+from evonas.stages.build import factory
+from evonas.stages.networks.references import Given
+from evonas.stages.networks.selected import TRANSFERRED, Net, transferred
 from evonas.stages.pretrain import PRETRAINED
 from evonas.supernets.extract import StaticNet, extract
 from evonas.supernets.supernet import Supernet
@@ -30,15 +30,15 @@ _BACKBONE = "backbone."
 def start_file(context: Context) -> Path:
     """The weights of the supernet, or in a run without one its starting weights."""
     run = context.run
-    if context.cfg.get("genotype") and run.find(assembly.SUPERNET) is None:
+    if context.cfg.get("genotype") and run.find(factory.SUPERNET) is None:
         return run.need(PRETRAINED, made_by="pretrain")
-    return run.need(assembly.SUPERNET, made_by="supernet")
+    return run.need(factory.SUPERNET, made_by="supernet")
 
 
 def load_start(context: Context, of: Task | None = None) -> Supernet:
     """A supernet with the weights of `start_file`, in eval mode."""
-    net = assembly.supernet(context.cfg, of)
-    assembly.load_into(net, start_file(context))
+    net = factory.supernet(context.cfg, of)
+    factory.load_into(net, start_file(context))
     return net.eval()
 
 
@@ -89,7 +89,7 @@ def transfer(context: Context, each: Given) -> dict[str, str]:
 
 def _is_trained(run: Run) -> bool:
     """Whether there are weights that somebody trained, here or in the run of `inputs=`."""
-    if run.find(assembly.SUPERNET) is not None:
+    if run.find(factory.SUPERNET) is not None:
         return True
     path = run.find(PRETRAINED)
     return path is not None and weights.load_meta(path).get("source") != "seed"
@@ -97,7 +97,7 @@ def _is_trained(run: Run) -> bool:
 
 def _check(context: Context, each: Given, found: dict[str, Tensor]) -> None:
     """Refuse weights that do not fill the network exactly."""
-    family = assembly.family(context.cfg)
+    family = factory.family(context.cfg)
     vessel = family.build(family.space.parse(each.genotype), seed=None)
     try:
         vessel.load_state_dict(found)

@@ -11,7 +11,7 @@ from evonas.report.page.html import render_live
 from evonas.report.page.sources import Sources
 from evonas.run import Run
 from evonas.search.loop.generational import Generation
-from evonas.stages.reused import ARCHIVE
+from evonas.stages.searching.reuse import ARCHIVE
 
 _LOG = logging.getLogger(__name__)
 # drawing takes at most this share of one core, however large the archive grows

@@ -13,8 +13,8 @@ from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.objectives.tabular.evaluator import words_of
 from evonas.randomness import derive, generator
-from evonas.stages import assembly
 from evonas.stages.base import Context
+from evonas.stages.build import factory
 from evonas.supernets.extract import static_net
 from evonas.supernets.supernet import Supernet
 
@@ -78,7 +78,7 @@ def subjects(context: Context, count: int) -> Subjects:
 def _of_run(context: Context, count: int) -> Subjects:
     path = context.run.need(RANK, made_by="rank")
     rank, seed = files.read_json(path), context.cfg.seed
-    supernet = assembly.supernet(context.cfg)
+    supernet = factory.supernet(context.cfg)
     pairs = sorted(rank["pairs"], key=lambda pair: str(pair["genotype"]))
     order = generator(seed, "discover/subjects").permutation(len(pairs))[:count]
     every = [

@@ -15,10 +15,11 @@ from evonas.identifiers import identified
 from evonas.nn.recalibrate import recalibrate
 from evonas.randomness import derive
 from evonas.schema import Recipe
-from evonas.stages import assembly, subnets
 from evonas.stages.base import Context
-from evonas.stages.batch_size import eval_batch_size
-from evonas.stages.listening import Listening, listening
+from evonas.stages.build import factory
+from evonas.stages.build.batch_size import eval_batch_size
+from evonas.stages.training import subnet_trainer
+from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.extract import StaticNet, extract
 from evonas.train import panel
@@ -49,15 +50,15 @@ class Walk:
     def __init__(self, context: Context, folder: str, recipe: str, start: Path | None) -> None:
         cfg = context.cfg
         self.context, self.folder, self.start = context, folder, start
-        self.task, self.recipe = assembly.task(cfg), assembly.recipe(cfg, recipe)
-        self.net = assembly.supernet(cfg, self.task)
-        self.curriculum: PST = assembly.curriculum(cfg, self.net.space)
+        self.task, self.recipe = factory.task(cfg), factory.recipe(cfg, recipe)
+        self.net = factory.supernet(cfg, self.task)
+        self.curriculum: PST = factory.curriculum(cfg, self.net.space)
         self.members = panel.members(self.net.space, cfg.seed, cfg.train.panel_random)
-        self.devices = assembly.devices(cfg)
-        self.teaching = assembly.Teaching(context, self.task)
-        self.steps_per_epoch = subnets.steps_per_epoch(self.task, self.recipe)
+        self.devices = factory.devices(cfg)
+        self.teaching = factory.Teaching(context, self.task)
+        self.steps_per_epoch = subnet_trainer.steps_per_epoch(self.task, self.recipe)
         start_digest = weights.digest(start) if start else None
-        self.origin = {"start": start_digest, **assembly.origin(context)}
+        self.origin = {"start": start_digest, **factory.origin(context)}
         self.report: list[dict[str, Any]] = []
         self._images: list[torch.Tensor] | None = None
 
@@ -73,7 +74,7 @@ class Walk:
 
     def is_finished(self) -> bool:
         """Whether an earlier attempt, with these settings, left the weights; asked only to resume."""
-        return self.context.run.resume and subnets.is_made(self.path, self.identity())
+        return self.context.run.resume and subnet_trainer.is_made(self.path, self.identity())
 
     def identity(self) -> dict[str, Any]:
         """All that the weights depend on besides the run's own identity, as JSON gives it back."""
@@ -82,7 +83,7 @@ class Walk:
     def run(self) -> float:
         """Train what is left to train; the mean error of the panel at the end."""
         if self.start:
-            assembly.load_into(self.net, self.start)
+            factory.load_into(self.net, self.start)
         total = self.curriculum.optimizer_steps(self.steps_per_epoch)
         title, folder = self.folder.title(), self.path.parent
         self._check()
@@ -124,7 +125,7 @@ class Walk:
             remove(path)
             return None
         check_identity(path, self._identity(step))
-        assembly.load_into(self.net, path)
+        factory.load_into(self.net, path)
         self._sweep(index, step)
         meta = weights.load_meta(path)
         return {key: meta[key] for key in ("panel", "measured")}
@@ -159,12 +160,12 @@ class Walk:
         if chain is None or not steps:
             return []
         if self.curriculum.chain == "best":
-            assembly.load_into(self.net, best)
+            factory.load_into(self.net, best)
         return list(weights.load_meta(best)["measured"])
 
     def _module(self, index: int, step: CurriculumStep) -> SupernetModule:
         cfg, purpose = self.context.cfg, f"{self.folder}/{step.name}"
-        rates = assembly.rates(self.recipe, step.length, self.steps_per_epoch, step.milestones or None)
+        rates = factory.rates(self.recipe, step.length, self.steps_per_epoch, step.milestones or None)
         merge = self.curriculum.merge
         return SupernetModule(
             self.net,
@@ -176,12 +177,12 @@ class Walk:
             merge,
             self._kept(index, step),
             None if merge is None else self._costs(),
-            **assembly.optimisation(self.recipe),
+            **factory.optimisation(self.recipe),
             **self.teaching.options(self.net.levels, purpose),
         )
 
     def _costs(self) -> CostTable:
-        return assembly.costs(self.context.cfg, self.task)
+        return factory.costs(self.context.cfg, self.task)
 
     def _kept(self, index: int, step: CurriculumStep) -> StaticNet | None:
         """The largest open subnet as the step before has left it, where the lesson wants it.
@@ -200,7 +201,7 @@ class Walk:
     def _data(self, step: CurriculumStep) -> TrainingData:
         seed = derive(self.context.cfg.seed, f"{self.folder}/{step.name}")
         steps = step.optimizer_steps(self.steps_per_epoch)
-        return assembly.training_data(self.context.cfg, self.task, self.recipe, seed, steps)
+        return factory.training_data(self.context.cfg, self.task, self.recipe, seed, steps)
 
     def _chain(self, index: int, step: CurriculumStep, identity: Mapping[str, Any]) -> Chain | None:
         """Measures within the step, if that is wanted."""
@@ -264,4 +265,4 @@ class Walk:
 def _plain_recipe(recipe: Recipe) -> dict[str, Any]:
     """The recipe without its length, which the curriculum has, and without what changes no weight."""
     unused = ("epochs", "iterations", "warmup_epochs", "warmup_iterations")
-    return {key: value for key, value in subnets.decisive(recipe).items() if key not in unused}
+    return {key: value for key, value in subnet_trainer.decisive(recipe).items() if key not in unused}

@@ -12,10 +12,10 @@ from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.identifiers import identified
 from evonas.run import Run, find_run, recorded_config, recorded_overrides
-from evonas.stages.assembly import SUPERNET
 from evonas.stages.base import Context
-from evonas.stages.batch_size import eval_batch_size
-from evonas.stages.located import located
+from evonas.stages.build.batch_size import eval_batch_size
+from evonas.stages.build.factory import SUPERNET
+from evonas.stages.build.objectives import located
 
 
 def joint_config(context: Context, device: str) -> dict[str, Any]:

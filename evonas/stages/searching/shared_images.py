@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from evonas.stages.base import Context
-from evonas.stages.engines import worker_count
+from evonas.stages.build.engine import worker_count
 
 IMAGES = "search/workers/images"
 

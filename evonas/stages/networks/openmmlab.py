@@ -2,7 +2,7 @@
 
 A configuration of mmdet or mmseg says
 
-    custom_imports = dict(imports=["evonas.stages.openmm"])
+    custom_imports = dict(imports=["evonas.stages.networks.openmmlab"])
     backbone = dict(type="evonas.ExportedBackbone", checkpoint="<folder of stage=export>")
 
 and may name `evonas.MambaFPN` as its neck, or `evonas.MambaUPerHead` as its decode head.
@@ -24,7 +24,7 @@ from torch import Tensor  # noqa: E402
 
 from evonas.mm import necks  # noqa: E402, F401
 from evonas.mm.registry import MODELS  # noqa: E402
-from evonas.stages.exported import load_backbone  # noqa: E402
+from evonas.stages.networks.exported import load_backbone  # noqa: E402
 from evonas.supernets.families import FORMER_TYPES  # noqa: E402
 from evonas.supernets.resolution import at_full_size  # noqa: E402
 
