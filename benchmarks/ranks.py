@@ -25,10 +25,10 @@ from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.supernet import Supernet
 from evonas.train.curriculum import CurriculumStep, StepSampler
-from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, fit
+from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
-from evonas.train.schedule import Schedule
+from evonas.train.optim.lr_schedule import Schedule
 
 STEPS, BATCH, SEED = 20, 8, 0
 SUBNETS = (1, 2, 4)

@@ -24,7 +24,7 @@ from evonas.stages.build import factory
 from evonas.stages.pretrain import PRETRAINED
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.classification import Classification
-from evonas.train import panel
+from evonas.train import validation_panel
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 CPU = torch.device("cpu")
@@ -78,10 +78,10 @@ def pretrained(run: Path, source: Shapes) -> dict[str, float]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         net: Supernet = factory.supernet(compose("config", overrides=["+task=shapes"]))
     net.load_state_dict(weights.load(run / PRETRAINED))
-    task, members = Classification(source, Classifier, "shapes"), panel.members(net.space, 0, 0)
+    task, members = Classification(source, Classifier, "shapes"), validation_panel.members(net.space, 0, 0)
     net.eval()
     return {
-        each.name: panel.score(lambda x, g=each.genotype: net(x, g), task, "test", 50, CPU)["top1"]  # type: ignore[misc]
+        each.name: validation_panel.score(lambda x, g=each.genotype: net(x, g), task, "test", 50, CPU)["top1"]  # type: ignore[misc]
         for each in members
     }
 

@@ -25,8 +25,8 @@ from evonas import schema
 from evonas.cli import conf_dir
 from evonas.stages.build import factory
 from evonas.supernets.evonet.mixers import Attention, SSDMixer
-from evonas.train.length import Length
 from evonas.train.module import SupernetModule
+from evonas.train.optim.duration import Length
 
 WARMUP, REPEATS = 2, 5
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

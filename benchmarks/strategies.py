@@ -44,11 +44,11 @@ from evonas.stages.teacher import Teacher
 from evonas.stages.training import subnet_trainer
 from evonas.supernets.extract import static_net
 from evonas.tasks.base import best_of
-from evonas.train import panel
-from evonas.train.draws.pool import Pool
+from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
-from evonas.train.length import Length
 from evonas.train.module import SubnetModule
+from evonas.train.optim.duration import Length
+from evonas.train.sampling.replay_pool import Pool
 
 STRATEGIES: Mapping[str, tuple[str, ...]] = {
     "uniform": (
@@ -202,7 +202,7 @@ def _trained_alone(question: Question, cfg: DictConfig, net: Any, seed: int, sta
     fit(module, data, epochs, factory.devices(cfg), Resumable(state, {"seed": seed}, resume=True))
     device = factory.devices(cfg).torch_device
     net.eval().to(device)
-    return best_of(panel.score(net, task, "holdout", cfg.hardware.eval_batch_size, device), task)
+    return best_of(validation_panel.score(net, task, "holdout", cfg.hardware.eval_batch_size, device), task)
 
 
 def _answer(question: Question, name: str, seed: int, alone: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # a shell that starts tests in the background hands an ignored Ctrl-C down to every process of theirs
 signal.signal(signal.SIGINT, signal.default_int_handler)
-install_import_hook(["evonas.ops", "evonas.nn", "evonas.train.distill"], "beartype.beartype")
+install_import_hook(
+    ["evonas.ops", "evonas.nn", "evonas.train.distillation.cross_architecture"], "beartype.beartype"
+)
 
 ROOT = Path(__file__).parent.parent
 

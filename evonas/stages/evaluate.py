@@ -22,7 +22,7 @@ from evonas.stages.training.bn_calibration import renewal
 from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
 from evonas.track.progress import Progress
-from evonas.train import panel
+from evonas.train import validation_panel
 
 TEST = "evaluate/test.json"
 NUM_PICTURES = 3
@@ -93,7 +93,7 @@ class _Test:
 
     def _score(self, net: nn.Module) -> Metrics:
         on_device = net.eval().to(self.device)
-        return finite(panel.score(on_device, self.task, "test", self.batch_size, self.device))
+        return finite(validation_panel.score(on_device, self.task, "test", self.batch_size, self.device))
 
 
 class _Pictures:

@@ -9,7 +9,7 @@ from evonas import files
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.supernets.cost_table import CostTable
-from evonas.train.draws.levels import LevelPlan, LevelTable
+from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
 
 RESULT = "levels/levels.json"
 

@@ -23,7 +23,7 @@ from evonas.supernets.base import cost
 from evonas.supernets.extract import StaticNet, extract
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task, best_of
-from evonas.train.checkpoint import remove
+from evonas.train.loop.checkpoint_io import remove
 
 DRAWS_PER_SUBNET = 20
 RESULT = "rank/rank.json"

@@ -17,7 +17,7 @@ from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task
-from evonas.train.checkpoint import remove
+from evonas.train.loop.checkpoint_io import remove
 
 
 class Retrain:

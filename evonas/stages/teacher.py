@@ -10,7 +10,7 @@ from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.training import subnet_trainer
 from evonas.stages.training.logging import listening
 from evonas.tasks.base import Task
-from evonas.train.checkpoint import remove
+from evonas.train.loop.checkpoint_io import remove
 
 RANDOM = "RANDOM weights, nobody trained them, its numbers mean nothing. "
 

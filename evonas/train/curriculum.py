@@ -17,10 +17,10 @@ from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.cost_table import CostTable
-from evonas.train.conflict import Merge, NasVit
-from evonas.train.inplace import InPlace
-from evonas.train.length import Length
-from evonas.train.samplers import Draw, Judging, Sampler
+from evonas.train.distillation.inplace import InPlace
+from evonas.train.optim.duration import Length
+from evonas.train.optim.gradient_merge import Merge, NasVit
+from evonas.train.sampling.base import Draw, Judging, Sampler
 
 _ALWAYS = ("largest", "smallest")
 _AS_A_FILE = "Choose a file with a slash: sampler/lesson=kl or sampler/merge=pcgrad"
@@ -100,7 +100,7 @@ class CurriculumStep:
 class StepSampler:
     """The sampler of one curriculum step: independent uniform choices within its opening.
 
-    Satisfies `evonas.train.samplers.Sampler`: a pure function of the arguments and `step`.
+    Satisfies `evonas.train.sampling.base.Sampler`: a pure function of the arguments and `step`.
     """
 
     def __init__(self, space: Space, seed: int, step: CurriculumStep) -> None:

@@ -22,13 +22,13 @@ from evonas import weights
 from evonas.errors import EngineError, UserError
 from evonas.identifiers import identified
 from evonas.nn.recompute import recomputing
-from evonas.train.batch_norm import synchronise
-from evonas.train.callbacks import Checkpointing, Listening
-from evonas.train.checkpoint import SafeCheckpointIO, remove
-from evonas.train.determinism import TrainingData
+from evonas.train.loop.callbacks import Checkpointing, Listening
+from evonas.train.loop.checkpoint_io import SafeCheckpointIO, remove
+from evonas.train.loop.data import TrainingData
+from evonas.train.loop.ddp_strategy import Listener, Ranks, own_environment, relayed
+from evonas.train.loop.precision import check_precision, precision_plugin
+from evonas.train.loop.sync_batchnorm import synchronise
 from evonas.train.module import Fitting
-from evonas.train.precision import check_precision, precision_plugin
-from evonas.train.ranks import Listener, Ranks, own_environment, relayed
 
 _STRATEGIES = ("auto", "ddp")
 

@@ -17,15 +17,15 @@ from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Batch, Task
-from evonas.train import gradients
-from evonas.train.cache import CachedTeacher, answer
-from evonas.train.conflict import Merge, Part, cosines
-from evonas.train.distill import Distiller, compared
-from evonas.train.groups import Decay, parameter_groups
-from evonas.train.inplace import InPlace
-from evonas.train.judge import LossJudge
-from evonas.train.samplers import Judging, Sampler, weights_of
-from evonas.train.schedule import Schedule
+from evonas.train.distillation.cross_architecture import Distiller, compared
+from evonas.train.distillation.inplace import InPlace
+from evonas.train.optim import gradients
+from evonas.train.optim.gradient_merge import Merge, Part, cosines
+from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.optim.parameter_groups import Decay, parameter_groups
+from evonas.train.sampling.base import Judging, Sampler, weights_of
+from evonas.train.sampling.loss_oracle import LossJudge
+from evonas.train.teachers.feature_cache import CachedTeacher, answer
 
 Outcome = tuple[Answer, list[Tensor]]
 Pass = Callable[[Tensor], Outcome]
@@ -45,7 +45,7 @@ class Fitting(lightning.LightningModule):
         seed: seed of this training.
         weight_decay: of what decays.
         grad_clip: largest gradient norm, 0 for no limit.
-        decay: what decays: `matrices`, `all` or `no_norm` (see `evonas.train.groups`).
+        decay: what decays: `matrices`, `all` or `no_norm` (see `evonas.train.optim.parameter_groups`).
         projector_lr: peak learning rate of the distiller, on the schedule's own curve; None
             for that of the network.
         projector_weight_decay: of the distiller; None for that of the network.

@@ -23,7 +23,7 @@ NEVER = (
 )  # fmt: skip
 EXCEPTIONS = {
     (
-        "train/determinism.py",
+        "train/loop/data.py",
         "torch.manual_seed",
     ): "inside fork_rng: torch's own initialisers take no generator",
     ("train/module.py", "torch.manual_seed"): "dropout takes no generator; drawn anew at every step",

@@ -39,7 +39,7 @@ from evonas.supernets.prefix_statistics import PrefixStatistics
 from evonas.supernets.profile import distinct_steps, profile
 from evonas.supernets.slices import bind, cut
 from evonas.supernets.supernet import Supernet
-from evonas.train.batch_norm import SyncedNorm, synchronise
+from evonas.train.loop.sync_batchnorm import SyncedNorm, synchronise
 
 # such that resolutions differ: a side is not reduced below 32 pixels
 SIZE = (40, 64)

@@ -1,4 +1,4 @@
-"""One contract for every teacher, whoever trained it: `evonas/train/teacher.py`, first page."""
+"""One contract for every teacher, whoever trained it: `evonas/train/teachers/base.py`, first page."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from evonas import files
 from evonas.nn.heads import DenseHead
-from evonas.train.determinism import seeded
-from evonas.train.teacher import Answering, Body, Teacher, TimmBody
+from evonas.train.loop.data import seeded
+from evonas.train.teachers.base import Answering, Body, Teacher, TimmBody
 
 MAX_DEPTH, CLASSES = 20.0, 5
 SIZES = [(64, 96), (32, 64), (70, 50)]
@@ -29,21 +29,21 @@ def trained() -> Teacher:
 
 def depth_anything(family: str) -> Any:
     pytest.importorskip("transformers")
-    from evonas.train.depth_anything import DepthAnything
+    from evonas.train.teachers.depth_anything import DepthAnything
 
     return DepthAnything(family, "tiny", input_size=(56, 84), max_depth=MAX_DEPTH)
 
 
 def dinov2(**options: Any) -> Teacher:
     pytest.importorskip("transformers")
-    from evonas.train.dinov2 import Dinov2Body
+    from evonas.train.teachers.dinov2 import Dinov2Body
 
     return with_head(Dinov2Body("tiny", **options), options.get("head", True))
 
 
 def mask2former(**options: Any) -> Any:
     pytest.importorskip("transformers")
-    from evonas.train.mask2former import Mask2Former
+    from evonas.train.teachers.mask2former import Mask2Former
 
     return Mask2Former("ade20k", CLASSES, "tiny", **options)
 
@@ -160,7 +160,7 @@ def test_every_configured_teacher_is_one_of_these(root: Path) -> None:
 
 def test_the_sha256_of_a_file_is_its_origin(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from evonas.train.dinov2 import Dinov2Body
+    from evonas.train.teachers.dinov2 import Dinov2Body
 
     state = {name: tensor.clone() for name, tensor in Dinov2Body("tiny").network.state_dict().items()}
     torch.save(state, tmp_path / "weights.pth")

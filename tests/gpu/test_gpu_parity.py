@@ -9,7 +9,7 @@ from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
-from evonas.train.distill import Distiller
+from evonas.train.distillation.cross_architecture import Distiller
 
 pytestmark = [
     pytest.mark.gpu,

@@ -1,6 +1,6 @@
 """Names of weights as the projects' own files have them, written from `transformers`' names.
 
-The opposite of `evonas/train/renaming.py`, by other means: the names of DINOv2, of Depth
+The opposite of `evonas/train/teachers/checkpoint_names.py`, by other means: the names of DINOv2, of Depth
 Anything's decoder and of ZoeDepth's bins are spelled out here.
 """
 

@@ -16,9 +16,9 @@ from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.depth import Depth
 from evonas.train.curriculum import PST, CurriculumStep
-from evonas.train.determinism import seeded
+from evonas.train.loop.data import seeded
 from evonas.train.module import SupernetModule
-from evonas.train.schedule import Schedule
+from evonas.train.optim.lr_schedule import Schedule
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "sampler"
 # every file that is more than a list of openings

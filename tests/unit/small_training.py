@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from evonas.train.determinism import seeded
-from evonas.train.distill import Distiller
+from evonas.train.distillation.cross_architecture import Distiller
+from evonas.train.loop.data import seeded
+from evonas.train.loop.ddp_strategy import Listener
 from evonas.train.module import SubnetModule
-from evonas.train.ranks import Listener
-from evonas.train.schedule import Schedule
+from evonas.train.optim.lr_schedule import Schedule
 
 
 class Noise(Dataset[dict[str, Tensor]]):

@@ -111,7 +111,7 @@ def test_an_unknown_argument_is_named_with_the_known_ones() -> None:
     assert "evonas.track.base.Silent" in caught.value.message
 
 
-BANKS = "evonas.train.draws.banks.Banks"
+BANKS = "evonas.train.sampling.performance_aware.Banks"
 CURRICULUM = {"_target_": "evonas.train.curriculum.PST", "chain": "best", "steps": [{"name": "a"}]}
 
 

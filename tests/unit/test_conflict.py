@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from evonas.errors import UserError
-from evonas.train.conflict import Merge, NasVit, PcGrad, Watched, cosines, inner, summed
-from evonas.train.gradients import put, taken
 from evonas.train.module import watched
+from evonas.train.optim.gradient_merge import Merge, NasVit, PcGrad, Watched, cosines, inner, summed
+from evonas.train.optim.gradients import put, taken
 
 FIRST, SECOND = [torch.tensor([1.0, 0.0])], [torch.tensor([-1.0, 1.0])]
 

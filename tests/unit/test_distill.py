@@ -6,14 +6,14 @@ import torch.nn.functional as F
 
 from evonas.errors import UserError
 from evonas.ops import dct
-from evonas.train.distill import (
+from evonas.train.distillation.cross_architecture import (
     Distiller,
     frequency_term,
     high_coefficients,
     high_frequencies,
     spatial_term,
 )
-from evonas.train.projector import Projector
+from evonas.train.distillation.projector import Projector
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 
 from evonas.config import build
 from evonas.errors import UserError
-from evonas.train import distill
-from evonas.train.distill import Distiller, compared, frequency_term, spatial_term
-from evonas.train.projector import Projector
+from evonas.train.distillation import cross_architecture
+from evonas.train.distillation.cross_architecture import Distiller, compared, frequency_term, spatial_term
+from evonas.train.distillation.projector import Projector
 
 PRESETS = Path(__file__).resolve().parents[2] / "conf" / "distill"
 # spec 4.2 to 4.4: ratio, alpha 1, alpha 2, reduction, query grid, position grid
@@ -127,7 +127,7 @@ def test_dc_removed_is_what_the_published_transform_gives(norm: str | None) -> N
 @pytest.mark.parametrize("cutoff", [0.2, 0.45])
 def test_highpass_and_coefficients_agree_with_scipy(cutoff: float) -> None:
     student, teacher = maps(1)
-    keep = distill.high_frequencies(5, 8, cutoff)
+    keep = cross_architecture.high_frequencies(5, 8, cutoff)
     spectra = [by_scipy(x, "ortho", keep) for x in (student, teacher)]
     assert frequency_term(student, teacher, "coefficients", cutoff).item() == pytest.approx(
         spatial_term(*spectra).item(), rel=1e-4

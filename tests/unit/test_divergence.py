@@ -10,8 +10,14 @@ from torch import Tensor
 
 from evonas.errors import UserError
 from evonas.tasks.depth_metrics import silog
-from evonas.train.divergence import AlphaDivergence, adaptive, alpha_divergence, is_classes, weighted_silog
-from evonas.train.inplace import InPlace, averaged
+from evonas.train.distillation.alpha_divergence import (
+    AlphaDivergence,
+    adaptive,
+    alpha_divergence,
+    is_classes,
+    weighted_silog,
+)
+from evonas.train.distillation.inplace import InPlace, averaged
 
 # two answers over two classes: teacher p = (3/4, 1/4), student q = (1/2, 1/2)
 TEACHER = torch.tensor([[0.75, 0.25]]).log()

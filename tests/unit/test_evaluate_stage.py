@@ -19,7 +19,7 @@ from evonas.stages.build import factory
 from evonas.stages.evaluate import Evaluate, finite
 from evonas.stages.select import Select
 from evonas.supernets.extract import extract
-from evonas.train import panel
+from evonas.train import validation_panel
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,12 @@ def test_the_numbers_are_those_of_the_test_split(made: Context) -> None:
     task, net = factory.task(made.cfg), test["nets"][0]
     supernet = factory.load_supernet(made, task)
     static = extract(supernet, supernet.space.parse(net["genotype"]))
-    mixed = panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
+    mixed = validation_panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
     recalibrate(static, calibration(task.dataset("train"), 4, 8))
-    inherited = panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
+    inherited = validation_panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
     assert net["inherited"] == pytest.approx(inherited, rel=1e-6) and inherited != mixed
     factory.load_into(static, made.run.need(f"retrain/{net['name']}/model.safetensors", made_by="retrain"))
-    retrained = panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
+    retrained = validation_panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
     assert net["retrained"] == pytest.approx(retrained, rel=1e-6)
     assert net["retrained"] != net["inherited"] and net["scratch"] is None
 

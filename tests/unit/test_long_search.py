@@ -13,6 +13,7 @@ from evonas.search.base import Told
 from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
 from evonas.stages.search import long_after
+from evonas.stages.searching import progress
 from evonas.stages.searching.progress import Watch
 from evonas.track.base import Guarded, Silent
 from evonas.track.progress import Pace, Progress

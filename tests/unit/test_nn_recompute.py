@@ -8,8 +8,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from evonas.nn.recompute import recomputing, through
 from evonas.stages.build import factory
-from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, fit
+from evonas.train.loop.data import TrainingData
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,8 +18,8 @@ from evonas.supernets.evonet.published import PUBLISHED
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.extract import extract, static_net
 from evonas.tasks.segmentation import Segmentation
-from evonas.train.divergence import AlphaDivergence
-from evonas.train.inplace import averaged
+from evonas.train.distillation.alpha_divergence import AlphaDivergence
+from evonas.train.distillation.inplace import averaged
 
 LEVELS = [Level(64, 4), Level(128, 8), Level(256, 16), Level(512, 32)]
 SMALL = [Level(8, 4), Level(12, 8), Level(16, 16)]

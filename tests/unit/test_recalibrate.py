@@ -16,7 +16,7 @@ from evonas.objectives.context import Bench
 from evonas.objectives.error import Error
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
-from evonas.train import panel
+from evonas.train import validation_panel
 
 SPACE = {
     "_target_": "evonas.supernets.evonet.space.evonet_space",
@@ -96,7 +96,7 @@ def test_the_objective_measures_the_recalibrated_subnet(bench: Bench) -> None:
     assert renewed.measure(genotype)[0] == value
     subnet = extract(bench.supernet, genotype)
     recalibrate(subnet, calibration(bench.task.dataset("train"), 4, 2))
-    scored = panel.score(subnet, bench.task, "holdout", 2, torch.device("cpu"))
+    scored = validation_panel.score(subnet, bench.task, "holdout", 2, torch.device("cpu"))
     assert value == pytest.approx(scored["abs_rel"], rel=1e-6)
 
 
@@ -114,11 +114,11 @@ def test_recalibration_is_part_of_the_question(bench: Bench) -> None:
 def test_the_panel_leaves_the_shared_statistics_alone(bench: Bench) -> None:
     net, task = bench.supernet, bench.task
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    members = [panel.Member("min", bench.space.smallest())]
+    members = [validation_panel.Member("min", bench.space.smallest())]
     images = calibration(task.dataset("train"), 4, 2)
     device = torch.device("cpu")
-    mixed = panel.measure(net, members, task, 2, device)
-    renewed = panel.measure(net, members, task, 2, device, images)
+    mixed = validation_panel.measure(net, members, task, 2, device)
+    renewed = validation_panel.measure(net, members, task, 2, device, images)
     assert mixed[0]["metrics"] != renewed[0]["metrics"]
     assert renewed[0]["metrics"]["abs_rel"] == pytest.approx(_measured(bench))
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())

@@ -23,9 +23,9 @@ from evonas.stages.search import Search
 from evonas.stages.supernet import Supernet
 from evonas.stages.training.supernet_trainer import Walk
 from evonas.supernets.extract import extract
-from evonas.train.conflict import Merge, PcGrad
-from evonas.train.draws.level_walk import LevelSampler
-from evonas.train.inplace import InPlace
+from evonas.train.distillation.inplace import InPlace
+from evonas.train.optim.gradient_merge import Merge, PcGrad
+from evonas.train.sampling.complexity_aware import LevelSampler
 
 OPTIONS = (
     "data.train=8",

@@ -53,7 +53,7 @@ def files_below(folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a tiny Depth Anything v2, as somebody else would have saved them."""
-    from evonas.train.depth_anything import DepthAnything
+    from evonas.train.teachers.depth_anything import DepthAnything
 
     path = tmp_path_factory.mktemp("foreign") / "model.pth"
     torch.save(DepthAnything("depth_anything_v2", "tiny").network.state_dict(), path)

@@ -11,12 +11,12 @@ import torch.distributed as dist
 from small_training import StopError, equal, stopping_at
 
 from evonas.space.genotype import Genotype
-from evonas.train.conflict import NasVit, PcGrad, Watched
-from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, Resumable, fit
-from evonas.train.judge import LossJudge
+from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
-from evonas.train.samplers import Judging
+from evonas.train.optim.gradient_merge import NasVit, PcGrad, Watched
+from evonas.train.sampling.base import Judging
+from evonas.train.sampling.loss_oracle import LossJudge
 
 STEPS, BATCH = 4, 4
 EPOCHS = STEPS * BATCH // small_supernet.ITEMS

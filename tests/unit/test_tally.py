@@ -6,7 +6,7 @@ from small_stages import composed
 
 from evonas.objectives.accumulator import Tally
 from evonas.stages.build import factory
-from evonas.train.panel import batches
+from evonas.train.validation_panel import batches
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -17,7 +17,7 @@ from evonas.tasks import depth as depth_task
 from evonas.tasks.base import predict
 from evonas.tasks.depth import Depth, evenly
 from evonas.tasks.depth_metrics import MIN_DEPTH, blend, silog
-from evonas.train import panel
+from evonas.train import validation_panel
 
 SPACE = {
     "_target_": "evonas.supernets.evonet.space.evonet_space",
@@ -83,7 +83,7 @@ def test_tasks_without_a_way_of_their_own_are_asked_once() -> None:
 
 def test_scores_use_it() -> None:
     cpu = torch.device("cpu")
-    scores = [panel.score(ramp, task(flip_test=on), "holdout", 2, cpu) for on in (False, True)]
+    scores = [validation_panel.score(ramp, task(flip_test=on), "holdout", 2, cpu) for on in (False, True)]
     meter = task().meter()
     for item in task().dataset("holdout"):
         batch: Mapping[str, Tensor] = {key: value[None] for key, value in item.items()}

@@ -28,11 +28,11 @@ from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Meter, Task, best_of
 from evonas.tasks.detection import Detection, bounded_boxes, common_boxes, soft_classes
 from evonas.tasks.detection_metrics import DetectionMeter
-from evonas.train.inplace import InPlace, averaged
-from evonas.train.judge import LossJudge
+from evonas.train.distillation.inplace import InPlace, averaged
 from evonas.train.module import SubnetModule
-from evonas.train.schedule import Schedule
-from evonas.train.teacher import Teacher
+from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.sampling.loss_oracle import LossJudge
+from evonas.train.teachers.base import Teacher
 
 LEVELS = (Level(8, 4), Level(16, 8), Level(16, 16), Level(24, 32))
 HEAD = partial(

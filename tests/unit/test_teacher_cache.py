@@ -13,14 +13,21 @@ from torch import Tensor, nn
 from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.errors import EngineError, UserError
 from evonas.randomness import derive
-from evonas.train import cache
-from evonas.train.cache import CachedTeacher, Numbered, Records, answer, answer_one, human_size
-from evonas.train.determinism import TrainingData, seeded
-from evonas.train.distill import Distiller
+from evonas.train.distillation.cross_architecture import Distiller
 from evonas.train.fit import Devices, fit
+from evonas.train.loop.data import TrainingData, seeded
 from evonas.train.module import SubnetModule
-from evonas.train.schedule import Schedule
-from evonas.train.teacher import TimmBody
+from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.teachers import feature_cache
+from evonas.train.teachers.base import TimmBody
+from evonas.train.teachers.feature_cache import (
+    CachedTeacher,
+    Numbered,
+    Records,
+    answer,
+    answer_one,
+    human_size,
+)
 
 SHAPES = [(1, 4, 6), (3, 2, 2)]
 IMAGES, HEIGHT, WIDTH, EPOCHS = 6, 32, 64, 2
@@ -119,7 +126,7 @@ def test_a_disk_that_fills_up_is_one_sentence(tmp_path: Path, monkeypatch: pytes
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "pwrite", full)
+    monkeypatch.setattr(feature_cache.os, "pwrite", full)
     with pytest.raises(EngineError, match="No space left on device"):
         records(tmp_path).write(0, values(0))
 

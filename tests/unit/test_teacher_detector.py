@@ -15,7 +15,7 @@ from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import FPN, Steps
 from evonas.nn.necks.mamba_fpn import MambaFPN
-from evonas.train.teacher import Teacher
+from evonas.train.teachers.base import Teacher
 
 PLAIN = [Level(8, 14)] * 4
 SIDES = (70, 50)
@@ -23,7 +23,7 @@ SIDES = (70, 50)
 
 def detector(**options: object) -> Teacher:
     pytest.importorskip("transformers")
-    from evonas.train.dinov2 import Dinov2Body
+    from evonas.train.teachers.dinov2 import Dinov2Body
 
     body = Dinov2Body("tiny", **options)
     head = RCNN(body.levels, 3, neck=partial(FPN, out_channels=8), hidden=16, anchor_scale=4.0)

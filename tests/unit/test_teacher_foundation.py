@@ -15,13 +15,13 @@ from torch import Tensor
 
 from evonas.data import augment
 from evonas.errors import DataError, UserError
-from evonas.train.determinism import seeded
+from evonas.train.loop.data import seeded
 
 pytest.importorskip("transformers")
 
-from evonas.train import foundation, renaming
-from evonas.train.depth_anything import STAGE_4, DepthAnything, published
-from evonas.train.dinov2 import Dinov2Body
+from evonas.train.teachers import checkpoint_names, transformers_models
+from evonas.train.teachers.depth_anything import STAGE_4, DepthAnything, published
+from evonas.train.teachers.dinov2 import Dinov2Body
 
 # names of the published checkpoint of Depth Anything v1 with metric depth at size small, one a
 # line and sorted: taken from an instance of the project's own classes
@@ -98,18 +98,20 @@ def test_all_published_names_are_known() -> None:
     with torch.device("meta"):
         teacher = _small_on_meta()
     named = original_names.binned(
-        teacher["relative"].state_dict(), teacher["bins"].state_dict(), foundation.ENCODERS["small"].layers
+        teacher["relative"].state_dict(),
+        teacher["bins"].state_dict(),
+        transformers_models.ENCODERS["small"].layers,
     )
     assert hashlib.sha256("\n".join(sorted(named)).encode()).hexdigest() == NAMES_OF_SMALL
-    core, bins = renaming.binned_names(named)
+    core, bins = checkpoint_names.binned_names(named)
     assert set(bins) == set(teacher["bins"].state_dict())
     assert len(core) == len(teacher["relative"].state_dict())
 
 
 def _small_on_meta() -> dict[str, Any]:
-    from evonas.train import depth_anything
+    from evonas.train.teachers import depth_anything
 
-    of = foundation.ENCODERS["small"]
+    of = transformers_models.ENCODERS["small"]
     made = depth_anything._first(of, None)
     return {"relative": made.relative, "bins": made.bins}
 
@@ -117,16 +119,16 @@ def _small_on_meta() -> dict[str, Any]:
 @pytest.mark.parametrize("size", PARAMS)
 def test_sizes_are_the_published_ones(size: str) -> None:
     """24.8 M, 97.5 M and 335.3 M parameters (README of Depth Anything v2)."""
-    from evonas.train import depth_anything
+    from evonas.train.teachers import depth_anything
 
     with torch.device("meta"):
-        network = depth_anything._second(foundation.ENCODERS[size], 80.0, None)
+        network = depth_anything._second(transformers_models.ENCODERS[size], 80.0, None)
     assert sum(p.numel() for p in network.parameters()) == PARAMS[size]
 
 
 def test_layers_that_are_decoded() -> None:
     """v1: the last four; v2: 5, 12, 18, 24 of large and 3, 6, 9, 12 of the others."""
-    large, base = foundation.ENCODERS["large"], foundation.ENCODERS["base"]
+    large, base = transformers_models.ENCODERS["large"], transformers_models.ENCODERS["base"]
     assert large.last == (21, 22, 23, 24) and large.spread == (5, 12, 18, 24)
     assert base.last == (9, 10, 11, 12) and base.spread == (3, 6, 9, 12)
 
@@ -151,7 +153,7 @@ def test_at_392_x_518_stage_4_has_14_x_19_positions() -> None:
 def test_a_layers_tokens_become_a_map() -> None:
     layer = "backbone.encoder.layer.2"
     teacher = tiny(feature=layer)
-    with foundation.watching(teacher.trunk, layer) as seen:
+    with transformers_models.watching(teacher.trunk, layer) as seen:
         _, maps = teacher.forward_with_features(images())
     assert teacher.levels[0].stride == 14 and maps[0].shape == (2, 32, 4, 6)
     # the class token, a row of six, and two more
@@ -204,9 +206,9 @@ def test_no_hook_stays_behind_even_after_an_error() -> None:
     # transformers has hooks of its own
     before = [len(module._forward_hooks) for module in teacher.network.modules()]
     teacher(images())
-    with pytest.raises(RuntimeError), foundation.watching(teacher.trunk, STAGE_4):
+    with pytest.raises(RuntimeError), transformers_models.watching(teacher.trunk, STAGE_4):
         teacher.network(torch.zeros(1, 3, 5, 5))
-    with pytest.raises(UserError), foundation.watching(teacher.trunk, STAGE_4, "nowhere"):
+    with pytest.raises(UserError), transformers_models.watching(teacher.trunk, STAGE_4, "nowhere"):
         pass
     assert [len(module._forward_hooks) for module in teacher.network.modules()] == before
 
@@ -248,7 +250,7 @@ def test_missing_weights_name_the_file_its_project_and_what_to_type() -> None:
 def test_a_published_file_is_found_in_the_folder(scene: str, tmp_path: Path) -> None:
     offered = published("depth_anything_v2", "base", scene)
     (tmp_path / offered[1].file).touch()
-    found = foundation.find_weights(None, str(tmp_path), offered, "base", "x")
+    found = transformers_models.find_weights(None, str(tmp_path), offered, "base", "x")
     assert found == tmp_path / offered[1].file
 
 

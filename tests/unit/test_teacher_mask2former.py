@@ -11,12 +11,12 @@ import torch
 from evonas.errors import DataError, UserError
 from evonas.nn.heads import DenseHead
 from evonas.tasks.segmentation import Segmentation
-from evonas.train.determinism import seeded
+from evonas.train.loop.data import seeded
 
 pytest.importorskip("transformers")
 
-from evonas.train import mask2former, renaming
-from evonas.train.mask2former import DECODERS, Mask2Former
+from evonas.train.teachers import checkpoint_names, mask2former
+from evonas.train.teachers.mask2former import DECODERS, Mask2Former
 
 # of the sorted names of Feature2Pyramid and Mask2FormerHead with two layers below and three above, as
 # mmsegmentation 1.4 on mmdetection 3.5 saves them
@@ -66,7 +66,7 @@ def test_all_names_of_mmsegmentation_are_known() -> None:
     }
     named.pop("decode_head.loss_cls.class_weight")
     assert hashlib.sha256("\n".join(sorted(named)).encode()).hexdigest() == NAMES_OF_TINY
-    rest = renaming.segmenter_names(named).rest
+    rest = checkpoint_names.segmenter_names(named).rest
     ours = {name for name in tiny().network.state_dict() if not name.startswith("encoder.")}
     assert set(rest) == ours
 

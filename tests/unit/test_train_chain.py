@@ -15,7 +15,7 @@ from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.training import supernet_trainer
 from evonas.stages.training.supernet_trainer import Walk
-from evonas.train import panel
+from evonas.train import validation_panel
 
 OPTIONS = [
     "data.train=8",
@@ -83,13 +83,13 @@ def test_the_best_of_a_step_is_handed_on(tmp_path: Path, scored: list[float]) ->
 
 def test_the_best_weights_are_those_of_their_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, torch.Tensor]] = []
-    real = panel.measure
+    real = validation_panel.measure
 
     def measure(net: Any, *args: Any) -> Any:
         seen.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
         return real(net, *args)
 
-    monkeypatch.setattr(panel, "measure", measure)
+    monkeypatch.setattr(validation_panel, "measure", measure)
     chosen = walk(tmp_path, "sampler.steps=[{name: max, opened: {d: all}, epochs: 3}]")
     # three epochs of the step, then the panel of the whole space on the weights that are handed on
     assert len(seen) == 4

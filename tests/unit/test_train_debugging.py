@@ -9,10 +9,10 @@ from small_training import Noise, taught
 from torch import Tensor
 
 from evonas.stages.build import factory
-from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, Resumable, fit
+from evonas.train.loop.data import TrainingData
 from evonas.train.module import SubnetModule
-from evonas.train.schedule import Schedule
+from evonas.train.optim.lr_schedule import Schedule
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,11 +16,11 @@ from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.detection import Detection
-from evonas.train.determinism import TrainingData
+from evonas.train.distillation.inplace import InPlace
 from evonas.train.fit import Devices, Resumable, fit
-from evonas.train.inplace import InPlace
+from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
-from evonas.train.schedule import Schedule
+from evonas.train.optim.lr_schedule import Schedule
 
 STEPS = 3
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,15 +14,15 @@ from evonas.supernets.cost_table import CostTable
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.train.curriculum import CurriculumStep, StepSampler
-from evonas.train.draws.attentive import Attentive
-from evonas.train.draws.bank import Bank
-from evonas.train.draws.banks import QUALITY_SHARES, BankPlan, Banks, BankSampler
-from evonas.train.draws.growing import Growing
-from evonas.train.draws.level_walk import LevelWalk, Positions
-from evonas.train.draws.levels import LevelPlan, LevelTable
-from evonas.train.draws.pool import Pool, hamming
-from evonas.train.draws.predictor import LossPredictor
-from evonas.train.samplers import Judging, Sampler, weights_of
+from evonas.train.sampling.attentive import Attentive
+from evonas.train.sampling.bank import Bank
+from evonas.train.sampling.base import Judging, Sampler, weights_of
+from evonas.train.sampling.complexity_aware import LevelWalk, Positions
+from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
+from evonas.train.sampling.loss_predictor import LossPredictor
+from evonas.train.sampling.performance_aware import QUALITY_SHARES, BankPlan, Banks, BankSampler
+from evonas.train.sampling.replay_pool import Pool, hamming
+from evonas.train.sampling.small_to_large import Growing
 
 SPACE = evonet_space("nano", [0.5, 1, 2, 3], [8, 16, 24, 32], [0.5, 1, 2], [2, 2, 4, 2])
 NANO = EvoNet(SPACE, (24, 48, 96, 192), (2, 4, 8, 8), 16, 2.0, 2.0)
@@ -134,7 +134,7 @@ def test_unusable_plans_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_level_nobody_reaches_is_named(costs: CostTable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evonas.train.draws.levels._ROUNDS", 2)
+    monkeypatch.setattr("evonas.train.sampling.cost_levels._ROUNDS", 2)
     with pytest.raises(UserError, match="No subnet has about 900 M") as caught:
         LevelTable(costs, {}, LevelPlan([20.0, 900.0], 0.1, 8, 1), seed=0)
     assert "window" in caught.value.hint

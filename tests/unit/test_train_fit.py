@@ -13,11 +13,11 @@ from small_training import Noise, StopError, stopping_at, taught
 from torch import nn
 
 from evonas.errors import EngineError, UserError
-from evonas.train.checkpoint import SafeCheckpointIO
-from evonas.train.determinism import EpochBatches, TrainingData
 from evonas.train.fit import Devices, Resumable, fit
+from evonas.train.loop.checkpoint_io import SafeCheckpointIO
+from evonas.train.loop.data import EpochBatches, TrainingData
 from evonas.train.module import SubnetModule
-from evonas.train.schedule import Schedule
+from evonas.train.optim.lr_schedule import Schedule
 
 EPOCHS, ITEMS, BATCH = 4, 22, 4
 STEPS = EPOCHS * (ITEMS // BATCH)

@@ -9,11 +9,11 @@ import torch
 from small_training import Noise, StopError, equal, stopping_at, taught
 from torch import nn
 
-from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, Resumable, fit
-from evonas.train.gradients import clip
+from evonas.train.loop.data import TrainingData
 from evonas.train.module import SubnetModule
-from evonas.train.schedule import Schedule
+from evonas.train.optim.gradients import clip
+from evonas.train.optim.lr_schedule import Schedule
 
 STEPS = 12
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

@@ -11,12 +11,12 @@ from small_training import Noise, Regression, StopError
 from torch import Tensor, nn
 
 from evonas.errors import EngineError, UserError
-from evonas.train import gradients
-from evonas.train.batch_norm import SyncedBatchNorm2d, synchronise
-from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, Resumable, fit
+from evonas.train.loop.data import TrainingData
+from evonas.train.loop.sync_batchnorm import SyncedBatchNorm2d, synchronise
 from evonas.train.module import Pass, SubnetModule
-from evonas.train.schedule import Schedule
+from evonas.train.optim import gradients
+from evonas.train.optim.lr_schedule import Schedule
 
 STEPS, BATCH, K = 20, 8, 3
 pytestmark = [

@@ -7,11 +7,11 @@ import pytest
 import torch
 from small_training import Noise, StopError, equal, stopping_at, taught
 
-from evonas.train.checkpoint import SafeCheckpointIO
-from evonas.train.determinism import TrainingData
 from evonas.train.fit import Devices, Resumable, fit
+from evonas.train.loop.checkpoint_io import SafeCheckpointIO
+from evonas.train.loop.data import TrainingData
 from evonas.train.module import SubnetModule
-from evonas.train.schedule import Schedule
+from evonas.train.optim.lr_schedule import Schedule
 
 EPOCHS, ITEMS, BATCH = 3, 14, 4
 STEPS = EPOCHS * (ITEMS // BATCH)

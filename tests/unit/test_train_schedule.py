@@ -7,8 +7,8 @@ from torch import nn
 
 from evonas.errors import UserError
 from evonas.supernets.evonet.layers import LayerNorm
-from evonas.train.groups import Decay, parameter_groups
-from evonas.train.schedule import Schedule
+from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.optim.parameter_groups import Decay, parameter_groups
 
 STEPS, EPOCHS, WARMUP = 1448, 40, 3
 PAPER = Schedule(STEPS * EPOCHS, STEPS * WARMUP, peak=5e-5, start=5e-7, minimum=5e-6)

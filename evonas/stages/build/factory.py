@@ -22,14 +22,14 @@ from evonas.supernets.base import SupernetFamily
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import SettableHead, Task
-from evonas.train.cache import CachedTeacher, Numbered
 from evonas.train.curriculum import PST
-from evonas.train.determinism import TrainingData, seeded
-from evonas.train.distill import Distiller, compared
+from evonas.train.distillation.cross_architecture import Distiller, compared
 from evonas.train.fit import Devices
-from evonas.train.length import Length
-from evonas.train.schedule import Schedule
-from evonas.train.teacher import Answering, Teacher
+from evonas.train.loop.data import TrainingData, seeded
+from evonas.train.optim.duration import Length
+from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.teachers.base import Answering, Teacher
+from evonas.train.teachers.feature_cache import CachedTeacher, Numbered
 
 SUPERNET = "supernet/supernet.safetensors"
 TEACHER = teacher_checkpoint.TEACHER
@@ -70,7 +70,7 @@ def costs(cfg: DictConfig, of: Task | None = None) -> CostTable:
 def teacher(cfg: DictConfig, of: Task | None = None) -> Any:
     """The teacher network; what is ours of its weights is drawn from the seed.
 
-    See the contract of `evonas/train/teacher.py`.
+    See the contract of `evonas/train/teachers/base.py`.
     """
     of = of or task(cfg)
     with seeded(cfg.seed, "init/teacher"):

@@ -13,8 +13,8 @@ from evonas.identifiers import as_first_release, identified
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.tasks.base import Task
-from evonas.train.cache import CachedTeacher, Numbered, Records, answer_one, human_size
-from evonas.train.teacher import Origin
+from evonas.train.teachers.base import Origin
+from evonas.train.teachers.feature_cache import CachedTeacher, Numbered, Records, answer_one, human_size
 
 TEACHER = "teacher/teacher.safetensors"
 RESULT = "teacher/result.json"

@@ -17,9 +17,9 @@ from evonas.stages.build import factory
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.training.logging import Listening
 from evonas.tasks.base import Task
-from evonas.train import panel
-from evonas.train.determinism import batches_per_epoch
+from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
+from evonas.train.loop.data import batches_per_epoch
 from evonas.train.module import SubnetModule
 
 # how often a training is saved changes nothing of what it makes
@@ -85,7 +85,7 @@ def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
     """A network's metrics on the holdout split."""
     device = factory.devices(context.cfg).torch_device
     net.eval().to(device)
-    return panel.score(net, of, "holdout", eval_batch_size(context.cfg), device)
+    return validation_panel.score(net, of, "holdout", eval_batch_size(context.cfg), device)
 
 
 def identity(recipe: Recipe, purpose: str, **origin: Any) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from evonas.stages.training import subnet_trainer
 from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.extract import StaticNet, extract
-from evonas.train import panel
-from evonas.train.chain import Chain, Rows, best_epoch
-from evonas.train.checkpoint import remove
+from evonas.train import validation_panel
+from evonas.train.best_checkpoint import Chain, Rows, best_epoch
 from evonas.train.curriculum import PST, CurriculumStep
-from evonas.train.determinism import TrainingData
 from evonas.train.fit import Resumable, check_identity, fit
+from evonas.train.loop.checkpoint_io import remove
+from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Walk:
     """Trains a supernet along `sampler=`; every finished step is one durable file.
 
     A step hands on its best weights by the mean error of a panel of its own (`train.panel_every`),
-    or its last. `panel.json` keeps the panel of the whole space after every step under `panel`,
+    or its last. `validation_panel.json` keeps the panel of the whole space after every step under `panel`,
     and what was measured within the step under `measured`.
 
     Args:
@@ -53,7 +53,7 @@ class Walk:
         self.task, self.recipe = factory.task(cfg), factory.recipe(cfg, recipe)
         self.net = factory.supernet(cfg, self.task)
         self.curriculum: PST = factory.curriculum(cfg, self.net.space)
-        self.members = panel.members(self.net.space, cfg.seed, cfg.train.panel_random)
+        self.members = validation_panel.members(self.net.space, cfg.seed, cfg.train.panel_random)
         self.devices = factory.devices(cfg)
         self.teaching = factory.Teaching(context, self.task)
         self.steps_per_epoch = subnet_trainer.steps_per_epoch(self.task, self.recipe)
@@ -109,7 +109,7 @@ class Walk:
 
     def _finish(self, rows: Rows) -> float:
         """Keep the weights, then remove the files of the curriculum."""
-        error = panel.mean_error(rows, self.task)
+        error = validation_panel.mean_error(rows, self.task)
         meta = {"panel_error": error, "identity": self.identity()}
         weights.save(self.path, self.net.state_dict(), meta)
         for index, step in enumerate(self.curriculum.steps):
@@ -208,17 +208,19 @@ class Walk:
         train = self.context.cfg.train
         if not train.panel_every:
             return None
-        members = panel.members_within(self.curriculum.sampler(step), train.panel_random)
+        members = validation_panel.members_within(self.curriculum.sampler(step), train.panel_random)
         return Chain(
             lambda device: self._measure(members, device),
-            lambda rows: panel.mean_error(rows, self.task),
+            lambda rows: validation_panel.mean_error(rows, self.task),
             train.panel_every,
             self._file(index, step, "best"),
             identity,
         )
 
-    def _measure(self, members: Sequence[panel.Member], device: torch.device) -> Rows:
-        return panel.measure(self.net, members, self.task, self.batch_size, device, self._calibration())
+    def _measure(self, members: Sequence[validation_panel.Member], device: torch.device) -> Rows:
+        return validation_panel.measure(
+            self.net, members, self.task, self.batch_size, device, self._calibration()
+        )
 
     def _calibration(self) -> list[torch.Tensor]:
         if self._images is None:

@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.nn.detection.base import Answer
 from evonas.nn.sided import main_of
 from evonas.tasks.base import Batch, Task
-from evonas.train.divergence import AlphaDivergence, is_classes
+from evonas.train.distillation.alpha_divergence import AlphaDivergence, is_classes
 
 TEACHERS = ("first", "before", "start")
 

@@ -28,7 +28,7 @@ from evonas.data.base import Images, Item
 from evonas.errors import EngineError, UserError
 from evonas.nn.detection.base import Answer
 from evonas.tasks.base import Batch
-from evonas.train.distill import compared
+from evonas.train.distillation.cross_architecture import compared
 
 Shape = tuple[int, ...]
 Outcome = tuple[Answer, list[Tensor]]
@@ -132,7 +132,7 @@ class CachedTeacher(nn.Module):
     """A frozen teacher that is asked once about every image of an un-augmented split.
 
     Args:
-        teacher: in eval mode; see `evonas/train/teacher.py`. Only its output and the map of
+        teacher: in eval mode; see `evonas/train/teachers/base.py`. Only its output and the map of
             `level` are kept.
         records: where its answers are kept, in the shapes that `answer_one` gives.
         level: which of the teacher's levels is kept.

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evonas.nn.level import Level
-from evonas.train import foundation, renaming
-from evonas.train.foundation import Published
+from evonas.train.teachers import checkpoint_names, transformers_models
+from evonas.train.teachers.transformers_models import Published
 
 
-class Dinov2Body(foundation.Frozen):
+class Dinov2Body(transformers_models.Frozen):
     """A frozen DINOv2 as a backbone: the normalised outputs of its last four layers, stride 14.
 
     Args:
@@ -37,28 +37,28 @@ class Dinov2Body(foundation.Frozen):
         head: bool = True,
         head_settings: Mapping[str, Any] | None = None,
     ) -> None:
-        of = foundation.encoder(size)
-        source = foundation.find_weights(weights, folder, published(size), size, f"dinov2 {size}")
-        kind = foundation.transformers().Dinov2Backbone
-        config = foundation.encoder_config(of, of.last, as_maps=True)
+        of = transformers_models.encoder(size)
+        source = transformers_models.find_weights(weights, folder, published(size), size, f"dinov2 {size}")
+        kind = transformers_models.transformers().Dinov2Backbone
+        config = transformers_models.encoder_config(of, of.last, as_maps=True)
         if source is None:
             network = kind(config)
         else:
-            tensors = renaming.encoder_names(foundation.read_weights(source))
-            network = foundation.filled(kind, config, tensors, source)
+            tensors = checkpoint_names.encoder_names(transformers_models.read_weights(source))
+            network = transformers_models.filled(kind, config, tensors, source)
         super().__init__(network, source)
         self.has_output, self.scales = head, input_size is not None
         self.head_settings = head_settings
-        self.input_size = None if input_size is None else foundation.check_input(input_size)
-        self.levels = tuple(Level(of.width, foundation.PATCH) for _ in of.last)
+        self.input_size = None if input_size is None else transformers_models.check_input(input_size)
+        self.levels = tuple(Level(of.width, transformers_models.PATCH) for _ in of.last)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> list[Tensor]:
         """Four maps of the same size, from the shallowest layer to the last."""
         if self.input_size is not None:
-            image = foundation.resized(x, self.input_size)
+            image = transformers_models.resized(x, self.input_size)
         else:
-            height, width = (-side % foundation.PATCH for side in x.shape[-2:])
+            height, width = (-side % transformers_models.PATCH for side in x.shape[-2:])
             image = F.pad(x, (0, width, 0, height))
         return list(self.network(image).feature_maps)
 

@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from lightning.pytorch.strategies import DDPStrategy
 from typing_extensions import override
 
-from evonas.train import gradients
+from evonas.train.optim import gradients
 
 Listener = Callable[[int, Mapping[str, float]], None]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.ops import dct
-from evonas.train.projector import Projector
+from evonas.train.distillation.projector import Projector
 
 Frequency = Literal["highpass", "dc_removed", "coefficients"]
 Reduction = Literal["sum", "mean", "position"]

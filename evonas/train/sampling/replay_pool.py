@@ -8,7 +8,7 @@ from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import StepSampler
-from evonas.train.samplers import Sampler
+from evonas.train.sampling.base import Sampler
 
 
 class PoolSampler:

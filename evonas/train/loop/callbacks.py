@@ -8,8 +8,8 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
 
-from evonas.train import gradients
-from evonas.train.ranks import Listener
+from evonas.train.loop.ddp_strategy import Listener
+from evonas.train.optim import gradients
 
 
 class Checkpointing(Callback):

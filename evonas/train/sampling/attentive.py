@@ -16,16 +16,16 @@ from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import StepSampler
-from evonas.train.draws.level_walk import picked, table_of
-from evonas.train.draws.levels import LevelPlan, LevelTable
-from evonas.train.draws.predictor import LossPredictor
-from evonas.train.samplers import Judge, Judging
+from evonas.train.sampling.base import Judge, Judging
+from evonas.train.sampling.complexity_aware import picked, table_of
+from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
+from evonas.train.sampling.loss_predictor import LossPredictor
 
 _PRIOR = 400
 
 
 class AttentiveSampler:
-    """Satisfies `evonas.train.samplers.Judging`; its state is what the predictor, if any, has learnt."""
+    """Satisfies `evonas.train.sampling.base.Judging`; its state is what the predictor, if any, has learnt."""
 
     def __init__(
         self, inside: StepSampler, table: LevelTable, tries: int, sign: int, predictor: LossPredictor | None

@@ -11,7 +11,7 @@ from evonas.nn.recalibrate import batch_norms
 from evonas.space.genotype import Genotype
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Batch, Task
-from evonas.train import gradients
+from evonas.train.optim import gradients
 
 
 class LossJudge:

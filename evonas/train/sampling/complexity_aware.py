@@ -13,8 +13,8 @@ from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import StepSampler
-from evonas.train.draws.levels import Level, LevelPlan, LevelTable
-from evonas.train.samplers import Sampler
+from evonas.train.sampling.base import Sampler
+from evonas.train.sampling.cost_levels import Level, LevelPlan, LevelTable
 
 _BLOCK = 1024
 

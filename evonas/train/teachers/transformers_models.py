@@ -25,7 +25,7 @@ from typing_extensions import override
 from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.nn.level import Level
-from evonas.train.teacher import Origin, count_params
+from evonas.train.teachers.base import Origin, count_params
 
 PATCH = 14
 # side of the square images that DINOv2's position grid was trained on, in pixels

@@ -16,9 +16,9 @@ from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import StepSampler
-from evonas.train.draws.bank import Bank
-from evonas.train.draws.level_walk import LevelSampler, LevelWalk, picked
-from evonas.train.samplers import Judge, Judging
+from evonas.train.sampling.bank import Bank
+from evonas.train.sampling.base import Judge, Judging
+from evonas.train.sampling.complexity_aware import LevelSampler, LevelWalk, picked
 
 QUALITY_SHARES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 
@@ -55,7 +55,7 @@ class BankPlan:
 
 
 class BankSampler:
-    """Satisfies `evonas.train.samplers.Judging`; its state is what the banks hold."""
+    """Satisfies `evonas.train.sampling.base.Judging`; its state is what the banks hold."""
 
     def __init__(self, walk: LevelSampler, plan: BankPlan, total_steps: int) -> None:
         self._walk, self._plan, self._total = walk, plan, total_steps

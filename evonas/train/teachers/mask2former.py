@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.nn.level import Level
-from evonas.train import foundation, renaming
-from evonas.train.foundation import Encoder, Published
+from evonas.train.teachers import checkpoint_names, transformers_models
+from evonas.train.teachers.transformers_models import Encoder, Published
 
 _PAGE = "huggingface.co/spaces/LiheYoung/Depth-Anything (checkpoints_semseg)"
 CHECKPOINTS = {"ade20k": "ade20k_vitl_mIoU_59.4.pth", "cityscapes": "cityscapes_vitl_mIoU_86.4.pth"}
@@ -51,7 +51,7 @@ class Decoder:
 DECODERS = {"tiny": Decoder(8, 2, 64, 2, 3), "large": Decoder(200, 32, 4096, 6, 9)}
 
 
-class Mask2Former(foundation.Frozen):
+class Mask2Former(transformers_models.Frozen):
     """A frozen segmenter whose answers are logarithms of each class's share of the scores.
 
     Args:
@@ -79,10 +79,14 @@ class Mask2Former(foundation.Frozen):
                 f"Known: {', '.join(CHECKPOINTS)}; in sizes {', '.join(DECODERS)}.",
             )
         offered = [Published(CHECKPOINTS[data], _PAGE)] if size == "large" else []
-        source = foundation.find_weights(weights, folder, offered, size, f"mask2former {data} {size}")
+        source = transformers_models.find_weights(
+            weights, folder, offered, size, f"mask2former {data} {size}"
+        )
         super().__init__(_segmenter(size, classes, source), source)
-        self.input_size = None if input_size is None else foundation.check_input(input_size)
-        self.levels: tuple[Level, ...] = (Level(foundation.encoder(size).width, foundation.PATCH),)
+        self.input_size = None if input_size is None else transformers_models.check_input(input_size)
+        self.levels: tuple[Level, ...] = (
+            Level(transformers_models.encoder(size).width, transformers_models.PATCH),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, B C H W."""
@@ -93,11 +97,11 @@ class Mask2Former(foundation.Frozen):
         """Logits (B C H W, float32) at the images' size, and the encoder's last map, stride 14."""
         size = (int(x.shape[-2]), int(x.shape[-1]))
         if self.input_size is None:
-            rows, columns = (-side % foundation.PATCH for side in size)
+            rows, columns = (-side % transformers_models.PATCH for side in size)
             scores, last = self.network(F.pad(x, (0, columns, 0, rows)))
             scores = scores[..., : size[0], : size[1]]
         else:
-            scores, last = self.network(foundation.resized(x, self.input_size))
+            scores, last = self.network(transformers_models.resized(x, self.input_size))
             scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
         scores = scores.clamp_min(_LEAST)
         return (scores / scores.sum(dim=1, keepdim=True)).log(), [last]
@@ -158,21 +162,24 @@ def _doubling(width: int) -> nn.Module:
 
 
 def _segmenter(size: str, classes: int, source: Path | None) -> nn.Module:
-    of, tensors = foundation.encoder(size), None if source is None else foundation.read_weights(source)
-    config = foundation.encoder_config(of, of.last, as_maps=True)
-    kind = foundation.transformers().Dinov2Backbone
+    of, tensors = (
+        transformers_models.encoder(size),
+        None if source is None else transformers_models.read_weights(source),
+    )
+    config = transformers_models.encoder_config(of, of.last, as_maps=True)
+    kind = transformers_models.transformers().Dinov2Backbone
     if source is None or tensors is None:
         return _assembled(kind(config), of, DECODERS[size], classes)
-    parts = renaming.segmenter_names(tensors)
-    encoder = foundation.filled(kind, config, parts.encoder, source)
+    parts = checkpoint_names.segmenter_names(tensors)
+    encoder = transformers_models.filled(kind, config, parts.encoder, source)
     made = _assembled(encoder, of, DECODERS[size], classes)
     kept = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
-    foundation.load_all(made, {**kept, **parts.rest}, source)
+    transformers_models.load_all(made, {**kept, **parts.rest}, source)
     return made
 
 
 def _assembled(encoder: nn.Module, of: Encoder, decoder: Decoder, classes: int) -> nn.Module:
-    foundation.transformers()
+    transformers_models.transformers()
     from transformers.models.mask2former import modeling_mask2former as parts
 
     config = _config(of, decoder)
@@ -184,7 +191,7 @@ def _assembled(encoder: nn.Module, of: Encoder, decoder: Decoder, classes: int) 
 
 
 def _config(of: Encoder, decoder: Decoder) -> Any:
-    config: Any = foundation.transformers().Mask2FormerConfig(
+    config: Any = transformers_models.transformers().Mask2FormerConfig(
         feature_size=of.width,
         mask_feature_size=of.width,
         hidden_dim=of.width,

@@ -9,9 +9,9 @@ from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import StepSampler
-from evonas.train.draws.level_walk import picked, table_of
-from evonas.train.draws.levels import LevelPlan, LevelTable
-from evonas.train.samplers import Sampler
+from evonas.train.sampling.base import Sampler
+from evonas.train.sampling.complexity_aware import picked, table_of
+from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
 
 
 class GrowingSampler:

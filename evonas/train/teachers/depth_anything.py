@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.nn.level import Level
-from evonas.train import foundation, renaming
-from evonas.train.foundation import Encoder, Published
+from evonas.train.teachers import checkpoint_names, transformers_models
+from evonas.train.teachers.transformers_models import Encoder, Published
 
 Family = Literal["depth_anything", "depth_anything_v2"]
 Scene = Literal["indoor", "outdoor"]
@@ -29,7 +29,7 @@ _RANGES = {"indoor": 20.0, "outdoor": 80.0}
 _BOTTLENECK, _BLOCKS, _LAST = "neck.convs.3", "neck.fusion_stage", "head.activation1"
 
 
-class DepthAnything(foundation.Frozen):
+class DepthAnything(transformers_models.Frozen):
     """A frozen Depth Anything with metric depth.
 
     Images are resized to `input_size` whatever their aspect ratio, as CA-DDKD does; depth is
@@ -59,14 +59,14 @@ class DepthAnything(foundation.Frozen):
     ) -> None:
         _check("family", family, get_args(Family))
         _check("scene", scene, get_args(Scene))
-        of, first = foundation.encoder(size), family == "depth_anything"
+        of, first = transformers_models.encoder(size), family == "depth_anything"
         offered = published(cast(Family, family), size, cast(Scene, scene))
-        source = foundation.find_weights(weights, folder, offered, size, f"{family} {size} {scene}")
+        source = transformers_models.find_weights(weights, folder, offered, size, f"{family} {size} {scene}")
         network = _first(of, source) if first else _second(of, _RANGES[scene], source)
         super().__init__(network, source)
-        self.input_size, self.feature = foundation.check_input(input_size), feature
+        self.input_size, self.feature = transformers_models.check_input(input_size), feature
         self.max_depth = float(max_depth)
-        self.levels: tuple[Level, ...] = (foundation.level_of(self.trunk, feature),)
+        self.levels: tuple[Level, ...] = (transformers_models.level_of(self.trunk, feature),)
 
     @property
     def trunk(self) -> nn.Module:
@@ -83,12 +83,12 @@ class DepthAnything(foundation.Frozen):
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Metres (B 1 H W, float32) at the images' size, and the one map."""
         height, width = x.shape[-2:]
-        image = foundation.resized(x, self.input_size)
-        with foundation.watching(self.trunk, self.feature) as seen:
+        image = transformers_models.resized(x, self.input_size)
+        with transformers_models.watching(self.trunk, self.feature) as seen:
             depth = _depth(self.network, image)
-        rows, columns = (side // foundation.PATCH for side in self.input_size)
-        metres = foundation.resized(depth, (height, width)).clamp(0.0, self.max_depth)
-        return metres, [foundation.as_map(seen[self.feature], (rows, columns))]
+        rows, columns = (side // transformers_models.PATCH for side in self.input_size)
+        metres = transformers_models.resized(depth, (height, width)).clamp(0.0, self.max_depth)
+        return metres, [transformers_models.as_map(seen[self.feature], (rows, columns))]
 
 
 class Binned(nn.Module):
@@ -106,7 +106,7 @@ class Binned(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Metres, B 1 h w, at the size the network sees."""
         relative: Any = self.relative
-        with foundation.watching(relative, _BOTTLENECK, _BLOCKS, _LAST) as seen:
+        with transformers_models.watching(relative, _BOTTLENECK, _BLOCKS, _LAST) as seen:
             depth = relative(image).predicted_depth
         last, bottleneck = seen[_LAST].float(), seen[_BOTTLENECK].float()
         blocks = [block.float() for block in seen[_BLOCKS]]
@@ -135,28 +135,28 @@ def published(family: Family, size: str, scene: Scene) -> list[Published]:
 
 def _first(of: Encoder, source: Path | None) -> Binned:
     relative = _config(of, of.last, depth_estimation_type="relative", max_depth=1)
-    kind, bins = foundation.transformers().DepthAnythingForDepthEstimation, _bins(of)
+    kind, bins = transformers_models.transformers().DepthAnythingForDepthEstimation, _bins(of)
     if source is None:
         return Binned(kind(relative), bins)
-    core, rest = renaming.binned_names(foundation.read_weights(source))
-    foundation.load_all(bins, rest, source)
-    return Binned(foundation.filled(kind, relative, core, source), bins)
+    core, rest = checkpoint_names.binned_names(transformers_models.read_weights(source))
+    transformers_models.load_all(bins, rest, source)
+    return Binned(transformers_models.filled(kind, relative, core, source), bins)
 
 
 def _second(of: Encoder, far: float, source: Path | None) -> nn.Module:
     config = _config(of, of.spread, depth_estimation_type="metric", max_depth=int(far))
-    kind = foundation.transformers().DepthAnythingForDepthEstimation
+    kind = transformers_models.transformers().DepthAnythingForDepthEstimation
     if source is None:
         made: nn.Module = kind(config)
         return made
-    tensors = renaming.depth_names(foundation.read_weights(source))
-    return foundation.filled(kind, config, tensors, source)
+    tensors = checkpoint_names.depth_names(transformers_models.read_weights(source))
+    return transformers_models.filled(kind, config, tensors, source)
 
 
 def _config(of: Encoder, layers: Sequence[int], **kind: Any) -> Any:
-    return foundation.transformers().DepthAnythingConfig(
-        backbone_config=foundation.encoder_config(of, layers, as_maps=False),
-        patch_size=foundation.PATCH,
+    return transformers_models.transformers().DepthAnythingConfig(
+        backbone_config=transformers_models.encoder_config(of, layers, as_maps=False),
+        patch_size=transformers_models.PATCH,
         reassemble_hidden_size=of.width,
         neck_hidden_sizes=list(of.neck),
         fusion_hidden_size=of.fusion,
@@ -167,10 +167,10 @@ def _config(of: Encoder, layers: Sequence[int], **kind: Any) -> Any:
 
 def _bins(of: Encoder) -> nn.Module:
     """64 bins, attractors 16, 8, 4, 1, softplus centres: the defaults of transformers and of ZoeDepth."""
-    foundation.transformers()
+    transformers_models.transformers()
     from transformers.models.zoedepth.modeling_zoedepth import ZoeDepthMetricDepthEstimationHead
 
-    config = foundation.transformers().ZoeDepthConfig(
+    config = transformers_models.transformers().ZoeDepthConfig(
         bottleneck_features=of.fusion, fusion_hidden_size=of.fusion, num_relative_features=_HEAD_WIDTH
     )
     made: nn.Module = ZoeDepthMetricDepthEstimationHead(config)

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evonas.train.gradients import world_size
+from evonas.train.optim.gradients import world_size
 
 
 class _Summed(torch.autograd.Function):
