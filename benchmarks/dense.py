@@ -24,6 +24,7 @@ from evonas import schema
 from evonas.cli import conf_dir
 from evonas.config import build
 from evonas.mm.stack import installed
+from evonas.stages import assembly
 from evonas.supernets.evonet.published import PUBLISHED
 from evonas.supernets.extract import StaticNet, static_net
 from evonas.tasks.segmentation import Segmentation
@@ -99,12 +100,11 @@ def network(name: str, task: str, heads: str) -> StaticNet:
     """A published network with random weights and the head of its task."""
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", overrides=["space=evonet", "network=evonet", *HEADS[task, heads]])
-    space = build(cfg.space)
-    backbone = build(cfg.network, space=space)
+        cfg = compose("config", overrides=["network=evonet", *HEADS[task, heads]])
+    family = assembly.family(cfg)
     counted = {"num_classes" if task == "coco" else "out_channels": CLASSES[task]}
-    head = build(cfg.head)(backbone.levels, **counted)
-    return static_net(backbone, head, space.parse(PUBLISHED[name].genotype))
+    head = build(cfg.head)(family.levels, **counted)
+    return static_net(family, head, family.space.parse(PUBLISHED[name].genotype))
 
 
 def sizes(net: StaticNet) -> dict[str, float]:

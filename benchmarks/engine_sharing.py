@@ -31,7 +31,6 @@ from evonas.search.base import Told
 from evonas.search.nsga import NSGA2
 from evonas.space.genotype import Genotype
 from evonas.stages import assembly
-from evonas.supernets.evonet.space import prefix_key
 from evonas.supernets.extract import extract
 
 REPEATS, LAST, IMAGES = 5, 10, 8
@@ -135,8 +134,8 @@ def searched(evaluator: Evaluator, size: int, generations: int, mutation_prob: f
 
 def bundled(evaluator: Evaluator, texts: Sequence[str], size: int) -> list[Any]:
     """As engines do it: neighbours in the order of their beginnings go together."""
-    space = evaluator._bench.space
-    ordered = sorted(texts, key=lambda text: prefix_key(space, space.parse(text)))
+    family = evaluator._bench.family
+    ordered = sorted(texts, key=lambda text: family.path(family.space.parse(text)))
     return [
         answer
         for start in range(0, len(ordered), size)

@@ -9,15 +9,15 @@ fusions in the form of inference (one 11x11 kernel each). Nothing is timed and n
 from functools import lru_cache
 
 from evonas.nn.count import count_head
-from evonas.nn.level import Level
 from evonas.nn.sasf import fuse
 from evonas.nn.topdown import SASFDecoder
-from evonas.supernets.evonet.cost import NetworkShape, count_macs, count_params
+from evonas.supernets.base import cost
+from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.published import KITTI, NYU, PUBLISHED, Published
-from evonas.supernets.evonet.space import architecture, evonet_space
+from evonas.supernets.evonet.space import evonet_space
 
-SHAPE = NetworkShape((64, 128, 256, 512), (2, 4, 8, 16), stem_dim=32)
-LEVELS = tuple(Level(dim, 4 * 2**at) for at, dim in enumerate(SHAPE.dims))
+FAMILY = EvoNet(evonet_space(), (64, 128, 256, 512), (2, 4, 8, 16))
+LEVELS = FAMILY.levels
 # where the depth decoder is what follows the backbone
 DEPTH = (NYU, KITTI)
 
@@ -32,9 +32,8 @@ def main() -> None:
 
 
 def _row(name: str, net: Published, size: tuple[int, int]) -> str:
-    space = evonet_space()
-    choice = architecture(space, space.parse(net.genotype))
-    params, macs = count_params(choice, SHAPE), count_macs(choice, SHAPE, *size)
+    costs = cost(FAMILY, FAMILY.space.parse(net.genotype), size)
+    params, macs = costs.params, costs.macs
     whole = "-", "-"
     if size in DEPTH:
         head_params, head_macs = _decoder(size)

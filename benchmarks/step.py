@@ -25,6 +25,7 @@ from evonas import schema
 from evonas.cli import conf_dir
 from evonas.stages import assembly
 from evonas.supernets.evonet.mixers import Attention, SSDMixer
+from evonas.train.length import Length
 from evonas.train.module import SupernetModule
 
 WARMUP, REPEATS = 2, 5
@@ -132,7 +133,7 @@ class Step:
 
     def _module(self, cfg: DictConfig) -> SupernetModule:
         last = self.curriculum.steps[-1]
-        rates = assembly.schedule(self.recipe, steps_per_epoch=1000, epochs=1, warmup_epochs=0)
+        rates = assembly.rates(self.recipe, Length(1, None, 0, 0), steps_per_epoch=1000)
         taught: dict[str, Any] = {}
         if self.teacher is not None:
             levels = self.teacher.body.levels

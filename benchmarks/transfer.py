@@ -19,8 +19,9 @@ from omegaconf import OmegaConf
 from evonas import files
 from evonas.randomness import generator
 from evonas.space.space import Space
-from evonas.supernets.evonet.cost import NetworkShape, count_macs
-from evonas.supernets.evonet.space import architecture, evonet_space
+from evonas.supernets.base import cost
+from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.space import evonet_space
 
 CONF = Path(__file__).parent.parent / "conf"
 # relative difference in multiply-adds at which two networks count as equal
@@ -89,16 +90,10 @@ def space() -> Space:
 
 def gigamacs(of: Space, text: str) -> float:
     """Multiply-adds of the backbone in 10^9."""
-    sizes = OmegaConf.to_container(OmegaConf.load(CONF / "network/nano.yaml"))
-    assert isinstance(sizes, dict)
-    shape = NetworkShape(
-        tuple(sizes["dims"]),
-        tuple(sizes["heads"]),
-        sizes["stem_dim"],
-        sizes["stem_ratio"],
-        sizes["merge_ratio"],
-    )
-    return count_macs(architecture(of, of.parse(text)), shape, *SIZE) / 1e9
+    node = OmegaConf.to_container(OmegaConf.load(CONF / "network/nano.yaml"))
+    assert isinstance(node, dict)
+    sizes = {str(key): value for key, value in node["network"].items() if key not in ("_target_", "space")}
+    return cost(EvoNet(of, **sizes), of.parse(text), SIZE).macs / 1e9
 
 
 if __name__ == "__main__":

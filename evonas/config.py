@@ -22,6 +22,7 @@ from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evonas.errors import EvoNASError, UserError
+from evonas.identifiers import present_path, resolved
 from evonas.kinds import refuse_fractions
 
 _PARTS = (
@@ -61,12 +62,13 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
     defined in an allowed module. `args` and `kwargs` go to the root object as they are.
 
     Args:
-        node: a DictConfig or a plain dict with `_target_` at its root.
+        node: a DictConfig or a plain dict with `_target_` at its root: a path, also one of an earlier
+            release, or an id of `evonas/identifiers.py`.
 
     Raises:
         UserError: the target is not allowed or not there, or its arguments do not fit, by name or by kind.
     """
-    plain = to_plain(node)
+    plain = resolved(to_plain(node))
     if not isinstance(plain, dict) or "_target_" not in plain:
         raise UserError(f"Cannot build {plain!r}: it has no `_target_`.")
     for part in _made(plain):
@@ -121,6 +123,7 @@ def _check_arguments(target: str, maker: functools.partial[Any], args: tuple[Any
 
 def allowed(target: Any) -> Callable[..., Any]:
     """The class or function a `_target_` names, or a UserError when it is not one we may call."""
+    target = present_path(target)
     if not isinstance(target, str) or not _within(target, _ours() + _THEIRS):
         raise _refusal(target)
     found = _locate(target)

@@ -40,9 +40,11 @@ class FeatureMaps(nn.Module):
                 f"Choose among {list(every)}.",
             )
         self.backbone = backbone
+        # each map passes through a module of its own, where hooks find it
+        self.levels = nn.ModuleList(nn.Identity() for _ in every)
         self.feature_info = FeatureInfo(
             [
-                {"num_chs": level.channels, "reduction": level.stride, "module": f"backbone.levels.{at}"}
+                {"num_chs": level.channels, "reduction": level.stride, "module": f"levels.{at}"}
                 for at, level in enumerate(backbone.levels)
             ],
             chosen,
@@ -51,7 +53,7 @@ class FeatureMaps(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Images B 3 H W to one map B C H/s W/s for each of `feature_info.out_indices`."""
         maps = at_full_size(self.backbone(x), self.backbone, x.shape[-2:])
-        return [maps[index] for index in self.feature_info.out_indices]
+        return [self.levels[index](maps[index]) for index in self.feature_info.out_indices]
 
 
 @overload

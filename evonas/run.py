@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 import evonas
 from evonas import config, files, lock
 from evonas.errors import DataError, UserError
+from evonas.identifiers import identified
 
 LAST = "last"
 LOCK = ".lock"
@@ -88,11 +89,11 @@ class Run:
     def done(self, stage: str, settings: Any = None) -> bool:
         """Whether the pipeline finished a stage in this run with these settings."""
         marker = self.directory / DONE / f"{stage}.json"
-        return marker.exists() and files.read_json(marker) == {"settings": settings}
+        return marker.exists() and identified(files.read_json(marker)) == {"settings": identified(settings)}
 
     def mark_done(self, stage: str, settings: Any = None) -> None:
         """Note that the pipeline finished a stage; `settings` is plain data."""
-        files.write_json(self.path(f"{DONE}/{stage}.json"), {"settings": settings})
+        files.write_json(self.path(f"{DONE}/{stage}.json"), {"settings": identified(settings)})
 
 
 def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) -> Run:
@@ -283,7 +284,7 @@ def _question(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """What may not change between the commands of one run, as plain data."""
     plain = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in _QUESTION}
     plain["task"] = {"name": _task_name(cfg, overrides), "settings": plain["task"]}
-    return {key: _without_places(value) for key, value in plain.items()}
+    return {key: _without_places(value) for key, value in identified(plain).items()}
 
 
 def _without_places(value: Any) -> Any:
@@ -293,8 +294,9 @@ def _without_places(value: Any) -> Any:
 
 
 def _refuse_another(name: str, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    known = identified(recorded)
     for key in _QUESTION:
-        changed = _difference(key, recorded.get(key), wanted[key])
+        changed = _difference(key, known.get(key), wanted[key])
         if changed:
             where, before, now = changed
             raise UserError(

@@ -2,10 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from evonas.archive import Archive
 from evonas.errors import UserError
 from evonas.evaluate.engine import Engine, Job, Measurement, Outcome, Part
+
+FingerprintOf: TypeAlias = Callable[[Job], str]
 
 
 class Reusing:
@@ -17,14 +20,12 @@ class Reusing:
 
     Args:
         engine: measures what no archive knows, and is closed with this one.
-        archives: opened for reading, by whoever closes them; the first that knows a fact counts.
-        fingerprint_of: under which fingerprint a job's fact counts.
+        archives: opened for reading, by whoever closes them, each with the fingerprint under which it would
+            have a job's fact; the first that knows a fact counts.
     """
 
-    def __init__(
-        self, engine: Engine, archives: Sequence[Archive], fingerprint_of: Callable[[Job], str]
-    ) -> None:
-        self._engine, self._archives, self._fingerprint_of = engine, archives, fingerprint_of
+    def __init__(self, engine: Engine, archives: Sequence[tuple[Archive, FingerprintOf]]) -> None:
+        self._engine, self._archives = engine, archives
         self._found: deque[Outcome] = deque()
         self._unknown: list[Job] = []
         self.reused = 0
@@ -65,9 +66,8 @@ class Reusing:
         return taken
 
     def _look_up(self, job: Job) -> Outcome | None:
-        fingerprint = self._fingerprint_of(job)
-        for archive in self._archives:
-            fact = archive.lookup(fingerprint, job.genotype)
+        for archive, fingerprint_of in self._archives:
+            fact = archive.lookup(fingerprint_of(job), job.genotype)
             if fact is not None and fact.state == "done":
                 measured = Measurement(fact.objectives, fact.extra)
                 return Outcome(job, measured, worker=f"from {archive.path}")

@@ -64,7 +64,9 @@ class Bench:
             raise UserError(
                 f"Objectives cannot measure in precision '{precision}'.", f"Choose among {known}."
             )
-        self.space_config, self.network_config, self._task_config = space, network, task
+        self.space_config, self._task_config = space, task
+        # a network's config may repeat the space, which has a place of its own in every identity
+        self.network_config = {key: value for key, value in network.items() if key != "space"}
         self.path = Path(path)
         self.batch_size = batch_size
         self.device = torch.device(device)

@@ -8,6 +8,7 @@ from typing import Any
 from evonas import files
 from evonas.errors import DataError, UserError
 from evonas.evaluate.engine import Part
+from evonas.identifiers import identified
 from evonas.objectives import table as tables
 from evonas.objectives.bench import Bench
 from evonas.space.genotype import Genotype
@@ -52,11 +53,11 @@ class LookupLatency:
             DataError: it was made for another space, network or image size.
         """
         self._bench = bench
-        wanted = about(bench)
+        known, wanted = identified(self.table.about), identified(about(bench))
         for key in SAME:
-            if self.table.about.get(key) != wanted[key]:
+            if known.get(key) != wanted[key]:
                 raise DataError(
-                    f"{self.path} was made for another {key}: {self.table.about.get(key)}.",
+                    f"{self.path} was made for another {key}: {known.get(key)}.",
                     "Build one for this search with: stage=lookup",
                 )
 

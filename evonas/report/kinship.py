@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evonas.identifiers import identifier
 from evonas.report.facts import Facts
 from evonas.report.genome import Genome
 from evonas.report.moments import born, generation_size
 from evonas.report.pareto import Indices
 
 LONGEST = 200
-_NSGA2 = "evonas.search.nsga.NSGA2"
+_NSGA2 = "search/nsga2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def survivors(facts: Facts) -> Mapping[int, Indices] | None:
     Survival by rank and crowding is a function of the facts alone (Deb et al. 2002; computed by pymoo).
     """
     size, searcher = generation_size(facts.identity), facts.identity.get("searcher")
-    if size is None or not isinstance(searcher, Mapping) or searcher.get("_target_") != _NSGA2:
+    if size is None or not isinstance(searcher, Mapping) or identifier(searcher.get("_target_")) != _NSGA2:
         return None
     # a page without chosen networks must not wait for pymoo
     from pymoo.algorithms.moo.nsga2 import RankAndCrowding

@@ -178,7 +178,7 @@ class Space:
         return self.encode(text.parse(self.name, self.genes, line))
 
     def format(self, genotype: Genotype) -> str:
-        """The text form, which can be pasted back: `evonet:m=3.5,4,1,3.5/s=.../d=11.0001...`."""
+        """The text form, which can be pasted back: `small:m=3.5,4,1,3.5/s=.../d=11.0001...`."""
         return text.write(self.name, self.genes, self.decode(genotype))
 
     def contains(self, genotype: Genotype) -> bool:

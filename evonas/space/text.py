@@ -1,6 +1,6 @@
 """The text form of a point, made to be read, grepped and pasted back.
 
-`evonet:m=3.5,4,1,3.5/s=64,64,48/e=0.5,4,0.5/d=11.0001.10011101.0111`: the space, then one
+`small:m=3.5,4,1,3.5/s=64,64,48/e=0.5,4,0.5/d=11.0001.10011101.0111`: the space, then one
 group per prefix; axes are separated by commas, rows of bits by dots.
 """
 

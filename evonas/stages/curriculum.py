@@ -11,6 +11,7 @@ import torch
 from evonas import files, weights
 from evonas.config import to_plain
 from evonas.data.calibration import calibration
+from evonas.identifiers import identified
 from evonas.nn.recalibrate import recalibrate
 from evonas.randomness import derive
 from evonas.schema import Recipe
@@ -228,7 +229,8 @@ class Walk:
         keys = ("panel_every", "panel_random", "recalibrate")
         watched = {key: self.context.cfg.train[key] for key in keys}
         plain = {**_plain_recipe(self.recipe), **step.plain()}
-        return {**plain, "chain": self.curriculum.chain, **watched, **self.origin, **self._strategy()}
+        learnt = {**self.origin, **self._strategy()}
+        return dict(identified({**plain, "chain": self.curriculum.chain, **watched, **learnt}))
 
     def _strategy(self) -> dict[str, Any]:
         """What besides the steps decides how weights are learnt; nothing for a plain curriculum."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from evonas import files
 from evonas.config import to_plain
 from evonas.errors import UserError
+from evonas.identifiers import identified
 from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.discovery import Judge, Judged, Schedule, added, discover, filled
 from evonas.proxies.expression import Calculator, Node, NotFiniteError, parse
@@ -111,7 +112,7 @@ def _evolve(
     identity = {
         **found.origin,
         "quality": quality.tolist(),
-        "cells": to_plain(context.cfg.cells) if context.cfg.get("cells") else None,
+        "cells": identified(to_plain(context.cfg.cells)) if context.cfg.get("cells") else None,
         **{key: settings[key] for key in ("networks", "held_out", "images", "size")},
     }
     judge = Judge(samples, quality, _known(path, identity) if context.run.resume else {})
@@ -131,7 +132,8 @@ def _evolve(
 def _known(path: Path, identity: Mapping[str, Any]) -> dict[str, float | None]:
     """What an earlier attempt found out on the same networks."""
     left = files.read_json(path) if path.exists() else {"identity": None, "fitness": {}}
-    known: dict[str, float | None] = left["fitness"] if left["identity"] == identity else {}
+    is_same = identified(left["identity"]) == identity
+    known: dict[str, float | None] = left["fitness"] if is_same else {}
     return known
 
 

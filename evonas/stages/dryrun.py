@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from evonas.config import build
 from evonas.errors import EngineError
 from evonas.evaluate.engine import PARTS, Engine, Job, Outcome, Part
+from evonas.identifiers import identifier
 from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.randomness import generator
 from evonas.search.base import Searcher, Told
@@ -104,7 +105,7 @@ def dry_run(context: Context, spec: Mapping[str, Any], parts: Sequence[Part], as
     """Probe, print the estimate, and return the command that begins; no archive is made or touched."""
     cfg = context.cfg
     print("\n".join(probe(cfg, spec, parts, asking).lines), flush=True)
-    if cfg.get("evaluate") and not cfg.evaluate["_target_"].endswith(".Full"):
+    if cfg.get("evaluate") and identifier(cfg.evaluate["_target_"]) != "evaluate/full":
         print("counted as if every point were measured in full; a race leaves many early", flush=True)
     return f"Nothing was kept. Begin with: {context.run.command('search')}"
 

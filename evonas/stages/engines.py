@@ -31,10 +31,16 @@ def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
     return engine_for(cfg.hardware, spec, context.run.directory / WORKER_LOGS, order)
 
 
-def sharing_order(cfg: DictConfig) -> Order:
-    """The order in which neighbours share the longest prefixes of their paths."""
+def sharing_order(cfg: DictConfig) -> Order | None:
+    """The order in which neighbours share the longest prefixes; None where the network is none of the space.
+
+    A joint search asks for a space alone, and its members bring networks of their own.
+    """
     network = {key: value for key, value in to_plain(cfg.network).items() if key != "space"}
-    family: SupernetFamily = build(network, space=build(cfg.space))
+    try:
+        family: SupernetFamily = build(network, space=build(cfg.space))
+    except UserError:
+        return None
     return lambda text: family.path(family.space.parse(text))
 
 

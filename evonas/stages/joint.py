@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from evonas.config import to_plain
 from evonas.errors import UserError
+from evonas.identifiers import identified
 from evonas.run import Run, find_run, recorded_config, recorded_overrides
 from evonas.stages.assembly import SUPERNET
 from evonas.stages.base import Context
@@ -74,7 +75,7 @@ def _opened(outputs: Path, name: str) -> Run:
 
 def _parts(context: Context, run: Run, cfg: DictConfig) -> dict[str, Any]:
     space = to_plain(cfg.space)
-    if space != to_plain(context.cfg.space):
+    if identified(space) != identified(to_plain(context.cfg.space)):
         hint = f"Choose the space that all runs have, such as: space={space.get('name', '<space>')}"
         raise UserError(f"Run '{run.name}' was trained over another space than this search has.", hint)
     return {

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from evonas.identifiers import identifier
 from evonas.run import Run
 
 TABLE = "lookup/table.json"
-_LOOKUP = "evonas.objectives.lookup.LookupLatency"
+_LOOKUP = "objective/latency_lookup"
 
 
 def located(objectives: Mapping[str, Mapping[str, Any]], run: Run) -> dict[str, dict[str, Any]]:
@@ -17,6 +18,6 @@ def located(objectives: Mapping[str, Mapping[str, Any]], run: Run) -> dict[str, 
     """
     found = {name: dict(each) for name, each in objectives.items()}
     for each in found.values():
-        if each.get("_target_") == _LOOKUP and each.get("table") is None:
+        if identifier(each.get("_target_")) == _LOOKUP and each.get("table") is None:
             each["table"] = str(run.need(TABLE, made_by="lookup"))
     return found

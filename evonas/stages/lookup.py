@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evonas.config import to_plain
 from evonas.errors import UserError
+from evonas.identifiers import identified
 from evonas.objectives import runtimes
 from evonas.objectives.bench import Bench
 from evonas.objectives.laps import Reference, Take, paired, watched
@@ -112,8 +113,8 @@ class Lookup:
 def _stand(context: Context, threads: int) -> _Stand:
     cfg = context.cfg
     place = device(cfg.hardware.accelerator)
-    configs = (to_plain(cfg.space), to_plain(cfg.network), to_plain(cfg.task))
-    bench = Bench(*configs, path="", device=place, precision=cfg.hardware.precision)
+    configs = identified({key: to_plain(cfg[key]) for key in ("space", "network", "task")})
+    bench = Bench(**configs, path="", device=place, precision=cfg.hardware.precision)
     supernet = assembly.supernet(cfg).eval().requires_grad_(False).to(bench.device)
     drawn = torch.Generator().manual_seed(0)
     image = torch.randn((1, 3, *bench.input_size), generator=drawn).to(bench.device)

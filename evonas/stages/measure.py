@@ -9,6 +9,7 @@ from evonas.config import build
 from evonas.evaluate.engine import PARTS
 from evonas.stages.base import Context
 from evonas.stages.chosen import Net
+from evonas.stages.naming import naming_in
 from evonas.stages.reused import ARCHIVE
 from evonas.stages.search import evaluator_config
 from evonas.stages.show import asked
@@ -32,7 +33,8 @@ class Measure:
 
     def run(self, context: Context) -> str:
         """Print recorded beside new numbers, and write them to measure/measured.json."""
-        evaluator: Evaluator = build(evaluator_config(context))
+        naming = naming_in(context.run.find(ARCHIVE))
+        evaluator: Evaluator = build(naming(evaluator_config(context)))
         evaluator.setup()
         rows = [row for net in asked(context) for row in _rows(context, evaluator, net)]
         path = context.run.path(MEASURED)

@@ -3,7 +3,7 @@
 A configuration of mmdet or mmseg says
 
     custom_imports = dict(imports=["evonas.stages.openmm"])
-    backbone = dict(type="evonas.EvoNet", checkpoint="<folder of stage=export>")
+    backbone = dict(type="evonas.ExportedBackbone", checkpoint="<folder of stage=export>")
 
 and may name `evonas.MambaFPN` as its neck, or `evonas.MambaUPerHead` as its decode head.
 
@@ -25,14 +25,15 @@ from torch import Tensor  # noqa: E402
 from evonas.mm import necks  # noqa: E402, F401
 from evonas.mm.registry import MODELS  # noqa: E402
 from evonas.stages.exported import load_backbone  # noqa: E402
+from evonas.supernets.families import FORMER_TYPES  # noqa: E402
 from evonas.supernets.resolution import at_full_size  # noqa: E402
 
 if "mmseg" in stack.installed():
     from evonas.mm import decode_heads  # noqa: F401
 
 
-@MODELS.register_module()
-class EvoNet(BaseModule):
+@MODELS.register_module(name=["ExportedBackbone", *FORMER_TYPES])
+class ExportedBackbone(BaseModule):
     """The backbone of an export, with its weights; images are normalised by ImageNet's mean and deviation.
 
     So a data preprocessor with mean [123.675, 116.28, 103.53], std [58.395, 57.12, 57.375] and
@@ -65,7 +66,7 @@ class EvoNet(BaseModule):
         self.frozen = frozen
         self.trunk.requires_grad_(not frozen)
 
-    def train(self, mode: bool = True) -> "EvoNet":
+    def train(self, mode: bool = True) -> "ExportedBackbone":
         """A frozen backbone stays in eval mode."""
         super().train(mode)
         if self.frozen:

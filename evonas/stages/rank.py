@@ -8,6 +8,7 @@ import numpy as np
 
 from evonas import files, weights
 from evonas.errors import UserError
+from evonas.identifiers import identified
 from evonas.randomness import generator
 from evonas.report.ranking import FEW, agreement, statistics
 from evonas.run import find_run
@@ -70,7 +71,7 @@ class _Ranking:
         self.origin = {"supernet": weights.digest(start), **origin(self.renewal), **assembly.origin(context)}
         if context.run.resume and self.path.exists():
             left = files.read_json(self.path)
-            self.known = left["pairs"] if left["identity"] == self._identity("rank") else {}
+            self.known = left["pairs"] if identified(left["identity"]) == self._identity("rank") else {}
 
     def pair(self, genotype: Genotype, macs: int) -> dict[str, Any]:
         """The error of a subnet before and after its retraining."""

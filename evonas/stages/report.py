@@ -11,6 +11,7 @@ from evonas import files
 from evonas.archive import Archive
 from evonas.config import build
 from evonas.errors import UserError
+from evonas.identifiers import identifier
 from evonas.report.archived import read
 from evonas.report.facts import Facts
 from evonas.report.html import render
@@ -89,6 +90,10 @@ def _family(directory: Path, space: Space | None) -> SupernetFamily | None:
     """The supernet's family; a table's run records a network too, but it is none of the space."""
     network = _identity(directory).get("network")
     if space is None or not isinstance(network, Mapping):
+        return None
+    target = str(identifier(network.get("_target_")))
+    # of ours only families are made here; a run folder may come from somebody else
+    if target.startswith("evonas."):
         return None
     try:
         built = build({**network}, space=space)

@@ -1,15 +1,17 @@
 """reuse=: whose facts a search takes over instead of measuring."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evonas.archive import Archive
+from evonas.config import build
 from evonas.errors import UserError
 from evonas.evaluate.engine import Engine, Job, Part
-from evonas.evaluate.reuse import Reusing, require_common
+from evonas.evaluate.reuse import FingerprintOf, Reusing, require_common
+from evonas.identifiers import naming_of
 from evonas.run import find_run
 from evonas.stages.base import Context
 
@@ -22,12 +24,14 @@ ARCHIVE = "search/archive.sqlite"
 
 @contextmanager
 def reusing(
-    context: Context, evaluator: "Evaluator | TableEvaluator", fingerprints: Mapping[Part, str]
+    context: Context, spec: Mapping[str, Any], evaluator: "Evaluator | TableEvaluator", parts: Sequence[Part]
 ) -> Iterator[Callable[[Engine], Engine]]:
     """What puts the archives of `reuse=` before an engine; it says at the end how much they knew.
 
     Args:
-        fingerprints: of full measurements, by part.
+        spec: config of the evaluator, in this search's naming; an archive may have the other one.
+        evaluator: built of it.
+        parts: those that the search measures.
 
     Raises:
         UserError: `reuse` names no archive, this run's own, or one without a fact that could count here.
@@ -35,20 +39,18 @@ def reusing(
     """
     named = context.cfg.get("reuse") or []
     made: list[Reusing] = []
-
-    limited = cache(_limited(evaluator))
-
-    def fingerprint_of(job: Job) -> str:
-        return fingerprints[job.part] if job.images is None else limited(job.part, job.images)
-
     with ExitStack() as opened:
-        archives = [
-            opened.enter_context(_opened(context, str(name), fingerprints))
-            for name in ([named] if isinstance(named, str) else named)
-        ]
+        archives: list[tuple[Archive, FingerprintOf]] = []
+        for name in [named] if isinstance(named, str) else named:
+            path = _path(context, str(name), context.run.path(ARCHIVE).resolve())
+            archive = opened.enter_context(Archive.read(path))
+            theirs = naming_of(archive.meta)(spec)
+            fingerprint_of = _fingerprints(evaluator if theirs == spec else build(theirs))
+            require_common(archive, {part: fingerprint_of(Job(0, "", part)) for part in parts})
+            archives.append((archive, fingerprint_of))
 
         def put_before(engine: Engine) -> Engine:
-            made.append(Reusing(engine, archives, fingerprint_of))
+            made.append(Reusing(engine, archives))
             return made[-1]
 
         yield put_before if archives else lambda engine: engine
@@ -56,18 +58,12 @@ def reusing(
             print(f"{each.reused} measurements were taken over from reuse=.", flush=True)
 
 
-def _limited(evaluator: Any) -> Callable[[Part, int], str]:
-    return lambda part, images: str(evaluator.fingerprint(part, images))
+def _fingerprints(evaluator: Any) -> FingerprintOf:
+    @cache
+    def fingerprint(*about: Part | int) -> str:
+        return str(evaluator.fingerprint(*about))
 
-
-def _opened(context: Context, name: str, fingerprints: Mapping[Part, str]) -> Archive:
-    archive = Archive.read(_path(context, name, context.run.path(ARCHIVE).resolve()))
-    try:
-        require_common(archive, fingerprints)
-    except BaseException:
-        archive.close()
-        raise
-    return archive
+    return lambda job: fingerprint(job.part, *([] if job.images is None else [job.images]))
 
 
 def _path(context: Context, name: str, own: Path) -> Path:

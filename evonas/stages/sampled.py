@@ -14,6 +14,7 @@ from evonas import files
 from evonas.config import to_plain
 from evonas.data.safe import read_arrays
 from evonas.errors import UserError
+from evonas.identifiers import as_first_release, identified
 from evonas.proxies.catalogue import proxy
 from evonas.proxies.formula import SAMPLE
 from evonas.proxies.inputs import random_images
@@ -45,8 +46,10 @@ class Measured:
 def measured(context: Context, found: Subjects) -> Measured:
     """The networks, measured or read from the run's file where it is about these."""
     path = context.run.path(SAMPLES)
-    key = _key(context, found)
-    if path.exists() and (kept := read_arrays(path))["key"].item() == key:
+    about = _about(context, found)
+    key = _key(identified(about))
+    known = {key, _key(as_first_release(about))}
+    if path.exists() and (kept := read_arrays(path))["key"].item() in known:
         return _from_arrays(kept)
     made = _made(context, found)
     arrays: dict[str, Any] = {**made.samples.values, "starts": made.samples.starts, "key": np.array(key)}
@@ -56,15 +59,18 @@ def measured(context: Context, found: Subjects) -> Measured:
     return made
 
 
-def _key(context: Context, found: Subjects) -> str:
+def _about(context: Context, found: Subjects) -> dict[str, Any]:
     settings = context.cfg.discover
-    about: dict[str, Any] = {
+    return {
         **found.origin,
         "networks": [subject.genotype for subject in found.all],
         "cells": to_plain(context.cfg.cells) if context.cfg.cells else None,
         "shape": _shape(context),
         "beside": list(settings.beside),
     }
+
+
+def _key(about: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ from evonas.archive import Archive
 from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.engine import PARTS, Engine, Part
+from evonas.identifiers import named
 from evonas.report.archived import read
 from evonas.report.facts import predictions
 from evonas.report.pareto import front
@@ -28,6 +29,7 @@ from evonas.stages.engines import engine
 from evonas.stages.kept import keep, tables_of
 from evonas.stages.live import Live
 from evonas.stages.located import located
+from evonas.stages.naming import naming_in
 from evonas.stages.reused import ARCHIVE, reusing
 from evonas.stages.sharing import sharing
 from evonas.stages.watching import Watch
@@ -57,16 +59,17 @@ class Search:
 
     def run(self, context: Context) -> str:
         """Search until the budget is spent; the next command."""
-        spec = evaluator_config(context)
+        naming = naming_in(context.run.directory / ARCHIVE)
+        spec = naming(evaluator_config(context))
         evaluator: Evaluator | TableEvaluator = build(spec)
         if context.cfg.get("dry_run"):
             return dry_run(context, spec, parts_of(evaluator.objectives), _searcher(context.cfg, evaluator))
         fidelity = _fidelity(context.cfg)
-        about = {**identity(context.cfg, evaluator), **fidelity.prepare(evaluator)}
+        about = named({**identity(context.cfg, evaluator), **fidelity.prepare(evaluator)}, naming)
         # whatever is wrong with them must be said before there is an archive, which would want resume=true
         asking = _searcher(context.cfg, evaluator)
         with (
-            reusing(context, evaluator, about["fingerprints"]) as reuse,
+            reusing(context, spec, evaluator, list(about["fingerprints"])) as reuse,
             closing(Archive.open(context.run.path(ARCHIVE), about, context.run.resume)) as archive,
             sharing(context, spec) as shared,
             closing(engine(context, shared)) as workers,

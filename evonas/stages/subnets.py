@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from evonas import weights
+from evonas.identifiers import identified
 from evonas.randomness import derive
 from evonas.schema import Recipe
 from evonas.stages import assembly
@@ -89,7 +90,7 @@ def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
 
 def identity(recipe: Recipe, purpose: str, **origin: Any) -> dict[str, Any]:
     """All that a training depends on, as plain data: equal identities mean equal results."""
-    return {"purpose": purpose, **decisive(recipe), **origin}
+    return dict(identified({"purpose": purpose, **decisive(recipe), **origin}))
 
 
 def decisive(recipe: Recipe) -> dict[str, Any]:
@@ -102,4 +103,4 @@ def decisive(recipe: Recipe) -> dict[str, Any]:
 
 def is_made(path: Path, wanted: Mapping[str, Any]) -> bool:
     """Whether the weights at `path` are there and come from a training of this identity."""
-    return path.exists() and weights.load_meta(path).get("identity") == dict(wanted)
+    return path.exists() and identified(weights.load_meta(path).get("identity")) == dict(wanted)

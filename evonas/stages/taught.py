@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from evonas import files, weights
 from evonas.config import to_plain
 from evonas.errors import DataError, UserError
+from evonas.identifiers import as_first_release, identified
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.tasks.base import Task
@@ -24,7 +25,8 @@ _PLACES = ("weights", "folder")
 
 def network(cfg: DictConfig) -> dict[str, Any]:
     """What the config says of the teacher, as plain data, apart from where its weights lie."""
-    return {key: value for key, value in to_plain(cfg.teacher).items() if key not in _PLACES}
+    plain = {key: value for key, value in to_plain(cfg.teacher).items() if key not in _PLACES}
+    return dict(identified(plain))
 
 
 def loaded(net: Any, cfg: DictConfig) -> dict[str, Any]:
@@ -51,7 +53,8 @@ def digest(run: Run) -> str:
     if not is_loaded(run):
         return weights.digest(run.need(TEACHER, made_by="teacher"))
     facts = _facts(run)
-    text = json.dumps([facts["network"], facts["origin"]["sha256"]], sort_keys=True)
+    # identities of weights that were trained before there were ids hold the digest of this
+    text = json.dumps([as_first_release(facts["network"]), facts["origin"]["sha256"]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -66,7 +69,7 @@ def verify(run: Run, cfg: DictConfig, origin: Origin | None) -> None:
         return
     facts = files.read_json(run.need(RESULT, made_by="teacher"))
     again = f"Run it again: {run.command('teacher')}"
-    recorded, wanted = facts.get("network"), network(cfg)
+    recorded, wanted = identified(facts.get("network")), network(cfg)
     for key in sorted({*(recorded or {}), *wanted}):
         if recorded is None or recorded.get(key) != wanted.get(key):
             raise UserError(f"stage=teacher was not run with teacher.{key}={wanted.get(key)}.", again)

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from evonas import files, weights
+from evonas.identifiers import identified
 from evonas.stages import assembly, subnets, taught
 from evonas.stages.base import Context
 from evonas.stages.listening import listening
@@ -55,7 +56,7 @@ def _train(context: Context, net: Any, task: Task) -> str:
 def _check(context: Context, net: Any, task: Task) -> str:
     """Score a teacher that has nothing to train, and note what it was."""
     result, origin = context.run.path(taught.RESULT), taught.loaded(net, context.cfg)
-    known = files.read_json(result) if context.run.resume and result.exists() else {}
+    known = identified(files.read_json(result)) if context.run.resume and result.exists() else {}
     if all(known.get(key) == value for key, value in origin.items()):
         return f"The teacher is known: {result}"
     started, metrics = time.monotonic(), {}

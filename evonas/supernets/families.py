@@ -13,6 +13,8 @@ FAMILIES = {
     "evonet": "evonas.supernets.evonet.restore",
     "mbconv": "evonas.supernets.mbconv.restore",
 }
+# what configurations of OpenMMLab called every exported backbone when there was one family
+FORMER_TYPES = ("EvoNet",)
 
 
 def restore(description: dict[str, Any]) -> "Backbone":

@@ -20,6 +20,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from evonas import weights
 from evonas.errors import EngineError, UserError
+from evonas.identifiers import identified
 from evonas.nn.recompute import recomputing
 from evonas.train.batch_norm import synchronise
 from evonas.train.callbacks import Checkpointing, Listening
@@ -202,7 +203,7 @@ def check_identity(path: Path, identity: Mapping[str, Any]) -> None:
     Raises:
         UserError: names the first setting that differs.
     """
-    saved = weights.load_meta(path).get("identity", {})
+    saved = identified(weights.load_meta(path).get("identity", {}))
     for key in sorted({*saved, *identity}):
         if saved.get(key) != identity.get(key):
             raise UserError(

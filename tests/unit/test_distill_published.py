@@ -171,7 +171,8 @@ def test_maps_without_any_signal_cost_next_to_nothing_and_give_no_nan() -> None:
     for mode in ("dc_removed", "highpass", "coefficients"):
         term = frequency_term(flat, torch.ones(2, 4, 3, 5), mode)
         term.backward()
-        assert 0 <= term.item() < 0.01
+        # 15 unit vectors would cost about 30; how much rounding leaves is a matter of the processor
+        assert 0 <= term.item() < 0.1
     assert torch.isfinite(flat.grad).all()
 
 

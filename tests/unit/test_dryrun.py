@@ -116,7 +116,8 @@ def test_later_generations_count_as_what_they_are(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("objectives", [1, 2, 3])
 def test_a_rehearsal_ends_with_points_that_share_more(objectives: int) -> None:
     space = evonet_space()
-    key = sharing_order(space)
+    network = {"_target_": "network/evonet", "dims": [8] * 4, "heads": [2] * 4}
+    key = sharing_order(OmegaConf.create({"space": {"_target_": "space/evonet"}, "network": network}))
     assert key is not None
     late = rehearsed(NSGA2(space, seed=0, population=24, evaluations=480), space, objectives)
     assert len(set(late)) == 24

@@ -1,6 +1,6 @@
 """Facts of other searches stand in for measurements, and change nothing but the time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from evonas.archive import Archive, Evaluation
 from evonas.errors import UserError
 from evonas.evaluate.engine import Job, Measurement, Part
 from evonas.evaluate.inline import InlineEngine
-from evonas.evaluate.reuse import Reusing, require_common
+from evonas.evaluate.reuse import FingerprintOf, Reusing, require_common
 from evonas.objectives.synthetic import AnalyticEvaluator
 from evonas.search.base import Searcher
 from evonas.search.loop import search
@@ -46,10 +46,16 @@ def nsga(evaluations: int = 24) -> NSGA2:
     return NSGA2(SPACE, seed=1, population=8, evaluations=evaluations)
 
 
+def asked(
+    archives: Sequence[Archive], prints: dict[Part, str] = PRINTS
+) -> list[tuple[Archive, FingerprintOf]]:
+    return [(archive, lambda job: prints[job.part]) for archive in archives]
+
+
 def searched(path: Path, searcher: Searcher, *others: Archive, prints: dict[Part, str] = PRINTS) -> int:
     """How many measurements a search took."""
     evaluator = Counting()
-    engine = Reusing(InlineEngine(evaluator), others, lambda job: prints[job.part])
+    engine = Reusing(InlineEngine(evaluator), asked(others, prints))
     with Archive.open(path, {"fingerprints": prints}, resume=False) as archive, closing(engine):
         search(searcher, engine, archive, SPACE, PARTS, prints)
         assert evaluator.count + engine.reused == len(archive.evaluations())
@@ -113,7 +119,7 @@ def test_failures_are_measured_again(tmp_path: Path) -> None:
             Evaluation(0, "s1", SPACE.format(SPACE.smallest()), "shared", "failed", reason="timeout")
         )
         evaluator = Counting()
-        engine = Reusing(InlineEngine(evaluator), [archive], lambda job: PRINTS[job.part])
+        engine = Reusing(InlineEngine(evaluator), asked([archive]))
         [outcome] = engine.run([Job(0, SPACE.format(SPACE.smallest()))])
     assert outcome.measurement is not None and (evaluator.count, engine.reused) == (1, 0)
 
@@ -125,7 +131,7 @@ def test_an_asynchronous_search_reuses_too_and_replays_without_the_archive(
 
     def steady(others: list[Archive]) -> tuple[str, int]:
         evaluator = Counting()
-        engine = Reusing(InlineEngine(evaluator), others, lambda job: PRINTS[job.part])
+        engine = Reusing(InlineEngine(evaluator), asked(others))
         with Archive.open(tmp_path / "steady", {}, resume=True) as archive:
             steady_search(nsga(), engine, archive, SPACE, parts, PRINTS, 4, 8)
             return archive.dump(), evaluator.count
@@ -141,7 +147,7 @@ def test_jobs_submitted_while_it_runs_are_answered(first: Archive) -> None:
     fresh = [SPACE.format(SPACE.sample(np.random.default_rng(seed))) for seed in range(4)]
     later = [Job(seq, text) for seq, text in enumerate([*fresh, *known[:4]])]
     evaluator, found = Counting(), []
-    engine = Reusing(InlineEngine(evaluator), [first], lambda job: PRINTS[job.part])
+    engine = Reusing(InlineEngine(evaluator), asked([first]))
     for outcome in engine.run([later.pop()]):
         found.append(outcome.job.seq)
         engine.submit([later.pop()] if later else [])

@@ -118,7 +118,7 @@ def test_a_segmentor_of_mmseg_learns_and_answers_with_the_papers_head(folder: Pa
 
     model = base("mmseg", "upernet_r50.py")
     model.pretrained = None
-    model.backbone = {"type": "evonas.EvoNet", "checkpoint": str(folder), "frozen": True}
+    model.backbone = {"type": "evonas.ExportedBackbone", "checkpoint": str(folder), "frozen": True}
     sizes = {
         "in_channels": [8, 12, 16, 24],
         "channels": 16,
@@ -145,13 +145,13 @@ def test_a_segmentor_of_mmseg_learns_and_answers_with_the_papers_head(folder: Pa
 
 
 def test_levels_may_be_chosen(folder: Path) -> None:
-    from evonas.stages.openmm import EvoNet
+    from evonas.stages.openmm import ExportedBackbone
 
-    backbone = EvoNet(str(folder), out_indices=[1, 3]).eval()
+    backbone = ExportedBackbone(str(folder), out_indices=[1, 3]).eval()
     assert backbone.out_channels == [12, 24] and backbone.strides == [8, 32]
     assert [each.shape[1] for each in backbone(torch.zeros(1, 3, 64, 64))] == [12, 24]
     with pytest.raises(UserError, match=r"out_indices=\[4\]"):
-        EvoNet(str(folder), out_indices=[4])
+        ExportedBackbone(str(folder), out_indices=[4])
 
 
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:

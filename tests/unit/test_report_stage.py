@@ -134,13 +134,16 @@ def test_the_space_of_the_archive_says_what_genes_mean(tmp_path: Path, caplog: L
     assert sum("leaves out what genes mean" in record.message for record in caplog.records) == 1
 
 
-def test_the_widths_of_stages_come_from_the_run(tmp_path: Path) -> None:
+def test_the_family_of_the_networks_comes_from_the_run(tmp_path: Path) -> None:
     made = small_run.context(tmp_path / "run")
-    assert gather(made.run).dims is None
-    files.write_json(tmp_path / "run/run.json", {"network": {"dims": [8, 8, 16, 16]}})
-    assert gather(made.run).dims == [8, 8, 16, 16]
-    files.write_json(tmp_path / "run/run.json", {"space": OmegaConf.to_container(made.cfg.space)})
-    found = gather(made.run).space
-    assert found is not None and found.name == "tiny"
-    files.write_json(tmp_path / "run/run.json", {"network": {"dims": "wide"}})
-    assert gather(made.run).dims is None
+    assert gather(made.run).family is None
+    space, network = (OmegaConf.to_container(made.cfg[key]) for key in ("space", "network"))
+    files.write_json(tmp_path / "run/run.json", {"space": space, "network": network})
+    found = gather(made.run)
+    assert found.space is not None and found.space.name == "tiny"
+    assert found.family is not None and [level.channels for level in found.family.levels] == [8, 8, 16, 16]
+    # what is no family, or not of this space, or not even a mapping, leaves drawings out and stops nothing
+    wrong = {"_target_": "evonas.nn.level.Level", "channels": 1, "stride": 4}
+    for other in (wrong, {**network, "dims": [8]}, {"dims": "wide"}, "wide", None):  # type: ignore[dict-item]
+        files.write_json(tmp_path / "run/run.json", {"space": space, "network": other})
+        assert gather(made.run).family is None

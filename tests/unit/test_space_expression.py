@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evonas.space.evonet import evonet_space
 
 from evonas.errors import UserError
 from evonas.report.genome import Genome
@@ -12,6 +11,7 @@ from evonas.search.features import Features
 from evonas.space.chain import ChainSpace, chain_space
 from evonas.space.declared import declared_space
 from evonas.space.space import Axis, Space
+from evonas.supernets.evonet.space import evonet_space
 
 MODULES = ["keep", "wide", "half", "both"]
 LIMITS = {

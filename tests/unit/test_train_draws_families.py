@@ -4,11 +4,11 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from evonas.nn.cost_table import CostTable
 
 from evonas.space.chain import chain_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
+from evonas.supernets.cost_table import CostTable
 from evonas.train.curriculum import PST, CurriculumStep, StepSampler
 from evonas.train.draws.attentive import Attentive
 from evonas.train.draws.banks import Banks, BankSampler

@@ -1,0 +1,237 @@
+"""What identities call the classes and functions of a config: short names that outlive moves and renamings.
+
+The path of a `_target_` changes when its module moves; its id never does. Identities and fingerprints are
+written with ids, and an id, the path of the first release and the present path all mean the same thing.
+The first release itself wrote paths: a file of it is compared by `identified`, and what it hashed is hashed
+again by `as_first_release`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+Naming: TypeAlias = Callable[[Any], Any]
+
+# Never change a line: archives are filed under both sides. What is new gets a line with its first path.
+FIRST_RELEASE: Mapping[str, str] = MappingProxyType(
+    {
+        "augment/crop": "evonas.data.canvas.CropAugment",
+        "augment/depth": "evonas.data.depth_augment.DepthAugment",
+        "augment/photometric": "evonas.data.photometric.Photometric",
+        "augment/views": "evonas.data.mixing.Views",
+        "cells/nb201": "evonas.nn.cells.nb201.NB201Net",
+        "cells/transnas": "evonas.nn.cells.transnas.TransNASNet",
+        "cheap/column": "evonas.objectives.tabular.KnownColumn",
+        "cheap/gene_sum": "evonas.search.cheap.GeneSum",
+        "cheap/macs": "evonas.objectives.closed.ClosedMacs",
+        "choice/best": "evonas.search.choosing.Best",
+        "choice/expected": "evonas.search.expected.ExpectedGain",
+        "choice/hypervolume": "evonas.search.choosing.HypervolumeGain",
+        "choice/spread": "evonas.search.choosing.Spread",
+        "choice/together": "evonas.search.together.GainTogether",
+        "curriculum/pst": "evonas.train.curriculum.PST",
+        "data/accel": "evonas.data.accel.accel",
+        "data/ade20k": "evonas.data.ade20k.Ade20k",
+        "data/camvid": "evonas.data.camvid.CamVid",
+        "data/cityscapes": "evonas.data.cityscapes.Cityscapes",
+        "data/coco": "evonas.data.coco.Coco",
+        "data/image_folder": "evonas.data.imagefolder.ImageFolder",
+        "data/kitti": "evonas.data.kitti.Kitti",
+        "data/macro": "evonas.data.macro.macro",
+        "data/mask_folders": "evonas.data.mask_folders.MaskFolders",
+        "data/nb101": "evonas.data.nb101.nb101",
+        "data/nb201": "evonas.data.tables.nb201",
+        "data/nb301": "evonas.data.nb301.nb301",
+        "data/nyu": "evonas.data.nyu.Nyu",
+        "data/own_table": "evonas.data.tables.own",
+        "data/pictures": "evonas.data.named.NamedPictures",
+        "data/sequences": "evonas.data.sequences.Sequences",
+        "data/shapes": "evonas.data.shapes.Shapes",
+        "data/shards": "evonas.data.shards.Shards",
+        "data/synthetic": "evonas.data.synthetic.SyntheticScenes",
+        "data/synthetic_views": "evonas.data.synthetic_views.SyntheticViews",
+        "data/transnas": "evonas.data.tables.transnas",
+        "distill/caddkd": "evonas.train.distill.Distiller",
+        "draw/attentive": "evonas.train.draws.attentive.Attentive",
+        "draw/banks": "evonas.train.draws.banks.Banks",
+        "draw/growing": "evonas.train.draws.growing.Growing",
+        "draw/level_walk": "evonas.train.draws.level_walk.LevelWalk",
+        "draw/pool": "evonas.train.draws.pool.Pool",
+        "evaluate/full": "evonas.search.measuring.Full",
+        "evaluate/racing": "evonas.search.racing.Racing",
+        "evaluator/analytic": "evonas.objectives.synthetic.AnalyticEvaluator",
+        "evaluator/joint": "evonas.objectives.joint.JointEvaluator",
+        "evaluator/scored_table": "evonas.objectives.scored_table.ScoredTable",
+        "evaluator/supernet": "evonas.objectives.evaluator.Evaluator",
+        "evaluator/table": "evonas.objectives.tabular.TableEvaluator",
+        "fitness/accuracy": "evonas.search.fitness.AccuracyFitness",
+        "fitness/front": "evonas.search.fitness.FrontFitness",
+        "head/classifier": "evonas.nn.classifier.Classifier",
+        "head/gaussians": "evonas.nn.gaussians.GaussianHead",
+        "head/light": "evonas.nn.heads.DenseHead",
+        "head/mamba": "evonas.nn.topdown.SASFDecoder",
+        "head/mmdet_rcnn": "evonas.mm.rcnn.MMDetRCNN",
+        "head/mmseg_upernet": "evonas.mm.upernet.MMSegUPerNet",
+        "head/rcnn": "evonas.nn.detection.rcnn.RCNN",
+        "head/upernet": "evonas.nn.upernet.UPerNet",
+        "lesson/divergence": "evonas.train.divergence.AlphaDivergence",
+        "lesson/inplace": "evonas.train.inplace.InPlace",
+        "merge/nasvit": "evonas.train.conflict.NasVit",
+        "merge/pcgrad": "evonas.train.conflict.PcGrad",
+        "merge/watched": "evonas.train.conflict.Watched",
+        "neck/fpn": "evonas.nn.necks.fpn.FPN",
+        "neck/mamba_fpn": "evonas.nn.necks.mamba_fpn.MambaFPN",
+        "network/evonet": "evonas.nn.backbone.Backbone",
+        "network/mbconv": "evonas.supernets.mbconv.family.MBConv",
+        "objective/error": "evonas.objectives.error.Error",
+        "objective/latency": "evonas.objectives.latency.Latency",
+        "objective/latency_lookup": "evonas.objectives.lookup.LookupLatency",
+        "objective/macs": "evonas.objectives.macs.Macs",
+        "objective/params": "evonas.objectives.params.Params",
+        "objective/zero_cost": "evonas.objectives.zero_cost.ZeroCost",
+        "search/constrained": "evonas.search.constrained.ConstrainedEvolution",
+        "search/diffusion": "evonas.search.denoising.DiffusionEvolution",
+        "search/ednag": "evonas.search.ednag.EDNAG",
+        "search/guided": "evonas.search.guided.GuidedSearch",
+        "search/local": "evonas.search.local.LocalSearch",
+        "search/nsga2": "evonas.search.nsga.NSGA2",
+        "search/nsga3": "evonas.search.nsga3.NSGA3",
+        "search/pool": "evonas.search.pool.RankedPool",
+        "search/random": "evonas.search.random.RandomSearch",
+        "search/regularized": "evonas.search.regularized.RegularizedEvolution",
+        "search/surroundings": "evonas.search.surroundings.Surroundings",
+        "space/cell": "evonas.space.cell.cell_space",
+        "space/chain": "evonas.space.chain.chain_space",
+        "space/declared": "evonas.space.declared.declared_space",
+        "space/edges": "evonas.space.edges.edge_cell",
+        "space/evonet": "evonas.space.evonet.evonet_space",
+        "space/macro": "evonas.space.macro.macro_space",
+        "space/mbconv": "evonas.supernets.mbconv.space.mbconv_space",
+        "stage/compare": "evonas.stages.compare.Compare",
+        "stage/convert": "evonas.stages.convert.Convert",
+        "stage/discover": "evonas.stages.discover.Discover",
+        "stage/doctor": "evonas.stages.doctor.Doctor",
+        "stage/evaluate": "evonas.stages.evaluate.Evaluate",
+        "stage/export": "evonas.stages.export.Export",
+        "stage/levels": "evonas.stages.levels.Levels",
+        "stage/list": "evonas.stages.list.List",
+        "stage/lookup": "evonas.stages.lookup.Lookup",
+        "stage/measure": "evonas.stages.measure.Measure",
+        "stage/pretrain": "evonas.stages.pretrain.Pretrain",
+        "stage/rank": "evonas.stages.rank.Rank",
+        "stage/report": "evonas.stages.report.Report",
+        "stage/retrain": "evonas.stages.retrain.Retrain",
+        "stage/run": "evonas.stages.run.Pipeline",
+        "stage/search": "evonas.stages.search.Search",
+        "stage/select": "evonas.stages.select.Select",
+        "stage/show": "evonas.stages.show.Show",
+        "stage/supernet": "evonas.stages.supernet.Supernet",
+        "stage/teacher": "evonas.stages.teacher.Teacher",
+        "surrogate/blended": "evonas.search.joint.BlendedProcess",
+        "surrogate/boosting": "evonas.search.trees.Boosting",
+        "surrogate/carts": "evonas.search.trees.CARTs",
+        "surrogate/gp": "evonas.search.interpolants.GP",
+        "surrogate/mlp": "evonas.search.neural.MLP",
+        "surrogate/normal_scores": "evonas.search.scores.NormalScores",
+        "surrogate/process": "evonas.search.belief.Process",
+        "surrogate/ranker": "evonas.search.ranker.PairwiseRanker",
+        "surrogate/rbf": "evonas.search.interpolants.RBF",
+        "surrogate/switching": "evonas.search.switching.AdaptiveSwitching",
+        "task/classification": "evonas.tasks.classification.Classification",
+        "task/depth": "evonas.tasks.depth.Depth",
+        "task/detection": "evonas.tasks.detection.Detection",
+        "task/normals": "evonas.tasks.normals.Normals",
+        "task/segmentation": "evonas.tasks.segmentation.Segmentation",
+        "task/splat": "evonas.tasks.splat.Splat",
+        "task/table": "evonas.tasks.table.TableTask",
+        "teacher/depth_anything": "evonas.train.depth_anything.DepthAnything",
+        "teacher/dinov2": "evonas.train.dinov2.Dinov2Body",
+        "teacher/mask2former": "evonas.train.mask2former.Mask2Former",
+        "teacher/timm": "evonas.train.teacher.TimmBody",
+        "tracker/csv": "evonas.track.csv.CsvTracker",
+        "tracker/mlflow": "evonas.track.mlflow.MLflowTracker",
+        "tracker/none": "evonas.track.base.Silent",
+        "tracker/tensorboard": "evonas.track.tensorboard.TensorBoardTracker",
+        "tracker/wandb": "evonas.track.wandb.WandbTracker",
+    }
+)
+# where things are that have moved since, by id
+MOVED: dict[str, str] = {
+    "network/evonet": "evonas.supernets.evonet.family.EvoNet",
+    "space/evonet": "evonas.supernets.evonet.space.evonet_space",
+}
+_IDS = {path: name for name, path in FIRST_RELEASE.items()}
+# in an archive's meta: how what its facts depend on is called; the first release had no such key
+_KEY, _WORD = "naming", "ids"
+
+
+def identifier(target: Any) -> Any:
+    """The id of what a `_target_` names, whichever way it is named; anything else as it is."""
+    if not isinstance(target, str):
+        return target
+    moved = (name for name, path in MOVED.items() if path == target)
+    return _IDS.get(target) or next(moved, target)
+
+
+def present_path(target: Any) -> Any:
+    """Where the thing is now that an id or a path names; anything else as it is."""
+    name = identifier(target)
+    if isinstance(name, str) and name in FIRST_RELEASE:
+        return MOVED.get(name, FIRST_RELEASE[name])
+    return target
+
+
+def resolved(plain: Any) -> Any:
+    """A copy of a config in which everything that is made with its root is named by its present path.
+
+    What stays config (`_recursive_: false`) is left as it is written: whoever makes it may have to say what
+    it is called, as evaluators do in their fingerprints.
+    """
+    if isinstance(plain, list):
+        return [resolved(child) for child in plain]
+    if not isinstance(plain, dict):
+        return plain
+    is_whole = plain.get("_recursive_", True)
+    found = {key: resolved(child) for key, child in plain.items()} if is_whole else dict(plain)
+    return {**found, "_target_": present_path(plain["_target_"])} if "_target_" in plain else found
+
+
+def identified(plain: Any) -> Any:
+    """A copy of plain data in which every `_target_` that has an id is named by it."""
+    return _renamed(plain, identifier)
+
+
+def as_first_release(plain: Any) -> Any:
+    """A copy in which every `_target_` that has an id is the path that it had in the first release."""
+    return _renamed(plain, _first_path)
+
+
+def naming_of(meta: Mapping[str, Any]) -> Naming:
+    """How an archive with this meta names what its facts depend on."""
+    return identified if meta.get(_KEY) == _WORD else as_first_release
+
+
+def named(about: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
+    """What an archive says about its search, by one of the two namings; `naming_of` finds which."""
+    mark = {_KEY: _WORD} if naming is identified else {}
+    return {**naming(dict(about)), **mark}
+
+
+def _first_path(target: Any) -> Any:
+    name = identifier(target)
+    return FIRST_RELEASE.get(name, target) if isinstance(name, str) else target
+
+
+def _renamed(value: Any, rename: Naming, under: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return dict(_entries(value, rename, under))
+    if isinstance(value, list | tuple):
+        return [_renamed(child, rename) for child in value]
+    return value
+
+
+def _entries(value: Mapping[Any, Any], rename: Naming, under: str) -> Iterator[tuple[Any, Any]]:
+    for key, child in value.items():
+        # a network's config may repeat the space, which identities have beside it
+        if (under, key) != ("network", "space"):
+            yield key, rename(child) if key == "_target_" else _renamed(child, rename, str(key))
