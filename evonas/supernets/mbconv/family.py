@@ -127,7 +127,7 @@ class MBConv:
         absent = [None] * (self.shape.depths[stage] - len(bars))
         captions = (
             f"{choice.width} ch",
-            f"x{', '.join(f'{each.expand:g}' for each in choice.blocks)}",
+            f"expand {', '.join(f'{each.expand:g}' for each in choice.blocks)}",
             f"images x{of.resolution:g}",
         )
         return DrawnStage(choice.width, captions, (*bars, *absent))
