@@ -13,7 +13,7 @@ from evonas.search.base import Told
 from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
 from evonas.stages.search import long_after
-from evonas.stages.searching import progress
+from evonas.stages.searching import progress as search_progress
 from evonas.stages.searching.progress import Watch
 from evonas.track.base import Guarded, Silent
 from evonas.track.progress import Pace, Progress
@@ -22,7 +22,7 @@ from evonas.track.progress import Pace, Progress
 def said(folder: Path, long_after: float, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is printed of a search of 100 points, ten an hour."""
     hours = iter(range(100))
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
+    monkeypatch.setattr(search_progress, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
     out = io.StringIO()
     told = tuple(Told(Genotype("toy", (gene,)), (1.0 + gene, 2.0 - gene)) for gene in range(10))
     with Archive.open(folder / "archive.sqlite", {}, resume=False) as archive:
