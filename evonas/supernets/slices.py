@@ -6,7 +6,7 @@ of a subnet are taken by one node of autograd, whose backward adds the gradients
 tensors' gradients by one fused operation; a chain of `narrow` would fill a zero tensor of full size per axis.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -23,15 +23,14 @@ def bind(family: SupernetFamily, shared: Backbone, genotype: Genotype) -> Backbo
     """The backbone of a genotype, whose tensors are slices of the shared ones.
 
     Mode, hooks and buffers are those of the shared modules; running statistics are views, so a subnet in
-    training mode moves those of the supernet.
+    training mode moves those of the supernet. A module that the genotype has whole is the shared one itself.
 
     Args:
         shared: as `family.build(None, ...)` made it.
     """
-    net = skeleton(shared, family.absent(genotype))
+    net = bound(shared, family.cuts(genotype), family.absent(genotype))
     net.path, net.description = family.path(genotype), family.describe(genotype)
     net.input_size = lambda size: family.input_size(genotype, size)
-    attach(net, family.cuts(genotype))
     return net
 
 
@@ -41,53 +40,83 @@ def slices(family: SupernetFamily, shared: Backbone, genotype: Genotype) -> dict
         return bind(family, shared, genotype).state_dict()
 
 
-def skeleton(module: Net, absent: Collection[str] = (), prefix: str = "") -> Net:
-    """A module that shares all tensors, hooks and settings of another one, and may be given others.
+def bound(module: Net, cuts: Cuts, absent: Collection[str] = ()) -> Net:
+    """A module that shares everything with another one but the tensors that are cut.
 
     Args:
-        absent: names of modules inside that the skeleton does not have.
+        cuts: of tensors inside, by name; a module that holds none of them is shared whole.
+        absent: names of modules inside that the new one does not have.
     """
-    made = object.__new__(type(module))
-    made.__dict__.update(module.__dict__)
-    made._parameters, made._buffers = dict(module._parameters), dict(module._buffers)
-    made._modules = {
-        name: None if child is None else skeleton(child, absent, f"{prefix}{name}.")
-        for name, child in module._modules.items()
-        if f"{prefix}{name}" not in absent
-    }
-    return made
+    changed = {""}
+    for name in (*cuts, *absent):
+        above = name.rpartition(".")[0]
+        while above not in changed:
+            changed.add(above)
+            above = above.rpartition(".")[0]
+    made: dict[str, nn.Module] = {}
+    net = _skeleton(module, "", changed, frozenset(absent), made)
+    _attach(made, cuts)
+    return net
 
 
-def attach(net: nn.Module, cuts: Cuts) -> None:
-    """Replace the tensors of a skeleton that are cut by their slices, in place."""
+def _skeleton(
+    module: Net, name: str, changed: Collection[str], absent: Collection[str], made: dict[str, nn.Module]
+) -> Net:
+    """A copy of what is changed, with dictionaries of its own for tensors and modules; `made` has it by name."""
+    if name not in changed:
+        return module
+    copied = object.__new__(type(module))
+    copied.__dict__.update(module.__dict__)
+    copied.__dict__["_parameters"] = module._parameters.copy()
+    copied.__dict__["_buffers"] = module._buffers.copy()
+    children: dict[str, nn.Module | None] = {}
+    for key, child in module._modules.items():
+        inner = f"{name}.{key}" if name else key
+        if inner not in absent:
+            children[key] = None if child is None else _skeleton(child, inner, changed, absent, made)
+    copied.__dict__["_modules"] = children
+    made[name] = copied
+    return copied
+
+
+def _attach(modules: Mapping[str, nn.Module], cuts: Cuts) -> None:
+    """Give skeletons the slices of their tensors, in place."""
     places: list[tuple[dict[str, Any], str]] = []
     sources: list[Tensor] = []
     wanted: list[tuple[Cut, ...]] = []
-    for store, name, full in _tensors(net):
-        found = cuts.get(full)
-        if found:
-            if store[name].is_floating_point() and store[name].requires_grad:
-                places.append((store, name))
-                sources.append(store[name])
-                wanted.append(found)
-            else:
-                store[name] = cut(store[name], found)
-    if not sources:
-        return
-    if torch.is_grad_enabled():
-        taken = _Slices.apply(wanted, *sources)
-    else:
-        taken = tuple(cut(source, each) for source, each in zip(sources, wanted, strict=True))
-    for (store, name), tensor in zip(places, taken, strict=True):
-        store[name] = tensor
+    with_gradients = torch.is_grad_enabled()
+    for full, cuts_of in cuts.items():
+        name, _, key = full.rpartition(".")
+        module = modules[name]
+        store: dict[str, Any] = module._parameters if key in module._parameters else module._buffers
+        if with_gradients and store[key].requires_grad:
+            places.append((store, key))
+            sources.append(store[key])
+            wanted.append(cuts_of)
+        else:
+            store[key] = cut(store[key].detach(), cuts_of)
+    if sources:
+        for (store, key), tensor in zip(places, _Slices.apply(wanted, *sources), strict=True):
+            store[key] = tensor
 
 
 def cut(tensor: Tensor, cuts: Sequence[Cut]) -> Tensor:
     """The slice of a tensor, contiguous, as an extracted network would hold it; a view where it can be."""
+    if len(cuts) > 1 and all(len(each.pieces) == 1 for each in cuts):
+        return _view(tensor, cuts).contiguous()
     for each in cuts:
         parts = [tensor.narrow(each.axis, start, length) for start, length in each.pieces]
         tensor = parts[0] if len(parts) == 1 else torch.cat(parts, each.axis)
     return tensor.contiguous()
+
+
+def _view(tensor: Tensor, cuts: Sequence[Cut]) -> Tensor:
+    """Several axes cut at once, each to one piece; one call is cheaper than a `narrow` an axis."""
+    sizes, strides, offset = list(tensor.shape), tensor.stride(), tensor.storage_offset()
+    for each in cuts:
+        [(start, sizes[each.axis])] = each.pieces
+        offset += start * strides[each.axis]
+    return tensor.as_strided(sizes, strides, offset)
 
 
 class _Slices(torch.autograd.Function):
@@ -123,6 +152,9 @@ class _Slices(torch.autograd.Function):
 
 def _pairs(whole: Tensor, part: Tensor, cuts: Sequence[Cut]) -> Iterator[tuple[Tensor, Tensor]]:
     """Views of a whole tensor and of its slice that hold the same numbers."""
+    if all(len(each.pieces) == 1 for each in cuts):
+        yield _view(whole, cuts), part
+        return
     if not cuts:
         yield whole, part
         return
@@ -132,14 +164,3 @@ def _pairs(whole: Tensor, part: Tensor, cuts: Sequence[Cut]) -> Iterator[tuple[T
         inner = whole.narrow(first.axis, start, length), part.narrow(first.axis, begin, length)
         yield from _pairs(*inner, rest)
         begin += length
-
-
-def _tensors(net: nn.Module, prefix: str = "") -> Iterator[tuple[dict[str, Any], str, str]]:
-    """Every tensor of a network: the dictionary that holds it, its key there, and its full name."""
-    for store in (net._parameters, net._buffers):
-        for name, tensor in store.items():
-            if tensor is not None:
-                yield store, name, prefix + name
-    for name, child in net._modules.items():
-        if child is not None:
-            yield from _tensors(child, f"{prefix}{name}.")

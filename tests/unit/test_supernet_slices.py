@@ -9,7 +9,7 @@ from evonas.nn.initialise import initialise
 from evonas.supernets.base import Cut
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.slices import attach, bind, cut, skeleton
+from evonas.supernets.slices import bind, bound, cut
 
 
 def test_a_cut_takes_its_pieces_in_order():
@@ -32,9 +32,8 @@ def test_gradients_are_added_into_the_shared_ones_and_reach_used_weights_only():
     initialise(layer, 0)
     pieces = (Cut(0, ((0, 1), (3, 2))),)
     for repeat in (1, 2):
-        bound = skeleton(layer)
-        attach(bound, {"weight": (*pieces, Cut(1, ((0, 2),))), "bias": pieces})
-        bound(torch.ones(1, 2)).sum().backward()
+        part = bound(layer, {"weight": (*pieces, Cut(1, ((0, 2),))), "bias": pieces})
+        part(torch.ones(1, 2)).sum().backward()
         used = layer.weight.grad != 0
         assert used[[0, 3, 4], :2].all() and used.sum() == 6
         assert layer.weight.grad.sum() == 6 * repeat and layer.bias.grad.tolist() == [
@@ -50,27 +49,25 @@ def test_gradients_are_added_into_the_shared_ones_and_reach_used_weights_only():
 def test_without_gradients_slices_have_none():
     layer = nn.Linear(4, 6)
     for given, is_grad in ((layer, False), (layer.requires_grad_(False), True)):
-        bound = skeleton(given)
         with torch.set_grad_enabled(is_grad):
-            attach(bound, {"weight": (Cut(0, ((0, 2),)),)})
-            assert not bound.weight.requires_grad and bound.weight.shape == (2, 4)
+            part = bound(given, {"weight": (Cut(0, ((0, 2),)),)})
+            assert not part.weight.requires_grad and part.weight.shape == (2, 4)
 
 
 def test_running_statistics_of_a_slice_move_the_shared_ones():
     norm = nn.BatchNorm2d(4)
-    bound = skeleton(norm)
     first = (Cut(0, ((0, 2),)),)
-    attach(bound, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), first))
-    bound(torch.full((2, 2, 3, 3), 5.0))
+    part = bound(norm, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), first))
+    part(torch.full((2, 2, 3, 3), 5.0))
     assert norm.running_mean.tolist() == pytest.approx([0.5, 0.5, 0, 0]) and norm.num_batches_tracked == 1
 
 
-def test_a_skeleton_leaves_modules_out_and_the_original_alone():
-    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
-    made = skeleton(net, {"1.1"})
-    assert len(made[1]) == 1 and len(net[1]) == 2
-    made[0].bias = None
-    assert net[0].bias is not None
+def test_modules_are_left_out_or_shared_whole_and_the_original_stays():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 2))
+    made = bound(net, {"0.bias": (Cut(0, ((0, 1),)),)}, {"1.1"})
+    assert made[0].bias.shape == (1,) and len(made[1]) == 1 and made[2] is net[2]
+    assert made[1][0] is net[1][0] and made[0].weight is net[0].weight
+    assert net[0].bias.shape == (2,) and len(net[1]) == 2
 
 
 def _head_of(family, backbone, genotype, channel, monkeypatch):
