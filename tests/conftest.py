@@ -15,7 +15,16 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # a shell that starts tests in the background hands an ignored Ctrl-C down to every process of theirs
 signal.signal(signal.SIGINT, signal.default_int_handler)
 install_import_hook(
-    ["evonas.ops", "evonas.nn", "evonas.train.distillation.cross_architecture"], "beartype.beartype"
+    [
+        "evonas.ops",
+        "evonas.nn",
+        # the modules of supernets; their torch-free facts take any number where a float is asked for
+        *(f"evonas.supernets.{name}" for name in ("backbone", "extract", "prefix", "resolution", "supernet")),
+        *(f"evonas.supernets.evonet.{name}" for name in ("backbone", "block", "layers", "mixers", "stem")),
+        "evonas.supernets.mbconv.backbone",
+        "evonas.train.distillation.cross_architecture",
+    ],
+    "beartype.beartype",
 )
 
 ROOT = Path(__file__).parent.parent
