@@ -26,7 +26,7 @@ from evonas.config import build
 from evonas.mm.stack import installed
 from evonas.stages.build import factory
 from evonas.supernets.evonet.published import PUBLISHED
-from evonas.supernets.extract import StaticNet, static_net
+from evonas.supernets.static_net import StaticNet, static_net
 from evonas.tasks.segmentation import Segmentation
 
 CLASSES = {"coco": 80, "ade20k": 150}

@@ -42,7 +42,7 @@ from evonas.stages.rank import spread
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
 from evonas.stages.training import subnet_trainer
-from evonas.supernets.extract import static_net
+from evonas.supernets.static_net import static_net
 from evonas.tasks.base import best_of
 from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit

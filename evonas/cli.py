@@ -24,13 +24,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-import evonas
 from evonas import cli_args, cli_errors, config, schema, stages
 from evonas.cli_help import usage
 from evonas.config import conf_dir
 from evonas.errors import EngineError, EvoNASError, UserError
 from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
+from evonas.version import __version__
 
 log = logging.getLogger("evonas.cli")
 log.addHandler(logging.NullHandler())
@@ -87,7 +87,7 @@ def main() -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     signals = Signals()
     if sys.argv[1:] == ["--version"]:
-        print(evonas.__version__)
+        print(__version__)
         return 0
     signals.listen()
     words = sys.argv[1:]
@@ -334,7 +334,7 @@ def _logged(run: Run, stage: str, overrides: Sequence[str]) -> Iterator[None]:
     root.setLevel(logging.INFO)
     for handler in handlers:
         root.addHandler(handler)
-    log.info("evonas %s, stage %s: %s", evonas.__version__, stage, " ".join(overrides))
+    log.info("evonas %s, stage %s: %s", __version__, stage, " ".join(overrides))
     try:
         yield
     finally:

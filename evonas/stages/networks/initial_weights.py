@@ -20,7 +20,8 @@ from evonas.stages.build import factory
 from evonas.stages.networks.references import Given
 from evonas.stages.networks.selected import TRANSFERRED, Net, transferred
 from evonas.stages.pretrain import PRETRAINED
-from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.extract import extract
+from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task
 

@@ -15,7 +15,7 @@ from evonas.objectives.tabular.evaluator import words_of
 from evonas.randomness import derive, generator
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.supernets.extract import static_net
+from evonas.supernets.static_net import static_net
 from evonas.supernets.supernet import Supernet
 
 if TYPE_CHECKING:

@@ -21,14 +21,16 @@ from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.training import subnet_trainer
 from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.cost_table import CostTable
-from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.extract import extract
+from evonas.supernets.static_net import StaticNet
 from evonas.train import validation_panel
 from evonas.train.best_checkpoint import Chain, Rows, best_epoch
-from evonas.train.curriculum import PST, CurriculumStep
+from evonas.train.curriculum import PST
 from evonas.train.fit import Resumable, check_identity, fit
 from evonas.train.loop.checkpoint_io import remove
 from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
+from evonas.train.sampling.step import CurriculumStep
 
 log = logging.getLogger(__name__)
 
