@@ -34,8 +34,8 @@ class Export:
         """Write export/<net>/ for each network of selected.json."""
         nets = selected.chosen(context.run)
         files_of = {net.name: selected.need_trained(context.run, net) for net in nets}
-        task = factory.task(context.cfg)
-        supernet = load_start(context, task)
+        task = context.setup.task
+        supernet = load_start(context)
         lines = []
         with Progress("Export", len(nets), "network") as progress:
             for net in nets:

@@ -41,7 +41,7 @@ class Levels:
     def run(self, context: Context) -> str:
         """Build the table, print a line a level; the file's path."""
         began = time.monotonic()
-        costs = factory.costs(context.cfg)
+        costs = factory.costs(context.setup)
         table = LevelTable(costs, {}, self.plan, context.cfg.seed)
         for level in table.levels:
             top = level.macs * (1 + table.window)

@@ -38,8 +38,8 @@ class Rank:
     def run(self, context: Context) -> str:
         """Write rank/rank.json: the pairs, and the statistics of `report/analysis/rank_correlation.py` on them."""
         rank = context.cfg.rank
-        task, other = factory.task(context.cfg), _against(context)
-        inherited = factory.load_supernet(context, task)
+        task, other = context.setup.task, _against(context)
+        inherited = factory.load_supernet(context)
         chosen = _chosen(context, inherited, task.input_size, other)
         path = context.run.path(RESULT)
         steps = subnet_trainer.total_steps(task, factory.recipe(context.cfg, "rank"))
@@ -65,7 +65,7 @@ class _Ranking:
     def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = factory.recipe(context.cfg, "rank")
-        self.teaching = factory.Teaching(context, task)
+        self.teaching = factory.Teaching(context)
         self.path = context.run.path("rank/pairs.json")
         self.known: dict[str, Any] = {}
         start = context.run.need(factory.SUPERNET, made_by="supernet")

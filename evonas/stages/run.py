@@ -13,6 +13,7 @@ from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.stages.build.objectives import located
+from evonas.stages.build.run_mode import RunMode, mode_of
 from evonas.stages.networks.references import given
 from evonas.stages.stage_times import note_seconds
 from evonas.track.progress import heading, human_time
@@ -88,7 +89,7 @@ class Pipeline:
     def _check_ahead(self, context: Context) -> None:
         """What is wrong with a later stage must not be found out after hours of training."""
         cfg = context.cfg
-        if cfg.get("genotype") is not None:
+        if context.setup.mode is RunMode.GIVEN:
             given(context)
         for rule in cfg.select.rules if "select" in self.steps else ():
             read_rule(rule)
@@ -97,8 +98,8 @@ class Pipeline:
             # tables have no network, and their searches must not wait for torch
             from evonas.stages.build import factory
 
-            curriculum = factory.curriculum(cfg, factory.space(cfg))
-            curriculum.check_draws(lambda: factory.costs(cfg))
+            curriculum = factory.curriculum(cfg, context.setup.space)
+            curriculum.check_draws(lambda: factory.costs(context.setup))
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
 
@@ -149,9 +150,10 @@ def is_wanted(cfg: DictConfig, name: str) -> bool:
     Without distillation nobody asks a teacher, and without rules to choose by nobody asks a search. Networks
     that are given need neither supernet nor search.
     """
-    if cfg.get("evaluator") or cfg.get("joint") is not None:
+    mode = mode_of(cfg)
+    if not mode.has_network:
         return name in NEEDS_NO_NETWORK
-    if cfg.get("genotype") is not None and name in ("supernet", "search"):
+    if mode is RunMode.GIVEN and name in ("supernet", "search"):
         return False
     if name == "search" and not cfg.select.rules:
         return False

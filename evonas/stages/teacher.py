@@ -24,8 +24,8 @@ class Teacher:
         """Write teacher/result.json, and teacher/teacher.safetensors where something was trained."""
         if not context.cfg.distill:
             return "Without distillation there is no teacher to train."
-        task = factory.task(context.cfg)
-        net = factory.teacher(context.cfg, task)
+        task = context.setup.task
+        net = factory.teacher(context.setup)
         line = _train(context, net, task) if net.state_dict() else _check(context, net, task)
         is_random = net.origin is not None and net.origin.is_random
         return f"{RANDOM if is_random else ''}{line}"

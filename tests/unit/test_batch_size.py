@@ -13,6 +13,7 @@ from evonas.nn.memory import peak_bytes
 from evonas.schema import Hardware
 from evonas.stages.build import factory
 from evonas.stages.build.batch_size import MOST, SHARE, eval_batch_size, fitting, worker_bytes
+from evonas.stages.build.setup import Setup
 
 GIB = 2**30
 
@@ -38,18 +39,18 @@ def test_the_largest_power_of_two_that_fits(image: int, memory: float, expected:
 
 
 def test_what_was_asked_for_is_taken() -> None:
-    assert eval_batch_size(composed("hardware.eval_batch_size=5")) == 5
+    assert eval_batch_size(Setup(composed("hardware.eval_batch_size=5"))) == 5
     with pytest.raises(UserError, match=r"hardware\.eval_batch_size is 0; it must be at least 1"):
-        eval_batch_size(composed("hardware.eval_batch_size=0"))
+        eval_batch_size(Setup(composed("hardware.eval_batch_size=0")))
 
 
 def test_memory_decides_where_nothing_was_asked() -> None:
     cfg = composed("hardware.eval_batch_size=null")
-    net = factory.supernet(cfg).eval()
+    net = factory.supernet(Setup(cfg)).eval()
     image, largest = torch.zeros(1, 3, 32, 32), net.space.largest()
     needed = peak_bytes(lambda: net(image, largest))
     room = hardware(eval_batch_size=None, memory_gb=21 * needed / SHARE / GIB)
-    assert eval_batch_size(cfg, room) == 16
+    assert eval_batch_size(Setup(cfg), room) == 16
 
 
 def test_workers_share_the_machine_and_a_limit_counts() -> None:

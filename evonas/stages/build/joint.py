@@ -16,6 +16,8 @@ from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.build.factory import SUPERNET
 from evonas.stages.build.objectives import located
+from evonas.stages.build.run_mode import mode_of
+from evonas.stages.build.setup import Setup
 
 
 def joint_config(context: Context, device: str) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def _runs(context: Context) -> dict[str, Run]:
 def _opened(outputs: Path, name: str) -> Run:
     directory = find_run(outputs, name)
     cfg = recorded_config(directory)
-    if cfg.get("task") is None or cfg.get("joint") is not None or cfg.get("evaluator"):
+    if cfg.get("task") is None or not mode_of(cfg).has_network:
         raise UserError(f"Run '{name}' has no network of its own.", "Name runs that trained a supernet.")
     inputs = find_run(outputs, cfg.inputs) if cfg.get("inputs") else None
     return Run(directory, str(cfg.task.name), inputs=inputs)
@@ -82,7 +84,7 @@ def _parts(context: Context, run: Run, cfg: DictConfig) -> dict[str, Any]:
         "space": space,
         "network": to_plain(cfg.network),
         "task": to_plain(cfg.task),
-        "batch_size": eval_batch_size(cfg, context.cfg.hardware),
+        "batch_size": eval_batch_size(Setup(cfg), context.cfg.hardware),
         "weights": str(run.need(SUPERNET, made_by="supernet")),
     }
 

@@ -85,7 +85,7 @@ def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
     """A network's metrics on the holdout split."""
     device = factory.devices(context.cfg).torch_device
     net.eval().to(device)
-    return validation_panel.score(net, of, "holdout", eval_batch_size(context.cfg), device)
+    return validation_panel.score(net, of, "holdout", eval_batch_size(context.setup), device)
 
 
 def identity(recipe: Recipe, purpose: str, **origin: Any) -> dict[str, Any]:
