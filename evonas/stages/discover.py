@@ -162,7 +162,11 @@ def _result(
         "known": {name: rows[name] for name in others},
         "best": [{"formula": str(one.formula), "tau": one.fitness} for one in best[:_TOP]],
         "networks": [
-            {"genotype": subject.genotype, "error": subject.error, "score": _finite(score)}
+            {
+                "genotype": subject.genotype,
+                "error": subject.error,
+                "score": float(score) if np.isfinite(score) else None,
+            }
             for subject, score in zip(found.all, (own | sums)[chosen], strict=True)
         ],
     }
@@ -205,7 +209,3 @@ def _judged(
 
 def _rank(tau: float | None) -> float:
     return -np.inf if tau is None else tau
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -133,15 +133,10 @@ def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
     """The part of the config that decides what a stage makes, as plain data."""
     step = f"stage.steps.{name}"
     read = [key for key in SETTINGS.get(name, ()) if key not in _LATER or cfg.get(key) is not None]
-    keys = (*(read if _reads(cfg, name) else ()), step)
+    # starting weights that are not trained depend on no settings
+    is_trained = name != "pretrain" or OmegaConf.select(cfg, f"{step}.train", default=False) is not False
+    keys = (*(read if is_trained else ()), step)
     return {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
-
-
-def _reads(cfg: DictConfig, name: str) -> bool:
-    """Whether a stage reads its settings; starting weights that are not trained depend on none."""
-    return (
-        name != "pretrain" or OmegaConf.select(cfg, "stage.steps.pretrain.train", default=False) is not False
-    )
 
 
 def is_wanted(cfg: DictConfig, name: str) -> bool:

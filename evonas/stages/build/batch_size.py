@@ -1,6 +1,7 @@
 """Images at a time on the holdout split: as many as were asked for, or as memory takes."""
 
 import os
+from contextlib import suppress
 
 from omegaconf import DictConfig
 
@@ -46,13 +47,14 @@ def _image_bytes(setup: Setup) -> int:
     from evonas.stages.build import factory
 
     size, largest = setup.task.input_size, setup.space.largest()
-    try:
-        net, image = factory.largest_on_meta(setup).eval(), torch.zeros(1, 3, *size, device="meta")
-        return peak_bytes(lambda: net(image))
-    except (NotImplementedError, RuntimeError):
-        # what a network computes decides its sizes, as in detectors
-        supernet, picture = factory.supernet(setup).eval(), torch.zeros(1, 3, *size)
-        return peak_bytes(lambda: supernet(picture, largest))
+    net = factory.largest_on_meta(setup)
+    if net is not None:
+        # whose sizes depend on values cannot be run there
+        shape = torch.zeros(1, 3, *size, device="meta")
+        with suppress(NotImplementedError, RuntimeError):
+            return peak_bytes(lambda: net(shape))
+    supernet, image = factory.supernet(setup).eval(), torch.zeros(1, 3, *size)
+    return peak_bytes(lambda: supernet(image, largest))
 
 
 def fitting(image_bytes: int, memory: float) -> int:

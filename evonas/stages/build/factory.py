@@ -12,6 +12,7 @@ from torch import nn
 from evonas import weights
 from evonas.config import build, to_plain
 from evonas.errors import DataError, UserError
+from evonas.nn.detection.base import RegionHead
 from evonas.nn.initialise import initialise
 from evonas.randomness import derive
 from evonas.schema import Recipe
@@ -43,11 +44,16 @@ def supernet(setup: Setup, purpose: str = "init") -> Supernet:
         return Supernet(setup.family, _head(setup, setup.family, purpose), derive(seed, purpose))
 
 
-def largest_on_meta(setup: Setup) -> StaticNet:
-    """The largest network on torch's meta device: sizes of tensors, without numbers in them."""
+def largest_on_meta(setup: Setup) -> StaticNet | None:
+    """The largest network in eval mode on torch's meta device, where tensors have sizes and no numbers.
+
+    None for detectors: there they take another way, whose tensors are of other sizes.
+    """
     with seeded(setup.cfg.seed, "init"):
         head = setup.task.head(setup.family.levels)
-    return StaticNet(setup.family.build(setup.space.largest(), None), head).to("meta")
+    if isinstance(head, RegionHead):
+        return None
+    return StaticNet(setup.family.build(setup.space.largest(), None), head, training=False).eval().to("meta")
 
 
 def costs(setup: Setup) -> CostTable:
@@ -196,18 +202,13 @@ def recipe(cfg: DictConfig, name: str) -> Recipe:
     """One of the recipes of `cfg.train`, as a plain record, within the trainer's ceilings."""
     whole = Recipe(**cast(dict[str, Any], OmegaConf.to_container(cfg.train[name], resolve=True)))
     ceiling = cfg.trainer.max_epochs
-    whole = replace(whole, max_batches=_smaller(whole.max_batches, cfg.trainer.max_batches))
+    batches = [each for each in (whole.max_batches, cfg.trainer.max_batches) if each is not None]
+    whole = replace(whole, max_batches=min(batches, default=None))
     if whole.epochs is None and whole.iterations is None:
         raise UserError(f"train.{name} has no length.", f"Try train.{name}.epochs=10.")
     if ceiling is None or (whole.epochs is not None and whole.epochs <= ceiling):
         return whole
     return replace(whole, epochs=ceiling, warmup_epochs=min(whole.warmup_epochs, float(ceiling)))
-
-
-def _smaller(first: int | None, second: int | None) -> int | None:
-    """The smaller ceiling; None is no ceiling."""
-    given = [each for each in (first, second) if each is not None]
-    return min(given, default=None)
 
 
 def curriculum(cfg: DictConfig, of: Space) -> PST:

@@ -63,7 +63,9 @@ def _runs(context: Context) -> dict[str, Run]:
         )
     found = [_opened(outputs, name) for name in names]
     counts = Counter(run.task for run in found)
-    return {_word(run.task if counts[run.task] == 1 else run.name): run for run in found}
+    tasks = {run.task if counts[run.task] == 1 else run.name: run for run in found}
+    # words that rules such as best:error_<name> can read
+    return {re.sub(r"\W", "_", name): run for name, run in tasks.items()}
 
 
 def _opened(outputs: Path, name: str) -> Run:
@@ -87,8 +89,3 @@ def _parts(context: Context, run: Run, cfg: DictConfig) -> dict[str, Any]:
         "batch_size": eval_batch_size(Setup(cfg), context.cfg.hardware),
         "weights": str(run.need(SUPERNET, made_by="supernet")),
     }
-
-
-def _word(name: str) -> str:
-    """A name that rules such as best:error_<name> can read."""
-    return re.sub(r"\W", "_", name)
