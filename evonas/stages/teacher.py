@@ -32,7 +32,6 @@ class Teacher:
 
 
 def _train(context: Context, net: Any, task: Task) -> str:
-    """Fit the weights that are ours."""
     path, recipe = context.run.path(factory.TEACHER), factory.recipe(context.cfg, "teacher")
     result = context.run.path(teacher_checkpoint.RESULT)
     identity = subnet_trainer.identity(recipe, "teacher", network=teacher_checkpoint.network(context.cfg))

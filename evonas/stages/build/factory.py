@@ -228,7 +228,6 @@ def training_data(
 
 
 def length(by: Recipe) -> Length:
-    """How long a network is trained under a recipe."""
     return Length(by.epochs, by.iterations, by.warmup_epochs, by.warmup_iterations)
 
 

@@ -26,12 +26,10 @@ class Setup:
 
     @property
     def mode(self) -> RunMode:
-        """What the run works on."""
         return mode_of(self.cfg)
 
     @cached_property
     def space(self) -> Space:
-        """The searched space."""
         built: Space = build(self.cfg.space)
         return built
 

@@ -87,7 +87,6 @@ class Estimate:
 
     @property
     def lines(self) -> list[str]:
-        """The estimate for people."""
         low, expected, high = (human_time(each) for each in self.wall_s)
         found = [f"{self.load.evaluations} points, {self.load.population} at a time"]
         for part, (least, median, most) in self.seconds.items():
