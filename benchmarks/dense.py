@@ -24,9 +24,9 @@ from evonas import schema
 from evonas.cli import conf_dir
 from evonas.config import build
 from evonas.mm.stack import installed
-from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.supernets.evonet.published import PUBLISHED
-from evonas.supernets.extract import StaticNet, static_net
+from evonas.supernets.static_net import StaticNet, static_net
 from evonas.tasks.segmentation import Segmentation
 
 CLASSES = {"coco": 80, "ade20k": 150}
@@ -101,7 +101,7 @@ def network(name: str, task: str, heads: str) -> StaticNet:
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", overrides=["network=evonet", *HEADS[task, heads]])
-    family = factory.family(cfg)
+    family = Setup(cfg).family
     counted = {"num_classes" if task == "coco" else "out_channels": CLASSES[task]}
     head = build(cfg.head)(family.levels, **counted)
     return static_net(family, head, family.space.parse(PUBLISHED[name].genotype))

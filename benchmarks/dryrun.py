@@ -26,6 +26,7 @@ from evonas.run import Run
 from evonas.schema import register
 from evonas.stages.base import Context
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.stages.lookup import Lookup
 from evonas.stages.search import Search, evaluator_config, searcher
 from evonas.stages.searching.dry_run import parts_of, probe
@@ -51,7 +52,7 @@ def _context(folder: Path, overrides: Sequence[str]) -> Context:
     """A run that has a supernet, and a latency table if the search asks for one."""
     cfg = _composed(overrides)
     made = Context(cfg, Run(folder, "synthetic"))
-    weights.save(made.run.path(factory.SUPERNET), factory.supernet(cfg).state_dict())
+    weights.save(made.run.path(factory.SUPERNET), factory.supernet(Setup(cfg)).state_dict())
     if "latency_lookup" in cfg.objective:
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             Lookup(fit=10, held_out=5).run(made)

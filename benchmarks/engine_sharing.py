@@ -31,6 +31,7 @@ from evonas.search.base import Told
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.genotype import Genotype
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.supernets.extract import extract
 
 REPEATS, LAST, IMAGES = 5, 10, 8
@@ -73,7 +74,7 @@ def evaluator_of(run: Path | None, folder: Path, images: int = IMAGES) -> Evalua
     """Error and multiply-adds of a run's supernet, or of the demo's with random weights."""
     if run is None:
         cfg, path = _demo(), folder / "supernet.safetensors"
-        weights.save(path, factory.supernet(cfg).state_dict())
+        weights.save(path, factory.supernet(Setup(cfg)).state_dict())
     else:
         cfg, path = OmegaConf.load(run / "attempts/001/config.yaml"), run / factory.SUPERNET
     task = to_plain(cfg.task)

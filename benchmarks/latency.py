@@ -33,6 +33,7 @@ from evonas.objectives.latency.measured import Latency
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 
 _BARE = {"pin": False, "clock": "wall", "reference": False}
 WAYS = {
@@ -67,7 +68,7 @@ def _bench(path: Path) -> tuple[Bench, dict[str, Any]]:
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", overrides=["+task=synthetic", "objective=[latency]"])
-    weights.save(path, factory.supernet(cfg).state_dict())
+    weights.save(path, factory.supernet(Setup(cfg)).state_dict())
     bench = Bench(to_plain(cfg.space), to_plain(cfg.network), to_plain(cfg.task), path)
     return bench, to_plain(cfg.objective.latency)
 

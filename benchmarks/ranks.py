@@ -24,11 +24,11 @@ from evonas.nn.heads import DenseHead
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.supernet import Supernet
-from evonas.train.curriculum import CurriculumStep, StepSampler
 from evonas.train.fit import Devices, fit
 from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
 from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.sampling.step import CurriculumStep, StepSampler
 
 STEPS, BATCH, SEED = 20, 8, 0
 SUBNETS = (1, 2, 4)

@@ -21,6 +21,7 @@ from evonas.data.base import Split
 from evonas.data.synthetic.shapes import Shapes
 from evonas.nn.classifier import Classifier
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.stages.pretrain import PRETRAINED
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.classification import Classification
@@ -76,7 +77,7 @@ def pretrained(run: Path, source: Shapes) -> dict[str, float]:
 
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        net: Supernet = factory.supernet(compose("config", overrides=["+task=shapes"]))
+        net: Supernet = factory.supernet(Setup(compose("config", overrides=["+task=shapes"])))
     net.load_state_dict(weights.load(run / PRETRAINED))
     task, members = Classification(source, Classifier, "shapes"), validation_panel.members(net.space, 0, 0)
     net.eval()

@@ -14,6 +14,7 @@ from evonas.nn.initialise import initialise
 from evonas.nn.recompute import recomputing
 from evonas.randomness import generator
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.supernets.evonet.block import Block
 from evonas.supernets.evonet.space import StageChoice
 from evonas.supernets.extract import extract
@@ -49,8 +50,8 @@ def _steps(network: str, height: int, width: int, images: int) -> tuple[Act, Act
     """The step of a sampled subnet, and that of the same network extracted."""
     words = (f"network={network}", f"data.height={height}", f"data.width={width}", f"data.train={images}")
     cfg: Any = composed("+task=synthetic", *words)
-    task = factory.task(cfg)
-    supernet = factory.supernet(cfg, task).train()
+    task = Setup(cfg).task
+    supernet = factory.supernet(Setup(cfg)).train()
     point = supernet.space.sample(generator(0, "speed"))
     batch = next(iter(torch.utils.data.DataLoader(task.dataset("train"), batch_size=images)))  # type: ignore[arg-type]
     return _step(supernet, task, batch, point), _step(extract(supernet, point).train(), task, batch)

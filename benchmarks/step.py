@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from evonas import schema
 from evonas.cli import conf_dir
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.train.module import SupernetModule
 from evonas.train.optim.duration import Length
@@ -97,12 +98,13 @@ class Step:
     """One optimizer step of a supernet outside of any trainer."""
 
     def __init__(self, cfg: DictConfig) -> None:
-        self.task = factory.task(cfg)
+        setup = Setup(cfg)
+        self.task = setup.task
         self.device = factory.devices(cfg).torch_device
-        self.net = factory.supernet(cfg, self.task)
+        self.net = factory.supernet(setup)
         self.recipe = factory.recipe(cfg, "supernet")
         self.curriculum = factory.curriculum(cfg, self.net.space)
-        self.teacher: Any = factory.teacher(cfg, self.task) if cfg.distill else None
+        self.teacher: Any = factory.teacher(setup) if cfg.distill else None
         self.precision = PRECISIONS[str(cfg.hardware.precision)]
         self.module = self._module(cfg).to(self.device)
         self.module.train()

@@ -37,12 +37,13 @@ from evonas.run import Run
 from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.rank import spread
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
 from evonas.stages.training import subnet_trainer
-from evonas.supernets.extract import static_net
+from evonas.supernets.static_net import static_net
 from evonas.tasks.base import best_of
 from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
@@ -167,8 +168,8 @@ def _trained(question: Question, seed: int, share: tuple[int, int]) -> list[dict
     folder = question.out / question.name / f"alone-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     cfg = question.cfg(seed)
-    task = factory.task(cfg)
-    net = factory.supernet(cfg, task)
+    task = Setup(cfg).task
+    net = factory.supernet(Setup(cfg))
     chosen = list(enumerate(spread(net, task.input_size, question.subnets, 0)))
     found = []
     for number, (genotype, macs) in chosen[share[0] :: share[1]]:
@@ -192,7 +193,7 @@ def _one_alone(
 
 
 def _trained_alone(question: Question, cfg: DictConfig, net: Any, seed: int, state: Path) -> float:
-    task, recipe = factory.task(cfg), factory.recipe(cfg, "supernet")
+    task, recipe = Setup(cfg).task, factory.recipe(cfg, "supernet")
     steps = question.alone_steps
     data = factory.training_data(cfg, task, recipe, seed, steps)
     length = Length(None, steps, warmup_iterations=steps // 10)
@@ -242,8 +243,8 @@ def _timed(work: Callable[[], Any]) -> float:
 
 def _shortened(question: Question, cfg: DictConfig) -> int:
     """Give the curriculum the passes that are asked for, in its proportion; its optimizer steps."""
-    net = factory.supernet(cfg)
-    task, recipe = factory.task(cfg), factory.recipe(cfg, "supernet")
+    net = factory.supernet(Setup(cfg))
+    task, recipe = Setup(cfg).task, factory.recipe(cfg, "supernet")
     batches = subnet_trainer.steps_per_epoch(task, recipe)
     curriculum = factory.curriculum(cfg, net.space)
     pool = curriculum.draw.size if isinstance(curriculum.draw, Pool) else 0
@@ -278,7 +279,7 @@ def _evaluator(cfg: DictConfig, path: str, recalibrate: int) -> dict[str, Any]:
 
 def _front(cfg: DictConfig, evaluator: EvaluatorLike, seed: int) -> list[list[float]]:
     """Errors and multiply-adds (10^9) of the front that a search finds, statistics renewed."""
-    space = factory.space(cfg)
+    space = Setup(cfg).space
     trial = run((cfg.task.name, "nsga2", seed), cfg.search, space, evaluator, ("error", "macs"))
     best: list[list[float]] = trial.values[front(trial.values)].tolist()
     return best

@@ -4,14 +4,17 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from evonas.hub import load as load
-
-__version__ = "0.1.0.dev0"
+    from evonas.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> object:
     # torch is imported when a network is wanted, and not by the command line
-    if name != "load":
-        raise AttributeError(f"module 'evonas' has no attribute '{name}'")
-    from evonas.hub import load
+    if name == "load":
+        from evonas.hub import load
 
-    return load
+        return load
+    if name == "__version__":
+        from evonas.version import __version__
+
+        return __version__
+    raise AttributeError(f"module 'evonas' has no attribute '{name}'")

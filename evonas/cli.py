@@ -20,17 +20,18 @@ from types import FrameType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from hydra.types import RunMode as HydraMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-import evonas
 from evonas import cli_args, cli_errors, config, schema, stages
 from evonas.cli_help import usage
 from evonas.config import conf_dir
 from evonas.errors import EngineError, EvoNASError, UserError
 from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
+from evonas.stages.build.run_mode import RunMode, mode_of
+from evonas.version import __version__
 
 log = logging.getLogger("evonas.cli")
 log.addHandler(logging.NullHandler())
@@ -87,7 +88,7 @@ def main() -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     signals = Signals()
     if sys.argv[1:] == ["--version"]:
-        print(evonas.__version__)
+        print(__version__)
         return 0
     signals.listen()
     words = sys.argv[1:]
@@ -151,7 +152,7 @@ def _job(signals: Signals, flags: Sequence[str]) -> Callable[[DictConfig], float
     def job(cfg: DictConfig) -> float | None:
         settings = HydraConfig.get()
         overrides = list(settings.overrides.task)
-        is_sweep = settings.mode == RunMode.MULTIRUN
+        is_sweep = settings.mode == HydraMode.MULTIRUN
         if is_sweep:
             print(f"job {settings.job.num + 1}: {' '.join(config.redact(overrides))}", flush=True)
         stage = str(settings.runtime.choices["stage"])
@@ -219,12 +220,12 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
             find_run(Path(cfg.outputs), cfg.run)
         first = "" if stage == "run" else f" stage={stage}"
         raise UserError("No task chosen.", f"Try: python -m evonas +task=synthetic{first}")
-    if (cfg.evaluator or cfg.joint is not None) and stage not in stages.NEEDS_NO_NETWORK:
+    if not mode_of(cfg).has_network and stage not in stages.NEEDS_NO_NETWORK:
         raise UserError(
             f"Task {cfg.task.name} has no network, so there is nothing for stage={stage} to do.",
             "Its stages are: search, select, report",
         )
-    if cfg.evaluator and stage in _SEARCHING:
+    if mode_of(cfg) is RunMode.TABLE and stage in _SEARCHING:
         _check_table(cfg, overrides)
     if cfg.genotype is not None and stage not in stages.LOOKS_AT_NETWORKS:
         _check_given(cfg, stage)
@@ -257,7 +258,7 @@ def _check_given(cfg: DictConfig, stage: str) -> None:
             "genotype= gives the networks, so there is nothing to search for.",
             "Leave it out, or genotype=null",
         )
-    if cfg.evaluator or cfg.joint is not None:
+    if not mode_of(cfg).has_network:
         raise UserError(
             f"Task {cfg.task.name} has no network to train.", "Give genotype= to a task with images."
         )
@@ -334,7 +335,7 @@ def _logged(run: Run, stage: str, overrides: Sequence[str]) -> Iterator[None]:
     root.setLevel(logging.INFO)
     for handler in handlers:
         root.addHandler(handler)
-    log.info("evonas %s, stage %s: %s", evonas.__version__, stage, " ".join(overrides))
+    log.info("evonas %s, stage %s: %s", __version__, stage, " ".join(overrides))
     try:
         yield
     finally:

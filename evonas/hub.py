@@ -10,8 +10,8 @@ from evonas.errors import UserError
 from evonas.run import find_run
 from evonas.stages.networks.exported import CONFIG, load_backbone, load_exported
 from evonas.supernets.backbone import Backbone
-from evonas.supernets.extract import StaticNet
 from evonas.supernets.resolution import at_full_size
+from evonas.supernets.static_net import StaticNet
 
 _RUN = "run:"
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-import evonas
 from evonas import config, files, lock
 from evonas.errors import DataError, UserError
 from evonas.identifiers import identified
+from evonas.version import __version__
 
 LAST = "last"
 LOCK = ".lock"
@@ -266,7 +266,7 @@ def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dic
     path = directory / IDENTITY
     wanted = _question(cfg, overrides)
     if not path.exists():
-        created = {"created": datetime.now(UTC).isoformat(), "version": evonas.__version__}
+        created = {"created": datetime.now(UTC).isoformat(), "version": __version__}
         files.write_json(path, {**wanted, **created})
         return wanted
     recorded = _read_identity(path)

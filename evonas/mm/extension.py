@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision import ops
 
 from evonas.errors import UserError
-from evonas.mm.stack import has_compiled_ops
+from evonas.mm.installed import has_compiled_ops
 
 _NAME = "mmcv._ext"
 

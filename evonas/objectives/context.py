@@ -23,8 +23,10 @@ from evonas.nn.initialise import initialise
 from evonas.ops import native
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import Size, SupernetFamily
-from evonas.supernets.extract import StaticNet, extract, static_net
+from evonas.supernets.base import SupernetFamily
+from evonas.supernets.extract import extract
+from evonas.supernets.static_net import StaticNet, static_net
+from evonas.supernets.step import Size
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task
 

@@ -13,7 +13,7 @@ from evonas.proxies.catalogue import proxy as known
 from evonas.proxies.scorer import Scorer, compares, is_size, refuse_too_few
 from evonas.randomness import derive, generator
 from evonas.space.genotype import Genotype
-from evonas.supernets.extract import StaticNet
+from evonas.supernets.static_net import StaticNet
 
 VERSION = 3
 WEIGHTS = ("random", "inherited")

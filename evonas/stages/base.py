@@ -7,19 +7,26 @@ stopped. A missing input is a UserError that names the command which makes it.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from omegaconf import DictConfig
 
 from evonas.run import Run
+from evonas.stages.build.setup import Setup
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """What a stage works with: the composed config and the run's directory."""
 
     cfg: DictConfig
     run: Run
+
+    @cached_property
+    def setup(self) -> Setup:
+        """What the config is about, built once for all who ask."""
+        return Setup(self.cfg)
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from evonas.randomness import generator
 from evonas.report.analysis.rank_correlation import Scores, judged
 from evonas.report.charts.plots import two_digits
 from evonas.stages.base import Context
+from evonas.stages.build.run_mode import RunMode
 from evonas.stages.proxy_discovery.networks import FEWEST, Subjects, subjects
 from evonas.stages.proxy_discovery.statistics import Measured, measured
 from evonas.track.progress import Progress
@@ -65,7 +66,7 @@ class Discover:
 def _usage(context: Context, proxy: str) -> str:
     """How to search with a proxy; tables have objectives of their own."""
     line = f'"objective=[zero_cost,macs]" "objective.zero_cost.proxy=\'{proxy}\'"'
-    if not context.cfg.get("evaluator"):
+    if context.setup.mode is not RunMode.TABLE:
         return f"Use it: {line}"
     if context.cfg.task.name != "transnas_micro":
         return f"Use it on a task with images: {line}"
@@ -161,7 +162,11 @@ def _result(
         "known": {name: rows[name] for name in others},
         "best": [{"formula": str(one.formula), "tau": one.fitness} for one in best[:_TOP]],
         "networks": [
-            {"genotype": subject.genotype, "error": subject.error, "score": _finite(score)}
+            {
+                "genotype": subject.genotype,
+                "error": subject.error,
+                "score": float(score) if np.isfinite(score) else None,
+            }
             for subject, score in zip(found.all, (own | sums)[chosen], strict=True)
         ],
     }
@@ -204,7 +209,3 @@ def _judged(
 
 def _rank(tau: float | None) -> float:
     return -np.inf if tau is None else tau
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -18,8 +18,9 @@ from packaging.requirements import Requirement
 import evonas
 from evonas import files
 from evonas.errors import EngineError
-from evonas.mm import stack
+from evonas.mm import installed
 from evonas.stages.base import Context
+from evonas.version import __version__
 
 State = Literal["ok", "optional", "warning", "problem"]
 MARKS: dict[State, str] = {"ok": "ok", "optional": "-", "warning": "!", "problem": "x"}
@@ -67,7 +68,7 @@ class Doctor:
 
 def findings(outputs: Path) -> Iterator[Finding]:
     """Everything that is looked at, in the order in which it is shown."""
-    yield Finding("evonas", "ok", evonas.__version__)
+    yield Finding("evonas", "ok", __version__)
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}")
     yield from _packages()
     yield _openmm()
@@ -137,14 +138,14 @@ def _missing(needed: Requirement) -> str:
 
 def _openmm() -> Finding:
     """The families and releases of OpenMMLab's packages, and whether they fit one another."""
-    packages = stack.installed()
+    packages = installed.packages()
     shown = ", ".join(f"{each.distribution} {each.version}" for each in packages.values())
-    wrong = list(stack.misfits(packages))
+    wrong = list(installed.misfits(packages))
     if wrong:
-        return Finding("OpenMMLab", "warning", f"{shown}: {'; '.join(wrong)}", stack.INSTALL)
+        return Finding("OpenMMLab", "warning", f"{shown}: {'; '.join(wrong)}", installed.INSTALL)
     if not {"mmdet", "mmseg"} & packages.keys():
         return Finding("OpenMMLab", "optional", "only head=mmdet_* and head=mmseg_* need it", "make openmm")
-    operations = "compiled operations" if stack.has_compiled_ops() else "operations of torchvision"
+    operations = "compiled operations" if installed.has_compiled_ops() else "operations of torchvision"
     return Finding("OpenMMLab", "ok", f"{shown}; {operations}")
 
 

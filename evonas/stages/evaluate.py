@@ -56,11 +56,11 @@ class _Test:
 
     def __init__(self, context: Context) -> None:
         self.context, self.run = context, context.run
-        self.task = factory.task(context.cfg)
-        self.supernet = load_start(context, self.task)
+        self.task = context.setup.task
+        self.supernet = load_start(context)
         self.renewal = renewal(context, self.task)
         self.device = factory.devices(context.cfg).torch_device
-        self.batch_size = eval_batch_size(context.cfg)
+        self.batch_size = eval_batch_size(context.setup)
         self.pictures = _Pictures(self.task, context.run.path(TEST).with_name("pictures"), self.device)
 
     def header(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class _Test:
         """The teacher's metrics, or None in a run without one."""
         if not self.context.cfg.distill or not teacher_checkpoint.has_answers(self.run):
             return None
-        net = factory.load_teacher(self.context, self.task)
+        net = factory.load_teacher(self.context)
         self.pictures.add("teacher", net.to(self.device))
         return self._score(net)
 

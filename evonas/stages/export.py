@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-import evonas
 from evonas import files, weights
 from evonas.nn.count import count_costs
 from evonas.randomness import derive
@@ -18,8 +17,10 @@ from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, 
 from evonas.stages.networks.graphs import capture, write_graph, write_onnx, write_tensorrt
 from evonas.stages.networks.initial_weights import load_start
 from evonas.stages.networks.model_card import card
-from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.extract import extract
+from evonas.supernets.static_net import StaticNet
 from evonas.track.progress import Progress
+from evonas.version import __version__
 
 GOAL = 1e-4
 
@@ -33,8 +34,8 @@ class Export:
         """Write export/<net>/ for each network of selected.json."""
         nets = selected.chosen(context.run)
         files_of = {net.name: selected.need_trained(context.run, net) for net in nets}
-        task = factory.task(context.cfg)
-        supernet = load_start(context, task)
+        task = context.setup.task
+        supernet = load_start(context)
         lines = []
         with Progress("Export", len(nets), "network") as progress:
             for net in nets:
@@ -67,7 +68,7 @@ def export(net: StaticNet, folder: Path, about: dict[str, Any], seed: int = 0) -
         "sha256": digest,
         **differences,
     }
-    files.write_json(folder / CONFIG, {**config, "evonas": evonas.__version__})
+    files.write_json(folder / CONFIG, {**config, "evonas": __version__})
     files.write_text(folder / CARD, card(config))
     return f"{about['name']}: {_onnx_line(differences['onnx_difference'])}"
 

@@ -41,7 +41,7 @@ class Levels:
     def run(self, context: Context) -> str:
         """Build the table, print a line a level; the file's path."""
         began = time.monotonic()
-        costs = factory.costs(context.cfg)
+        costs = factory.costs(context.setup)
         table = LevelTable(costs, {}, self.plan, context.cfg.seed)
         for level in table.levels:
             top = level.macs * (1 + table.window)
@@ -50,7 +50,9 @@ class Levels:
                 f"smallest {costs.space.format(level.smallest)}"
             )
         path = context.run.path(RESULT)
-        files.write_text(path, _text({**_about(context, costs), **table.plain()}))
+        content = {**_about(context, costs), **table.plain()}
+        # without indents, since rows are many
+        files.write_text(path, json.dumps(content, allow_nan=False) + "\n")
         total = sum(len(level.rows) for level in table.levels)
         print(f"{total} subnets in {time.monotonic() - began:.1f} s", flush=True)
         return str(path)
@@ -64,8 +66,3 @@ def _about(context: Context, costs: CostTable) -> dict[str, Any]:
         "input_size": list(costs.size),
         "seed": context.cfg.seed,
     }
-
-
-def _text(content: dict[str, Any]) -> str:
-    """JSON without indents, since rows are many."""
-    return json.dumps(content, allow_nan=False) + "\n"

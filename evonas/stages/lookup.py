@@ -115,7 +115,7 @@ def _stand(context: Context, threads: int) -> _Stand:
     place = device(cfg.hardware.accelerator)
     configs = identified({key: to_plain(cfg[key]) for key in ("space", "network", "task")})
     bench = Bench(**configs, path="", device=place, precision=cfg.hardware.precision)
-    supernet = factory.supernet(cfg).eval().requires_grad_(False).to(bench.device)
+    supernet = factory.supernet(context.setup).eval().requires_grad_(False).to(bench.device)
     drawn = torch.Generator().manual_seed(0)
     image = torch.randn((1, 3, *bench.input_size), generator=drawn).to(bench.device)
     clock = runtimes.clock_for("auto", "torch", bench.device, threads)

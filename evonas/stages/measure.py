@@ -39,7 +39,7 @@ class Measure:
         rows = [row for net in asked(context) for row in _rows(context, evaluator, net)]
         path = context.run.path(MEASURED)
         files.write_json(path, rows)
-        shown = [[_text(row[key]) for key in COLUMNS] for row in rows]
+        shown = [["-" if row[key] is None else str(row[key]) for key in COLUMNS] for row in rows]
         print_table("", COLUMNS, shown)
         return f"Measured: {path}"
 
@@ -74,7 +74,3 @@ def _recorded(context: Context, part: str, fingerprint: str, genotype: str) -> t
     if fact is None:
         return {}, "not searched"
     return dict(fact.objectives), "" if own == fingerprint else "another fingerprint"
-
-
-def _text(value: object) -> str:
-    return "-" if value is None else str(value)

@@ -51,7 +51,7 @@ class Pretrain:
 
     def _trains(self, context: Context) -> bool:
         if self.train is None:
-            return isinstance(factory.task(context.cfg), Classification)
+            return isinstance(context.setup.task, Classification)
         return self.train
 
     def _origin(self, context: Context) -> "_Origin":
@@ -72,7 +72,7 @@ class _Origin:
 
 def _kept(context: Context, origin: _Origin, target: str) -> str:
     """Write the weights that the origin gives, and say what they are."""
-    net = factory.supernet(context.cfg)
+    net = factory.supernet(context.setup)
     path = context.run.path(target)
     if origin.file is None:
         weights.save(path, net.state_dict(), {"source": "seed", "seed": context.cfg.seed})

@@ -20,7 +20,8 @@ from evonas.stages.training import subnet_trainer
 from evonas.stages.training.bn_calibration import origin, renewal
 from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.base import cost
-from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.extract import extract
+from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task, best_of
 from evonas.train.loop.checkpoint_io import remove
@@ -37,8 +38,8 @@ class Rank:
     def run(self, context: Context) -> str:
         """Write rank/rank.json: the pairs, and the statistics of `report/analysis/rank_correlation.py` on them."""
         rank = context.cfg.rank
-        task, other = factory.task(context.cfg), _against(context)
-        inherited = factory.load_supernet(context, task)
+        task, other = context.setup.task, _against(context)
+        inherited = factory.load_supernet(context)
         chosen = _chosen(context, inherited, task.input_size, other)
         path = context.run.path(RESULT)
         steps = subnet_trainer.total_steps(task, factory.recipe(context.cfg, "rank"))
@@ -64,7 +65,7 @@ class _Ranking:
     def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = factory.recipe(context.cfg, "rank")
-        self.teaching = factory.Teaching(context, task)
+        self.teaching = factory.Teaching(context)
         self.path = context.run.path("rank/pairs.json")
         self.known: dict[str, Any] = {}
         start = context.run.need(factory.SUPERNET, made_by="supernet")

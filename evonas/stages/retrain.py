@@ -28,8 +28,8 @@ class Retrain:
     def run(self, context: Context) -> str:
         """Write retrain/<net>/model.safetensors and result.json for every selected net."""
         nets = chosen(context.run)
-        task, recipe = factory.task(context.cfg), factory.recipe(context.cfg, "retrain")
-        inherited = load_start(context, task)
+        task, recipe = context.setup.task, factory.recipe(context.cfg, "retrain")
+        inherited = load_start(context)
         folder = context.run.path("retrain/metrics.csv").parent
         tries = 2 if context.cfg.train.scratch else 1
         steps = subnet_trainer.total_steps(task, recipe) * len(nets) * tries
@@ -48,7 +48,7 @@ class _Retraining:
     def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = factory.recipe(context.cfg, "retrain")
-        self.teaching = factory.Teaching(context, task)
+        self.teaching = factory.Teaching(context)
         self.renewal = renewal(context, task)
         supernet = weights.digest(start_file(context))
         self.origin = {"supernet": supernet, **origin(self.renewal), **factory.origin(context)}
@@ -104,7 +104,7 @@ class _Retraining:
 
     def _from_scratch(self, selected: Net) -> dict[str, float]:
         """The same architecture, recipe, teacher and order of data; only the start differs."""
-        fresh = factory.supernet(self.context.cfg, self.task, "init/scratch")
+        fresh = factory.supernet(self.context.setup, "init/scratch")
         net = extract(fresh, fresh.space.parse(selected.genotype))
         self._fit(net, selected, "scratch")
         return subnet_trainer.holdout(self.context, net, self.task)

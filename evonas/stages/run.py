@@ -13,6 +13,7 @@ from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.stages.build.objectives import located
+from evonas.stages.build.run_mode import RunMode, mode_of
 from evonas.stages.networks.references import given
 from evonas.stages.stage_times import note_seconds
 from evonas.track.progress import heading, human_time
@@ -88,7 +89,7 @@ class Pipeline:
     def _check_ahead(self, context: Context) -> None:
         """What is wrong with a later stage must not be found out after hours of training."""
         cfg = context.cfg
-        if cfg.get("genotype") is not None:
+        if context.setup.mode is RunMode.GIVEN:
             given(context)
         for rule in cfg.select.rules if "select" in self.steps else ():
             read_rule(rule)
@@ -97,8 +98,8 @@ class Pipeline:
             # tables have no network, and their searches must not wait for torch
             from evonas.stages.build import factory
 
-            curriculum = factory.curriculum(cfg, factory.space(cfg))
-            curriculum.check_draws(lambda: factory.costs(cfg))
+            curriculum = factory.curriculum(cfg, context.setup.space)
+            curriculum.check_draws(lambda: factory.costs(context.setup))
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
 
@@ -132,15 +133,10 @@ def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
     """The part of the config that decides what a stage makes, as plain data."""
     step = f"stage.steps.{name}"
     read = [key for key in SETTINGS.get(name, ()) if key not in _LATER or cfg.get(key) is not None]
-    keys = (*(read if _reads(cfg, name) else ()), step)
+    # starting weights that are not trained depend on no settings
+    is_trained = name != "pretrain" or OmegaConf.select(cfg, f"{step}.train", default=False) is not False
+    keys = (*(read if is_trained else ()), step)
     return {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
-
-
-def _reads(cfg: DictConfig, name: str) -> bool:
-    """Whether a stage reads its settings; starting weights that are not trained depend on none."""
-    return (
-        name != "pretrain" or OmegaConf.select(cfg, "stage.steps.pretrain.train", default=False) is not False
-    )
 
 
 def is_wanted(cfg: DictConfig, name: str) -> bool:
@@ -149,9 +145,10 @@ def is_wanted(cfg: DictConfig, name: str) -> bool:
     Without distillation nobody asks a teacher, and without rules to choose by nobody asks a search. Networks
     that are given need neither supernet nor search.
     """
-    if cfg.get("evaluator") or cfg.get("joint") is not None:
+    mode = mode_of(cfg)
+    if not mode.has_network:
         return name in NEEDS_NO_NETWORK
-    if cfg.get("genotype") is not None and name in ("supernet", "search"):
+    if mode is RunMode.GIVEN and name in ("supernet", "search"):
         return False
     if name == "search" and not cfg.select.rules:
         return False

@@ -26,6 +26,8 @@ from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.build.engine import engine
 from evonas.stages.build.objectives import located
+from evonas.stages.build.run_mode import RunMode
+from evonas.stages.build.setup import Setup
 from evonas.stages.naming import naming_in
 from evonas.stages.searching.artifacts import keep, tables_of
 from evonas.stages.searching.dry_run import dry_run, parts_of
@@ -63,11 +65,11 @@ class Search:
         spec = naming(evaluator_config(context))
         evaluator: Evaluator | TableEvaluator = build(spec)
         if context.cfg.get("dry_run"):
-            return dry_run(context, spec, parts_of(evaluator.objectives), _searcher(context.cfg, evaluator))
+            return dry_run(context, spec, parts_of(evaluator.objectives), _searcher(context.setup, evaluator))
         fidelity = _fidelity(context.cfg)
         about = named({**identity(context.cfg, evaluator), **fidelity.prepare(evaluator)}, naming)
         # whatever is wrong with them must be said before there is an archive, which would want resume=true
-        asking = _searcher(context.cfg, evaluator)
+        asking = _searcher(context.setup, evaluator)
         with (
             reusing(context, spec, evaluator, list(about["fingerprints"])) as reuse,
             closing(Archive.open(context.run.path(ARCHIVE), about, context.run.resume)) as archive,
@@ -91,7 +93,7 @@ class Search:
         workers: Engine,
         fidelity: Fidelity,
     ) -> None:
-        cfg, space = context.cfg, build(context.cfg.space)
+        cfg, space = context.cfg, context.setup.space
         parts = _parts(evaluator)
         fingerprints = archive.meta["fingerprints"]
         budget, num_parts = cfg.budget.evaluations, len(fingerprints)
@@ -138,10 +140,10 @@ def _parts(evaluator: "Evaluator | TableEvaluator") -> dict[str, Part]:
     return {objective.name: objective.part for objective in evaluator.objectives}
 
 
-def _searcher(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> Searcher:
+def _searcher(setup: Setup, evaluator: "Evaluator | TableEvaluator") -> Searcher:
     """The searcher of the config, which suits the way it will be asked."""
-    parts = _parts(evaluator)
-    asking = searcher(cfg.search, build(cfg.space), cfg.seed, list(parts))
+    cfg, parts = setup.cfg, _parts(evaluator)
+    asking = searcher(cfg.search, setup.space, cfg.seed, list(parts))
     if cfg.budget.get("in_flight") is not None:
         require_steady(asking, parts, cfg.budget.in_flight)
     return asking
@@ -176,10 +178,10 @@ def searcher(node: Any, space: Space, seed: int, objectives: Sequence[str]) -> S
 def evaluator_config(context: Context) -> dict[str, Any]:
     """What every worker builds its evaluator from, as plain data."""
     cfg = context.cfg
-    if cfg.get("evaluator"):
+    if context.setup.mode is RunMode.TABLE:
         own: dict[str, Any] = to_plain(cfg.evaluator)
         return own
-    if cfg.get("joint") is not None:
+    if context.setup.mode is RunMode.JOINT:
         from evonas.stages.build.joint import joint_config
 
         return joint_config(context, device(cfg.hardware.accelerator))
@@ -194,7 +196,7 @@ def evaluator_config(context: Context) -> dict[str, Any]:
         "task": to_plain(cfg.task),
         "objectives": located(to_plain(cfg.objective), context.run),
         "weights": str(context.run.need(SUPERNET, made_by="supernet")),
-        "batch_size": eval_batch_size(cfg),
+        "batch_size": eval_batch_size(context.setup),
         "device": device(cfg.hardware.accelerator),
         "precision": cfg.hardware.precision,
     }

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from evonas import files
-from evonas.config import build
 from evonas.report.archive_reader import read
 from evonas.report.results import Facts, predictions
 from evonas.report.selection.rules import Choice, choose
 from evonas.space.space import Space
 from evonas.stages.base import Context
+from evonas.stages.build.run_mode import RunMode
 from evonas.stages.networks.references import Given, given
 from evonas.stages.networks.selected import SELECTED
 from evonas.stages.searching.artifacts import keep
@@ -33,8 +33,8 @@ class Select:
     def run(self, context: Context) -> str:
         """Write selected.json and print it as a table."""
         cfg, run = context.cfg, context.run
-        space: Space = build(cfg.space)
-        is_given = cfg.get("genotype") is not None
+        space = context.setup.space
+        is_given = context.setup.mode is RunMode.GIVEN
         rules = [] if is_given else list(cfg.select.rules)
         nets = [_typed(name, text, space) for name, text in cfg.select.genotypes.items()]
         nets += [_kept(context, each) for each in given(context)] if is_given else []
@@ -43,7 +43,7 @@ class Select:
         nets += [_entry(facts, choice) for choice in found]
         if cfg.select.include_max and not is_given:
             _add_largest(nets, facts, space)
-        error_name = str(build(cfg.task).error_name)
+        error_name = str(context.setup.task.error_name)
         path = run.path(SELECTED)
         files.write_json(path, {"error_name": error_name, "nets": nets})
         keep(context, "select", "genotypes", [path])
@@ -53,8 +53,9 @@ class Select:
 
 def _next(context: Context, nets: list[dict[str, Any]]) -> str:
     """What to type next: the networks of a joint search are trained by runs of the tasks."""
-    if context.cfg.get("joint") is None:
-        return context.run.command("report" if context.cfg.get("evaluator") else "retrain")
+    mode = context.setup.mode
+    if mode is not RunMode.JOINT:
+        return context.run.command("report" if mode is RunMode.TABLE else "retrain")
     from evonas.stages.build.joint import following
 
     return (

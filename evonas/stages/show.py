@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from evonas.archive import Archive, Evaluation
-from evonas.config import build
 from evonas.errors import UserError
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
@@ -103,6 +102,6 @@ def _trained(context: Context, net: Net) -> Sequence[str]:
     found = result(context.run, net)
     if found is None:
         return []
-    error = str(build(context.cfg.task).error_name)
+    error = str(context.setup.task.error_name)
     kinds = [kind for kind in ("inherited", "retrained", "scratch") if found.get(kind)]
     return [f"  {error} on holdout: " + ", ".join(f"{kind} {found[kind][error]:.4f}" for kind in kinds)]

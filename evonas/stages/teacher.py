@@ -24,15 +24,14 @@ class Teacher:
         """Write teacher/result.json, and teacher/teacher.safetensors where something was trained."""
         if not context.cfg.distill:
             return "Without distillation there is no teacher to train."
-        task = factory.task(context.cfg)
-        net = factory.teacher(context.cfg, task)
+        task = context.setup.task
+        net = factory.teacher(context.setup)
         line = _train(context, net, task) if net.state_dict() else _check(context, net, task)
         is_random = net.origin is not None and net.origin.is_random
         return f"{RANDOM if is_random else ''}{line}"
 
 
 def _train(context: Context, net: Any, task: Task) -> str:
-    """Fit the weights that are ours."""
     path, recipe = context.run.path(factory.TEACHER), factory.recipe(context.cfg, "teacher")
     result = context.run.path(teacher_checkpoint.RESULT)
     identity = subnet_trainer.identity(recipe, "teacher", network=teacher_checkpoint.network(context.cfg))

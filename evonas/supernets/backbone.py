@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.nn.level import Level
-from evonas.supernets.base import Size, Step
+from evonas.supernets.step import Size, Step
 
 
 @dataclass(frozen=True, slots=True)

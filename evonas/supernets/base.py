@@ -29,33 +29,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
+from evonas.supernets.step import Place, Size, Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from evonas.supernets.adoption import Adoption
     from evonas.supernets.backbone import Backbone
-
-# height and width in pixels
-Size = tuple[int, int]
-# where a step stands in the supernet, such as (stage, block); tuples compare in the order of execution
-Place = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Step:
-    """One unit of execution of a subnet: run, priced, timed, drawn and shared as one.
-
-    Args:
-        at: its place in the supernet.
-        choice: what the genotype chose there, widths and image size included where they change the work.
-        label: equal labels are equal work, `stage2/m=2/s=16/e=1`; empty for what every subnet of the family
-            runs alike.
-    """
-
-    at: Place
-    choice: tuple[int | float | str, ...] = ()
-    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import Place, Size, SupernetFamily, column
+from evonas.supernets.base import SupernetFamily, column
+from evonas.supernets.step import Place, Size
 
 Vectors = NDArray[np.integer]
 

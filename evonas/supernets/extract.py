@@ -1,74 +1,12 @@
-"""Extraction: one subnet as a plain network that owns just its weights.
+"""Extraction: one subnet as a plain network that owns just its weights."""
 
-Legend: B batch, H W space.
-"""
-
-import copy
-from typing import TYPE_CHECKING
-
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from evonas.nn.detection.base import Answer
-from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
-from evonas.supernets.backbone import Backbone
-from evonas.supernets.base import SupernetFamily
-from evonas.supernets.resolution import answer
 from evonas.supernets.slices import slices
-
-if TYPE_CHECKING:
-    from evonas.supernets.supernet import Supernet
-
-
-class StaticNet(nn.Module):
-    """One genotype's backbone and a head; trainable, exportable, and ignorant of the supernet.
-
-    Args:
-        backbone: static, with tensors of its own or bound to a supernet's.
-        head: maps its feature maps to the output.
-        training: the mode that both are in.
-    """
-
-    def __init__(self, backbone: Backbone, head: nn.Module, training: bool = True) -> None:
-        super().__init__()
-        self.training = training
-        self.backbone, self.head = backbone, head
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """What `features` returns: channels and strides."""
-        return self.backbone.levels
-
-    def features(self, x: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        """The feature maps, one per level, at the size at which the backbone reads images."""
-        return self.backbone(x)
-
-    def forward_with_features(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Answer, list[Tensor]]:
-        """Output and feature maps in one pass."""
-        levels = self.features(x)
-        return answer(self.head, levels, self.backbone, x.shape[-2:]), levels
-
-    def forward(self, x: Float[Tensor, "B 3 H W"]) -> Answer:
-        """The head's output."""
-        return self.forward_with_features(x)[0]
+from evonas.supernets.static_net import StaticNet, static_net
+from evonas.supernets.supernet import Supernet
 
 
-def static_net(
-    family: SupernetFamily, head: nn.Module, genotype: Genotype, seed: int | None = 0
-) -> StaticNet:
-    """The network of one genotype with random weights, as a vessel for a state dict or for scratch training.
-
-    Args:
-        head: copied with its weights.
-        seed: of the backbone's random weights, or None to leave them unset for a state dict.
-    """
-    net = StaticNet(family.build(genotype, seed), copy.deepcopy(head))
-    net.zero_grad(set_to_none=True)
-    return net.requires_grad_(True)
-
-
-def extract(supernet: "Supernet", genotype: Genotype) -> StaticNet:
+def extract(supernet: Supernet, genotype: Genotype) -> StaticNet:
     """One subnet with its inherited weights: on CPU in fp32 equal to the supernet bit for bit.
 
     Device, dtype and mode (training or not) are those of the supernet. Nothing is shared

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Activation, Backbone
-from evonas.supernets.base import Step
 from evonas.supernets.prefix_statistics import PrefixStatistics
 from evonas.supernets.resolution import answer
 from evonas.supernets.slices import bind
+from evonas.supernets.step import Step
 from evonas.supernets.supernet import Supernet
 
 

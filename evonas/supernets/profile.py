@@ -14,9 +14,10 @@ from torch import Tensor
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Activation
-from evonas.supernets.base import Step, SupernetFamily, column, head_label
+from evonas.supernets.base import SupernetFamily, column, head_label
 from evonas.supernets.resolution import answer
 from evonas.supernets.slices import bind
+from evonas.supernets.step import Step
 from evonas.supernets.supernet import Supernet
 
 

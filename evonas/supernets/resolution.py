@@ -13,7 +13,7 @@ from evonas.nn.detection.base import Answer, RegionHead
 from evonas.nn.gaussians import GaussianHead
 from evonas.nn.sided import Sided
 from evonas.supernets.backbone import Backbone
-from evonas.supernets.base import Size
+from evonas.supernets.step import Size
 
 # heads whose answers hold coordinates in the image: their maps are resized, not their answers
 _IN_COORDINATES = (RegionHead, GaussianHead)

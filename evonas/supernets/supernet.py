@@ -11,8 +11,8 @@ from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily
-from evonas.supernets.extract import StaticNet
 from evonas.supernets.slices import bind
+from evonas.supernets.static_net import StaticNet
 
 
 class Supernet(nn.Module):

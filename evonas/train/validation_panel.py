@@ -17,7 +17,7 @@ from evonas.space.space import Space
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Split, Task, best_of, predict
-from evonas.train.curriculum import StepSampler
+from evonas.train.sampling.step import StepSampler
 
 
 @dataclass(frozen=True, slots=True)

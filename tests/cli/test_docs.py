@@ -216,7 +216,7 @@ def test_yaml_on_a_page_is_yaml(page: str) -> None:
 
 
 def test_the_step_of_the_curriculum_page_is_one() -> None:
-    from evonas.train.curriculum import CurriculumStep
+    from evonas.train.sampling.step import CurriculumStep
 
     [block] = pages.blocks("docs/concepts/curriculum.md")
     [step] = yaml.safe_load(block.content)

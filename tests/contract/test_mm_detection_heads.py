@@ -8,13 +8,13 @@ import torch
 from test_detection_heads import CLASSES, HEIGHT, LEVELS, WIDTH, RegionHeadContract, maps, truth
 from torch.testing import assert_close
 
+from evonas.mm.installed import packages
 from evonas.mm.rcnn import MMDetRCNN
-from evonas.mm.stack import installed
 from evonas.nn.detection.base import LABEL, PLAIN, SCORE, RegionHead
 from evonas.nn.necks.fpn import FPN
 from evonas.nn.necks.mamba_fpn import MambaFPN
 
-if "mmdet" not in installed():
+if "mmdet" not in packages():
     pytest.skip("mmdet is not installed", allow_module_level=True)
 
 
@@ -129,7 +129,7 @@ def test_the_published_heads_have_the_published_size() -> None:
     from evonas.supernets.evonet.family import EvoNet
     from evonas.supernets.evonet.published import PUBLISHED
     from evonas.supernets.evonet.space import evonet_space
-    from evonas.supernets.extract import static_net
+    from evonas.supernets.static_net import static_net
 
     space = evonet_space()
     family = EvoNet(space, [64, 128, 256, 512], [2, 4, 8, 16])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from evonas.nn.heads import DenseHead
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract, static_net
+from evonas.supernets.extract import extract
+from evonas.supernets.static_net import static_net
 from evonas.supernets.supernet import Supernet
 
 NANO = {

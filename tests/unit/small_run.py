@@ -71,7 +71,7 @@ def context(folder: Path, **changes: Any) -> Context:
 
 def search(made: Context, count: int = 60) -> None:
     """Fill the archive with closed-form facts about sampled networks, one of them failed."""
-    space = factory.space(made.cfg)
+    space = made.setup.space
     measuring = AnalyticEvaluator(space, NAMES)
     measuring.setup()
     identity = {
@@ -94,7 +94,7 @@ def search(made: Context, count: int = 60) -> None:
 
 def train(made: Context) -> None:
     """Weights of a supernet, as its training would leave them."""
-    weights.save(made.run.path(factory.SUPERNET), factory.supernet(made.cfg).state_dict())
+    weights.save(made.run.path(factory.SUPERNET), factory.supernet(made.setup).state_dict())
 
 
 def retrain(made: Context) -> None:

@@ -15,10 +15,11 @@ from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.depth import Depth
-from evonas.train.curriculum import PST, CurriculumStep
+from evonas.train.curriculum import PST
 from evonas.train.loop.data import seeded
 from evonas.train.module import SupernetModule
 from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.sampling.step import CurriculumStep
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "sampler"
 # every file that is more than a list of openings

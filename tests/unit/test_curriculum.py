@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 from evonas.errors import UserError
 from evonas.space.space import Space
 from evonas.supernets.evonet.space import evonet_space
-from evonas.train.curriculum import PST, CurriculumStep
+from evonas.train.curriculum import PST
 from evonas.train.distillation.inplace import InPlace
 from evonas.train.optim.gradient_merge import NasVit, PcGrad
 from evonas.train.sampling.base import Sampler
+from evonas.train.sampling.step import CurriculumStep
 from evonas.train.validation_panel import members_within
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

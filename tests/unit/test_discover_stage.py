@@ -27,7 +27,6 @@ from evonas.proxies.sampling import sampled as sampled_layers
 from evonas.run import Run
 from evonas.schema import Discover as Settings
 from evonas.stages.base import Context
-from evonas.stages.build import factory
 from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover, _each
 from evonas.stages.proxy_discovery import statistics
 from evonas.stages.proxy_discovery.networks import RANK, subjects
@@ -48,7 +47,7 @@ def context(folder: Path, resume: bool = False, pairs: int = 12, **discover: Any
     settings = OmegaConf.structured(Settings(**{**SMALL, **discover}))
     made = small_run.context(folder, discover=settings, evaluator=None, cells=None)
     made = Context(made.cfg, Run(folder, "synthetic", resume=resume))
-    space = factory.space(made.cfg)
+    space = made.setup.space
     rng = np.random.default_rng(0)
     chosen = {space.format(space.sample(rng)) for _ in range(pairs)}
     ranked = [{"genotype": text, "retrained": 1 - space.parse(text).genes.count(1) / 28} for text in chosen]
@@ -187,7 +186,7 @@ def test_a_table_is_enough(evonas_command: Callable, tmp_path: Path) -> None:
 def test_a_formula_is_an_objective(tmp_path: Path) -> None:
     made = context(tmp_path / "run")
     small_run.train(made)
-    plain, space = to_plain(made.cfg), factory.space(made.cfg)
+    plain, space = to_plain(made.cfg), made.setup.space
     values = []
     for text in ("sum(abs(mul(W, G)))", "sum(neg(abs(mul(W, G))))"):
         objective = {"_target_": "evonas.objectives.zero_cost.ZeroCost", "proxy": text}

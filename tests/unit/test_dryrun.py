@@ -23,6 +23,7 @@ from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.generational import search
 from evonas.stages.build.engine import sharing_order
+from evonas.stages.build.setup import Setup
 from evonas.stages.search import ARCHIVE, Search
 from evonas.stages.searching.dry_run import Load, estimate, rehearsed
 from evonas.supernets.evonet.space import evonet_space
@@ -117,7 +118,7 @@ def test_later_generations_count_as_what_they_are(monkeypatch: pytest.MonkeyPatc
 def test_a_rehearsal_ends_with_points_that_share_more(objectives: int) -> None:
     space = evonet_space()
     network = {"_target_": "network/evonet", "dims": [8] * 4, "heads": [2] * 4}
-    key = sharing_order(OmegaConf.create({"space": {"_target_": "space/evonet"}, "network": network}))
+    key = sharing_order(Setup(OmegaConf.create({"space": {"_target_": "space/evonet"}, "network": network})))
     assert key is not None
     late = rehearsed(NSGA2(space, seed=0, population=24, evaluations=480), space, objectives)
     assert len(set(late)) == 24

@@ -36,8 +36,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Context:
 def test_the_numbers_are_those_of_the_test_split(made: Context) -> None:
     test = files.read_json(made.run.need("evaluate/test.json", made_by="evaluate"))
     assert test["split"] == "test" and test["num_images"] == 6 and test["error_name"] == "abs_rel"
-    task, net = factory.task(made.cfg), test["nets"][0]
-    supernet = factory.load_supernet(made, task)
+    task, net = made.setup.task, test["nets"][0]
+    supernet = factory.load_supernet(made)
     static = extract(supernet, supernet.space.parse(net["genotype"]))
     mixed = validation_panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
     recalibrate(static, calibration(task.dataset("train"), 4, 8))
@@ -51,7 +51,7 @@ def test_the_numbers_are_those_of_the_test_split(made: Context) -> None:
 
 def test_a_baseline_stands_beside_them(made: Context) -> None:
     test = files.read_json(made.run.need("evaluate/test.json", made_by="evaluate"))
-    name, metrics = factory.task(made.cfg).baseline()
+    name, metrics = made.setup.task.baseline()
     assert test["baseline"] == {"name": name, "metrics": finite(metrics)}
     assert test["teacher"] is None
 

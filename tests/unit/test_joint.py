@@ -41,7 +41,7 @@ def trained(folder: Path, *overrides: str) -> Context:
     files.write_text(
         folder / "attempts/001/overrides.yaml", "- +task=any\n- genotype='run:x#knee'\n- data.train=4\n"
     )
-    weights.save(made.run.path(factory.SUPERNET), factory.supernet(made.cfg).state_dict())
+    weights.save(made.run.path(factory.SUPERNET), factory.supernet(made.setup).state_dict())
     return made
 
 
@@ -65,7 +65,7 @@ def test_every_task_has_its_error_and_the_first_its_cost(outputs: Path) -> None:
     assert all(isinstance(each.unit, str) and each.part == "shared" for each in evaluator.objectives)
     assert isinstance(evaluator.objectives[2], Objective)
     evaluator.setup()
-    space = factory.space(joint(outputs / "both").cfg)
+    space = joint(outputs / "both").setup.space
     texts = [space.format(space.largest()), space.format(space.smallest())]
     together = evaluator.measure_together(texts, "shared")
     assert together == [evaluator.measure(text, "shared") for text in texts]

@@ -14,11 +14,11 @@ from evonas.nn.count import count_costs
 from evonas.nn.heads import DenseHead
 from evonas.space.declared import declared_space
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import static_net
 from evonas.supernets.mbconv.cost import input_size
 from evonas.supernets.mbconv.family import MBConv
 from evonas.supernets.mbconv.space import architecture, mbconv_space
 from evonas.supernets.slices import bind
+from evonas.supernets.static_net import static_net
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

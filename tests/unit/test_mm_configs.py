@@ -9,14 +9,15 @@ from torch import Tensor
 
 from evonas import files, weights
 from evonas.errors import DataError, UserError
-from evonas.mm.stack import installed, load
+from evonas.mm.installed import packages
+from evonas.mm.stack import load
 from evonas.nn.heads import DenseHead
 from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_backbone
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import StaticNet, static_net
+from evonas.supernets.static_net import StaticNet, static_net
 
-if not {"mmdet", "mmseg"} <= installed().keys():
+if not {"mmdet", "mmseg"} <= packages().keys():
     pytest.skip("mmdet and mmseg are not installed", allow_module_level=True)
 
 

@@ -6,13 +6,13 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from evonas.errors import UserError
-from evonas.mm.stack import installed
+from evonas.mm.installed import packages
 from evonas.mm.upernet import MMSegUPerNet
 from evonas.nn.level import Level
 from evonas.nn.sided import Sided
 from evonas.nn.upernet import CONTEXTS, UPerNet
 
-if "mmseg" not in installed():
+if "mmseg" not in packages():
     pytest.skip("mmseg is not installed", allow_module_level=True)
 
 LEVELS = [Level(8, 4), Level(12, 8), Level(16, 16), Level(24, 32)]

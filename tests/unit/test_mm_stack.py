@@ -7,9 +7,9 @@ import pytest
 
 import evonas
 from evonas.errors import UserError
-from evonas.mm import stack
+from evonas.mm import installed, stack
+from evonas.mm.installed import Package
 from evonas.mm.rcnn import MMDetRCNN
-from evonas.mm.stack import Package
 from evonas.mm.upernet import MMSegUPerNet
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import FPN
@@ -29,18 +29,20 @@ def forks(**versions: str) -> dict[str, Package]:
 
 
 def test_pairs_that_fit() -> None:
-    assert list(stack.misfits(packages(mmdet="3.3.0", mmcv="2.1.0", mmengine="0.10.7", mmseg="1.2.2"))) == []
-    assert list(stack.misfits(forks(mmdet="3.5.1", mmcv="2.3.6", mmengine="0.10.12"))) == []
-    assert list(stack.misfits({})) == []
+    assert (
+        list(installed.misfits(packages(mmdet="3.3.0", mmcv="2.1.0", mmengine="0.10.7", mmseg="1.2.2"))) == []
+    )
+    assert list(installed.misfits(forks(mmdet="3.5.1", mmcv="2.3.6", mmengine="0.10.12"))) == []
+    assert list(installed.misfits({})) == []
 
 
 def test_the_originals_refuse_a_newer_mmcv() -> None:
-    (said,) = stack.misfits(packages(mmdet="3.3.0", mmcv="2.2.0", mmengine="0.10.7"))
+    (said,) = installed.misfits(packages(mmdet="3.3.0", mmcv="2.2.0", mmengine="0.10.7"))
     assert said == "mmdet 3.3.0 needs mmcv >=2.0.0rc4,<2.2.0, not mmcv 2.2.0"
 
 
 def test_what_is_missing_is_named() -> None:
-    (said,) = stack.misfits(forks(mmdet="3.5.1", mmengine="0.10.12"))
+    (said,) = installed.misfits(forks(mmdet="3.5.1", mmengine="0.10.12"))
     assert said == "onedl-mmdetection 3.5.1 needs mmcv, which is not installed"
 
 
@@ -55,27 +57,29 @@ def test_what_is_missing_is_named() -> None:
 def test_heads_name_the_command_where_their_package_is_absent(
     monkeypatch: pytest.MonkeyPatch, make: object, said: str
 ) -> None:
-    monkeypatch.setattr(stack, "installed", dict)
+    monkeypatch.setattr(installed, "packages", dict)
     with pytest.raises(UserError, match=said) as caught:
         make()
     assert "make openmm" in str(caught.value.hint)
 
 
 def test_packages_that_do_not_fit_are_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack, "installed", lambda: packages(mmdet="3.3.0", mmcv="2.2.0", mmengine="0.10.7"))
+    monkeypatch.setattr(
+        installed, "packages", lambda: packages(mmdet="3.3.0", mmcv="2.2.0", mmengine="0.10.7")
+    )
     with pytest.raises(UserError, match=r"do not fit: mmdet 3\.3\.0 needs mmcv"):
         stack.load("mmdet", "head=mmdet_mask_rcnn")
 
 
 def test_the_doctor_says_which_pair_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack, "installed", dict)
+    monkeypatch.setattr(installed, "packages", dict)
     assert next(each for each in doctor.findings(Path()) if each.name == "OpenMMLab").fix == "make openmm"
-    monkeypatch.setattr(stack, "has_compiled_ops", lambda: False)
+    monkeypatch.setattr(installed, "has_compiled_ops", lambda: False)
     for found, state, said in (
         (forks(mmdet="3.5.1", mmcv="2.3.6", mmengine="0.10.12"), "ok", "onedl-mmcv 2.3.6, "),
         (packages(mmdet="3.3.0", mmcv="2.2.0", mmengine="0.10.7"), "warning", "not mmcv 2.2.0"),
     ):
-        monkeypatch.setattr(stack, "installed", lambda found=found: found)
+        monkeypatch.setattr(installed, "packages", lambda found=found: found)
         finding = doctor._openmm()
         assert finding.state == state and said in finding.detail
 

@@ -7,7 +7,7 @@ import torch
 from evonas.nn.heads import DenseHead
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import static_net
+from evonas.supernets.static_net import static_net
 
 
 def test_exports_and_agrees(tmp_path):

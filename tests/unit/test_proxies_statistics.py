@@ -15,7 +15,8 @@ from evonas.proxies.inputs import RandomTargets, random_images
 from evonas.proxies.statistics import LayerStatistics, NetworkStatistics, statistics
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.extract import extract
+from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -115,7 +115,7 @@ def test_missing_supernet_names_its_command(tmp_path: Path) -> None:
 
 def test_a_search_in_which_nothing_works_is_an_error(tmp_path: Path) -> None:
     made = context(tmp_path / "run", 4)
-    broken = small_run.factory.supernet(made.cfg).state_dict()
+    broken = small_run.factory.supernet(made.setup).state_dict()
     nothing = {k: v * float("nan") if v.is_floating_point() else v for k, v in broken.items()}
     weights.save(made.run.path("supernet/supernet.safetensors"), nothing)
     with pytest.raises(

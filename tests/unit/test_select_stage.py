@@ -9,7 +9,7 @@ from evonas import files
 from evonas.errors import UserError
 from evonas.report.archive_reader import read
 from evonas.stages.base import Stage
-from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.stages.select import Select
 
 
@@ -62,7 +62,7 @@ def test_every_choice_is_on_the_front_and_keeps_its_budget(tmp_path: Path) -> No
 
 def test_the_largest_network_joins_unless_told_not_to(tmp_path: Path) -> None:
     nets = selected(tmp_path / "run", ["knee"])
-    space = factory.space(small_run.config())
+    space = Setup(small_run.config()).space
     assert nets["max"]["genotype"] == space.format(space.largest())
     assert nets["max"]["objectives"] == {}
     assert "max" not in selected(tmp_path / "other", ["knee"], include_max=False)

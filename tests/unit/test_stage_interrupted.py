@@ -46,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("trained")
     for stage in (Pretrain(), Supernet()):
         stage.run(context(directory))
-    genotype = factory.space(context(directory).cfg)
+    genotype = context(directory).setup.space
     net = {"name": "knee", "genotype": genotype.format(genotype.smallest()), "objectives": {}, "reason": ""}
     (directory / "selected.json").write_text(json.dumps({"error_name": "abs_rel", "nets": [net]}))
     return directory
@@ -78,7 +78,7 @@ def states(folder: Path) -> list[str]:
 
 def trained_steps(stage: Any, made: Context) -> int:
     """Run a stage to its end; how many optimizer steps it took."""
-    task, calls = factory.task(made.cfg), []
+    task, calls = made.setup.task, []
     loss = task.loss
 
     def counting(*args: Any) -> torch.Tensor:

@@ -15,6 +15,7 @@ from evonas.errors import DataError
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.stages.pretrain import PRETRAINED, START, Pretrain
 from evonas.stages.supernet import Supernet
 
@@ -72,7 +73,7 @@ def test_a_classification_trains_its_starting_weights(pretrained: Path) -> None:
     assert panel["error_name"] == "error"
     assert [step["name"] for step in panel["steps"]] == ["max", "free"]
     assert (pretrained / "pretrain/metrics.csv").read_text().count("panel/max") >= 2
-    fresh = factory.supernet(composed(SHAPES)).state_dict()
+    fresh = factory.supernet(Setup(composed(SHAPES))).state_dict()
     trained = weights.load(pretrained / PRETRAINED)
     matrices = [name for name in fresh if name.endswith("weight") and fresh[name].ndim > 1]
     assert not any(torch.equal(fresh[name], trained[name]) for name in matrices)
@@ -86,7 +87,7 @@ def test_a_finished_pretraining_is_not_repeated(pretrained: Path) -> None:
 
 def test_without_a_wish_dense_tasks_stay_seeded(tmp_path: Path) -> None:
     assert Pretrain(train=None).run(depth(tmp_path)).startswith("Starting weights from seed")
-    fresh = factory.supernet(composed(DEPTH)).state_dict()
+    fresh = factory.supernet(Setup(composed(DEPTH))).state_dict()
     made = weights.load(tmp_path / PRETRAINED)
     assert all(torch.equal(fresh[name], made[name]) for name in fresh)
 
@@ -94,7 +95,7 @@ def test_without_a_wish_dense_tasks_stay_seeded(tmp_path: Path) -> None:
 def test_a_dense_task_starts_from_a_pretrained_run(pretrained: Path, tmp_path: Path) -> None:
     line = Pretrain().run(depth(tmp_path, pretrained))
     assert same(tmp_path / PRETRAINED, pretrained / PRETRAINED, "backbone.")
-    seeded = factory.supernet(composed(DEPTH)).state_dict()
+    seeded = factory.supernet(Setup(composed(DEPTH))).state_dict()
     made = weights.load(tmp_path / PRETRAINED)
     assert all(torch.equal(made[name], seeded[name]) for name in made if name.startswith("head."))
     meta = weights.load_meta(tmp_path / PRETRAINED)

@@ -16,6 +16,7 @@ from evonas.errors import UserError
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.stages.levels import Levels
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.run import Pipeline
@@ -116,7 +117,7 @@ def test_lessons_and_merges_go_with_any_curriculum() -> None:
     with initialize_config_dir(str(small_stages.CONF), version_base="1.3"):
         words = ["+task=synthetic", "+sampler/lesson=start", "+sampler/merge=pcgrad"]
         cfg = compose("config", overrides=words)
-    made = factory.curriculum(cfg, factory.space(cfg))
+    made = factory.curriculum(cfg, Setup(cfg).space)
     assert len(made.steps) == 5 and made.draw is None
     assert made.lesson is not None and made.lesson.keeps_start
     assert isinstance(made.merge, PcGrad)

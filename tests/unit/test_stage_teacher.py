@@ -121,7 +121,7 @@ def test_random_weights_are_announced_and_follow_the_runs_seed(tmp_path: Path) -
 
 
 def test_depth_is_cut_at_the_tasks_largest(tmp_path: Path) -> None:
-    found = factory.teacher(context(tmp_path, *TINY, "task.max_depth=7").cfg)
+    found = factory.teacher(context(tmp_path, *TINY, "task.max_depth=7").setup)
     assert found.max_depth == 7.0
 
 
@@ -141,8 +141,8 @@ def test_a_head_on_frozen_features_is_trained_and_saved_alone(tmp_path: Path) ->
 def test_a_stage_loads_its_teacher_once(tmp_path: Path, overrides: list[str]) -> None:
     made = context(tmp_path, *overrides)
     Teacher().run(made)
-    task, student = factory.task(made.cfg), factory.supernet(made.cfg).levels
-    teaching = factory.Teaching(made, task)
+    student = factory.supernet(made.setup).levels
+    teaching = factory.Teaching(made)
     first, second = (teaching.options(student, purpose) for purpose in ("first", "second"))
     assert first["teacher"] is second["teacher"]
     states = [options["distiller"].state_dict() for options in (first, second)]
@@ -153,13 +153,13 @@ def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
     alone = [*DINO, "teacher.head=false"]
     assert "features alone" in Teacher().run(context(tmp_path, *alone))
     assert not teacher_checkpoint.has_answers(context(tmp_path).run)
-    student = factory.supernet(context(tmp_path).cfg).levels
+    student = factory.supernet(context(tmp_path).setup).levels
     made = context(tmp_path, *alone)
     with pytest.raises(UserError, match=r"distill\.ratio=0\.1") as caught:
-        factory.Teaching(made, factory.task(made.cfg)).options(student, "test")
+        factory.Teaching(made).options(student, "test")
     assert "distill.ratio=0" in caught.value.hint
     made = context(tmp_path, *alone, "distill.ratio=0.0")
-    assert set(factory.Teaching(made, factory.task(made.cfg)).options(student, "test")) == {
+    assert set(factory.Teaching(made).options(student, "test")) == {
         "teacher",
         "distiller",
     }
@@ -221,7 +221,7 @@ def test_other_data_and_another_teacher_have_other_caches(distilled: Path) -> No
     for overrides in ([], ["data.seed=4"], ["hardware.precision=bf16-mixed"]):
         made = context(distilled, *CACHED, *overrides)
         net = factory.load_teacher(made)
-        names.add(teacher_checkpoint.cached(made, factory.task(made.cfg), net, -1).records.path.name)
+        names.add(teacher_checkpoint.cached(made, net, -1).records.path.name)
     # the first is the one of the training, but for the level, of which this teacher has one
     assert len(names) == 4
 

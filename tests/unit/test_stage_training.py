@@ -15,6 +15,7 @@ from evonas.run import Run
 from evonas.stages import rank
 from evonas.stages.base import Context
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.rank import Rank
 from evonas.stages.retrain import Retrain
@@ -87,7 +88,7 @@ def test_a_stopped_supernet_continues_to_the_same_weights(trained: Path, tmp_pat
     """Stopped in the second step's second epoch: step one and an epoch are not repeated."""
     Pretrain().run(context(tmp_path))
     inputs = Run(tmp_path, "synthetic", resume=True, inputs=trained)
-    task = factory.task(composed())
+    task = Setup(composed()).task
     stop = _stop_after(task, calls=3 + 2 * 3 + 2 * 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(factory, "task", lambda _: stop)
@@ -119,7 +120,7 @@ def _stop_after(task: Any, calls: int) -> Any:
 def test_a_continuation_with_another_recipe_is_refused(trained: Path, tmp_path: Path) -> None:
     Pretrain().run(context(tmp_path))
     run = Run(tmp_path, "synthetic", resume=True, inputs=trained)
-    stop = _stop_after(factory.task(composed()), calls=5)
+    stop = _stop_after(Setup(composed()).task, calls=5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(factory, "task", lambda _: stop)
         with pytest.raises(KeyboardInterrupt):
@@ -136,7 +137,7 @@ def test_a_missing_input_names_the_command(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def retrained(trained: Path) -> Path:
-    space = factory.space(composed())
+    space = Setup(composed()).space
     nets = [
         {"name": name, "genotype": space.format(genotype), "objectives": {}, "reason": ""}
         for name, genotype in (("max", space.largest()), ("knee", space.smallest()))
@@ -207,7 +208,7 @@ def test_rank_spreads_from_smallest_to_largest(trained: Path) -> None:
 
 def test_foreign_starting_weights_are_adopted_and_recorded(tmp_path: Path) -> None:
     ctx = context(tmp_path)
-    net = factory.supernet(ctx.cfg)
+    net = factory.supernet(ctx.setup)
     name, tensor = next(iter(net.backbone.state_dict().items()))
     torch.save({"model": {name: torch.full_like(tensor, 7.0), "other": torch.ones(3)}}, tmp_path / "in.pth")
     Pretrain(str(tmp_path / "in.pth")).run(ctx)
@@ -221,7 +222,7 @@ def test_foreign_starting_weights_are_adopted_and_recorded(tmp_path: Path) -> No
 
 
 def test_the_seed_reaches_every_part() -> None:
-    first, second = (factory.supernet(composed(f"seed={seed}")) for seed in (1, 2))
+    first, second = (factory.supernet(Setup(composed(f"seed={seed}"))) for seed in (1, 2))
     assert not torch.equal(first.head.predict.weight, second.head.predict.weight)
     state, other = first.backbone.state_dict(), second.backbone.state_dict()
     matrices = [name for name in state if name.endswith("weight") and state[name].ndim > 1]

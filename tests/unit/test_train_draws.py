@@ -13,7 +13,6 @@ from evonas.supernets.base import cost
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.train.curriculum import CurriculumStep, StepSampler
 from evonas.train.sampling.attentive import Attentive
 from evonas.train.sampling.bank import Bank
 from evonas.train.sampling.base import Judging, Sampler, weights_of
@@ -23,6 +22,7 @@ from evonas.train.sampling.loss_predictor import LossPredictor
 from evonas.train.sampling.performance_aware import QUALITY_SHARES, BankPlan, Banks, BankSampler
 from evonas.train.sampling.replay_pool import Pool, hamming
 from evonas.train.sampling.small_to_large import Growing
+from evonas.train.sampling.step import CurriculumStep, StepSampler
 
 SPACE = evonet_space("nano", [0.5, 1, 2, 3], [8, 16, 24, 32], [0.5, 1, 2], [2, 2, 4, 2])
 NANO = EvoNet(SPACE, (24, 48, 96, 192), (2, 4, 8, 8), 16, 2.0, 2.0)

@@ -9,13 +9,14 @@ from evonas.space.chain import chain_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
 from evonas.supernets.cost_table import CostTable
-from evonas.train.curriculum import PST, CurriculumStep, StepSampler
+from evonas.train.curriculum import PST
 from evonas.train.sampling.attentive import Attentive
 from evonas.train.sampling.base import Sampler
 from evonas.train.sampling.complexity_aware import LevelWalk
 from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
 from evonas.train.sampling.performance_aware import Banks, BankSampler
 from evonas.train.sampling.small_to_large import Growing
+from evonas.train.sampling.step import CurriculumStep, StepSampler
 
 BLOCKS = Space(
     "blocks",

@@ -8,9 +8,9 @@ from evonas.errors import UserError
 from evonas.schema import Recipe
 from evonas.stages.build import factory
 from evonas.stages.training import subnet_trainer
-from evonas.train.curriculum import CurriculumStep
 from evonas.train.optim.duration import Length
 from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.sampling.step import CurriculumStep
 
 ADE_BATCHES, COCO_BATCHES = 1263, 7330
 ADE = Recipe(

@@ -188,7 +188,7 @@ def test_weights_that_the_run_has_come_first_unless_it_is_told_otherwise(tmp_pat
     assert kept(other_task(tmp_path / "b", "run:a"))
     assert not kept(other_task(tmp_path / "c", "run:a", transfer=False))
     trained = other_task(tmp_path / "d", "run:a")
-    weights.save(trained.run.path(factory.SUPERNET), factory.supernet(trained.cfg).state_dict())
+    weights.save(trained.run.path(factory.SUPERNET), factory.supernet(trained.setup).state_dict())
     assert not kept(trained)
     trained.cfg.transfer = True
     assert kept(trained)

@@ -21,7 +21,8 @@ from scipy.stats import kendalltau, spearmanr
 from evonas import files
 from evonas.errors import DataError
 from evonas.space.genotype import Genotype
-from evonas.supernets.base import Size, SupernetFamily, labels
+from evonas.supernets.base import SupernetFamily, labels
+from evonas.supernets.step import Size
 
 SCHEMA = 1
 KINDS = ("table", "predictor")

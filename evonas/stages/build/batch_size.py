@@ -1,11 +1,13 @@
 """Images at a time on the holdout split: as many as were asked for, or as memory takes."""
 
 import os
+from contextlib import suppress
 
 from omegaconf import DictConfig
 
 from evonas.errors import UserError
 from evonas.stages.build.engine import GPU, worker_count
+from evonas.stages.build.setup import Setup
 
 # of a worker's memory, for the tensors of one pass; the rest is for weights, images and shared beginnings
 SHARE = 0.25
@@ -13,20 +15,20 @@ SHARE = 0.25
 MOST = 256
 
 
-def eval_batch_size(cfg: DictConfig, hardware: DictConfig | None = None) -> int:
+def eval_batch_size(setup: Setup, hardware: DictConfig | None = None) -> int:
     """`hardware.eval_batch_size`; where it is null, a power of two that the largest subnet's tensors fit.
 
     Memory is what the machine or the GPU has, not what is free, so that the answer stays the same when a
     search is resumed: measured numbers belong to their batch size.
 
     Args:
-        cfg: says the task and the networks.
+        setup: says the task and the networks.
         hardware: in place of the config's own.
 
     Raises:
         UserError: the batch size is less than 1.
     """
-    hardware = cfg.hardware if hardware is None else hardware
+    hardware = setup.cfg.hardware if hardware is None else hardware
     if hardware.eval_batch_size is not None:
         if hardware.eval_batch_size < 1:
             raise UserError(
@@ -34,20 +36,25 @@ def eval_batch_size(cfg: DictConfig, hardware: DictConfig | None = None) -> int:
                 "Try hardware.eval_batch_size=8, or null for as many as memory takes.",
             )
         return int(hardware.eval_batch_size)
-    return fitting(_image_bytes(cfg), worker_bytes(hardware))
+    return fitting(_image_bytes(setup), worker_bytes(hardware))
 
 
-def _image_bytes(cfg: DictConfig) -> int:
+def _image_bytes(setup: Setup) -> int:
     # searches of tables ask for no network, and start without torch
     import torch
 
     from evonas.nn.memory import peak_bytes
     from evonas.stages.build import factory
 
-    of = factory.task(cfg)
-    net = factory.supernet(cfg, of).eval()
-    image, largest = torch.zeros(1, 3, *of.input_size), net.space.largest()
-    return peak_bytes(lambda: net(image, largest))
+    size, largest = setup.task.input_size, setup.space.largest()
+    net = factory.largest_on_meta(setup)
+    if net is not None:
+        shape = torch.zeros(1, 3, *size, device="meta")
+        # a network that looks at values cannot be run there; whatever else is wrong is said below
+        with suppress(Exception):
+            return peak_bytes(lambda: net(shape))
+    supernet, image = factory.supernet(setup).eval(), torch.zeros(1, 3, *size)
+    return peak_bytes(lambda: supernet(image, largest))
 
 
 def fitting(image_bytes: int, memory: float) -> int:

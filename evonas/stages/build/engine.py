@@ -6,14 +6,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.backlog import Order
 from evonas.evaluate.engine import Engine
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.stages.base import Context
-from evonas.supernets.base import SupernetFamily
+from evonas.stages.build.run_mode import RunMode
+from evonas.stages.build.setup import Setup
 
 WORKER_LOGS = "search/workers"
 ENGINES = ("local", "inline", "ray")
@@ -27,18 +27,19 @@ def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
         UserError: `hardware.engine` is unknown, or needs a package that is not installed.
     """
     cfg = context.cfg
-    order = None if cfg.get("evaluator") else sharing_order(cfg)
+    order = sharing_order(context.setup)
     return engine_for(cfg.hardware, spec, context.run.directory / WORKER_LOGS, order)
 
 
-def sharing_order(cfg: DictConfig) -> Order | None:
+def sharing_order(setup: Setup) -> Order | None:
     """The order in which neighbours share the longest prefixes; None where the network is none of the space.
 
-    A joint search asks for a space alone, and its members bring networks of their own.
+    A table has no network; a joint search asks for a space alone, and its members bring networks of their own.
     """
-    network = {key: value for key, value in to_plain(cfg.network).items() if key != "space"}
+    if setup.mode is RunMode.TABLE:
+        return None
     try:
-        family: SupernetFamily = build(network, space=build(cfg.space))
+        family = setup.family
     except UserError:
         return None
     return lambda text: family.path(family.space.parse(text))

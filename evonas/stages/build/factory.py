@@ -12,14 +12,16 @@ from torch import nn
 from evonas import weights
 from evonas.config import build, to_plain
 from evonas.errors import DataError, UserError
+from evonas.nn.detection.base import RegionHead
 from evonas.nn.initialise import initialise
 from evonas.randomness import derive
 from evonas.schema import Recipe
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build import teacher_checkpoint
-from evonas.supernets.base import SupernetFamily
+from evonas.stages.build.setup import Setup
 from evonas.supernets.cost_table import CostTable
+from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import SettableHead, Task
 from evonas.train.curriculum import PST
@@ -35,56 +37,48 @@ SUPERNET = "supernet/supernet.safetensors"
 TEACHER = teacher_checkpoint.TEACHER
 
 
-def space(cfg: DictConfig) -> Space:
-    """The searched space."""
-    built: Space = build(cfg.space)
-    return built
-
-
-def task(cfg: DictConfig) -> Task:
-    """The task; its data is read at the first `dataset(...)`."""
-    built: Task = build(cfg.task)
-    return built
-
-
-def family(cfg: DictConfig) -> SupernetFamily:
-    """The family of the searched supernet, over the searched space."""
-    network = {key: value for key, value in to_plain(cfg.network).items() if key != "space"}
-    built: SupernetFamily = build(network, space=space(cfg))
-    return built
-
-
-def supernet(cfg: DictConfig, of: Task | None = None, purpose: str = "init") -> Supernet:
+def supernet(setup: Setup, purpose: str = "init") -> Supernet:
     """A supernet with weights drawn from (seed, purpose)."""
-    of, made = of or task(cfg), family(cfg)
-    with seeded(cfg.seed, purpose):
-        return Supernet(made, _head(cfg, of, made, purpose), derive(cfg.seed, purpose))
+    seed = setup.cfg.seed
+    with seeded(seed, purpose):
+        return Supernet(setup.family, _head(setup, setup.family, purpose), derive(seed, purpose))
 
 
-def costs(cfg: DictConfig, of: Task | None = None) -> CostTable:
+def largest_on_meta(setup: Setup) -> StaticNet | None:
+    """The largest network in eval mode on torch's meta device, where tensors have sizes and no numbers.
+
+    None for detectors: there they take another way, whose tensors are of other sizes.
+    """
+    with seeded(setup.cfg.seed, "init"):
+        head = setup.task.head(setup.family.levels)
+    if isinstance(head, RegionHead):
+        return None
+    return StaticNet(setup.family.build(setup.space.largest(), None), head, training=False).eval().to("meta")
+
+
+def costs(setup: Setup) -> CostTable:
     """What every subnet costs on the task's images; no network is made."""
-    of = of or task(cfg)
-    return CostTable(family(cfg), of.input_size)
+    return CostTable(setup.family, setup.task.input_size)
 
 
-def teacher(cfg: DictConfig, of: Task | None = None) -> Any:
+def teacher(setup: Setup) -> Any:
     """The teacher network; what is ours of its weights is drawn from the seed.
 
     See the contract of `evonas/train/teachers/base.py`.
     """
-    of = of or task(cfg)
-    with seeded(cfg.seed, "init/teacher"):
-        made = build(cfg.teacher)
+    with seeded(setup.cfg.seed, "init/teacher"):
+        made = build(setup.cfg.teacher)
         if isinstance(made, Answering):
             return made
-        return Teacher(made, _head(cfg, of, made, "init/teacher") if made.has_output else None)
+        return Teacher(made, _head(setup, made, "init/teacher") if made.has_output else None)
 
 
-def _head(cfg: DictConfig, of: Task, body: Any, purpose: str) -> nn.Module:
+def _head(setup: Setup, body: Any, purpose: str) -> nn.Module:
     # heads come with a seed of their own; draw anew, so that the run's seed reaches them
     settings = getattr(body, "head_settings", None)
+    of = setup.task
     head = _settable(of).head_with(body.levels, settings) if settings else of.head(body.levels)
-    initialise(head, derive(cfg.seed, f"{purpose}/head"))
+    initialise(head, derive(setup.cfg.seed, f"{purpose}/head"))
     return head
 
 
@@ -114,11 +108,10 @@ class Teaching:
 
     Args:
         context: config and run.
-        of: the task.
     """
 
-    def __init__(self, context: Context, of: Task) -> None:
-        self._context, self._task = context, of
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def options(self, student: Any, purpose: str) -> dict[str, Any]:
         """The keywords `teacher` and `distiller` of a Lightning module; empty without distillation.
@@ -138,12 +131,12 @@ class Teaching:
 
     @cached_property
     def _loaded(self) -> Any:
-        return load_teacher(self._context, self._task)
+        return load_teacher(self._context)
 
     @cached_property
     def _remembered(self) -> CachedTeacher:
         level = int(self._context.cfg.distill.get("level", -1))
-        return teacher_checkpoint.cached(self._context, self._task, self._loaded, level)
+        return teacher_checkpoint.cached(self._context, self._loaded, level)
 
 
 def origin(context: Context) -> dict[str, Any]:
@@ -153,21 +146,21 @@ def origin(context: Context) -> dict[str, Any]:
     return {"distill": to_plain(context.cfg.distill), "teacher": teacher_checkpoint.digest(context.run)}
 
 
-def load_supernet(context: Context, of: Task | None = None) -> Supernet:
+def load_supernet(context: Context) -> Supernet:
     """The trained supernet of the run (or of `inputs=`), in eval mode."""
     path = context.run.need(SUPERNET, made_by="supernet")
-    net = supernet(context.cfg, of)
+    net = supernet(context.setup)
     load_into(net, path)
     return net.eval()
 
 
-def load_teacher(context: Context, of: Task | None = None) -> Any:
+def load_teacher(context: Context) -> Any:
     """The teacher that the run (or that of `inputs=`) trained or checked, in eval mode.
 
     Raises:
         UserError, DataError: there is none, or its weights are others; see `teacher_checkpoint.verify`.
     """
-    net = teacher(context.cfg, of)
+    net = teacher(context.setup)
     if net.state_dict():
         load_into(net, context.run.need(TEACHER, made_by="teacher"))
     teacher_checkpoint.verify(context.run, context.cfg, net.origin)
@@ -209,18 +202,13 @@ def recipe(cfg: DictConfig, name: str) -> Recipe:
     """One of the recipes of `cfg.train`, as a plain record, within the trainer's ceilings."""
     whole = Recipe(**cast(dict[str, Any], OmegaConf.to_container(cfg.train[name], resolve=True)))
     ceiling = cfg.trainer.max_epochs
-    whole = replace(whole, max_batches=_smaller(whole.max_batches, cfg.trainer.max_batches))
+    batches = [each for each in (whole.max_batches, cfg.trainer.max_batches) if each is not None]
+    whole = replace(whole, max_batches=min(batches, default=None))
     if whole.epochs is None and whole.iterations is None:
         raise UserError(f"train.{name} has no length.", f"Try train.{name}.epochs=10.")
     if ceiling is None or (whole.epochs is not None and whole.epochs <= ceiling):
         return whole
     return replace(whole, epochs=ceiling, warmup_epochs=min(whole.warmup_epochs, float(ceiling)))
-
-
-def _smaller(first: int | None, second: int | None) -> int | None:
-    """The smaller ceiling; None is no ceiling."""
-    given = [each for each in (first, second) if each is not None]
-    return min(given, default=None)
 
 
 def curriculum(cfg: DictConfig, of: Space) -> PST:
@@ -240,7 +228,6 @@ def training_data(
 
 
 def length(by: Recipe) -> Length:
-    """How long a network is trained under a recipe."""
     return Length(by.epochs, by.iterations, by.warmup_epochs, by.warmup_iterations)
 
 

@@ -16,6 +16,8 @@ from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.build.factory import SUPERNET
 from evonas.stages.build.objectives import located
+from evonas.stages.build.run_mode import mode_of
+from evonas.stages.build.setup import Setup
 
 
 def joint_config(context: Context, device: str) -> dict[str, Any]:
@@ -61,13 +63,15 @@ def _runs(context: Context) -> dict[str, Run]:
         )
     found = [_opened(outputs, name) for name in names]
     counts = Counter(run.task for run in found)
-    return {_word(run.task if counts[run.task] == 1 else run.name): run for run in found}
+    tasks = {run.task if counts[run.task] == 1 else run.name: run for run in found}
+    # words that rules such as best:error_<name> can read
+    return {re.sub(r"\W", "_", name): run for name, run in tasks.items()}
 
 
 def _opened(outputs: Path, name: str) -> Run:
     directory = find_run(outputs, name)
     cfg = recorded_config(directory)
-    if cfg.get("task") is None or cfg.get("joint") is not None or cfg.get("evaluator"):
+    if cfg.get("task") is None or not mode_of(cfg).has_network:
         raise UserError(f"Run '{name}' has no network of its own.", "Name runs that trained a supernet.")
     inputs = find_run(outputs, cfg.inputs) if cfg.get("inputs") else None
     return Run(directory, str(cfg.task.name), inputs=inputs)
@@ -82,11 +86,6 @@ def _parts(context: Context, run: Run, cfg: DictConfig) -> dict[str, Any]:
         "space": space,
         "network": to_plain(cfg.network),
         "task": to_plain(cfg.task),
-        "batch_size": eval_batch_size(cfg, context.cfg.hardware),
+        "batch_size": eval_batch_size(Setup(cfg), context.cfg.hardware),
         "weights": str(run.need(SUPERNET, made_by="supernet")),
     }
-
-
-def _word(name: str) -> str:
-    """A name that rules such as best:error_<name> can read."""
-    return re.sub(r"\W", "_", name)

@@ -12,7 +12,6 @@ from evonas.errors import DataError, UserError
 from evonas.identifiers import as_first_release, identified
 from evonas.run import Run
 from evonas.stages.base import Context
-from evonas.tasks.base import Task
 from evonas.train.teachers.base import Origin
 from evonas.train.teachers.feature_cache import CachedTeacher, Numbered, Records, answer_one, human_size
 
@@ -78,13 +77,13 @@ def verify(run: Run, cfg: DictConfig, origin: Origin | None) -> None:
         raise DataError(f"{what} changed since stage=teacher looked at them: other sha256.", again)
 
 
-def cached(context: Context, of: Task, net: Any, level: int) -> CachedTeacher:
+def cached(context: Context, net: Any, level: int) -> CachedTeacher:
     """The teacher with its answers kept in the run; says how large they will be before any is kept.
 
     Raises:
         EngineError: the disk is too small.
     """
-    images = Numbered(of.dataset("train"))
+    images = Numbered(context.setup.task.dataset("train"))
     example = answer_one(net, images[0]["image"][None], level)
     parts = (digest(context.run), images.manifest(), context.cfg.hardware.precision, level)
     key = hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -22,8 +22,8 @@ from evonas.nn.level import Level
 from evonas.nn.topdown import SASFDecoder
 from evonas.nn.upernet import UPerNet
 from evonas.supernets.backbone import Backbone
-from evonas.supernets.extract import StaticNet
 from evonas.supernets.families import restore
+from evonas.supernets.static_net import StaticNet
 
 # format 1, of the first release, knew one family and did not name it
 FORMAT = 2

@@ -17,12 +17,13 @@ from evonas.nn.recalibrate import Renewal
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
+from evonas.stages.build.run_mode import RunMode
 from evonas.stages.networks.references import Given
 from evonas.stages.networks.selected import TRANSFERRED, Net, transferred
 from evonas.stages.pretrain import PRETRAINED
-from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.extract import extract
+from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet
-from evonas.tasks.base import Task
 
 _BACKBONE = "backbone."
 
@@ -30,14 +31,14 @@ _BACKBONE = "backbone."
 def start_file(context: Context) -> Path:
     """The weights of the supernet, or in a run without one its starting weights."""
     run = context.run
-    if context.cfg.get("genotype") and run.find(factory.SUPERNET) is None:
+    if context.setup.mode is RunMode.GIVEN and run.find(factory.SUPERNET) is None:
         return run.need(PRETRAINED, made_by="pretrain")
     return run.need(factory.SUPERNET, made_by="supernet")
 
 
-def load_start(context: Context, of: Task | None = None) -> Supernet:
+def load_start(context: Context) -> Supernet:
     """A supernet with the weights of `start_file`, in eval mode."""
-    net = factory.supernet(context.cfg, of)
+    net = factory.supernet(context.setup)
     factory.load_into(net, start_file(context))
     return net.eval()
 
@@ -97,7 +98,7 @@ def _is_trained(run: Run) -> bool:
 
 def _check(context: Context, each: Given, found: dict[str, Tensor]) -> None:
     """Refuse weights that do not fill the network exactly."""
-    family = factory.family(context.cfg)
+    family = context.setup.family
     vessel = family.build(family.space.parse(each.genotype), seed=None)
     try:
         vessel.load_state_dict(found)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evonas.errors import UserError
-from evonas.mm import stack
+from evonas.mm import installed
 from evonas.mm.extension import stand_in
 
 stand_in()
@@ -28,7 +28,7 @@ from evonas.stages.networks.exported import load_backbone  # noqa: E402
 from evonas.supernets.families import FORMER_TYPES  # noqa: E402
 from evonas.supernets.resolution import at_full_size  # noqa: E402
 
-if "mmseg" in stack.installed():
+if "mmseg" in installed.packages():
     from evonas.mm import decode_heads  # noqa: F401
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from omegaconf import ListConfig
 
 from evonas import files
-from evonas.config import build
 from evonas.errors import DataError, UserError
 from evonas.report.archive_reader import read
 from evonas.report.selection.rules import EXAMPLES, choose
@@ -57,7 +56,7 @@ def given(context: Context) -> list[Given]:
     """
     typed = context.cfg.genotype
     texts = list(typed) if isinstance(typed, list | tuple | ListConfig) else [typed]
-    space: Space = build(context.cfg.space)
+    space = context.setup.space
     found = [_in_space(each, space) for text in texts for each in _meant(context, str(text))]
     counts = Counter(each.name for each in found)
     named = [

@@ -51,7 +51,6 @@ def chosen(run: Run) -> list[Net]:
 
 
 def net_of(entry: Mapping[str, Any]) -> Net:
-    """One entry of selected.json as a record."""
     return Net(entry["name"], entry["genotype"], entry["objectives"], entry.get("transferred", {}))
 
 

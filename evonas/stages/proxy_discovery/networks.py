@@ -15,7 +15,8 @@ from evonas.objectives.tabular.evaluator import words_of
 from evonas.randomness import derive, generator
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.supernets.extract import static_net
+from evonas.stages.build.run_mode import RunMode
+from evonas.supernets.static_net import static_net
 from evonas.supernets.supernet import Supernet
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def subjects(context: Context, count: int) -> Subjects:
     Raises:
         UserError: there are too few, or no network is known for the table.
     """
-    found = _of_table(context, count) if context.cfg.get("evaluator") else _of_run(context, count)
+    found = _of_table(context, count) if context.setup.mode is RunMode.TABLE else _of_run(context, count)
     if len(found.all) < FEWEST:
         raise UserError(
             f"{len(found.all)} trained networks are too few to discover a proxy.",
@@ -78,7 +79,7 @@ def subjects(context: Context, count: int) -> Subjects:
 def _of_run(context: Context, count: int) -> Subjects:
     path = context.run.need(RANK, made_by="rank")
     rank, seed = files.read_json(path), context.cfg.seed
-    supernet = factory.supernet(context.cfg)
+    supernet = factory.supernet(context.setup)
     pairs = sorted(rank["pairs"], key=lambda pair: str(pair["genotype"]))
     order = generator(seed, "discover/subjects").permutation(len(pairs))[:count]
     every = [

@@ -13,7 +13,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from evonas.config import build
 from evonas.errors import EngineError
 from evonas.evaluate.engine import PARTS, Engine, Job, Outcome, Part
 from evonas.identifiers import identifier
@@ -24,6 +23,7 @@ from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build.engine import engine_for, exclusive_count, sharing_order, worker_count
+from evonas.stages.build.setup import Setup
 from evonas.track.progress import human_time
 
 PROBES = 6
@@ -87,7 +87,6 @@ class Estimate:
 
     @property
     def lines(self) -> list[str]:
-        """The estimate for people."""
         low, expected, high = (human_time(each) for each in self.wall_s)
         found = [f"{self.load.evaluations} points, {self.load.population} at a time"]
         for part, (least, median, most) in self.seconds.items():
@@ -104,13 +103,13 @@ class Estimate:
 def dry_run(context: Context, spec: Mapping[str, Any], parts: Sequence[Part], asking: Searcher) -> str:
     """Probe, print the estimate, and return the command that begins; no archive is made or touched."""
     cfg = context.cfg
-    print("\n".join(probe(cfg, spec, parts, asking).lines), flush=True)
+    print("\n".join(probe(context.setup, spec, parts, asking).lines), flush=True)
     if cfg.get("evaluate") and identifier(cfg.evaluate["_target_"]) != "evaluate/full":
         print("counted as if every point were measured in full; a race leaves many early", flush=True)
     return f"Nothing was kept. Begin with: {context.run.command('search')}"
 
 
-def probe(cfg: DictConfig, spec: Mapping[str, Any], parts: Sequence[Part], asking: Searcher) -> Estimate:
+def probe(setup: Setup, spec: Mapping[str, Any], parts: Sequence[Part], asking: Searcher) -> Estimate:
     """What the search of a config would cost, told by an engine of its own.
 
     Args:
@@ -118,10 +117,9 @@ def probe(cfg: DictConfig, spec: Mapping[str, Any], parts: Sequence[Part], askin
         parts: those that the search measures.
         asking: a searcher like that of the search, which a rehearsal uses up.
     """
-    space = build(cfg.space)
+    cfg, space = setup.cfg, setup.space
     late = rehearsed(asking, space, len(cfg.get("objective") or ()) or 2)
-    order = None if cfg.get("evaluator") else sharing_order(cfg)
-    with closing(engine_for(cfg.hardware, spec, None, order)) as workers:
+    with closing(engine_for(cfg.hardware, spec, None, sharing_order(setup))) as workers:
         return estimate(workers, space, _load(cfg, parts), cfg.seed, late)
 
 

@@ -83,11 +83,15 @@ class Watch:
             [self._values, self._rows(told for told in generation.told if not told.estimated)]
         )
         if not len(self._values):
+            count = len(generation.told)
+            reason = self._last_reason or f"{count} {plural('point', count)} failed in an earlier attempt"
             raise EngineError(
-                f"None of {generation.evaluations} points could be measured: {self._reason(generation.told)}",
+                f"None of {generation.evaluations} points could be measured: {reason}",
                 "Read the workers' logs in the run's folder search/workers.",
             )
-        self._settle_reference(known)
+        if not self._reference:
+            worst = MARGIN * known.max(axis=0)
+            self._reference = list(self._archive.settle("reference", worst.tolist()))
         for doubt in lifeless(self._names, known) if generation.number == 1 else ():
             self._progress.note(doubt)
         is_replay = generation.measured == 0
@@ -114,20 +118,17 @@ class Watch:
         self._taken += 0 if is_replay else number
         self._progress.advance(number)
 
-    def _settle_reference(self, known: Values) -> None:
-        if not self._reference:
-            worst = MARGIN * known.max(axis=0)
-            self._reference = list(self._archive.settle("reference", worst.tolist()))
-
     def _say(self, generation: Generation) -> None:
         if self._replayed:
             self._progress.note(f"{self._replayed} points were known from the archive.")
             self._replayed = 0
         summary = front_summary(self._names, self._values, self._reference, self._ideal)
         failures = f", {generation.failures} failed" if generation.failures else ""
+        is_over = generation.evaluations >= self._budget
+        left = "done" if is_over else f"{human_time(self._seconds_left(generation))} left"
         self._progress.note(
             f"generation {generation.number}: {generation.evaluations}/{self._budget} points{failures}, "
-            f"{summary}, {self._left(generation)}"
+            f"{summary}, {left}"
         )
         self._announce(generation)
         best = {f"best/{n}": float(v) for n, v in zip(self._names, self._values.min(axis=0), strict=True)}
@@ -135,10 +136,6 @@ class Watch:
         self._tracker.scalars(
             generation.evaluations, {"hypervolume": share, "failures": generation.failures, **best}
         )
-
-    def _left(self, generation: Generation) -> str:
-        is_over = generation.evaluations >= self._budget
-        return "done" if is_over else f"{human_time(self._seconds_left(generation))} left"
 
     def _seconds_left(self, generation: Generation) -> float:
         """The time that the rest will take at the pace of this attempt."""
@@ -151,6 +148,3 @@ class Watch:
         if left > self._long_after:
             self._long_after = math.inf
             self._progress.note(f"about {human_time(left)} to go; Ctrl-C is safe, go on with: {self._resume}")
-
-    def _reason(self, told: Sequence[Told]) -> str:
-        return self._last_reason or f"{len(told)} {plural('point', len(told))} failed in an earlier attempt"

@@ -7,6 +7,7 @@ from typing import Any
 
 from evonas.stages.base import Context
 from evonas.stages.build.engine import worker_count
+from evonas.stages.build.run_mode import RunMode
 
 IMAGES = "search/workers/images"
 
@@ -20,7 +21,7 @@ def sharing(context: Context, spec: Mapping[str, Any]) -> Iterator[dict[str, Any
     """
     hardware = context.cfg.hardware
     is_alone = hardware.engine == "inline" or worker_count(hardware) < 2
-    if context.cfg.get("evaluator") or is_alone:
+    if context.setup.mode is RunMode.TABLE or is_alone:
         yield dict(spec)
         return
     folder = context.run.directory / IMAGES

@@ -19,7 +19,7 @@ def renewal(context: Context, of: Task) -> Renewal | None:
     number, start = int(context.cfg.train.recalibrate), context.run.find(factory.SUPERNET)
     if not number or start is None:
         return None
-    images, size = of.dataset("train"), eval_batch_size(context.cfg)
+    images, size = of.dataset("train"), eval_batch_size(context.setup)
     about: dict[str, str | int] = {
         "weights": weights.digest(start),
         "data": images.manifest(),

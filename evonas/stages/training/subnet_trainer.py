@@ -34,8 +34,6 @@ SHAPES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a training cost."""
-
     steps: int
     seconds: float
 
@@ -77,7 +75,6 @@ def total_steps(of: Task, recipe: Recipe) -> int:
 
 
 def steps_per_epoch(of: Task, recipe: Recipe) -> int:
-    """Optimizer steps of one epoch under a recipe."""
     return batches_per_epoch(len(of.dataset("train")), recipe.batch_size, recipe.max_batches)
 
 
@@ -85,7 +82,7 @@ def holdout(context: Context, net: nn.Module, of: Task) -> dict[str, float]:
     """A network's metrics on the holdout split."""
     device = factory.devices(context.cfg).torch_device
     net.eval().to(device)
-    return validation_panel.score(net, of, "holdout", eval_batch_size(context.cfg), device)
+    return validation_panel.score(net, of, "holdout", eval_batch_size(context.setup), device)
 
 
 def identity(recipe: Recipe, purpose: str, **origin: Any) -> dict[str, Any]:

@@ -21,14 +21,16 @@ from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.training import subnet_trainer
 from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.cost_table import CostTable
-from evonas.supernets.extract import StaticNet, extract
+from evonas.supernets.extract import extract
+from evonas.supernets.static_net import StaticNet
 from evonas.train import validation_panel
 from evonas.train.best_checkpoint import Chain, Rows, best_epoch
-from evonas.train.curriculum import PST, CurriculumStep
+from evonas.train.curriculum import PST
 from evonas.train.fit import Resumable, check_identity, fit
 from evonas.train.loop.checkpoint_io import remove
 from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
+from evonas.train.sampling.step import CurriculumStep
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +52,12 @@ class Walk:
     def __init__(self, context: Context, folder: str, recipe: str, start: Path | None) -> None:
         cfg = context.cfg
         self.context, self.folder, self.start = context, folder, start
-        self.task, self.recipe = factory.task(cfg), factory.recipe(cfg, recipe)
-        self.net = factory.supernet(cfg, self.task)
+        self.task, self.recipe = context.setup.task, factory.recipe(cfg, recipe)
+        self.net = factory.supernet(context.setup)
         self.curriculum: PST = factory.curriculum(cfg, self.net.space)
         self.members = validation_panel.members(self.net.space, cfg.seed, cfg.train.panel_random)
         self.devices = factory.devices(cfg)
-        self.teaching = factory.Teaching(context, self.task)
+        self.teaching = factory.Teaching(context)
         self.steps_per_epoch = subnet_trainer.steps_per_epoch(self.task, self.recipe)
         start_digest = weights.digest(start) if start else None
         self.origin = {"start": start_digest, **factory.origin(context)}
@@ -65,7 +67,7 @@ class Walk:
     @cached_property
     def batch_size(self) -> int:
         """Of the panel's images."""
-        return eval_batch_size(self.context.cfg)
+        return eval_batch_size(self.context.setup)
 
     @property
     def path(self) -> Path:
@@ -182,7 +184,7 @@ class Walk:
         )
 
     def _costs(self) -> CostTable:
-        return factory.costs(self.context.cfg, self.task)
+        return factory.costs(self.context.setup)
 
     def _kept(self, index: int, step: CurriculumStep) -> StaticNet | None:
         """The largest open subnet as the step before has left it, where the lesson wants it.

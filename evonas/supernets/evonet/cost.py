@@ -11,8 +11,9 @@ Legend: D width of a stage, I inner width, N state size, H heads, M hidden width
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evonas.supernets.base import Cost, Size
+from evonas.supernets.base import Cost
 from evonas.supernets.evonet.space import Architecture, StageChoice
+from evonas.supernets.step import Size
 
 # all tokens by one state, or those before it by one state and those after it by another
 MIXERS = ("noncausal", "bidirectional")

@@ -8,19 +8,20 @@ from evonas.errors import UserError
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage, Place, Size, Step
+from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage
 from evonas.supernets.evonet.cost import (
     MIXERS,
     NetworkShape,
     block_cost,
     description,
     end_cost,
-    hidden,
     inner,
     stem_cost,
 )
 from evonas.supernets.evonet.path import path
+from evonas.supernets.evonet.segments import Segments
 from evonas.supernets.evonet.space import Architecture, StageChoice, architecture
+from evonas.supernets.step import Place, Size, Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -100,6 +101,11 @@ class EvoNet:
         """What sets the size of the shared tensors."""
         return architecture(self.space, self.space.largest())
 
+    @cached_property
+    def segments(self) -> Segments:
+        """What is elastic in the tensors of blocks."""
+        return Segments(self.shape, self.largest, self.slice)
+
     def path(self, genotype: Genotype) -> tuple[Step, ...]:
         return path(architecture(self.space, genotype))
 
@@ -159,42 +165,20 @@ class EvoNet:
                     found |= {f"stages.{at}.blocks.{place}.{name}": each for name, each in of_block.items()}
         return found
 
-    def segments(self, stage: int, choice: StageChoice) -> dict[str, tuple[int, tuple[int, ...]]]:
-        """What is elastic in a block: tensor -> its axis, and the length of each segment of that axis.
-
-        The first segment of a mixer's tensors is the inner width, which `heads_of` cuts head by head.
-        """
-        rows, dim = hidden(choice, self.shape.dims[stage]), self.shape.dims[stage]
-        found: dict[str, tuple[int, tuple[int, ...]]]
-        found = {"mlp.fc1.weight": (0, (rows,)), "mlp.fc1.bias": (0, (rows,)), "mlp.fc2.weight": (1, (rows,))}
-        if choice.d_state is None:
-            return found
-        width, state = inner(choice, dim), choice.d_state
-        whole = (width, state, state)
-        for name in ("token_proj.weight", "conv.weight", "conv.bias"):
-            found[f"mixer.{name}"] = (0, whole)
-        for name in ("gate_proj.weight", "norm.weight", "norm.bias"):
-            found[f"mixer.{name}"] = (0, (width,))
-        return {**found, "mixer.out_proj.weight": (1, (width,))}
-
-    def heads_of(self, stage: int, name: str) -> int:
-        """Parts of the first segment of a block's tensor, of each of which a subnet has the first channels."""
-        return self.shape.heads[stage] if self.slice == "per_head" and name.startswith("mixer.") else 1
-
     def _block_cuts(self, stage: int, choice: StageChoice) -> dict[str, tuple[Cut, ...]]:
-        stored = self.segments(stage, self.largest.stages[stage])
+        stored = self.segments.stored(stage)
         found: dict[str, tuple[Cut, ...]] = {}
-        for name, (axis, kept) in self.segments(stage, choice).items():
+        for name, (axis, kept) in self.segments.of(stage, choice).items():
             full = stored[name][1]
             if kept != full:
-                heads = self.heads_of(stage, name)
+                heads = self.segments.heads(stage, name)
                 found[name] = (Cut(axis, tuple(_pieces(full, kept, heads))),)
         return found
 
     def adopt(self, net: "nn.Module", found: Mapping[str, "Tensor"], widening: str) -> "Adoption":
         from evonas.supernets.evonet.widening import adopt
 
-        return adopt(self, net, found, widening)
+        return adopt(self.segments, net, found, widening)
 
     def absent(self, genotype: Genotype) -> frozenset[str]:
         return frozenset(

@@ -2,8 +2,8 @@
 
 from functools import lru_cache
 
-from evonas.supernets.base import Step
 from evonas.supernets.evonet.space import Architecture, StageChoice
+from evonas.supernets.step import Step
 
 STEM = Step((0, 0))
 

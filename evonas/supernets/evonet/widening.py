@@ -20,7 +20,6 @@ Legend: D width of a stage, I inner width, S state size, M hidden width.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +28,7 @@ from torch import Tensor, nn
 from evonas.errors import DataError, UserError
 from evonas.supernets.adoption import Adoption, first_names
 from evonas.supernets.evonet.checkpoint_names import Translation, translate
-
-if TYPE_CHECKING:
-    from evonas.supernets.evonet.family import EvoNet
+from evonas.supernets.evonet.segments import Segments
 
 # rows of each segment of a tensor
 Widths = tuple[int, ...]
@@ -55,14 +52,16 @@ _INNER_ROWS = tuple(
 )
 
 
-def adopt(family: "EvoNet", net: nn.Module, found: Mapping[str, Tensor], widening: str = "zeros") -> Adoption:
+def adopt(
+    segments: Segments, net: nn.Module, found: Mapping[str, Tensor], widening: str = "zeros"
+) -> Adoption:
     """Put a checkpoint in our naming or in VSSD's into a supernet, in place; see `SupernetFamily.adopt`."""
     if widening not in WIDENINGS:
         raise UserError(f"stage.widening={widening} is unknown.", f"Choose one of: {', '.join(WIDENINGS)}.")
     translated = translate(found)
     if translated is None:
         raise _unknown(found)
-    fitted = _fit(family, net, translated, widening)
+    fitted = _fit(segments, net, translated, widening)
     # counters and vectors of heads fit anywhere; only a matrix shows that the networks are alike
     if not any(name.startswith("backbone.") and tensor.ndim > 1 for name, tensor in fitted.new.items()):
         raise _misfit(net, translated)
@@ -83,14 +82,14 @@ class _Fitted:
     padded: list[str]
 
 
-def _fit(family: "EvoNet", net: nn.Module, source: Translation, widening: str) -> _Fitted:
+def _fit(segments: Segments, net: nn.Module, source: Translation, widening: str) -> _Fitted:
     fitted = _Fitted({}, [])
     wanted = net.state_dict()
     for name in wanted:
         if name not in source.tensors:
             continue
-        mine, theirs = _segments(family, name, wanted[name]), _source_segments(source.tensors, name)
-        place = _Place(name, wanted[name], mine, theirs, widening, *_heads(family, name))
+        mine, theirs = _segments(segments, name, wanted[name]), _source_segments(source.tensors, name)
+        place = _Place(name, wanted[name], mine, theirs, widening, *_heads(segments, name))
         if place.is_same(source.tensors[name]):
             fitted.new[name] = source.tensors[name].to(wanted[name].dtype)
         elif place.is_larger(source.tensors[name]):
@@ -178,25 +177,25 @@ class _Place:
         return new // old
 
 
-def _segments(family: "EvoNet", name: str, tensor: Tensor) -> Widths:
+def _segments(segments: Segments, name: str, tensor: Tensor) -> Widths:
     """The rows of each segment of one of our tensors."""
     block = _BLOCK.match(name)
     if block is not None:
         stage = int(block[1])
-        axis, lengths = family.segments(stage, family.largest.stages[stage]).get(block[2], (1, ()))
+        axis, lengths = segments.stored(stage).get(block[2], (1, ()))
         if axis == 0:
             return lengths
     return tuple(tensor.shape[:1])
 
 
-def _heads(family: "EvoNet", name: str) -> tuple[int, int]:
+def _heads(segments: Segments, name: str) -> tuple[int, int]:
     """Parts of the first rows, and of the columns, of one of our tensors."""
     block = _BLOCK.match(name)
     if block is None:
         return 1, 1
     stage = int(block[1])
-    axis, lengths = family.segments(stage, family.largest.stages[stage]).get(block[2], (0, ()))
-    parts = family.heads_of(stage, block[2]) if lengths else 1
+    axis, lengths = segments.stored(stage).get(block[2], (0, ()))
+    parts = segments.heads(stage, block[2]) if lengths else 1
     return (parts, 1) if axis == 0 else (1, parts)
 
 

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
-from evonas.supernets.base import Cost, Size, Step
+from evonas.supernets.base import Cost
 from evonas.supernets.mbconv.space import Architecture
+from evonas.supernets.step import Size, Step
 
 # a smaller image's sides are multiples of this, and not below the least where the image has that much
 _MULTIPLE, _LEAST = 8, 32

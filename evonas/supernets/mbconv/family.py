@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage, Place, Size, Step
+from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage
 from evonas.supernets.mbconv.cost import (
     BlockShape,
     NetworkShape,
@@ -23,6 +23,7 @@ from evonas.supernets.mbconv.cost import (
     price,
 )
 from evonas.supernets.mbconv.space import Architecture, architecture, depths_of
+from evonas.supernets.step import Place, Size, Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -15,11 +15,11 @@ from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
-from evonas.train.curriculum import StepSampler
 from evonas.train.sampling.base import Judge, Judging
 from evonas.train.sampling.complexity_aware import picked, table_of
 from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
 from evonas.train.sampling.loss_predictor import LossPredictor
+from evonas.train.sampling.step import StepSampler
 
 _PRIOR = 400
 

@@ -15,13 +15,11 @@ A `Draw` is a way of choosing, not yet tied to a space: the key `draw` of a curr
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
-
-if TYPE_CHECKING:
-    from evonas.train.curriculum import StepSampler
+from evonas.train.sampling.step import StepSampler
 
 Judge = Callable[[Sequence[Genotype]], list[float]]
 
@@ -48,7 +46,7 @@ class Judging(Protocol):
 class Draw(Protocol):
     """See the module's contract."""
 
-    def sampler(self, inside: "StepSampler", costs: CostTable, total_steps: int) -> Sampler | Judging:
+    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Sampler | Judging:
         """A sampler that stays inside the opening of a curriculum step of `total_steps` optimizer steps."""
         ...
 

@@ -15,10 +15,10 @@ from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
-from evonas.train.curriculum import StepSampler
 from evonas.train.sampling.bank import Bank
 from evonas.train.sampling.base import Judge, Judging
 from evonas.train.sampling.complexity_aware import LevelSampler, LevelWalk, picked
+from evonas.train.sampling.step import StepSampler
 
 QUALITY_SHARES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 

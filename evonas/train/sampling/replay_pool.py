@@ -7,8 +7,8 @@ replacement and the weights are those of EvoNAS's ablation, whose pool had no gr
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
-from evonas.train.curriculum import StepSampler
 from evonas.train.sampling.base import Sampler
+from evonas.train.sampling.step import StepSampler
 
 
 class PoolSampler:

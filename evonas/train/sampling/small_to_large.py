@@ -8,10 +8,10 @@ from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
-from evonas.train.curriculum import StepSampler
 from evonas.train.sampling.base import Sampler
 from evonas.train.sampling.complexity_aware import picked, table_of
 from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
+from evonas.train.sampling.step import StepSampler
 
 
 class GrowingSampler:
