@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 
 
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         if output != "linear":
             raise UserError(f"A classifier cannot end in '{output}'.", "Use head=light for dense tasks.")
         channels = levels[-1].channels
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.norm = nn.LayerNorm(channels) if norm else nn.Identity()
             self.linear = nn.Linear(channels, out_channels)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 
 _OUTPUTS = ("linear", "sigmoid")
@@ -44,7 +44,7 @@ class DenseHead(nn.Module):
         if output not in _OUTPUTS:
             raise UserError(f"A head cannot end in '{output}'.", "Choose output=linear or output=sigmoid.")
         self.output, self.scale, self.stride = output, scale, levels[0].stride
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self._build([level.channels for level in levels], width, out_channels)
 
     def _build(self, channels: Sequence[int], width: int, out_channels: int) -> None:

@@ -20,16 +20,16 @@ class Drawn(Protocol):
 
 
 @contextmanager
-def unset(network: nn.Module, seed: int | None) -> Iterator[None]:
+def uninitialised(network: nn.Module, seed: int | None) -> Iterator[None]:
     """Build the parts of `network` inside without drawing from the global generator.
 
-    At the end they are on the CPU, with weights drawn from `seed`, or unset where it is None.
+    At the end they are on the CPU, with weights drawn from `seed`, or uninitialised where it is None.
     """
     with torch.device("meta"):
         yield
     network.to_empty(device="cpu")
     if seed is not None:
-        # a network may be built as a part of another one that is unset itself
+        # a network may be built as a part of another one that is uninitialised itself
         with torch.device("cpu"):
             initialise(network, seed)
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 from evonas.nn.sasf import SASF
 from evonas.nn.strip_pooling import StripPooling
@@ -57,7 +57,7 @@ class SASFDecoder(nn.Module):
         self.pool_sizes, self.mlp_ratio, self.bn_momentum = tuple(pool_sizes), mlp_ratio, bn_momentum
         self.stride, self.multiple = levels[0].stride, levels[-1].stride
         channels = [level.channels for level in levels]
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.pools = nn.Sequential(
                 *(StripPooling(channels[-1], pool_sizes, bn_momentum) for _ in range(2))
             )

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.auxiliary import AuxiliaryOutput
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 from evonas.nn.necks.mamba_fpn import ConvNormReLU, TopDown, resized
-from evonas.nn.sided import Sided
 
 CONTEXTS = ("mamba", "ppm")
 _POOLS = (1, 2, 3, 6)
@@ -80,7 +80,7 @@ class UPerNet(nn.Module):
 
     With context=mamba the way down is that of `TopDown`, the paper's UPerHead with Mamba layers:
     17 595 679 parameters for levels of 64, 128, 256 and 512 channels and 150 classes, and 628 886 of the
-    auxiliary head. Logits have the size of the finest map; in training mode a `Sided` holds both heads'.
+    auxiliary head. Logits have the size of the finest map; in training mode a `AuxiliaryOutput` holds both heads'.
 
     Args:
         levels: what the backbone yields, finest first.
@@ -116,7 +116,7 @@ class UPerNet(nn.Module):
         self.width, self.context, self.dropout, self.bn_momentum = width, context, dropout, bn_momentum
         self.side_width, self.side_weight = side_width, side_weight
         self.side_level = min(SIDE_LEVEL, len(levels) - 1)
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self._build([level.channels for level in levels], out_channels)
 
     def _build(self, channels: Sequence[int], out_channels: int) -> None:
@@ -130,7 +130,7 @@ class UPerNet(nn.Module):
         self.leaves = nn.ModuleList(ConvNormReLU(dim, width, 3, momentum) for dim in inner)
         self.join = ConvNormReLU(len(channels) * width, width, 3, momentum)
         self.drop, self.predict = nn.Dropout2d(self.dropout), nn.Conv2d(width, out_channels, 1)
-        self.side = (
+        self.auxiliary = (
             SideHead(channels[self.side_level], out_channels, self.side_width, self.dropout, momentum)
             if self.side_width
             else None
@@ -143,7 +143,7 @@ class UPerNet(nn.Module):
         plain = {name: getattr(self, name) for name in names}
         return {"out_channels": self.predict.out_channels, **plain}
 
-    def forward(self, levels: list[Tensor]) -> Tensor | Sided:
+    def forward(self, levels: list[Tensor]) -> Tensor | AuxiliaryOutput:
         """Maps finest first, of any sizes, to logits B C H W of the finest map's size."""
         maps = self.top_down(levels)
         found = [leaf(each) for leaf, each in zip(self.leaves, maps, strict=False)]
@@ -151,9 +151,9 @@ class UPerNet(nn.Module):
         size = found[0].shape[-2:]
         joined = self.join(torch.cat([found[0], *(resized(each, size) for each in found[1:])], dim=1))
         logits: Tensor = self.predict(self.drop(joined))
-        if self.side is None or not self.training:
+        if self.auxiliary is None or not self.training:
             return logits
-        return Sided(logits, self.side(levels[self.side_level]), self.side_weight)
+        return AuxiliaryOutput(logits, self.auxiliary(levels[self.side_level]), self.side_weight)
 
 
 def check(context: str, output: str) -> None:

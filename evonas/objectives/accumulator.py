@@ -11,7 +11,7 @@ from evonas.errors import UserError
 from evonas.tasks.base import Batch, Task
 
 
-class Tally:
+class MetricAccumulator:
     """Metrics of one subnet over all batches, and if wanted its error on each piece of the data.
 
     A piece is one image where the task's error is a mean over images (`error_is_mean`), else one batch,

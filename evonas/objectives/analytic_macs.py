@@ -1,4 +1,4 @@
-"""Multiply-adds of a subnet's backbone without a bench: a closed form that searchers may ask freely.
+"""Multiply-adds of a subnet's backbone without a context: a closed form that searchers may ask freely.
 
 Torch-free, unlike the objective `macs`, which also counts the head by running it. Behind images of one size the
 head is the same for every subnet, so both order genotypes alike and differ by a constant, which is all that a
@@ -15,7 +15,7 @@ from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily, cost
 
 
-class ClosedMacs:
+class AnalyticMacs:
     """Multiply-adds in 10^9 of the backbone, for `search.cheap`.
 
     Args:

@@ -1,6 +1,6 @@
 """What an objective is: one number of a genotype, to be minimised.
 
-The contract. `prepare` receives the bench (supernet, task, batches, device) once per
+The contract. `prepare` receives the context (supernet, task, batches, device) once per
 worker and may warm up. `measure` returns a finite float in `unit`, and facts worth
 keeping beside it; it raises rather than returning NaN. `identity` describes everything
 the number depends on besides the genotype, as plain JSON data; equal identities mean
@@ -19,7 +19,7 @@ from evonas.evaluate.engine import Part
 from evonas.space.genotype import Genotype
 
 if TYPE_CHECKING:
-    from evonas.objectives.context import Bench
+    from evonas.objectives.context import EvaluationContext
 
 
 @runtime_checkable
@@ -30,11 +30,11 @@ class Objective(Protocol):
     unit: str
     part: Part
 
-    def prepare(self, bench: "Bench") -> None: ...
+    def prepare(self, context: "EvaluationContext") -> None: ...
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]: ...
 
-    def identity(self, bench: "Bench") -> Mapping[str, Any]: ...
+    def identity(self, context: "EvaluationContext") -> Mapping[str, Any]: ...
 
 
 @runtime_checkable

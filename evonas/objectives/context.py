@@ -1,4 +1,4 @@
-"""The bench: what objectives measure with, each part made when first needed.
+"""The context: what objectives measure with, each part made when first needed.
 
 Legend: B batch, C channels, H W space.
 """
@@ -32,7 +32,7 @@ from evonas.tasks.base import Task
 _AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-class Bench:
+class EvaluationContext:
     """Supernet, task, holdout batches and device for the objectives of one worker.
 
     Facts that identities need (`data_manifest`, `weights_digest`, `task`) cost no network and no image.
@@ -194,7 +194,7 @@ class Bench:
 
     def untrained(self, genotype: Genotype, seed: int) -> StaticNet:
         """The genotype's network on the device, backbone and head with random weights drawn from the seed."""
-        # the bench's head may have been loaded with trained weights meanwhile, so it is drawn anew as well
+        # the context's head may have been loaded with trained weights meanwhile, so it is drawn anew as well
         net = static_net(self.family, self.head, genotype, seed=None)
         initialise(net, seed)
         return net.to(self.device)

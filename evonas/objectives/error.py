@@ -9,8 +9,8 @@ from torch import Tensor
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
-from evonas.objectives.accumulator import Tally
-from evonas.objectives.context import Bench
+from evonas.objectives.accumulator import MetricAccumulator
+from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 from evonas.supernets.prefix import PrefixExecutor
 from evonas.supernets.prefix_statistics import PrefixStatistics
@@ -45,10 +45,10 @@ class Error:
             raise UserError(f"objective.error.recalibrate={recalibrate} is negative.", "Use 0 for none.")
         self.recalibrate = recalibrate
 
-    def prepare(self, bench: Bench) -> None:
+    def prepare(self, context: EvaluationContext) -> None:
         """Decode the holdout split and load the supernet, so that the first measurement costs no more."""
-        self._bench, self._statistics, self._known = bench, PrefixStatistics(), set[Genotype]()
-        _ = bench.network, bench.batches, bench.calibration(self.recalibrate)
+        self._context, self._statistics, self._known = context, PrefixStatistics(), set[Genotype]()
+        _ = context.network, context.batches, context.calibration(self.recalibrate)
 
     def measure(self, genotype: Genotype) -> Answer:
         """The error, and every metric of the task; ValueError if the error is not finite."""
@@ -64,27 +64,27 @@ class Error:
 
         Args:
             genotypes: in any order, and with repetitions.
-            images: how many of `bench.some(images)` to look at; None is the whole split. Beside the
+            images: how many of `context.some(images)` to look at; None is the whole split. Beside the
                 metrics there are then `errors` and `error_sizes`, see `tally.py`.
         """
-        order = sorted(dict.fromkeys(genotypes), key=self._bench.family.path)
+        order = sorted(dict.fromkeys(genotypes), key=self._context.family.path)
         answers = self._measured(order, images)
         return [answers[genotype] for genotype in genotypes]
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
         """Weights, data, metric and how the sums are taken."""
-        renewed = {"recalibrate": self.recalibrate, "calibration": bench.calibration_manifest}
+        renewed = {"recalibrate": self.recalibrate, "calibration": context.calibration_manifest}
         return {
             **(renewed if self.recalibrate else {}),
-            **bench.kernels,
+            **context.kernels,
             "version": VERSION,
-            "metric": bench.task.error_name,
-            "scoring": bench.scoring_config,
-            "weights": bench.weights_digest,
-            "data": bench.data_manifest,
-            "batch_size": bench.batch_size,
-            "precision": bench.precision,
-            "device": bench.device.type,
+            "metric": context.task.error_name,
+            "scoring": context.scoring_config,
+            "weights": context.weights_digest,
+            "data": context.data_manifest,
+            "batch_size": context.batch_size,
+            "precision": context.precision,
+            "device": context.device.type,
         }
 
     @torch.inference_mode()
@@ -92,12 +92,14 @@ class Error:
         self, genotypes: Sequence[Genotype], images: int | None
     ) -> dict[Genotype, Answer | Exception]:
         """One pass; the genotypes are different, and in the order of their paths."""
-        tallies = {each: Tally(self._bench.task, by_pieces=images is not None) for each in genotypes}
+        tallies = {
+            each: MetricAccumulator(self._context.task, by_pieces=images is not None) for each in genotypes
+        }
         failed: dict[Genotype, Exception] = {}
         statistics = self._learnt(genotypes, failed) if self.recalibrate else None
-        for batch in self._bench.some(images):
+        for batch in self._context.some(images):
             walk, look = (
-                PrefixExecutor(self._bench.network, statistics),
+                PrefixExecutor(self._context.network, statistics),
                 partial(self._predict, images=batch["image"]),
             )
             for genotype, output in self._outputs(walk, genotypes, failed, look):
@@ -112,9 +114,9 @@ class Error:
         if len(self._known) > REMEMBERED:
             self._statistics, self._known = PrefixStatistics(), set()
         statistics, fresh = self._statistics, [each for each in genotypes if each not in self._known]
-        for number, images in enumerate(self._bench.calibration(self.recalibrate) if fresh else ()):
+        for number, images in enumerate(self._context.calibration(self.recalibrate) if fresh else ()):
             statistics.learn(number)
-            walk, look = PrefixExecutor(self._bench.network, statistics), partial(self._run, images=images)
+            walk, look = PrefixExecutor(self._context.network, statistics), partial(self._run, images=images)
             for _ in self._outputs(walk, fresh, failed, look):
                 pass
         statistics.learn(None)
@@ -151,15 +153,15 @@ class Error:
             return look(walk.subnet(genotype))
 
     def _run(self, net: Net, images: Tensor) -> Tensor:
-        with self._bench.autocast():
+        with self._context.autocast():
             return net(images)
 
     def _predict(self, net: Net, images: Tensor) -> Tensor:
-        with self._bench.autocast():
-            return predict(self._bench.task, net, images)
+        with self._context.autocast():
+            return predict(self._context.task, net, images)
 
 
-def _answer(tally: Tally) -> Answer | Exception:
+def _answer(tally: MetricAccumulator) -> Answer | Exception:
     try:
         return tally.result()
     except Exception as error:

@@ -12,7 +12,7 @@ from evonas.data.loading.holdout import ORDER
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import Objective, Pooled
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 
 
@@ -76,7 +76,9 @@ class Evaluator:
         if not objectives:
             raise UserError("No objective is chosen.", "Try: 'objective=[error,latency,macs]'")
         self._configs = objectives
-        self._bench = Bench(space, network, task, weights, batch_size, device, precision, shared_dir)
+        self._context = EvaluationContext(
+            space, network, task, weights, batch_size, device, precision, shared_dir
+        )
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
@@ -86,12 +88,12 @@ class Evaluator:
     @property
     def weights_digest(self) -> str:
         """The sha256 of the weights file."""
-        return self._bench.weights_digest
+        return self._context.weights_digest
 
     def setup(self) -> None:
         """Load the supernet and the holdout split."""
         for objective in self.objectives:
-            objective.prepare(self._bench)
+            objective.prepare(self._context)
 
     def measure(self, genotype: str, part: Part) -> Measurement:
         """Values of the part's objectives; what they found besides is merged."""
@@ -118,7 +120,7 @@ class Evaluator:
         points: dict[int, Genotype] = {}
         for index, text in enumerate(genotypes):
             try:
-                points[index] = self._bench.space.parse(text)
+                points[index] = self._context.space.parse(text)
             except Exception as error:
                 found[index] = error
         for objective in self._of(part):
@@ -133,19 +135,19 @@ class Evaluator:
     @property
     def num_images(self) -> int:
         """How many images the holdout split has."""
-        return self._bench.num_images
+        return self._context.num_images
 
     def identity(self, part: Part, images: int | None = None) -> dict[str, Any]:
         """Everything the part's numbers depend on besides the genotype, as plain JSON data.
 
         A number of images makes other facts than the whole split, even if it is as large.
         """
-        bench = self._bench
+        context = self._context
         limited = {} if images is None else {"images": images, "order": ORDER}
         return {
-            "space": dict(bench.space_config),
-            "network": dict(bench.network_config),
-            "objectives": {objective.name: dict(objective.identity(bench)) for objective in self._of(part)},
+            "space": dict(context.space_config),
+            "network": dict(context.network_config),
+            "objectives": {objective.name: dict(objective.identity(context)) for objective in self._of(part)},
             **limited,
         }
 

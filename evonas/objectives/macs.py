@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evonas.evaluate.engine import Part
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 from evonas.supernets.base import cost
 from evonas.supernets.resolution import head_size
@@ -19,18 +19,18 @@ class Macs:
     unit = "GMAC"
     part: Part = "shared"
 
-    def prepare(self, bench: Bench) -> None:
+    def prepare(self, context: EvaluationContext) -> None:
         """Count the head."""
-        self._bench = bench
-        bench.head_macs(bench.input_size)
+        self._context = context
+        context.head_macs(context.input_size)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """Exact up to the family's conventions of what counts; no network runs."""
-        bench, size = self._bench, self._bench.input_size
-        backbone = cost(bench.family, genotype, size).macs
-        behind = head_size(bench.head, size, bench.family.input_size(genotype, size))
-        return (backbone + bench.head_macs(behind)) / 1e9, {}
+        context, size = self._context, self._context.input_size
+        backbone = cost(context.family, genotype, size).macs
+        behind = head_size(context.head, size, context.family.input_size(genotype, size))
+        return (backbone + context.head_macs(behind)) / 1e9, {}
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
         """Image size and head; space and network are in every identity."""
-        return {"version": VERSION, "input_size": list(bench.input_size), "head": bench.head_config}
+        return {"version": VERSION, "input_size": list(context.input_size), "head": context.head_config}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evonas.evaluate.engine import Part
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 from evonas.supernets.base import cost
 
@@ -18,17 +18,17 @@ class Params:
     unit = "M"
     part: Part = "shared"
 
-    def prepare(self, bench: Bench) -> None:
+    def prepare(self, context: EvaluationContext) -> None:
         """Count the head."""
-        self._bench = bench
-        _ = bench.head_params
+        self._context = context
+        _ = context.head_params
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """Exact; no network runs."""
-        bench = self._bench
-        backbone = cost(bench.family, genotype, bench.input_size).params
-        return (backbone + bench.head_params) / 1e6, {}
+        context = self._context
+        backbone = cost(context.family, genotype, context.input_size).params
+        return (backbone + context.head_params) / 1e6, {}
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
         """The head; space and network are in every identity."""
-        return {"version": VERSION, "head": bench.head_config}
+        return {"version": VERSION, "head": context.head_config}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.nn.detection.base import RegionHead
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.proxies.catalogue import proxy as known
 from evonas.proxies.scorer import Scorer, compares, is_size, refuse_too_few
 from evonas.randomness import derive, generator
@@ -61,11 +61,11 @@ class ZeroCost:
         self.name, self._weights, self._seed = name, weights, seed
         self._batch_size, self._size, self._number = batch_size, size, references
 
-    def prepare(self, bench: Bench) -> None:
+    def prepare(self, context: EvaluationContext) -> None:
         """Draw the images and measure the references, if the proxy compares."""
-        self._bench = bench
-        shape = (self._batch_size, 3, *self._image_size(bench))
-        self._scorer = Scorer(self._proxy, shape, self._seed, self._reference, self._number, bench.device)
+        self._context = context
+        shape = (self._batch_size, 3, *self._image_size(context))
+        self._scorer = Scorer(self._proxy, shape, self._seed, self._reference, self._number, context.device)
         self._scorer.references()
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
@@ -73,35 +73,35 @@ class ZeroCost:
         score, parts = self._scorer.score(self._network(genotype))
         return -score, {f"{self.name}_parts": parts}
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
         """Proxy, weights, images and head; space and network are in every identity."""
-        inherited = {"digest": bench.weights_digest} if self._weights == "inherited" else {}
+        inherited = {"digest": context.weights_digest} if self._weights == "inherited" else {}
         return {
             **inherited,
             **({"references": self._number} if compares(self._proxy) else {}),
-            **bench.kernels,
+            **context.kernels,
             "version": VERSION,
             "proxy": self._proxy,
             "weights": self._weights,
-            "images": [self._batch_size, *self._image_size(bench)],
+            "images": [self._batch_size, *self._image_size(context)],
             "seed": self._seed,
-            "head": bench.head_config,
-            "device": bench.device.type,
+            "head": context.head_config,
+            "device": context.device.type,
         }
 
-    def _image_size(self, bench: Bench) -> tuple[int, ...]:
-        return tuple(self._size or bench.input_size)
+    def _image_size(self, context: EvaluationContext) -> tuple[int, ...]:
+        return tuple(self._size or context.input_size)
 
     def _reference(self, number: int) -> nn.Module:
         rng = generator(self._seed, "zero_cost/references", number)
-        return self._network(self._bench.space.sample(rng))
+        return self._network(self._context.space.sample(rng))
 
     def _network(self, genotype: Genotype) -> nn.Module:
-        bench = self._bench
+        context = self._context
         if self._weights == "inherited":
-            net = bench.subnet(genotype)
+            net = context.subnet(genotype)
         else:
-            net = bench.untrained(genotype, derive(self._seed, "zero_cost/weights"))
+            net = context.untrained(genotype, derive(self._seed, "zero_cost/weights"))
         return StaticNet(net.backbone, _Deepest()) if isinstance(net.head, RegionHead) else net
 
 

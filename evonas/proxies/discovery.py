@@ -26,7 +26,7 @@ _FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ScoredFormula:
     """A formula and its fitness, None if it was rejected."""
 
     formula: Node
@@ -38,7 +38,7 @@ class Judged:
         return -np.inf if self.fitness is None else self.fitness
 
 
-class Judge:
+class FormulaEvaluator:
     """The fitness of formulas on some networks, each formula computed once.
 
     Args:
@@ -58,11 +58,11 @@ class Judge:
         self._quality = quality
         self.known: dict[str, float | None] = dict(known or {})
 
-    def __call__(self, formula: Node) -> Judged:
+    def __call__(self, formula: Node) -> ScoredFormula:
         text = str(formula)
         if text not in self.known:
             self.known[text] = self._fitness(formula)
-        return Judged(formula, self.known[text])
+        return ScoredFormula(formula, self.known[text])
 
     def _fitness(self, formula: Node) -> float | None:
         try:
@@ -95,20 +95,20 @@ class Schedule:
 
 
 def discover(
-    judge: Callable[[Node], Judged],
+    judge: Callable[[Node], ScoredFormula],
     budget: int,
     seed: int,
     schedule: Schedule,
-    on_round: Callable[[int, Judged], None] | None = None,
-) -> list[Judged]:
+    on_round: Callable[[int, ScoredFormula], None] | None = None,
+) -> list[ScoredFormula]:
     """All formulas judged, best first; ties go to the shorter.
 
     Args:
         budget: distinct formulas to judge, the rejected ones included.
         on_round: told the number of formulas judged so far, and the best of them.
     """
-    seen: dict[str, Judged] = {}
-    pool: list[Judged] = []
+    seen: dict[str, ScoredFormula] = {}
+    pool: list[ScoredFormula] = []
     best, waited, step = -np.inf, 0, 0
     while len(seen) < budget:
         rng = generator(seed, "discover", step)
@@ -125,9 +125,9 @@ def discover(
     return ordered(seen.values())
 
 
-def at_random(judge: Callable[[Node], Judged], budget: int, seed: int) -> list[Judged]:
+def at_random(judge: Callable[[Node], ScoredFormula], budget: int, seed: int) -> list[ScoredFormula]:
     """Random formulas instead, the yardstick of a discovery; all that were judged, best first."""
-    seen: dict[str, Judged] = {}
+    seen: dict[str, ScoredFormula] = {}
     rng = generator(seed, "discover/random")
     while len(seen) < budget:
         formula = random_formula(rng)
@@ -136,7 +136,7 @@ def at_random(judge: Callable[[Node], Judged], budget: int, seed: int) -> list[J
     return ordered(seen.values())
 
 
-def ordered(judged: Iterable[Judged]) -> list[Judged]:
+def ordered(judged: Iterable[ScoredFormula]) -> list[ScoredFormula]:
     """Best first; of equal ones the shortest formula, then the first in the alphabet."""
     return sorted(judged, key=lambda one: (-one.rank, len(str(one.formula)), str(one.formula)))
 
@@ -165,11 +165,11 @@ def added(
     return scaled[0] + scaled[1]
 
 
-def _kept(pool: list[Judged], schedule: Schedule) -> list[Judged]:
+def _kept(pool: list[ScoredFormula], schedule: Schedule) -> list[ScoredFormula]:
     return [judged for judged in ordered(pool) if judged.fitness is not None][: schedule.parents]
 
 
-def _brood(rng: np.random.Generator, pool: list[Judged], schedule: Schedule) -> list[Node]:
+def _brood(rng: np.random.Generator, pool: list[ScoredFormula], schedule: Schedule) -> list[Node]:
     """Children of the best, and random formulas, without repeats."""
     parents = [judged.formula for judged in _kept(pool, schedule)]
     size = schedule.population

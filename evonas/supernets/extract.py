@@ -61,7 +61,7 @@ def static_net(
 
     Args:
         head: copied with its weights.
-        seed: of the backbone's random weights, or None to leave them unset for a state dict.
+        seed: of the backbone's random weights, or None to leave them uninitialised for a state dict.
     """
     net = StaticNet(family.build(genotype, seed), copy.deepcopy(head))
     net.zero_grad(set_to_none=True)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evonas.nn.auxiliary import AuxiliaryOutput
 from evonas.nn.detection.base import Answer, RegionHead
 from evonas.nn.gaussians import GaussianHead
-from evonas.nn.sided import Sided
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.base import Size
 
@@ -43,7 +43,7 @@ def at_full_size(levels: Sequence[Tensor], backbone: Backbone, size: Sequence[in
 def _resized(output: Answer, stride: int, size: Sequence[int]) -> Answer:
     """A dense output as large as that of a network that reads the images themselves; logits as they are."""
     wanted = [-(-side // stride) * stride for side in size]
-    if isinstance(output, Sided):
+    if isinstance(output, AuxiliaryOutput):
         return replace(output, main=_interpolated(output.main, wanted))
     return _interpolated(output, wanted) if isinstance(output, Tensor) and output.ndim == 4 else output
 

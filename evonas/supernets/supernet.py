@@ -23,7 +23,7 @@ class Supernet(nn.Module):
     Args:
         family: whose weights these are.
         head: maps the backbone's feature maps to the output; shared whole by all subnets.
-        seed: of the backbone's random weights; None leaves them unset for a state dict.
+        seed: of the backbone's random weights; None leaves them uninitialised for a state dict.
     """
 
     def __init__(self, family: SupernetFamily, head: nn.Module, seed: int | None = 0) -> None:

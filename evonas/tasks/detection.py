@@ -92,8 +92,8 @@ class Detection:
             )
         samples = output.samples(batch)
         with torch.no_grad():
-            teacher = teacher_output.judged(samples.rois)
-        logits, boxes = output.judged(samples.rois)
+            teacher = teacher_output.predict_rois(samples.rois)
+        logits, boxes = output.predict_rois(samples.rois)
         return soft_classes(logits, teacher[0]) + bounded_boxes(boxes, teacher[1], samples)
 
     def meter(self) -> DetectionMeter:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from evonas.data.augment import denormalise
 from evonas.data.base import Images, Source, Split, check_size
 from evonas.errors import UserError
+from evonas.nn.auxiliary import AuxiliaryOutput, main_output
 from evonas.nn.level import Level
-from evonas.nn.sided import Sided, main_of
 from evonas.tasks.base import Batch, Picture
 from evonas.tasks.depth import SAMPLED_IMAGES, evenly
 from evonas.tasks.iou import IouMeter, to_size
@@ -67,13 +67,13 @@ class Segmentation:
         """A head that gives one logit per class."""
         return self._head(levels, out_channels=len(self.classes), output="linear")
 
-    def loss(self, output: Tensor | Sided, batch: Batch) -> Tensor:
+    def loss(self, output: Tensor | AuxiliaryOutput, batch: Batch) -> Tensor:
         """Mean cross-entropy over pixels that have a class; zero where none has.
 
         Where an auxiliary head answers beside, its own is added by its weight.
         """
-        if isinstance(output, Sided):
-            return self.loss(output.main, batch) + output.weight * self.loss(output.side, batch)
+        if isinstance(output, AuxiliaryOutput):
+            return self.loss(output.main, batch) + output.weight * self.loss(output.auxiliary, batch)
         truth = batch["classes"]
         total = F.cross_entropy(
             to_size(output, truth.shape[-2:]), truth, ignore_index=self.ignore_index, reduction="sum"
@@ -81,12 +81,12 @@ class Segmentation:
         return total / (truth != self.ignore_index).sum().clamp_min(1)
 
     def distillation_loss(
-        self, output: Tensor | Sided, teacher_output: Tensor | Sided, batch: Batch
+        self, output: Tensor | AuxiliaryOutput, teacher_output: Tensor | AuxiliaryOutput, batch: Batch
     ) -> Tensor:
         """Mean KL divergence from the teacher's distribution over pixels that have a class."""
         truth = batch["classes"]
-        student = to_size(main_of(output), truth.shape[-2:]).log_softmax(dim=1)
-        teacher = to_size(main_of(teacher_output).detach(), truth.shape[-2:]).log_softmax(dim=1)
+        student = to_size(main_output(output), truth.shape[-2:]).log_softmax(dim=1)
+        teacher = to_size(main_output(teacher_output).detach(), truth.shape[-2:]).log_softmax(dim=1)
         divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
         counted = (truth != self.ignore_index).to(divergence.dtype)
         return (divergence * counted).sum() / counted.sum().clamp_min(1)

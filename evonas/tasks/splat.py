@@ -3,7 +3,7 @@
 Legend: B batch, V context views, T target views, C channels, H W space of one view, h w cells.
 
 The network sees the context views side by side (B 3 H VW) and answers B C h Vw, numbers that mean nothing
-without cameras. The task has the cameras: it lifts the numbers to Gaussians (`nn/lifting.py`), draws these
+without cameras. The task has the cameras: it lifts the numbers to Gaussians (`nn/unprojection.py`), draws these
 for the target cameras and compares. Items are those of `data/views/base.py`.
 """
 
@@ -21,7 +21,7 @@ from evonas.data.base import Images, Source, Split
 from evonas.errors import UserError
 from evonas.nn.gaussians import Layout
 from evonas.nn.level import Level
-from evonas.nn.lifting import Cameras, Gaussians, lift, render
+from evonas.nn.unprojection import Cameras, Gaussians, lift, render
 from evonas.tasks.base import Batch, Picture
 from evonas.tasks.view_metrics import ViewMeter, averages, depth_error, similarity, view_metrics
 

@@ -16,9 +16,9 @@ from evonas import files, weights
 from evonas.archive import Archive, Evaluation
 from evonas.identifiers import MOVED, identified
 from evonas.objectives.error import Error
-from evonas.report.kinship import survivors
+from evonas.report.analysis.genealogy import survivors
 from evonas.run import _QUESTION, Run, recorded_overrides
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
 from evonas.stages.report import gather
 from evonas.supernets.evonet.family import EvoNet
 

@@ -13,30 +13,30 @@ from PIL import Image
 from torch import Tensor
 
 from evonas.data.classification.augment import Views, drawn
-from evonas.data.classification.base import LabelledPictures, held_out
+from evonas.data.classification.base import LabelledImageSource, held_out
 from evonas.data.classification.imagefolder import ImageFolder
 from evonas.data.classification.shards import ParquetShard, Shards, TarShard
 from evonas.data.io import safe
 from evonas.errors import DataError, UserError
 
-Make = Callable[..., LabelledPictures]
+Make = Callable[..., LabelledImageSource]
 
 
 def views(**options: object) -> Views:
     return Views(**{"size": 32, "resize": 36, **options})  # type: ignore[arg-type]
 
 
-def folders(root: Path, **options: object) -> LabelledPictures:
+def folders(root: Path, **options: object) -> LabelledImageSource:
     write_folders(root)
     return ImageFolder(str(root), **{"num_classes": 3, "views": views(), "holdout": 0.2, **options})  # type: ignore[arg-type]
 
 
-def tars(root: Path, **options: object) -> LabelledPictures:
+def tars(root: Path, **options: object) -> LabelledImageSource:
     write_tars(root)
     return Shards(str(root), **{"num_classes": 3, "views": views(), "holdout": 0.2, **options})  # type: ignore[arg-type]
 
 
-def tables(root: Path, **options: object) -> LabelledPictures:
+def tables(root: Path, **options: object) -> LabelledImageSource:
     pytest.importorskip("pyarrow")
     write_tables(root)
     return Shards(str(root), **{"num_classes": 3, "views": views(), "holdout": 0.2, **options})  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from evonas.errors import UserError
 from evonas.nn.gaussians import NUMBERS, GaussianHead, Layout
 from evonas.nn.level import Level
-from evonas.nn.lifting import Cameras, agreement, lift, multiplied, quaternions, render
+from evonas.nn.unprojection import Cameras, agreement, lift, multiplied, quaternions, render
 from evonas.ops.splat.projection import rotations
 
 CELL, ROWS, COLUMNS = 4, 4, 6

@@ -22,7 +22,7 @@ from evonas.evaluate.engine import Job
 from evonas.evaluate.inline import InlineEngine
 from evonas.nn.cells.transnas import WORDS, TransNASNet
 from evonas.objectives.base import Objective
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.evaluator import Evaluator, made
 from evonas.objectives.multi_task import JointEvaluator
 from evonas.objectives.zero_cost import ZeroCost
@@ -46,24 +46,24 @@ TARGET = "evonas.objectives.zero_cost.ZeroCost"
 def supernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights that the seed does not give."""
     path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
-    bench = Bench(SPACE, NETWORK, TASK, path)
+    bench = EvaluationContext(SPACE, NETWORK, TASK, path)
     net = Supernet(bench.family, bench.head)
     weights.save(path, {name: tensor * 1.5 for name, tensor in net.state_dict().items()})
     return path
 
 
-def prepared(bench: Bench, **changes: Any) -> ZeroCost:
+def prepared(bench: EvaluationContext, **changes: Any) -> ZeroCost:
     made = ZeroCost(**{"proxy": "nwot", "batch_size": 2, "references": 2, **changes})
     made.prepare(bench)
     return made
 
 
 @pytest.fixture(scope="module")
-def bench(supernet: Path) -> Bench:
-    return Bench(SPACE, NETWORK, TASK, supernet)
+def bench(supernet: Path) -> EvaluationContext:
+    return EvaluationContext(SPACE, NETWORK, TASK, supernet)
 
 
-def test_it_is_an_objective_to_be_minimised(bench: Bench) -> None:
+def test_it_is_an_objective_to_be_minimised(bench: EvaluationContext) -> None:
     objective = prepared(bench)
     assert isinstance(objective, Objective)
     value, extra = objective.measure(bench.space.largest())
@@ -74,7 +74,7 @@ def test_it_is_an_objective_to_be_minimised(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-def test_every_proxy_scores_a_subnet(proxy: str, bench: Bench) -> None:
+def test_every_proxy_scores_a_subnet(proxy: str, bench: EvaluationContext) -> None:
     value, extra = prepared(bench, proxy=proxy).measure(bench.space.largest())
     assert math.isfinite(value)
     assert all(math.isfinite(part) for part in extra["zero_cost_parts"].values())
@@ -93,14 +93,14 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_a_detector_is_scored_by_its_backbone(proxy: str, detector: dict[str, Any], tmp_path: Path) -> None:
-    bench = Bench(SPACE, NETWORK, detector, tmp_path / "none")
+    bench = EvaluationContext(SPACE, NETWORK, detector, tmp_path / "none")
     objective = prepared(bench, proxy=proxy)
     found = [objective.measure(each)[0] for each in (bench.space.largest(), bench.space.smallest())]
     assert all(map(math.isfinite, found)) and found[0] != found[1]
 
 
-def test_random_weights_need_no_supernet(bench: Bench, tmp_path: Path) -> None:
-    bare = Bench(SPACE, NETWORK, TASK, tmp_path / "nowhere")
+def test_random_weights_need_no_supernet(bench: EvaluationContext, tmp_path: Path) -> None:
+    bare = EvaluationContext(SPACE, NETWORK, TASK, tmp_path / "nowhere")
     genotype = bench.space.sample(generator(0, "points"))
     alone = prepared(bare, proxy="snip").measure(genotype)
     # whether another objective has loaded trained weights into the bench changes nothing
@@ -109,7 +109,7 @@ def test_random_weights_need_no_supernet(bench: Bench, tmp_path: Path) -> None:
     assert prepared(bench, proxy="snip", seed=1).measure(genotype) != alone
 
 
-def test_inherited_weights_are_those_of_the_supernet(bench: Bench) -> None:
+def test_inherited_weights_are_those_of_the_supernet(bench: EvaluationContext) -> None:
     genotype = bench.space.largest()
     found = prepared(bench, proxy="l2_norm", weights="inherited").measure(genotype)[0]
     net = bench.subnet(genotype)

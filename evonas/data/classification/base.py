@@ -32,7 +32,7 @@ class Shelf(Protocol):
     def describe(self, place: int) -> str: ...
 
 
-class LabelledPictures(ABC):
+class LabelledImageSource(ABC):
     """A source whose `holdout` is cut from the training part, class by class.
 
     Args:
@@ -92,7 +92,7 @@ class LabelledPictures(ABC):
 class LabelledImages(Images):
     """Items: image (3 H W) and label; while pictures are mixed also partner and share (see the task)."""
 
-    def __init__(self, split: Split, source: LabelledPictures) -> None:
+    def __init__(self, split: Split, source: LabelledImageSource) -> None:
         super().__init__(split)
         self._source = source
 

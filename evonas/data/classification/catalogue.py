@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from evonas.data.classification.augment import Views
-from evonas.data.classification.base import LabelledPictures, Part, Shelf
+from evonas.data.classification.base import LabelledImageSource, Part, Shelf
 from evonas.data.classification.cifar_binary import CIFAR10, CIFAR100, Stl10
 from evonas.data.classification.index_files import AIRCRAFT, CARS, DTD, FOOD101, Cinic, Flowers, Pets
 from evonas.errors import DataError, UserError
@@ -39,7 +39,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-class NamedPictures(LabelledPictures):
+class NamedImages(LabelledImageSource):
     """A source of a public set; `test` is its own test split, `holdout` a part of the rest.
 
     Args:

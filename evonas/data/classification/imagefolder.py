@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from evonas.data.classification.augment import Views
-from evonas.data.classification.base import LabelledPictures, Part, held_out
+from evonas.data.classification.base import LabelledImageSource, Part, held_out
 from evonas.data.io.safe import MAX_PIXELS, open_image
 from evonas.errors import DataError, UserError
 
@@ -18,7 +18,7 @@ TREE = """\
 Classes are numbered in the order of their folders' names."""
 
 
-class ImageFolder(LabelledPictures):
+class ImageFolder(LabelledImageSource):
     """A source of folders, one per class; `test` is the folder `val`, `holdout` a part of `train`.
 
     Args:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evonas.data.classification.augment import Views
-from evonas.data.classification.base import LabelledPictures, Part
+from evonas.data.classification.base import LabelledImageSource, Part
 from evonas.data.io.safe import MAX_PIXELS, Encoded, Member, open_image, read_member, tar_members
 from evonas.errors import DataError, UserError
 
@@ -36,7 +36,7 @@ class Shard(Protocol):
     def describe(self, place: int) -> str: ...
 
 
-class Shards(LabelledPictures):
+class Shards(LabelledImageSource):
     """A source of tars or parquet tables; `test` is one set of them, `holdout` a part of the other.
 
     Args:

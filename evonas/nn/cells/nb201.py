@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.nn.cells.cell import EDGES, Cell, Zero, convolved
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 
 WORDS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 STEM, STAGES, CELLS = 16, 3, 5
@@ -27,7 +27,7 @@ class NB201Net(nn.Module):
     Args:
         words: operations of the edges 0->1, 0->2, 1->2, 0->3, 1->3, 2->3.
         dataset: whose classes it tells apart: c10, c100 or in16.
-        seed: of the weights, or None to leave them unset.
+        seed: of the weights, or None to leave them uninitialised.
 
     Raises:
         UserError: the words are not six operations of the space, or the data set is unknown.
@@ -40,7 +40,7 @@ class NB201Net(nn.Module):
             raise UserError(
                 f"NAS-Bench-201 has no data set '{dataset}'.", f"Choose among {', '.join(CLASSES)}."
             )
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self._build(words, CLASSES[dataset])
 
     def _build(self, words: Sequence[str], classes: int) -> None:

@@ -16,7 +16,7 @@ from evonas.errors import UserError
 from evonas.nn.cells.cell import Cell, Zero, convolved
 from evonas.nn.cells.decoders import generation_decoder, segmentation_decoder
 from evonas.nn.cells.nb201 import check_words
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 
 WORDS = ("none", "skip", "conv1x1", "conv3x3")
 STEM = 64
@@ -44,7 +44,7 @@ class TransNASNet(nn.Module):
     Args:
         words: operations of the edges 0->1, 0->2, 1->2, 0->3, 1->3, 2->3.
         task: one of `OUTPUTS`.
-        seed: of the weights, or None to leave them unset.
+        seed: of the weights, or None to leave them uninitialised.
 
     Raises:
         UserError: the words are not six operations of the space, or the task is unknown.
@@ -58,7 +58,7 @@ class TransNASNet(nn.Module):
                 f"TransNAS-Bench-101 has no task '{task}'.", f"Choose among {', '.join(OUTPUTS)}."
             )
         self.task = task
-        with unset(self, seed):
+        with uninitialised(self, seed):
             width = self._build(words)
             self.head = _head(task, width)
 

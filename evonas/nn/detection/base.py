@@ -10,7 +10,7 @@ counts or exports a network needs to know nothing of detection. The work does no
 on maps without memory (meta) the head answers with shapes alone and still shows all its layers.
 
 While its own `training` flag is set the head gives `Regions` instead: what losses need. The flag of the
-head alone decides: `show_regions` sets it in a network that is otherwise in eval mode, for teachers and
+head alone decides: `output_regions` sets it in a network that is otherwise in eval mode, for teachers and
 judges, whose layers must not behave as in training.
 
 Truth in a batch is padded at the end: `boxes` B N 4 (x1 y1 x2 y2, pixels of the input), `labels` B N (0 to
@@ -32,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
-from evonas.nn.sided import Sided
+from evonas.nn.auxiliary import AuxiliaryOutput
 
 # columns of a row before its mask
 BOX, SCORE, LABEL, PLAIN = slice(0, 4), 4, 5, 6
@@ -69,7 +69,7 @@ class Regions(Protocol):
         """The regions that `losses` uses: drawn once, and the same at every call."""
         ...
 
-    def judged(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_rois(self, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits R (C + 1) and coded boxes R C 4 of any regions, by this head on its own maps."""
         ...
 
@@ -78,7 +78,7 @@ class Regions(Protocol):
         ...
 
 
-Answer = Tensor | Regions | Sided
+HeadOutput = Tensor | Regions | AuxiliaryOutput
 
 
 class RegionHead(nn.Module, ABC):
@@ -107,7 +107,7 @@ class RegionHead(nn.Module, ABC):
     def detect(self, levels: list[Tensor]) -> Float[Tensor, "B K columns"]:
         """The table of detections; without slopes."""
 
-    def forward(self, levels: list[Tensor]) -> Answer:
+    def forward(self, levels: list[Tensor]) -> HeadOutput:
         """Regions while the head's own flag says training, else the table; maps finest first."""
         return self.regions(levels) if self.training else self.detect(levels)
 
@@ -125,7 +125,7 @@ def within(answer: Any, size: tuple[int, int]) -> Any:
     return torch.cat((boxes, answer[..., SCORE:]), dim=-1)
 
 
-def show_regions(net: nn.Module) -> None:
+def output_regions(net: nn.Module) -> None:
     """Let the region heads of a network in eval mode give regions; all layers stay in eval mode."""
     for module in net.modules():
         if isinstance(module, RegionHead):

@@ -23,7 +23,7 @@ from evonas.nn.detection.pooling import pooled
 from evonas.nn.detection.proposals import Proposals, flattened, proposed
 from evonas.nn.detection.regions import RCNNRegions
 from evonas.nn.detection.suppression import survivors
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 from evonas.nn.necks.kinds import described, made
 
@@ -76,7 +76,7 @@ class RCNN(RegionHead):
         self.proposals, self.training_proposals, self.samples = proposals, training_proposals, samples
         self.neck_made_by, self.hidden = neck, hidden
         self.input_stride = levels[0].stride
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self._build(levels)
 
     def _build(self, levels: Sequence[Level]) -> None:
@@ -116,7 +116,7 @@ class RCNN(RegionHead):
         found = anchors(maps, self.strides, self.anchor_scale, RATIOS)
         return proposed(flattened(objectness, 1), flattened(offsets, 4), found, size, keep)
 
-    def judge(
+    def predict_rois(
         self, maps: list[Tensor], rois: Float[Tensor, "R 5"]
     ) -> tuple[Float[Tensor, "R classes"], Float[Tensor, "R C 4"]]:
         """Class logits, the background last, and coded boxes of regions."""
@@ -155,7 +155,7 @@ class RCNN(RegionHead):
         """Box, score and class of every pair of a proposal and a class; zero scores do not count."""
         batch, count = proposals.alive.shape
         rois = rois_of(proposals.boxes)
-        logits, coded = self.judge(maps, rois)
+        logits, coded = self.predict_rois(maps, rois)
         boxes = clip_boxes_to_image(coded_from(coded, rois[:, 1:]), size).view(batch, -1, 4)
         scores = logits.softmax(dim=1)[:, :-1].reshape(batch, count, self.num_classes)
         scores = (scores * proposals.alive.unsqueeze(-1)).flatten(1)

@@ -48,7 +48,7 @@ class RCNNRegions:
         """See the contract: of the proposal network, of the box head, and of masks where there are any."""
         found = self._of_proposals(objects_of(batch))
         drawn = self._draw(batch)
-        logits, coded = self.judged(drawn.samples.rois)
+        logits, coded = self.predict_rois(drawn.samples.rois)
         found |= _of_boxes(logits, coded, drawn.samples)
         if self._head.mask_side:
             found["mask"] = self._of_masks(batch, drawn)
@@ -58,9 +58,9 @@ class RCNNRegions:
         """See the contract."""
         return self._draw(batch).samples
 
-    def judged(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_rois(self, rois: Tensor) -> tuple[Tensor, Tensor]:
         """See the contract."""
-        logits, coded = self._head.judge(self._maps, rois)
+        logits, coded = self._head.predict_rois(self._maps, rois)
         return logits, coded
 
     def detach(self) -> "RCNNRegions":

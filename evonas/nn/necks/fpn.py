@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 
 
@@ -48,7 +48,7 @@ class FPN(nn.Module):
         super().__init__()
         self.steps, self.extra = Steps(levels), extra
         self.levels = pyramid(self.steps.levels, out_channels, extra)
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.merge = FeaturePyramidNetwork([level.channels for level in levels], out_channels)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import Steps, extended, pyramid
 from evonas.nn.sasf import SASF
@@ -107,7 +107,7 @@ class MambaFPN(nn.Module):
         self.steps, self.extra = Steps(levels), extra
         self.levels = pyramid(self.steps.levels, out_channels, extra)
         channels = [level.channels for level in levels]
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.top_down = TopDown(channels, pool_sizes, mlp_ratio, bn_momentum)
             self.leaves = nn.ModuleList(
                 ConvNormReLU(dim, out_channels, momentum=bn_momentum) for dim in channels

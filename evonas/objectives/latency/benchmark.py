@@ -1,6 +1,6 @@
 """Timing something that repeats: warm up until it is stable, repeat until the median is known, say how well.
 
-Nothing here knows networks or devices: what is timed is a function that returns a lap.
+Nothing here knows networks or devices: what is timed is a function that returns a run.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evonas.errors import UserError
-from evonas.objectives.latency.reference_timing import Lap, Take
+from evonas.objectives.latency.reference_timing import TimedRun, TimedRunner
 
 # of a normal distribution: 95 % lie within
 _Z = 1.96
@@ -105,7 +105,7 @@ class Timing:
         }
 
 
-def measure(take: Take, plan: Plan) -> Timing:
+def measure(take: TimedRunner, plan: Plan) -> Timing:
     """Warm up, then repeat, as the plan says.
 
     A repeat that lost its core finds colder caches afterwards, so it only counts where a busy computer leaves
@@ -115,21 +115,21 @@ def measure(take: Take, plan: Plan) -> Timing:
         take: does the work once.
     """
     warmups, is_stable = _warm_up(take, plan)
-    laps: list[Lap] = []
+    runs: list[TimedRun] = []
     times: list[float] = []
     spent = 0.0
-    while len(laps) < plan.max_repeats:
-        if len(laps) >= plan.min_repeats and _is_enough(times, spent, plan):
+    while len(runs) < plan.max_repeats:
+        if len(runs) >= plan.min_repeats and _is_enough(times, spent, plan):
             break
-        laps.append(take())
-        spent += laps[-1].spent_ms
-        times = _kept(laps, plan.min_repeats)
-    return Timing(tuple(times), warmups, is_stable, sum(lap.is_disturbed for lap in laps))
+        runs.append(take())
+        spent += runs[-1].spent_ms
+        times = _kept(runs, plan.min_repeats)
+    return Timing(tuple(times), warmups, is_stable, sum(run.is_disturbed for run in runs))
 
 
-def _kept(laps: Sequence[Lap], enough: int) -> list[float]:
-    calm = [lap.ms for lap in laps if not lap.is_disturbed]
-    return calm if len(calm) >= enough else [lap.ms for lap in laps]
+def _kept(runs: Sequence[TimedRun], enough: int) -> list[float]:
+    calm = [run.ms for run in runs if not run.is_disturbed]
+    return calm if len(calm) >= enough else [run.ms for run in runs]
 
 
 def interval(times: Sequence[float]) -> tuple[float, float]:
@@ -146,14 +146,14 @@ def interval(times: Sequence[float]) -> tuple[float, float]:
     return ordered[low], ordered[high]
 
 
-def _warm_up(take: Take, plan: Plan) -> tuple[int, bool]:
-    laps: list[Lap] = []
-    while len(laps) < plan.warmup or not _is_steady([lap.ms for lap in laps], plan.tolerance):
-        spent = sum(lap.spent_ms for lap in laps)
-        if len(laps) >= plan.warmup and spent >= 1000.0 * plan.warmup_seconds:
-            return len(laps), False
-        laps.append(take())
-    return len(laps), True
+def _warm_up(take: TimedRunner, plan: Plan) -> tuple[int, bool]:
+    runs: list[TimedRun] = []
+    while len(runs) < plan.warmup or not _is_steady([run.ms for run in runs], plan.tolerance):
+        spent = sum(run.spent_ms for run in runs)
+        if len(runs) >= plan.warmup and spent >= 1000.0 * plan.warmup_seconds:
+            return len(runs), False
+        runs.append(take())
+    return len(runs), True
 
 
 def _is_steady(times: Sequence[float], tolerance: float) -> bool:

@@ -9,12 +9,18 @@ import torch
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency import runtimes
 from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure
 from evonas.objectives.latency.cpu_affinity import pinned
 from evonas.objectives.latency.machine import machine, state
-from evonas.objectives.latency.reference_timing import Once, Reference, Take, paired, watched
+from evonas.objectives.latency.reference_timing import (
+    Reference,
+    RunOnce,
+    TimedRunner,
+    counting_preemptions,
+    with_reference,
+)
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 
@@ -83,67 +89,67 @@ class Latency:
         self.threads, self.cv_limit, self.pin = threads, cv_limit, pin
         self.runtime, self.graphs, self.clock, self.reference = runtime, graphs, clock, reference
 
-    def prepare(self, bench: Bench) -> None:
+    def prepare(self, context: EvaluationContext) -> None:
         """Draw the image that every subnet is timed on; nothing is timed yet, others may be computing.
 
         Raises:
             UserError: the runtime does not work here.
         """
-        runtimes.check(self.runtime, bench.precision, bench.device, self.graphs)
-        self._clock(bench)
-        self._bench = bench
+        runtimes.check(self.runtime, context.precision, context.device, self.graphs)
+        self._clock(context)
+        self._context = context
         self._nominal: Reference | None = None
         generator = torch.Generator().manual_seed(derive(0, "latency"))
-        self._image = torch.randn((1, 3, *bench.input_size), generator=generator).to(bench.device)
+        self._image = torch.randn((1, 3, *context.input_size), generator=generator).to(context.device)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The median in ms; interval, percentiles, spread, repeats and the machine beside it."""
-        device = self._bench.device
+        device = self._context.device
         is_pinned = self.pin and device.type == "cpu"
         with pinned(self.threads, is_pinned) as cores, torch.inference_mode(), runtimes.threads(self.threads):
             timing = measure(self._take(genotype), self.plan)
         facts = {**timing.summary(self.cv_limit), **state(device, self.threads, cores)}
-        facts["clock"] = self._clock(self._bench)
+        facts["clock"] = self._clock(self._context)
         if self.reference:
             facts["reference_ms"] = self._reference()[1]
         if facts["noisy"]:
             log.warning("latency is noisy: cv %.2f over %d repeats", timing.cv, len(timing.times))
         return timing.median, {"latency": facts, "device": machine(device)}
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
         """The machine, the runtime and the image; not the weights, which do not change the work."""
         return {
-            **bench.kernels,
+            **context.kernels,
             "version": VERSION,
             "threads": self.threads,
             "pin": self.pin,
             "runtime": [self.runtime, runtimes.version(self.runtime)],
             "graphs": self.graphs,
-            "clock": self._clock(bench),
-            "reference": bench.space.format(bench.space.smallest()) if self.reference else None,
-            "input_size": list(bench.input_size),
-            "precision": bench.precision,
-            "device": machine(bench.device),
+            "clock": self._clock(context),
+            "reference": context.space.format(context.space.smallest()) if self.reference else None,
+            "input_size": list(context.input_size),
+            "precision": context.precision,
+            "device": machine(context.device),
         }
 
-    def _clock(self, bench: Bench) -> str:
-        return runtimes.clock_for(self.clock, self.runtime, bench.device, self.threads)
+    def _clock(self, context: EvaluationContext) -> str:
+        return runtimes.clock_for(self.clock, self.runtime, context.device, self.threads)
 
-    def _take(self, genotype: Genotype) -> Take:
-        take = watched(self._once(genotype))
-        return paired(take, *self._reference()) if self.reference else take
+    def _take(self, genotype: Genotype) -> TimedRunner:
+        take = counting_preemptions(self._once(genotype))
+        return with_reference(take, *self._reference()) if self.reference else take
 
     def _reference(self) -> Reference:
         """The reference network, and its time in ms where nothing disturbs it."""
         if self._nominal is None:
-            take = watched(self._once(self._bench.space.smallest()))
+            take = counting_preemptions(self._once(self._context.space.smallest()))
             self._nominal = take, measure(take, NOMINAL).fastest
         return self._nominal
 
-    def _once(self, genotype: Genotype) -> Once:
-        subnet, clock = self._bench.subnet(genotype), self._clock(self._bench)
+    def _once(self, genotype: Genotype) -> RunOnce:
+        subnet, clock = self._context.subnet(genotype), self._clock(self._context)
         if self.runtime == "torch":
-            return runtimes.torch_once(subnet, self._image, self._bench.autocast, self.graphs, clock)
-        # the bench keeps its subnet on the device, where other objectives look for it
+            return runtimes.torch_once(subnet, self._image, self._context.autocast, self.graphs, clock)
+        # the context keeps its subnet on the device, where other objectives look for it
         copied = copy.deepcopy(subnet).cpu()
         return runtimes.onnx_once(self.runtime, copied, self._image, self.threads, clock)

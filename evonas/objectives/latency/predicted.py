@@ -9,7 +9,7 @@ from evonas import files
 from evonas.errors import DataError, UserError
 from evonas.evaluate.engine import Part
 from evonas.identifiers import identified
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency import lookup_table as tables
 from evonas.space.genotype import Genotype
 
@@ -46,14 +46,14 @@ class LookupLatency:
         """The table, read when first needed."""
         return tables.load(self.path)
 
-    def prepare(self, bench: Bench) -> None:
+    def prepare(self, context: EvaluationContext) -> None:
         """Read the table.
 
         Raises:
             DataError: it was made for another space, network or image size.
         """
-        self._bench = bench
-        known, wanted = identified(self.table.about), identified(about(bench))
+        self._context = context
+        known, wanted = identified(self.table.about), identified(about(context))
         for key in SAME:
             if known.get(key) != wanted[key]:
                 raise DataError(
@@ -69,7 +69,7 @@ class LookupLatency:
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The predicted time in ms; where it comes from and how far it was off on held-out subnets."""
-        network = tables.Network.of(self._bench.family, genotype, self._bench.input_size)
+        network = tables.Network.of(self._context.family, genotype, self._context.input_size)
         value = self.table.predict(network, self.kind)
         held_out = self.table.held_out[self.kind]
         source = {
@@ -80,20 +80,20 @@ class LookupLatency:
         }
         return value, {f"{self.name}_source": source}
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
         """The table's content; not where it lies."""
-        del bench
+        del context
         if not self.path.is_file():
             raise DataError(f"There is no latency table at {self.path}.", "Build one with: stage=lookup")
         return {"version": VERSION, "kind": self.kind, "table": files.sha256(self.path)}
 
 
-def about(bench: Bench) -> dict[str, Any]:
+def about(context: EvaluationContext) -> dict[str, Any]:
     """What a table's times depend on besides machine and choices, as plain JSON data."""
     return {
-        "space": dict(bench.space_config),
-        "network": dict(bench.network_config),
-        "head": bench.head_config,
-        "input_size": list(bench.input_size),
-        "precision": bench.precision,
+        "space": dict(context.space_config),
+        "network": dict(context.network_config),
+        "head": context.head_config,
+        "input_size": list(context.input_size),
+        "precision": context.precision,
     }

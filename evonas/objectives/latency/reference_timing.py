@@ -13,11 +13,11 @@ try:
 except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
-Once = Callable[[], float]
+RunOnce = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Lap:
+class TimedRun:
     """One timed run.
 
     Args:
@@ -31,31 +31,31 @@ class Lap:
     is_disturbed: bool = False
 
 
-Take = Callable[[], Lap]
-# takes laps of what the others are compared with, and its time in ms on a calm machine
-Reference = tuple[Take, float]
+TimedRunner = Callable[[], TimedRun]
+# takes runs of what the others are compared with, and its time in ms on a calm machine
+Reference = tuple[TimedRunner, float]
 
 
-def watched(once: Once) -> Take:
+def counting_preemptions(once: RunOnce) -> TimedRunner:
     """Laps of something that returns how long it took in ms; involuntary switches count as disturbance."""
 
-    def take() -> Lap:
+    def take() -> TimedRun:
         before = _involuntary_switches()
         ms = once()
-        return Lap(ms, ms, _involuntary_switches() > before)
+        return TimedRun(ms, ms, _involuntary_switches() > before)
 
     return take
 
 
-def paired(take: Take, reference: Take, nominal_ms: float) -> Take:
+def with_reference(take: TimedRunner, reference: TimedRunner, nominal_ms: float) -> TimedRunner:
     """Laps corrected by a reference after each: what they take where the reference takes `nominal_ms`."""
 
-    def both() -> Lap:
-        lap, beside = take(), reference()
-        return Lap(
-            nominal_ms * lap.ms / beside.ms,
-            lap.spent_ms + beside.spent_ms,
-            lap.is_disturbed or beside.is_disturbed,
+    def both() -> TimedRun:
+        run, beside = take(), reference()
+        return TimedRun(
+            nominal_ms * run.ms / beside.ms,
+            run.spent_ms + beside.spent_ms,
+            run.is_disturbed or beside.is_disturbed,
         )
 
     return both

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.objectives.latency.reference_timing import Once
+from evonas.objectives.latency.reference_timing import RunOnce
 
 RUNTIMES = ("torch", "onnxruntime", "tensorrt")
 CLOCKS = ("auto", "wall", "cpu")
@@ -83,7 +83,7 @@ def torch_once(
     autocast: Callable[[], AbstractContextManager[object]],
     graphs: bool = False,
     clock: str = "wall",
-) -> Once:
+) -> RunOnce:
     """One forward by torch; on CUDA timed by events on the device's own clock, on CPU and MPS by ours.
 
     Args:
@@ -113,7 +113,7 @@ def torch_once(
     return once
 
 
-def onnx_once(runtime: str, net: nn.Module, image: Tensor, threads: int, clock: str = "wall") -> Once:
+def onnx_once(runtime: str, net: nn.Module, image: Tensor, threads: int, clock: str = "wall") -> RunOnce:
     """One forward by ONNX Runtime, which copies the image in and the output out, as a user's program does.
 
     Args:
@@ -177,7 +177,7 @@ def _exported(net: nn.Module, image: Tensor) -> bytes:
     return bytes(program.model_proto.SerializeToString())
 
 
-def _by_events(forward: Callable[[], None]) -> Once:
+def _by_events(forward: Callable[[], None]) -> RunOnce:
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
 
     def once() -> float:

@@ -26,7 +26,7 @@ def recomputing(is_wanted: bool = True) -> Iterator[None]:
         _WANTED.reset(token)
 
 
-def through(block: Callable[..., Tensor], x: Tensor, *others: Any) -> Tensor:
+def checkpointed(block: Callable[..., Tensor], x: Tensor, *others: Any) -> Tensor:
     """`block(x, *others)`; random numbers that it draws are drawn alike again."""
     if not _WANTED.get() or not torch.is_grad_enabled():
         return block(x, *others)

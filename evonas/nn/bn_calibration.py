@@ -17,7 +17,7 @@ from evonas import weights
 
 
 @torch.no_grad()
-def recalibrate(net: nn.Module, images: Iterable[Float[Tensor, "_ 3 H W"]]) -> None:
+def calibrate_batch_norm(net: nn.Module, images: Iterable[Float[Tensor, "_ 3 H W"]]) -> None:
     """Replace running statistics by plain averages over the batches of `images`, in place.
 
     Subnets share statistics, so those of one subnet are a mixture; use it on an extracted
@@ -45,7 +45,7 @@ def batch_norms(net: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     ]
 
 
-class Renewal:
+class BNCalibration:
     """`recalibrate` with a memory: the statistics of a subnet are taken once, and then read from a file.
 
     Args:
@@ -80,7 +80,7 @@ class Renewal:
             for name, statistic in _statistics(net.eval()).items():
                 statistic.copy_(found[name])
             return
-        recalibrate(net, self._images())
+        calibrate_batch_norm(net, self._images())
         weights.save(path, _statistics(net), {"about": key})
 
 
