@@ -12,7 +12,7 @@ from evonas.mm import settings, stack
 from evonas.nn.auxiliary import AuxiliaryOutput
 from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
-from evonas.nn.upernet import SIDE_LEVEL, check
+from evonas.nn.upernet import AUXILIARY_LEVEL, check
 
 
 class MMSegUPerNet(nn.Module):
@@ -61,7 +61,7 @@ class MMSegUPerNet(nn.Module):
             "bn_momentum": bn_momentum,
         }
         channels = [level.channels for level in levels]
-        at = min(SIDE_LEVEL, len(levels) - 1)
+        at = min(AUXILIARY_LEVEL, len(levels) - 1)
         with uninitialised(self, seed):
             self.head = _head(
                 context, settings.decode_head(channels, out_channels, width, dropout, bn_momentum)

@@ -1,4 +1,4 @@
-"""What a head with an auxiliary head beside it answers while it learns."""
+"""Output of a head with an auxiliary head in training mode."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class AuxiliaryOutput:
-    """An answer, and what an auxiliary head says of the same images; given in training mode alone.
+    """Outputs of the main head and the auxiliary head, returned in training mode only.
 
-    A task adds `weight` times the loss of `side` to that of `main`; whoever compares answers reads `main`.
+    A task adds `weight` times the loss of `auxiliary` to the loss of `main`; distillation compares `main`.
 
     Args:
-        main: the answer.
-        auxiliary: output of the auxiliary head, at a size of its own.
-        weight: of the auxiliary loss.
+        main: output of the main head.
+        auxiliary: output of the auxiliary head; its size may differ.
+        weight: weight of the auxiliary loss.
     """
 
     main: Tensor
@@ -23,10 +23,10 @@ class AuxiliaryOutput:
     weight: float
 
     def detach(self) -> "AuxiliaryOutput":
-        """The same answers without slope."""
+        """Both outputs without gradient."""
         return AuxiliaryOutput(self.main.detach(), self.auxiliary.detach(), self.weight)
 
 
-def main_output(answer: Any) -> Any:
-    """The answer itself, without the auxiliary one; what is no `AuxiliaryOutput` comes back as it is."""
-    return answer.main if isinstance(answer, AuxiliaryOutput) else answer
+def main_output(output: Any) -> Any:
+    """The main output of an `AuxiliaryOutput`; any other output is returned unchanged."""
+    return output.main if isinstance(output, AuxiliaryOutput) else output

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evonas.nn.detection.base import Answer
+from evonas.nn.detection.base import HeadOutput
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Backbone
@@ -44,12 +44,12 @@ class StaticNet(nn.Module):
         """The feature maps, one per level, at the size at which the backbone reads images."""
         return self.backbone(x)
 
-    def forward_with_features(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Answer, list[Tensor]]:
+    def forward_with_features(self, x: Float[Tensor, "B 3 H W"]) -> tuple[HeadOutput, list[Tensor]]:
         """Output and feature maps in one pass."""
         levels = self.features(x)
         return answer(self.head, levels, self.backbone, x.shape[-2:]), levels
 
-    def forward(self, x: Float[Tensor, "B 3 H W"]) -> Answer:
+    def forward(self, x: Float[Tensor, "B 3 H W"]) -> HeadOutput:
         """The head's output."""
         return self.forward_with_features(x)[0]
 

@@ -140,7 +140,7 @@ def test_a_search_goes_on_after_its_parts_have_moved(
 ) -> None:
     """As a later release would: the config says where things are by then, or what their ids are."""
     places = {
-        "search/nsga2": ("evonas.search.nsga", NSGA2),
+        "search/nsga2": ("evonas.search.evolution.nsga2", NSGA2),
         "network/evonet": ("evonas.supernets.evonet.family", EvoNet),
         "objective/error": ("evonas.objectives.error", Error),
     }

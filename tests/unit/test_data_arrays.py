@@ -47,7 +47,7 @@ def test_damage_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "t.npz"
     np.savez_compressed(path, a=np.random.default_rng(0).random(100))
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"t\.npz is no readable \.npz file"):
+    with pytest.raises(DataError, match=r"t\.npz is not a readable \.npz file"):
         safe.read_arrays(path)
 
 

@@ -194,8 +194,8 @@ GOOD = next(iter(kitti.lines({kitti.TRAIN[0]: 1})))
 WRONG = {
     "escape": ("../../etc/passwd None 1", "holds '../../etc/passwd'"),
     "absolute": ("/etc/passwd None 1", "holds '/etc/passwd'"),
-    "hidden escape": (GOOD.replace("image_02/data", "image_02/../data", 1), "no file of this data set"),
-    "other digits": (GOOD.replace("0000000005", "000000000\u0665", 1), "no file of this data set"),
+    "hidden escape": (GOOD.replace("image_02/data", "image_02/../data", 1), "not a file of this data set"),
+    "other digits": (GOOD.replace("0000000005", "000000000\u0665", 1), "not a file of this data set"),
     "nul": (GOOD.replace("data/", "data\0/", 1), "NUL"),
     "one word": (GOOD.split()[0], "1 of 2 fields"),
     "another frame": (GOOD.replace("0000000005.png 721", "0000000006.png 721"), "another frame"),

@@ -161,7 +161,7 @@ def test_impossible_views_are_refused(options: dict[str, object]) -> None:
 
 def test_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
     source = folders(tmp_path, num_classes=4)
-    with pytest.raises(DataError, match="holds 3 classes, not 4") as caught:
+    with pytest.raises(DataError, match="contains 3 classes, not 4") as caught:
         len(source.dataset("train"))
     assert "data.num_classes=3" in caught.value.hint
     (tmp_path / "val" / "stranger").mkdir()
@@ -234,7 +234,7 @@ def linked(kind: bytes) -> Callable[[tarfile.TarFile], None]:
         (linked(tarfile.FIFOTYPE), "b.png"),
         (lambda t: add(t, "b.cls", b"1"), "'b' has cls"),
         (lambda t: add(t, "a.png", b"x"), "there twice"),
-        (lambda t: (add(t, "b.png", b"x"), add(t, "b.cls", b"one")), "no class number"),
+        (lambda t: (add(t, "b.png", b"x"), add(t, "b.cls", b"one")), "not a class id"),
         (lambda t: (add(t, "b.png", b"x"), add(t, "b.cls", b"1" * 99)), "too many"),
     ],
 )
@@ -284,7 +284,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     parquet.write_table(
         pyarrow.Table.from_pylist([{"image": {"bytes": None, "path": "x"}, "label": 1}]), path
     )
-    with pytest.raises(DataError, match="row 0 holds no bytes"):
+    with pytest.raises(DataError, match="row 0 contains no image bytes"):
         ParquetShard(path).read(0)
     path.write_bytes(b"PAR1 no table PAR1")
     with pytest.raises(DataError, match="not a parquet table"):

@@ -226,7 +226,7 @@ def test_cut_archives_of_documents_are_named(tmp_path: Path, kept: float) -> Non
 def test_json_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "deep.json"
     path.write_text("[" * 200_000)
-    with pytest.raises(DataError, match=r"deep\.json is no JSON document"):
+    with pytest.raises(DataError, match=r"deep\.json is not a JSON document"):
         safe.read_json(path)
     with pytest.raises(DataError, match=r"none\.json does not exist"):
         safe.read_json(tmp_path / "none.json")

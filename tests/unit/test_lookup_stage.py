@@ -107,7 +107,7 @@ def test_missing_tables_name_their_command(tmp_path: Path) -> None:
     assert "stage=lookup" in caught.value.hint
     with pytest.raises(UserError, match="no table"):
         LookupLatency()
-    with pytest.raises(UserError, match="no kind 'guess'"):
+    with pytest.raises(UserError, match="kind=guess is unknown"):
         LookupLatency("x", kind="guess")
     with pytest.raises(DataError, match="no latency table"):
         LookupLatency(str(tmp_path / "x")).identity(bench(small_run.config()))

@@ -104,7 +104,7 @@ def test_sizes_that_make_no_pyramid_are_refused(neck, wrong):
 
 
 def test_channels_that_strip_pooling_cannot_quarter_are_refused():
-    with pytest.raises(UserError, match="divide by 4, not the last level's 18"):
+    with pytest.raises(UserError, match="divide by 4, got 18"):
         MambaFPN([Level(8, 4), Level(18, 8)])
 
 

@@ -116,7 +116,7 @@ def small_family() -> nn.Module:
 def test_what_it_cannot_be_is_refused():
     with pytest.raises(UserError, match=r"head\.context=crf"):
         UPerNet(SMALL, 5, context="crf")
-    with pytest.raises(UserError, match="cannot end in 'sigmoid'"):
+    with pytest.raises(UserError, match="must be linear for UPerNet, got sigmoid"):
         UPerNet(SMALL, 1, output="sigmoid")
 
 

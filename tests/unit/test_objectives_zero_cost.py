@@ -174,7 +174,7 @@ def test_two_objectives_of_one_name_are_refused(keys: dict[str, Any], hint: str,
     macs = {"_target_": "evonas.objectives.macs.Macs"}
     with pytest.raises(UserError, match=r"objective\.macs and objective\.flops") as caught:
         made({"macs": macs, "flops": macs})
-    assert caught.value.hint == "Leave one of them out."
+    assert caught.value.hint == "Remove one of them."
     error = {"_target_": "evonas.objectives.error.Error"}
     with pytest.raises(UserError, match="are both called"):
         JointEvaluator({"first": {}, "second": {}}, {"error": error, **objectives})
@@ -191,13 +191,13 @@ def test_fractions_of_images_and_networks_are_refused(change: dict[str, Any]) ->
     ("change", "said"),
     [
         ({"proxy": "magic"}, "no proxy 'magic'"),
-        ({"weights": "good"}, "cannot use 'good' weights"),
+        ({"weights": "good"}, "weights=good is unknown"),
         ({"batch_size": 1}, "batch_size=1"),
         ({"references": 1}, "references=1"),
         ({"proxy": ["nwot", "zen"]}, "is not one proxy"),
-        ({"size": 64}, "size=64"),
-        ({"size": [64]}, r"size=\[64\]"),
-        ({"size": [64, 0.5]}, "size="),
+        ({"size": 64}, "got 64"),
+        ({"size": [64]}, r"got \[64\]"),
+        ({"size": [64, 0.5]}, "size must be"),
     ],
 )
 def test_wrong_settings_get_one_sentence(change: dict[str, Any], said: str) -> None:
@@ -280,7 +280,7 @@ def test_the_scores_are_part_of_a_tables_fingerprint(tables: Path) -> None:
     first = build(scored(tables)).fingerprint("shared")
     for change in ({"proxies": ["snip"]}, {"size": [64, 64]}, {"seed": 1}, {"batch_size": 2}):
         assert build(scored(tables, **change)).fingerprint("shared") != first
-    with pytest.raises(UserError, match="names no score"):
+    with pytest.raises(UserError, match="must name proxies"):
         build(scored(tables, proxies=[]))
     with pytest.raises(UserError, match="batch_size=1"):
         build(scored(tables, batch_size=1))

@@ -115,9 +115,9 @@ def test_every_class_occurs_equally_often() -> None:
 
 def test_a_picture_is_a_function_of_seed_split_and_index() -> None:
     first, second = Shapes(), Shapes()
-    np.testing.assert_array_equal(first.picture("train", 7), second.picture("train", 7))
-    others = (Shapes(seed=1).picture("train", 7), first.picture("test", 7), first.picture("train", 17))
-    assert not any((first.picture("train", 7) == other).all() for other in others)
+    np.testing.assert_array_equal(first.image("train", 7), second.image("train", 7))
+    others = (Shapes(seed=1).image("train", 7), first.image("test", 7), first.image("train", 17))
+    assert not any((first.image("train", 7) == other).all() for other in others)
 
 
 def test_silhouettes_differ_whatever_their_angle() -> None:

@@ -238,10 +238,10 @@ class TestSequences:
         assert "frames/<part>/<video>/<time>.jpg" in str(caught.value.hint)
 
     def test_what_is_not_there_is_said(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match="There is no folder"):
+        with pytest.raises(DataError, match="does not exist"):
             len(self.source(tmp_path).dataset("test"))
         (tmp_path / "test").mkdir()
-        with pytest.raises(DataError, match="holds no sequence"):
+        with pytest.raises(DataError, match="contains no sequence"):
             len(self.source(tmp_path).dataset("test"))
 
     @pytest.mark.parametrize(

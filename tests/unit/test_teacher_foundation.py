@@ -279,7 +279,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         ({"size": "tiny", "input_size": (56, 80)}, r"\[56,80\]"),
         ({"size": "tiny", "feature": "neck.nothing"}, "neck.nothing"),
         ({"size": "tiny", "feature": "neck.fusion_stage.layers.0.residual_layer1"}, "does not run in"),
-        ({"size": "tiny", "feature": "head"}, "no map"),
+        ({"size": "tiny", "feature": "head"}, "not a feature map"),
     ],
 )
 def test_wrong_settings_are_named(options: dict[str, Any], text: str) -> None:

@@ -1,4 +1,4 @@
-"""How long one forward of a subnet takes on this machine, with nothing else of ours running."""
+"""Objective `latency`: measured time of one forward pass of a subnet on this machine."""
 
 import copy
 import logging
@@ -29,29 +29,32 @@ log = logging.getLogger(__name__)
 
 
 class Latency:
-    """Median of repeated forwards of the extracted subnet, in ms, with an interval, spread and machine.
+    """Median time of repeated forward passes of the extracted subnet in ms, with interval, spread and machine.
 
-    The original took the mean of 50 forwards, which one interruption can spoil. Here the warm-up lasts until
-    times are stable and repeats until the median is known. Forwards that another program interrupted are left
-    out. Each forward is followed by one of a reference, the smallest network of the space: both meet the
-    machine at the same pace, so a machine that slows down for a while does not look like a slow network.
+    EvoNAS's code takes the mean of 50 forward passes, which is sensitive to interruptions. Here the warm-up lasts
+    until times are stable and the measurement until the median is known precisely; preempted forward passes are
+    excluded. Each forward pass is followed by one of a reference, the smallest network of the space, and times are
+    scaled by the reference's: slowdowns of the machine cancel out.
 
     Args:
-        threads: CPU threads of the forward, whatever the process uses otherwise.
-        warmup: forwards before timing begins, at least.
-        warmup_seconds: how long to wait for stable times, at most.
-        seconds: how long to repeat, at least, references included.
-        max_seconds: how long to repeat, at most.
-        min_repeats: timed forwards, at least.
-        max_repeats: timed forwards, at most.
-        precision: repeat until half the median's 95 % interval is at most this part of the median.
-        cv_limit: a larger coefficient of variation is warned of, and kept as `noisy`.
-        pin: on Linux, keep a CPU measurement on the idlest cores.
+        threads: CPU threads of the forward pass.
+        warmup: minimum number of warm-up passes.
+        warmup_seconds: maximum duration of the warm-up.
+        seconds: minimum duration, reference included.
+        max_seconds: maximum duration.
+        min_repeats: minimum number of timed passes.
+        max_repeats: maximum number of timed passes.
+        precision: target for half the width of the median's 95 % interval, relative to the median.
+        cv_limit: a larger coefficient of variation logs a warning and sets `noisy`.
+        pin: on Linux, pin a CPU measurement to the idlest cores.
         runtime: torch, onnxruntime or tensorrt.
-        graphs: on CUDA, replay a recorded forward.
-        clock: wall; cpu, with one CPU thread, for the time that it was computing, which is what the forward
-            would take on a computer that nobody else uses; or auto for cpu where it is possible.
-        reference: tell times in terms of the reference network; else the machine's pace is part of them.
+        graphs: on CUDA, replay a CUDA graph.
+        clock: `wall`; `cpu` for the CPU time of the computing thread, which needs threads=1 and estimates the time on
+            an idle machine; `auto` for `cpu` where possible.
+        reference: whether times are scaled by the reference network.
+
+    Raises:
+        UserError: a number is too small.
     """
 
     name = "latency"
@@ -76,7 +79,9 @@ class Latency:
         reference: bool = True,
     ) -> None:
         if threads < 1:
-            raise UserError(f"latency cannot use threads={threads}.", "objective.latency.threads=1")
+            raise UserError(
+                f"objective.latency.threads must be at least 1, got {threads}.", "objective.latency.threads=1"
+            )
         self.plan = Plan(
             warmup=warmup,
             warmup_seconds=warmup_seconds,
@@ -90,10 +95,10 @@ class Latency:
         self.runtime, self.graphs, self.clock, self.reference = runtime, graphs, clock, reference
 
     def prepare(self, context: EvaluationContext) -> None:
-        """Draw the image that every subnet is timed on; nothing is timed yet, others may be computing.
+        """Samples the input image; times nothing, since other evaluations may be running.
 
         Raises:
-            UserError: the runtime does not work here.
+            UserError: the runtime is unknown or not available.
         """
         runtimes.check(self.runtime, context.precision, context.device, self.graphs)
         self._clock(context)
@@ -103,7 +108,7 @@ class Latency:
         self._image = torch.randn((1, 3, *context.input_size), generator=generator).to(context.device)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
-        """The median in ms; interval, percentiles, spread, repeats and the machine beside it."""
+        """The median in ms, with interval, percentiles, spread, repeats and machine."""
         device = self._context.device
         is_pinned = self.pin and device.type == "cpu"
         with pinned(self.threads, is_pinned) as cores, torch.inference_mode(), runtimes.threads(self.threads):
@@ -117,7 +122,7 @@ class Latency:
         return timing.median, {"latency": facts, "device": machine(device)}
 
     def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
-        """The machine, the runtime and the image; not the weights, which do not change the work."""
+        """Machine, runtime and image size; weights do not affect latency."""
         return {
             **context.kernels,
             "version": VERSION,
@@ -140,7 +145,7 @@ class Latency:
         return with_reference(take, *self._reference()) if self.reference else take
 
     def _reference(self) -> Reference:
-        """The reference network, and its time in ms where nothing disturbs it."""
+        """The reference network, and its time in ms on an idle machine."""
         if self._nominal is None:
             take = counting_preemptions(self._once(self._context.space.smallest()))
             self._nominal = take, measure(take, NOMINAL).fastest
@@ -150,6 +155,6 @@ class Latency:
         subnet, clock = self._context.subnet(genotype), self._clock(self._context)
         if self.runtime == "torch":
             return runtimes.torch_once(subnet, self._image, self._context.autocast, self.graphs, clock)
-        # the context keeps its subnet on the device, where other objectives look for it
+        # the context caches its subnet on the device for other objectives
         copied = copy.deepcopy(subnet).cpu()
         return runtimes.onnx_once(self.runtime, copied, self._image, self.threads, clock)

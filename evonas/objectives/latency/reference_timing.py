@@ -1,8 +1,8 @@
-"""Laps: one timed run each, with what disturbed it, told in terms of a reference that ran beside it.
+"""Reference timing: timed runs with preemption counts, scaled by a reference run.
 
-The speed of a computer that others use as well wavers by tens of percent over seconds: caches and memory are
-shared, clocks change, and on virtual machines the cores themselves are lent out. Two runs next to each other
-meet the same speed, so their ratio is steady where neither time is.
+The speed of a shared machine varies by tens of percent within seconds: caches and memory are shared, clock rates
+change, and virtual machines share cores. Consecutive runs have the same speed, so their ratio is stable although
+their times are not.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ try:
 except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
+# runs the work once and returns its time in ms
 RunOnce = Callable[[], float]
 
 
@@ -21,9 +22,9 @@ class TimedRun:
     """One timed run.
 
     Args:
-        ms: how long it took, corrected by the reference if there is one.
-        spent_ms: what it cost to learn that, reference included.
-        is_disturbed: whether another program took the core away meanwhile.
+        ms: time, scaled by the reference if there is one.
+        spent_ms: elapsed time, reference included.
+        is_disturbed: whether the thread was preempted.
     """
 
     ms: float
@@ -32,12 +33,12 @@ class TimedRun:
 
 
 TimedRunner = Callable[[], TimedRun]
-# takes runs of what the others are compared with, and its time in ms on a calm machine
+# the runner of a reference network, and its time in ms on an idle machine
 Reference = tuple[TimedRunner, float]
 
 
 def counting_preemptions(once: RunOnce) -> TimedRunner:
-    """Laps of something that returns how long it took in ms; involuntary switches count as disturbance."""
+    """Adds preemption counting to a run: an involuntary context switch marks it as disturbed."""
 
     def take() -> TimedRun:
         before = _involuntary_switches()
@@ -48,7 +49,7 @@ def counting_preemptions(once: RunOnce) -> TimedRunner:
 
 
 def with_reference(take: TimedRunner, reference: TimedRunner, nominal_ms: float) -> TimedRunner:
-    """Laps corrected by a reference after each: what they take where the reference takes `nominal_ms`."""
+    """Runs a reference after each run and scales the time by nominal_ms / (time of the reference)."""
 
     def both() -> TimedRun:
         run, beside = take(), reference()
@@ -62,6 +63,6 @@ def with_reference(take: TimedRunner, reference: TimedRunner, nominal_ms: float)
 
 
 def _involuntary_switches() -> int:
-    """How often the system took the core from the calling thread; always 0 where it does not say."""
+    """Number of involuntary context switches of the calling thread; 0 if the system does not report it."""
     thread = getattr(resource, "RUSAGE_THREAD", None)
     return 0 if thread is None else int(resource.getrusage(thread).ru_nivcsw)
