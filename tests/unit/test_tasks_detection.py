@@ -161,7 +161,7 @@ def test_a_crowd_counts_for_nobody_and_against_nobody() -> None:
 
 
 def test_pictures_without_any_object_have_no_score() -> None:
-    with pytest.raises(UserError, match="No picture of the split has an object"):
+    with pytest.raises(UserError, match="No image of the split has an object"):
         scored(Given([]), [[0, 0, 9, 9, 0.5]])
 
 

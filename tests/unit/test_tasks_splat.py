@@ -85,7 +85,7 @@ def test_other_heads_are_refused_in_a_sentence() -> None:
     of = Splat(SyntheticViews(train=1, holdout=1, test=1, height=32, width=64), DenseHead, name="splat")
     batch = default_collate([of.dataset("holdout")[0]])
     output = torch.zeros(1, of.layout.channels(4), 32, 128)
-    with pytest.raises(UserError, match="cannot place Gaussians") as caught:
+    with pytest.raises(UserError, match="does not fit the layout") as caught:
         of.loss(output, batch)
     assert caught.value.hint == "Use head=gaussians."
 

@@ -1,6 +1,7 @@
 """CIFAR and STL-10 from their binary versions.
 
-The Python version of CIFAR is a pickle, which could execute code; the binary version contains the same images. Layouts: https://www.cs.toronto.edu/~kriz/cifar.html and https://cs.stanford.edu/~acoates/stl10.
+The Python version of CIFAR is a pickle, which could execute code; the binary version contains the same
+images. Layouts: https://www.cs.toronto.edu/~kriz/cifar.html and https://cs.stanford.edu/~acoates/stl10.
 """
 
 import hashlib

@@ -104,7 +104,7 @@ def _images(tree: Path, listed: str, dropped: list[str]) -> Iterator[Boxed]:
         name = row.fields[0]
         if not _NAME.fullmatch(name) or name.startswith("."):
             raise DataError(
-                f"{row.where} contains {name!r}, which is no name of an image.", "Correct the line."
+                f"{row.where} contains {name!r}, which is not an image name.", "Correct the line."
             )
         yield _image(tree, name, dropped)
 
