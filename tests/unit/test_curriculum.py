@@ -182,7 +182,7 @@ def test_names_must_differ_and_there_must_be_one(space: Space) -> None:
     with pytest.raises(UserError):
         Curriculum(space, 0, [CurriculumStep("a"), CurriculumStep("a")])
     for wrong in (5, "steps", {"name": "a"}):
-        with pytest.raises(UserError, match="no list of steps"):
+        with pytest.raises(UserError, match="must be a list of steps"):
             Curriculum(space, 0, wrong)
 
 

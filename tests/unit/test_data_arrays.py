@@ -57,7 +57,7 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[300] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(DataError, match="no readable"):
+    with pytest.raises(DataError, match="not a readable"):
         safe.read_arrays(path)
 
 

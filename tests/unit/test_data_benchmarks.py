@@ -244,5 +244,5 @@ def test_missing_documents_say_where_they_are_published(tmp_path: Path) -> None:
         accel(str(tmp_path))
     assert "afzalxo/Accel-NASBench" in caught.value.hint
     (tmp_path / "other.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match=r"no readable \.zip or \.tar\.gz"):
+    with pytest.raises(DataError, match=r"not a readable \.zip or \.tar\.gz"):
         accel(str(tmp_path / "other.tar.gz"))

@@ -174,7 +174,7 @@ def one(**changed: Any) -> Callable[[dict[str, Any]], None]:
         (one(segmentation=[]), "annotation 2 has no segmentation"),
         (
             one(segmentation={"size": [1, 1], "counts": [1]}),
-            "annotation 2 has run lengths of another picture",
+            "annotation 2 has run lengths of another image",
         ),
         (lambda document: document.pop("images"), "has no list of images"),
         (lambda document: document.update(images=[]), "has 0 images"),
@@ -226,7 +226,7 @@ def test_mistakes_of_the_user_are_told(tree: Path, tmp_path: Path) -> None:
         source(tree, num_classes=80).class_names()
     with pytest.raises(UserError, match="holdout=0"):
         source(tree, holdout=0)
-    with pytest.raises(UserError, match="strides"):
+    with pytest.raises(UserError, match="multiples of 32"):
         source(tree, height=60)
 
 

@@ -233,7 +233,7 @@ def linked(kind: bytes) -> Callable[[tarfile.TarFile], None]:
         (linked(tarfile.CHRTYPE), "b.png"),
         (linked(tarfile.FIFOTYPE), "b.png"),
         (lambda t: add(t, "b.cls", b"1"), "'b' has cls"),
-        (lambda t: add(t, "a.png", b"x"), "there twice"),
+        (lambda t: add(t, "a.png", b"x"), "occurs twice"),
         (lambda t: (add(t, "b.png", b"x"), add(t, "b.cls", b"one")), "not a class id"),
         (lambda t: (add(t, "b.png", b"x"), add(t, "b.cls", b"1" * 99)), "too many"),
     ],
@@ -275,7 +275,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     for rows, said in (
         ([{"image": b"x", "class": 1}], "no column label"),
-        ([{"image": b"x", "label": "one"}], "no numbers"),
+        ([{"image": b"x", "label": "one"}], "must be numbers"),
         ([{"image": b"x", "label": None}, {"image": b"x", "label": 1}], "1 rows have no label"),
     ):
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
@@ -292,7 +292,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="class 2 of 0 to 1"):
+    with pytest.raises(DataError, match="unknown class id 2"):
         len(tars(tmp_path, num_classes=2).dataset("train"))
 
 

@@ -219,7 +219,7 @@ def test_cut_archives_of_documents_are_named(tmp_path: Path, kept: float) -> Non
     _, zipped, tarred = archives(tmp_path, np.random.default_rng(0).bytes(5000))
     for path in (zipped, tarred):
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
-        with pytest.raises(DataError, match=r"no readable \.zip or \.tar\.gz"):
+        with pytest.raises(DataError, match=r"not a readable \.zip or \.tar\.gz"):
             list(safe.read_documents(path, r".*\.json"))
 
 

@@ -266,7 +266,7 @@ def test_az_nas_measures_the_evenness_of_features() -> None:
 
 def test_az_nas_wants_blocks() -> None:
     assert len(blocks_of(NB201Net(["skip_connect"] * 6))) == 15
-    with pytest.raises(UserError, match="no sequence of blocks"):
+    with pytest.raises(UserError, match="needs a sequence of blocks"):
         blocks_of(linear([1.0]))
 
 

@@ -75,7 +75,7 @@ def test_neither_constants_nor_diverged_networks_score() -> None:
         metrics = meter.compute()
         assert metrics["top1"] == metrics["top5"] == 0
         assert 0 < metrics["loss"] <= WORST_LOSS
-    with pytest.raises(UserError, match="No image"):
+    with pytest.raises(UserError, match="has no images"):
         TopMeter(10).compute()
 
 

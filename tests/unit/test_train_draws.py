@@ -250,7 +250,7 @@ def test_the_published_growth_of_q() -> None:
     chances = [plan.chance(epoch, 600) for epoch in range(600)]
     assert list(dict.fromkeys(chances)) == [0.2, 0.35, 0.5, 0.65, 0.8, 0.95] == list(QUALITY_SHARES)
     assert [chances.index(each) for each in QUALITY_SHARES] == [0, 100, 200, 300, 400, 500]
-    with pytest.raises(UserError, match="no chances"):
+    with pytest.raises(UserError, match="must contain probabilities"):
         BankPlan(exploit=(1.2,))
 
 
