@@ -185,7 +185,7 @@ class Curriculum:
         ):
             if made is not None and not isinstance(made, kind):
                 hint = "Choose a sampler with one: sampler=banks" if name == "draw" else _CONFIG_GROUP_HINT
-                raise UserError(f"sampler.{name} must be a {kind.__name__}, got {made}.", hint)
+                raise UserError(f"sampler.{name} must be of type {kind.__name__}, got {made}.", hint)
         self._space, self._seed, self.chain = space, seed, chain
         self.draw, self.inplace_distillation, self.merge = draw, lesson, merge
 

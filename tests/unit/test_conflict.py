@@ -52,7 +52,7 @@ def test_nasvit_waits() -> None:
     merge = NasVit(after=0.25)
     assert torch.equal(merge.combine([FIRST, SECOND], 0.2, 0)[0], torch.tensor([0.0, 1.0]))
     assert not torch.equal(merge.combine([FIRST, SECOND], 0.25, 0)[0], torch.tensor([0.0, 1.0]))
-    with pytest.raises(UserError, match="after=2"):
+    with pytest.raises(UserError, match="got 2"):
         NasVit(after=2)
 
 

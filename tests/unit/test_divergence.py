@@ -129,7 +129,7 @@ def test_the_form_follows_the_task() -> None:
     far, near = torch.full((1, 1, 2, 2), 4.0), torch.full((1, 1, 2, 2), 2.0)
     batch = {"depth": near, "valid": torch.ones_like(near, dtype=torch.bool)}
     assert float(divergence(far, near, batch, depth)) > 1
-    with pytest.raises(UserError, match="neither classes nor depth"):
+    with pytest.raises(UserError, match="predicts neither"):
         divergence(far, near, {}, depth)
     for wrong in ({"alphas": []}, {"bound": 0.5}):
         with pytest.raises(UserError):

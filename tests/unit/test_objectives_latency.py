@@ -269,7 +269,7 @@ def test_onnxruntime_times_the_same_network(bench: EvaluationContext) -> None:
 @pytest.mark.parametrize(
     ("runtime", "precision", "graphs", "said"),
     [
-        ("abacus", "32-true", False, "no runtime 'abacus'"),
+        ("abacus", "32-true", False, "runtime=abacus is unknown"),
         ("onnxruntime", "bf16-mixed", False, "precision 32-true"),
         ("torch", "32-true", True, "CUDA graphs need"),
     ],
@@ -298,6 +298,6 @@ def test_the_thread_s_clock_does_not_count_waiting() -> None:
 def test_tensorrt_is_refused_by_name_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(UserError, match="has no TensorrtExecutionProvider") as caught:
+    with pytest.raises(UserError, match="needs TensorrtExecutionProvider") as caught:
         runtimes.check("tensorrt", "32-true", CPU, False)
     assert "objective.latency.runtime=torch" in caught.value.hint

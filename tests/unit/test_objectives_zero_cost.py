@@ -285,7 +285,7 @@ def test_the_scores_are_part_of_a_tables_fingerprint(tables: Path) -> None:
     with pytest.raises(UserError, match="batch_size=1"):
         build(scored(tables, batch_size=1))
     for wrong in ({"proxies": "nwot"}, {"size": [64]}, {"size": 64}):
-        with pytest.raises(UserError, match="do not fit"):
+        with pytest.raises(UserError, match="must be a list of proxies"):
             build(scored(tables, **wrong))
 
 
