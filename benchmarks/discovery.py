@@ -24,7 +24,7 @@ from evonas.data.nas_bench.base import Table, transnas
 from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
 from evonas.proxies.catalogue import PROXIES
-from evonas.proxies.discovery import Judge, Schedule, added, at_random, discover
+from evonas.proxies.discovery import FormulaEvaluator, Schedule, added, at_random, discover
 from evonas.proxies.expression import Calculator
 from evonas.proxies.formula import SAMPLE
 from evonas.proxies.inputs import random_images
@@ -111,7 +111,7 @@ def one(
     """One split: what was found, and how it ranks the networks that nobody looked at."""
     order = generator(seed, "benchmark/split").permutation(len(quality))
     seen, unseen = order[: given.training], order[given.training :]
-    judge = Judge(samples.some(seen.tolist()), quality[seen])
+    judge = FormulaEvaluator(samples.some(seen.tolist()), quality[seen])
     began = time.monotonic()
     found = discover(judge, given.formulas, seed, Schedule())[0].formula
     took = time.monotonic() - began

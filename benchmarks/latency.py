@@ -27,7 +27,7 @@ from scipy.stats import kendalltau
 from evonas import config, schema, weights
 from evonas.cli import conf_dir
 from evonas.config import to_plain
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency.machine import machine
 from evonas.objectives.latency.measured import Latency
 from evonas.randomness import generator
@@ -63,13 +63,13 @@ def main(count: int) -> None:
                 _print(name, *(_pass(latency, drawn) for _ in range(2)))
 
 
-def _bench(path: Path) -> tuple[Bench, dict[str, Any]]:
+def _bench(path: Path) -> tuple[EvaluationContext, dict[str, Any]]:
     """The bench of a demo with random weights, and the settings of its latency."""
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", overrides=["+task=synthetic", "objective=[latency]"])
     weights.save(path, factory.supernet(Setup(cfg)).state_dict())
-    bench = Bench(to_plain(cfg.space), to_plain(cfg.network), to_plain(cfg.task), path)
+    bench = EvaluationContext(to_plain(cfg.space), to_plain(cfg.network), to_plain(cfg.task), path)
     return bench, to_plain(cfg.objective.latency)
 
 

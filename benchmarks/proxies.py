@@ -32,7 +32,7 @@ from evonas.config import to_plain
 from evonas.data.nas_bench.base import transnas
 from evonas.errors import UserError
 from evonas.nn.cells.transnas import TransNASNet
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
 from evonas.objectives.zero_cost import ZeroCost
 from evonas.proxies.catalogue import PROXIES
@@ -169,7 +169,7 @@ def costs(names: Sequence[str], seed: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "supernet.safetensors"
         space, network, task = (to_plain(node) for node in (cfg.space, cfg.network, cfg.task))
-        bench = Bench(space, network, task, path)
+        bench = EvaluationContext(space, network, task, path)
         # the time of an evaluation does not depend on how good the weights are
         weights.save(path, Supernet(bench.family, bench.head).state_dict())
         objectives: dict[str, Any] = {"inherited error": Error()}
@@ -178,7 +178,7 @@ def costs(names: Sequence[str], seed: int) -> dict[str, float]:
         return {name: timed(objective, bench) for name, objective in objectives.items()}
 
 
-def timed(objective: Any, bench: Bench) -> float:
+def timed(objective: Any, bench: EvaluationContext) -> float:
     """The median over a few subnets, after one that nobody times."""
     objective.prepare(bench)
     rng = generator(0, "benchmark/subnets")

@@ -19,7 +19,7 @@ from trials import composed, markdown
 
 from evonas import files
 from evonas.config import to_plain
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.inputs import random_images
 from evonas.proxies.probe import Probe
@@ -56,15 +56,15 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def opened(given: argparse.Namespace) -> Bench:
+def opened(given: argparse.Namespace) -> EvaluationContext:
     """The bench of the question's space, network and task; nobody asks it for weights."""
     question = files.read_json(given.answers / "question.json")
     cfg = composed(f"+task={question['task']}", *question["overrides"], *given.set)
     space, network, task = (to_plain(node) for node in (cfg.space, cfg.network, cfg.task))
-    return Bench(space, network, task, given.answers / "none")
+    return EvaluationContext(space, network, task, given.answers / "none")
 
 
-def ranked(names: list[str], bench: Bench, texts: list[str], seed: int) -> dict[str, Numbers]:
+def ranked(names: list[str], bench: EvaluationContext, texts: list[str], seed: int) -> dict[str, Numbers]:
     """By proxy ranks of minus the score, least first, so that they go with errors; without a score last."""
     parts: dict[str, list[Parts | None]] = {name: [] for name in names}
     images = random_images((BATCH, 3, *bench.input_size), seed)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from trials import composed
 
+from evonas.nn.checkpointing import recomputing
 from evonas.nn.initialise import initialise
-from evonas.nn.recompute import recomputing
 from evonas.randomness import generator
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup

@@ -27,7 +27,7 @@ from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
 from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.train.module import SupernetModule
-from evonas.train.optim.duration import Length
+from evonas.train.optim.duration import Duration
 
 WARMUP, REPEATS = 2, 5
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -116,7 +116,7 @@ class Step:
         watch = watch or Stopwatch(torch.device("cpu"))
         self.optimizer.zero_grad()
         with self._autocast(), watch.measured("teacher"):
-            taught = self.module._teach(self.batch)
+            taught = self.module._teacher_outputs(self.batch)
         passes = self.module.passes(index)
         for one in passes:
             with self._autocast():
@@ -135,7 +135,7 @@ class Step:
 
     def _module(self, cfg: DictConfig) -> SupernetModule:
         last = self.curriculum.steps[-1]
-        rates = factory.rates(self.recipe, Length(1, None, 0, 0), steps_per_epoch=1000)
+        rates = factory.rates(self.recipe, Duration(1, None, 0, 0), steps_per_epoch=1000)
         taught: dict[str, Any] = {}
         if self.teacher is not None:
             levels = self.teacher.body.levels

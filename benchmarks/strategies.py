@@ -48,8 +48,8 @@ from evonas.tasks.base import best_of
 from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
 from evonas.train.module import SubnetModule
-from evonas.train.optim.duration import Length
-from evonas.train.sampling.replay_pool import Pool
+from evonas.train.optim.duration import Duration
+from evonas.train.sampling.replay_pool import ReplayPoolSampling
 
 STRATEGIES: Mapping[str, tuple[str, ...]] = {
     "uniform": (
@@ -196,7 +196,7 @@ def _trained_alone(question: Question, cfg: DictConfig, net: Any, seed: int, sta
     task, recipe = Setup(cfg).task, factory.recipe(cfg, "supernet")
     steps = question.alone_steps
     data = factory.training_data(cfg, task, recipe, seed, steps)
-    length = Length(None, steps, warmup_iterations=steps // 10)
+    length = Duration(None, steps, warmup_iterations=steps // 10)
     rates = factory.rates(recipe, length, data.steps_per_epoch)
     module = SubnetModule(net, task, rates, seed, **factory.optimisation(recipe))
     epochs = -(-steps // data.steps_per_epoch)
@@ -247,7 +247,7 @@ def _shortened(question: Question, cfg: DictConfig) -> int:
     task, recipe = Setup(cfg).task, factory.recipe(cfg, "supernet")
     batches = subnet_trainer.steps_per_epoch(task, recipe)
     curriculum = factory.curriculum(cfg, net.space)
-    pool = curriculum.draw.size if isinstance(curriculum.draw, Pool) else 0
+    pool = curriculum.draw.size if isinstance(curriculum.draw, ReplayPoolSampling) else 0
     passes = sum(step.optimizer_steps(batches) * (step.num_subnets + pool) for step in curriculum.steps)
     factor = question.passes / passes
     plain = to_plain(cfg.sampler.steps)

@@ -35,7 +35,7 @@ class Images(Dataset[Item]):
 
     def __init__(self, split: Split) -> None:
         if split not in SPLITS:
-            raise UserError(f"There is no split '{split}'.", f"Choose one of: {', '.join(SPLITS)}.")
+            raise UserError(f"The split '{split}' is unknown.", f"Choose one of: {', '.join(SPLITS)}.")
         self.split = split
         self.augment = split == "train"
         self.epoch = 0
@@ -78,7 +78,7 @@ def check_size(height: int, width: int) -> tuple[int, int]:
     """The image size, refused unless both sides are positive multiples of 32 (the deepest stride)."""
     if height < 32 or width < 32 or height % 32 or width % 32:
         raise UserError(
-            f"Images of {height}x{width} pixels do not fit the network's strides.",
+            f"Image sides must be multiples of 32, got {height}x{width}.",
             "Use multiples of 32, for example data.height=64 data.width=96.",
         )
     return height, width

@@ -77,7 +77,7 @@ class MMDetRCNN(RCNN):
         found = anchors(maps, self.strides, self.anchor_scale, settings.RATIOS)
         return proposed(flattened(objectness, 1), flattened(offsets, 4), found, size, keep)
 
-    def judge(
+    def predict_rois(
         self, maps: list[Tensor], rois: Float[Tensor, "R 5"]
     ) -> tuple[Float[Tensor, "R classes"], Float[Tensor, "R C 4"]]:
         """Class logits, the background last, and coded boxes of regions."""

@@ -40,7 +40,7 @@ class MMDetRegions:
         objects, drawn, head = _anything(batch), self._draw(batch), self._head
         found = head.rpn.loss_by_feat(*self._said, objects, self._about(len(objects)))
         rois = self._rois([each.priors for each in drawn])
-        logits, coded = self.judged(rois)
+        logits, coded = self.predict_rois(rois)
         boxes = head.roi.bbox_head.loss_and_target(logits, coded.flatten(1), rois, drawn, head.roi.train_cfg)[
             "loss_bbox"
         ]
@@ -58,9 +58,9 @@ class MMDetRegions:
         labels, _, targets, _ = head.roi.bbox_head.get_targets(drawn, head.roi.train_cfg)
         return Samples(self._rois([each.priors for each in drawn]), labels, targets)
 
-    def judged(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_rois(self, rois: Tensor) -> tuple[Tensor, Tensor]:
         """See the contract."""
-        logits, coded = self._head.judge(self._maps, rois)
+        logits, coded = self._head.predict_rois(self._maps, rois)
         return logits, coded
 
     def detach(self) -> "MMDetRegions":

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from evonas.mm import settings, stack
-from evonas.nn.initialise import unset
+from evonas.nn.auxiliary import AuxiliaryOutput
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
-from evonas.nn.sided import Sided
-from evonas.nn.upernet import SIDE_LEVEL, check
+from evonas.nn.upernet import AUXILIARY_LEVEL, check
 
 
 class MMSegUPerNet(nn.Module):
@@ -61,23 +61,23 @@ class MMSegUPerNet(nn.Module):
             "bn_momentum": bn_momentum,
         }
         channels = [level.channels for level in levels]
-        at = min(SIDE_LEVEL, len(levels) - 1)
-        with unset(self, seed):
+        at = min(AUXILIARY_LEVEL, len(levels) - 1)
+        with uninitialised(self, seed):
             self.head = _head(
                 context, settings.decode_head(channels, out_channels, width, dropout, bn_momentum)
             )
-            self.side = None
+            self.auxiliary = None
             if side_width:
-                self.side = _built(
+                self.auxiliary = _built(
                     settings.side_head(channels, at, out_channels, side_width, dropout, bn_momentum)
                 )
 
-    def forward(self, levels: list[Tensor]) -> Tensor | Sided:
+    def forward(self, levels: list[Tensor]) -> Tensor | AuxiliaryOutput:
         """Maps finest first, of any sizes, to logits B C H W of the finest map's size."""
         logits: Tensor = self.head(levels)
-        if self.side is None or not self.training:
+        if self.auxiliary is None or not self.training:
             return logits
-        return Sided(logits, self.side(levels), self.side_weight)
+        return AuxiliaryOutput(logits, self.auxiliary(levels), self.side_weight)
 
 
 def _head(context: str, sizes: settings.Settings) -> Any:

@@ -1,4 +1,4 @@
-"""A classification head: the mean of the deepest level, then one linear layer.
+"""Classification head: global average pooling of the deepest level and a linear layer.
 
 Legend: B batch, C classes, D channels of the deepest level.
 """
@@ -10,22 +10,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 
 
 class Classifier(nn.Module):
-    """Logits from the mean over space of the last level; coarser and finer levels are not read.
+    """Logits from the spatial mean of the last level; other levels are not used.
 
-    Our backbones normalise their levels already, and VSSD's published classifier is norm,
-    mean, linear; so `norm` is for backbones that yield raw features.
+    EvoNet normalises its levels, as VSSD's published classifier does (norm, mean, linear), so `norm` is for backbones
+    without output norm.
 
     Args:
-        levels: what the backbone yields, finest first.
-        out_channels: classes.
-        output: `linear`, the only kind of logits there is.
-        norm: a LayerNorm between mean and linear layer.
-        seed: of the random weights.
+        levels: levels of the backbone, finest first.
+        out_channels: number of classes.
+        output: must be `linear`.
+        norm: whether a LayerNorm follows the mean.
+        seed: seed of the random weights.
     """
 
     def __init__(
@@ -38,17 +38,20 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         if output != "linear":
-            raise UserError(f"A classifier cannot end in '{output}'.", "Use head=light for dense tasks.")
+            raise UserError(
+                f"head.output must be linear for a classifier, got {output}.",
+                "Use head=light for dense tasks.",
+            )
         channels = levels[-1].channels
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.norm = nn.LayerNorm(channels) if norm else nn.Identity()
             self.linear = nn.Linear(channels, out_channels)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The keywords besides `levels` and `seed` that make such a head again, as plain values."""
+        """Constructor keywords except `levels` and `seed`, as JSON data."""
         return {"out_channels": self.linear.out_features, "norm": isinstance(self.norm, nn.LayerNorm)}
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C"]:
-        """Args: levels: maps B D H W finest first; only the last one is read."""
+        """Logits from maps B D H W, finest first; only the last one is used."""
         return self.linear(self.norm(levels[-1].mean(dim=(-2, -1))))

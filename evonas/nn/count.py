@@ -1,4 +1,4 @@
-"""What a network costs, counted while it runs; `cost.py` has the closed forms.
+"""Cost of a network, counted by running it; a family's `cost` computes it analytically.
 
 Legend: B batch, C channels, H W space.
 """
@@ -16,14 +16,14 @@ from evonas.nn.level import Level
 
 
 def count(network: nn.Module, *inputs: Any) -> tuple[int, int]:
-    """Parameters, and multiply-adds of convolutions and matrix products for these inputs.
+    """Number of parameters, and multiply-adds of convolutions and matrix products for these inputs.
 
-    The network runs once in eval mode without gradients; its own mode is restored.
+    The network runs once in eval mode without gradients; its modes are restored.
     """
     params = sum(parameter.numel() for parameter in network.parameters())
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    # fused attention would hide its two products from the counter
+    # the counter does not see the matrix products of fused attention
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         network(*inputs)
     for module, mode in modes.items():
@@ -32,14 +32,14 @@ def count(network: nn.Module, *inputs: Any) -> tuple[int, int]:
 
 
 def count_costs(network: nn.Module, size: tuple[int, int]) -> dict[str, int]:
-    """`params` and `macs` of a network, head included, for one image of height x width pixels."""
+    """`params` and `macs` of a network with its head, for one image of `size` (height, width) in pixels."""
     some = next(network.parameters())
     params, macs = count(network, torch.zeros(1, 3, *size, device=some.device, dtype=some.dtype))
     return {"params": params, "macs": macs}
 
 
 def count_head(head: nn.Module, levels: Sequence[Level], height: int, width: int) -> tuple[int, int]:
-    """Parameters and multiply-adds of a head for one image of height x width pixels, without memory."""
+    """Parameters and multiply-adds of a head for one image of height x width pixels, on the meta device."""
     sizes = [(level.channels, -(-height // level.stride), -(-width // level.stride)) for level in levels]
     maps = [torch.empty(1, *size, device="meta") for size in sizes]
     return count(copy.deepcopy(head).to("meta"), maps)

@@ -1,7 +1,7 @@
-"""What a head says about Gaussians, cell by cell, and how its channels are read.
+"""Head for 3D Gaussians, with parameters per cell, and the layout of its channels.
 
-Legend: B batch, V views, C channels, D planes, F features, P numbers of a Gaussian, H W space; a cell is a
-square of pixels, as large as the finest level's stride.
+Legend: B batch, V views, C channels, D planes, F features, P parameters of a Gaussian, H W space. A cell is a square
+of pixels with the finest level's stride as side.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from evonas.errors import UserError
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level
 
-# of one Gaussian: depth 1, opacity 1, scale 3, rotation 4, colour 3
+# parameters of a Gaussian: depth 1, opacity 1, scale 3, rotation 4, colour 3
 NUMBERS = 12
 
 
 class Raw(NamedTuple):
-    """The channels of one item, sorted.
+    """The output channels of one item by meaning.
 
     Args:
-        planes: a score for each depth, as far as one view alone can tell.
-        features: compared between the views.
-        numbers: of each Gaussian, whose grid is finer than the cells.
+        planes: score of each depth plane from a single view.
+        features: features that are matched between views.
+        numbers: parameters of each Gaussian, on a finer grid than the cells.
     """
 
     planes: Float[Tensor, "V D H_cell W_cell"]
@@ -36,12 +36,15 @@ class Raw(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How many channels a cell has and what they are.
+    """Number and meaning of the channels of a cell.
 
     Args:
-        planes: depths that are compared, evenly spaced in inverse depth.
-        features: channels that are compared between views.
-        every: pixels from one Gaussian to the next, by row and column; it divides the stride.
+        planes: depth planes, evenly spaced in inverse depth.
+        features: channels that are matched between views.
+        every: pixels between Gaussians, per row and column; it divides the stride.
+
+    Raises:
+        UserError: a number is too small.
     """
 
     planes: int = 32
@@ -51,11 +54,15 @@ class Layout:
     def __post_init__(self) -> None:
         if self.planes < 2 or self.features < 1 or self.every < 1:
             raise UserError(
-                f"{self} cannot place Gaussians.", "Two planes, one feature, every=1 are the least."
+                f"planes must be at least 2, features and every at least 1, got {self}.", "Check +task=splat."
             )
 
     def channels(self, stride: int) -> int:
-        """Of a head whose finest level has this stride."""
+        """Number of channels of a head whose finest level has this stride.
+
+        Raises:
+            UserError: `every` does not divide the stride.
+        """
         if stride % self.every:
             raise UserError(
                 f"task.every={self.every} does not divide the stride {stride}.", "Try task.every=1."
@@ -63,7 +70,7 @@ class Layout:
         return self.planes + self.features + NUMBERS * (stride // self.every) ** 2
 
     def read(self, cells: Float[Tensor, "C H_cell VW_cell"], views: int) -> Raw:
-        """The channels of one item, whose views lie side by side."""
+        """Splits the channels of one item whose views are side by side."""
         apart = cells.unflatten(-1, (views, -1)).permute(2, 0, 1, 3)
         rest = cells.shape[0] - self.planes - self.features
         planes, features, numbers = apart.split([self.planes, self.features, rest], dim=1)
@@ -71,13 +78,13 @@ class Layout:
 
 
 class GaussianHead(DenseHead):
-    """The decoder of `DenseHead` that answers once a cell of the finest level and is not interpolated.
+    """The decoder of `DenseHead`, with one output per cell of the finest level, without interpolation.
 
     Args:
-        levels: what the backbone yields, finest first.
-        out_channels: of a cell; see `Layout.channels`.
-        width: channels inside.
-        seed: of the random weights.
+        levels: levels of the backbone, finest first.
+        out_channels: channels of a cell; see `Layout.channels`.
+        width: channels of all decoder maps.
+        seed: seed of the random weights.
     """
 
     def __init__(self, levels: Sequence[Level], out_channels: int, width: int = 48, seed: int = 0) -> None:
@@ -85,9 +92,9 @@ class GaussianHead(DenseHead):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The keywords besides `levels` and `seed` that make such a head again, as plain numbers."""
+        """Constructor keywords except `levels` and `seed`, as JSON data."""
         return {"out_channels": self.predict.out_channels, "width": self.predict.in_channels}
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H_cell W_cell"]:
-        """Args: levels: maps finest first."""
+        """The channels of all cells, from maps finest first."""
         return self.cells(levels)

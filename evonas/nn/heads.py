@@ -1,4 +1,4 @@
-"""A light dense head for any backbone that yields levels.
+"""Light dense prediction head for any backbone with levels.
 
 Legend: B batch, C channels, H W space.
 """
@@ -10,25 +10,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 
 _OUTPUTS = ("linear", "sigmoid")
 
 
 class DenseHead(nn.Module):
-    """Top-down decoder: 1x1 laterals, bilinear steps up, one separable convolution per level.
+    """Top-down decoder: 1x1 lateral convolutions, bilinear upsampling, one separable convolution per level.
 
-    Predicts at the finest level and interpolates to the input's size. Normalises over
-    channels only, so it keeps no statistics that subnets would have to share.
+    It predicts at the finest level and interpolates to the input's size. It uses LayerNorm over channels, without
+    running statistics that subnets would share.
 
     Args:
-        levels: what the backbone yields, finest first.
+        levels: levels of the backbone, finest first.
         out_channels: channels of the output.
-        width: channels inside.
-        output: `sigmoid` bounds the output to (0, scale), `linear` leaves it free.
-        scale: factor on the output, in the unit of the task (for depth: the largest, in m).
-        seed: of the random weights.
+        width: channels of all decoder maps.
+        output: `sigmoid` bounds the output to (0, scale), `linear` does not.
+        scale: factor of the output, in the unit of the task (for depth: the maximum in m).
+        seed: seed of the random weights.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class DenseHead(nn.Module):
     ) -> None:
         super().__init__()
         if output not in _OUTPUTS:
-            raise UserError(f"A head cannot end in '{output}'.", "Choose output=linear or output=sigmoid.")
+            raise UserError(f"head.output={output} is unknown.", "Choose output=linear or output=sigmoid.")
         self.output, self.scale, self.stride = output, scale, levels[0].stride
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self._build([level.channels for level in levels], width, out_channels)
 
     def _build(self, channels: Sequence[int], width: int, out_channels: int) -> None:
@@ -53,13 +53,13 @@ class DenseHead(nn.Module):
         self.predict = nn.Conv2d(width, out_channels, 1)
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H W"]:
-        """Args: levels: maps finest first; the output's size is the finest map's times its stride."""
+        """The prediction from maps, finest first; its size is that of the finest map times its stride."""
         x = self.cells(levels)
         x = _resize(x, [side * self.stride for side in x.shape[-2:]])
         return self.scale * x.sigmoid() if self.output == "sigmoid" else self.scale * x
 
     def cells(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H_cell W_cell"]:
-        """What is predicted at the finest level, before it is interpolated and scaled."""
+        """The prediction at the finest level, before interpolation and scaling."""
         x = self.laterals[-1](levels[-1])
         for index in reversed(range(len(levels) - 1)):
             lateral = self.laterals[index](levels[index])

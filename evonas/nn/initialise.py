@@ -1,4 +1,4 @@
-"""Random starting weights as a function of a seed."""
+"""Weight initialisation as a function of a seed."""
 
 import math
 from collections.abc import Iterator
@@ -14,35 +14,36 @@ _NORM = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
 
 class Drawn(Protocol):
-    """A module that draws its own parameters, those of its children left out."""
+    """A module that initialises its own parameters, without those of its children."""
 
     def draw_weights(self, generator: torch.Generator) -> None: ...
 
 
 @contextmanager
-def unset(network: nn.Module, seed: int | None) -> Iterator[None]:
-    """Build the parts of `network` inside without drawing from the global generator.
+def uninitialised(network: nn.Module, seed: int | None) -> Iterator[None]:
+    """Builds parts of `network` on the meta device, then allocates them on the CPU.
 
-    At the end they are on the CPU, with weights drawn from `seed`, or unset where it is None.
+    Args:
+        network: the network that is built inside the context.
+        seed: seed of its weights; None leaves them uninitialised, to be loaded.
     """
     with torch.device("meta"):
         yield
     network.to_empty(device="cpu")
     if seed is not None:
-        # a network may be built as a part of another one that is unset itself
+        # the network may be built inside the meta-device context of another one
         with torch.device("cpu"):
             initialise(network, seed)
 
 
 def initialise(network: nn.Module, seed: int) -> None:
-    """Draw every weight anew on the CPU, without touching the global generator.
+    """Initialises all weights on the CPU, without using the global generator.
 
-    Linear layers: normal of deviation 0.02 cut at 2, zero bias. Convolutions: uniform within
-    1 / sqrt(fan in). Norms: one and zero. A module with parameters of its own kind has a method
-    `draw_weights(generator)`.
+    Linear layers: normal with deviation 0.02 truncated at 2, zero bias. Convolutions: uniform within
+    1 / sqrt(fan in). Norms: one and zero. Modules with other parameters need a method `draw_weights(generator)`.
 
     Raises:
-        TypeError: a module has parameters that none of these rules draws; it would keep whatever was in memory.
+        TypeError: no rule applies to a module's parameters.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -65,13 +66,13 @@ def _initialise(name: str, module: Any, generator: torch.Generator) -> None:
         module.reset_parameters()
     elif any(True for _ in module.parameters(recurse=False)):
         raise TypeError(
-            f"{name or 'the network'} ({type(module).__name__}) has parameters that nothing draws: "
-            "give it a method draw_weights(generator)."
+            f"{name or 'the network'} ({type(module).__name__}) has parameters without an initialisation: "
+            "add a method draw_weights(generator)."
         )
 
 
 def uniform_by_fan_in(tensor: Tensor, fan_in: int, generator: torch.Generator) -> None:
-    """Fill a tensor uniformly within 1 / sqrt(fan in)."""
+    """Samples a tensor uniformly within 1 / sqrt(fan in), in place."""
     bound = 1 / math.sqrt(fan_in)
     tensor.uniform_(-bound, bound, generator=generator)
 
@@ -84,5 +85,5 @@ def step_sizes(count: int, generator: torch.Generator) -> Tensor:
 
 def inverse_softplus(y: Tensor) -> Tensor:
     """The x with softplus(x) = y."""
-    # log(exp(y) - 1) without losing small y
+    # log(exp(y) - 1), numerically stable for small y
     return y + torch.log(-torch.expm1(-y))

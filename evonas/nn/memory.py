@@ -1,7 +1,4 @@
-"""How much memory the tensors of a computation take while it runs, on any device.
-
-What a computation is given counts for nothing: weights and images are there before it begins.
-"""
+"""Peak memory of the tensors that a computation allocates, on any device."""
 
 import weakref
 from collections.abc import Callable, Mapping
@@ -14,9 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 
 def peak_bytes(act: Callable[[], Any]) -> int:
-    """The most bytes of tensors made by `act` that live at one time.
+    """The peak number of bytes of tensors allocated by `act`; its inputs do not count.
 
-    Kernels that are not torch's own are passed over for plain operations, whose passing tensors are more.
+    Custom kernels are replaced by torch operations, which allocate more intermediate tensors.
     """
     watch = _Watch()
     with torch.inference_mode(), watch:
@@ -25,7 +22,7 @@ def peak_bytes(act: Callable[[], Any]) -> int:
 
 
 class _Watch(TorchDispatchMode):
-    """Adds the size of each new piece of memory, and takes it off when the last tensor in it goes."""
+    """Tracks the total size of storages from their allocation until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""LPIPS: how different two images look to a network (Zhang et al. 2018, arXiv 1801.03924).
+"""LPIPS, a perceptual distance of images (Zhang et al. 2018, arXiv 1801.03924).
 
 Legend: B batch, H W space.
 """
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from evonas import weights
 from evonas.errors import DataError
 
-# the five linear layers come with torchmetrics; ImageNet's VGG-16 does not
+# torchmetrics contains the five linear layers, but not ImageNet's VGG-16
 LINEAR = Path(published.__file__).parent / "lpips_models" / "vgg.pth"
 
 
 class Perceptual(nn.Module):
-    """LPIPS with VGG-16, frozen.
+    """LPIPS with a frozen VGG-16.
 
     Args:
-        features: torchvision's VGG-16 for ImageNet, vgg16-397923af.pth; nothing is downloaded.
+        features: file of torchvision's VGG-16 for ImageNet, vgg16-397923af.pth; nothing is downloaded.
 
     Raises:
-        DataError: the file holds other weights.
+        DataError: the file contains other weights.
     """
 
     def __init__(self, features: str) -> None:
@@ -32,11 +32,11 @@ class Perceptual(nn.Module):
         with torch.device("meta"):
             self.network = published._LPIPS(pretrained=False, net="vgg", pnet_rand=True)
         self.network.to_empty(device="cpu")
-        # the only part that is neither loaded nor learnt: ImageNet's mean and deviation
+        # ImageNet's mean and deviation, the only part that is not loaded
         self.network.scaling_layer = published.ScalingLayer()
         own = self.network.net.state_dict()
         found = weights.load_foreign(Path(features))
-        # the slices keep the numbers that torchvision gives the layers
+        # the slices use torchvision's layer numbers
         renamed = {name: found.get(f"features.{name.partition('.')[2]}") for name in own}
         wrong = [
             name for name, tensor in renamed.items() if tensor is None or tensor.shape != own[name].shape
@@ -44,7 +44,7 @@ class Perceptual(nn.Module):
         if wrong:
             raise DataError(
                 f"{features} is not torchvision's VGG-16: {wrong[0]} does not fit.",
-                "Give the file vgg16-397923af.pth.",
+                "Set the path of vgg16-397923af.pth.",
             )
         self.network.net.load_state_dict(renamed)
         self.network.load_state_dict(weights.load_foreign(LINEAR), strict=False)
@@ -55,5 +55,5 @@ class Perceptual(nn.Module):
         return self.network(a, b, normalize=True).flatten()
 
     def train(self, mode: bool = True) -> "Perceptual":  # noqa: ARG002
-        """Stay as it is: a yardstick is never trained."""
+        """Keeps eval mode."""
         return super().train(False)

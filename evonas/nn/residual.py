@@ -1,4 +1,4 @@
-"""Residual blocks: what scores, samplers of depth and drawings recognise as the blocks of a network.
+"""Base class of residual blocks with stochastic depth; proxies and drawings identify blocks by it.
 
 Legend: B batch.
 """
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """A block that adds to what it is given; whatever it adds can be dropped while training (stochastic depth).
+    """A residual block with stochastic depth.
 
     Args:
-        drop_path: probability that the branch of a sample is dropped.
+        drop_path: probability of dropping the branch of a sample in training.
 
     Attributes:
-        channels_last: whether its maps are B H W C, not B C H W.
+        channels_last: whether maps are B H W C instead of B C H W.
     """
 
     channels_last = False
@@ -27,14 +27,14 @@ class ResidualBlock(nn.Module):
         self.drop_path = drop_path
 
     def drop(self, branch: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
-        """The branch, without the samples that drop out."""
+        """The branch with dropped samples in training mode, else unchanged."""
         return drop_path(branch, self.drop_path) if self.training else branch
 
 
 def drop_path(x: Float[Tensor, "B ..."], rate: float) -> Float[Tensor, "B ..."]:
-    """Zero whole samples with probability `rate` and scale the rest, so that the mean stays.
+    """Stochastic depth: zeroes samples with probability `rate` and scales the others by 1 / (1 - rate).
 
-    Draws from torch's default generator of the device, which training seeds at every step.
+    Uses torch's default generator of the device, which training seeds at every step.
     """
     if rate == 0.0:
         return x
@@ -43,6 +43,6 @@ def drop_path(x: Float[Tensor, "B ..."], rate: float) -> Float[Tensor, "B ..."]:
 
 
 def rising_rates(depths: Sequence[int], highest: float) -> list[list[float]]:
-    """Drop-path rates of the blocks of each stage, rising linearly over all blocks from 0 to `highest`."""
+    """Stochastic-depth rates of the blocks of each stage, rising linearly over all blocks from 0 to `highest`."""
     rising = iter(torch.linspace(0, highest, sum(depths), device="cpu").tolist())
     return [[next(rising) for _ in range(depth)] for depth in depths]

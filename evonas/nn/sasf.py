@@ -1,4 +1,4 @@
-"""The decoder's block: a selective scan whose states are fused with those of their neighbours in space.
+"""SASF, the block of EvoNAS's decoders: a selective scan with spatial fusion of its states.
 
 Legend: B batch, C channels, H W space, L = H W tokens in raster order, I inner width, R rank of the steps.
 """
@@ -18,7 +18,7 @@ from evonas.ops.scan import scan
 
 
 class StateFusion(nn.Module):
-    """Adds up dilated 3x3 neighbourhoods of every state; computed from its parameters at each call.
+    """Sums dilated 3x3 depthwise convolutions of the states.
 
     Args:
         channels: I.
@@ -30,21 +30,21 @@ class StateFusion(nn.Module):
         self.alpha = nn.Parameter(torch.ones(len(DILATIONS)))
 
     def draw_weights(self, generator: torch.Generator) -> None:
-        """Fused states start as sums (Spatial-Mamba, arXiv 2410.15091)."""
+        """Initialises all kernels and factors with one (Spatial-Mamba, arXiv 2410.15091)."""
         del generator
         self.kernels.fill_(1)
         self.alpha.fill_(1)
 
     def forward(self, states: Float[Tensor, "B I H W"]) -> Float[Tensor, "B I H W"]:
-        """Sizes stay; edges are repeated."""
+        """Maps of the same size; edges are replicated."""
         return dilated(states, self.kernels, self.alpha)
 
 
 class FusedStates(nn.Module):
-    """What a `StateFusion` computed when this was made, as one 11x11 kernel; it does not learn.
+    """A `StateFusion` merged into one constant 11x11 depthwise convolution.
 
     Args:
-        source: its parameters are read once, here.
+        source: its parameters are copied.
     """
 
     kernel: Tensor
@@ -54,12 +54,12 @@ class FusedStates(nn.Module):
         self.register_buffer("kernel", merge(source.kernels.detach(), source.alpha.detach()))
 
     def forward(self, states: Float[Tensor, "B I H W"]) -> Float[Tensor, "B I H W"]:
-        """Sizes stay; edges are repeated."""
+        """Maps of the same size; edges are replicated."""
         return depthwise(states, self.kernel)
 
 
 class ScanMixer(nn.Module):
-    """SASF's mixer: one selective scan in raster order, its states fused in space, then read and gated.
+    """SASF's mixer: a selective scan in raster order, spatial fusion of its states, output and gating.
 
     h = scan(x, dt, A, B), y = C fusion(h) + D x, out = W (LN(y) silu(z)), where x = silu(dw(W_x u)) and
     dt, B, C are linear in x. Spatial-Mamba (arXiv 2410.15091) with a state of size one.
@@ -86,14 +86,14 @@ class ScanMixer(nn.Module):
         self.out_proj = nn.Linear(inner, dim, bias=False)
 
     def draw_weights(self, generator: torch.Generator) -> None:
-        """A and D one, step sizes log-uniform in [1e-3, 1e-1] (Mamba, arXiv 2312.00752)."""
+        """Initialises A and D with one and step sizes log-uniformly in [1e-3, 1e-1] (Mamba, arXiv 2312.00752)."""
         self.D.fill_(1)
         self.A_log.zero_()
         uniform_by_fan_in(self.dt_weight, self.rank, generator)
         self.dt_bias.copy_(inverse_softplus(step_sizes(self.dt_bias.numel(), generator)))
 
     def forward(self, u: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
-        """Channels come last, as the linear layers want them."""
+        """Mixes maps with channels last."""
         assert self.conv.bias is not None
         x = depthwise_silu(self.value_proj(u), self.conv.weight, self.conv.bias)
         steps, write, read = self.scan_proj(x).split([self.rank, 1, 1], dim=-1)
@@ -123,7 +123,7 @@ class SASF(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Any size; the map comes back with its channels last in memory."""
+        """Maps of any size; the result has channels last in memory."""
         x = x + self.cpe1(x)
         x = x + _first(self.mixer(self.norm1(_last(x))))
         x = x + self.cpe2(x)
@@ -131,10 +131,9 @@ class SASF(nn.Module):
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """A copy for inference in which every state fusion is one 11x11 convolution.
+    """A copy for inference in which every state fusion is merged into one 11x11 convolution.
 
-    The copy is in eval mode and needs no gradients. It keeps the weights of this moment: after
-    `network` has learnt more, fuse it again.
+    The copy is in eval mode, without gradients, and does not follow later changes of `network`.
     """
     copied = copy.deepcopy(network).eval().requires_grad_(False)
     for module in copied.modules():

@@ -1,4 +1,4 @@
-"""Context from far away for the coarsest map: pooled squares and pooled strips.
+"""Strip pooling: long-range context for the coarsest map.
 
 Legend: B batch, C channels, H W space.
 """
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 
 class StripPooling(nn.Module):
-    """relu(x + mix(squares, strips)): the mixed pooling of SPNet (arXiv 2003.13328).
+    """relu(x + mix(squares, strips)), the mixed pooling module of SPNet (arXiv 2003.13328).
 
-    One branch sees averages over grids of cells beside the map itself, the other averages over
-    whole rows and columns; both work on a quarter of the channels.
+    One branch combines the map with averages over grids of cells, the other averages over whole rows and columns;
+    both have a quarter of the channels.
 
     Args:
         dim: C, a multiple of 4.
-        pool_sizes: cells per side of each grid; a map that is smaller repeats cells.
-        momentum: of the batch norms.
+        pool_sizes: cells per side of each grid; a smaller map repeats cells.
+        momentum: momentum of the batch norms.
     """
 
     def __init__(self, dim: int, pool_sizes: Sequence[int] = (20, 12), momentum: float = 0.1) -> None:
@@ -38,7 +38,7 @@ class StripPooling(nn.Module):
         self.mix = conv(2 * quarter, dim, 1, 1)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Any size; in training more than one position in the batch, as for any batch norm."""
+        """Maps of any size; in training the batch needs more than one position."""
         squares = self.leave_squares(self._squares(F.relu(self.enter_squares(x)))).relu()
         strips = self.leave_strips(self._strips(F.relu(self.enter_strips(x)))).relu()
         return F.relu(x + self.mix(torch.cat([squares, strips], dim=1)))
@@ -63,7 +63,7 @@ def _conv_norm(inner: int, outer: int, kernel: tuple[int, int], momentum: float)
 
 
 def _average(x: Tensor, size: int) -> Tensor:
-    """Adaptive average pooling to size x size; as two products, its gradient is deterministic everywhere."""
+    """Adaptive average pooling to size x size as two matrix products, whose gradient is deterministic on any device."""
     rows, columns = (_cells(side, size, x) for side in x.shape[-2:])
     return rows @ x @ columns.T
 

@@ -1,4 +1,4 @@
-"""The published depth decoder of EvoNAS, as a head for any backbone whose levels double in stride.
+"""EvoNAS's depth decoder as a head for any backbone whose levels double in stride.
 
 Legend: B batch, C channels, H W space.
 """
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 from evonas.nn.sasf import SASF
 from evonas.nn.strip_pooling import StripPooling
@@ -21,23 +21,23 @@ _OUTPUTS = ("linear", "sigmoid")
 
 
 class SASFDecoder(nn.Module):
-    """Strip pooling on the coarsest map, then per level an SASF block, the skip, and a pixel shuffle up.
+    """Strip pooling on the coarsest map, then an SASF block, skip connection and pixel shuffle per level.
 
-    Predicts at the finest level and interpolates to the input's size. 13 508 173 parameters for
-    levels of 64, 128, 256 and 512 channels (EvoNAS, arXiv 2603.19563; layout of its public code).
+    It predicts at the finest level and interpolates to the input's size. 13 508 173 parameters for
+    levels of 64, 128, 256 and 512 channels (EvoNAS, arXiv 2603.19563; layout of its published code).
 
     Args:
-        levels: what the backbone yields, finest first; each has twice the stride of the one before.
+        levels: levels of the backbone, finest first; each has twice the stride of the one before.
         out_channels: channels of the output.
-        pool_sizes: cells per side of the pooled grids; two poolings follow one another.
-        mlp_ratio: hidden width of the blocks' MLPs over their width.
-        output: `sigmoid` bounds the output to (0, scale), `linear` leaves it free.
-        scale: factor on the output, in the unit of the task (for depth: the largest, in m).
-        bn_momentum: of the batch norms in the poolings.
-        seed: of the random weights.
+        pool_sizes: cells per side of the pooled grids, of each of two consecutive poolings.
+        mlp_ratio: hidden width of the blocks' MLPs divided by their width.
+        output: `sigmoid` bounds the output to (0, scale), `linear` does not.
+        scale: factor of the output, in the unit of the task (for depth: the maximum in m).
+        bn_momentum: momentum of the batch norms in the poolings.
+        seed: seed of the random weights.
 
     Raises:
-        UserError: for an unknown output, and for levels that it cannot decode.
+        UserError: output is unknown, strides do not double, or the coarsest channels do not divide by 4.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SASFDecoder(nn.Module):
         self.pool_sizes, self.mlp_ratio, self.bn_momentum = tuple(pool_sizes), mlp_ratio, bn_momentum
         self.stride, self.multiple = levels[0].stride, levels[-1].stride
         channels = [level.channels for level in levels]
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.pools = nn.Sequential(
                 *(StripPooling(channels[-1], pool_sizes, bn_momentum) for _ in range(2))
             )
@@ -70,7 +70,7 @@ class SASFDecoder(nn.Module):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The keywords besides `levels` and `seed` that make such a head again, as plain numbers."""
+        """Constructor keywords except `levels` and `seed`, as JSON data."""
         return {
             "out_channels": self.predict.out_channels,
             "pool_sizes": list(self.pool_sizes),
@@ -81,11 +81,10 @@ class SASFDecoder(nn.Module):
         }
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H W"]:
-        """Args: levels: maps finest first, each twice as high and wide as the next.
+        """The prediction from maps, finest first, each twice as high and wide as the next.
 
         Raises:
-            UserError: the maps' sizes do not halve, so the image's sides are no multiples of the
-                coarsest stride.
+            UserError: sizes do not halve, since the image's sides are not multiples of the coarsest stride.
         """
         self._check_sizes(levels)
         x = self.pools(levels[-1])
@@ -104,14 +103,14 @@ class SASFDecoder(nn.Module):
             shown = ", ".join(f"{height}x{width}" for height, width in sides)
             raise UserError(
                 f"The head SASFDecoder needs images whose height and width are multiples of "
-                f"{self.multiple}; the maps it was given are {shown}.",
+                f"{self.multiple}, got maps of {shown}.",
                 f"Make the task's images a multiple of {self.multiple}, or use head=light.",
             )
 
 
 def _check(levels: Sequence[Level], output: str) -> None:
     if output not in _OUTPUTS:
-        raise UserError(f"A head cannot end in '{output}'.", "Choose output=linear or output=sigmoid.")
+        raise UserError(f"head.output={output} is unknown.", "Choose output=linear or output=sigmoid.")
     strides, last = [level.stride for level in levels], levels[-1].channels
     if any(2 * fine != coarse for fine, coarse in pairwise(strides)):
         raise UserError(

@@ -1,4 +1,4 @@
-"""UPerNet: a pyramid whose levels are joined at the finest, with the paper's layers or pooled context.
+"""UPerNet head with EvoNAS's Mamba layers or the original pyramid pooling.
 
 Legend: B batch, C channels or classes, H W space.
 """
@@ -12,24 +12,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.auxiliary import AuxiliaryOutput
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 from evonas.nn.necks.mamba_fpn import ConvNormReLU, TopDown, resized
-from evonas.nn.sided import Sided
 
 CONTEXTS = ("mamba", "ppm")
 _POOLS = (1, 2, 3, 6)
-# of the level that the auxiliary head reads, where there are so many
-SIDE_LEVEL = 2
+# index of the auxiliary head's level, if there are so many levels
+AUXILIARY_LEVEL = 2
 
 
 class PooledTopDown(nn.Module):
-    """UPerNet's own way down (arXiv 1807.10221): pooled grids join the coarsest map, laterals are added.
+    """UPerNet's top-down path (arXiv 1807.10221): pyramid pooling on the coarsest map, then lateral sums.
 
     Args:
-        channels: of the levels, finest first.
-        width: of every map that it gives.
-        bn_momentum: of the batch norms.
+        channels: channels of the levels, finest first.
+        width: channels of every output map.
+        bn_momentum: momentum of the batch norms.
     """
 
     def __init__(self, channels: Sequence[int], width: int, bn_momentum: float = 0.1) -> None:
@@ -40,7 +40,7 @@ class PooledTopDown(nn.Module):
         self.laterals = nn.ModuleList(ConvNormReLU(dim, width, 1, bn_momentum) for dim in channels[:-1])
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps finest first to as many of one width."""
+        """Maps of equal width, finest first."""
         last = maps[-1]
         pooled = [
             pool(F.adaptive_avg_pool2d(last, size)) for pool, size in zip(self.pools, _POOLS, strict=True)
@@ -51,15 +51,15 @@ class PooledTopDown(nn.Module):
         return found[::-1]
 
 
-class SideHead(nn.Module):
-    """A convolution and a classifier on one level, for the auxiliary loss (FCN, arXiv 1411.4038).
+class AuxiliaryHead(nn.Module):
+    """Auxiliary FCN head: a convolution and a classifier on one level (arXiv 1411.4038).
 
     Args:
-        channels: of the level.
-        out_channels: classes.
-        width: of the convolution.
-        dropout: share of channels dropped before the classifier.
-        bn_momentum: of the batch norm.
+        channels: channels of the level.
+        out_channels: number of classes.
+        width: channels of the convolution.
+        dropout: dropout rate of channels before the classifier.
+        bn_momentum: momentum of the batch norm.
     """
 
     def __init__(
@@ -76,26 +76,26 @@ class SideHead(nn.Module):
 
 
 class UPerNet(nn.Module):
-    """All levels at one width, joined at the finest; an auxiliary head learns beside it.
+    """UPerNet: fuses all levels at the resolution of the finest one, with an auxiliary head in training.
 
-    With context=mamba the way down is that of `TopDown`, the paper's UPerHead with Mamba layers:
-    17 595 679 parameters for levels of 64, 128, 256 and 512 channels and 150 classes, and 628 886 of the
-    auxiliary head. Logits have the size of the finest map; in training mode a `Sided` holds both heads'.
+    With context=mamba the top-down path is `TopDown`, EvoNAS's UPerHead with Mamba layers: 17 595 679 parameters for
+    levels of 64, 128, 256 and 512 channels and 150 classes, and 628 886 of the auxiliary head. Logits have the size of
+    the finest map; in training mode the output is an `AuxiliaryOutput`.
 
     Args:
-        levels: what the backbone yields, finest first.
-        out_channels: classes.
+        levels: levels of the backbone, finest first.
+        out_channels: number of classes.
         output: must be `linear`.
-        width: of every map.
-        context: `mamba` or `ppm`, UPerNet's own pooled pyramid.
-        dropout: share of channels dropped before a classifier.
-        side_width: of the auxiliary head, on the third level or the coarsest; 0 for no such head.
-        side_weight: of the auxiliary loss.
-        bn_momentum: of all batch norms.
-        seed: of the random weights.
+        width: channels of every map.
+        context: `mamba`, or `ppm` for UPerNet's pyramid pooling.
+        dropout: dropout rate of channels before a classifier.
+        side_width: channels of the auxiliary head, on the third level or the coarsest; 0 for no auxiliary head.
+        side_weight: weight of the auxiliary loss.
+        bn_momentum: momentum of all batch norms.
+        seed: seed of the random weights.
 
     Raises:
-        UserError: for an unknown context or output.
+        UserError: context or output is unknown.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class UPerNet(nn.Module):
         check(context, output)
         self.width, self.context, self.dropout, self.bn_momentum = width, context, dropout, bn_momentum
         self.side_width, self.side_weight = side_width, side_weight
-        self.side_level = min(SIDE_LEVEL, len(levels) - 1)
-        with unset(self, seed):
+        self.side_level = min(AUXILIARY_LEVEL, len(levels) - 1)
+        with uninitialised(self, seed):
             self._build([level.channels for level in levels], out_channels)
 
     def _build(self, channels: Sequence[int], out_channels: int) -> None:
@@ -125,46 +125,46 @@ class UPerNet(nn.Module):
         self.top_down: nn.Module = (
             TopDown(channels, bn_momentum=momentum) if is_mamba else PooledTopDown(channels, width, momentum)
         )
-        # the pooled way down ends in a map that has been through its convolution already
+        # the coarsest map of PooledTopDown has passed its convolution already
         inner = list(channels) if is_mamba else [width] * (len(channels) - 1)
         self.leaves = nn.ModuleList(ConvNormReLU(dim, width, 3, momentum) for dim in inner)
         self.join = ConvNormReLU(len(channels) * width, width, 3, momentum)
         self.drop, self.predict = nn.Dropout2d(self.dropout), nn.Conv2d(width, out_channels, 1)
-        self.side = (
-            SideHead(channels[self.side_level], out_channels, self.side_width, self.dropout, momentum)
+        self.auxiliary = (
+            AuxiliaryHead(channels[self.side_level], out_channels, self.side_width, self.dropout, momentum)
             if self.side_width
             else None
         )
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The keywords besides `levels` and `seed` that make such a head again, as plain data."""
+        """Constructor keywords except `levels` and `seed`, as JSON data."""
         names = ("width", "context", "dropout", "side_width", "side_weight", "bn_momentum")
         plain = {name: getattr(self, name) for name in names}
         return {"out_channels": self.predict.out_channels, **plain}
 
-    def forward(self, levels: list[Tensor]) -> Tensor | Sided:
-        """Maps finest first, of any sizes, to logits B C H W of the finest map's size."""
+    def forward(self, levels: list[Tensor]) -> Tensor | AuxiliaryOutput:
+        """Logits B C H W at the size of the finest map, from maps finest first."""
         maps = self.top_down(levels)
         found = [leaf(each) for leaf, each in zip(self.leaves, maps, strict=False)]
         found += maps[len(found) :]
         size = found[0].shape[-2:]
         joined = self.join(torch.cat([found[0], *(resized(each, size) for each in found[1:])], dim=1))
         logits: Tensor = self.predict(self.drop(joined))
-        if self.side is None or not self.training:
+        if self.auxiliary is None or not self.training:
             return logits
-        return Sided(logits, self.side(levels[self.side_level]), self.side_weight)
+        return AuxiliaryOutput(logits, self.auxiliary(levels[self.side_level]), self.side_weight)
 
 
 def check(context: str, output: str) -> None:
-    """Refuse what UPerNet cannot be.
+    """Validates settings of UPerNet.
 
     Raises:
-        UserError: for an unknown context, or an output that is not linear.
+        UserError: context is unknown, or output is not linear.
     """
     if context not in CONTEXTS:
         raise UserError(f"head.context={context} is unknown.", f"Known: {', '.join(CONTEXTS)}.")
     if output != "linear":
         raise UserError(
-            f"UPerNet gives logits of classes; it cannot end in '{output}'.", "Use head=mamba or head=light."
+            f"head.output must be linear for UPerNet, got {output}.", "Use head=mamba or head=light."
         )

@@ -1,4 +1,4 @@
-"""The tally of one subnet: what it has scored over the batches of a pass."""
+"""Metric accumulator of one subnet over the batches of a data split."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,16 +11,16 @@ from evonas.errors import UserError
 from evonas.tasks.base import Batch, Task
 
 
-class Tally:
-    """Metrics of one subnet over all batches, and if wanted its error on each piece of the data.
+class MetricAccumulator:
+    """Accumulates the metrics of a subnet, and optionally its error per data piece.
 
-    A piece is one image where the task's error is a mean over images (`error_is_mean`), else one batch,
-    scored by a meter of its own. A piece without truth has no error and is left out, the same one for
-    every subnet, so that the errors of two subnets on equal images belong together one by one.
+    A piece is one image if the task's error is a mean over images (`error_is_mean`), else one batch. A piece without
+    ground truth has no error and is omitted for every subnet, so the errors of two subnets on equal images are
+    paired.
 
     Args:
-        task: says what is scored.
-        by_pieces: whether to keep the error on each piece.
+        task: defines the metrics.
+        by_pieces: whether to keep the error of each piece.
     """
 
     def __init__(self, task: Task, by_pieces: bool = False) -> None:
@@ -30,12 +30,12 @@ class Tally:
         self._sizes: list[int] = []
 
     def add(self, output: Tensor, batch: Batch) -> None:
-        """Score one batch.
+        """Adds the outputs on a batch.
 
         Raises:
             ValueError: the output is not finite.
         """
-        # a meter may clamp, and so turn a network that has diverged into a merely bad one
+        # metrics that clamp would hide a diverged network
         if not _is_finite(output):
             raise ValueError("the subnet's output is not finite")
         output = output.float()
@@ -45,7 +45,7 @@ class Tally:
                 self._note(*part)
 
     def result(self) -> tuple[float, Mapping[str, Any]]:
-        """The error, and as plain data all `metrics`, and with pieces `errors` and `error_sizes` in images.
+        """The error and, as JSON data, `metrics`; with pieces also `errors` and `error_sizes` (images per piece).
 
         Raises:
             ValueError: the error is not finite.
@@ -54,7 +54,7 @@ class Tally:
         value = metrics[self._task.error_name]
         if not math.isfinite(value):
             raise ValueError(f"{self._task.error_name} is {value} on the holdout split")
-        # a side metric without a value (a class that never occurs) must not fail the point
+        # a secondary metric without a value (a class that never occurs) is dropped
         facts: dict[str, Any] = {
             "metrics": {key: each for key, each in metrics.items() if math.isfinite(each)}
         }
@@ -74,12 +74,12 @@ class Tally:
         try:
             error = float(meter.compute()[self._task.error_name])
         except UserError:
-            # meters refuse to speak of no truth at all, which for a single image is no mistake
+            # a single image may have no ground truth, for which meters raise an error
             return
         self._errors.append(error)
         self._sizes.append(len(output))
 
 
 def _is_finite(output: Tensor) -> bool:
-    # the extremes of numbers with a NaN among them are NaN; looking at each one takes four times as long
+    # aminmax propagates NaN and is four times as fast as isfinite on all elements
     return bool(torch.isfinite(torch.stack(torch.aminmax(output))).all()) if output.numel() else True

@@ -1,8 +1,7 @@
-"""Multiply-adds of a subnet's backbone without a bench: a closed form that searchers may ask freely.
+"""Analytic multiply-adds of a subnet's backbone, for `search.cheap`.
 
-Torch-free, unlike the objective `macs`, which also counts the head by running it. Behind images of one size the
-head is the same for every subnet, so both order genotypes alike and differ by a constant, which is all that a
-searcher's `cheap` form may differ by.
+Torch-free, unlike the objective `macs`, which also counts the head by running it. For images of one size the head
+is the same for every subnet, so both differ by a constant and rank genotypes equally, as `search.cheap` requires.
 """
 
 from collections.abc import Mapping
@@ -15,30 +14,31 @@ from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily, cost
 
 
-class ClosedMacs:
+class AnalyticMacs:
     """Multiply-adds in 10^9 of the backbone, for `search.cheap`.
 
     Args:
-        network: config of the supernet's family. Write `_recursive_: false` beside it.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        network: config of the supernet's family; needs `_recursive_: false` in the config of this class.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Raises:
-        UserError: for what is no network, or an empty image.
+        UserError: network has no `_target_`, or the image is empty.
     """
 
     def __init__(self, network: Mapping[str, Any], height: int, width: int) -> None:
         if "_target_" not in network or min(height, width) < 1:
             raise UserError(
-                f"No closed form for {height} x {width} pixels and a network with {', '.join(network)}.",
-                "Give network: ${network}, and the size of the task's images.",
+                f"AnalyticMacs needs a network config with _target_ and an image size, got {height} x {width} pixels "
+                f"and a network with {', '.join(network)}.",
+                "Set network: ${network}, and the size of the task's images.",
             )
         self._network = {key: value for key, value in network.items() if key != "space"}
         self._size = int(height), int(width)
         self._families: dict[str, SupernetFamily] = {}
 
     def __call__(self, space: Space, genotype: Genotype) -> float:
-        """Exact up to the family's conventions of what counts."""
+        """Multiply-adds in 10^9, by the family's counting rules."""
         if space.name not in self._families:
             self._families[space.name] = build(self._network, space=space)
         return cost(self._families[space.name], genotype, self._size).macs / 1e9

@@ -1,15 +1,13 @@
-"""What an objective is: one number of a genotype, to be minimised.
+"""Contract of objectives: an objective maps a genotype to one number, which is minimised.
 
-The contract. `prepare` receives the bench (supernet, task, batches, device) once per
-worker and may warm up. `measure` returns a finite float in `unit`, and facts worth
-keeping beside it; it raises rather than returning NaN. `identity` describes everything
-the number depends on besides the genotype, as plain JSON data; equal identities mean
-that numbers may be compared and reused. Objectives of the part `exclusive` may assume
-that nothing else of ours runs on the device.
+`prepare` is called once per worker with the evaluation context (supernet, task, batches, device) and may warm up.
+`measure` returns a finite float in `unit` and additional facts to store with it; it raises an exception instead of
+returning NaN. `identity` contains, as JSON data, everything the value depends on besides the genotype; values with
+equal identities may be compared and reused. Objectives with `part = "exclusive"` run while no other evaluation uses
+the device.
 
-An objective that looks at data may also be `Pooled`: it measures several genotypes in one
-pass over the data, and can be told to look at the first images alone. Its `identity` speaks
-of the whole split; the evaluator adds how many images there were.
+An objective that evaluates data may also be `Pooled`: it measures several genotypes in one pass over the data and
+supports the first images alone. Its `identity` describes the whole split; the evaluator adds the number of images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,28 +17,35 @@ from evonas.evaluate.engine import Part
 from evonas.space.genotype import Genotype
 
 if TYPE_CHECKING:
-    from evonas.objectives.context import Bench
+    from evonas.objectives.context import EvaluationContext
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """See the module's contract."""
+    """A minimised number of a genotype; see the module's contract."""
 
     name: str
     unit: str
     part: Part
 
-    def prepare(self, bench: "Bench") -> None: ...
+    def prepare(self, context: "EvaluationContext") -> None: ...
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]: ...
 
-    def identity(self, bench: "Bench") -> Mapping[str, Any]: ...
+    def identity(self, context: "EvaluationContext") -> Mapping[str, Any]: ...
 
 
 @runtime_checkable
 class Pooled(Protocol):
-    """An objective that measures together; the answers, one per genotype, are those of `measure`."""
+    """An objective that evaluates several genotypes in one pass over the data."""
 
     def measure_together(
         self, genotypes: Sequence[Genotype], images: int | None = None
-    ) -> Sequence[tuple[float, Mapping[str, Any]] | Exception]: ...
+    ) -> Sequence[tuple[float, Mapping[str, Any]] | Exception]:
+        """For each genotype the result of `measure`, or the exception it raises.
+
+        Args:
+            genotypes: in any order, possibly repeated.
+            images: number of holdout images; None for the whole split.
+        """
+        ...

@@ -1,4 +1,4 @@
-"""The bench: what objectives measure with, each part made when first needed.
+"""Evaluation context of objectives: supernet, task, data and device, loaded lazily.
 
 Legend: B batch, C channels, H W space.
 """
@@ -30,24 +30,27 @@ from evonas.supernets.step import Size
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task
 
-# the reduced precisions of Lightning's vocabulary; anything else that is not full precision is refused
+# autocast dtype of each supported precision, with Lightning's names
 _AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-class Bench:
-    """Supernet, task, holdout batches and device for the objectives of one worker.
+class EvaluationContext:
+    """Supernet, task, holdout batches and device of the objectives of one worker.
 
-    Facts that identities need (`data_manifest`, `weights_digest`, `task`) cost no network and no image.
+    Parts of identities (`data_manifest`, `weights_digest`, `task`) need neither a network nor images.
 
     Args:
         space: config of the space.
-        network: config of the supernet's family, which gets `space=`.
+        network: config of the supernet's family, built with `space=`.
         task: config of the task.
-        path: the supernet's weights.
-        batch_size: images at a time; it changes the last bits of results, so it is part of every identity.
-        device: torch's name of a device.
+        path: weights file of the supernet.
+        batch_size: images per batch; part of every identity, since it affects the last bits of results.
+        device: torch device.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
-        shared_dir: folder for decoded images that several processes share, or None to keep them here.
+        shared_dir: folder of decoded images shared by several processes; None keeps them in this process.
+
+    Raises:
+        UserError: precision is unknown.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Bench:
                 f"Objectives cannot measure in precision '{precision}'.", f"Choose among {known}."
             )
         self.space_config, self._task_config = space, task
-        # a network's config may repeat the space, which has a place of its own in every identity
+        # the space is a separate entry of every identity
         self.network_config = {key: value for key, value in network.items() if key != "space"}
         self.path = Path(path)
         self.batch_size = batch_size
@@ -80,45 +83,45 @@ class Bench:
 
     @cached_property
     def space(self) -> Space:
-        """All genotypes."""
+        """The search space."""
         built: Space = build(self.space_config)
         return built
 
     @cached_property
     def task(self) -> Task:
-        """The task; it reads no data before it is asked for some."""
+        """The task; its data are read on first use."""
         built: Task = build(self._task_config)
         return built
 
     @cached_property
     def family(self) -> SupernetFamily:
-        """The supernet's family: all facts about subnets that need no network."""
+        """The supernet's family: properties of subnets that need no network."""
         built: SupernetFamily = build(self.network_config, space=self.space)
         return built
 
     @cached_property
     def head(self) -> nn.Module:
-        """The task's head on the backbone's levels; random until `supernet` loads it."""
+        """The task's head on the backbone's levels; its weights are random until `supernet` loads them."""
         return self.task.head(self.family.levels)
 
     @cached_property
     def supernet(self) -> Supernet:
-        """The supernet with its weights, in eval mode on the CPU, where subnets are extracted."""
+        """The supernet with loaded weights, in eval mode on the CPU; subnets are extracted from it."""
         supernet = Supernet(self.family, self.head, seed=None)
         supernet.load_state_dict(weights.load(self.path))
         return supernet.eval().requires_grad_(False)
 
     @cached_property
     def network(self) -> Supernet:
-        """The supernet on the device, where subnets that share their weights are run."""
+        """The supernet on the device, for running subnets with shared weights."""
         return self.supernet if self.device.type == "cpu" else copy.deepcopy(self.supernet).to(self.device)
 
     @cached_property
     def batches(self) -> Sequence[Mapping[str, Tensor]]:
         """The whole holdout split in order, decoded once and kept on the device.
 
-        With `shared_dir` the CPU's copy is that of all processes of this machine. A device's memory is
-        not shared: each process keeps a copy of its own there.
+        With `shared_dir` all processes of the machine share the copy in host memory; each process has its own copy
+        in device memory.
         """
         images = self.task.dataset("holdout")
         if self.shared_dir is None:
@@ -129,80 +132,84 @@ class Bench:
         return [{key: value.to(self.device) for key, value in batch.items()} for batch in decoded]
 
     def some(self, images: int | None) -> Iterable[Mapping[str, Tensor]]:
-        """Batches of the first so many holdout images in `holdout.order`; None is the whole split as it lies.
+        """Batches of the first `images` holdout images in `holdout.order`; None for the whole split in order.
 
         Raises:
-            UserError: for less than one image.
+            UserError: images is below 1.
         """
         return self.batches if images is None else holdout.first(self.batches, images, self.batch_size)
 
     @cached_property
     def data_manifest(self) -> str:
-        """The sha256 of what defines the holdout split."""
+        """Manifest (sha256) of the holdout split."""
         return str(self.task.dataset("holdout").manifest())
 
     @property
     def num_images(self) -> int:
-        """How many images the holdout split has; lists are read, but no image."""
+        """Number of images of the holdout split; reads lists, but no image."""
         return len(self.task.dataset("holdout"))
 
     @cached_property
     def weights_digest(self) -> str:
-        """The sha256 of the weights file."""
+        """The sha256 of the weights file.
+
+        Raises:
+            UserError: the file does not exist.
+        """
         if not self.path.exists():
             raise UserError(
-                f"There are no supernet weights at {self.path}.", "Make them with stage=supernet."
+                f"There are no supernet weights at {self.path}.", "Train them with stage=supernet."
             )
         return files.sha256(self.path)
 
     @cached_property
     def head_params(self) -> int:
-        """Trainable numbers of the head, the same for every subnet."""
+        """Number of parameters of the head, which is the same for every subnet."""
         return sum(parameter.numel() for parameter in self.head.parameters())
 
     def head_macs(self, size: Size) -> int:
-        """Multiply-adds of the head for one image that the backbone reads at `size`, counted without memory."""
+        """Multiply-adds of the head for one image of `size` (height, width), counted on the meta device."""
         if size not in self._head_macs:
             self._head_macs[size] = count_head(self.head, self.family.levels, *size)[1]
         return self._head_macs[size]
 
     @property
     def kernels(self) -> dict[str, str]:
-        """Which compiled kernels measurements go through, as part of their identity; or nothing."""
+        """Version of the compiled kernels, as part of identities; empty if they are not used."""
         version = native.version() if self.device.type == "cpu" else None
         return {"kernels": version} if version else {}
 
     @property
     def scoring_config(self) -> dict[str, Any]:
-        """The task's own settings, such as crops and flip tests, as plain data."""
+        """The task's evaluation settings, such as crops and flip augmentation, as JSON data."""
         return {key: value for key, value in self._task_config.items() if key not in ("data", "head")}
 
     @property
     def head_config(self) -> dict[str, Any]:
-        """How the task's head is configured, as plain data."""
+        """The config of the task's head, as JSON data."""
         return dict(self._task_config.get("head") or {})
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of one image, in pixels."""
+        """Height and width of the task's images in pixels."""
         return self.task.input_size
 
     def subnet(self, genotype: Genotype) -> StaticNet:
-        """The genotype's network with inherited weights, in eval mode on the device; the last is kept."""
+        """The extracted subnet with inherited weights, in eval mode on the device; the latest is cached."""
         if self._latest is None or self._latest[0] != genotype:
             subnet = extract(self.supernet, genotype).to(self.device).eval().requires_grad_(False)
             self._latest = genotype, subnet
         return self._latest[1]
 
     def untrained(self, genotype: Genotype, seed: int) -> StaticNet:
-        """The genotype's network on the device, backbone and head with random weights drawn from the seed."""
-        # the bench's head may have been loaded with trained weights meanwhile, so it is drawn anew as well
+        """The genotype's network on the device; backbone and head have random weights drawn from the seed."""
+        # `head` may contain loaded weights, so it is initialised as well
         net = static_net(self.family, self.head, genotype, seed=None)
         initialise(net, seed)
         return net.to(self.device)
 
     def calibration(self, number: int) -> Sequence[Tensor]:
-        """Batches of the same `number` training images at every call, on the device."""
+        """Batches of the first `number` calibration images of the training split, on the device."""
         if self._calibration[0] != number:
             images = calibration(self.task.dataset("train"), number, self.batch_size)
             self._calibration = number, [image.to(self.device) for image in images]
@@ -210,10 +217,10 @@ class Bench:
 
     @cached_property
     def calibration_manifest(self) -> str:
-        """The sha256 of what defines the training split."""
+        """Manifest (sha256) of the training split."""
         return str(self.task.dataset("train").manifest())
 
     def autocast(self) -> torch.autocast:
-        """The precision as a context; it does nothing in full precision."""
+        """Autocast context of the precision; disabled in full precision."""
         dtype = _AUTOCAST[self.precision]
         return torch.autocast(self.device.type, dtype or torch.bfloat16, enabled=dtype is not None)

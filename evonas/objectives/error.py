@@ -1,4 +1,4 @@
-"""The task's error of subnets with inherited weights, on the holdout split."""
+"""Objective `error`: the task's error of subnets with inherited weights on the holdout split."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -9,31 +9,34 @@ from torch import Tensor
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
-from evonas.objectives.accumulator import Tally
-from evonas.objectives.context import Bench
+from evonas.objectives.accumulator import MetricAccumulator
+from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 from evonas.supernets.prefix import PrefixExecutor
 from evonas.supernets.prefix_statistics import PrefixStatistics
 from evonas.tasks.base import predict
 
 VERSION = 2
-# networks whose batch-norm statistics are kept, a few kilobytes each
+# number of subnets whose BN statistics are cached, a few kilobytes each
 REMEMBERED = 512
 
-Answer = tuple[float, Mapping[str, Any]]
+Result = tuple[float, Mapping[str, Any]]
 Net = Callable[[Tensor], Tensor]
-Look = Callable[[Net], Tensor]
+Forward = Callable[[Net], Tensor]
 
 
 class Error:
-    """`metrics[task.error_name]` over the holdout split, or its first images; all metrics are kept beside it.
+    """`metrics[task.error_name]` on the holdout split, or on its first images.
 
-    Subnets that are measured together go through the images together: each batch is looked at by all of
-    them before the next, and what their beginnings have in common is computed once (`supernets/prefix.py`).
+    Subnets that are measured together share one pass over the data: all of them process a batch before the next, and
+    activations of shared prefixes are computed once (`supernets/prefix.py`).
 
     Args:
-        recalibrate: training images that renew each subnet's batch-norm statistics, which the
-            supernet's training mixes; 0 to measure with the mixture.
+        recalibrate: number of training images for BN calibration of each subnet; 0 uses the supernet's running
+            statistics, a mixture over subnets.
+
+    Raises:
+        UserError: recalibrate is negative.
     """
 
     name = "error"
@@ -42,80 +45,88 @@ class Error:
 
     def __init__(self, recalibrate: int = 0) -> None:
         if recalibrate < 0:
-            raise UserError(f"objective.error.recalibrate={recalibrate} is negative.", "Use 0 for none.")
+            raise UserError(
+                f"objective.error.recalibrate must not be negative, got {recalibrate}.", "Use 0 for none."
+            )
         self.recalibrate = recalibrate
 
-    def prepare(self, bench: Bench) -> None:
-        """Decode the holdout split and load the supernet, so that the first measurement costs no more."""
-        self._bench, self._statistics, self._known = bench, PrefixStatistics(), set[Genotype]()
-        _ = bench.network, bench.batches, bench.calibration(self.recalibrate)
+    def prepare(self, context: EvaluationContext) -> None:
+        """Loads the supernet and decodes the holdout split."""
+        self._context, self._statistics, self._known = context, PrefixStatistics(), set[Genotype]()
+        _ = context.network, context.batches, context.calibration(self.recalibrate)
 
-    def measure(self, genotype: Genotype) -> Answer:
-        """The error, and every metric of the task; ValueError if the error is not finite."""
-        [answer] = self.measure_together([genotype])
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def measure(self, genotype: Genotype) -> Result:
+        """The error, and all metrics of the task.
+
+        Raises:
+            ValueError: the error is not finite.
+        """
+        [result] = self.measure_together([genotype])
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def measure_together(
         self, genotypes: Sequence[Genotype], images: int | None = None
-    ) -> list[Answer | Exception]:
-        """What `measure` gives for each, or the exception that it raises.
+    ) -> list[Result | Exception]:
+        """For each genotype the result of `measure`, or the exception it raises.
 
         Args:
-            genotypes: in any order, and with repetitions.
-            images: how many of `bench.some(images)` to look at; None is the whole split. Beside the
-                metrics there are then `errors` and `error_sizes`, see `tally.py`.
+            genotypes: in any order, possibly repeated.
+            images: number of holdout images (see `EvaluationContext.some`), which adds `errors` and `error_sizes` to
+                the metrics (see `MetricAccumulator`); None for the whole split.
         """
-        order = sorted(dict.fromkeys(genotypes), key=self._bench.family.path)
-        answers = self._measured(order, images)
-        return [answers[genotype] for genotype in genotypes]
+        order = sorted(dict.fromkeys(genotypes), key=self._context.family.path)
+        results = self._measured(order, images)
+        return [results[genotype] for genotype in genotypes]
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
-        """Weights, data, metric and how the sums are taken."""
-        renewed = {"recalibrate": self.recalibrate, "calibration": bench.calibration_manifest}
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
+        """Weights, data, metric and numerical settings."""
+        calibrated = {"recalibrate": self.recalibrate, "calibration": context.calibration_manifest}
         return {
-            **(renewed if self.recalibrate else {}),
-            **bench.kernels,
+            **(calibrated if self.recalibrate else {}),
+            **context.kernels,
             "version": VERSION,
-            "metric": bench.task.error_name,
-            "scoring": bench.scoring_config,
-            "weights": bench.weights_digest,
-            "data": bench.data_manifest,
-            "batch_size": bench.batch_size,
-            "precision": bench.precision,
-            "device": bench.device.type,
+            "metric": context.task.error_name,
+            "scoring": context.scoring_config,
+            "weights": context.weights_digest,
+            "data": context.data_manifest,
+            "batch_size": context.batch_size,
+            "precision": context.precision,
+            "device": context.device.type,
         }
 
     @torch.inference_mode()
     def _measured(
         self, genotypes: Sequence[Genotype], images: int | None
-    ) -> dict[Genotype, Answer | Exception]:
-        """One pass; the genotypes are different, and in the order of their paths."""
-        tallies = {each: Tally(self._bench.task, by_pieces=images is not None) for each in genotypes}
+    ) -> dict[Genotype, Result | Exception]:
+        """One pass over the data; genotypes are distinct and sorted by path."""
+        accumulators = {
+            each: MetricAccumulator(self._context.task, by_pieces=images is not None) for each in genotypes
+        }
         failed: dict[Genotype, Exception] = {}
-        statistics = self._learnt(genotypes, failed) if self.recalibrate else None
-        for batch in self._bench.some(images):
-            walk, look = (
-                PrefixExecutor(self._bench.network, statistics),
-                partial(self._predict, images=batch["image"]),
-            )
-            for genotype, output in self._outputs(walk, genotypes, failed, look):
+        statistics = self._calibrated(genotypes, failed) if self.recalibrate else None
+        for batch in self._context.some(images):
+            executor = PrefixExecutor(self._context.network, statistics)
+            forward = partial(self._predict, images=batch["image"])
+            for genotype, output in self._outputs(executor, genotypes, failed, forward):
                 try:
-                    tallies[genotype].add(output, batch)
+                    accumulators[genotype].add(output, batch)
                 except Exception as error:
                     failed[genotype] = error
-        return {each: failed[each] if each in failed else _answer(tallies[each]) for each in genotypes}
+        return {each: failed[each] if each in failed else _result(accumulators[each]) for each in genotypes}
 
-    def _learnt(self, genotypes: Sequence[Genotype], failed: dict[Genotype, Exception]) -> PrefixStatistics:
-        """Batch-norm statistics of each genotype's own, by training images; kept, since a race asks again."""
+    def _calibrated(
+        self, genotypes: Sequence[Genotype], failed: dict[Genotype, Exception]
+    ) -> PrefixStatistics:
+        """BN statistics of each genotype from calibration images; cached, since racing evaluates subnets repeatedly."""
         if len(self._known) > REMEMBERED:
             self._statistics, self._known = PrefixStatistics(), set()
         statistics, fresh = self._statistics, [each for each in genotypes if each not in self._known]
-        for number, images in enumerate(self._bench.calibration(self.recalibrate) if fresh else ()):
+        for number, images in enumerate(self._context.calibration(self.recalibrate) if fresh else ()):
             statistics.learn(number)
-            walk, look = PrefixExecutor(self._bench.network, statistics), partial(self._run, images=images)
-            for _ in self._outputs(walk, fresh, failed, look):
+            executor = PrefixExecutor(self._context.network, statistics)
+            for _ in self._outputs(executor, fresh, failed, partial(self._run, images=images)):
                 pass
         statistics.learn(None)
         self._known.update(each for each in fresh if each not in failed)
@@ -123,44 +134,44 @@ class Error:
 
     def _outputs(
         self,
-        walk: PrefixExecutor,
+        executor: PrefixExecutor,
         genotypes: Sequence[Genotype],
         failed: dict[Genotype, Exception],
-        look: Look,
+        forward: Forward,
     ) -> Iterator[tuple[Genotype, Tensor]]:
-        """What every subnet that has not failed answers to the images of the walk; who fails is noted."""
+        """Yields the output of every subnet that has not failed; adds new failures to `failed`."""
         waiting = [each for each in genotypes if each not in failed]
         for genotype, following in zip(waiting, [*waiting[1:], None], strict=False):
             try:
-                output = self._output(walk, genotype, following, look)
+                output = self._output(executor, genotype, following, forward)
             except Exception as error:
                 failed[genotype] = error
             else:
                 yield genotype, output
 
     def _output(
-        self, walk: PrefixExecutor, genotype: Genotype, following: Genotype | None, look: Look
+        self, executor: PrefixExecutor, genotype: Genotype, following: Genotype | None, forward: Forward
     ) -> Tensor:
         try:
-            return look(walk.subnet(genotype, following))
+            return forward(executor.subnet(genotype, following))
         except Exception:
-            # what is kept for others may have been what was too much for the memory
-            if not walk.holds_maps:
+            # cached activations of shared prefixes may have exhausted the memory: retry without them
+            if not executor.holds_maps:
                 raise
-            walk.forget()
-            return look(walk.subnet(genotype))
+            executor.forget()
+            return forward(executor.subnet(genotype))
 
     def _run(self, net: Net, images: Tensor) -> Tensor:
-        with self._bench.autocast():
+        with self._context.autocast():
             return net(images)
 
     def _predict(self, net: Net, images: Tensor) -> Tensor:
-        with self._bench.autocast():
-            return predict(self._bench.task, net, images)
+        with self._context.autocast():
+            return predict(self._context.task, net, images)
 
 
-def _answer(tally: Tally) -> Answer | Exception:
+def _result(accumulator: MetricAccumulator) -> Result | Exception:
     try:
-        return tally.result()
+        return accumulator.result()
     except Exception as error:
         return error

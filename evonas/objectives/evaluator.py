@@ -1,4 +1,4 @@
-"""The evaluator: runs the objectives of one search inside a worker."""
+"""Evaluator: measures the objectives of a search in a worker process."""
 
 import hashlib
 import inspect
@@ -12,15 +12,15 @@ from evonas.data.loading.holdout import ORDER
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import Objective, Pooled
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 
 
 def made(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Objective]:
-    """The objectives by their keys in the config; nothing is loaded.
+    """Builds objectives from their configs, by key; loads no data.
 
     Raises:
-        UserError: one cannot be made, or two have one name: the values of one would be lost.
+        UserError: an objective cannot be built, or two have the same name.
     """
     built = {key: build(config) for key, config in configs.items()}
     known: dict[str, str] = {}
@@ -35,30 +35,33 @@ def _twins(built: Mapping[str, Objective], first: str, second: str) -> UserError
     name = built[second].name
     wrong = second if second != name else first
     may_be_named = "name" in inspect.signature(type(built[wrong])).parameters
-    naming = f"Write objective.{wrong}.name={wrong}, with a + before it where there is no name yet."
+    naming = f"Set objective.{wrong}.name={wrong}, with a + in front if the config has no name."
     return UserError(
         f"objective.{first} and objective.{second} are both called '{name}'.",
-        naming if may_be_named else "Leave one of them out.",
+        naming if may_be_named else "Remove one of them.",
     )
 
 
 class Evaluator:
-    """Measures genotypes by name of part; built from plain config, so that any process can make its own.
+    """Measures the objectives of genotypes; built from configs, so that every worker process builds its own.
 
-    Building it is cheap: nothing is loaded before `setup`, and `fingerprint` loads neither network nor image.
-    Build it with `_recursive_: false`, because its arguments are configs.
+    Construction is cheap: nothing is loaded before `setup`, and `fingerprint` loads neither network nor images. The
+    config needs `_recursive_: false`, since the arguments are configs.
 
     Args:
         space: config of the space.
-        network: config of the backbone, without `space`.
+        network: config of the supernet's family, without `space`.
         task: config of the task.
-        objectives: config of each objective by name, in the order of the search's vectors.
-        weights: path of the supernet's weights.
-        batch_size: images at a time on the holdout split.
-        device: torch's name of a device.
+        objectives: config of each objective by key, in the order of the search's objective vectors.
+        weights: weights file of the supernet.
+        batch_size: images per batch of the holdout split.
+        device: torch device.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
-        shared_dir: private folder where the workers of a machine keep one copy of the decoded holdout
-            split, to be removed when they have ended; None for a copy each. It changes no number.
+        shared_dir: private folder in which the workers of a machine share the decoded holdout split; the caller
+            removes it afterwards. None for one copy per worker. It does not affect results.
+
+    Raises:
+        UserError: there is no objective.
     """
 
     def __init__(
@@ -76,25 +79,27 @@ class Evaluator:
         if not objectives:
             raise UserError("No objective is chosen.", "Try: 'objective=[error,latency,macs]'")
         self._configs = objectives
-        self._bench = Bench(space, network, task, weights, batch_size, device, precision, shared_dir)
+        self._context = EvaluationContext(
+            space, network, task, weights, batch_size, device, precision, shared_dir
+        )
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
-        """The objectives, in order."""
+        """The objectives in order."""
         return tuple(made(self._configs).values())
 
     @property
     def weights_digest(self) -> str:
         """The sha256 of the weights file."""
-        return self._bench.weights_digest
+        return self._context.weights_digest
 
     def setup(self) -> None:
-        """Load the supernet and the holdout split."""
+        """Loads the supernet and the holdout split."""
         for objective in self.objectives:
-            objective.prepare(self._bench)
+            objective.prepare(self._context)
 
     def measure(self, genotype: str, part: Part) -> Measurement:
-        """Values of the part's objectives; what they found besides is merged."""
+        """Values and additional facts of the objectives of `part`."""
         [answer] = self.measure_together([genotype], part)
         if isinstance(answer, Exception):
             raise answer
@@ -103,22 +108,23 @@ class Evaluator:
     def measure_together(
         self, genotypes: Sequence[str], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
-        """What `measure` gives for each, or the exception it raises, in one pass over the holdout split.
+        """For each genotype the result of `measure`, or the exception it raises, in one pass over the holdout split.
 
         Args:
-            genotypes: in any order, and with repetitions.
-            images: look at the first so many holdout images only, in a fixed order that mixes the split.
-                Then the extra facts hold `errors`, the error on each piece of the data, and `error_sizes`,
-                its images: a piece is an image where the task's error is a mean over images, else a batch
-                (the last may be smaller). Pieces without truth are left out, the same for every genotype.
-                The pieces of fewer images are the first of those of more, where they are images or
-                the smaller number is a multiple of the batch size. Objectives that look at no data ignore it.
+            genotypes: in any order, possibly repeated.
+            part: `shared` or `exclusive`.
+            images: number of holdout images, in a fixed shuffled order; None for the whole split. With a number, the
+                facts contain `errors`, the error of each data piece, and `error_sizes`, its number of images.
+                A piece is an image if the task's error is a mean over images, else a batch (the last may be
+                smaller). Pieces without ground truth are omitted for every genotype. The pieces of fewer images are
+                the first of those of more images, if pieces are images or the smaller number is a multiple of the
+                batch size. Objectives without data ignore it.
         """
         found: list[Measurement | Exception] = [Measurement({}, {}) for _ in genotypes]
         points: dict[int, Genotype] = {}
         for index, text in enumerate(genotypes):
             try:
-                points[index] = self._bench.space.parse(text)
+                points[index] = self._context.space.parse(text)
             except Exception as error:
                 found[index] = error
         for objective in self._of(part):
@@ -132,25 +138,25 @@ class Evaluator:
 
     @property
     def num_images(self) -> int:
-        """How many images the holdout split has."""
-        return self._bench.num_images
+        """Number of images of the holdout split."""
+        return self._context.num_images
 
     def identity(self, part: Part, images: int | None = None) -> dict[str, Any]:
-        """Everything the part's numbers depend on besides the genotype, as plain JSON data.
+        """Everything the values of `part` depend on besides the genotype, as JSON data.
 
-        A number of images makes other facts than the whole split, even if it is as large.
+        A number of images gives another identity than None, even if it covers the whole split.
         """
-        bench = self._bench
+        context = self._context
         limited = {} if images is None else {"images": images, "order": ORDER}
         return {
-            "space": dict(bench.space_config),
-            "network": dict(bench.network_config),
-            "objectives": {objective.name: dict(objective.identity(bench)) for objective in self._of(part)},
+            "space": dict(context.space_config),
+            "network": dict(context.network_config),
+            "objectives": {objective.name: dict(objective.identity(context)) for objective in self._of(part)},
             **limited,
         }
 
     def fingerprint(self, part: Part, images: int | None = None) -> str:
-        """The sha256 of the part's identity: facts may be shared where it is equal."""
+        """The sha256 of the identity; values with equal fingerprints may be reused."""
         text = json.dumps(self.identity(part, images), sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,10 +1,10 @@
-"""Multiply-adds of a subnet with its head for one image of the task's size, in closed form."""
+"""Objective `macs`: multiply-adds of a subnet with its head for one image of the task's size."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from evonas.evaluate.engine import Part
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 from evonas.supernets.base import cost
 from evonas.supernets.resolution import head_size
@@ -13,24 +13,24 @@ VERSION = 1
 
 
 class Macs:
-    """Multiply-adds in 10^9: the backbone by the prices of its steps, the head counted by running it."""
+    """Multiply-adds in 10^9: the analytic cost of the backbone, and the head counted by running it."""
 
     name = "macs"
     unit = "GMAC"
     part: Part = "shared"
 
-    def prepare(self, bench: Bench) -> None:
-        """Count the head."""
-        self._bench = bench
-        bench.head_macs(bench.input_size)
+    def prepare(self, context: EvaluationContext) -> None:
+        """Counts the head."""
+        self._context = context
+        context.head_macs(context.input_size)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
-        """Exact up to the family's conventions of what counts; no network runs."""
-        bench, size = self._bench, self._bench.input_size
-        backbone = cost(bench.family, genotype, size).macs
-        behind = head_size(bench.head, size, bench.family.input_size(genotype, size))
-        return (backbone + bench.head_macs(behind)) / 1e9, {}
+        """Multiply-adds in 10^9, by the family's counting rules; runs no network."""
+        context, size = self._context, self._context.input_size
+        backbone = cost(context.family, genotype, size).macs
+        behind = head_size(context.head, size, context.family.input_size(genotype, size))
+        return (backbone + context.head_macs(behind)) / 1e9, {}
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
-        """Image size and head; space and network are in every identity."""
-        return {"version": VERSION, "input_size": list(bench.input_size), "head": bench.head_config}
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
+        """Image size and head; every identity contains space and network."""
+        return {"version": VERSION, "input_size": list(context.input_size), "head": context.head_config}

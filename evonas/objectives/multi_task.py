@@ -1,4 +1,4 @@
-"""One search over several tasks: each genotype is measured with the supernet of every one of them."""
+"""Multi-task evaluation: measures each genotype with the supernet of every task."""
 
 import hashlib
 import json
@@ -12,13 +12,13 @@ from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import Objective, Pooled
 from evonas.objectives.evaluator import Evaluator, made
 
-# what objectives that look at data note beside their value
+# facts of data objectives, stored per task
 _OF_A_TASK = ("metrics", "errors", "error_sizes")
 
 
 @dataclass(frozen=True, slots=True)
 class OfTask:
-    """An objective of one task, under the name that it has in a joint search."""
+    """An objective of one task, with its name in the multi-task search."""
 
     name: str
     unit: str
@@ -26,18 +26,18 @@ class OfTask:
 
 
 class JointEvaluator:
-    """Evaluators of several tasks over one space as one.
+    """Evaluator of several tasks over one space.
 
-    Objectives that look at data belong to every task and are called `<objective>_<task>`; the others, such as
-    costs, are those of the first task's network and keep their names. Build it with `_recursive_: false`.
+    Data objectives are measured for every task and named `<objective>_<task>`; others, such as costs, are measured on
+    the first task's network and keep their names. The config needs `_recursive_: false`.
 
     Args:
-        members: name of each task -> keywords of its `Evaluator`, without objectives.
-        objectives: config of each objective by name, in the order of the search's vectors.
-        shared_dir: as for `Evaluator`.
+        members: keywords of the `Evaluator` of each task, without objectives, by name of the task.
+        objectives: config of each objective by key, in the order of the search's objective vectors.
+        shared_dir: see `Evaluator`.
 
     Raises:
-        UserError: there are fewer than two tasks, or no objective looks at data.
+        UserError: there are fewer than two tasks, or no data objective.
     """
 
     def __init__(
@@ -48,12 +48,14 @@ class JointEvaluator:
     ) -> None:
         if len(members) < 2:
             raise UserError(
-                "A joint search needs the runs of two tasks or more.", "Try: 'joint=[<run>,<run>]'"
+                "A joint search needs the runs of at least two tasks.", "Try: 'joint=[<run>,<run>]'"
             )
         built = made(objectives)
         looking = {key: objectives[key] for key, each in built.items() if isinstance(each, Pooled)}
         if not looking:
-            raise UserError("No objective of this search looks at a task.", "Try: 'objective=[error,macs]'")
+            raise UserError(
+                "A joint search needs an objective that evaluates data.", "Try: 'objective=[error,macs]'"
+            )
         self._built: tuple[Objective, ...] = tuple(built.values())
         self._looking = {built[key].name for key in looking}
         self._members: dict[str, Evaluator] = {}
@@ -63,7 +65,7 @@ class JointEvaluator:
 
     @cached_property
     def objectives(self) -> tuple[Objective | OfTask, ...]:
-        """The objectives, in order; one that looks at data is there once for each task."""
+        """The objectives in order; data objectives occur once per task."""
         found: list[Objective | OfTask] = []
         for each in self._built:
             if each.name in self._looking:
@@ -79,16 +81,16 @@ class JointEvaluator:
 
     @property
     def num_images(self) -> int:
-        """How many images the smallest holdout split has."""
+        """Number of images of the smallest holdout split."""
         return min(member.num_images for member in self._members.values())
 
     def setup(self) -> None:
-        """Load every supernet and holdout split."""
+        """Loads every supernet and holdout split."""
         for member in self._members.values():
             member.setup()
 
     def measure(self, genotype: str, part: Part) -> Measurement:
-        """Values of the part's objectives, and what they found besides."""
+        """Values and additional facts of the objectives of `part`."""
         [answer] = self.measure_together([genotype], part)
         if isinstance(answer, Exception):
             raise answer
@@ -97,7 +99,7 @@ class JointEvaluator:
     def measure_together(
         self, genotypes: Sequence[str], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
-        """As `Evaluator.measure_together`, task after task; what fails in one is not tried in the next."""
+        """See `Evaluator.measure_together`; runs task after task and skips genotypes that failed before."""
         found: list[Measurement | Exception] = [Measurement({}, {}) for _ in genotypes]
         for task, member in self._members.items():
             alive = [index for index, each in enumerate(found) if isinstance(each, Measurement)]
@@ -107,12 +109,12 @@ class JointEvaluator:
         return found
 
     def identity(self, part: Part, images: int | None = None) -> dict[str, Any]:
-        """That of every task which has something to measure in the part, by name."""
+        """The identities of all tasks with objectives in `part`, by name of the task."""
         found = {task: member.identity(part, images) for task, member in self._members.items()}
         return {"joint": {task: each for task, each in found.items() if each["objectives"]}}
 
     def fingerprint(self, part: Part, images: int | None = None) -> str:
-        """The sha256 of the part's identity."""
+        """The sha256 of the identity."""
         text = json.dumps(self.identity(part, images), sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,10 +1,10 @@
-"""Trainable numbers of a subnet with its head, in closed form."""
+"""Objective `params`: number of parameters of a subnet with its head."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from evonas.evaluate.engine import Part
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 from evonas.supernets.base import cost
 
@@ -12,23 +12,23 @@ VERSION = 1
 
 
 class Params:
-    """Parameters in 10^6: the backbone by the prices of its steps, the head by counting its tensors."""
+    """Parameters in 10^6: the analytic cost of the backbone, and the tensors of the head."""
 
     name = "params"
     unit = "M"
     part: Part = "shared"
 
-    def prepare(self, bench: Bench) -> None:
-        """Count the head."""
-        self._bench = bench
-        _ = bench.head_params
+    def prepare(self, context: EvaluationContext) -> None:
+        """Counts the head."""
+        self._context = context
+        _ = context.head_params
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
-        """Exact; no network runs."""
-        bench = self._bench
-        backbone = cost(bench.family, genotype, bench.input_size).params
-        return (backbone + bench.head_params) / 1e6, {}
+        """The exact number in 10^6; runs no network."""
+        context = self._context
+        backbone = cost(context.family, genotype, context.input_size).params
+        return (backbone + context.head_params) / 1e6, {}
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
-        """The head; space and network are in every identity."""
-        return {"version": VERSION, "head": bench.head_config}
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
+        """The head; every identity contains space and network."""
+        return {"version": VERSION, "head": context.head_config}

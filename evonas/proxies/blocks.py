@@ -1,7 +1,6 @@
-"""AZ-NAS: what every block of a network does to features and gradients (Lee and Ham, CVPR 2024).
+"""AZ-NAS (Lee and Ham, CVPR 2024): statistics of the features and gradients of each block.
 
-Blocks are those of our spaces (cells, or mixers with their MLPs), and otherwise the parts of the longest
-sequence of modules.
+Blocks are cells or residual blocks, and in other networks the elements of the longest sequence of modules.
 Legend: B batch, C channels, P places of all maps, F features.
 """
 
@@ -25,7 +24,7 @@ _LEAST = 2
 
 @dataclass(frozen=True, eq=False)
 class _Passage:
-    """What went into a block and what came out, channels first."""
+    """Input and output of a block, channels first."""
 
     given: Tensor
     made: Tensor
@@ -33,12 +32,12 @@ class _Passage:
 
 
 def az_nas(probe: Probe) -> dict[str, float]:
-    """Expressivity, progressivity, trainability and complexity, each better where it is larger.
+    """Expressivity, progressivity, trainability and complexity; larger is better.
 
-    Expressivity is the sum over blocks of the entropy of the normalised eigenvalues of the features'
-    covariance, progressivity the least increase of it from one block to the next, trainability the mean of
-    2 - s - 1/s with the spectral norm s of a block's Jacobian as random signs see it, complexity FLOPs. Where
-    a block shrinks its maps, gradients are summed over the places that become one.
+    Expressivity is the sum over blocks of the entropy of the normalised eigenvalues of the feature covariance,
+    progressivity the minimum increase of this entropy between blocks, trainability the mean of 2 - s - 1/s with the
+    spectral norm s of a block's Jacobian, estimated with random signs, and complexity the FLOPs. If a block
+    downsamples, gradients are summed over the positions of a cell.
 
     Raises:
         UserError: the network has fewer than two blocks.
@@ -64,14 +63,14 @@ def blocks_of(net: nn.Module) -> list[nn.Module]:
         found = max(sequences, key=len, default=[])
     if len(found) < _LEAST:
         raise UserError(
-            f"{type(net).__name__} has no sequence of blocks, which AZ-NAS compares.",
+            f"AZ-NAS needs a sequence of blocks, which {type(net).__name__} does not have.",
             "Choose another proxy, such as nwot.",
         )
     return found
 
 
 def _passages(net: nn.Module, images: Tensor) -> list[_Passage]:
-    """One run, with what every block was given and made."""
+    """Input and output of every block in one forward pass."""
     found: list[_Passage] = []
 
     def note(block: nn.Module, args: tuple[Any, ...], made: Tensor) -> None:
@@ -79,7 +78,7 @@ def _passages(net: nn.Module, images: Tensor) -> list[_Passage]:
 
     hooks = [block.register_forward_hook(note) for block in blocks_of(net)]
     try:
-        # the first block may read the images themselves
+        # the input of the first block may be the images, which need no gradient
         with torch.enable_grad():
             net(images.detach().clone().requires_grad_(True))
     finally:
@@ -95,7 +94,7 @@ def _features(maps: Tensor, of: _Passage) -> Tensor:
 
 
 def _entropy(features: Tensor) -> float:
-    """Of the shares that the principal directions have in the variance."""
+    """The entropy of the normalised eigenvalues of the covariance."""
     centred = (features - features.mean(0)).double()
     values = torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0)
     if not values.sum() > 0:
@@ -105,7 +104,7 @@ def _entropy(features: Tensor) -> float:
 
 
 def _trainability(passage: _Passage, source: torch.Generator) -> float:
-    """2 - s - 1/s; a block through which no gradient flows has s = 0, which is as bad as it gets."""
+    """2 - s - 1/s; without gradient s = 0, the worst value."""
     given, made = passage.given, passage.made
     signs = torch.randint(2, made.shape, generator=source).to(made) * 2 - 1
     if not (given.requires_grad and made.requires_grad):
@@ -118,7 +117,7 @@ def _trainability(passage: _Passage, source: torch.Generator) -> float:
 
 
 def _paired(gradient: Tensor, signs: Tensor, of: _Passage) -> tuple[Tensor, Tensor]:
-    """Both at the places of the smaller map: (P C_in) and (P C_out)."""
+    """Gradients and signs at the positions of the smaller map, (P C_in) and (P C_out)."""
     if gradient.ndim == 4 and not of.channels_last:
         scale = (gradient.shape[-1] / signs.shape[-1]) ** 2
         gradient = F.adaptive_avg_pool2d(gradient, (signs.shape[-2], signs.shape[-1])) * scale

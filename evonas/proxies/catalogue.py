@@ -1,9 +1,9 @@
-"""All proxies by name; more is better for every one of them.
+"""Registry of zero-cost proxies by name; a higher score is better for all of them.
 
-A proxy gives one number, or several parts that only a set of networks makes into one: SasWOT adds its parts
-after min-max scaling over the set, AZ-NAS adds the logarithms of their ranks in it, and regularised SWAP
-prefers the set's mean size, where its authors choose one by hand. A formula is a proxy too, and so is a sum
-of names and formulas, such as `sum(less(softmax(W), relu(G))) + nwot`, scaled as SasWOT's.
+A proxy returns one number, or several parts that are combined by comparison with a set of networks: SasWOT sums parts
+after min-max scaling over the set, AZ-NAS sums the logarithms of their ranks, and regularised SWAP prefers the mean
+size of the set, which its authors choose by hand. Formulas are proxies, and so are sums of names and formulas, such as
+`sum(less(softmax(W), relu(G))) + nwot`, whose parts are scaled as SasWOT's.
 """
 
 import math
@@ -29,13 +29,13 @@ Rule = Literal["single", "ranges", "ranks", "sizes"]
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """How a network is scored without training.
+    """A zero-cost proxy.
 
     Args:
-        name: by which configs call it.
-        measure: of one network.
-        rule: how parts become one number: there is only one, min-max scaled parts are added, logarithms of
-            ranks are, or the size weighs the score.
+        name: name in configs.
+        measure: computes the parts of one network.
+        rule: combination of the parts: a single part, the sum of min-max scaled parts, the sum of log ranks, or
+            the score weighted by the size.
     """
 
     name: str
@@ -43,7 +43,11 @@ class Proxy:
     rule: Rule = "single"
 
     def parts(self, probe: Probe) -> dict[str, float]:
-        """The parts of a network's score by name; ValueError for one that is not finite."""
+        """The parts of a network's score by name.
+
+        Raises:
+            ValueError: a part is not finite.
+        """
         found = self.measure(probe)
         parts = found if isinstance(found, dict) else {self.name: found}
         for name, value in parts.items():
@@ -52,7 +56,7 @@ class Proxy:
         return parts
 
     def score(self, parts: Parts, references: Sequence[Parts] = ()) -> float:
-        """One number, by comparison with the parts of reference networks where the rule asks for them."""
+        """The score from the parts of a network and, depending on the rule, of reference networks."""
         if self.rule == "single":
             return parts[self.name]
         assert references, f"{self.name} needs references"
@@ -75,7 +79,11 @@ PROXIES: Mapping[str, Proxy] = {
 
 
 def proxy(name: str) -> Proxy:
-    """A proxy by its name, its formula, or a sum of several; UserError for anything else."""
+    """A proxy by its name, its formula, or a sum of several.
+
+    Raises:
+        UserError: the name or formula is unknown.
+    """
     if not isinstance(name, str):
         raise UserError(
             f"{name} is not one proxy.", "Give a name, a formula, or a sum such as 'swap + nwot'."
@@ -88,7 +96,7 @@ def proxy(name: str) -> Proxy:
 
 
 def _single(term: str) -> Callable[[Probe], float]:
-    """How a term of a sum is measured."""
+    """The measuring function of a term of a sum."""
     if "(" in term:
         return formula(term)
     for function in _SINGLE:
@@ -101,18 +109,18 @@ def _single(term: str) -> Callable[[Probe], float]:
 
 
 def _scaled(value: float, references: Sequence[float]) -> float:
-    """Zero at the least reference and one at the largest; beyond them it goes on, so that no two tie."""
+    """Min-max scaling to [0, 1] over the references, without clipping, so that values beyond do not tie."""
     low, high = min(references), max(references)
     return (value - low) / (high - low) if high > low else 0.0
 
 
 def _weighed(parts: Parts, sizes: Sequence[float]) -> float:
-    """SWAP, weighed by a bell of the references' mean and twice their variance."""
+    """SWAP, weighted by a Gaussian of the size with the references' mean and twice their variance."""
     spread = 2 * statistics.pvariance(sizes) or 1.0
     return regularised(parts["swap"], parts["params"], statistics.mean(sizes), spread)
 
 
 def _ranked(value: float, references: Sequence[float]) -> float:
-    """The logarithm of the share of references that the value reaches."""
+    """The logarithm of the share of references with at most this value."""
     reached = sum(each <= value for each in references)
     return math.log((1 + reached) / (1 + len(references)))

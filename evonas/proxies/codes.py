@@ -1,7 +1,7 @@
-"""Proxies of activation codes: which activations are on for which image.
+"""Proxies of binary activation codes: which activations are positive for which image.
 
-For a network without ReLU the code is the sign of what its GELU, SiLU, Mish, ELU, leaky ReLU or Hardswish
-reads; a network without any activation is refused.
+The code is the sign of the input of each ReLU, GELU, SiLU, Mish, ELU, leaky ReLU or Hardswish; networks without
+activations are refused.
 Legend: B batch, n activations.
 """
 
@@ -21,7 +21,7 @@ _FEWEST = 32
 
 
 def nwot(probe: Probe) -> float:
-    """log |det K|, K_ij being the activations on which images i and j agree (Mellor et al., ICML 2021)."""
+    """log |det K| with K_ij the number of activations equal for images i and j (Mellor et al., ICML 2021)."""
     total = torch.zeros(len(probe.images), len(probe.images), dtype=torch.float64)
     for code in _codes(probe):
         on = code.double().cpu()
@@ -30,17 +30,17 @@ def nwot(probe: Probe) -> float:
 
 
 def swap(probe: Probe) -> float:
-    """How many patterns over the images occur among all activations (SWAP, Peng et al., ICLR 2024).
+    """The number of distinct patterns over images among all activations (SWAP, Peng et al., ICLR 2024).
 
-    At most 2^B of them, so that a probe of fewer than 32 images is shown further random ones; of more than
-    62 images the first 62 are looked at.
+    There are at most 2^B patterns, so probes of fewer than 32 images are extended by random ones; of more than
+    62 images the first 62 are used.
     """
     patterns = [_packed(code).unique() for code in _codes(_fitted(probe))]
     return float(len(torch.cat(patterns).unique()))
 
 
 def _fitted(probe: Probe) -> Probe:
-    """The same network with 32 to 62 images."""
+    """The probe with 32 to 62 images."""
     if _FEWEST <= len(probe.images) <= _MOST:
         return probe
     steps = math.ceil(_FEWEST / len(probe.images))
@@ -49,7 +49,7 @@ def _fitted(probe: Probe) -> Probe:
 
 
 def swap_regularised(probe: Probe) -> dict[str, float]:
-    """What `regularised` makes one number of."""
+    """The parts of regularised SWAP; see `regularised`."""
     return {"swap": swap(probe), "params": params(probe)}
 
 
@@ -59,7 +59,7 @@ def regularised(score: float, size: float, mean: float, spread: float) -> float:
 
 
 def _packed(code: Tensor) -> Tensor:
-    """One integer an activation: bit i is its state for image i."""
+    """One integer per activation; bit i is its state for image i."""
     bits = 2 ** torch.arange(len(code), device=code.device)
     return (code.long() * bits[:, None]).sum(0)
 
@@ -67,7 +67,7 @@ def _packed(code: Tensor) -> Tensor:
 def _codes(probe: Probe) -> tuple[Tensor, ...]:
     if not probe.codes:
         raise UserError(
-            f"{type(probe.net).__name__} has no activations that a code could be read from.",
+            f"{type(probe.net).__name__} has no activations with binary codes.",
             "Choose a proxy of gradients, such as snip.",
         )
     return probe.codes

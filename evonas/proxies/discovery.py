@@ -1,12 +1,10 @@
-"""The discovery of a proxy: evolution of formulas towards those that rank networks as their training did.
+"""Proxy discovery: evolves formulas whose scores rank networks as their trained quality does.
 
-After Algorithm 1 of Dong et al., SasWOT (AAAI 2024): every round the k best of the pool have mutants and
-crossovers, which join random formulas in a new pool; a pool that has found nothing better for some rounds is
-put away and drawn anew. Here the k best stay in the pool, so that a round never loses what was found. The
-fitness of a formula is Kendall's tau between its scores and the networks' quality. A formula that overflows,
-or that cannot tell the networks apart, is rejected, and first on a few networks only, before the rest is
-computed. A discovery is a function of (seed, budget, samples); the judge may know fitnesses from before, so
-that resuming is repeating the same draws.
+The method is Algorithm 1 of Dong et al., SasWOT (AAAI 2024): in every round, mutants and crossovers of the k best
+formulas and random formulas make a new pool; a pool without improvement for several rounds is replaced. Here the k best
+formulas stay in the pool. The fitness of a formula is Kendall's tau between its scores and the quality of the networks.
+A formula that overflows or gives ties is rejected, first on a few networks, before the others are computed. A discovery
+is a function of (seed, budget, samples); a resumed one repeats it with the known fitnesses.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,30 +19,30 @@ from evonas.proxies.growth import crossed, mutated, random_formula
 from evonas.proxies.samples import LayerSamples
 from evonas.randomness import generator
 
-# networks that a formula must tell apart before the others are looked at
+# number of networks on which formulas are tested first
 _FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A formula and its fitness, None if it was rejected."""
+class ScoredFormula:
+    """A formula and its fitness; None if it was rejected."""
 
     formula: Node
     fitness: float | None
 
     @property
     def rank(self) -> float:
-        """For sorting; a rejected formula is below all."""
+        """The fitness for sorting; rejected formulas are last."""
         return -np.inf if self.fitness is None else self.fitness
 
 
-class Judge:
-    """The fitness of formulas on some networks, each formula computed once.
+class FormulaEvaluator:
+    """Computes the fitness of formulas on a set of networks, with a cache.
 
     Args:
-        samples: of the networks.
-        quality: (N) of the trained networks, more is better.
-        known: fitness by formula, from before.
+        samples: layer samples of the networks.
+        quality: (N) quality of the trained networks; higher is better.
+        known: cached fitness by formula.
     """
 
     def __init__(
@@ -58,11 +56,11 @@ class Judge:
         self._quality = quality
         self.known: dict[str, float | None] = dict(known or {})
 
-    def __call__(self, formula: Node) -> Judged:
+    def __call__(self, formula: Node) -> ScoredFormula:
         text = str(formula)
         if text not in self.known:
             self.known[text] = self._fitness(formula)
-        return Judged(formula, self.known[text])
+        return ScoredFormula(formula, self.known[text])
 
     def _fitness(self, formula: Node) -> float | None:
         try:
@@ -77,14 +75,14 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How a discovery proceeds; the published text names these without their values.
+    """Settings of a discovery; the paper names them without values.
 
     Args:
         population: formulas in the pool.
-        parents: best formulas that have children (k).
-        mutants: of each round, as a share of the pool.
-        crossovers: of each round, as a share of the pool; the rest is random.
-        patience: rounds without anything better before the pool is drawn anew.
+        parents: number of best formulas that have offspring (k).
+        mutants: share of mutants in the pool.
+        crossovers: share of crossovers in the pool; the rest is random.
+        patience: rounds without improvement before the pool is replaced.
     """
 
     population: int = 40
@@ -95,20 +93,23 @@ class Schedule:
 
 
 def discover(
-    judge: Callable[[Node], Judged],
+    judge: Callable[[Node], ScoredFormula],
     budget: int,
     seed: int,
     schedule: Schedule,
-    on_round: Callable[[int, Judged], None] | None = None,
-) -> list[Judged]:
-    """All formulas judged, best first; ties go to the shorter.
+    on_round: Callable[[int, ScoredFormula], None] | None = None,
+) -> list[ScoredFormula]:
+    """Runs a discovery; returns all evaluated formulas, best first, shorter ones first among ties.
 
     Args:
-        budget: distinct formulas to judge, the rejected ones included.
-        on_round: told the number of formulas judged so far, and the best of them.
+        judge: evaluates a formula.
+        budget: number of distinct formulas to evaluate, including rejected ones.
+        seed: seed of the evolution.
+        schedule: settings.
+        on_round: called with the number of evaluated formulas and the best of them.
     """
-    seen: dict[str, Judged] = {}
-    pool: list[Judged] = []
+    seen: dict[str, ScoredFormula] = {}
+    pool: list[ScoredFormula] = []
     best, waited, step = -np.inf, 0, 0
     while len(seen) < budget:
         rng = generator(seed, "discover", step)
@@ -125,9 +126,9 @@ def discover(
     return ordered(seen.values())
 
 
-def at_random(judge: Callable[[Node], Judged], budget: int, seed: int) -> list[Judged]:
-    """Random formulas instead, the yardstick of a discovery; all that were judged, best first."""
-    seen: dict[str, Judged] = {}
+def at_random(judge: Callable[[Node], ScoredFormula], budget: int, seed: int) -> list[ScoredFormula]:
+    """Random search over formulas, the baseline of a discovery; all evaluated formulas, best first."""
+    seen: dict[str, ScoredFormula] = {}
     rng = generator(seed, "discover/random")
     while len(seen) < budget:
         formula = random_formula(rng)
@@ -136,22 +137,22 @@ def at_random(judge: Callable[[Node], Judged], budget: int, seed: int) -> list[J
     return ordered(seen.values())
 
 
-def ordered(judged: Iterable[Judged]) -> list[Judged]:
-    """Best first; of equal ones the shortest formula, then the first in the alphabet."""
+def ordered(judged: Iterable[ScoredFormula]) -> list[ScoredFormula]:
+    """Sorts by fitness, best first; ties by length of the formula, then alphabetically."""
     return sorted(judged, key=lambda one: (-one.rank, len(str(one.formula)), str(one.formula)))
 
 
 def minmax(
     scores: NDArray[np.float64], low: float | None = None, high: float | None = None
 ) -> NDArray[np.float64]:
-    """Scores as shares of the range between the least and the greatest of some networks."""
+    """Min-max scales scores by the range over the networks `seen`."""
     low = float(scores.min()) if low is None else low
     high = float(scores.max()) if high is None else high
     return (scores - low) / (high - low) if high > low else np.zeros_like(scores)
 
 
 def filled(scores: NDArray[np.float64], seen: slice | NDArray[np.intp]) -> NDArray[np.float64]:
-    """A network without a score is as bad as the worst of those that may be looked at."""
+    """Replaces missing scores by the minimum over the networks `seen`."""
     known = scores[seen]
     return np.where(np.isfinite(scores), scores, known[np.isfinite(known)].min())
 
@@ -159,18 +160,18 @@ def filled(scores: NDArray[np.float64], seen: slice | NDArray[np.intp]) -> NDArr
 def added(
     first: NDArray[np.float64], second: NDArray[np.float64], seen: slice | NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Both as shares of their ranges over the networks that may be looked at, as SasWOT adds its parts."""
+    """The sum of both scores, min-max scaled over the networks `seen`, as in SasWOT."""
     parts = [filled(scores, seen) for scores in (first, second)]
     scaled = [minmax(part, part[seen].min(), part[seen].max()) for part in parts]
     return scaled[0] + scaled[1]
 
 
-def _kept(pool: list[Judged], schedule: Schedule) -> list[Judged]:
+def _kept(pool: list[ScoredFormula], schedule: Schedule) -> list[ScoredFormula]:
     return [judged for judged in ordered(pool) if judged.fitness is not None][: schedule.parents]
 
 
-def _brood(rng: np.random.Generator, pool: list[Judged], schedule: Schedule) -> list[Node]:
-    """Children of the best, and random formulas, without repeats."""
+def _brood(rng: np.random.Generator, pool: list[ScoredFormula], schedule: Schedule) -> list[Node]:
+    """Offspring of the best formulas, and random formulas, without duplicates."""
     parents = [judged.formula for judged in _kept(pool, schedule)]
     size = schedule.population
     drawn: list[Node] = []

@@ -1,9 +1,9 @@
-"""A proxy as a formula: `sum(less(softmax(W), relu(G)))`, one number a layer, added over the layers.
+"""Formulas of proxies, such as `sum(less(softmax(W), relu(G)))`.
 
-Leaves are tensors of a convolution or linear layer: its weight W and the loss' gradient G of it, its output A
-and the loss' gradient D of that. The outermost operator, sum or mean, makes one number of what is left; the
-score of a network is the sum over its layers, and more is better. The formula shown is rho_minus of SasWOT
-(Dong et al., AAAI 2024). Nothing here is ever executed as code: a formula is read by the grammar below.
+Leaves are tensors of a convolution or linear layer: its weight W and the gradient G of the loss by it, its output A and
+the gradient D of the loss by it. The outermost operator, sum or mean, reduces to one number per layer; the score of a
+network is the sum over its layers, and higher is better. The example is rho_minus of SasWOT (Dong et al., AAAI 2024).
+Formulas are parsed and never executed as code.
 """
 
 import re
@@ -20,14 +20,14 @@ from evonas.proxies.samples import LayerSamples
 
 MAX_LENGTH = 400
 MAX_DEPTH = 10
-# tensors of intermediate results that are kept; each is as large as one sampled tensor of all layers
+# number of cached intermediate results; each has the size of one sampled tensor of all layers
 _KEPT = 16
 _TOKEN = re.compile(r"\s*([A-Za-z_0-9]+|[(),])")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An operator with its arguments, or a leaf without any; `str` gives the formula."""
+    """An operator with its arguments, or a leaf; `str` returns the formula."""
 
     name: str
     children: tuple["Node", ...] = ()
@@ -38,18 +38,18 @@ class Node:
 
     @property
     def depth(self) -> int:
-        """1 for a leaf."""
+        """The depth of the tree; 1 for a leaf."""
         return 1 + max((child.depth for child in self.children), default=0)
 
     def walk(self) -> Iterator["Node"]:
-        """The node itself and everything below, outermost first."""
+        """All nodes of the tree in pre-order."""
         yield self
         for child in self.children:
             yield from child.walk()
 
 
 def kind(node: Node) -> Kind | None:
-    """What a tree makes of a layer, or None if shapes or numbers of arguments do not fit together."""
+    """The kind of a tree's result, or None if shapes or numbers of arguments are inconsistent."""
     if not node.children:
         return LEAVES.get(node.name)
     kinds = tuple(kind(child) for child in node.children)
@@ -60,17 +60,17 @@ def kind(node: Node) -> Kind | None:
 
 
 def is_formula(node: Node) -> bool:
-    """Whether the tree fits together, ends in sum or mean, has these nowhere else, and is not too deep."""
+    """Whether the tree is consistent, has sum or mean outermost and nowhere else, and is not too deep."""
     inner = [part.name for child in node.children for part in child.walk()]
     fits = node.name in REDUCE and not any(name in REDUCE for name in inner)
     return fits and node.depth <= MAX_DEPTH and kind(node) is not None
 
 
 def parse(text: str) -> Node:
-    """The tree of a formula.
+    """Parses a formula.
 
     Raises:
-        UserError: the text is no formula; it says what was found.
+        UserError: the text is not a formula.
     """
     if len(text) > MAX_LENGTH:
         raise UserError(
@@ -79,14 +79,14 @@ def parse(text: str) -> Node:
     node = _Reader(text).read()
     if not is_formula(node):
         raise UserError(
-            f"'{text}' is no formula of one number a layer.",
+            f"'{text}' is not a formula with one number per layer.",
             "It needs sum(...) or mean(...) outermost, and tensors of one shape in it: W with G, A with D.",
         )
     return node
 
 
 class _Reader:
-    """Reads `name` or `name(argument, ...)`, one token after another."""
+    """Recursive-descent parser of `name` or `name(argument, ...)`."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -137,25 +137,25 @@ class _Reader:
 
 
 class NotFiniteError(ValueError):
-    """A formula overflowed, or divided by zero, on some layer."""
+    """A formula is not finite on some layer."""
 
 
 @dataclass
 class Calculator:
-    """Scores networks by formulas; what formulas share is computed once while it is still remembered.
+    """Scores networks by formulas and caches shared subexpressions.
 
     Args:
-        samples: of the layers of all networks.
+        samples: layer samples of all networks.
     """
 
     samples: LayerSamples
     _kept: OrderedDict[Node, Tensors] = field(default_factory=OrderedDict)
 
     def score(self, node: Node) -> NDArray[np.float64]:
-        """One number for each network; more is better.
+        """The score of each network; higher is better.
 
         Raises:
-            NotFiniteError: a layer has no finite number.
+            NotFiniteError: the formula is not finite on some layer.
         """
         assert is_formula(node), node
         with np.errstate(all="ignore"):

@@ -18,11 +18,11 @@ _STEP = 0.01
 
 
 def zen(probe: Probe) -> float:
-    """log E |f(x) - f(x + 0.01 z)| + sum over batch norms of log sqrt(mean variance), Gaussian weights.
+    """log E |f(x) - f(x + 0.01 z)| + sum over batch norms of log sqrt(mean variance), with Gaussian weights.
 
-    Lin et al., ICCV 2021, algorithm 1, with |.| as the Euclidean norm and residual links left in; f are the
-    maps before pooling (`net.maps` or the last of `net.features`), or the output of a network without either.
-    Layer norms add no second term, because they do not average over images.
+    Lin et al., ICCV 2021, algorithm 1, with the Euclidean norm and with residual connections. f are the maps before
+    pooling (`net.maps` or the last of `net.features`), or the output of a network without either. Layer norms add no
+    second term, since they do not average over images.
     """
     net = _gaussian(probe.copy(), derive(probe.seed, "proxies/zen"))
     noise = torch.Generator().manual_seed(derive(probe.seed, "proxies/zen/noise"))
@@ -33,20 +33,20 @@ def zen(probe: Probe) -> float:
         there = _maps(net, probe.images + step)
     moved = (here - there).flatten(1).norm(dim=1).mean().double()
     if not moved > 0:
-        raise ValueError("Zen finds that the output does not depend on the image")
+        raise ValueError("the output does not depend on the image")
     return float(moved.log() + 0.5 * sum(each.log() for each in variances.found))
 
 
 def meco(probe: Probe) -> float:
-    """The sum over layers of the least eigenvalue of the correlations between channels of the first image.
+    """The sum over layers of the smallest eigenvalue of the channel correlations of the first image.
 
-    Jiang et al., NeurIPS 2023. A map of fewer places than channels has the eigenvalue zero.
+    Jiang et al., NeurIPS 2023. A map with fewer positions than channels has the eigenvalue zero.
     """
     return float(sum(_least(_rows(layer)) for layer in probe.statistics.layers))
 
 
 class _Variances(TorchFunctionMode):
-    """Notes the mean over channels of the variance that every batch norm reads."""
+    """Records the variance of every batch norm's input, averaged over channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class _Variances(TorchFunctionMode):
         if func is F.batch_norm:
             over = [axis for axis in range(args[0].ndim) if axis != 1]
             variance = args[0].double().var(over, correction=0).mean()
-            # behind a missing connection there is nothing to normalise, and nothing to add
+            # zero inputs, after a `none` operation, are skipped
             if variance > 0:
                 self.found.append(variance)
         return func(*args, **(kwargs or {}))

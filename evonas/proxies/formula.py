@@ -1,4 +1,4 @@
-"""A formula as a proxy: what a discovery finds, used to score any network."""
+"""Formulas as proxies."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from evonas.proxies.expression import Calculator, parse
 from evonas.proxies.probe import Probe
 from evonas.proxies.sampling import sampled
 
-# elements that are kept of each tensor, here and in a discovery unless it says otherwise
+# default number of sampled elements per tensor
 SAMPLE = 512
 
 
@@ -14,7 +14,7 @@ def formula(text: str) -> Callable[[Probe], float]:
     """The measuring function of a formula such as `sum(less(softmax(W), relu(G)))`.
 
     Raises:
-        UserError: the text is no formula.
+        UserError: the text is not a formula.
     """
     node = parse(text)
 

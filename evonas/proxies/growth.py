@@ -1,8 +1,8 @@
-"""Random formulas, and formulas made of others: what the evolution of proxies draws from.
+"""Random formulas, mutation and crossover for proxy discovery.
 
-A formula has the published form: two branches, each a tensor under at most two unary operators, joined by one
-binary operator (Dong et al., SasWOT, AAAI 2024); a single branch is possible too. Changes keep a tree that
-fits together, and try again a bounded number of times where a draw does not.
+A formula has the form of the paper: two branches, each a tensor with at most two unary operators, joined by a binary
+operator (Dong et al., SasWOT, AAAI 2024), or a single branch. Inconsistent formulas are rejected and sampled again, a
+bounded number of times.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _SINGLE = 0.2
 
 
 def random_formula(rng: np.random.Generator) -> Node:
-    """A formula of the published form that fits together."""
+    """A random consistent formula."""
     for _ in range(_TRIES):
         node = Node(_one(rng, REDUCE), (_joined(rng),))
         if is_formula(node):
@@ -26,7 +26,7 @@ def random_formula(rng: np.random.Generator) -> Node:
 
 
 def mutated(rng: np.random.Generator, parent: Node) -> Node:
-    """The parent with an operator or leaf exchanged, a branch grown anew, or an operator put in or out."""
+    """Mutates a formula: replaces an operator, leaf or branch, or inserts or removes an operator."""
     changes = (_exchanged, _regrown, _wrapped, _unwrapped)
     for _ in range(_TRIES):
         change = changes[rng.integers(len(changes))]
@@ -92,7 +92,7 @@ def _size(node: Node) -> int:
 
 
 def _inner(rng: np.random.Generator, node: Node) -> int:
-    """A place below the outermost operator; places count in the order of `walk`."""
+    """A random node index below the outermost operator, in the order of `walk`."""
     return int(rng.integers(1, _size(node)))
 
 

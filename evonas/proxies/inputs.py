@@ -1,6 +1,5 @@
-"""What a proxy shows to a network: random images, and a loss against random targets.
+"""Random images and random targets for proxies, without a data set.
 
-Nothing of a data set is needed, so equal seeds give equal numbers on every machine.
 Legend: B batch, C channels, H W space.
 """
 
@@ -17,27 +16,27 @@ Loss = Callable[[Tensor], Tensor]
 
 
 def random_images(shape: Sequence[int], seed: int, step: int = 0) -> Tensor:
-    """Standard normal images, drawn on the CPU whatever the device is.
+    """Standard normal images, sampled on the CPU.
 
     Args:
-        shape: (B, C, H, W), or with tiles in front of C.
-        seed: of the draw.
-        step: number of the minibatch.
+        shape: (B, C, H, W), or with tiles before C.
+        seed: seed of the images.
+        step: index of the minibatch.
     """
     if min(shape) < 1:
-        raise UserError(f"Images of the shape {tuple(shape)} are empty.", "Give sides of at least one.")
+        raise UserError(f"Images of shape {tuple(shape)} are empty.", "Use sides of at least one pixel.")
     generator = torch.Generator().manual_seed(derive(seed, "proxies/images", step))
     return torch.randn(tuple(shape), generator=generator)
 
 
 class RandomTargets:
-    """A loss that needs no labels: cross-entropy against uniform classes, or squares for one channel.
+    """A loss against random targets: cross-entropy with uniform classes, or squared error for one channel.
 
-    The same targets are drawn at every call for outputs of one shape.
+    Targets depend only on the shape of the output and the arguments.
 
     Args:
-        seed: of the targets.
-        step: number of the minibatch.
+        seed: seed of the targets.
+        step: index of the minibatch.
     """
 
     def __init__(self, seed: int, step: int = 0) -> None:

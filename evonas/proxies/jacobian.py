@@ -1,4 +1,4 @@
-"""Proxies of the gradient of the outputs by each image.
+"""Proxies of the Jacobian of outputs with respect to images.
 
 Legend: B batch, n numbers of an image.
 """
@@ -10,7 +10,7 @@ from evonas.proxies.probe import Probe
 from evonas.randomness import generator
 
 _SMALL = 1e-5
-# beyond so many classes EPE compares them instead of adding them up
+# number of classes above which EPE-NAS averages differences between classes
 _MANY = 100
 IMAGES_PER_CLASS = 2
 
@@ -18,10 +18,10 @@ IMAGES_PER_CLASS = 2
 def jacov(probe: Probe) -> float:
     """-sum(log(v + k) + 1 / (v + k)) over eigenvalues v of the correlations between images, k = 1e-5.
 
-    Mellor et al., arXiv 2006.04647, first version. Images whose gradient is constant correlate with none.
+    Mellor et al., arXiv 2006.04647, first version. Images with constant gradient have correlation zero.
     """
     values = np.linalg.eigvalsh(_correlations(probe.jacobian.cpu().double().numpy())) + _SMALL
-    # rounding leaves eigenvalues of zero slightly below it
+    # rounding may make eigenvalues slightly negative
     values = np.maximum(values, _SMALL)
     return float(-np.sum(np.log(values) + 1 / values))
 
@@ -29,7 +29,7 @@ def jacov(probe: Probe) -> float:
 def epe(probe: Probe) -> float:
     """EPE-NAS (Lopes et al., ICANN 2021): correlations between the gradients within classes.
 
-    Images have no classes here, so they are dealt into classes of two at random, a function of the seed.
+    Random images have no classes, so they are divided into classes of two at random, by the seed.
     """
     rows = probe.jacobian.cpu().double().numpy()
     order = generator(probe.seed, "proxies/classes").permutation(len(rows))
@@ -51,7 +51,7 @@ def epe_of_classes(scores: list[float]) -> float:
 
 
 def _correlations(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correlations between rows, where a constant row correlates with itself alone."""
+    """Correlations between rows; a constant row correlates with itself only."""
     centred = rows - rows.mean(1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
     unit = centred / np.where(norms > 0, norms, 1.0)

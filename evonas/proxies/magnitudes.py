@@ -1,4 +1,4 @@
-"""Proxies that add up numbers of every layer: weights, gradients, their products, and counts.
+"""Proxies that sum statistics of all layers: weights, gradients, their products, and counts.
 
 Legend: B batch, C channels, w weights, g gradient of the loss by them.
 """
@@ -20,7 +20,7 @@ MINIBATCHES = 2
 
 
 def params(probe: Probe) -> float:
-    """Numbers that can be trained."""
+    """Number of trainable parameters."""
     return float(probe.statistics.params)
 
 
@@ -62,7 +62,7 @@ def grasp(probe: Probe) -> float:
     """The sum of -w Hg with the Hessian H of the loss (Wang et al., ICLR 2020)."""
     net = probe.copy()
     weights = [parameter for _, parameter in weights_of(net).values()]
-    # neither fused attention nor our kernels have a second derivative, and kernels leave theirs out silently
+    # fused attention and custom kernels have no second derivative
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), backend.use("reference"):
         value = probe.loss(net(probe.images))
         first = _filled(torch.autograd.grad(value, weights, create_graph=True, allow_unused=True), weights)
@@ -74,7 +74,7 @@ def grasp(probe: Probe) -> float:
 def zico(probe: Probe) -> float:
     """The sum over layers of log sum mean|g| / std g, over minibatches (Li et al., ICLR 2023).
 
-    Weights whose gradient does not vary are skipped, and so are layers of none but such.
+    Weights with constant gradient, and layers without other weights, are skipped.
     """
     by_batch = [
         statistics(probe.net, probe.minibatch(step), probe.seed, partial(probe.loss, step=step), False)
@@ -88,7 +88,7 @@ def zico(probe: Probe) -> float:
 
 
 def _signal(gradients: Sequence[Tensor]) -> Tensor:
-    """The sum of mean|g| / std g over the weights of a layer, of which there is one gradient a minibatch."""
+    """The sum of mean|g| / std g over the weights of a layer, from one gradient per minibatch."""
     number = len(gradients)
     mean = sum(gradients[1:], start=gradients[0]) / number
     size = sum((each.abs() for each in gradients[1:]), start=gradients[0].abs()) / number
@@ -109,7 +109,7 @@ def _summed(probe: Probe, of: Callable[[LayerStatistics], Tensor]) -> float:
 
 
 def _filled(gradients: tuple[Tensor | None, ...], like: Sequence[Tensor]) -> list[Tensor]:
-    """Zeros in place of the gradients that the loss does not have."""
+    """Replaces missing gradients by zeros."""
     return [
         torch.zeros_like(tensor, requires_grad=True) if gradient is None else gradient
         for gradient, tensor in zip(gradients, like, strict=True)

@@ -1,11 +1,10 @@
-"""The operators of discovered proxies: what each does to one tensor per layer, of which a sample is kept.
+"""Operators of discovered proxies on sampled tensors of layers.
 
 Legend: L layers (of all networks, one row each), m sampled elements.
 
-A tensor is a row of m sampled elements and the count n of elements it was drawn from; sums over a tensor are
-estimated as n times the mean of the sample, so that a layer counts by its true size. A scalar is a row of one
-element with n = 1. The list is that of the method's sources: Dong et al., SasWOT (AAAI 2024), whose own list
-was not published, and the operators common to EZNAS (Akhauri et al. 2022) and LPZero (Dong et al. 2024).
+A tensor is a row of m sampled elements and the number n of its elements; sums are estimated as n times the mean of the
+sample. A scalar is a row of one element with n = 1. SasWOT (Dong et al., AAAI 2024) does not publish its list of
+operators; these are common to EZNAS (Akhauri et al. 2022) and LPZero (Dong et al. 2024).
 """
 
 from collections.abc import Callable, Mapping
@@ -28,15 +27,16 @@ class Tensors:
 
     @property
     def total(self) -> Rows:
-        """The estimated sum of each tensor, (L 1)."""
+        """The estimated sum of each tensor (L 1)."""
         return self.values.mean(1, keepdims=True) * self.counts
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A function of tensors; `is_scalar` says that it gives one number a layer.
+    """A function of tensors.
 
-    `needs_many` refuses a scalar, on which the operator would be constant.
+    `is_scalar` marks operators with one number per layer; `needs_many` operators are constant on scalars and refuse
+    them.
     """
 
     arity: int
@@ -46,7 +46,7 @@ class Operator:
 
 
 def kind_of(operator: Operator, kinds: tuple[Kind, ...]) -> Kind | None:
-    """What the operator makes of arguments of these kinds, or None if they do not fit together."""
+    """The kind of the operator's result for arguments of these kinds, or None if they are inconsistent."""
     if len(kinds) != operator.arity or (operator.needs_many and "scalar" in kinds):
         return None
     shapes = {kind for kind in kinds if kind != "scalar"}
@@ -138,7 +138,7 @@ BINARY: Mapping[str, Operator] = {
     ),
     "kl": Operator(2, _kl, is_scalar=True, needs_many=True),
 }
-# how the tree's tensor becomes one number a layer; a scalar stays what it is
+# reductions of a tensor to one number per layer; scalars are unchanged
 REDUCE: Mapping[str, Operator] = {
     "sum": Operator(1, lambda x: x.total, is_scalar=True),
     "mean": Operator(1, _mean, is_scalar=True),

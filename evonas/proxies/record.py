@@ -1,7 +1,7 @@
-"""Watching a network run, function by function: which layer made a tensor, and which activation reads it.
+"""Recording of layers and activations during a forward pass, at the level of torch functions.
 
-Functions are watched and not modules, because many networks call activations without one, and an elastic
-layer calls its function with a part of its weight.
+Functions are recorded instead of modules, since many networks call functional activations and elastic layers use
+slices of their weights.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,11 +17,11 @@ _CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}
 _TRANSPOSED = {torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
 _LINEAR = {F.linear}
 RELUS = frozenset({F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6})
-# each is close to zero on one side of zero and to the identity on the other, which is what stands for a ReLU
+# activations that approximate ReLU: near zero for negative and near the identity for positive inputs
 SMOOTH = frozenset({F.gelu, F.silu, F.mish, F.elu, F.leaky_relu, F.hardswish})
 ACTIVATIONS = RELUS | SMOOTH
 NORMS = frozenset({F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm})
-# what changes no number
+# functions that keep all values
 _SHAPES = {
     Tensor.permute, Tensor.reshape, Tensor.view, Tensor.flatten, Tensor.transpose, Tensor.contiguous,
     Tensor.unflatten, torch.permute, torch.reshape, torch.flatten, torch.transpose,
@@ -31,17 +31,17 @@ Weights = Mapping[tuple[int, tuple[int, ...]], tuple[str, nn.Parameter]]
 
 @dataclass(eq=False)
 class Call:
-    """One run of a layer: a convolution or a linear layer.
+    """One call of a convolution or linear layer.
 
     Args:
-        name: of its weight, as the network calls it.
+        name: name of its weight in the network.
         kind: convolution, transposed or linear.
-        weight: the parameter, of the shape that ran.
-        input: what it read.
-        output: what it returned.
-        preactivation: what the activation behind it read; None without one.
-        activation: what that activation returned.
-        macs: multiply-adds for one image of the batch.
+        weight: the parameter, with the shape in use.
+        input: input of the layer.
+        output: output of the layer.
+        preactivation: input of the following activation, or None.
+        activation: output of this activation.
+        macs: multiply-adds per image.
     """
 
     name: str
@@ -55,15 +55,14 @@ class Call:
 
 
 class Recorder(TorchFunctionMode):
-    """A context inside which layers and their activations are noted, in the order in which they run.
+    """Context that records layers and their activations in execution order.
 
-    An activation belongs to a layer if it reads its output as it is, through norms, or in another shape. Of a
-    layer that runs several times the first run counts. Activations leave their input as it is here, even
-    those that were told to work in place.
+    An activation belongs to a layer if its input is the layer's output, directly, after norms or reshaped. Only the
+    first call of a layer counts. In-place activations run out of place.
 
     Args:
-        net: whose layers are wanted.
-        gate: called with the input of every activation and with the function.
+        net: the network whose layers are recorded.
+        gate: called with the input of every activation and its function.
     """
 
     def __init__(self, net: nn.Module, gate: Callable[[Tensor, Any], None] | None = None) -> None:
@@ -76,7 +75,7 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the function, and note what it did."""
+        """Runs and records a function."""
         del types
         kwargs = dict(kwargs or {})
         if func in ACTIVATIONS and "inplace" in kwargs:
@@ -115,12 +114,12 @@ class Recorder(TorchFunctionMode):
 
     def _follow(self, given: Tensor, result: Tensor) -> None:
         if id(given) in self._origins:
-            # the tensor is kept, so that its id stays its own
+            # the reference keeps the tensor's id unique
             self._origins[id(result)] = result, self._origins[id(given)][1]
 
 
 def weights_of(net: nn.Module) -> Weights:
-    """The parameters of two or more axes by place and shape, as functions receive them."""
+    """Parameters with at least two dimensions, by storage location and shape."""
     return {
         (parameter.data_ptr(), tuple(parameter.shape)): (name.removesuffix(".weight"), parameter)
         for name, parameter in net.named_parameters()
@@ -137,7 +136,7 @@ def _kind(func: Any) -> str:
 
 
 def _macs(kind: str, weight: Tensor, given: Tensor, result: Tensor) -> int:
-    """Multiply-adds for one image: weights times the places where they are used."""
+    """Multiply-adds per image: weights times the positions at which they apply."""
     if kind == "linear":
         places = result.numel() // weight.shape[0]
     else:

@@ -1,9 +1,9 @@
-"""What formulas are evaluated on: a sample of the tensors of every layer of some networks.
+"""Samples of layer tensors, on which formulas are evaluated.
 
 Legend: L layers (of all networks, one row each), m sampled elements, N networks.
 
-A network of 30 M parameters has hundreds of megabytes of weights, gradients and activations; formulas look at
-m elements of each tensor instead, drawn once and alike for tensors of one shape, so that W and G stay paired.
+Weights, gradients and activations of a network of 30 M parameters take hundreds of megabytes, so formulas use m
+sampled elements per tensor. Tensors of equal shape use the same positions, so W and G remain paired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ Flat = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class LayerSamples:
-    """Sampled tensors of all layers of some networks.
+    """Sampled tensors of all layers of several networks.
 
     Args:
-        values: (L m) of each leaf.
-        counts: (L 1) elements of a whole tensor, of each kind.
-        starts: (N) the first row of each network; every network has at least one layer.
+        values: sampled elements (L m) of each leaf.
+        counts: number of elements (L 1) of the whole tensors, by kind.
+        starts: first row of each network (N); every network has at least one layer.
     """
 
     values: Mapping[str, Rows]
@@ -34,19 +34,19 @@ class LayerSamples:
 
     @property
     def num_networks(self) -> int:
-        """How many networks there are."""
+        """Number of networks."""
         return len(self.starts)
 
     def tensors(self, leaf: str) -> Tensors:
-        """The tensors that a leaf of a formula stands for."""
+        """The tensors of a leaf."""
         return Tensors(self.values[leaf], self.counts[LEAVES[leaf]])
 
     def over_layers(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The sum over the layers of each network: (L) to (N)."""
+        """Sums rows (L) over the layers of each network (N)."""
         return np.add.reduceat(rows, self.starts)
 
     def some(self, networks: Sequence[int]) -> "LayerSamples":
-        """The layers of some of the networks, in the order given."""
+        """The layers of selected networks, in the given order."""
         ends = np.append(self.starts[1:], len(next(iter(self.values.values()))))
         rows = [np.arange(self.starts[i], ends[i]) for i in networks]
         starts = np.cumsum([0, *(len(part) for part in rows[:-1])])
@@ -56,12 +56,12 @@ class LayerSamples:
 
 
 def sample(layers: Sequence[Mapping[str, Flat]], size: int, seed: int) -> LayerSamples:
-    """A sample of one network.
+    """Samples the layers of one network.
 
     Args:
-        layers: of each layer the flattened tensors by leaf; tensors of one kind are of one length.
-        size: elements to keep of each tensor; of a shorter tensor every element is kept about equally often.
-        seed: of the places.
+        layers: flattened tensors of each layer by leaf; tensors of one kind have equal length.
+        size: sampled elements per tensor; shorter tensors repeat elements about equally often.
+        seed: seed of the positions.
     """
     assert layers, "a network without layers has no score"
     values: dict[str, list[Rows]] = {leaf: [] for leaf in LEAVES}
@@ -79,7 +79,7 @@ def sample(layers: Sequence[Mapping[str, Flat]], size: int, seed: int) -> LayerS
 
 
 def join(networks: Sequence[LayerSamples]) -> LayerSamples:
-    """The samples of several networks as one, in the order given."""
+    """Concatenates samples of several networks."""
     lengths = [len(network.values["W"]) for network in networks]
     shifts = np.cumsum([0, *lengths[:-1]])
     starts = np.concatenate([part.starts + shift for part, shift in zip(networks, shifts, strict=True)])

@@ -1,4 +1,4 @@
-"""From the statistics of a network to the sample that formulas are evaluated on."""
+"""Sampling of a network's layer statistics for formulas."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +9,12 @@ from evonas.proxies.statistics import NetworkStatistics
 
 
 def sampled(found: NetworkStatistics, size: int = 512, seed: int = 0) -> LayerSamples:
-    """The leaves of formulas for one network: W and G of each layer's weight, A and D of its output.
+    """Samples W and G of each layer's weight, and A and D of its output.
 
     Args:
-        found: taken with activations.
-        size: elements to keep of each tensor.
-        seed: of their places.
+        found: statistics of the network, with activations.
+        size: sampled elements per tensor.
+        seed: seed of the positions.
     """
     return sample(
         [

@@ -1,4 +1,4 @@
-"""One proxy as a measuring instrument: fixed images and references, one number a network."""
+"""Scorer: computes one proxy with fixed images and reference networks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,21 +18,20 @@ _SIDES = 2
 
 
 class Scorer:
-    """Scores networks on the same random images; more is better.
+    """Scores networks on the same random images; higher is better.
 
-    SasWOT and AZ-NAS make one number of several parts by comparison with reference networks, which are
-    measured once, at the first score.
+    SasWOT and AZ-NAS combine several parts by comparison with reference networks, which are scored once, on first use.
 
     Args:
-        name: of the proxy.
+        name: name of the proxy.
         shape: (B, C, H, W) of the images.
-        seed: of images and targets.
-        reference: makes the network of a number.
-        references: how many networks are compared with; one without a score is left out.
-        device: where networks are.
+        seed: seed of images and targets.
+        reference: builds the reference network of an index.
+        references: number of reference networks; networks without a score are excluded.
+        device: device of the networks.
 
     Raises:
-        UserError: the proxy is unknown, or a comparison would have fewer than two networks.
+        UserError: the proxy is unknown, or it compares and has fewer than two references.
     """
 
     def __init__(
@@ -49,15 +48,19 @@ class Scorer:
         self._images = random_images(shape, seed).to(device)
         self._measured: list[Parts] | None = None
         if compares(name) and references < _FEWEST:
-            raise UserError(f"{name} compares with {references} networks.", "Give at least 2 references.")
+            raise UserError(f"{name} needs at least 2 references, got {references}.", "Try references=16.")
 
     def score(self, net: nn.Module) -> tuple[float, dict[str, float]]:
-        """The number, and its parts; ValueError where a part is not finite."""
+        """The score, and its parts.
+
+        Raises:
+            ValueError: a part is not finite.
+        """
         parts = self._parts(net)
         return self._proxy.score(parts, self.references()), parts
 
     def references(self) -> list[Parts]:
-        """The parts of the reference networks; none for a proxy that does not compare.
+        """The parts of the reference networks; empty for a proxy that does not compare.
 
         Raises:
             UserError: not one of them has a score.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
+from evonas.nn.auxiliary import main_output
 from evonas.nn.residual import ResidualBlock
-from evonas.nn.sided import main_of
 from evonas.proxies.inputs import Loss, RandomTargets
 from evonas.proxies.record import Call, Recorder
 
@@ -123,7 +123,7 @@ def untrained_copy(net: nn.Module) -> nn.Module:
 
 def single(output: object) -> Tensor:
     """The answer without an auxiliary one; UserError for networks that answer anything but one tensor."""
-    answer = main_of(output)
+    answer = main_output(output)
     if not isinstance(answer, Tensor):
         raise UserError(
             f"A proxy needs a network that returns one tensor; this one returns {type(answer).__name__}.",

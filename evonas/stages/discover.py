@@ -12,7 +12,7 @@ from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.identifiers import identified
 from evonas.proxies.catalogue import PROXIES
-from evonas.proxies.discovery import Judge, Judged, Schedule, added, discover, filled
+from evonas.proxies.discovery import FormulaEvaluator, Schedule, ScoredFormula, added, discover, filled
 from evonas.proxies.expression import Calculator, Node, NotFiniteError, parse
 from evonas.proxies.samples import LayerSamples
 from evonas.randomness import generator
@@ -108,7 +108,7 @@ def _training(number: int, settings: Any) -> int:
 
 def _evolve(
     context: Context, samples: LayerSamples, quality: NDArray[np.float64], found: Subjects
-) -> list[Judged]:
+) -> list[ScoredFormula]:
     settings, path = context.cfg.discover, context.run.path(FITNESS)
     identity = {
         **found.origin,
@@ -116,12 +116,12 @@ def _evolve(
         "cells": identified(to_plain(context.cfg.cells)) if context.cfg.get("cells") else None,
         **{key: settings[key] for key in ("networks", "held_out", "images", "size")},
     }
-    judge = Judge(samples, quality, _known(path, identity) if context.run.resume else {})
+    judge = FormulaEvaluator(samples, quality, _known(path, identity) if context.run.resume else {})
     schedule = Schedule(settings.population, settings.parents, patience=settings.patience)
     with Progress("discover", settings.formulas, unit="formula") as progress:
         done = 0
 
-        def after(count: int, best: Judged) -> None:
+        def after(count: int, best: ScoredFormula) -> None:
             nonlocal done
             files.write_json(path, {"identity": identity, "fitness": judge.known})
             progress.advance(count - done, tau=best.rank)
@@ -139,7 +139,7 @@ def _known(path: Path, identity: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _result(
-    context: Context, found: Subjects, known: Measured, best: list[Judged], number: int
+    context: Context, found: Subjects, known: Measured, best: list[ScoredFormula], number: int
 ) -> dict[str, Any]:
     text, calculator = str(best[0].formula), Calculator(known.samples)
     errors = np.array([subject.error for subject in found.all])

@@ -13,14 +13,19 @@ from torch import Tensor
 from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.identifiers import identified
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency import runtimes
 from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure
 from evonas.objectives.latency.cpu_affinity import pinned
 from evonas.objectives.latency.lookup_table import KINDS, LatencyTable, Network, Vector, compare, corrected
 from evonas.objectives.latency.machine import machine
 from evonas.objectives.latency.predicted import about
-from evonas.objectives.latency.reference_timing import Reference, Take, paired, watched
+from evonas.objectives.latency.reference_timing import (
+    Reference,
+    TimedRunner,
+    counting_preemptions,
+    with_reference,
+)
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
@@ -42,7 +47,7 @@ _WHOLE = Plan(warmup=2, warmup_seconds=0.04, min_repeats=5, max_repeats=50)
 class _Stand:
     """What everything is timed on: one image, in the device's precision, by one clock."""
 
-    bench: Bench
+    bench: EvaluationContext
     supernet: Supernet
     image: Tensor
     clock: str
@@ -100,7 +105,7 @@ class Lookup:
                 progress.advance()
                 wholes.append([])
                 for genotype in drawn:
-                    take = paired(_take_whole(stand, genotype), *whole)
+                    take = with_reference(_take_whole(stand, genotype), *whole)
                     wholes[-1].append(measure(take, self._plan).median)
                     progress.advance()
         entries = {name: statistics.fmean(each[name] for each in blocks) for name in blocks[0]}
@@ -114,7 +119,7 @@ def _stand(context: Context, threads: int) -> _Stand:
     cfg = context.cfg
     place = device(cfg.hardware.accelerator)
     configs = identified({key: to_plain(cfg[key]) for key in ("space", "network", "task")})
-    bench = Bench(**configs, path="", device=place, precision=cfg.hardware.precision)
+    bench = EvaluationContext(**configs, path="", device=place, precision=cfg.hardware.precision)
     supernet = factory.supernet(context.setup).eval().requires_grad_(False).to(bench.device)
     drawn = torch.Generator().manual_seed(0)
     image = torch.randn((1, 3, *bench.input_size), generator=drawn).to(bench.device)
@@ -146,18 +151,18 @@ def _time_steps(stand: _Stand, beside: Reference) -> dict[str, float]:
     """Milliseconds by label; what every network has is summed under the empty label."""
     found: dict[str, float] = defaultdict(float, {"": 0.0})
     for step in profile(stand.supernet, stand.image):
-        take = paired(_take(stand, step.run, step.given), *beside)
+        take = with_reference(_take(stand, step.run, step.given), *beside)
         found[step.label] += measure(take, _STEP).median
     return dict(found)
 
 
-def _take_whole(stand: _Stand, genotype: Genotype) -> Take:
+def _take_whole(stand: _Stand, genotype: Genotype) -> TimedRunner:
     subnet = extract(stand.supernet, genotype).eval().requires_grad_(False)
     return _take(stand, subnet, stand.image)
 
 
-def _take(stand: _Stand, run: Callable[[Tensor], object], given: Tensor) -> Take:
-    return watched(runtimes.torch_once(run, given, stand.bench.autocast, clock=stand.clock))
+def _take(stand: _Stand, run: Callable[[Tensor], object], given: Tensor) -> TimedRunner:
+    return counting_preemptions(runtimes.torch_once(run, given, stand.bench.autocast, clock=stand.clock))
 
 
 def _fitted(

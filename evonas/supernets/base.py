@@ -140,7 +140,7 @@ class SupernetFamily(Protocol):
 
         Args:
             genotype: which; None for the largest, whose tensors are the supernet's.
-            seed: of the random weights; None leaves them unset for a state dict.
+            seed: of the random weights; None leaves them uninitialised for a state dict.
         """
         ...
 

@@ -18,7 +18,7 @@ FORMER_TYPES = ("EvoNet",)
 
 
 def restore(description: dict[str, Any]) -> "Backbone":
-    """The backbone that `family.describe` described, its tensors unset for a state dict.
+    """The backbone that `family.describe` described, its tensors uninitialised for a state dict.
 
     Args:
         description: plain JSON, perhaps of somebody else; nothing in it is taken for a name of code.

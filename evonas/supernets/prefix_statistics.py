@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from evonas.nn.recalibrate import batch_norms
+from evonas.nn.bn_calibration import batch_norms
 
 Place = Hashable
 _Norm = nn.modules.batchnorm._BatchNorm

@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evonas.nn.detection.base import Answer, RegionHead
+from evonas.nn.auxiliary import AuxiliaryOutput
+from evonas.nn.detection.base import HeadOutput, RegionHead
 from evonas.nn.gaussians import GaussianHead
-from evonas.nn.sided import Sided
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.step import Size
 
@@ -19,7 +19,7 @@ from evonas.supernets.step import Size
 _IN_COORDINATES = (RegionHead, GaussianHead)
 
 
-def answer(head: nn.Module, levels: list[Tensor], backbone: Backbone, size: Sequence[int]) -> Answer:
+def answer(head: nn.Module, levels: list[Tensor], backbone: Backbone, size: Sequence[int]) -> HeadOutput:
     """What a head says of images of `size`, whose levels a backbone gave at its own input size."""
     height, width = size
     if backbone.input_size((height, width)) == (height, width):
@@ -40,10 +40,10 @@ def at_full_size(levels: Sequence[Tensor], backbone: Backbone, size: Sequence[in
     return [_interpolated(each, grid) for each, grid in zip(levels, grids, strict=True)]
 
 
-def _resized(output: Answer, stride: int, size: Sequence[int]) -> Answer:
+def _resized(output: HeadOutput, stride: int, size: Sequence[int]) -> HeadOutput:
     """A dense output as large as that of a network that reads the images themselves; logits as they are."""
     wanted = [-(-side // stride) * stride for side in size]
-    if isinstance(output, Sided):
+    if isinstance(output, AuxiliaryOutput):
         return replace(output, main=_interpolated(output.main, wanted))
     return _interpolated(output, wanted) if isinstance(output, Tensor) and output.ndim == 4 else output
 

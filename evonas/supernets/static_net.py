@@ -8,7 +8,7 @@ import copy
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evonas.nn.detection.base import Answer
+from evonas.nn.detection.base import HeadOutput
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Backbone
@@ -39,12 +39,12 @@ class StaticNet(nn.Module):
         """The feature maps, one per level, at the size at which the backbone reads images."""
         return self.backbone(x)
 
-    def forward_with_features(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Answer, list[Tensor]]:
+    def forward_with_features(self, x: Float[Tensor, "B 3 H W"]) -> tuple[HeadOutput, list[Tensor]]:
         """Output and feature maps in one pass."""
         levels = self.features(x)
         return answer(self.head, levels, self.backbone, x.shape[-2:]), levels
 
-    def forward(self, x: Float[Tensor, "B 3 H W"]) -> Answer:
+    def forward(self, x: Float[Tensor, "B 3 H W"]) -> HeadOutput:
         """The head's output."""
         return self.forward_with_features(x)[0]
 
@@ -56,7 +56,7 @@ def static_net(
 
     Args:
         head: copied with its weights.
-        seed: of the backbone's random weights, or None to leave them unset for a state dict.
+        seed: of the backbone's random weights, or None to leave them uninitialised for a state dict.
     """
     net = StaticNet(family.build(genotype, seed), copy.deepcopy(head))
     net.zero_grad(set_to_none=True)

@@ -6,7 +6,7 @@ Legend: B batch, H W space.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evonas.nn.detection.base import Answer
+from evonas.nn.detection.base import HeadOutput
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
@@ -23,7 +23,7 @@ class Supernet(nn.Module):
     Args:
         family: whose weights these are.
         head: maps the backbone's feature maps to the output; shared whole by all subnets.
-        seed: of the backbone's random weights; None leaves them unset for a state dict.
+        seed: of the backbone's random weights; None leaves them uninitialised for a state dict.
     """
 
     def __init__(self, family: SupernetFamily, head: nn.Module, seed: int | None = 0) -> None:
@@ -55,10 +55,10 @@ class Supernet(nn.Module):
 
     def forward_with_features(
         self, x: Float[Tensor, "B 3 H W"], genotype: Genotype
-    ) -> tuple[Answer, list[Tensor]]:
+    ) -> tuple[HeadOutput, list[Tensor]]:
         """Output and feature maps of one subnet, in one pass."""
         return self.subnet(genotype).forward_with_features(x)
 
-    def forward(self, x: Float[Tensor, "B 3 H W"], genotype: Genotype) -> Answer:
+    def forward(self, x: Float[Tensor, "B 3 H W"], genotype: Genotype) -> HeadOutput:
         """Output of one subnet."""
         return self.forward_with_features(x, genotype)[0]

@@ -1,22 +1,19 @@
-"""What a task is: data, a head, a loss, a way to score and a way to show.
+"""Contract of tasks: data, head, loss, metrics and visualisation.
 
 Legend: B batch, C channels, H W space.
 
-The contract. A task owns no weights and no training loop, and reads no file before an
-item of a dataset is asked for. `dataset` is cheap to call again and deterministic: item
-`i` of a split is the same on every call, apart from `train`, whose augmentation follows
-`dataset.set_epoch` and can be switched off by `dataset.augment = False` (see
-`evonas/data/base.py`). Splits are disjoint: `train` fits weights, `holdout` guides every
-choice (checkpoints, search, selection), `test` is read by `stage=evaluate` alone. A
-batch is a dict of tensors that holds at least `image` (float, B 3 H W, normalised).
-Heads map the backbone's levels to the raw output that `loss`, `Meter.update` and
-`pictures` understand: a Tensor whose first dimension is B. While it is trained a head may give
-something else, which only the losses see (`evonas/nn/detection/base.py`). `head` may
-read what names the classes, nothing larger. Metrics are plain floats; `error_name` names the one that is
-minimised, and it must be among them; a task says `error_is_mean = True` where it is a mean
-over images. `baseline` names a predictor that looks at no image and gives its metrics on
-`test`. `pictures` gives, for each image of a batch, uint8 H W 3
-arrays named image, truth and prediction.
+A task has no weights and no training loop, and reads no file before an item of a dataset is accessed. `dataset` is
+cheap and deterministic: item `i` of a split is the same on every call, except on `train`, whose augmentation depends on
+`dataset.set_epoch` and is disabled by `dataset.augment = False` (see `evonas/data/base.py`). Splits are disjoint:
+`train` fits weights, `holdout` guides all decisions (checkpoints, search, selection), and only `stage=evaluate` reads
+`test`. A batch is a dict of tensors that contains at least `image` (float, B 3 H W, normalised).
+
+Heads map the backbone's levels to the output that `loss`, `Meter.update` and `pictures` take: a Tensor whose first
+dimension is B. In training mode a head may return another object for the losses (`evonas/nn/detection/base.py`). `head`
+may read class names, but no images. Metrics are floats and contain `error_name`, the minimised one;
+`error_is_mean = True` states that it is a mean over images. `baseline` returns the name of a predictor that uses no
+image, and its metrics on `test`. `pictures` returns for each image of a batch uint8 arrays H W 3 named image, truth
+and prediction.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +32,7 @@ Picture = NDArray[np.uint8]
 
 @runtime_checkable
 class Meter(Protocol):
-    """Accumulates a metric over batches; order and batch size do not matter beyond rounding."""
+    """Accumulates metrics over batches, independent of their order and size up to rounding."""
 
     def update(self, output: Tensor, batch: Batch) -> None: ...
 
@@ -44,7 +41,7 @@ class Meter(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """One dense-vision problem; `input_size` is the height and width that costs are counted at."""
+    """A vision task; `input_size` is the height and width of images for cost counting."""
 
     name: str
     error_name: str
@@ -67,22 +64,22 @@ class Task(Protocol):
 
 @runtime_checkable
 class SettableHead(Protocol):
-    """A task whose head can be made with other keywords than the configured ones."""
+    """A task whose head can be built with keywords that override its config."""
 
     def head_with(self, levels: Sequence[Level], settings: Mapping[str, Any]) -> nn.Module: ...
 
 
 def predict(task: Task, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """The output that is scored: task.predict(net, images) where the task has that method, else net(images).
+    """The evaluated output: `task.predict(net, images)` if the task has this method, else `net(images)`.
 
-    A task defines it to look at an image more than once, as a flip test does; training never uses it.
+    A task defines `predict` for test-time augmentation, such as flipping; training does not use it.
     """
     own = getattr(task, "predict", None)
     return net(images) if own is None else own(net, images)
 
 
 def best_of(metrics: Mapping[str, float], task: Task) -> float:
-    """The number to minimise."""
+    """The minimised metric, `metrics[task.error_name]`."""
     return float(metrics[task.error_name])
 
 

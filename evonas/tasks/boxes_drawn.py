@@ -1,4 +1,4 @@
-"""Boxes on pictures."""
+"""Drawing of boxes on images."""
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from evonas.tasks.palette import CLASS_COLOURS
 
 
 def drawn(image: Picture, boxes: Tensor, labels: Tensor) -> Picture:
-    """A copy of an image H W 3 with boxes N 4 in the colours of their classes, thick enough to be seen."""
-    # a box of less than a pixel cannot be drawn
+    """A copy of an image H W 3 with boxes N 4 drawn in the colours of their classes."""
+    # boxes smaller than a pixel cannot be drawn
     there = (boxes[:, 2:] - boxes[:, :2] >= 1).all(dim=1)
     boxes, labels = boxes[there], labels[there]
     if len(boxes) == 0:

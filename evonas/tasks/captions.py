@@ -1,4 +1,4 @@
-"""Class names drawn on pictures."""
+"""Captions with class names on images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from evonas.tasks.palette import CLASS_COLOURS
 
 Pixels = NDArray[np.uint8]
 
-# of the picture's height
+# height of the caption, as a share of the image's
 FRAME, TEXT = 1 / 24, 1 / 8
 SMALLEST_TEXT = 9
 

@@ -1,7 +1,7 @@
-"""Classification: one class for a whole image.
+"""Image classification.
 
-Legend: B batch, C classes. Outputs are logits B C; `label` in a batch is B. A batch of
-mixed images also holds `partner` (B, the other class) and `share` (B, how much of `label`).
+Legend: B batch, C classes. Outputs are logits B C; a batch contains `label` (B), and with mixup or cutmix also
+`partner` (B, the second class) and `share` (B, the weight of `label`).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from evonas.tasks.classification_metrics import TopMeter
 
 
 class Labelled(Protocol):
-    """A source whose items hold `label`, and which knows how many classes there are without reading."""
+    """A source whose items contain `label` and whose number of classes is known without reading data."""
 
     size: tuple[int, int]
     num_classes: int
@@ -34,14 +34,17 @@ class Labelled(Protocol):
 
 
 class Classification:
-    """Learns by cross-entropy with smoothed labels; judged by one minus the top-1 accuracy.
+    """Image classification with label-smoothed cross-entropy; the error is one minus the top-1 accuracy.
 
     Args:
-        data: a source whose items hold `label`.
-        head: makes the head from `(levels, out_channels=, output=)`.
-        name: what follows `+task=`.
-        smoothing: weight of the uniform distribution in the targets of training.
-        temperature: at which a teacher's distribution is compared (Hinton et al., arXiv 1503.02531).
+        data: a source whose items contain `label`.
+        head: constructor of the head, called with `(levels, out_channels=, output=)`.
+        name: name of the task, as in `+task=`.
+        smoothing: label smoothing, in [0, 1).
+        temperature: softmax temperature of distillation (Hinton et al., arXiv 1503.02531).
+
+    Raises:
+        UserError: smoothing or temperature is out of range.
     """
 
     error_name = "error"
@@ -56,9 +59,11 @@ class Classification:
         temperature: float = 1.0,
     ) -> None:
         if not 0 <= smoothing < 1:
-            raise UserError(f"task.smoothing={smoothing} is no weight.", "Try task.smoothing=0.1.")
+            raise UserError(f"task.smoothing must be in [0, 1), got {smoothing}.", "Try task.smoothing=0.1.")
         if temperature <= 0:
-            raise UserError(f"task.temperature={temperature} is not positive.", "Try task.temperature=1.")
+            raise UserError(
+                f"task.temperature must be positive, got {temperature}.", "Try task.temperature=1."
+            )
         self.name, self.smoothing, self.temperature = name, float(smoothing), float(temperature)
         self.input_size = data.size
         self.num_classes = data.num_classes
@@ -69,11 +74,11 @@ class Classification:
         return self._data.dataset(split)
 
     def head(self, levels: Sequence[Level]) -> nn.Module:
-        """A head that gives one logit per class."""
+        """A head with one logit per class."""
         return self._head(levels, out_channels=self.num_classes, output="linear")
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy against the targets, which are soft where images are mixed."""
+        """Mean cross-entropy with smoothed targets, which are mixed for mixed images."""
         loss = self._entropy(output, batch["label"])
         if "share" in batch:
             share = batch["share"].to(loss.dtype)
@@ -91,11 +96,11 @@ class Classification:
         return self.temperature**2 * divergence
 
     def meter(self) -> TopMeter:
-        """An empty list of scored images."""
+        """A new meter."""
         return TopMeter(self.num_classes)
 
     def baseline(self) -> tuple[str, dict[str, float]]:
-        """The frequencies of `train` as the answer to every image of `test`; labels alone are read."""
+        """The class frequencies of `train` as prediction for every image of `test`; reads labels only."""
         counts = np.bincount(self._data.labels("train"), minlength=self.num_classes)
         # equal counts are told apart by the order of the classes
         order = np.argsort(-counts, kind="stable")
@@ -106,7 +111,7 @@ class Classification:
         return f"always {self._data.class_names()[int(order[0])]}", meter.compute()
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
-        """The image; the image framed and named by its label; likewise by the predicted class."""
+        """The image, and the image with a frame and caption of its label, and of the predicted class."""
         from evonas.tasks.captions import captioned
 
         names = list(self._data.class_names())

@@ -1,4 +1,4 @@
-"""How a classifier is scored: top-1, top-5 and the loss, one image at a time.
+"""Metrics of image classification: top-1, top-5 and cross-entropy.
 
 Legend: B batch, C classes.
 """
@@ -11,15 +11,14 @@ from torch import Tensor
 
 from evonas.errors import UserError
 
-# a diverged network may put out anything; its loss on an image counts as this many nats at most
+# upper bound of the loss of an image in nats, for diverged networks
 WORST_LOSS = 100.0
 
 
 class TopMeter:
-    """Counts images whose class is among the first 1 and the first 5.
+    """Accumulates top-1 and top-5 accuracy and cross-entropy.
 
-    A tie is counted against the network, and an output that is not finite as wrong, so
-    that neither a constant nor a diverged network can score.
+    Ties and non-finite outputs count as errors, so that neither a constant nor a diverged network scores.
 
     Args:
         num_classes: C; with five classes or fewer, top5 is 1 for every finite output without ties.
@@ -31,7 +30,7 @@ class TopMeter:
         self._losses: list[float] = []
 
     def update(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
-        """Score logits B C against `label`."""
+        """Adds logits B C of a batch with `label`."""
         logits, label = output.detach().double(), batch["label"].to(output.device)[:, None]
         own = logits.gather(1, label)
         ahead = (logits >= own).sum(dim=1) - 1
@@ -45,6 +44,6 @@ class TopMeter:
         """error, top1 and top5 as fractions of images; loss: mean cross-entropy in nats, not smoothed."""
         count = len(self._losses)
         if count == 0:
-            raise UserError("No image was scored.", "Check data.root and the sizes of the splits.")
+            raise UserError("The split has no images.", "Check data.root and the sizes of the splits.")
         top1, top5 = self._first / count, self._among_five / count
         return {"error": 1 - top1, "top1": top1, "top5": top5, "loss": math.fsum(self._losses) / count}

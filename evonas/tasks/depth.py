@@ -1,7 +1,7 @@
-"""Monocular depth: metres from one image.
+"""Monocular depth estimation.
 
-Legend: B batch, H W space. Outputs are B 1 H W in metres; so is `depth` in a batch,
-beside the mask `valid` of the same shape.
+Legend: B batch, H W space. Outputs are B 1 H W in metres; a batch contains `depth` of the same shape in metres, and
+its mask `valid`.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,20 +26,23 @@ from evonas.tasks.depth_metrics import (
     silog_to_answer,
 )
 
-# what the constant baseline looks at: enough for three digits, little enough for any memory
+# sample of the training split for the constant baseline, enough for three digits
 SAMPLED_IMAGES, SAMPLED_PIXELS = 512, 8192
 
 
 class Depth:
-    """Learns by the scale-invariant logarithmic loss; judged by the absolute relative error.
+    """Depth estimation with the scale-invariant logarithmic loss; the error is the absolute relative error.
 
     Args:
-        data: a source whose items hold `depth` and `valid`.
-        head: makes the head from `(levels, out_channels=, output=, scale=)`.
-        max_depth: metres; the largest depth that is predicted and scored.
-        name: what follows `+task=`.
-        crop: part of the image that is scored: none, garg, eigen or nyu.
-        flip_test: score the blend of what is seen in the image and in its mirror image.
+        data: a source whose items contain `depth` and `valid`.
+        head: constructor of the head, called with `(levels, out_channels=, output=, scale=)`.
+        max_depth: maximum predicted and evaluated depth in metres.
+        name: name of the task, as in `+task=`.
+        crop: evaluated part of the image: none, garg, eigen or nyu.
+        flip_test: whether predictions of the image and its mirror image are blended in evaluation.
+
+    Raises:
+        UserError: max_depth or crop is invalid.
     """
 
     error_name = "abs_rel"
@@ -55,9 +58,7 @@ class Depth:
         flip_test: bool = False,
     ) -> None:
         if max_depth <= MIN_DEPTH:
-            raise UserError(
-                f"task.max_depth={max_depth} leaves nothing to predict.", "Try task.max_depth=20."
-            )
+            raise UserError(f"task.max_depth={max_depth} is too small.", "Try task.max_depth=20.")
         self.name, self.max_depth, self.crop = name, float(max_depth), crop
         self.flip_test = flip_test
         self.input_size = data.size
@@ -68,25 +69,28 @@ class Depth:
         return self._data.dataset(split)
 
     def head(self, levels: Sequence[Level]) -> nn.Module:
-        """A head that ends in max_depth * sigmoid."""
+        """A head with output max_depth * sigmoid."""
         return self._head(levels, out_channels=1, output="sigmoid", scale=self.max_depth)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """SILog against the measured depth, also where it lies beyond max_depth, as published."""
+        """SILog loss against measured depth, including depth beyond max_depth, as in EvoNAS's code."""
         return silog(output, batch["depth"], known(batch))
 
     def distillation_loss(self, output: Tensor, teacher_output: Tensor, batch: Batch) -> Tensor:
-        """SILog against the teacher's depth, also where none was measured; mild within its error."""
+        """Depth distillation: SILog against the teacher's depth at all pixels.
+
+        It down-weights teacher targets where the student's error is already below the teacher's.
+        """
         target = teacher_output.detach()
         return silog_to_answer(output, target, target > MIN_DEPTH, doubt(target, batch))
 
     def predict(self, net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """What is scored: one look at each image, or with `flip_test` two, blended."""
+        """The evaluated prediction; with `flip_test` the blend of the image's and its mirror image's."""
         depth = net(images)
         return blend(depth, net(images.flip(-1)).flip(-1)) if self.flip_test else depth
 
     def meter(self) -> DepthMeter:
-        """An empty meter of the nine metrics."""
+        """A new meter of the nine metrics."""
         return DepthMeter(self.max_depth, self.crop)
 
     def baseline(self) -> tuple[str, dict[str, float]]:
@@ -100,7 +104,7 @@ class Depth:
         return f"constant depth {constant:.1f} m", meter.compute()
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
-        """Image, truth and prediction on one scale of colours, from near to max_depth."""
+        """Image, ground truth and prediction, with a common colour scale up to max_depth."""
         from evonas.tasks.palette import depth_picture
 
         images = denormalise(batch["image"])
@@ -120,9 +124,9 @@ class Depth:
         return batch["valid"] & (depth > MIN_DEPTH) & (depth < self.max_depth)
 
     def _best_constant(self) -> float:
-        """Minimises the mean over images of mean |c - t| / t: a median of t weighted by 1 / (t n).
+        """Minimises the mean over images of mean |c - t| / t: the median of t weighted by 1 / (t n).
 
-        Large data sets are sampled evenly: SAMPLED_IMAGES images, about SAMPLED_PIXELS of each.
+        Large data sets are sampled evenly: SAMPLED_IMAGES images with about SAMPLED_PIXELS pixels each.
         """
         train = self.dataset("train")
         train.augment = False
@@ -135,12 +139,12 @@ class Depth:
             weights.append(1 / (depth * max(len(depth), 1)))
         depth, weight = np.concatenate(depths), np.concatenate(weights)
         if not len(depth):
-            raise UserError("No training image has a known depth.", "Check task.max_depth and the data.")
+            raise UserError("No training image has valid depth.", "Check task.max_depth and the data.")
         order = np.argsort(depth)
         cumulative = np.cumsum(weight[order])
         return float(depth[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
 
 
 def evenly(length: int, at_most: int) -> list[int]:
-    """At most so many of the indices below `length`, evenly spaced."""
+    """At most `at_most` evenly spaced indices below `length`."""
     return np.unique(np.linspace(0, length - 1, min(length, at_most)).round().astype(int)).tolist()

@@ -1,4 +1,4 @@
-"""The loss and the nine metrics of monocular depth, and the crops they are reported on.
+"""Loss, metrics and evaluation crops of monocular depth estimation.
 
 Legend: B batch, H W space. Depths are B 1 H W in metres; masks have the same shape.
 Formulas: Eigen et al. 2014 (arXiv 1406.2283), section 4; the loss weights as in section 3.2
@@ -17,12 +17,12 @@ from evonas.errors import UserError
 METRICS = ("silog", "abs_rel", "log10", "rms", "sq_rel", "log_rms", "d1", "d2", "d3")
 MIN_DEPTH = 1e-3
 VARIANCE_FOCUS = 0.85
-# the loss takes logarithms of raw outputs, and a square root that has no slope at zero
+# bounds for logarithms of outputs, and for the square root, whose gradient is infinite at zero
 TINY = 1e-6
 EPSILON = 1e-10
 
 Crop = Literal["none", "garg", "eigen", "nyu"]
-# fractions of height and width, first included and last excluded
+# fractions of height and width; the last row and column are excluded
 _FRACTIONS: Mapping[str, tuple[float, float, float, float]] = {
     "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
     "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
@@ -32,18 +32,23 @@ _FRACTIONS: Mapping[str, tuple[float, float, float, float]] = {
 def silog(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """10 sqrt(mean d^2 - 0.85 (mean d)^2), d = ln prediction - ln truth, over all valid pixels of a batch.
 
-    1e-4 instead of zero, so that the slope is finite everywhere; flat where no pixel is valid.
+    The value is at least 1e-4, so that the gradient is finite; it is constant if no pixel is valid.
     """
     return 10 * (log_variance(prediction, truth, valid) + EPSILON).sqrt()
 
 
 def silog_to_answer(prediction: Tensor, answer: Tensor, weight: Tensor, doubt: Tensor) -> Tensor:
-    """SILog against another network's answer, which itself errs by `doubt` (a `log_variance`).
+    """SILog distillation loss against a teacher's prediction, down-weighted below the teacher's own error.
 
-    A root's slope has the same length however near the answer is: between subnets that share weights and
-    nearly agree it would hold each to where the others are, as strongly as the truth pulls. So below the
-    answer's own error the root goes on as a parabola, as in Huber's loss, since no answer is worth following
-    more closely than it is right. Without doubt it is SILog.
+    The gradient of a square root has constant length: between subnets with shared weights, which nearly agree, it
+    would pull each subnet to the others as strongly as the ground truth pulls. Below the teacher's error the root is
+    therefore continued as a parabola, as in the Huber loss. With `doubt` 0 the loss is SILog.
+
+    Args:
+        prediction: student's depth.
+        answer: teacher's depth.
+        weight: weight of each pixel.
+        doubt: squared error of the teacher, a `log_variance`.
     """
     variance = log_variance(prediction, answer, weight)
     root, knee = (variance + EPSILON).sqrt(), (doubt.detach() + EPSILON).sqrt()
@@ -51,17 +56,17 @@ def silog_to_answer(prediction: Tensor, answer: Tensor, weight: Tensor, doubt: T
 
 
 def known(batch: Mapping[str, Tensor]) -> Tensor:
-    """Where a batch's depth was measured."""
+    """The mask of pixels with measured depth."""
     return batch["valid"] & (batch["depth"] > MIN_DEPTH)
 
 
 def doubt(answer: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """How far an answer is from the measured depth, as a `log_variance`; 0 where nothing was measured."""
+    """The squared error of a teacher's prediction, as a `log_variance`; 0 without measured depth."""
     return log_variance(answer.detach(), batch["depth"], known(batch))
 
 
 def log_variance(prediction: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """E d^2 - 0.85 (E d)^2 with d = ln prediction - ln truth; E takes pixels by weight, or by a mask."""
+    """E d^2 - 0.85 (E d)^2 with d = ln prediction - ln truth; E is the mean weighted by `weight` (or a mask)."""
     weight = weight.to(prediction.dtype)
     share = weight / weight.sum().clamp_min(EPSILON)
     safe = torch.where(weight > 0, truth, torch.ones_like(truth)).clamp_min(TINY)
@@ -71,11 +76,14 @@ def log_variance(prediction: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def blend(depth: Tensor, mirrored: Tensor) -> Tensor:
-    """The two looks of a flip test as one: their mean, but at the left the second, at the right the first.
+    """Blends the predictions of an image and of its mirror image (Godard et al. 2017, arXiv 1609.03677, section 4).
 
-    Both B 1 H W and the right way round. The favoured look has weight 1 within 5 % of the
-    width from its edge, and the ramp ends at 10 % (the post-processing of Godard et al.
-    2017, arXiv 1609.03677, section 4).
+    The result is their mean, except at the left, where the mirrored prediction counts, and at the right, where the
+    other one does: with weight 1 within 5 % of the width, and a linear ramp up to 10 %.
+
+    Args:
+        depth: B 1 H W.
+        mirrored: prediction of the mirror image, flipped back, B 1 H W.
     """
     place = torch.linspace(0, 1, depth.shape[-1], device=depth.device, dtype=depth.dtype)
     left = 1 - (20 * (place - 0.05)).clamp(0, 1)
@@ -84,7 +92,11 @@ def blend(depth: Tensor, mirrored: Tensor) -> Tensor:
 
 
 def crop_box(height: int, width: int, crop: Crop) -> tuple[int, int, int, int]:
-    """Rows first:last and columns first:last that are scored; `nyu` is defined at 480x640 alone."""
+    """Evaluated rows first:last and columns first:last of a crop.
+
+    Raises:
+        UserError: crop is unknown, or is `nyu` and images are not 480x640.
+    """
     if crop == "none":
         return 0, height, 0, width
     if crop == "nyu":
@@ -92,13 +104,13 @@ def crop_box(height: int, width: int, crop: Crop) -> tuple[int, int, int, int]:
             raise UserError(f"The NYU crop is defined for 480x640, not {height}x{width}.", "Use crop: none.")
         return 45, 471, 41, 601
     if crop not in _FRACTIONS:
-        raise UserError(f"There is no depth crop '{crop}'.", "Choose none, garg, eigen or nyu.")
+        raise UserError(f"task.crop={crop} is unknown.", "Choose none, garg, eigen or nyu.")
     top, bottom, left, right = _FRACTIONS[crop]
     return int(top * height), int(bottom * height), int(left * width), int(right * width)
 
 
 def inside_crop(valid: Tensor, crop: Crop) -> Tensor:
-    """The mask with everything outside the crop switched off."""
+    """The mask restricted to the crop."""
     top, bottom, left, right = crop_box(valid.shape[-2], valid.shape[-1], crop)
     mask = torch.zeros_like(valid)
     mask[..., top:bottom, left:right] = valid[..., top:bottom, left:right]
@@ -108,12 +120,12 @@ def inside_crop(valid: Tensor, crop: Crop) -> Tensor:
 def image_metrics(prediction: Tensor, truth: Tensor, valid: Tensor) -> list[tuple[float, ...]]:
     """The nine metrics of each image, in the order of METRICS, over its valid pixels; silog in %.
 
-    All positive, B 1 H W. Images without a valid pixel are left out. In double precision.
+    Inputs are positive, B 1 H W. Images without valid pixels are omitted. Computed in double precision.
     """
     counts = [count for count in valid.flatten(1).sum(1).tolist() if count]
     if not counts:
         return []
-    # one look for the valid pixels serves both, and every sum is then over all images at once
+    # valid pixels are selected once, and sums run over all images at once
     places = valid.flatten().nonzero()[:, 0]
     p, t = (each.flatten().index_select(0, places).double() for each in (prediction, truth))
     pixels = _pixel_terms(p, t)
@@ -132,7 +144,7 @@ def image_metrics(prediction: Tensor, truth: Tensor, valid: Tensor) -> list[tupl
 
 
 def _pixel_terms(p: Tensor, t: Tensor) -> Tensor:
-    """What the metrics are means of, a row each: 9 x pixels."""
+    """The pixel terms whose means are the metrics, 9 x pixels."""
     terms = p.new_empty(9, len(p))
     ratio, square = p / t, (p - t).square()
     log_ratio = torch.log(ratio, out=terms[0])
@@ -148,11 +160,11 @@ def _pixel_terms(p: Tensor, t: Tensor) -> Tensor:
 
 
 class DepthMeter:
-    """Averages the nine metrics per image; images without a valid pixel do not count.
+    """Averages the nine metrics over images with valid pixels.
 
     Args:
-        max_depth: metres; predictions are clamped to [1e-3, max_depth], truth beyond it is not scored.
-        crop: which part of the image is scored.
+        max_depth: metres; predictions are clamped to [1e-3, max_depth], and ground truth beyond it is ignored.
+        crop: evaluated part of the image.
     """
 
     def __init__(self, max_depth: float, crop: Crop = "none") -> None:
@@ -160,7 +172,7 @@ class DepthMeter:
         self._rows: list[tuple[float, ...]] = []
 
     def update(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
-        """Score a batch of predicted depths."""
+        """Adds the predicted depths of a batch."""
         output = output.detach().float().nan_to_num(MIN_DEPTH, self.max_depth, MIN_DEPTH)
         output = output.clamp(MIN_DEPTH, self.max_depth)
         truth = batch["depth"]
@@ -168,9 +180,9 @@ class DepthMeter:
         self._rows += image_metrics(output, truth, inside_crop(valid, self.crop))
 
     def compute(self) -> dict[str, float]:
-        """The averages, summed exactly, so that the order of batches cannot matter."""
+        """The averages, with exact sums, independent of the order of batches."""
         if not self._rows:
-            raise UserError("No image had a pixel of valid depth.", "Check task.max_depth and the data.")
+            raise UserError("No image of the split has valid depth.", "Check task.max_depth and the data.")
         columns = zip(*self._rows, strict=True)
         return {
             name: math.fsum(column) / len(self._rows) for name, column in zip(METRICS, columns, strict=True)

@@ -1,4 +1,4 @@
-"""Object detection: a box, a class and a score for every object, and a mask where there are masks.
+"""Object detection and instance segmentation.
 
 Legend: B batch, C classes, K detections, N objects, R regions, H W space. Heads and outputs are those of
 `evonas/nn/detection/base.py`, items those of `evonas/data/detection/base.py`.
@@ -21,23 +21,23 @@ from evonas.nn.level import Level
 from evonas.tasks.base import Batch, Picture
 from evonas.tasks.detection_metrics import DetectionMeter
 
-# weights of the teacher's answers (Chen et al., NeurIPS 2017, with the values of EvoNAS)
+# weights of distillation terms (Chen et al., NeurIPS 2017, with EvoNAS's values)
 BACKGROUND = 1.5
 REGRESSION = 0.5
-# how a predictor that looks at no image finds its boxes
+# settings of the constant baseline
 _EXAMPLES = 2000
 _GUESSES = 100
 _ALIKE = 0.5
 
 
 class Detection:
-    """Learns by the losses of its head; judged by one minus COCO's average precision of boxes.
+    """Object detection with the losses of its head; the error is one minus COCO's box mAP.
 
     Args:
         data: see `evonas/data/detection/base.py`.
-        head: makes the head from `(levels, num_classes=)`.
-        name: what follows `+task=`.
-        shown: scores of detections that pictures show.
+        head: constructor of the head, called with `(levels, num_classes=)`.
+        name: name of the task, as in `+task=`.
+        shown: minimum score of detections in visualisations.
     """
 
     error_name = "one_minus_map"
@@ -54,22 +54,22 @@ class Detection:
         return self._data.dataset(split)
 
     def head(self, levels: Sequence[Level]) -> nn.Module:
-        """A head for the classes that the training document names.
+        """A head for the classes of the training annotations.
 
         Raises:
-            UserError: it needs masks, and the data has none.
+            UserError: the head needs masks, and the data has none.
         """
         return self.head_with(levels, {})
 
     def head_with(self, levels: Sequence[Level], settings: Mapping[str, Any]) -> nn.Module:
-        """The head with other keywords than the configured ones, for a body that asks for them.
+        """The head with keywords that override its config, for teacher backbones.
 
         Raises:
-            UserError: it needs masks, and the data has none.
+            UserError: the head needs masks, and the data has none.
         """
         made: Any = self._head(levels, num_classes=len(self._data.class_names()), **settings)
         if made.mask_side and not self._data.has_masks:
-            raise UserError("This head learns masks.", "Add data.masks=true, or use head=faster_rcnn.")
+            raise UserError("This head needs masks.", "Use data.masks=true, or head=faster_rcnn.")
         net: nn.Module = made
         return net
 
@@ -87,33 +87,33 @@ class Detection:
         """
         if not isinstance(teacher_output, Regions):
             raise UserError(
-                "A detector learns from what its teacher says of regions, which no cache keeps.",
+                "Distillation of detectors needs the teacher's predictions of regions, which are not cached.",
                 "Use distill.cache=false, or distill.ratio=0.",
             )
         samples = output.samples(batch)
         with torch.no_grad():
-            teacher = teacher_output.judged(samples.rois)
-        logits, boxes = output.judged(samples.rois)
+            teacher = teacher_output.predict_rois(samples.rois)
+        logits, boxes = output.predict_rois(samples.rois)
         return soft_classes(logits, teacher[0]) + bounded_boxes(boxes, teacher[1], samples)
 
     def meter(self) -> DetectionMeter:
-        """Empty; it looks truth up in the data."""
+        """A new meter; it reads ground truth from the data."""
         return DetectionMeter(self._data)
 
     def baseline(self) -> tuple[str, dict[str, float]]:
-        """The boxes that most training pictures have, in every picture, scored on `test`."""
+        """The most frequent boxes of training images as detections in every image of `test`."""
         train: Any = self.dataset("train")
         test: Any = self.dataset("test")
         guess, meter = common_boxes([train.described(place) for place in _spread(len(train))]), self.meter()
         if self._data.has_masks:
-            # a mask that fills its box
+            # masks that fill their boxes
             guess = torch.cat((guess, torch.ones(len(guess), 1)), dim=1)
         for place in range(len(test)):
             meter.update(guess[None], {key: value[None] for key, value in test.described(place).items()})
         return "boxes that are common in training", meter.compute()
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
-        """Boxes in the colours of their classes: those of the truth, and those that score enough."""
+        """Boxes in the colours of their classes: ground truth, and detections above the minimum score."""
         from evonas.tasks.boxes_drawn import drawn
 
         found = []
@@ -132,7 +132,7 @@ class Detection:
 
 
 def soft_classes(student: Tensor, teacher: Tensor) -> Tensor:
-    """Cross-entropy with the teacher's distribution over logits R (C + 1), background weighing 1.5."""
+    """Cross-entropy with the teacher's class distribution, from logits R (C + 1); background has weight 1.5."""
     weights = torch.ones(student.shape[1], device=student.device)
     weights[-1] = BACKGROUND
     wanted = teacher.softmax(dim=1) * weights
@@ -140,7 +140,7 @@ def soft_classes(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def bounded_boxes(student: Tensor, teacher: Tensor, samples: Samples) -> Tensor:
-    """Squared distance of coded boxes R C 4 to the truth where the teacher's is smaller; else nothing."""
+    """Squared error of coded boxes R C 4 where it exceeds the teacher's, else zero (Chen et al., NeurIPS 2017)."""
     chosen = samples.labels < student.shape[1]
     labels, targets = samples.labels[chosen], samples.targets[chosen]
     if len(labels) == 0:
@@ -150,7 +150,7 @@ def bounded_boxes(student: Tensor, teacher: Tensor, samples: Samples) -> Tensor:
 
 
 def common_boxes(items: Sequence[Batch]) -> Tensor:
-    """A table of the boxes that most others of their class resemble, scored by the share that does."""
+    """A table of the boxes with the most similar boxes of their class, scored by the share of similar ones."""
     boxes = torch.cat([item["boxes"][item["labels"] != EMPTY] for item in items])
     labels = torch.cat([item["labels"][item["labels"] != EMPTY] for item in items])
     places = _spread(len(boxes))
@@ -162,6 +162,6 @@ def common_boxes(items: Sequence[Batch]) -> Tensor:
 
 
 def _spread(count: int) -> list[int]:
-    """At most so many places of `count` as are looked at, evenly spaced."""
+    """Evenly spaced indices below `count`, at most the sample size."""
     found: list[int] = np.unique(np.linspace(0, count - 1, min(count, _EXAMPLES)).astype(int)).tolist()
     return found

@@ -1,4 +1,4 @@
-"""COCO's average precision of boxes and masks, by COCO's own evaluator.
+"""COCO's mean average precision (mAP) of boxes and masks, computed by pycocotools.
 
 Legend: B batch, K detections, N objects, S side of a mask in a table, H W space.
 """
@@ -22,15 +22,15 @@ from evonas.tasks.base import Batch
 
 Kind = Literal["bbox", "segm"]
 NAMES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
-# the evaluator's word for what nothing speaks of, such as the precision of large objects where none is
+# pycocotools' value of undefined metrics, such as the precision of large objects without any
 _NOTHING = -1.0
 
 
 class DetectionMeter:
-    """Collects detections in the pixels of the files; scores are taken when they are asked for.
+    """Collects detections in pixels of the image files and computes mAP.
 
     Args:
-        data: has the truth, crowds and all.
+        data: source of the ground truth, including crowds.
     """
 
     def __init__(self, data: ObjectSource) -> None:
@@ -39,7 +39,7 @@ class DetectionMeter:
         self._evaluators: dict[str, Any] = {kind: _evaluator(kind) for kind in kinds}
 
     def update(self, output: Tensor, batch: Batch) -> None:
-        """Add the tables B K ... of a batch of un-augmented items."""
+        """Adds the detection tables B K ... of a batch without augmentation."""
         tables = output.detach().float().cpu()
         for table, scale, picture in zip(tables, batch["scale"], batch["picture"], strict=True):
             part, place = picture.tolist()
@@ -55,13 +55,13 @@ class DetectionMeter:
     def compute(self) -> dict[str, float]:
         """one_minus_map, map, map_50 ... of boxes, and mask_map ... where there are masks.
 
-        What nothing speaks of, such as large objects where there are none, is left out.
+        Undefined metrics, such as those of large objects without any, are omitted.
 
         Raises:
-            UserError: there is no object in all these pictures.
+            UserError: no image has an object.
         """
         if self._is_empty:
-            raise UserError("No picture of the split has an object.", "Check the annotations.")
+            raise UserError("No image of the split has an object.", "Check the annotations.")
         found: dict[str, float] = {}
         for kind, evaluator in self._evaluators.items():
             prefix = "" if kind == "bbox" else "mask_"
@@ -74,7 +74,7 @@ class DetectionMeter:
         size = objects.height, objects.width
         side = math.isqrt(found.shape[1] - PLAIN)
         if side == 0:
-            raise UserError("The head answers with boxes alone.", "Use head=mask_rcnn, or data.masks=false.")
+            raise UserError("The head predicts no masks.", "Use head=mask_rcnn, or data.masks=false.")
         masks = found[:, PLAIN:].view(-1, 1, side, side)
         pasted = paste_masks_in_image(masks, plain["boxes"], size)[:, 0] > 0.5
         truths = [whole(shape, *size) for shape in objects.shapes]
@@ -85,7 +85,7 @@ class DetectionMeter:
 
 def _evaluator(kind: Kind) -> Any:
     if find_spec("pycocotools") is None:
-        raise UserError("The average precision needs pycocotools.", "pip install 'evonas[det]'")
+        raise UserError("The mAP needs pycocotools.", "pip install 'evonas[det]'")
     from torchmetrics.detection import MeanAveragePrecision
 
     evaluator = MeanAveragePrecision(iou_type=kind, backend="pycocotools")

@@ -1,4 +1,4 @@
-"""A meter for tasks whose every metric is a mean over pixels, averaged over images.
+"""Meter of metrics that are means over pixels, averaged over images.
 
 Legend: B batch, H W space.
 """
@@ -16,11 +16,11 @@ Terms = Callable[[Tensor, Batch], Mapping[str, Tensor]]
 
 
 class ImageMeans:
-    """Every image weighs the same, however many of its pixels are valid; one without any does not count.
+    """Averages metrics over images; each image with valid pixels has the same weight.
 
     Args:
-        terms: from an output and its batch to the value of each metric in every pixel, B H W or B 1 H W.
-        mask: the batch's entry, of the same shape, that says which pixels count.
+        terms: maps an output and its batch to pixel values of each metric, B H W or B 1 H W.
+        mask: key of the batch's mask of valid pixels, of the same shape.
     """
 
     def __init__(self, terms: Terms, mask: str = "valid") -> None:
@@ -28,7 +28,7 @@ class ImageMeans:
         self._rows: dict[str, list[float]] = {}
 
     def update(self, output: Tensor, batch: Batch) -> None:
-        """Score a batch in double precision; an output that is not finite counts as 0."""
+        """Adds a batch, in double precision; non-finite outputs count as 0."""
         valid = batch[self._mask].flatten(1).to(output.device)
         counts = valid.sum(dim=1)
         finite = output.detach().double().nan_to_num(0.0, 0.0, 0.0)
@@ -38,11 +38,11 @@ class ImageMeans:
             self._rows.setdefault(name, []).extend(means.tolist())
 
     def compute(self) -> dict[str, float]:
-        """The averages, summed exactly, so that the order of batches cannot matter.
+        """The averages, with exact sums, independent of the order of batches.
 
         Raises:
-            UserError: no image had a valid pixel.
+            UserError: no image has a valid pixel.
         """
         if not any(self._rows.values()):
-            raise UserError("No image had a pixel with a truth.", "Check the data.")
+            raise UserError("No image of the split has valid pixels.", "Check the data.")
         return {name: math.fsum(rows) / len(rows) for name, rows in self._rows.items()}

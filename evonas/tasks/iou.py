@@ -1,4 +1,4 @@
-"""Intersection over union from one confusion matrix over a whole split.
+"""Mean intersection over union (mIoU) from one confusion matrix over a split.
 
 Legend: B batch, C classes, H W space.
 """
@@ -12,24 +12,24 @@ from torch import Tensor
 
 from evonas.errors import UserError
 
-# beyond so many classes a table of all of them is no longer legible
+# maximum number of classes with individual IoU metrics
 SHOWN_CLASSES = 32
 
 
 def to_size(output: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits B C H W, resized bilinearly to a mask's height and width where they differ."""
+    """Resizes logits B C H W bilinearly to the height and width of a mask."""
     if tuple(output.shape[-2:]) == tuple(size):
         return output
     return F.interpolate(output, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 class IouMeter:
-    """Counts truth against prediction, pixel by pixel, at the resolution of the masks.
+    """Accumulates a confusion matrix at the resolution of the masks.
 
     Args:
-        classes: names, in the order of their numbers.
-        ignore_index: the number of pixels that do not count.
-        with_loss: also average the cross-entropy, which costs as much as counting.
+        classes: class names in the order of their ids.
+        ignore_index: class id of ignored pixels.
+        with_loss: whether the cross-entropy is averaged as well.
     """
 
     def __init__(self, classes: Sequence[str], ignore_index: int, with_loss: bool = False) -> None:
@@ -38,9 +38,9 @@ class IouMeter:
         self._with_loss, self._losses = with_loss, list[float]()
 
     def update(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
-        """Count a batch of logits, image by image; they are resized to the masks first."""
+        """Adds a batch of logits, which are resized to the masks."""
         for logits, truth in zip(output.detach(), batch["classes"], strict=True):
-            # one image at a time: 150 classes at the size of a batch of masks would fill the memory
+            # image by image, since 150 classes at the size of a batch of masks need too much memory
             self._count(to_size(logits[None].float(), truth.shape), truth)
 
     def _count(self, logits: Tensor, truth: Tensor) -> None:
@@ -52,10 +52,10 @@ class IouMeter:
             self._losses.append(float(F.cross_entropy(logits, truth[None], ignore_index=self.ignore_index)))
 
     def compute(self) -> dict[str, float]:
-        """one_minus_miou, miou and pixel_accuracy; a class that never occurs is left out of the mean.
+        """one_minus_miou, miou and pixel_accuracy; the mean excludes classes that never occur.
 
-        Up to SHOWN_CLASSES classes each has its iou_<class>. `loss`, if wanted, is the mean over images
-        of the mean cross-entropy over their pixels, in nats.
+        With at most SHOWN_CLASSES classes there is iou_<class> for each. `loss`, if requested, is the mean over images
+        of the mean cross-entropy over pixels, in nats.
         """
         right = self._confusion.diagonal().double()
         union = self._confusion.sum(0) + self._confusion.sum(1) - self._confusion.diagonal()

@@ -1,4 +1,4 @@
-"""Surface normals: unit vectors B 3 H W in camera axes, scored where `valid` B 1 H W."""
+"""Surface normal estimation: unit vectors B 3 H W in camera axes, evaluated where `valid` B 1 H W."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,7 +14,7 @@ from evonas.tasks.image_means import ImageMeans
 
 
 class Normals:
-    """Learns by the cosine; judged by the angle to the true normal, in degrees, averaged over images."""
+    """Surface normal estimation with a cosine loss; the error is the mean angle in degrees, averaged over images."""
 
     error_name, error_is_mean = "angle", True
 
@@ -22,7 +22,7 @@ class Normals:
         self.name, self.input_size, self.dataset, self._head = name, data.size, data.dataset, head
 
     def head(self, levels: Sequence[Level]) -> nn.Module:
-        """Three free numbers a pixel, of which only the direction counts."""
+        """A head with three unnormalised components per pixel."""
         return self._head(levels, out_channels=3)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
@@ -31,15 +31,15 @@ class Normals:
         return (apart * batch["valid"]).sum() / batch["valid"].sum().clamp_min(1)
 
     def distillation_loss(self, output: Tensor, teacher_output: Tensor, batch: Batch) -> Tensor:
-        """The same against what the teacher says."""
+        """One minus the cosine to the teacher's normals."""
         return self.loss(output, {**batch, "normals": teacher_output.detach()})
 
     def meter(self) -> ImageMeans:
-        """The angle, and the share of pixels within 11.25 degrees."""
+        """A new meter of the angle and the share of pixels within 11.25 degrees."""
         return ImageMeans(_metrics)
 
     def baseline(self) -> tuple[str, dict[str, float]]:
-        """The mean normal of `train`, scored on `test`."""
+        """The mean normal of `train`, evaluated on `test`."""
         meter, train = self.meter(), self.dataset("train")
         train.augment = False
         mean = torch.stack([(item["normals"] * item["valid"]).sum((1, 2)) for item in train]).sum(0)
@@ -48,7 +48,7 @@ class Normals:
         return "the mean normal", meter.compute()
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
-        """Directions as colours, from -1 to 1 along each axis."""
+        """Normals as colours: components from -1 to 1 are mapped to RGB."""
         both = [F.normalize(each.float(), eps=1e-6).cpu() for each in (batch["normals"], output)]
         drawn = [(127.5 + 127.5 * each).byte().permute(0, 2, 3, 1).numpy() for each in both]
         rows = zip(denormalise(batch["image"]), *drawn, strict=True)

@@ -1,4 +1,4 @@
-"""Colours for pictures: legible to colour-blind readers and in print."""
+"""Colour maps for visualisation, suited to colour-blind readers and print."""
 
 import matplotlib
 import numpy as np
@@ -25,7 +25,7 @@ BLACK = (0, 0, 0)
 
 
 def class_picture(labels: NDArray[np.int64], ignored: NDArray[np.bool_] | None = None) -> Pixels:
-    """H W class numbers as H W 3 colours; ignored pixels are black. Colours repeat after twelve classes."""
+    """Class ids H W as colours H W 3; ignored pixels are black. Colours repeat after twelve classes."""
     colours = np.array(CLASS_COLOURS, dtype=np.uint8)[labels % len(CLASS_COLOURS)]
     if ignored is not None:
         colours[ignored] = BLACK
@@ -33,7 +33,7 @@ def class_picture(labels: NDArray[np.int64], ignored: NDArray[np.bool_] | None =
 
 
 def depth_picture(depth: NDArray[np.floating], far: float, valid: NDArray[np.bool_] | None = None) -> Pixels:
-    """H W metres as H W 3 colours: near is yellow, `far` and beyond dark blue, invalid pixels black."""
+    """Depth H W in metres as colours H W 3: near is yellow, `far` and beyond dark blue, invalid pixels black."""
     nearness = 1 - np.clip(np.nan_to_num(depth, nan=far) / far, 0, 1)
     colours = matplotlib.colormaps["cividis"](nearness, bytes=True)[..., :3].copy()
     if valid is not None:

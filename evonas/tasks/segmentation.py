@@ -1,7 +1,7 @@
-"""Semantic segmentation: a class for every pixel.
+"""Semantic segmentation.
 
-Legend: B batch, C classes, H W space. Outputs are logits B C H W; `classes` in a batch
-is B H W and may be larger than the output, which is then resized to it.
+Legend: B batch, C classes, H W space. Outputs are logits B C H W; a batch contains `classes` (B H W), to whose size
+outputs are resized.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from evonas.data.augment import denormalise
 from evonas.data.base import Images, Source, Split, check_size
 from evonas.errors import UserError
+from evonas.nn.auxiliary import AuxiliaryOutput, main_output
 from evonas.nn.level import Level
-from evonas.nn.sided import Sided, main_of
 from evonas.tasks.base import Batch, Picture
 from evonas.tasks.depth import SAMPLED_IMAGES, evenly
 from evonas.tasks.iou import IouMeter, to_size
@@ -26,17 +26,20 @@ ERROR_NAMES = {"miou": "one_minus_miou", "loss": "loss"}
 
 
 class Segmentation:
-    """Learns by cross-entropy; judged by one minus the mean intersection over union, or by the loss.
+    """Semantic segmentation with cross-entropy; the error is one minus mIoU, or the loss.
 
     Args:
-        data: a source whose items hold `classes`.
-        head: makes the head from `(levels, out_channels=, output=)`.
-        name: what follows `+task=`.
-        classes: names, in the order of their numbers; None for those that the data names.
-        ignore_index: the number of pixels that do not count.
-        error: what is minimised: `miou` (one minus it), or `loss`, the mean over images of the mean
-            cross-entropy over pixels, as the original searches ADE20K (without its auxiliary head's part).
-        input_size: of the images that costs are counted and timed on; None for the data's.
+        data: a source whose items contain `classes`.
+        head: constructor of the head, called with `(levels, out_channels=, output=)`.
+        name: name of the task, as in `+task=`.
+        classes: class names in the order of their ids; None for those of the data.
+        ignore_index: class id of ignored pixels.
+        error: `miou` minimises 1 - mIoU, `loss` the mean over images of the mean cross-entropy over pixels, as
+            EvoNAS's search on ADE20K does (without the auxiliary head).
+        input_size: height and width of images for cost counting and timing; None for those of the data.
+
+    Raises:
+        UserError: classes or error are invalid.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Segmentation:
     ) -> None:
         names = tuple(getattr(data, "classes", ()) if classes is None else classes)
         if len(set(names)) < 2 or len(set(names)) != len(names):
-            raise UserError(f"task.classes={list(names)} needs two or more different names.")
+            raise UserError(f"task.classes must be at least two distinct names, got {list(names)}.")
         if error not in ERROR_NAMES:
             raise UserError(f"task.error={error} is unknown.", f"Known: {', '.join(ERROR_NAMES)}")
         self.name, self.classes, self.ignore_index = name, names, ignore_index
@@ -64,16 +67,13 @@ class Segmentation:
         return self._data.dataset(split)
 
     def head(self, levels: Sequence[Level]) -> nn.Module:
-        """A head that gives one logit per class."""
+        """A head with one logit per class."""
         return self._head(levels, out_channels=len(self.classes), output="linear")
 
-    def loss(self, output: Tensor | Sided, batch: Batch) -> Tensor:
-        """Mean cross-entropy over pixels that have a class; zero where none has.
-
-        Where an auxiliary head answers beside, its own is added by its weight.
-        """
-        if isinstance(output, Sided):
-            return self.loss(output.main, batch) + output.weight * self.loss(output.side, batch)
+    def loss(self, output: Tensor | AuxiliaryOutput, batch: Batch) -> Tensor:
+        """Mean cross-entropy over labelled pixels, zero without any, plus the weighted loss of an auxiliary head."""
+        if isinstance(output, AuxiliaryOutput):
+            return self.loss(output.main, batch) + output.weight * self.loss(output.auxiliary, batch)
         truth = batch["classes"]
         total = F.cross_entropy(
             to_size(output, truth.shape[-2:]), truth, ignore_index=self.ignore_index, reduction="sum"
@@ -81,22 +81,22 @@ class Segmentation:
         return total / (truth != self.ignore_index).sum().clamp_min(1)
 
     def distillation_loss(
-        self, output: Tensor | Sided, teacher_output: Tensor | Sided, batch: Batch
+        self, output: Tensor | AuxiliaryOutput, teacher_output: Tensor | AuxiliaryOutput, batch: Batch
     ) -> Tensor:
-        """Mean KL divergence from the teacher's distribution over pixels that have a class."""
+        """Mean KL divergence from the teacher's distribution over labelled pixels."""
         truth = batch["classes"]
-        student = to_size(main_of(output), truth.shape[-2:]).log_softmax(dim=1)
-        teacher = to_size(main_of(teacher_output).detach(), truth.shape[-2:]).log_softmax(dim=1)
+        student = to_size(main_output(output), truth.shape[-2:]).log_softmax(dim=1)
+        teacher = to_size(main_output(teacher_output).detach(), truth.shape[-2:]).log_softmax(dim=1)
         divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
         counted = (truth != self.ignore_index).to(divergence.dtype)
         return (divergence * counted).sum() / counted.sum().clamp_min(1)
 
     def meter(self) -> IouMeter:
-        """An empty confusion matrix."""
+        """A new meter."""
         return IouMeter(self.classes, self.ignore_index, with_loss=self.error_name == "loss")
 
     def baseline(self) -> tuple[str, dict[str, float]]:
-        """The class with most pixels in `train` (or in a sample of it), everywhere, scored on `test`."""
+        """The most frequent class of `train` (or of a sample of it) at every pixel, evaluated on `test`."""
         train = self.dataset("train")
         train.augment = False
         counted = (self._count(train[i]["classes"]) for i in evenly(len(train), SAMPLED_IMAGES))
@@ -109,7 +109,7 @@ class Segmentation:
         return f"always {self.classes[common]}", meter.compute()
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
-        """Image at the network's size; truth and prediction at the mask's."""
+        """Image at the network's input size; ground truth and prediction at the size of the mask."""
         from evonas.tasks.palette import class_picture
 
         truth = batch["classes"].cpu().numpy()

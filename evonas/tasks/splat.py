@@ -1,10 +1,10 @@
-"""Novel views from a few posed images, through one 3-D Gaussian for every pixel.
+"""Novel view synthesis from few posed images with pixel-aligned 3D Gaussians.
 
 Legend: B batch, V context views, T target views, C channels, H W space of one view, h w cells.
 
-The network sees the context views side by side (B 3 H VW) and answers B C h Vw, numbers that mean nothing
-without cameras. The task has the cameras: it lifts the numbers to Gaussians (`nn/lifting.py`), draws these
-for the target cameras and compares. Items are those of `data/views/base.py`.
+The network maps context views side by side (B 3 H VW) to camera-independent parameters B C h Vw. The task unprojects
+them to Gaussians with the batch's cameras (`nn/unprojection.py`), renders these in the target cameras and compares the
+images. Items are those of `data/views/base.py`.
 """
 
 import logging
@@ -21,7 +21,7 @@ from evonas.data.base import Images, Source, Split
 from evonas.errors import UserError
 from evonas.nn.gaussians import Layout
 from evonas.nn.level import Level
-from evonas.nn.lifting import Cameras, Gaussians, lift, render
+from evonas.nn.unprojection import Cameras, Gaussians, lift, render
 from evonas.tasks.base import Batch, Picture
 from evonas.tasks.view_metrics import ViewMeter, averages, depth_error, similarity, view_metrics
 
@@ -29,28 +29,32 @@ log = logging.getLogger(__name__)
 
 
 class ViewSource(Source, Protocol):
-    """A source of items of several views; `view_size` is the height and width of one of them."""
+    """A source of multi-view items; `view_size` is the height and width of a view."""
 
     view_size: tuple[int, int]
     context: int
 
 
 class Splat:
-    """Learns by L1 and SSIM on novel views; judged by the root of the mean squared error.
+    """Novel view synthesis with L1 and SSIM losses; the error is the RMSE of target views.
 
-    That error is the mean over items of what each view's PSNR is the logarithm of, so it is finite, zero
-    when all is right, and a mean over images. PSNR, SSIM and, with weights, LPIPS stand beside it.
+    The RMSE determines the PSNR, but is finite, zero for perfect predictions, and a mean over images. Further metrics
+    are PSNR, SSIM and, with weights, LPIPS.
 
     Args:
         data: a source of posed views.
-        head: makes the head from `(levels, out_channels=)`; it answers once a cell: head=gaussians.
-        name: what follows `+task=`.
-        planes: depths that are compared; likewise `features`, see `nn.gaussians.Layout`.
-        every: pixels from one Gaussian to the next.
-        ssim_weight: share of 1 - SSIM in the loss; the rest is L1 (Kerbl et al. 2023, eq. 7, use 0.2).
-        depth_weight: of the logarithmic error of depth, where it is known; 0 learns from images alone.
-        lpips: file of torchvision's VGG-16; without it LPIPS is neither learnt nor told.
-        lpips_weight: of LPIPS in the loss.
+        head: constructor of the head, called with `(levels, out_channels=)`; it needs one output per cell, as
+            head=gaussians has.
+        name: name of the task, as in `+task=`.
+        planes, features: see `nn.gaussians.Layout`.
+        every: pixels between Gaussians.
+        ssim_weight: weight of 1 - SSIM in the loss; L1 has the rest (Kerbl et al. 2023, eq. 7, use 0.2).
+        depth_weight: weight of the logarithmic depth error where depth is known; 0 trains on images only.
+        lpips: file of torchvision's VGG-16; None disables LPIPS.
+        lpips_weight: weight of LPIPS in the loss.
+
+    Raises:
+        UserError: a weight is invalid.
     """
 
     error_name = "rmse"
@@ -70,10 +74,10 @@ class Splat:
         lpips_weight: float = 0.0,
     ) -> None:
         if not 0 <= ssim_weight <= 1 or depth_weight < 0 or lpips_weight < 0:
-            raise UserError("A weight of the loss is negative, or task.ssim_weight is above 1.", "Try 0.2.")
+            raise UserError("Loss weights must not be negative, and task.ssim_weight at most 1.", "Try 0.2.")
         if lpips_weight and lpips is None:
             raise UserError(
-                f"task.lpips_weight={lpips_weight} needs weights.", "Give task.lpips=<vgg16-397923af.pth>."
+                f"task.lpips_weight={lpips_weight} needs weights.", "Set task.lpips=<vgg16-397923af.pth>."
             )
         self.name, self.input_size, self.view_size = name, data.size, data.view_size
         self.layout = Layout(planes, features, every)
@@ -85,11 +89,11 @@ class Splat:
         return self._data.dataset(split)
 
     def head(self, levels: Sequence[Level]) -> nn.Module:
-        """A head with the channels that the layout needs."""
+        """A head with the channels of the layout."""
         return self._head(levels, out_channels=self.layout.channels(levels[0].stride))
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """L1 and SSIM between drawn and true target views, and what else has a weight."""
+        """The weighted sum of L1, SSIM, depth and LPIPS losses on target views."""
         drawn, depths = [], []
         for number, gaussians in enumerate(self._lifted(output, batch)):
             drawn.append(self._drawn(gaussians, batch, number))
@@ -105,18 +109,18 @@ class Splat:
         return loss
 
     def distillation_loss(self, output: Tensor, teacher_output: Tensor, batch: Batch) -> Tensor:
-        """The mean logarithmic difference between the student's depth and the teacher's, the hard part."""
+        """Mean logarithmic difference between the depths of student and teacher."""
         own = torch.stack([each.depths for each in self._lifted(output, batch)])
         with torch.no_grad():
             other = torch.stack([each.depths for each in self._lifted(teacher_output, batch)])
         return _depth_loss(own, other)
 
     def meter(self) -> ViewMeter:
-        """An empty meter of rmse, psnr, ssim and, where they can be known, lpips and abs_rel of depth."""
+        """A new meter of rmse, psnr, ssim and, if available, lpips and abs_rel of depth."""
         return ViewMeter(self._scores)
 
     def baseline(self) -> tuple[str, dict[str, float]]:
-        """Each target as a copy of the context view whose camera is nearest, scored on `test`."""
+        """A copy of the context view with the nearest camera as each target, evaluated on `test`."""
         rows = []
         for item in self.dataset("test"):
             context = _apart(item["image"], len(item["context_view"]))
@@ -125,7 +129,7 @@ class Splat:
         return "copy of the nearest view", averages(rows)
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
-        """The context views side by side; the targets and their predictions likewise."""
+        """Context views, targets and predictions, each side by side."""
         pictures = []
         with torch.no_grad():
             gaussians = list(self._lifted(_finite(output), batch))
@@ -146,7 +150,7 @@ class Splat:
         return Perceptual(self._lpips)
 
     def _lifted(self, output: Tensor, batch: Batch) -> Iterator[Gaussians]:
-        """The Gaussians of each item, in full precision; one at a time, so that none depends on its batch."""
+        """The Gaussians of each item in full precision, item by item, so that none depends on its batch."""
         views = batch["context_view"].shape[1]
         self._check(output, views)
         for number in range(len(output)):
@@ -163,12 +167,12 @@ class Splat:
         expected = self.layout.channels(cell) if cell % self.layout.every == 0 else None
         if output.shape[1] != expected or output.shape[-1] * cell != views * width:
             raise UserError(
-                f"A head that answers {tuple(output.shape[1:])} cannot place Gaussians.",
+                f"A head with output {tuple(output.shape[1:])} does not fit the layout of Gaussians.",
                 "Use head=gaussians.",
             )
 
     def _drawn(self, gaussians: Gaussians, batch: Batch, number: int) -> Tensor:
-        """T 3 H W; what no Gaussian covers has the mean colour of the context."""
+        """Rendered target views T 3 H W, over the mean colour of the context."""
         cameras = Cameras(batch["target_view"][number], batch["target_lens"][number])
         background = _pixels(batch["image"][number]).mean((1, 2))
         with torch.autocast(background.device.type, enabled=False):
@@ -188,42 +192,42 @@ class Splat:
         return rows
 
     def _depths(self, batch: Batch) -> Tensor:
-        """What is known of depth, at the Gaussians; B V H W, 0 where it is unknown or not looked for."""
+        """Known depth at the Gaussians, B V H W; 0 where it is unknown or not used."""
         depths = batch["context_depth"][..., :: self.layout.every, :: self.layout.every]
         near, far = batch["range"][:, :, None, None, None].unbind(1)
         return torch.where((depths >= near) & (depths <= far), depths, 0)
 
 
 def _depth_loss(depths: Tensor, truth: Tensor) -> Tensor:
-    """Mean |ln d - ln t| over pixels whose depth is known; zero where none is."""
+    """Mean |ln d - ln t| over pixels with known depth; zero without any."""
     known = truth > 0
     difference = (depths.log() - torch.where(known, truth, 1).log()).abs()
     return (difference * known).sum() / known.sum().clamp_min(1)
 
 
 def _pixels(images: Tensor) -> Tensor:
-    """Normalised images C H W back in [0, 1]."""
+    """Converts normalised images C H W to [0, 1]."""
     mean, std = (torch.from_numpy(each).to(images)[:, None, None] for each in (MEAN, STD))
     return images * std + mean
 
 
 def _apart(image: Tensor, views: int) -> Tensor:
-    """Views side by side, normalised, as V 3 H W in [0, 1]."""
+    """Splits normalised views side by side into V 3 H W in [0, 1]."""
     return _pixels(image).unflatten(-1, (views, -1)).permute(2, 0, 1, 3)
 
 
 def _distances(views: Tensor, others: Tensor) -> Tensor:
-    """Between the cameras of T views and of V others."""
+    """Distances between the cameras of T views and of V others."""
     places, other = (-(each[:, :3, :3].mT @ each[:, :3, 3:])[..., 0] for each in (views, others))
     return torch.cdist(places, other)
 
 
 def _finite(output: Tensor) -> Tensor:
-    """A diverged network is one that says nothing."""
+    """Replaces non-finite outputs by zero."""
     return output.detach().float().nan_to_num(0.0, 0.0, 0.0)
 
 
 def _wide(images: Tensor) -> Picture:
-    """T 3 H W in [0, 1] as one picture, side by side."""
+    """Views T 3 H W in [0, 1] as one image, side by side."""
     wide = torch.cat(list(images.detach().float().cpu().clamp(0, 1)), -1)
     return np.rint(wide.permute(1, 2, 0).numpy() * 255).astype(np.uint8)

@@ -1,12 +1,12 @@
-"""The task of a tabular benchmark: others trained its networks, so there is nothing to train here."""
+"""Task of a tabular benchmark, whose networks are not trained here."""
 
 
 class TableTask:
-    """Names the error that choices minimise; it has no data, head or loss, because a table has no network.
+    """Defines the error column of a table; it has no data, head or loss.
 
     Args:
-        name: of the benchmark.
-        error_name: the column that stands for the error.
+        name: name of the benchmark.
+        error_name: column of the error.
     """
 
     def __init__(self, name: str, error_name: str = "error") -> None:

@@ -1,4 +1,4 @@
-"""How well images of novel views are predicted.
+"""Metrics of novel view synthesis.
 
 Legend: B batch, T target views, V context views, H W space. Images are in [0, 1].
 """
@@ -12,7 +12,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from evonas.errors import UserError
 
-# an image that is equal would have infinitely many decibels
+# upper bound of the PSNR, which is infinite for equal images
 MOST_DECIBELS = 100.0
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -46,16 +46,16 @@ def view_metrics(prediction: Tensor, truth: Tensor, perceptual: Distance | None 
 
 
 def depth_error(depths: Tensor, truth: Tensor) -> float:
-    """Mean of |d - t| / t over all pixels whose depth is known; V H W each. NaN where none is."""
+    """Mean of |d - t| / t over pixels with known depth, V H W each; NaN without any."""
     known = truth > 0
     return float(((depths[known] - truth[known]).abs() / truth[known]).double().mean())
 
 
 class ViewMeter:
-    """Averages metrics over items; a metric that an item lacks does not count there.
+    """Averages metrics over the items that have them.
 
     Args:
-        score: the metrics of each item of a batch, from the network's output.
+        score: maps an output and its batch to the metrics of each item.
     """
 
     def __init__(self, score: Callable[[Tensor, Mapping[str, Tensor]], list[dict[str, float]]]) -> None:

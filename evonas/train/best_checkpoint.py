@@ -1,4 +1,4 @@
-"""Which weights a curriculum step hands on: the best of those that were measured while it trained."""
+"""Selection of the best weights of a curriculum step by panel error."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,18 +16,18 @@ from evonas.train.module import SupernetModule
 Rows = list[dict[str, Any]]
 
 
-class Chain(Callback):
-    """Measures a panel every few epochs, and at the end; keeps the best weights.
+class BestCheckpoint(Callback):
+    """Evaluates a validation panel every few epochs and after the last one, and keeps the best weights.
 
-    What was measured and the best weights are part of the training's checkpoint, so they
-    survive whatever it survives. After the last epoch both are written to a file of their own.
+    Measurements and best weights are part of the training checkpoint. After the last epoch both are written
+    to `path`.
 
     Args:
-        measure: the rows of a panel on a device; leaves the network in eval mode.
-        score: rows to the number that is minimised; the first of equals is the best.
-        every: epochs between measurements.
-        path: the file; its meta holds `measured` and the identity.
-        identity: of the training.
+        measure: returns the rows of the panel on a device; leaves the network in eval mode.
+        score: maps rows to the minimised error; ties go to the earlier epoch.
+        every: epochs between evaluations.
+        path: weights file; its metadata contain `measured` and `identity`.
+        identity: identity of the training.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Chain(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Measure, if it is time; on all ranks, so that none waits, but the first one's numbers count."""
+        """Evaluates the panel if it is due; on all ranks, of which rank 0 provides the values."""
         epoch = trainer.current_epoch + 1
         is_last = epoch == trainer.max_epochs
         if epoch % self._every and not is_last:
@@ -66,15 +66,15 @@ class Chain(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The measurements and the best weights."""
         return {"measured": self.measured, "best": self._best}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restores what `state_dict` returned."""
         self.measured, self._best = list(state_dict["measured"]), dict(state_dict["best"])
 
 
 def best_epoch(measured: Sequence[Mapping[str, Any]]) -> int:
-    """The epoch after which the weights were best."""
+    """The epoch with the lowest panel error."""
     return int(min(measured, key=lambda each: each["error"])["epoch"])

@@ -1,7 +1,7 @@
-"""Progressive supernet training: which part of the space is open when, as data.
+"""Curricula of progressive supernet training: which part of the search space each step trains.
 
-A curriculum is a list of `CurriculumStep`s; the YAML files of `conf/sampler` hold them.
-The order of the published one is state, MLP ratio, expansion, depth.
+A curriculum is a list of `CurriculumStep`s, configured by the files of `conf/sampler`. EvoNAS's progressive
+supernet training (PST) opens state size, MLP ratio, expansion and depth in this order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,27 +11,30 @@ from typing import Any
 from evonas.errors import UserError
 from evonas.space.space import Space
 from evonas.supernets.cost_table import CostTable
-from evonas.train.distillation.inplace import InPlace
+from evonas.train.distillation.inplace import InPlaceDistillation
 from evonas.train.optim.gradient_merge import Merge, NasVit
-from evonas.train.sampling.base import Draw, Judging, Sampler
+from evonas.train.sampling.base import LossAwareSampler, Sampler, SamplingStrategy
 from evonas.train.sampling.step import CurriculumStep, StepSampler
 
-_AS_A_FILE = "Choose a file with a slash: sampler/lesson=kl or sampler/merge=pcgrad"
+_CONFIG_GROUP_HINT = "Choose a file with a slash: sampler/lesson=kl or sampler/merge=pcgrad"
 _CHAINS = ("best", "last")
 
 
-class PST:
-    """A curriculum bound to a space and a seed.
+class Curriculum:
+    """A training curriculum of a search space.
 
     Args:
-        space: the searched space.
-        seed: the seed of the run.
-        steps: `CurriculumStep`s, or mappings with its fields as they come from YAML.
-        chain: which weights a step hands on: `best` of those that were measured while it
-            trained (see `train.panel_every`), or `last`.
-        draw: how subnets are drawn within an opening; None for independent uniform choices.
-        lesson: what the subnets of one batch teach one another; None for nothing.
-        merge: how their gradients become one; None for the weighted sum.
+        space: the search space.
+        seed: seed of the run.
+        steps: `CurriculumStep`s, or mappings of their fields.
+        chain: weights that a step passes to the next: `best`, those with the lowest panel error during the step
+            (see `train.panel_every`), or `last`.
+        draw: sampling strategy within an opening; None samples uniformly.
+        lesson: in-place distillation between the subnets of a batch; None for no distillation.
+        merge: how gradients of the subnets are combined; None for the weighted sum.
+
+    Raises:
+        UserError: steps or settings are invalid, or do not fit the space.
     """
 
     def __init__(
@@ -40,53 +43,61 @@ class PST:
         seed: int,
         steps: Sequence[CurriculumStep | Mapping[str, Any]],
         chain: str = "best",
-        draw: Draw | None = None,
-        lesson: InPlace | None = None,
+        draw: SamplingStrategy | None = None,
+        lesson: InPlaceDistillation | None = None,
         merge: Merge | None = None,
     ) -> None:
         self.steps = _as_steps(steps)
         if len({step.name for step in self.steps}) != len(self.steps) or not self.steps:
-            raise UserError("A curriculum needs steps, each with a name of its own.", "Check conf/sampler.")
+            raise UserError("A curriculum needs steps with distinct names.", "Check conf/sampler.")
         if chain not in _CHAINS:
             raise UserError(f"sampler.chain={chain} is unknown.", f"Known: {', '.join(_CHAINS)}")
         for step in self.steps:
             _check_opening(space, step)
-        for name, kind, made in (("draw", Draw, draw), ("lesson", InPlace, lesson), ("merge", Merge, merge)):
+        for name, kind, made in (
+            ("draw", SamplingStrategy, draw),
+            ("lesson", InPlaceDistillation, lesson),
+            ("merge", Merge, merge),
+        ):
             if made is not None and not isinstance(made, kind):
-                hint = "Choose a sampler with one: sampler=banks" if name == "draw" else _AS_A_FILE
-                raise UserError(f"sampler.{name}={made} is no {name}.", hint)
+                hint = "Choose a sampler with one: sampler=banks" if name == "draw" else _CONFIG_GROUP_HINT
+                raise UserError(f"sampler.{name} must be of type {kind.__name__}, got {made}.", hint)
         self._space, self._seed, self.chain = space, seed, chain
-        self.draw, self.lesson, self.merge = draw, lesson, merge
+        self.draw, self.inplace_distillation, self.merge = draw, lesson, merge
 
-    def within(self, max_epochs: int | None) -> "PST":
-        """The same curriculum with no step longer than `max_epochs`; None for no ceiling."""
+    def within(self, max_epochs: int | None) -> "Curriculum":
+        """The curriculum with every step limited to `max_epochs`; None for no limit."""
         steps = [_within(step, max_epochs) for step in self.steps]
-        return PST(self._space, self._seed, steps, self.chain, self.draw, self.lesson, self.merge)
+        return Curriculum(
+            self._space, self._seed, steps, self.chain, self.draw, self.inplace_distillation, self.merge
+        )
 
     def without_largest(self) -> list[str]:
-        """The steps whose first subnet ought to be the largest, since others learn from it, and is not."""
-        teaches = self.lesson is not None and self.lesson.teacher == "first"
+        """Names of the steps that distil from, or protect, their first subnet although it is not the largest."""
+        teaches = self.inplace_distillation is not None and self.inplace_distillation.teacher == "first"
         is_first = teaches or isinstance(self.merge, NasVit)
         steps = [step for step in self.steps if step.num_subnets > 1 and "largest" not in step.always]
         return [step.name for step in steps] if is_first else []
 
     def sampler(self, step: CurriculumStep) -> StepSampler:
-        """Plain draws within the opening of one of `steps`."""
+        """The uniform sampler of one of `steps`."""
         return StepSampler(self._space, self._seed, step)
 
     def training_sampler(
         self, step: CurriculumStep, costs: Callable[[], CostTable], total_steps: int
-    ) -> Sampler | Judging:
-        """The sampler to train one of `steps` with, of so many optimizer steps.
+    ) -> Sampler | LossAwareSampler:
+        """The sampler that trains one of `steps`.
 
         Args:
-            costs: asked only where the draw may need them, since not every space has closed forms.
+            step: the curriculum step.
+            costs: returns the multiply-adds of subnets; called only if a sampling strategy is set.
+            total_steps: optimizer steps of the curriculum step.
         """
         inside = self.sampler(step)
         return inside if self.draw is None else self.draw.sampler(inside, costs(), total_steps)
 
     def check_draws(self, costs: Callable[[], CostTable]) -> None:
-        """Make the sampler of every step once: a UserError comes now, not when the step's turn does."""
+        """Builds the sampler of every step once, so that a UserError is raised before training."""
         if self.draw is None:
             return
         table = costs()
@@ -98,9 +109,9 @@ class PST:
         return sum(step.optimizer_steps(batches_per_epoch) for step in self.steps)
 
     def passes(self, batches_per_epoch: int = 1) -> int:
-        """Forward-backward passes: every subnet of a batch counts.
+        """Forward-backward passes of all subnets.
 
-        With one batch an epoch the unit is the epoch, unless steps are given in iterations.
+        With one batch per epoch the unit is the epoch, unless durations are given in iterations.
         """
         return sum(step.optimizer_steps(batches_per_epoch) * step.num_subnets for step in self.steps)
 
@@ -112,7 +123,7 @@ def _within(step: CurriculumStep, max_epochs: int | None) -> CurriculumStep:
 
 
 def _check_opening(space: Space, step: CurriculumStep) -> None:
-    """Refuse an opening that the space cannot have, hours before its turn comes."""
+    """Raises a UserError if the space has no such opening."""
     try:
         space.smallest(step.opened)
     except UserError as error:
@@ -125,7 +136,8 @@ def _check_opening(space: Space, step: CurriculumStep) -> None:
 def _as_steps(steps: Any) -> tuple[CurriculumStep, ...]:
     if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
         raise UserError(
-            f"sampler.steps={steps} is no list of steps.", "Try sampler.steps=[{name: all, epochs: 10}]"
+            f"sampler.steps must be a list of steps, got {steps}.",
+            "Try sampler.steps=[{name: all, epochs: 10}]",
         )
     return tuple(_as_step(step) for step in steps)
 

@@ -1,4 +1,4 @@
-"""Run one training to its end, quietly, on one device or several, with durable checkpoints."""
+"""Runs a training with Lightning, on one device or several, with durable checkpoints."""
 
 import logging
 import re
@@ -21,32 +21,35 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from evonas import weights
 from evonas.errors import EngineError, UserError
 from evonas.identifiers import identified
-from evonas.nn.recompute import recomputing
-from evonas.train.loop.callbacks import Checkpointing, Listening
+from evonas.nn.checkpointing import recomputing
+from evonas.train.loop.callbacks import Checkpointing, StepReporter
 from evonas.train.loop.checkpoint_io import SafeCheckpointIO, remove
 from evonas.train.loop.data import TrainingData
-from evonas.train.loop.ddp_strategy import Listener, Ranks, own_environment, relayed
+from evonas.train.loop.ddp_strategy import ForkedDDPStrategy, Listener, own_environment, relayed
 from evonas.train.loop.precision import check_precision, precision_plugin
 from evonas.train.loop.sync_batchnorm import synchronise
-from evonas.train.module import Fitting
+from evonas.train.module import TrainingModule
 
 _STRATEGIES = ("auto", "ddp")
 
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """Where training runs.
+    """Hardware settings of a training.
 
     Args:
-        accelerator: in Lightning's words: cpu, gpu, mps, auto.
-        devices: how many of them; each gets a process of its own, and its share of every batch.
+        accelerator: a Lightning accelerator: cpu, gpu, mps, auto.
+        devices: number of devices; each has its own process and an equal share of every batch.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
-        strategy: `auto` or `ddp`, which mean the same.
-        loader_workers: processes that load data, per device.
-        sync_batchnorm: whether batch norm sees the images of all devices.
-        detect_anomaly: whether a NaN in a gradient ends the training with the name of its operation.
-        recompute: whether inner activations of blocks are computed again for the gradients, not kept.
-        profile: whether `fit-profile.txt` beside the training's state says where its time went.
+        strategy: `auto` or `ddp`; both are equivalent.
+        loader_workers: data loading processes per device.
+        sync_batchnorm: whether batch-norm statistics are synchronised over devices.
+        detect_anomaly: whether a NaN gradient aborts the training and names the operation.
+        recompute: whether blocks use activation checkpointing.
+        profile: whether `fit-profile.txt` is written beside the checkpoint.
+
+    Raises:
+        UserError: a setting is unknown.
     """
 
     accelerator: str = "cpu"
@@ -66,13 +69,13 @@ class Devices:
                 f"hardware.strategy={self.strategy} is unknown.", f"Choose among {', '.join(_STRATEGIES)}."
             )
         if self.devices < 1:
-            raise UserError(f"hardware.devices={self.devices} is not a number of devices.", "Try 1.")
+            raise UserError(f"hardware.devices must be at least 1, got {self.devices}.", "Try 1.")
 
     @property
     def torch_device(self) -> torch.device:
-        """The device that evaluates between trainings.
+        """The device of evaluations between trainings.
 
-        With several it is the CPU: processes are forked, and CUDA does not survive a fork.
+        With several devices it is the CPU: ranks are forked, and CUDA does not survive a fork.
         """
         names = {"gpu": "cuda", "cuda": "cuda", "mps": "mps"}
         return torch.device("cpu" if self.devices > 1 else names.get(self.accelerator, "cpu"))
@@ -80,15 +83,15 @@ class Devices:
 
 @dataclass(frozen=True, slots=True)
 class Resumable:
-    """The state of an unfinished training on disk.
+    """Checkpoint settings of a training.
 
     Args:
-        path: one file, replaced after every epoch.
-        identity: plain JSON; a file that says otherwise is refused.
-        resume: whether a file that is there is continued or removed.
+        path: checkpoint file, replaced after every epoch.
+        identity: JSON data; a checkpoint with another identity is refused.
+        resume: whether an existing checkpoint is resumed or removed.
         every: optimizer steps between checkpoints within an epoch; 0 for none.
-        keep: whether the file of a finished training stays; its caller removes it once what
-            the training made is durable.
+        keep: whether the checkpoint of a finished training is kept; the caller then removes it once the
+            results are durable.
     """
 
     path: Path
@@ -99,7 +102,7 @@ class Resumable:
 
 
 def fit(
-    module: Fitting,
+    module: TrainingModule,
     data: TrainingData,
     epochs: int,
     devices: Devices,
@@ -107,19 +110,24 @@ def fit(
     listen: Listener | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Train for `epochs`, continuing from `state` where it says so.
+    """Trains `module` for `epochs`, resuming from `state` if requested.
 
-    With several devices the processes are forked and `module` has the weights of the first
-    afterwards; only that one writes files.
+    With several devices the ranks are forked processes; `module` has the weights of rank 0 afterwards, and only
+    rank 0 writes files.
 
     Args:
+        module: what is trained, in place.
+        data: the training split.
+        epochs: passes over it.
+        devices: hardware settings.
+        state: checkpoint settings; None trains without checkpoints.
         listen: called after every optimizer step with the number of finished steps and
             {"loss", "lr"}; after a resume, first with an empty mapping.
-        callbacks: called before the checkpoint that they may have state in.
+        callbacks: Lightning callbacks; they run before the checkpoint that contains their state is written.
 
     Raises:
-        UserError: a batch cannot be shared, or the state belongs to other settings.
-        EngineError: a process of several died.
+        UserError: the batch size is not divisible by the devices, or the checkpoint has other settings.
+        EngineError: a rank died.
     """
     data.check_shares(devices.devices)
     start = _starting_point(state) if state else None
@@ -130,7 +138,7 @@ def fit(
             listen = stack.enter_context(relayed(listen)) if listen else None
             if devices.sync_batchnorm:
                 synchronise(module)
-        every = [*([Listening(listen)] if listen else []), *callbacks]
+        every = [*([StepReporter(listen)] if listen else []), *callbacks]
         if state:
             every.append(Checkpointing(state.path, state.every))
         trainer = _trainer(epochs, devices, every, state)
@@ -139,13 +147,13 @@ def fit(
         remove(state.path)
 
 
-def _run(trainer: lightning.Trainer, module: Fitting, data: TrainingData, start: Path | None) -> None:
+def _run(trainer: lightning.Trainer, module: TrainingModule, data: TrainingData, start: Path | None) -> None:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=start)
     except SIGTERMException as error:
         raise SystemExit(128 + signal.SIGTERM) from error
     except SystemExit as error:
-        # Lightning turns Ctrl-C into an exit of its own
+        # Lightning converts Ctrl-C into SystemExit
         raise KeyboardInterrupt from error
     except ProcessRaisedException as error:
         raise EngineError(f"A training process failed: {_reason(str(error))}") from error
@@ -156,7 +164,7 @@ def _run(trainer: lightning.Trainer, module: Fitting, data: TrainingData, start:
 
 
 def _reason(trace: str) -> str:
-    """The line of a traceback that names the last error."""
+    """The last line of a traceback that names an error."""
     lines = [line for line in trace.splitlines() if re.match(r"[A-Za-z_][\w.]*(: |$)", line)]
     return lines[-1] if lines else trace.strip()
 
@@ -172,7 +180,7 @@ def _trainer(
         accelerator=devices.accelerator,
         devices=devices.devices,
         precision=None if plugin else devices.precision,  # type: ignore[arg-type]
-        strategy=Ranks() if devices.devices > 1 else "auto",
+        strategy=ForkedDDPStrategy() if devices.devices > 1 else "auto",
         callbacks=callbacks,
         plugins=plugins,
         reload_dataloaders_every_n_epochs=1,
@@ -198,10 +206,10 @@ def _starting_point(state: Resumable) -> Path | None:
 
 
 def check_identity(path: Path, identity: Mapping[str, Any]) -> None:
-    """Refuse to continue a training that was started with other settings.
+    """Compares the identity in a checkpoint with `identity`.
 
     Raises:
-        UserError: names the first setting that differs.
+        UserError: they differ; the message names the first different setting.
     """
     saved = identified(weights.load_meta(path).get("identity", {}))
     for key in sorted({*saved, *identity}):
@@ -214,7 +222,7 @@ def check_identity(path: Path, identity: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No banners and no advice: Lightning's loggers and warnings are silent inside."""
+    """Suppresses Lightning's log messages and warnings."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -230,7 +238,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Lightning replaces signal handlers; give the caller's back."""
+    """Restores the caller's signal handlers, which Lightning replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

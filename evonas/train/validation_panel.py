@@ -1,4 +1,4 @@
-"""A fixed panel of subnets, so that progress is measured on the same points every time."""
+"""Validation panel: a fixed set of subnets that measures the progress of supernet training."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from evonas.errors import EngineError
-from evonas.nn.recalibrate import recalibrate
+from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
@@ -29,16 +29,16 @@ class Member:
 
 
 def members(space: Space, seed: int, num_random: int) -> tuple[Member, ...]:
-    """Largest, smallest and seeded random subnets; `random1` is the same whatever num_random is."""
+    """The largest, the smallest and `num_random` seeded random subnets; `random1` does not depend on their number."""
     drawn = [space.sample(generator(seed, "panel", index)) for index in range(num_random)]
     randoms = [Member(f"random{index + 1}", genotype) for index, genotype in enumerate(drawn)]
     return (Member("max", space.largest()), Member("min", space.smallest()), *randoms)
 
 
 def members_within(sampler: StepSampler, num_random: int) -> tuple[Member, ...]:
-    """Largest, smallest and seeded random subnets of what a curriculum step opens, each once.
+    """The distinct largest, smallest and seeded random subnets of the opening of a curriculum step.
 
-    Subnets that are not trained yet would drown the differences between those that are.
+    Subnets outside the opening are not trained yet, and their errors would hide differences between trained ones.
     """
     named = {"max": sampler.corner("largest"), "min": sampler.corner("smallest")}
     named |= {f"random{index + 1}": sampler.example(index) for index in range(num_random)}
@@ -54,11 +54,18 @@ def measure(
     device: torch.device,
     images: Sequence[Tensor] = (),
 ) -> list[dict[str, Any]]:
-    """The holdout metrics of every member with inherited weights, as `panel.json` stores them.
+    """Holdout metrics of every member with inherited weights, as `panel.json` stores them.
 
     Args:
-        images: batches that renew each member's batch-norm statistics first, on a copy; none
-            to measure with the shared ones.
+        supernet: moved to `device` and put into eval mode.
+        panel: the subnets.
+        task: defines holdout split and metrics.
+        batch_size: images per batch.
+        device: where the subnets run.
+        images: batches for BN calibration of a copy of each member; empty for the shared statistics.
+
+    Raises:
+        EngineError: an error is not finite.
     """
     supernet.eval().to(device)
     placed = [image.to(device) for image in images]
@@ -72,7 +79,7 @@ def measure(
 
 
 def _finite(metrics: dict[str, float], task: Task, genotype: str) -> dict[str, float]:
-    """Without side metrics that have no value, such as those of a class that never occurs."""
+    """Drops secondary metrics without a finite value, such as those of a class that never occurs."""
     if not math.isfinite(best_of(metrics, task)):
         raise EngineError(
             f"The {task.error_name} of {genotype} is {best_of(metrics, task)} on the holdout split.",
@@ -82,7 +89,7 @@ def _finite(metrics: dict[str, float], task: Task, genotype: str) -> dict[str, f
 
 
 def mean_error(rows: Sequence[Mapping[str, Any]], task: Task) -> float:
-    """The panel's score: the mean of its members' errors."""
+    """The mean error of the panel's members."""
     return sum(best_of(row["metrics"], task) for row in rows) / len(rows)
 
 
@@ -90,7 +97,7 @@ def mean_error(rows: Sequence[Mapping[str, Any]], task: Task) -> float:
 def score(
     net: Callable[[Tensor], Tensor], task: Task, split: Split, batch_size: int, device: torch.device
 ) -> dict[str, float]:
-    """The task's metrics of a network on one split; it must be in eval mode already."""
+    """The task's metrics of a network on one split; the network must be in eval mode."""
     meter = task.meter()
     for batch in batches(task.dataset(split), batch_size):
         placed = {name: value.to(device) for name, value in batch.items()}
@@ -99,7 +106,7 @@ def score(
 
 
 def batches(dataset: Dataset[Any], batch_size: int) -> DataLoader[dict[str, Tensor]]:
-    """A data set in its own order, the last batch included."""
+    """Loads a data set in order, including an incomplete last batch."""
     return DataLoader(cast(Dataset[dict[str, Tensor]], dataset), batch_size=batch_size, shuffle=False)
 
 
@@ -109,5 +116,5 @@ def _predictor(
     if not images:
         return lambda image: supernet(image, genotype)
     net = extract(supernet, genotype)
-    recalibrate(net, images)
+    calibrate_batch_norm(net, images)
     return net

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.nn.count import count_head
-from evonas.nn.detection.base import EMPTY, LABEL, PLAIN, SCORE, RegionHead, Regions, show_regions
+from evonas.nn.detection.base import EMPTY, LABEL, PLAIN, SCORE, RegionHead, Regions, output_regions
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import FPN
@@ -141,7 +141,7 @@ class RegionHeadContract(ABC):
     def test_judged_regions_are_those_of_the_box_head(self, head: RegionHead) -> None:
         regions = self.regions(head, maps())
         rois = regions.samples(truth()).rois
-        logits, boxes = regions.judged(rois)
+        logits, boxes = regions.predict_rois(rois)
         assert logits.shape == (len(rois), CLASSES + 1) and boxes.shape == (len(rois), CLASSES, 4)
         assert logits.requires_grad and boxes.requires_grad
 
@@ -149,12 +149,12 @@ class RegionHeadContract(ABC):
         levels = [each.requires_grad_() for each in maps()]
         regions = self.regions(head, levels)
         rois = regions.samples(truth()).rois
-        regions.detach().judged(rois)[0].sum().backward()
+        regions.detach().predict_rois(rois)[0].sum().backward()
         assert all(each.grad is None for each in levels)
 
     def test_a_shown_head_gives_regions_while_its_layers_stay_in_eval_mode(self, head: RegionHead) -> None:
         net = nn.Sequential(head).eval()
-        show_regions(net)
+        output_regions(net)
         assert isinstance(head(maps()), Regions)
         assert not any(part.training for part in head.modules() if part is not head)
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
+from evonas.nn.bn_calibration import calibrate_batch_norm
+from evonas.nn.checkpointing import recomputing
 from evonas.nn.count import count_costs
 from evonas.nn.heads import DenseHead
 from evonas.nn.initialise import initialise
-from evonas.nn.recalibrate import recalibrate
-from evonas.nn.recompute import recomputing
 from evonas.ops import backend
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
@@ -224,7 +224,7 @@ class TestFamily:
             statistics.learn(None)
             for genotype, found in zip(order, _walked(net, order, _images(), statistics), strict=True):
                 alone = extract(net, genotype)
-                recalibrate(alone, batches)
+                calibrate_batch_norm(alone, batches)
                 assert torch.equal(found, alone(_images()))
         assert _same(dict(net.state_dict()), dict(before))
 

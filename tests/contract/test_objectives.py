@@ -17,7 +17,7 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.nn.count import count_costs
 from evonas.objectives.base import Objective
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.latency.machine import machine
 from evonas.randomness import generator
@@ -73,24 +73,24 @@ OBJECTIVES = {
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a supernet; random ones measure as well as good ones."""
     path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
-    bench = Bench(SPACE, NETWORK, TASK, path)
+    bench = EvaluationContext(SPACE, NETWORK, TASK, path)
     weights.save(path, Supernet(bench.family, bench.head).state_dict())
     return path
 
 
 @pytest.fixture(scope="module")
-def bench(trained: Path) -> Bench:
-    return Bench(SPACE, NETWORK, TASK, trained, batch_size=2)
+def bench(trained: Path) -> EvaluationContext:
+    return EvaluationContext(SPACE, NETWORK, TASK, trained, batch_size=2)
 
 
 @pytest.fixture(scope="module", params=list(OBJECTIVES))
-def objective(request: pytest.FixtureRequest, bench: Bench) -> Objective:
+def objective(request: pytest.FixtureRequest, bench: EvaluationContext) -> Objective:
     made: Objective = build(OBJECTIVES[request.param])
     made.prepare(bench)
     return made
 
 
-def points(bench: Bench, count: int) -> list[Any]:
+def points(bench: EvaluationContext, count: int) -> list[Any]:
     rng = generator(0, "points")
     return [bench.space.sample(rng) for _ in range(count)]
 
@@ -100,19 +100,19 @@ class TestEveryObjective:
         assert isinstance(objective, Objective)
         assert objective.part in ("shared", "exclusive")
 
-    def test_measures_finite_numbers(self, objective: Objective, bench: Bench) -> None:
+    def test_measures_finite_numbers(self, objective: Objective, bench: EvaluationContext) -> None:
         for genotype in points(bench, 3):
             value, extra = objective.measure(genotype)
             assert math.isfinite(value)
             assert value > 0
             json.dumps(dict(extra), allow_nan=False)
 
-    def test_identity_is_plain_and_stable(self, objective: Objective, bench: Bench) -> None:
+    def test_identity_is_plain_and_stable(self, objective: Objective, bench: EvaluationContext) -> None:
         text = json.dumps(dict(objective.identity(bench)), sort_keys=True)
         assert text == json.dumps(dict(objective.identity(bench)), sort_keys=True)
         assert json.loads(text)["version"] >= 1
 
-    def test_depends_on_the_genotype(self, objective: Objective, bench: Bench) -> None:
+    def test_depends_on_the_genotype(self, objective: Objective, bench: EvaluationContext) -> None:
         small, _ = objective.measure(bench.space.smallest())
         large, _ = objective.measure(bench.space.largest())
         if objective.name == "error":
@@ -120,7 +120,7 @@ class TestEveryObjective:
         else:
             assert small < large
 
-    def test_shared_values_repeat_exactly(self, objective: Objective, bench: Bench) -> None:
+    def test_shared_values_repeat_exactly(self, objective: Objective, bench: EvaluationContext) -> None:
         first, second, *_ = points(bench, 2)
         if objective.part == "shared":
             value = objective.measure(first)
@@ -128,7 +128,7 @@ class TestEveryObjective:
             assert objective.measure(first) == value
 
 
-def test_error_is_the_tasks_metric_of_the_supernet(bench: Bench) -> None:
+def test_error_is_the_tasks_metric_of_the_supernet(bench: EvaluationContext) -> None:
     error: Objective = build(OBJECTIVES["error"])
     error.prepare(bench)
     [genotype] = points(bench, 1)
@@ -142,7 +142,7 @@ def test_error_is_the_tasks_metric_of_the_supernet(bench: Bench) -> None:
     assert sum(len(batch["image"]) for batch in bench.batches) == 5
 
 
-def test_costs_are_those_of_the_extracted_network(bench: Bench) -> None:
+def test_costs_are_those_of_the_extracted_network(bench: EvaluationContext) -> None:
     params: Objective = build(OBJECTIVES["params"])
     macs: Objective = build(OBJECTIVES["macs"])
     params.prepare(bench)
@@ -153,7 +153,7 @@ def test_costs_are_those_of_the_extracted_network(bench: Bench) -> None:
         assert macs.measure(genotype)[0] == counted["macs"] / 1e9
 
 
-def test_latency_keeps_spread_and_machine(bench: Bench) -> None:
+def test_latency_keeps_spread_and_machine(bench: EvaluationContext) -> None:
     latency: Objective = build({**OBJECTIVES["latency"], "min_repeats": 4, "max_repeats": 6})
     latency.prepare(bench)
     before = torch.get_num_threads()
@@ -179,7 +179,7 @@ class TestEvaluator:
             **changes,
         }
 
-    def jobs(self, bench: Bench) -> list[Job]:
+    def jobs(self, bench: EvaluationContext) -> list[Job]:
         texts = [bench.space.format(genotype) for genotype in points(bench, 3)]
         parts = ("shared", "exclusive")
         return [Job(seq, text, part) for part in parts for seq, text in enumerate(texts)]  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ class TestEvaluator:
     def test_is_an_evaluator(self, trained: Path) -> None:
         assert isinstance(build(self.spec(trained)), EvaluatorLike)
 
-    def test_worker_and_process_agree_bit_for_bit(self, trained: Path, bench: Bench) -> None:
+    def test_worker_and_process_agree_bit_for_bit(self, trained: Path, bench: EvaluationContext) -> None:
         def shared(engine: Any) -> dict[str, Mapping[str, float]]:
             try:
                 outcomes = list(engine.run(self.jobs(bench)))
@@ -208,8 +208,8 @@ class TestEvaluator:
     def test_fingerprints_need_no_network(self, trained: Path) -> None:
         evaluator: Evaluator = build(self.spec(trained))
         assert evaluator.fingerprint("shared") != evaluator.fingerprint("exclusive")
-        assert "supernet" not in vars(evaluator._bench)
-        assert "batches" not in vars(evaluator._bench)
+        assert "supernet" not in vars(evaluator._context)
+        assert "batches" not in vars(evaluator._context)
 
     @pytest.mark.parametrize(
         ("change", "changes_shared", "changes_exclusive"),

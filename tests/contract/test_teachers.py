@@ -12,7 +12,7 @@ from torch import Tensor
 from evonas import files
 from evonas.nn.heads import DenseHead
 from evonas.train.loop.data import seeded
-from evonas.train.teachers.base import Answering, Body, Teacher, TimmBody
+from evonas.train.teachers.base import Teacher, TeacherBackbone, TeacherModel, TimmBackbone
 
 MAX_DEPTH, CLASSES = 20.0, 5
 SIZES = [(64, 96), (32, 64), (70, 50)]
@@ -24,7 +24,7 @@ def with_head(body: Any, is_wanted: bool = True) -> Teacher:
 
 
 def trained() -> Teacher:
-    return with_head(TimmBody("resnet10t", [1, 2, 3]))
+    return with_head(TimmBackbone("resnet10t", [1, 2, 3]))
 
 
 def depth_anything(family: str) -> Any:
@@ -36,9 +36,9 @@ def depth_anything(family: str) -> Any:
 
 def dinov2(**options: Any) -> Teacher:
     pytest.importorskip("transformers")
-    from evonas.train.teachers.dinov2 import Dinov2Body
+    from evonas.train.teachers.dinov2 import DINOv2Backbone
 
-    return with_head(Dinov2Body("tiny", **options), options.get("head", True))
+    return with_head(DINOv2Backbone("tiny", **options), options.get("head", True))
 
 
 def mask2former(**options: Any) -> Any:
@@ -74,7 +74,7 @@ def images(size: tuple[int, int], count: int = 2) -> Tensor:
 class TestTeacher:
     def test_answers_lie_on_the_image_and_maps_match_the_levels(self, name: str) -> None:
         teacher = made(name)
-        assert isinstance(teacher, Answering)
+        assert isinstance(teacher, TeacherModel)
         # strides of 16 need sides of 16
         for size in SIZES if name != "timm" else SIZES[:2]:
             output, maps = teacher.forward_with_features(images(size))
@@ -145,11 +145,11 @@ def test_a_trained_teacher_has_no_origin() -> None:
 @pytest.mark.parametrize("name", ["timm", "dinov2", "dinov2_resized"])
 def test_bodies_keep_their_part_of_the_contract(name: str) -> None:
     body = made(name).body
-    assert isinstance(body, Body) and not isinstance(body, Answering)
+    assert isinstance(body, TeacherBackbone) and not isinstance(body, TeacherModel)
 
 
 def test_every_configured_teacher_is_one_of_these(root: Path) -> None:
-    targets = {"TimmBody", "DepthAnything", "Dinov2Body", "Mask2Former"}
+    targets = {"TimmBackbone", "DepthAnything", "DINOv2Backbone", "Mask2Former"}
     for path in (root / "conf" / "teacher").glob("*.yaml"):
         node = OmegaConf.load(path)
         # one that only changes another names it first
@@ -160,11 +160,11 @@ def test_every_configured_teacher_is_one_of_these(root: Path) -> None:
 
 def test_the_sha256_of_a_file_is_its_origin(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from evonas.train.teachers.dinov2 import Dinov2Body
+    from evonas.train.teachers.dinov2 import DINOv2Backbone
 
-    state = {name: tensor.clone() for name, tensor in Dinov2Body("tiny").network.state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in DINOv2Backbone("tiny").network.state_dict().items()}
     torch.save(state, tmp_path / "weights.pth")
-    body = Dinov2Body("tiny", weights=str(tmp_path / "weights.pth"))
+    body = DINOv2Backbone("tiny", weights=str(tmp_path / "weights.pth"))
     assert body.origin.facts() == {
         "weights": str(tmp_path / "weights.pth"),
         "sha256": files.sha256(tmp_path / "weights.pth"),

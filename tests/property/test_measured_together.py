@@ -16,8 +16,8 @@ from evonas import weights
 from evonas.data.loading import holdout
 from evonas.errors import UserError
 from evonas.evaluate.engine import Together
-from evonas.nn.recalibrate import recalibrate
-from evonas.objectives.context import Bench
+from evonas.nn.bn_calibration import calibrate_batch_norm
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
 from evonas.objectives.evaluator import Evaluator
 from evonas.space.genotype import Genotype
@@ -91,10 +91,10 @@ def folder() -> Iterator[Path]:
 
 
 @lru_cache
-def _trained(task: str, precision: str, folder: Path) -> Bench:
+def _trained(task: str, precision: str, folder: Path) -> EvaluationContext:
     """Random weights, with batch-norm statistics that are no identity."""
     path = folder / f"{task}.safetensors"
-    made = Bench(SPACE, NETWORK, TASKS[task], path)
+    made = EvaluationContext(SPACE, NETWORK, TASKS[task], path)
     net = Supernet(made.family, made.head)
     generator = torch.Generator().manual_seed(2)
     for module in net.modules():
@@ -102,16 +102,16 @@ def _trained(task: str, precision: str, folder: Path) -> Bench:
             module.running_mean.uniform_(-0.5, 0.5, generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
     weights.save(path, net.state_dict())
-    return Bench(SPACE, NETWORK, TASKS[task], path, BATCH, precision=precision)
+    return EvaluationContext(SPACE, NETWORK, TASKS[task], path, BATCH, precision=precision)
 
 
-def _error(bench: Bench, recalibrated: int = 0) -> Error:
+def _error(bench: EvaluationContext, recalibrated: int = 0) -> Error:
     made = Error(recalibrated)
     made.prepare(bench)
     return made
 
 
-def _bundle(bench: Bench, seed: int, size: int) -> list[Genotype]:
+def _bundle(bench: EvaluationContext, seed: int, size: int) -> list[Genotype]:
     """Relatives of one genotype, as in a search that has converged, with repetitions."""
     rng = np.random.default_rng(seed)
     space, parent = bench.space, bench.space.sample(rng)
@@ -126,13 +126,16 @@ def _bundle(bench: Bench, seed: int, size: int) -> list[Genotype]:
 
 @torch.inference_mode()
 def _alone(
-    bench: Bench, genotype: Genotype, batches: Sequence[Mapping[str, torch.Tensor]], recalibrated: int = 0
+    bench: EvaluationContext,
+    genotype: Genotype,
+    batches: Sequence[Mapping[str, torch.Tensor]],
+    recalibrated: int = 0,
 ) -> dict[str, float]:
     """The metrics of a network of its own, without anything that objectives do."""
     net, meter = extract(bench.supernet, genotype).eval(), bench.task.meter()
     with bench.autocast():
         if recalibrated:
-            recalibrate(net, bench.calibration(recalibrated))
+            calibrate_batch_norm(net, bench.calibration(recalibrated))
     for batch in batches:
         with bench.autocast():
             output = predict(bench.task, net, batch["image"])
@@ -252,7 +255,7 @@ def test_other_images_are_never_mistaken_for_the_same(folder: Path) -> None:
 
 
 class TestTheEvaluator:
-    def made(self, bench: Bench, **changes: Any) -> Evaluator:
+    def made(self, bench: EvaluationContext, **changes: Any) -> Evaluator:
         objectives = {
             "macs": {"_target_": "evonas.objectives.macs.Macs"},
             "error": {"_target_": "evonas.objectives.error.Error"},
@@ -280,7 +283,7 @@ class TestTheEvaluator:
         evaluator, space = self.made(bench), bench.space
         good = [text[:-2] + "10" for text in map(space.format, _bundle(bench, 3, 4))]
         expected = [evaluator.measure(text, "shared") for text in good]
-        stage = evaluator._bench.network.backbone.stages[3].blocks["1"]
+        stage = evaluator._context.network.backbone.stages[3].blocks["1"]
         bad = good[0][:-2] + "11"
         mixed = [good[0], bad, "tiny:nonsense", *good[1:], bad]
         with torch.no_grad():
@@ -299,7 +302,7 @@ class TestTheEvaluator:
         evaluator, space = self.made(bench), bench.space
         bundle = [space.format(each) for each in _bundle(bench, 4, 6)]
         expected = [evaluator.measure(text, "shared") for text in bundle]
-        block = evaluator._bench.network.backbone.stages[1].blocks["0"]
+        block = evaluator._context.network.backbone.stages[1].blocks["0"]
         monkeypatch.setattr(block, "forward", _refusing(block.forward))
         found = evaluator.measure_together(bundle, "shared")
         refused = [space.decode(space.parse(text))["d2"][0] for text in bundle]
@@ -312,7 +315,7 @@ class TestTheEvaluator:
         evaluator = self.made(bench)
         bundle = [bench.space.format(each) for each in _bundle(bench, 5, 4)]
         expected = [evaluator.measure(text, "shared") for text in bundle]
-        head, told = evaluator._bench.network.head, []
+        head, told = evaluator._context.network.head, []
 
         def refuse_once(*_: Any) -> None:
             told.append(1)

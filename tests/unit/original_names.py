@@ -14,7 +14,7 @@ ATTENTION = ("q_proj", "k_proj", "v_proj")
 
 
 def encoder(state: Mapping[str, Tensor], layers: int) -> Tensors:
-    """DINOv2's own names from those of Dinov2Backbone."""
+    """DINOv2's own names from those of DINOv2Backbone."""
     found = {
         "cls_token": state["embeddings.cls_token"],
         "pos_embed": state["embeddings.position_embeddings"],

@@ -15,7 +15,7 @@ from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.depth import Depth
-from evonas.train.curriculum import PST
+from evonas.train.curriculum import Curriculum
 from evonas.train.loop.data import seeded
 from evonas.train.module import SupernetModule
 from evonas.train.optim.lr_schedule import Schedule
@@ -66,7 +66,7 @@ def costs(net: Supernet) -> CostTable:
     return CostTable(net.family, SIZE)
 
 
-def curriculum(name: str, of: Space, **changes: Any) -> PST:
+def curriculum(name: str, of: Space, **changes: Any) -> Curriculum:
     """A file of conf/sampler whose lessons and merges are those it names, with changed keys of its draw."""
     node = to_plain(OmegaConf.load(CONF / f"{name}.yaml"))
     for choice in node.pop("defaults", []):
@@ -75,7 +75,7 @@ def curriculum(name: str, of: Space, **changes: Any) -> PST:
             node[group] = to_plain(OmegaConf.load(CONF / group / f"{option}.yaml"))
     if changes:
         node["draw"] |= changes
-    built: PST = build(node, space=of, seed=0)
+    built: Curriculum = build(node, space=of, seed=0)
     return built
 
 
@@ -84,8 +84,8 @@ def module(name: str, steps: int, merge: Any = None, **changes: Any) -> Supernet
     net = supernet()
     strategy = curriculum(name, net.space, **changes)
     step: CurriculumStep = strategy.steps[-1]
-    lesson = strategy.lesson
-    start = extract(net, net.space.largest()) if lesson is not None and lesson.keeps_start else None
+    lesson = strategy.inplace_distillation
+    start = extract(net, net.space.largest()) if lesson is not None and lesson.needs_initial_network else None
     return SupernetModule(
         net,
         strategy.training_sampler(step, lambda: costs(net), steps),

@@ -111,8 +111,8 @@ def test_an_unknown_argument_is_named_with_the_known_ones() -> None:
     assert "evonas.track.base.Silent" in caught.value.message
 
 
-BANKS = "evonas.train.sampling.performance_aware.Banks"
-CURRICULUM = {"_target_": "evonas.train.curriculum.PST", "chain": "best", "steps": [{"name": "a"}]}
+BANKS = "evonas.train.sampling.performance_aware.PerformanceAwareSampling"
+CURRICULUM = {"_target_": "evonas.train.curriculum.Curriculum", "chain": "best", "steps": [{"name": "a"}]}
 
 
 @pytest.mark.parametrize("wrong", [{"exploit": 0.5}, {"window": "wide"}])

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from evonas.errors import UserError
-from evonas.train.module import watched
-from evonas.train.optim.gradient_merge import Merge, NasVit, PcGrad, Watched, cosines, inner, summed
+from evonas.train.module import gradient_cosines
+from evonas.train.optim.gradient_merge import Merge, MonitoredSum, NasVit, PcGrad, cosines, inner, summed
 from evonas.train.optim.gradients import put, taken
 
 FIRST, SECOND = [torch.tensor([1.0, 0.0])], [torch.tensor([-1.0, 1.0])]
@@ -40,7 +40,7 @@ def test_nasvit_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "merge", [Watched(), NasVit(after=0.0), PcGrad()], ids=lambda each: type(each).__name__
+    "merge", [MonitoredSum(), NasVit(after=0.0), PcGrad()], ids=lambda each: type(each).__name__
 )
 def test_agreement_is_summed(merge: Merge) -> None:
     parts = [[torch.tensor([1.0, 0.0]), None], [torch.tensor([1.0, 1.0]), torch.tensor([2.0])]]
@@ -52,7 +52,7 @@ def test_nasvit_waits() -> None:
     merge = NasVit(after=0.25)
     assert torch.equal(merge.combine([FIRST, SECOND], 0.2, 0)[0], torch.tensor([0.0, 1.0]))
     assert not torch.equal(merge.combine([FIRST, SECOND], 0.25, 0)[0], torch.tensor([0.0, 1.0]))
-    with pytest.raises(UserError, match="after=2"):
+    with pytest.raises(UserError, match="got 2"):
         NasVit(after=2)
 
 
@@ -84,5 +84,7 @@ def test_gradients_are_taken_and_put_back() -> None:
 
 
 def test_the_nearest_and_the_farthest_pair_are_noted() -> None:
-    found = watched({(0, 1): 0.1, (0, 2): 0.2, (1, 2): 0.3}, [1_000_000_000, 4_000_000_000, 2_000_000_000])
+    found = gradient_cosines(
+        {(0, 1): 0.1, (0, 2): 0.2, (1, 2): 0.3}, [1_000_000_000, 4_000_000_000, 2_000_000_000]
+    )
     assert found == {"cosine_near": 0.2, "gap_near": 1.0, "cosine_far": 0.1, "gap_far": 3.0}

@@ -47,7 +47,7 @@ def test_damage_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "t.npz"
     np.savez_compressed(path, a=np.random.default_rng(0).random(100))
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"t\.npz is no readable \.npz file"):
+    with pytest.raises(DataError, match=r"t\.npz is not a readable \.npz file"):
         safe.read_arrays(path)
 
 
@@ -57,7 +57,7 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[300] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(DataError, match="no readable"):
+    with pytest.raises(DataError, match="not a readable"):
         safe.read_arrays(path)
 
 

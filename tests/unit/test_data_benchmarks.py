@@ -95,10 +95,10 @@ def test_macro_reads_every_chain(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[]", "holds no networks"),
-        ("{}", "holds no networks"),
-        ("{", "is no JSON document"),
-        ("[" * 100_000, "is no JSON document"),
+        ("[]", "contains no networks"),
+        ("{}", "contains no networks"),
+        ("{", "is not a JSON document"),
+        ("[" * 100_000, "is not a JSON document"),
         ('{"0123": {}}', "is damaged"),
         ('{"00000000": {"mean_acc": 1}}', "the entry '00000000' is damaged: KeyError"),
         (
@@ -240,9 +240,9 @@ def test_missing_documents_say_where_they_are_published(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist") as caught:
         nb301(str(tmp_path / "none"))
     assert "automl/nasbench301" in caught.value.hint
-    with pytest.raises(DataError, match="holds no document") as caught:
+    with pytest.raises(DataError, match="contains no document") as caught:
         accel(str(tmp_path))
     assert "afzalxo/Accel-NASBench" in caught.value.hint
     (tmp_path / "other.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match=r"no readable \.zip or \.tar\.gz"):
+    with pytest.raises(DataError, match=r"not a readable \.zip or \.tar\.gz"):
         accel(str(tmp_path / "other.tar.gz"))

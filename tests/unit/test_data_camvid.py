@@ -114,7 +114,7 @@ def test_an_empty_split_is_refused(tree: Path) -> None:
     for folder in ("val", "valannot"):
         for path in (tree / folder).iterdir():
             path.unlink()
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="contains no images"):
         len(source(tree).dataset("holdout"))
 
 
@@ -125,7 +125,7 @@ def test_masks_of_colours_or_unknown_classes_are_named(tree: Path) -> None:
     data = source(tree).dataset("test")
     with pytest.raises(DataError, match=r"test_000\.png holds colours"):
         data[0]
-    with pytest.raises(DataError, match=r"test_001\.png holds class 12"):
+    with pytest.raises(DataError, match=r"test_001\.png contains unknown class id 12"):
         data[1]
 
 

@@ -174,7 +174,7 @@ def one(**changed: Any) -> Callable[[dict[str, Any]], None]:
         (one(segmentation=[]), "annotation 2 has no segmentation"),
         (
             one(segmentation={"size": [1, 1], "counts": [1]}),
-            "annotation 2 has run lengths of another picture",
+            "annotation 2 has run lengths of another image",
         ),
         (lambda document: document.pop("images"), "has no list of images"),
         (lambda document: document.update(images=[]), "has 0 images"),
@@ -226,7 +226,7 @@ def test_mistakes_of_the_user_are_told(tree: Path, tmp_path: Path) -> None:
         source(tree, num_classes=80).class_names()
     with pytest.raises(UserError, match="holdout=0"):
         source(tree, holdout=0)
-    with pytest.raises(UserError, match="strides"):
+    with pytest.raises(UserError, match="multiples of 32"):
         source(tree, height=60)
 
 
@@ -260,7 +260,7 @@ def test_a_voc_tree_becomes_a_coco_tree(tmp_path: Path) -> None:
     ]
     voc(tmp_path / "voc", "a.1", "".join(objects))
     found = convert(tmp_path / "voc", tmp_path / "coco", PARTS)
-    assert found.pictures == {"train": 1, "test": 1} and found.boxes == 4
+    assert found.images == {"train": 1, "test": 1} and found.boxes == 4
     assert len(found.dropped) == 4 and "object 3 has the name ''" in found.dropped[0]
     assert "object 4 has a box without area" in found.dropped[1]
     data = Coco(str(tmp_path / "coco"), 32, 32, train="train", test="test")
@@ -277,7 +277,7 @@ def test_a_voc_tree_becomes_a_coco_tree(tmp_path: Path) -> None:
     [
         ("<object><name>a</name></object>", "object 1 has no box of four numbers"),
         (boxed("a", 1, 2, 3, 4).replace(">2<", ">two<"), "object 1 has no box of four numbers"),
-        ("<object>", "is no XML document"),
+        ("<object>", "is not an XML document"),
         ("", "has no boxes"),
     ],
 )
@@ -299,7 +299,7 @@ def test_xml_with_entities_is_refused(tmp_path: Path) -> None:
 def test_a_list_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     voc(tmp_path, "a", boxed("a", 1, 2, 3, 4))
     (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("../../secret\n")
-    with pytest.raises(DataError, match="no name of a picture"):
+    with pytest.raises(DataError, match="not an image name"):
         convert(tmp_path, tmp_path / "coco", PARTS)
 
 
@@ -316,7 +316,7 @@ def test_the_command_converts_and_asks_for_what_is_missing(
 @pytest.mark.skipif(not BCCD.is_dir(), reason="the sample is not here")
 def test_real_cells_are_read(tmp_path: Path) -> None:
     found = convert(BCCD, tmp_path, PARTS)
-    assert found.pictures == {"train": 292, "test": 72}
+    assert found.images == {"train": 292, "test": 72}
     assert (found.boxes, len(found.dropped)) == (4886, 2)
     data = Coco(str(tmp_path), 192, 256, train="train", test="test", holdout=0.2)
     assert data.class_names() == ("Platelets", "RBC", "WBC")

@@ -118,7 +118,7 @@ def test_holdout_stays_within_its_share() -> None:
     assert {frame.group for frame in held} == {"b"}
     assert [frame.image.name for frame in held] == ["0000", "0007", "0014", "0022", "0029"]
     assert len(train) == 970
-    with pytest.raises(DataError, match="All training frames are of a"):
+    with pytest.raises(DataError, match="all training frames are of a"):
         hold_out(frames[:500], 0.1, 0, 5)
     for share in (0.0, 1.0):
         with pytest.raises(UserError, match=r"data\.holdout="):
@@ -178,7 +178,7 @@ def test_what_is_missing_is_named(tree: Path) -> None:
     assert "Only the training list can be generated" in error.value.hint
     with pytest.raises(DataError, match="is not a folder"):
         source(tree, lists=str(tree / "listen")).frames("train")
-    with pytest.raises(DataError, match="validation selection is not there"):
+    with pytest.raises(DataError, match="validation selection does not exist"):
         source(tree, split="official").frames("test")
     with pytest.raises(UserError, match=r"data\.split=garg"):
         source(tree, split="garg")
@@ -192,10 +192,10 @@ def test_what_is_missing_is_named(tree: Path) -> None:
 
 GOOD = next(iter(kitti.lines({kitti.TRAIN[0]: 1})))
 WRONG = {
-    "escape": ("../../etc/passwd None 1", "holds '../../etc/passwd'"),
-    "absolute": ("/etc/passwd None 1", "holds '/etc/passwd'"),
-    "hidden escape": (GOOD.replace("image_02/data", "image_02/../data", 1), "no file of this data set"),
-    "other digits": (GOOD.replace("0000000005", "000000000\u0665", 1), "no file of this data set"),
+    "escape": ("../../etc/passwd None 1", "contains '../../etc/passwd'"),
+    "absolute": ("/etc/passwd None 1", "contains '/etc/passwd'"),
+    "hidden escape": (GOOD.replace("image_02/data", "image_02/../data", 1), "not a file of this data set"),
+    "other digits": (GOOD.replace("0000000005", "000000000\u0665", 1), "not a file of this data set"),
     "nul": (GOOD.replace("data/", "data\0/", 1), "NUL"),
     "one word": (GOOD.split()[0], "1 of 2 fields"),
     "another frame": (GOOD.replace("0000000005.png 721", "0000000006.png 721"), "another frame"),

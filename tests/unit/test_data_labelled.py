@@ -13,30 +13,30 @@ from PIL import Image
 from torch import Tensor
 
 from evonas.data.classification.augment import Views, drawn
-from evonas.data.classification.base import LabelledPictures, held_out
+from evonas.data.classification.base import LabelledImageSource, held_out
 from evonas.data.classification.imagefolder import ImageFolder
 from evonas.data.classification.shards import ParquetShard, Shards, TarShard
 from evonas.data.io import safe
 from evonas.errors import DataError, UserError
 
-Make = Callable[..., LabelledPictures]
+Make = Callable[..., LabelledImageSource]
 
 
 def views(**options: object) -> Views:
     return Views(**{"size": 32, "resize": 36, **options})  # type: ignore[arg-type]
 
 
-def folders(root: Path, **options: object) -> LabelledPictures:
+def folders(root: Path, **options: object) -> LabelledImageSource:
     write_folders(root)
     return ImageFolder(str(root), **{"num_classes": 3, "views": views(), "holdout": 0.2, **options})  # type: ignore[arg-type]
 
 
-def tars(root: Path, **options: object) -> LabelledPictures:
+def tars(root: Path, **options: object) -> LabelledImageSource:
     write_tars(root)
     return Shards(str(root), **{"num_classes": 3, "views": views(), "holdout": 0.2, **options})  # type: ignore[arg-type]
 
 
-def tables(root: Path, **options: object) -> LabelledPictures:
+def tables(root: Path, **options: object) -> LabelledImageSource:
     pytest.importorskip("pyarrow")
     write_tables(root)
     return Shards(str(root), **{"num_classes": 3, "views": views(), "holdout": 0.2, **options})  # type: ignore[arg-type]
@@ -161,7 +161,7 @@ def test_impossible_views_are_refused(options: dict[str, object]) -> None:
 
 def test_folders_that_do_not_fit_are_named(tmp_path: Path) -> None:
     source = folders(tmp_path, num_classes=4)
-    with pytest.raises(DataError, match="holds 3 classes, not 4") as caught:
+    with pytest.raises(DataError, match="contains 3 classes, not 4") as caught:
         len(source.dataset("train"))
     assert "data.num_classes=3" in caught.value.hint
     (tmp_path / "val" / "stranger").mkdir()
@@ -233,8 +233,8 @@ def linked(kind: bytes) -> Callable[[tarfile.TarFile], None]:
         (linked(tarfile.CHRTYPE), "b.png"),
         (linked(tarfile.FIFOTYPE), "b.png"),
         (lambda t: add(t, "b.cls", b"1"), "'b' has cls"),
-        (lambda t: add(t, "a.png", b"x"), "there twice"),
-        (lambda t: (add(t, "b.png", b"x"), add(t, "b.cls", b"one")), "no class number"),
+        (lambda t: add(t, "a.png", b"x"), "occurs twice"),
+        (lambda t: (add(t, "b.png", b"x"), add(t, "b.cls", b"one")), "not a class id"),
         (lambda t: (add(t, "b.png", b"x"), add(t, "b.cls", b"1" * 99)), "too many"),
     ],
 )
@@ -275,7 +275,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     for rows, said in (
         ([{"image": b"x", "class": 1}], "no column label"),
-        ([{"image": b"x", "label": "one"}], "no numbers"),
+        ([{"image": b"x", "label": "one"}], "must be numbers"),
         ([{"image": b"x", "label": None}, {"image": b"x", "label": 1}], "1 rows have no label"),
     ):
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
@@ -284,7 +284,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     parquet.write_table(
         pyarrow.Table.from_pylist([{"image": {"bytes": None, "path": "x"}, "label": 1}]), path
     )
-    with pytest.raises(DataError, match="row 0 holds no bytes"):
+    with pytest.raises(DataError, match="row 0 contains no image bytes"):
         ParquetShard(path).read(0)
     path.write_bytes(b"PAR1 no table PAR1")
     with pytest.raises(DataError, match="not a parquet table"):
@@ -292,7 +292,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="class 2 of 0 to 1"):
+    with pytest.raises(DataError, match="unknown class id 2"):
         len(tars(tmp_path, num_classes=2).dataset("train"))
 
 

@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from evonas.data.base import SPLITS
 from evonas.data.classification.augment import Views
-from evonas.data.classification.catalogue import KINDS, NamedPictures
+from evonas.data.classification.catalogue import KINDS, NamedImages
 from evonas.data.classification.imagefolder import ImageFolder
 from evonas.errors import DataError, UserError
 
@@ -148,8 +148,8 @@ WRITERS = {
 }
 
 
-def source(name: str, root: Path, **options: float) -> NamedPictures:
-    return NamedPictures(name, str(root), VIEWS, **{"holdout": 0.2, **options})
+def source(name: str, root: Path, **options: float) -> NamedImages:
+    return NamedImages(name, str(root), VIEWS, **{"holdout": 0.2, **options})
 
 
 def test_every_set_is_written_here() -> None:
@@ -197,7 +197,7 @@ def test_a_picture_of_no_class_is_refused(tmp_path: Path) -> None:
     cifar10(tmp_path)
     batch = tmp_path / "cifar-10-batches-bin" / "data_batch_1.bin"
     batch.write_bytes(b"\x0a" + batch.read_bytes()[1:])
-    with pytest.raises(DataError, match="holds class 10, of 10"):
+    with pytest.raises(DataError, match="contains unknown class id 10"):
         len(source("cifar10", tmp_path).dataset("train"))
 
 
@@ -213,7 +213,7 @@ def test_stl_pictures_are_stored_by_columns(tmp_path: Path) -> None:
 
 def test_an_unknown_set_is_the_users_error() -> None:
     with pytest.raises(UserError, match=r"data\.name=mnist"):
-        NamedPictures("mnist", "", VIEWS)
+        NamedImages("mnist", "", VIEWS)
 
 
 def test_folders_without_a_test_split_are_cut(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_lists_with_leading_slashes_are_read(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("../x/rgb_00000.jpg ../x/sync_depth_00000.png 1", "no file of this data set"),
+        ("../x/rgb_00000.jpg ../x/sync_depth_00000.png 1", "not a file of this data set"),
         ("bathroom/rgb_00000.jpg office/sync_depth_00000.png 1", "another frame"),
         ("bathroom/rgb_00000.jpg bathroom/sync_depth_00001.png 1", "another frame"),
         ("bathroom/rgb_00000.jpg", "1 of 2 fields"),

@@ -171,7 +171,7 @@ def test_broken_transforms_are_data_errors(tmp_path: Path, changes: dict, senten
         ("cameras.bin", struct.pack("<QiiQQ", 1, 1, 9, 8, 8), "of model 9"),
         ("cameras.bin", struct.pack("<Q", 2**60), "ends too early"),
         ("images.bin", struct.pack("<Qi7di", 1, 1, 1, 0, 0, 0, 0, 0, 0, 1) + b"name", "without an end"),
-        ("images.bin", struct.pack("<Q", 0), "holds no image"),
+        ("images.bin", struct.pack("<Q", 0), "contains no image"),
         (
             "images.bin",
             struct.pack("<Qi7di", 1, 1, 1, 0, 0, 0, 0, 0, 0, 5) + b"a\0" + bytes(8),

@@ -219,14 +219,14 @@ def test_cut_archives_of_documents_are_named(tmp_path: Path, kept: float) -> Non
     _, zipped, tarred = archives(tmp_path, np.random.default_rng(0).bytes(5000))
     for path in (zipped, tarred):
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
-        with pytest.raises(DataError, match=r"no readable \.zip or \.tar\.gz"):
+        with pytest.raises(DataError, match=r"not a readable \.zip or \.tar\.gz"):
             list(safe.read_documents(path, r".*\.json"))
 
 
 def test_json_that_is_none_is_named(tmp_path: Path) -> None:
     path = tmp_path / "deep.json"
     path.write_text("[" * 200_000)
-    with pytest.raises(DataError, match=r"deep\.json is no JSON document"):
+    with pytest.raises(DataError, match=r"deep\.json is not a JSON document"):
         safe.read_json(path)
     with pytest.raises(DataError, match=r"none\.json does not exist"):
         safe.read_json(tmp_path / "none.json")

@@ -17,7 +17,7 @@ from evonas.errors import UserError
 from evonas.nn.cells.nb201 import NB201Net
 from evonas.objectives.evaluator import Evaluator
 from evonas.proxies.catalogue import proxy
-from evonas.proxies.discovery import Judge, filled
+from evonas.proxies.discovery import FormulaEvaluator, filled
 from evonas.proxies.expression import Calculator, NotFiniteError, parse
 from evonas.proxies.formula import SAMPLE
 from evonas.proxies.inputs import random_images
@@ -95,16 +95,16 @@ def test_known_proxies_and_sums_stand_beside_it(discovered: Any) -> None:
 def test_stopped_and_resumed_it_finds_the_same(discovered: Any, tmp_path: Path, monkeypatch: Any) -> None:
     expected = discovered[1]
     calls = 0
-    whole = Judge._fitness
+    whole = FormulaEvaluator._fitness
 
-    def counted(self: Judge, formula: Any) -> float | None:
+    def counted(self: FormulaEvaluator, formula: Any) -> float | None:
         nonlocal calls
         calls += 1
         if calls == 30:
             raise KeyboardInterrupt
         return whole(self, formula)
 
-    monkeypatch.setattr(Judge, "_fitness", counted)
+    monkeypatch.setattr(FormulaEvaluator, "_fitness", counted)
     with pytest.raises(KeyboardInterrupt):
         Discover().run(context(tmp_path / "run"))
     Discover().run(context(tmp_path / "run", resume=True))

@@ -12,7 +12,12 @@ from omegaconf import OmegaConf
 from evonas.config import build
 from evonas.errors import UserError
 from evonas.train.distillation import cross_architecture
-from evonas.train.distillation.cross_architecture import Distiller, compared, frequency_term, spatial_term
+from evonas.train.distillation.cross_architecture import (
+    Distiller,
+    distilled_level,
+    frequency_term,
+    spatial_term,
+)
 from evonas.train.distillation.projector import Projector
 
 PRESETS = Path(__file__).resolve().parents[2] / "conf" / "distill"
@@ -177,10 +182,10 @@ def test_maps_without_any_signal_cost_next_to_nothing_and_give_no_nan() -> None:
 
 
 def test_the_compared_level() -> None:
-    assert compared(["a", "b", "c"], -1) == "c" and compared(["a", "b", "c"], 1) == "b"
-    assert compared(["only"], 2) == "only"
+    assert distilled_level(["a", "b", "c"], -1) == "c" and distilled_level(["a", "b", "c"], 1) == "b"
+    assert distilled_level(["only"], 2) == "only"
     with pytest.raises(UserError, match=r"level=3.*3 levels"):
-        compared(["a", "b", "c"], 3)
+        distilled_level(["a", "b", "c"], 3)
 
 
 def test_the_papers_preset_differs_in_the_filter_alone() -> None:

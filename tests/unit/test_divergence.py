@@ -17,7 +17,7 @@ from evonas.train.distillation.alpha_divergence import (
     is_classes,
     weighted_silog,
 )
-from evonas.train.distillation.inplace import InPlace, averaged
+from evonas.train.distillation.inplace import InPlaceDistillation, mean_output
 
 # two answers over two classes: teacher p = (3/4, 1/4), student q = (1/2, 1/2)
 TEACHER = torch.tensor([[0.75, 0.25]]).log()
@@ -129,7 +129,7 @@ def test_the_form_follows_the_task() -> None:
     far, near = torch.full((1, 1, 2, 2), 4.0), torch.full((1, 1, 2, 2), 2.0)
     batch = {"depth": near, "valid": torch.ones_like(near, dtype=torch.bool)}
     assert float(divergence(far, near, batch, depth)) > 1
-    with pytest.raises(UserError, match="neither classes nor depth"):
+    with pytest.raises(UserError, match="predicts neither"):
         divergence(far, near, {}, depth)
     for wrong in ({"alphas": []}, {"bound": 0.5}):
         with pytest.raises(UserError):
@@ -145,24 +145,24 @@ def test_nothing_slopes_towards_the_teacher() -> None:
 
 def test_who_learns_from_whom() -> None:
     heard, start = [STUDENT, TEACHER], torch.zeros(1, 2)
-    first, before, kept = (InPlace(teacher) for teacher in ("first", "before", "start"))
+    first, before, kept = (InPlaceDistillation(teacher) for teacher in ("first", "before", "start"))
     assert first.target(0, 3, [], None, COINS) is None
     assert first.target(2, 3, heard, None, COINS) is STUDENT
     assert before.target(1, 3, heard[:1], None, COINS) is None
     mean = before.target(2, 3, heard, None, COINS)
     assert mean is not None and mean.softmax(1).tolist()[0] == pytest.approx([0.625, 0.375])
     assert kept.target(0, 3, [], start, COINS) is start and kept.target(1, 3, heard, None, COINS) is None
-    assert (first.keeps_start, kept.keeps_start) == (False, True)
+    assert (first.needs_initial_network, kept.needs_initial_network) == (False, True)
     for wrong in ({"teacher": "last"}, {"ratio": 0.0}, {"ratio": 1.5}):
         with pytest.raises(UserError):
-            InPlace(**wrong)
+            InPlaceDistillation(**wrong)
 
 
 def test_without_a_divergence_the_task_is_asked() -> None:
-    loss = InPlace().loss(STUDENT, TEACHER, {}, COINS)
+    loss = InPlaceDistillation().loss(STUDENT, TEACHER, {}, COINS)
     assert float(loss) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), rel=1e-5)
 
 
 def test_metres_are_averaged_as_they_are() -> None:
     maps = [torch.full((1, 1, 2, 2), value) for value in (1.0, 3.0)]
-    assert averaged(maps, small_supernet.task()).unique().tolist() == [2.0]
+    assert mean_output(maps, small_supernet.task()).unique().tolist() == [2.0]

@@ -11,8 +11,8 @@ from PIL import Image
 from evonas import files
 from evonas.config import to_plain
 from evonas.data.loading.calibration import calibration
-from evonas.nn.recalibrate import recalibrate
-from evonas.objectives.context import Bench
+from evonas.nn.bn_calibration import calibrate_batch_norm
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.macs import Macs
 from evonas.stages.base import Context
 from evonas.stages.build import factory
@@ -40,7 +40,7 @@ def test_the_numbers_are_those_of_the_test_split(made: Context) -> None:
     supernet = factory.load_supernet(made)
     static = extract(supernet, supernet.space.parse(net["genotype"]))
     mixed = validation_panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
-    recalibrate(static, calibration(task.dataset("train"), 4, 8))
+    calibrate_batch_norm(static, calibration(task.dataset("train"), 4, 8))
     inherited = validation_panel.score(static.eval(), task, "test", 8, torch.device("cpu"))
     assert net["inherited"] == pytest.approx(inherited, rel=1e-6) and inherited != mixed
     factory.load_into(static, made.run.need(f"retrain/{net['name']}/model.safetensors", made_by="retrain"))
@@ -61,7 +61,7 @@ def test_costs_are_counted_on_the_whole_network(made: Context) -> None:
     by_name = {net["name"]: net for net in test["nets"]}
     assert by_name["max"]["params"] == max(net["params"] for net in test["nets"])
     assert by_name["max"]["macs"] == max(net["macs"] for net in test["nets"])
-    bench = Bench(*(to_plain(made.cfg[key]) for key in ("space", "network", "task")), path="")
+    bench = EvaluationContext(*(to_plain(made.cfg[key]) for key in ("space", "network", "task")), path="")
     closed = Macs()
     closed.prepare(bench)
     for each in test["nets"]:

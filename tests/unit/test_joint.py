@@ -160,7 +160,7 @@ def test_two_runs_of_one_task_are_called_by_their_own_names(outputs: Path) -> No
         (["joint=[depth,depth]"], "each once", "joint="),
         (["joint=[depth,nobody]"], "no run 'nobody'", "depth"),
         (["space=evonet"], "'depth' was trained over another space", "space=nano"),
-        (["objective=[macs,params]"], "looks at a task", "objective="),
+        (["objective=[macs,params]"], "evaluates data", "objective="),
     ],
 )
 def test_what_cannot_be_joined_is_said(overrides: list[str], said: str, hinted: str, outputs: Path) -> None:

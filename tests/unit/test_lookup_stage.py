@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from evonas import files
 from evonas.config import to_plain
 from evonas.errors import DataError, UserError
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency.lookup_table import load
 from evonas.objectives.latency.predicted import LookupLatency
 from evonas.run import Run
@@ -22,8 +22,8 @@ from evonas.stages.search import Search
 from evonas.stages.select import Select
 
 
-def bench(cfg: Any) -> Bench:
-    return Bench(to_plain(cfg.space), to_plain(cfg.network), to_plain(cfg.task), path="")
+def bench(cfg: Any) -> EvaluationContext:
+    return EvaluationContext(to_plain(cfg.space), to_plain(cfg.network), to_plain(cfg.task), path="")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_missing_tables_name_their_command(tmp_path: Path) -> None:
     assert "stage=lookup" in caught.value.hint
     with pytest.raises(UserError, match="no table"):
         LookupLatency()
-    with pytest.raises(UserError, match="no kind 'guess'"):
+    with pytest.raises(UserError, match="kind=guess is unknown"):
         LookupLatency("x", kind="guess")
     with pytest.raises(DataError, match="no latency table"):
         LookupLatency(str(tmp_path / "x")).identity(bench(small_run.config()))

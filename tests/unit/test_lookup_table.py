@@ -136,5 +136,5 @@ def test_round_trip_and_damage(tmp_path: Path) -> None:
 
 def test_a_step_that_is_not_there_is_named() -> None:
     table = LatencyTable({}, {}, 0.0)
-    with pytest.raises(DataError, match="no step 'stage1/m="):
+    with pytest.raises(DataError, match="no entry for step 'stage1/m="):
         table.total(drawn(1)[0])

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 from evonas.errors import UserError
 from evonas.mm.installed import packages
 from evonas.mm.upernet import MMSegUPerNet
+from evonas.nn.auxiliary import AuxiliaryOutput
 from evonas.nn.level import Level
-from evonas.nn.sided import Sided
 from evonas.nn.upernet import CONTEXTS, UPerNet
 
 if "mmseg" not in packages():
@@ -76,9 +76,9 @@ def test_ours_equals_mmsegs(context: str) -> None:
     ours, theirs = pair(context)
     assert_close(ours.eval()(maps()), theirs.eval()(maps()), rtol=1e-5, atol=1e-6)
     mine, other = ours.train()(maps()), theirs.train()(maps())
-    assert isinstance(mine, Sided) and isinstance(other, Sided)
+    assert isinstance(mine, AuxiliaryOutput) and isinstance(other, AuxiliaryOutput)
     assert_close(mine.main, other.main, rtol=1e-4, atol=1e-5)
-    assert_close(mine.side, other.side, rtol=1e-4, atol=1e-5)
+    assert_close(mine.auxiliary, other.auxiliary, rtol=1e-4, atol=1e-5)
     assert mine.weight == other.weight == 0.4
 
 

@@ -136,5 +136,5 @@ def test_necks_describe_themselves() -> None:
     assert [each.channels for each in again.levels] == [16] * 5
     assert described(FPN) == {"kind": "fpn"}
     assert described(lambda _: None) is None
-    with pytest.raises(UserError, match="no neck 'bifpn'"):
+    with pytest.raises(UserError, match="kind=bifpn is unknown"):
         made({"kind": "bifpn"})

@@ -45,5 +45,5 @@ def test_serves_another_network():
 
 
 def test_unknown_output_is_refused():
-    with pytest.raises(UserError, match="'tanh'"):
+    with pytest.raises(UserError, match="output=tanh"):
         DenseHead(LEVELS, 1, output="tanh")

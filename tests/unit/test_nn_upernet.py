@@ -9,8 +9,8 @@ from torch import nn
 
 from evonas import files, weights
 from evonas.errors import UserError
+from evonas.nn.auxiliary import AuxiliaryOutput, main_output
 from evonas.nn.level import Level
-from evonas.nn.sided import Sided, main_of
 from evonas.nn.upernet import CONTEXTS, UPerNet
 from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_backbone, load_exported
 from evonas.supernets.evonet.family import EvoNet
@@ -20,7 +20,7 @@ from evonas.supernets.extract import extract
 from evonas.supernets.static_net import static_net
 from evonas.tasks.segmentation import Segmentation
 from evonas.train.distillation.alpha_divergence import AlphaDivergence
-from evonas.train.distillation.inplace import averaged
+from evonas.train.distillation.inplace import mean_output
 
 LEVELS = [Level(64, 4), Level(128, 8), Level(256, 16), Level(512, 32)]
 SMALL = [Level(8, 4), Level(12, 8), Level(16, 16)]
@@ -45,8 +45,8 @@ def parameters(module):
 
 def test_parameters_are_those_of_the_published_head():
     head = UPerNet(LEVELS, 150)
-    assert head.side is not None and parameters(head.side) == 628_886
-    assert parameters(head) - parameters(head.side) == 17_595_679
+    assert head.auxiliary is not None and parameters(head.auxiliary) == 628_886
+    assert parameters(head) - parameters(head.auxiliary) == 17_595_679
 
 
 def test_parameters_of_the_published_segmentor():
@@ -66,15 +66,15 @@ def test_logits_have_the_size_of_the_finest_map(context, count):
     size = given[0].shape[-2:]
     assert head.eval()(given).shape == (2, 5, *size)
     learning = head.train()(given)
-    assert isinstance(learning, Sided) and learning.main.shape == (2, 5, *size)
-    assert learning.side.shape == (2, 5, *given[min(2, count - 1)].shape[-2:])
+    assert isinstance(learning, AuxiliaryOutput) and learning.main.shape == (2, 5, *size)
+    assert learning.auxiliary.shape == (2, 5, *given[min(2, count - 1)].shape[-2:])
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_every_level_and_parameter_matters(context):
     head, given = small(context=context), [each.requires_grad_() for each in maps()]
     answer = head(given)
-    (answer.main.square().sum() + answer.side.square().sum()).backward()
+    (answer.main.square().sum() + answer.auxiliary.square().sum()).backward()
     assert all(each.grad.abs().sum() > 0 for each in given)
     assert [name for name, each in head.named_parameters() if not each.grad.abs().sum() > 0] == []
 
@@ -88,8 +88,8 @@ def test_without_an_auxiliary_head_the_answer_is_a_tensor():
 def test_the_answer_while_learning_is_detached_as_a_whole():
     answer = small()(maps())
     cut = answer.detach()
-    assert answer.main.requires_grad and not cut.main.requires_grad and not cut.side.requires_grad
-    assert torch.equal(cut.main, answer.main) and cut.weight == 0.4 and main_of(cut) is cut.main
+    assert answer.main.requires_grad and not cut.main.requires_grad and not cut.auxiliary.requires_grad
+    assert torch.equal(cut.main, answer.main) and cut.weight == 0.4 and main_output(cut) is cut.main
 
 
 def test_settings_make_the_head_again():
@@ -117,7 +117,7 @@ def small_family() -> nn.Module:
 def test_what_it_cannot_be_is_refused():
     with pytest.raises(UserError, match=r"head\.context=crf"):
         UPerNet(SMALL, 5, context="crf")
-    with pytest.raises(UserError, match="cannot end in 'sigmoid'"):
+    with pytest.raises(UserError, match="must be linear for UPerNet, got sigmoid"):
         UPerNet(SMALL, 1, output="sigmoid")
 
 
@@ -126,13 +126,13 @@ def test_a_segmentation_learns_from_both_heads_and_is_taught_by_the_main_one() -
     truth = torch.randint(5, (2, 52, 70), generator=torch.Generator().manual_seed(0))
     truth[:, :8] = 255
     batch, answer = {"classes": truth}, small()(maps())
-    alone = [task.loss(each, batch) for each in (answer.main, answer.side)]
+    alone = [task.loss(each, batch) for each in (answer.main, answer.auxiliary)]
     assert torch.equal(task.loss(answer, batch), alone[0] + 0.4 * alone[1])
     other = small(seed=1)(maps())
     assert torch.equal(
         task.distillation_loss(answer, other, batch), task.distillation_loss(answer.main, other.main, batch)
     )
-    assert torch.equal(averaged([answer, other], task), averaged([answer.main, other.main], task))
+    assert torch.equal(mean_output([answer, other], task), mean_output([answer.main, other.main], task))
     assert torch.equal(
         AlphaDivergence()(answer, other, batch, task), AlphaDivergence()(answer.main, other.main, batch, task)
     )

@@ -16,35 +16,42 @@ import small_run
 import torch
 
 from evonas.errors import UserError
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency.benchmark import Plan, interval, measure
 from evonas.objectives.latency.cpu_affinity import idlest, pinned
 from evonas.objectives.latency.machine import clock_mhz, machine
 from evonas.objectives.latency.measured import Latency, runtimes
-from evonas.objectives.latency.reference_timing import Lap, Take, paired, watched
+from evonas.objectives.latency.reference_timing import (
+    TimedRun,
+    TimedRunner,
+    counting_preemptions,
+    with_reference,
+)
 from evonas.stages.build import factory
 
 CPU = torch.device("cpu")
 
 
-def told(times: list[float], disturbed: Callable[[float], bool] = lambda _: False) -> Take:
+def told(times: list[float], disturbed: Callable[[float], bool] = lambda _: False) -> TimedRunner:
     """Laps as if they had been measured; the last one repeats."""
     left = iter(times)
 
-    def take() -> Lap:
+    def take() -> TimedRun:
         ms = next(left, times[-1])
-        return Lap(ms, ms, disturbed(ms))
+        return TimedRun(ms, ms, disturbed(ms))
 
     return take
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> EvaluationContext:
     made = small_run.context(tmp_path_factory.mktemp("run"))
     small_run.train(made)
     cfg = made.cfg
     path = made.run.need(factory.SUPERNET, made_by="supernet")
-    return Bench(*(dict(small_run.config()[key]) for key in ("space", "network")), _task(cfg), path)
+    return EvaluationContext(
+        *(dict(small_run.config()[key]) for key in ("space", "network")), _task(cfg), path
+    )
 
 
 def _task(cfg: Any) -> dict[str, Any]:
@@ -119,16 +126,18 @@ def test_disturbed_repeats_do_not_count_where_others_remain() -> None:
 def test_a_pace_that_changes_cancels_against_a_reference() -> None:
     rng = np.random.default_rng(3)
     pace = iter(np.repeat(1 + rng.random(2000), 2))
-    network, reference = (lambda ms=ms: Lap(found := ms * next(pace), found) for ms in (12.0, 8.0))
-    timing = measure(paired(network, reference, nominal_ms=8.0), Plan(seconds=0.3))
+    network, reference = (lambda ms=ms: TimedRun(found := ms * next(pace), found) for ms in (12.0, 8.0))
+    timing = measure(with_reference(network, reference, nominal_ms=8.0), Plan(seconds=0.3))
     assert timing.median == pytest.approx(12.0)
     assert timing.cv < 1e-6
 
 
 def test_a_pair_is_disturbed_by_either_and_costs_both() -> None:
     for one, other in [(True, False), (False, True)]:
-        lap = paired(lambda d=one: Lap(6.0, 6.0, d), lambda d=other: Lap(4.0, 4.0, d), 2.0)()
-        assert lap == Lap(3.0, 10.0, True)
+        run = with_reference(
+            lambda d=one: TimedRun(6.0, 6.0, d), lambda d=other: TimedRun(4.0, 4.0, d), 2.0
+        )()
+        assert run == TimedRun(3.0, 10.0, True)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
@@ -141,7 +150,7 @@ def test_sharing_a_core_is_noticed() -> None:
         return 20.0
 
     with beside_a_busy_process():
-        assert any(watched(compute)().is_disturbed for _ in range(100))
+        assert any(counting_preemptions(compute)().is_disturbed for _ in range(100))
 
 
 @contextmanager
@@ -161,7 +170,7 @@ def beside_a_busy_process() -> Iterator[None]:
 
 @pytest.mark.parametrize("changes", [{"warmup": 0}, {"min_repeats": 0}, {"min_repeats": 9, "max_repeats": 8}])
 def test_plans_that_cannot_be(changes: dict[str, int]) -> None:
-    with pytest.raises(UserError, match="A timing cannot use"):
+    with pytest.raises(UserError, match="must be at least 1"):
         Plan(**changes)  # type: ignore[arg-type]
 
 
@@ -213,7 +222,7 @@ def test_machine_is_stable_and_plain() -> None:
     assert clock is None or clock > 100
 
 
-def test_facts_beside_the_value(bench: Bench) -> None:
+def test_facts_beside_the_value(bench: EvaluationContext) -> None:
     latency = Latency(seconds=0.01, max_repeats=30)
     latency.prepare(bench)
     value, extra = latency.measure(bench.space.smallest())
@@ -227,7 +236,7 @@ def test_facts_beside_the_value(bench: Bench) -> None:
     assert value == pytest.approx(facts["reference_ms"], rel=0.2)
 
 
-def test_without_a_reference_it_is_another_number(bench: Bench) -> None:
+def test_without_a_reference_it_is_another_number(bench: EvaluationContext) -> None:
     alone = Latency(seconds=0.01, max_repeats=30, reference=False)
     alone.prepare(bench)
     _, extra = alone.measure(bench.space.smallest())
@@ -235,7 +244,7 @@ def test_without_a_reference_it_is_another_number(bench: Bench) -> None:
     assert alone.identity(bench) != Latency(seconds=0.01, max_repeats=30).identity(bench)
 
 
-def test_a_noisy_value_is_warned_of(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_noisy_value_is_warned_of(bench: EvaluationContext, caplog: pytest.LogCaptureFixture) -> None:
     latency = Latency(seconds=0.01, cv_limit=0.0)
     latency.prepare(bench)
     with caplog.at_level(logging.WARNING):
@@ -245,7 +254,7 @@ def test_a_noisy_value_is_warned_of(bench: Bench, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.slow
-def test_onnxruntime_times_the_same_network(bench: Bench) -> None:
+def test_onnxruntime_times_the_same_network(bench: EvaluationContext) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     latency = Latency(seconds=0.01, runtime="onnxruntime")
@@ -260,7 +269,7 @@ def test_onnxruntime_times_the_same_network(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("runtime", "precision", "graphs", "said"),
     [
-        ("abacus", "32-true", False, "no runtime 'abacus'"),
+        ("abacus", "32-true", False, "runtime=abacus is unknown"),
         ("onnxruntime", "bf16-mixed", False, "precision 32-true"),
         ("torch", "32-true", True, "CUDA graphs need"),
     ],
@@ -289,6 +298,6 @@ def test_the_thread_s_clock_does_not_count_waiting() -> None:
 def test_tensorrt_is_refused_by_name_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(UserError, match="has no TensorrtExecutionProvider") as caught:
+    with pytest.raises(UserError, match="needs TensorrtExecutionProvider") as caught:
         runtimes.check("tensorrt", "32-true", CPU, False)
     assert "objective.latency.runtime=torch" in caught.value.hint

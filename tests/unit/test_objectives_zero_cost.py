@@ -22,7 +22,7 @@ from evonas.evaluate.engine import Job
 from evonas.evaluate.inline import InlineEngine
 from evonas.nn.cells.transnas import WORDS, TransNASNet
 from evonas.objectives.base import Objective
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.evaluator import Evaluator, made
 from evonas.objectives.multi_task import JointEvaluator
 from evonas.objectives.zero_cost import ZeroCost
@@ -46,24 +46,24 @@ TARGET = "evonas.objectives.zero_cost.ZeroCost"
 def supernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights that the seed does not give."""
     path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
-    bench = Bench(SPACE, NETWORK, TASK, path)
+    bench = EvaluationContext(SPACE, NETWORK, TASK, path)
     net = Supernet(bench.family, bench.head)
     weights.save(path, {name: tensor * 1.5 for name, tensor in net.state_dict().items()})
     return path
 
 
-def prepared(bench: Bench, **changes: Any) -> ZeroCost:
+def prepared(bench: EvaluationContext, **changes: Any) -> ZeroCost:
     made = ZeroCost(**{"proxy": "nwot", "batch_size": 2, "references": 2, **changes})
     made.prepare(bench)
     return made
 
 
 @pytest.fixture(scope="module")
-def bench(supernet: Path) -> Bench:
-    return Bench(SPACE, NETWORK, TASK, supernet)
+def bench(supernet: Path) -> EvaluationContext:
+    return EvaluationContext(SPACE, NETWORK, TASK, supernet)
 
 
-def test_it_is_an_objective_to_be_minimised(bench: Bench) -> None:
+def test_it_is_an_objective_to_be_minimised(bench: EvaluationContext) -> None:
     objective = prepared(bench)
     assert isinstance(objective, Objective)
     value, extra = objective.measure(bench.space.largest())
@@ -74,7 +74,7 @@ def test_it_is_an_objective_to_be_minimised(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-def test_every_proxy_scores_a_subnet(proxy: str, bench: Bench) -> None:
+def test_every_proxy_scores_a_subnet(proxy: str, bench: EvaluationContext) -> None:
     value, extra = prepared(bench, proxy=proxy).measure(bench.space.largest())
     assert math.isfinite(value)
     assert all(math.isfinite(part) for part in extra["zero_cost_parts"].values())
@@ -93,14 +93,14 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_a_detector_is_scored_by_its_backbone(proxy: str, detector: dict[str, Any], tmp_path: Path) -> None:
-    bench = Bench(SPACE, NETWORK, detector, tmp_path / "none")
+    bench = EvaluationContext(SPACE, NETWORK, detector, tmp_path / "none")
     objective = prepared(bench, proxy=proxy)
     found = [objective.measure(each)[0] for each in (bench.space.largest(), bench.space.smallest())]
     assert all(map(math.isfinite, found)) and found[0] != found[1]
 
 
-def test_random_weights_need_no_supernet(bench: Bench, tmp_path: Path) -> None:
-    bare = Bench(SPACE, NETWORK, TASK, tmp_path / "nowhere")
+def test_random_weights_need_no_supernet(bench: EvaluationContext, tmp_path: Path) -> None:
+    bare = EvaluationContext(SPACE, NETWORK, TASK, tmp_path / "nowhere")
     genotype = bench.space.sample(generator(0, "points"))
     alone = prepared(bare, proxy="snip").measure(genotype)
     # whether another objective has loaded trained weights into the bench changes nothing
@@ -109,7 +109,7 @@ def test_random_weights_need_no_supernet(bench: Bench, tmp_path: Path) -> None:
     assert prepared(bench, proxy="snip", seed=1).measure(genotype) != alone
 
 
-def test_inherited_weights_are_those_of_the_supernet(bench: Bench) -> None:
+def test_inherited_weights_are_those_of_the_supernet(bench: EvaluationContext) -> None:
     genotype = bench.space.largest()
     found = prepared(bench, proxy="l2_norm", weights="inherited").measure(genotype)[0]
     net = bench.subnet(genotype)
@@ -174,7 +174,7 @@ def test_two_objectives_of_one_name_are_refused(keys: dict[str, Any], hint: str,
     macs = {"_target_": "evonas.objectives.macs.Macs"}
     with pytest.raises(UserError, match=r"objective\.macs and objective\.flops") as caught:
         made({"macs": macs, "flops": macs})
-    assert caught.value.hint == "Leave one of them out."
+    assert caught.value.hint == "Remove one of them."
     error = {"_target_": "evonas.objectives.error.Error"}
     with pytest.raises(UserError, match="are both called"):
         JointEvaluator({"first": {}, "second": {}}, {"error": error, **objectives})
@@ -191,13 +191,13 @@ def test_fractions_of_images_and_networks_are_refused(change: dict[str, Any]) ->
     ("change", "said"),
     [
         ({"proxy": "magic"}, "no proxy 'magic'"),
-        ({"weights": "good"}, "cannot use 'good' weights"),
+        ({"weights": "good"}, "weights=good is unknown"),
         ({"batch_size": 1}, "batch_size=1"),
         ({"references": 1}, "references=1"),
         ({"proxy": ["nwot", "zen"]}, "is not one proxy"),
-        ({"size": 64}, "size=64"),
-        ({"size": [64]}, r"size=\[64\]"),
-        ({"size": [64, 0.5]}, "size="),
+        ({"size": 64}, "got 64"),
+        ({"size": [64]}, r"got \[64\]"),
+        ({"size": [64, 0.5]}, "size must be"),
     ],
 )
 def test_wrong_settings_get_one_sentence(change: dict[str, Any], said: str) -> None:
@@ -280,12 +280,12 @@ def test_the_scores_are_part_of_a_tables_fingerprint(tables: Path) -> None:
     first = build(scored(tables)).fingerprint("shared")
     for change in ({"proxies": ["snip"]}, {"size": [64, 64]}, {"seed": 1}, {"batch_size": 2}):
         assert build(scored(tables, **change)).fingerprint("shared") != first
-    with pytest.raises(UserError, match="names no score"):
+    with pytest.raises(UserError, match="must name proxies"):
         build(scored(tables, proxies=[]))
     with pytest.raises(UserError, match="batch_size=1"):
         build(scored(tables, batch_size=1))
     for wrong in ({"proxies": "nwot"}, {"size": [64]}, {"size": 64}):
-        with pytest.raises(UserError, match="do not fit"):
+        with pytest.raises(UserError, match="must be a list of proxies"):
             build(scored(tables, **wrong))
 
 

@@ -6,7 +6,7 @@ from scipy.special import softmax
 from scipy.stats import kendalltau
 
 from evonas.errors import UserError
-from evonas.proxies.discovery import Judge, Schedule, at_random, discover, minmax
+from evonas.proxies.discovery import FormulaEvaluator, Schedule, at_random, discover, minmax
 from evonas.proxies.expression import MAX_DEPTH, Calculator, Node, NotFiniteError, is_formula, parse
 from evonas.proxies.growth import crossed, mutated, random_formula
 from evonas.proxies.operators import BINARY, LEAVES, OPERATORS, UNARY
@@ -63,17 +63,17 @@ class TestText:
         ("text", "said"),
         [
             ("", "an end where more must come"),
-            ("W", "no formula"),
+            ("W", "not a formula"),
             ("sum(W", "an end where more must come"),
             ("sum(W))", "')' after its end"),
             ("sum(W;G)", "a character that has no meaning"),
             ("sum(shell(W))", "'shell'"),
             ("sum(Q)", "'Q'"),
-            ("sum(add(W))", "no formula"),
-            ("sum(add(W, A))", "no formula"),
-            ("sum(softmax(l2(W)))", "no formula"),
-            ("abs(sum(W))", "no formula"),
-            ("sum(mean(W))", "no formula"),
+            ("sum(add(W))", "not a formula"),
+            ("sum(add(W, A))", "not a formula"),
+            ("sum(softmax(l2(W)))", "not a formula"),
+            ("abs(sum(W))", "not a formula"),
+            ("sum(mean(W))", "not a formula"),
             ("__import__('os')", "a character that has no meaning"),
             ("sum(" + "abs(" * MAX_DEPTH + "W" + ")" * (MAX_DEPTH + 1), "levels"),
             ("sum(" + " " * 1000 + "W)", "characters"),
@@ -200,52 +200,52 @@ class TestDiscovery:
     def test_a_planted_formula_is_found(self) -> None:
         samples = some_networks(40)
         truth = Calculator(samples).score(parse("sum(log(l2(mul(W, G))))"))
-        best = discover(Judge(samples, truth), 1500, seed=0, schedule=SHORT)[0]
+        best = discover(FormulaEvaluator(samples, truth), 1500, seed=0, schedule=SHORT)[0]
         assert best.fitness is not None and best.fitness >= 0.9
 
     def test_evolution_beats_chance_where_size_says_nothing(self) -> None:
         samples = equal_networks(40)
         truth = Calculator(samples).score(parse("sum(less(softmax(W), mul(G, sigmoid(W))))"))
-        found = [discover(Judge(samples, truth), 400, s, SHORT)[0].rank for s in range(3)]
-        drawn = [at_random(Judge(samples, truth), 400, s)[0].rank for s in range(3)]
+        found = [discover(FormulaEvaluator(samples, truth), 400, s, SHORT)[0].rank for s in range(3)]
+        drawn = [at_random(FormulaEvaluator(samples, truth), 400, s)[0].rank for s in range(3)]
         assert np.mean(found) > np.mean(drawn)
 
     def test_the_fitness_is_the_tau_of_the_scores(self) -> None:
         samples = some_networks()
         quality = generator(0, "test/quality").normal(size=samples.num_networks)
-        judged = Judge(samples, quality)(parse("sum(abs(G))"))
+        judged = FormulaEvaluator(samples, quality)(parse("sum(abs(G))"))
         expected = kendalltau(Calculator(samples).score(judged.formula), quality).statistic
         assert judged.fitness == pytest.approx(expected)
 
     @pytest.mark.parametrize("text", ["sum(sub(W, W))", "sum(exp(exp(exp(invert(W)))))"])
     def test_useless_formulas_are_rejected(self, text: str) -> None:
         samples = some_networks()
-        judged = Judge(samples, np.arange(samples.num_networks, dtype=float))(parse(text))
+        judged = FormulaEvaluator(samples, np.arange(samples.num_networks, dtype=float))(parse(text))
         assert judged.fitness is None
 
     def test_the_budget_is_that_of_distinct_formulas(self) -> None:
-        judge = Judge(some_networks(), np.arange(24.0))
+        judge = FormulaEvaluator(some_networks(), np.arange(24.0))
         found = discover(judge, 150, seed=1, schedule=SHORT)
         assert len(found) == len({str(one.formula) for one in found}) == len(judge.known) == 150
         assert [one.rank for one in found] == sorted((one.rank for one in found), reverse=True)
 
     def test_resuming_repeats_the_same_draws(self) -> None:
         samples, quality = some_networks(), np.arange(24.0)
-        whole, first = Judge(samples, quality), Judge(samples, quality)
+        whole, first = FormulaEvaluator(samples, quality), FormulaEvaluator(samples, quality)
         expected = discover(whole, 200, seed=2, schedule=SHORT)
         discover(first, 80, seed=2, schedule=SHORT)
-        second = Judge(samples, quality, first.known)
+        second = FormulaEvaluator(samples, quality, first.known)
         assert discover(second, 200, seed=2, schedule=SHORT) == expected
         assert second.known.items() >= whole.known.items()
 
     def test_seeds_differ(self) -> None:
         samples, quality = some_networks(), np.arange(24.0)
-        runs = [discover(Judge(samples, quality), 60, seed, SHORT) for seed in (0, 1)]
+        runs = [discover(FormulaEvaluator(samples, quality), 60, seed, SHORT) for seed in (0, 1)]
         assert runs[0] != runs[1]
 
     def test_rounds_are_told(self) -> None:
         told: list[tuple[int, float]] = []
-        judge = Judge(some_networks(), np.arange(24.0))
+        judge = FormulaEvaluator(some_networks(), np.arange(24.0))
         discover(judge, 100, 0, SHORT, lambda count, best: told.append((count, best.rank)))
         assert told[-1][0] == 100
         assert [best for _, best in told] == sorted(best for _, best in told)

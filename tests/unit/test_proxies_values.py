@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
+from evonas.nn.auxiliary import AuxiliaryOutput
 from evonas.nn.cells.nb201 import NB201Net
 from evonas.nn.cells.transnas import TransNASNet
 from evonas.nn.heads import DenseHead
-from evonas.nn.sided import Sided
 from evonas.ops import backend
 from evonas.proxies.blocks import az_nas, blocks_of
 from evonas.proxies.catalogue import PROXIES, Proxy, proxy
@@ -266,7 +266,7 @@ def test_az_nas_measures_the_evenness_of_features() -> None:
 
 def test_az_nas_wants_blocks() -> None:
     assert len(blocks_of(NB201Net(["skip_connect"] * 6))) == 15
-    with pytest.raises(UserError, match="no sequence of blocks"):
+    with pytest.raises(UserError, match="needs a sequence of blocks"):
         blocks_of(linear([1.0]))
 
 
@@ -322,7 +322,7 @@ class Beside(nn.Module):
 
     def forward(self, x: Tensor) -> object:
         answer = self.act(self.main(x))
-        return Sided(answer, self.side(x), 0.4) if self.training else answer
+        return AuxiliaryOutput(answer, self.side(x), 0.4) if self.training else answer
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from evonas import weights
 from evonas.config import build
 from evonas.data.loading.calibration import calibration
 from evonas.errors import UserError
-from evonas.nn.recalibrate import Renewal, recalibrate
-from evonas.objectives.context import Bench
+from evonas.nn.bn_calibration import BNCalibration, calibrate_batch_norm
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
@@ -49,11 +49,11 @@ TASK = {
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> EvaluationContext:
     path = tmp_path_factory.mktemp("weights") / "supernet.safetensors"
-    made = Bench(SPACE, NETWORK, TASK, path, batch_size=2)
+    made = EvaluationContext(SPACE, NETWORK, TASK, path, batch_size=2)
     weights.save(path, Supernet(made.family, made.head).state_dict())
-    return Bench(SPACE, NETWORK, TASK, path, batch_size=2)
+    return EvaluationContext(SPACE, NETWORK, TASK, path, batch_size=2)
 
 
 def test_statistics_are_plain_averages_over_batches() -> None:
@@ -61,7 +61,7 @@ def test_statistics_are_plain_averages_over_batches() -> None:
     net = nn.Sequential(nn.BatchNorm2d(3, momentum=0.01), nn.Dropout(0.5))
     net[0].running_mean.fill_(100.0)
     batches = [torch.randn(4, 3, 5, 5) + 2 for _ in range(3)]
-    recalibrate(net, batches)
+    calibrate_batch_norm(net, batches)
     means = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
     spreads = torch.stack([batch.var((0, 2, 3)) for batch in batches]).mean(0)
     assert torch.allclose(net[0].running_mean, means)
@@ -70,7 +70,7 @@ def test_statistics_are_plain_averages_over_batches() -> None:
     assert not any(module.training for module in net.modules())
 
 
-def test_images_are_chosen_once_and_never_augmented(bench: Bench) -> None:
+def test_images_are_chosen_once_and_never_augmented(bench: EvaluationContext) -> None:
     first, again = (calibration(bench.task.dataset("train"), 4, 3) for _ in range(2))
     assert [len(batch) for batch in first] == [4]
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(first, again, strict=True))
@@ -85,7 +85,7 @@ def test_images_are_chosen_once_and_never_augmented(bench: Bench) -> None:
         calibration(bench.task.dataset("train"), -1, 3)
 
 
-def test_the_objective_measures_the_recalibrated_subnet(bench: Bench) -> None:
+def test_the_objective_measures_the_recalibrated_subnet(bench: EvaluationContext) -> None:
     genotype, other = bench.space.smallest(), bench.space.largest()
     plain, renewed = Error(), Error(recalibrate=4)
     for each in (plain, renewed):
@@ -95,23 +95,23 @@ def test_the_objective_measures_the_recalibrated_subnet(bench: Bench) -> None:
     renewed.measure(other)
     assert renewed.measure(genotype)[0] == value
     subnet = extract(bench.supernet, genotype)
-    recalibrate(subnet, calibration(bench.task.dataset("train"), 4, 2))
+    calibrate_batch_norm(subnet, calibration(bench.task.dataset("train"), 4, 2))
     scored = validation_panel.score(subnet, bench.task, "holdout", 2, torch.device("cpu"))
     assert value == pytest.approx(scored["abs_rel"], rel=1e-6)
 
 
-def test_recalibration_is_part_of_the_question(bench: Bench) -> None:
+def test_recalibration_is_part_of_the_question(bench: EvaluationContext) -> None:
     plain, few, more = (Error(number).identity(bench) for number in (0, 2, 4))
     assert "recalibrate" not in plain
     assert few != more
     assert few["calibration"] == bench.task.dataset("train").manifest()
     made: Any = build({"_target_": "evonas.objectives.error.Error", "recalibrate": 2})
     assert made.identity(bench) == few
-    with pytest.raises(UserError, match="recalibrate=-1"):
+    with pytest.raises(UserError, match="got -1"):
         Error(-1)
 
 
-def test_the_panel_leaves_the_shared_statistics_alone(bench: Bench) -> None:
+def test_the_panel_leaves_the_shared_statistics_alone(bench: EvaluationContext) -> None:
     net, task = bench.supernet, bench.task
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     members = [validation_panel.Member("min", bench.space.smallest())]
@@ -124,20 +124,20 @@ def test_the_panel_leaves_the_shared_statistics_alone(bench: Bench) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
-def _measured(bench: Bench) -> float:
+def _measured(bench: EvaluationContext) -> float:
     error = Error(recalibrate=4)
     error.prepare(bench)
     return error.measure(bench.space.smallest())[0]
 
 
-def test_statistics_are_remembered_by_subnet_and_data(bench: Bench, tmp_path: Path) -> None:
+def test_statistics_are_remembered_by_subnet_and_data(bench: EvaluationContext, tmp_path: Path) -> None:
     images, point = calibration(bench.task.dataset("train"), 4, 2), bench.space.smallest()
     nets = [extract(bench.supernet, point) for _ in range(4)]
-    recalibrate(nets[0], images)
-    Renewal(lambda: images, 4, tmp_path, {"data": "a"})(nets[1], "min")
+    calibrate_batch_norm(nets[0], images)
+    BNCalibration(lambda: images, 4, tmp_path, {"data": "a"})(nets[1], "min")
     # no image is looked at again
-    Renewal(lambda: pytest.fail("there is a file"), 4, tmp_path, {"data": "a"})(nets[2], "min")
-    Renewal(lambda: images[:1], 2, tmp_path, {"data": "b"})(nets[3], "min")
+    BNCalibration(lambda: pytest.fail("there is a file"), 4, tmp_path, {"data": "a"})(nets[2], "min")
+    BNCalibration(lambda: images[:1], 2, tmp_path, {"data": "b"})(nets[3], "min")
     states = [net.state_dict() for net in nets]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert all(torch.equal(states[0][name], states[2][name]) for name in states[0])

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.errors import UserError
-from evonas.objectives.analytic_macs import ClosedMacs
+from evonas.objectives.analytic_macs import AnalyticMacs
 from evonas.search.base import Told
 from evonas.search.model_based.surrogate_search import GuidedSearch
 from evonas.space.genotype import Genotype
@@ -101,12 +101,12 @@ def test_closed_multiply_adds_reach_the_searcher(search: str) -> None:
 
 
 def test_what_is_no_network_has_no_closed_form() -> None:
-    with pytest.raises(UserError, match="No closed form"):
-        ClosedMacs({"dims": [8, 8, 8, 8]}, 64, 64)
+    with pytest.raises(UserError, match="AnalyticMacs needs"):
+        AnalyticMacs({"dims": [8, 8, 8, 8]}, 64, 64)
     with pytest.raises(UserError, match=r"somebody\.elses"):
-        ClosedMacs({"_target_": "somebody.elses"}, 64, 64)(evonet_space(), evonet_space().smallest())
+        AnalyticMacs({"_target_": "somebody.elses"}, 64, 64)(evonet_space(), evonet_space().smallest())
     network = {"_target_": "evonas.supernets.evonet.family.EvoNet", "dims": [8] * 4, "heads": [1] * 4}
-    assert ClosedMacs(network, 32, 32)(evonet_space(), evonet_space().smallest()) > 0
+    assert AnalyticMacs(network, 32, 32)(evonet_space(), evonet_space().smallest()) > 0
 
 
 def test_an_objective_that_is_not_there_is_named() -> None:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from evonas.data.loading.shared_memory import Batch, shared_batches
 from evonas.errors import UserError
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
 from evonas.stages.base import Context
 from evonas.stages.build import factory
@@ -153,7 +153,7 @@ class TestSearch:
         small_run.train(made)
         cfg, answers = OmegaConf.to_container(made.cfg), []
         for folder in (None, tmp_path / "images", tmp_path / "images"):
-            bench = Bench(
+            bench = EvaluationContext(
                 cfg["space"],
                 cfg["network"],
                 cfg["task"],

@@ -24,9 +24,9 @@ from evonas.stages.search import Search
 from evonas.stages.supernet import Supernet
 from evonas.stages.training.supernet_trainer import Walk
 from evonas.supernets.extract import extract
-from evonas.train.distillation.inplace import InPlace
+from evonas.train.distillation.inplace import InPlaceDistillation
 from evonas.train.optim.gradient_merge import Merge, PcGrad
-from evonas.train.sampling.complexity_aware import LevelSampler
+from evonas.train.sampling.complexity_aware import ComplexityAwareSampler
 
 OPTIONS = (
     "data.train=8",
@@ -119,7 +119,7 @@ def test_lessons_and_merges_go_with_any_curriculum() -> None:
         cfg = compose("config", overrides=words)
     made = factory.curriculum(cfg, Setup(cfg).space)
     assert len(made.steps) == 5 and made.draw is None
-    assert made.lesson is not None and made.lesson.keeps_start
+    assert made.inplace_distillation is not None and made.inplace_distillation.needs_initial_network
     assert isinstance(made.merge, PcGrad)
 
 
@@ -143,7 +143,7 @@ def test_a_network_that_is_kept_to_teach_has_statistics_of_its_own(
 @pytest.mark.parametrize("path", sorted(small_supernet.CONF.glob("*/*.yaml")), ids=lambda path: path.stem)
 def test_every_lesson_and_merge_can_be_made(path: Path) -> None:
     made = build(OmegaConf.load(path))
-    assert isinstance(made, InPlace if path.parent.name == "lesson" else Merge)
+    assert isinstance(made, InPlaceDistillation if path.parent.name == "lesson" else Merge)
 
 
 def test_levels_are_those_of_the_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +154,7 @@ def test_levels_are_those_of_the_walk(tmp_path: Path, capsys: pytest.CaptureFixt
     written = files.read_json(path)
     walk = Walk(context, "supernet", "supernet", None)
     sampler = walk.curriculum.training_sampler(walk.curriculum.steps[0], walk._costs, 10)
-    assert isinstance(sampler, LevelSampler)
+    assert isinstance(sampler, ComplexityAwareSampler)
     assert [level["macs"] for level in written["levels"]] == [level.macs for level in sampler.table.levels]
     for mine, theirs in zip(written["levels"], sampler.table.levels, strict=True):
         assert walk.net.space.parse(mine["smallest"]) == theirs.smallest

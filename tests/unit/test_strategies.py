@@ -14,9 +14,9 @@ from evonas.space.genotype import Genotype
 from evonas.train.fit import Devices, Resumable, fit
 from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
-from evonas.train.optim.gradient_merge import NasVit, PcGrad, Watched
-from evonas.train.sampling.base import Judging
-from evonas.train.sampling.loss_oracle import LossJudge
+from evonas.train.optim.gradient_merge import MonitoredSum, NasVit, PcGrad
+from evonas.train.sampling.base import LossAwareSampler
+from evonas.train.sampling.loss_oracle import BatchLossOracle
 
 STEPS, BATCH = 4, 4
 EPOCHS = STEPS * BATCH // small_supernet.ITEMS
@@ -48,7 +48,7 @@ def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, name: str) -> No
         trained(name, state, stop=4)
     continued = trained(name, state)
     assert equal(continued, straight)
-    if isinstance(straight.sampler, Judging):
+    if isinstance(straight.sampler, LossAwareSampler):
         assert straight.sampler.state() and continued.sampler.state() == straight.sampler.state()
 
 
@@ -57,10 +57,10 @@ def test_judging_leaves_no_trace() -> None:
     batch = next(iter(torch.utils.data.DataLoader(small_supernet.task().dataset("train"), batch_size=4)))
     before, modes = small_supernet.state(net), [module.training for module in net.modules()]
     random = torch.get_rng_state()
-    judge = LossJudge(net, small_supernet.task(), batch)
+    oracle = BatchLossOracle(net, small_supernet.task(), batch)
     points = [net.space.largest(), net.space.smallest()]
-    first = judge(points)
-    assert judge(points[::-1]) == first[::-1] and first[0] != first[1]
+    first = oracle(points)
+    assert oracle(points[::-1]) == first[::-1] and first[0] != first[1]
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert [module.training for module in net.modules()] == modes
     assert torch.equal(torch.get_rng_state(), random)
@@ -68,7 +68,7 @@ def test_judging_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize(
-    "merge", [Watched(), NasVit(after=0.0), PcGrad()], ids=lambda each: type(each).__name__
+    "merge", [MonitoredSum(), NasVit(after=0.0), PcGrad()], ids=lambda each: type(each).__name__
 )
 def test_a_merge_notes_cosines_against_gaps(merge: Any) -> None:
     made, heard = small_supernet.module("sandwich", 2, merge), []
@@ -81,7 +81,7 @@ def test_a_merge_notes_cosines_against_gaps(merge: Any) -> None:
 
 
 def test_the_watched_sum_is_what_accumulating_gives() -> None:
-    plain, apart = (small_supernet.module("sandwich", 2, merge) for merge in (None, Watched()))
+    plain, apart = (small_supernet.module("sandwich", 2, merge) for merge in (None, MonitoredSum()))
     for made in (plain, apart):
         fit(made, data(), 1, Devices())
     pairs = zip(plain.state_dict().values(), apart.state_dict().values(), strict=True)

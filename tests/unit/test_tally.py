@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_stages import composed
 
-from evonas.objectives.accumulator import Tally
+from evonas.objectives.accumulator import MetricAccumulator
 from evonas.stages.build.setup import Setup
 from evonas.train.validation_panel import batches
 
@@ -16,7 +16,7 @@ def test_one_number_that_is_not_finite_is_seen(value: float, place: int, dtype: 
     task = Setup(composed("data.holdout=2")).task
     [batch] = batches(task.dataset("holdout"), 2)
     output = torch.full_like(batch["depth"], 2.0, dtype=dtype)
-    tally = Tally(task)
+    tally = MetricAccumulator(task)
     tally.add(output, batch)
     output.view(-1)[place] = value
     with pytest.raises(ValueError, match="output is not finite"):

@@ -75,7 +75,7 @@ def test_neither_constants_nor_diverged_networks_score() -> None:
         metrics = meter.compute()
         assert metrics["top1"] == metrics["top5"] == 0
         assert 0 < metrics["loss"] <= WORST_LOSS
-    with pytest.raises(UserError, match="No image"):
+    with pytest.raises(UserError, match="has no images"):
         TopMeter(10).compute()
 
 
@@ -115,9 +115,9 @@ def test_every_class_occurs_equally_often() -> None:
 
 def test_a_picture_is_a_function_of_seed_split_and_index() -> None:
     first, second = Shapes(), Shapes()
-    np.testing.assert_array_equal(first.picture("train", 7), second.picture("train", 7))
-    others = (Shapes(seed=1).picture("train", 7), first.picture("test", 7), first.picture("train", 17))
-    assert not any((first.picture("train", 7) == other).all() for other in others)
+    np.testing.assert_array_equal(first.image("train", 7), second.image("train", 7))
+    others = (Shapes(seed=1).image("train", 7), first.image("test", 7), first.image("train", 17))
+    assert not any((first.image("train", 7) == other).all() for other in others)
 
 
 def test_silhouettes_differ_whatever_their_angle() -> None:

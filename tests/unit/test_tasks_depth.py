@@ -129,7 +129,7 @@ def test_crops_of_the_literature() -> None:
     assert crop_box(64, 96, "none") == (0, 64, 0, 96)
     with pytest.raises(UserError, match="64x96"):
         crop_box(64, 96, "nyu")
-    with pytest.raises(UserError, match="'half'"):
+    with pytest.raises(UserError, match="crop=half"):
         crop_box(64, 96, "half")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.nn.heads import DenseHead
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
 from evonas.tasks import depth as depth_task
 from evonas.tasks.base import predict
@@ -93,7 +93,7 @@ def test_scores_use_it() -> None:
     assert scores[0]["abs_rel"] != scores[1]["abs_rel"]
 
 
-def bench(tmp_path: Path, **options: object) -> Bench:
+def bench(tmp_path: Path, **options: object) -> EvaluationContext:
     data = {"_target_": "evonas.data.synthetic.scenes.SyntheticScenes", "train": 2, "holdout": 2, "test": 2}
     head = {"_target_": "evonas.nn.heads.DenseHead", "_partial_": True}
     config = {
@@ -105,7 +105,7 @@ def bench(tmp_path: Path, **options: object) -> Bench:
     }
     weights = tmp_path / "supernet.safetensors"
     weights.write_bytes(b"anything: an identity reads no weights, only their digest")
-    return Bench(SPACE, {}, {**config, **options}, weights)
+    return EvaluationContext(SPACE, {}, {**config, **options}, weights)
 
 
 def test_errors_scored_in_another_way_are_other_facts(tmp_path: Path) -> None:

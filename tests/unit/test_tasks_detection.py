@@ -15,11 +15,11 @@ from trees import coco
 from evonas.data.detection.base import Objects
 from evonas.data.detection.coco import Coco
 from evonas.errors import UserError
-from evonas.nn.detection.base import PLAIN, Regions, Samples, show_regions
+from evonas.nn.detection.base import PLAIN, Regions, Samples, output_regions
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import FPN
-from evonas.objectives.accumulator import Tally
+from evonas.objectives.accumulator import MetricAccumulator
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.extract import extract
@@ -28,10 +28,10 @@ from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Meter, Task, best_of
 from evonas.tasks.detection import Detection, bounded_boxes, common_boxes, soft_classes
 from evonas.tasks.detection_metrics import DetectionMeter
-from evonas.train.distillation.inplace import InPlace, averaged
+from evonas.train.distillation.inplace import InPlaceDistillation, mean_output
 from evonas.train.module import SubnetModule
 from evonas.train.optim.lr_schedule import Schedule
-from evonas.train.sampling.loss_oracle import LossJudge
+from evonas.train.sampling.loss_oracle import BatchLossOracle
 from evonas.train.teachers.base import Teacher
 
 LEVELS = (Level(8, 4), Level(16, 8), Level(16, 16), Level(24, 32))
@@ -161,7 +161,7 @@ def test_a_crowd_counts_for_nobody_and_against_nobody() -> None:
 
 
 def test_pictures_without_any_object_have_no_score() -> None:
-    with pytest.raises(UserError, match="No picture of the split has an object"):
+    with pytest.raises(UserError, match="No image of the split has an object"):
         scored(Given([]), [[0, 0, 9, 9, 0.5]])
 
 
@@ -187,7 +187,7 @@ def test_neither_order_nor_batch_size_matters_to_the_meter(task: Detection) -> N
 
 
 def test_a_tally_takes_tables_piece_by_piece(task: Detection) -> None:
-    tally, batch = Tally(task, by_pieces=True), batch_of(task, "test")
+    tally, batch = MetricAccumulator(task, by_pieces=True), batch_of(task, "test")
     tally.add(perfect(batch), batch)
     error, facts = tally.result()
     assert error == pytest.approx(0, abs=1e-6) and facts["error_sizes"] == [4]
@@ -257,7 +257,7 @@ def test_a_student_learns_from_what_its_teacher_says_of_its_regions(task: Detect
     batch = batch_of(task, "train")
     maps = [torch.randn(len(batch["image"]), v.channels, 64 // v.stride, 96 // v.stride) for v in LEVELS]
     student, other = task.head(LEVELS), RCNN(LEVELS, 2, neck=partial(FPN, out_channels=8), hidden=16, seed=1)
-    show_regions(other.eval())
+    output_regions(other.eval())
     said = other([each.clone().requires_grad_() for each in maps])
     loss = task.distillation_loss(student.train()(maps), said, batch)
     loss.backward()
@@ -306,7 +306,7 @@ def test_a_teacher_that_scales_images_is_refused(task: Detection) -> None:
         def forward(self, x: Tensor) -> list[Tensor]:
             return super().forward(x[..., ::2, ::2])
 
-    with pytest.raises(UserError, match="images in their own size"):
+    with pytest.raises(UserError, match="must not resize images"):
         Teacher(Halving(), task.head(Body.levels)).eval()(batch_of(task)["image"])
 
 
@@ -315,7 +315,7 @@ def test_a_judge_draws_the_same_regions_for_all_and_leaves_no_trace(task: Detect
     genotype = net.space.smallest()
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first, second = LossJudge(net, task, batch)([genotype, genotype])
+    first, second = BatchLossOracle(net, task, batch)([genotype, genotype])
     assert first == second and np.isfinite(first)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(module.training for module in net.modules())
@@ -324,13 +324,13 @@ def test_a_judge_draws_the_same_regions_for_all_and_leaves_no_trace(task: Detect
 def test_lessons_work_with_one_teacher_and_refuse_a_mean(task: Detection) -> None:
     net, batch = supernet_of(task).train(), batch_of(task, "train")
     largest, smallest = (net(batch["image"], each) for each in (net.space.largest(), net.space.smallest()))
-    lesson = InPlace("first", ratio=0.5)
+    lesson = InPlaceDistillation("first", ratio=0.5)
     target = lesson.target(1, 2, [largest.detach()], None, task)
     lesson.loss(smallest, target, batch, task).backward()
     assert net.head.box.fc6.weight.grad is not None
-    assert averaged([largest], task) is largest
-    with pytest.raises(UserError, match="have no mean"):
-        averaged([largest, smallest], task)
+    assert mean_output([largest], task) is largest
+    with pytest.raises(UserError, match="cannot be averaged"):
+        mean_output([largest, smallest], task)
 
 
 def test_pictures_show_what_is_sure_enough(task: Detection) -> None:

@@ -153,7 +153,7 @@ def test_class_colours_differ() -> None:
 
 @pytest.mark.parametrize("classes", [[], ["road"], ["road", "road"]])
 def test_classes_must_differ(classes: list[str]) -> None:
-    with pytest.raises(UserError, match="different names"):
+    with pytest.raises(UserError, match="distinct names"):
         task(classes=classes)
 
 

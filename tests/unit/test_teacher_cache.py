@@ -19,14 +19,14 @@ from evonas.train.loop.data import TrainingData, seeded
 from evonas.train.module import SubnetModule
 from evonas.train.optim.lr_schedule import Schedule
 from evonas.train.teachers import feature_cache
-from evonas.train.teachers.base import TimmBody
+from evonas.train.teachers.base import TimmBackbone
 from evonas.train.teachers.feature_cache import (
     CachedTeacher,
-    Numbered,
-    Records,
-    answer,
-    answer_one,
+    IndexedImages,
+    RecordFile,
     human_size,
+    image_outputs,
+    teacher_outputs,
 )
 
 SHAPES = [(1, 4, 6), (3, 2, 2)]
@@ -41,8 +41,8 @@ def one_thread() -> Any:
     torch.set_num_threads(before)
 
 
-def records(path: Path, key: str = "k", count: int = 5) -> Records:
-    return Records(path / "cache.bin", key, SHAPES, count)
+def records(path: Path, key: str = "k", count: int = 5) -> RecordFile:
+    return RecordFile(path / "cache.bin", key, SHAPES, count)
 
 
 def values(seed: int) -> list[Tensor]:
@@ -147,7 +147,7 @@ class Counting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         with seeded(0, "teacher"):
-            self.body = TimmBody("resnet10t", [1, 2])
+            self.body = TimmBackbone("resnet10t", [1, 2])
         self.levels, self.asked = self.body.levels, 0
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -180,15 +180,15 @@ class Imitation:
         return (output - teacher).square().mean()
 
 
-def scenes() -> Numbered:
-    return Numbered(SyntheticScenes(train=IMAGES, height=HEIGHT, width=WIDTH).dataset("train"))
+def scenes() -> IndexedImages:
+    return IndexedImages(SyntheticScenes(train=IMAGES, height=HEIGHT, width=WIDTH).dataset("train"))
 
 
 def cached(folder: Path, teacher: Counting) -> CachedTeacher:
-    example = answer_one(teacher.eval(), scenes()[0]["image"][None], -1)
+    example = image_outputs(teacher.eval(), scenes()[0]["image"][None], -1)
     shapes = [tuple(part.shape) for part in example]
     teacher.asked = 0
-    return CachedTeacher(teacher, Records(folder / "cache.bin", "key", shapes, IMAGES), -1)
+    return CachedTeacher(teacher, RecordFile(folder / "cache.bin", "key", shapes, IMAGES), -1)
 
 
 def trained(teacher: nn.Module, batch_size: int = 3) -> str:
@@ -228,7 +228,7 @@ def test_in_batches_the_cache_differs_from_the_teacher_by_rounding_alone(tmp_pat
     kept = cached(tmp_path, teacher)
     batch = {name: torch.stack([images[i][name] for i in (4, 0, 2)]) for name in ("image", "index")}
     with torch.no_grad():
-        fresh, found = answer(teacher, batch), answer(kept, batch)
+        fresh, found = teacher_outputs(teacher, batch), teacher_outputs(kept, batch)
     assert torch.allclose(fresh[0], found[0], atol=1e-5)
     assert torch.allclose(fresh[1][-1], found[1][0], atol=1e-5) and len(found[1]) == 1
 
@@ -249,5 +249,5 @@ def test_numbered_images_are_not_augmented_and_know_their_place() -> None:
 
 def test_augmented_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="augmented") as caught:
-        answer(cached(tmp_path, Counting()), {"image": torch.zeros(1, 3, HEIGHT, WIDTH)})
+        teacher_outputs(cached(tmp_path, Counting()), {"image": torch.zeros(1, 3, HEIGHT, WIDTH)})
     assert "augment=false" in caught.value.hint

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from evonas import config
 from evonas.cli import conf_dir
 from evonas.errors import UserError
-from evonas.nn.detection.base import BOX, SCORE, Regions, input_size, show_regions, within
+from evonas.nn.detection.base import BOX, SCORE, Regions, input_size, output_regions, within
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import FPN, Steps
@@ -23,9 +23,9 @@ SIDES = (70, 50)
 
 def detector(**options: object) -> Teacher:
     pytest.importorskip("transformers")
-    from evonas.train.teachers.dinov2 import Dinov2Body
+    from evonas.train.teachers.dinov2 import DINOv2Backbone
 
-    body = Dinov2Body("tiny", **options)
+    body = DINOv2Backbone("tiny", **options)
     head = RCNN(body.levels, 3, neck=partial(FPN, out_channels=8), hidden=16, anchor_scale=4.0)
     return Teacher(body, head).eval()
 
@@ -70,10 +70,10 @@ def test_it_judges_regions_of_images_whose_sides_divide_by_nothing() -> None:
     assert input_size(maps, 14) == (70, 56)
     assert float(table[..., 2].max()) <= SIDES[1] and float(table[..., 3].max()) <= SIDES[0]
     assert float(table[..., SCORE].max()) > 0
-    show_regions(teacher)
+    output_regions(teacher)
     regions = teacher(image())
     assert isinstance(regions, Regions)
-    logits, _ = regions.judged(torch.tensor([[0.0, 4.0, 4.0, 40.0, 60.0], [1.0, 0.0, 0.0, 50.0, 70.0]]))
+    logits, _ = regions.predict_rois(torch.tensor([[0.0, 4.0, 4.0, 40.0, 60.0], [1.0, 0.0, 0.0, 50.0, 70.0]]))
     assert logits.shape == (2, 4)
     assert not any(each.requires_grad for each in maps)
 
@@ -87,7 +87,7 @@ def test_boxes_end_where_the_image_does() -> None:
 
 
 def test_a_body_that_scales_images_is_refused() -> None:
-    with pytest.raises(UserError, match="images in their own size"):
+    with pytest.raises(UserError, match="must not resize images"):
         detector(input_size=(70, 56))(image())
 
 

@@ -21,7 +21,7 @@ pytest.importorskip("transformers")
 
 from evonas.train.teachers import checkpoint_names, transformers_models
 from evonas.train.teachers.depth_anything import STAGE_4, DepthAnything, published
-from evonas.train.teachers.dinov2 import Dinov2Body
+from evonas.train.teachers.dinov2 import DINOv2Backbone
 
 # names of the published checkpoint of Depth Anything v1 with metric depth at size small, one a
 # line and sorted: taken from an instance of the project's own classes
@@ -87,9 +87,9 @@ def test_the_hubs_files_are_read(tmp_path: Path) -> None:
 
 def test_dinov2s_own_file_is_read(tmp_path: Path) -> None:
     with seeded(0, "test"):
-        source = Dinov2Body("tiny")
+        source = DINOv2Backbone("tiny")
     torch.save(original_names.encoder(source.network.state_dict(), 4), tmp_path / "d.pth")
-    loaded = Dinov2Body("tiny", weights=str(tmp_path / "d.pth"))
+    loaded = DINOv2Backbone("tiny", weights=str(tmp_path / "d.pth"))
     pairs = zip(source(images()), loaded(images()), strict=True)
     assert all(torch.equal(first, second) for first, second in pairs)
 
@@ -153,7 +153,7 @@ def test_at_392_x_518_stage_4_has_14_x_19_positions() -> None:
 def test_a_layers_tokens_become_a_map() -> None:
     layer = "backbone.encoder.layer.2"
     teacher = tiny(feature=layer)
-    with transformers_models.watching(teacher.trunk, layer) as seen:
+    with transformers_models.recorded_outputs(teacher.trunk, layer) as seen:
         _, maps = teacher.forward_with_features(images())
     assert teacher.levels[0].stride == 14 and maps[0].shape == (2, 32, 4, 6)
     # the class token, a row of six, and two more
@@ -189,7 +189,7 @@ def cubic(values: list[float], place: float) -> float:
 
 def test_positions_are_resampled_as_dinov2_does() -> None:
     """A patch more by 0.1 is counted, so row i lies at (i + 0.5) 37 / 28.1 - 0.5."""
-    body = Dinov2Body("tiny")
+    body = DINOv2Backbone("tiny")
     wave = [math.sin(row / 3) for row in range(37)]
     grid = torch.tensor(wave).view(37, 1).expand(37, 37).reshape(1, -1, 1).expand(1, 37 * 37, 32)
     embeddings = body.network.embeddings
@@ -206,9 +206,9 @@ def test_no_hook_stays_behind_even_after_an_error() -> None:
     # transformers has hooks of its own
     before = [len(module._forward_hooks) for module in teacher.network.modules()]
     teacher(images())
-    with pytest.raises(RuntimeError), transformers_models.watching(teacher.trunk, STAGE_4):
+    with pytest.raises(RuntimeError), transformers_models.recorded_outputs(teacher.trunk, STAGE_4):
         teacher.network(torch.zeros(1, 3, 5, 5))
-    with pytest.raises(UserError), transformers_models.watching(teacher.trunk, STAGE_4, "nowhere"):
+    with pytest.raises(UserError), transformers_models.recorded_outputs(teacher.trunk, STAGE_4, "nowhere"):
         pass
     assert [len(module._forward_hooks) for module in teacher.network.modules()] == before
 
@@ -241,7 +241,7 @@ def test_missing_weights_name_the_file_its_project_and_what_to_type() -> None:
     with pytest.raises(UserError, match="No weights of depth_anything base outdoor: nobody"):
         DepthAnything(size="base")
     with pytest.raises(UserError, match=r"dinov2-large/model\.safetensors"):
-        Dinov2Body()
+        DINOv2Backbone()
     with pytest.raises(UserError, match=r"no nowhere\.pt"):
         DepthAnything(size="tiny", weights="nowhere.pt")
 
@@ -278,8 +278,8 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         ({"scene": "sea"}, "scene=sea"),
         ({"size": "tiny", "input_size": (56, 80)}, r"\[56,80\]"),
         ({"size": "tiny", "feature": "neck.nothing"}, "neck.nothing"),
-        ({"size": "tiny", "feature": "neck.fusion_stage.layers.0.residual_layer1"}, "takes no part"),
-        ({"size": "tiny", "feature": "head"}, "no map"),
+        ({"size": "tiny", "feature": "neck.fusion_stage.layers.0.residual_layer1"}, "does not run in"),
+        ({"size": "tiny", "feature": "head"}, "not a feature map"),
     ],
 )
 def test_wrong_settings_are_named(options: dict[str, Any], text: str) -> None:
@@ -290,7 +290,7 @@ def test_wrong_settings_are_named(options: dict[str, Any], text: str) -> None:
 def test_without_the_package_the_command_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match="'transformers'") as caught:
-        Dinov2Body("tiny")
+        DINOv2Backbone("tiny")
     assert caught.value.hint == "pip install 'evonas[teachers]'"
 
 

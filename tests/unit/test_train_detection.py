@@ -16,7 +16,7 @@ from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.detection import Detection
-from evonas.train.distillation.inplace import InPlace
+from evonas.train.distillation.inplace import InPlaceDistillation
 from evonas.train.fit import Devices, Resumable, fit
 from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
@@ -42,7 +42,9 @@ def made(task: Detection) -> SupernetModule:
     net = Supernet(family, task.head(family.levels))
     schedule = Schedule(STEPS, 0, 1e-3, 1e-3, 1e-3)
     sampler = Sandwich(space.largest(), space.smallest())
-    return SupernetModule(net, sampler, task, schedule, 0, lesson=InPlace("first", ratio=0.5))
+    return SupernetModule(
+        net, sampler, task, schedule, 0, inplace_distillation=InPlaceDistillation("first", ratio=0.5)
+    )
 
 
 def test_a_stopped_detector_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:

@@ -13,15 +13,20 @@ from evonas.supernets.base import cost
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.train.sampling.attentive import Attentive
+from evonas.train.sampling.attentive import AttentiveSampling
 from evonas.train.sampling.bank import Bank
-from evonas.train.sampling.base import Judging, Sampler, weights_of
-from evonas.train.sampling.complexity_aware import LevelWalk, Positions
+from evonas.train.sampling.base import LossAwareSampler, Sampler, weights_of
+from evonas.train.sampling.complexity_aware import ComplexityAwareSampling, LevelRandomWalk
 from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
 from evonas.train.sampling.loss_predictor import LossPredictor
-from evonas.train.sampling.performance_aware import QUALITY_SHARES, BankPlan, Banks, BankSampler
-from evonas.train.sampling.replay_pool import Pool, hamming
-from evonas.train.sampling.small_to_large import Growing
+from evonas.train.sampling.performance_aware import (
+    QUALITY_SHARES,
+    BankPlan,
+    PerformanceAwareSampler,
+    PerformanceAwareSampling,
+)
+from evonas.train.sampling.replay_pool import ReplayPoolSampling, hamming
+from evonas.train.sampling.small_to_large import SmallToLargeSampling
 from evonas.train.sampling.step import CurriculumStep, StepSampler
 
 SPACE = evonet_space("nano", [0.5, 1, 2, 3], [8, 16, 24, 32], [0.5, 1, 2], [2, 2, 4, 2])
@@ -88,11 +93,20 @@ def test_of_levels_without_gaps_those_that_hold_nothing_are_left_out(costs: Cost
     narrow = {"s": [32], "m": [3], "e": [2]}
     table = LevelTable(costs, narrow, LevelPlan(200, None, 32, 1), seed=0)
     assert 1 < len(table.levels) < 200 and all(len(level.rows) for level in table.levels)
-    genotypes = Growing(levels=200).sampler(inside(costs, opened=narrow), costs, 10).genotypes(9)
+    genotypes = SmallToLargeSampling(levels=200).sampler(inside(costs, opened=narrow), costs, 10).genotypes(9)
     assert all(costs.space.contains(each) for each in genotypes)
 
 
-@pytest.mark.parametrize("draw", [Growing(), LevelWalk(), Banks(), Attentive(), Pool()])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        SmallToLargeSampling(),
+        ComplexityAwareSampling(),
+        PerformanceAwareSampling(),
+        AttentiveSampling(),
+        ReplayPoolSampling(),
+    ],
+)
 def test_what_is_always_trained_comes_first(costs: CostTable, draw: Any) -> None:
     ends = inside(costs, always=("largest", "smallest"))
     sampler = draw.sampler(ends, costs, 100)
@@ -102,7 +116,7 @@ def test_what_is_always_trained_comes_first(costs: CostTable, draw: Any) -> None
     ]
     for genotypes in drawn:
         assert genotypes[:2] == [costs.space.largest(), costs.space.smallest()]
-        assert len(genotypes) == 4 or isinstance(draw, Pool)
+        assert len(genotypes) == 4 or isinstance(draw, ReplayPoolSampling)
         assert not {costs.space.largest(), costs.space.smallest()} & set(genotypes[4:])
     assert drawn[0][2:4] != drawn[1][2:4]
 
@@ -141,20 +155,20 @@ def test_a_level_nobody_reaches_is_named(costs: CostTable, monkeypatch: pytest.M
 
 
 def test_a_walk_takes_steps_of_one_at_most() -> None:
-    walk = Positions(8, 0, "walk")
+    walk = LevelRandomWalk(8, 0, "walk")
     places = [walk.at(step) for step in range(10_000)]
     moves = np.diff(places)
     assert np.abs(moves).max() == 1 and set(places) == set(range(8))
     # a quarter of all time at both ends together, moves up and down alike
     assert np.mean(np.isin(places, (0, 7))) == pytest.approx(0.25, abs=0.05)
     assert np.mean(moves > 0) == pytest.approx(np.mean(moves < 0), abs=0.02)
-    again = Positions(8, 0, "walk")
+    again = LevelRandomWalk(8, 0, "walk")
     assert [again.at(step) for step in (5000, 10, 9999)] == [places[step] for step in (5000, 10, 9999)]
-    assert [Positions(8, 1, "walk").at(step) for step in range(50)] != places[:50]
+    assert [LevelRandomWalk(8, 1, "walk").at(step) for step in range(50)] != places[:50]
 
 
 def test_all_subnets_of_a_step_are_of_its_level(costs: CostTable) -> None:
-    sampler = LevelWalk(levels=6, window=0.1, size=64).walking(inside(costs), costs)
+    sampler = ComplexityAwareSampling(levels=6, window=0.1, size=64).level_sampler(inside(costs), costs)
     assert isinstance(sampler, Sampler)
     for step in (0, 1, 500, 9_999):
         *drawn, smallest = sampler.genotypes(step)
@@ -162,16 +176,16 @@ def test_all_subnets_of_a_step_are_of_its_level(costs: CostTable) -> None:
         assert smallest == level.smallest
         assert all(level.macs <= costs.of(each) <= 1.1 * level.macs for each in drawn)
     with pytest.raises(UserError, match="no room"):
-        LevelWalk().walking(inside(costs, num_subnets=1), costs)
+        ComplexityAwareSampling().level_sampler(inside(costs, num_subnets=1), costs)
 
 
 DRAWS = {
-    "walk": LevelWalk(levels=4, size=32),
-    "growing": Growing(levels=4, size=32),
-    "pool": Pool(size=3),
-    "banks": Banks(levels=4, size=32, members=4, rescore_every=2, refresh_every=5),
-    "best": Attentive(size=32, levels=4),
-    "predictor": Attentive("worst", "predictor", size=32, levels=4),
+    "walk": ComplexityAwareSampling(levels=4, size=32),
+    "growing": SmallToLargeSampling(levels=4, size=32),
+    "pool": ReplayPoolSampling(size=3),
+    "banks": PerformanceAwareSampling(levels=4, size=32, members=4, rescore_every=2, refresh_every=5),
+    "best": AttentiveSampling(size=32, levels=4),
+    "predictor": AttentiveSampling("worst", "predictor", size=32, levels=4),
 }
 
 
@@ -179,32 +193,32 @@ def by_cost(costs: CostTable) -> Any:
     return lambda genotypes: [float(costs.of(each)) for each in genotypes]
 
 
-def run(sampler: Sampler | Judging, judge: Any, steps: range) -> list[list[Genotype]]:
-    if isinstance(sampler, Judging):
-        return [sampler.chosen(step, judge) for step in steps]
+def run(sampler: Sampler | LossAwareSampler, oracle: Any, steps: range) -> list[list[Genotype]]:
+    if isinstance(sampler, LossAwareSampler):
+        return [sampler.chosen(step, oracle) for step in steps]
     return [sampler.genotypes(step) for step in steps]
 
 
 @pytest.mark.parametrize("name", DRAWS)
 def test_draws_are_equal_on_all_ranks_and_after_a_resume(costs: CostTable, name: str) -> None:
-    def judge(points: list[Genotype]) -> list[float]:
+    def oracle(points: list[Genotype]) -> list[float]:
         return [1.0 / costs.of(point) + 1e-9 * sum(point.genes) for point in points]
 
     fresh = [DRAWS[name].sampler(inside(costs), costs, 20) for _ in range(3)]
-    whole = run(fresh[0], judge, range(20))
-    assert run(fresh[1], judge, range(12)) == whole[:12]
+    whole = run(fresh[0], oracle, range(20))
+    assert run(fresh[1], oracle, range(12)) == whole[:12]
     resumed = fresh[2]
-    if isinstance(resumed, Judging):
+    if isinstance(resumed, LossAwareSampler):
         resumed.restore(fresh[1].state())
-    assert run(resumed, judge, range(12, 20)) == whole[12:]
+    assert run(resumed, oracle, range(12, 20)) == whole[12:]
     assert all(costs.space.contains(point) for each in whole for point in each)
     assert len({point for each in whole for point in each}) > 10
     elsewhere = StepSampler(costs.space, 1, CurriculumStep("a", num_subnets=4))
-    assert run(DRAWS[name].sampler(elsewhere, costs, 20), judge, range(20)) != whole
+    assert run(DRAWS[name].sampler(elsewhere, costs, 20), oracle, range(20)) != whole
 
 
 def test_growing_raises_its_ceiling(costs: CostTable) -> None:
-    sampler = Growing(levels=4, until=0.5, size=64).sampler(inside(costs), costs, 100)
+    sampler = SmallToLargeSampling(levels=4, until=0.5, size=64).sampler(inside(costs), costs, 100)
     levels = [sampler.open_levels(step) for step in range(100)]
     assert levels == sorted(levels) and (levels[0], levels[49], levels[50], levels[-1]) == (1, 3, 4, 4)
     early, late = (
@@ -213,11 +227,11 @@ def test_growing_raises_its_ceiling(costs: CostTable) -> None:
     )
     assert early < 0.6 * late
     with pytest.raises(UserError, match="until=2"):
-        Growing(until=2)
+        SmallToLargeSampling(until=2)
 
 
 def test_the_pool_replaces_the_nearest_and_the_oldest_of_equals(costs: CostTable) -> None:
-    sampler = Pool(size=2, share=0.2).sampler(inside(costs, num_subnets=1), costs, 10)
+    sampler = ReplayPoolSampling(size=2, share=0.2).sampler(inside(costs, num_subnets=1), costs, 10)
     drawn = [sampler.genotypes(step) for step in range(8)]
     assert [len(each) for each in drawn] == [1, 2, 3, 3, 3, 3, 3, 3]
     pool = [drawn[0][0], drawn[1][0]]
@@ -236,7 +250,7 @@ def test_the_published_growth_of_q() -> None:
     chances = [plan.chance(epoch, 600) for epoch in range(600)]
     assert list(dict.fromkeys(chances)) == [0.2, 0.35, 0.5, 0.65, 0.8, 0.95] == list(QUALITY_SHARES)
     assert [chances.index(each) for each in QUALITY_SHARES] == [0, 100, 200, 300, 400, 500]
-    with pytest.raises(UserError, match="no chances"):
+    with pytest.raises(UserError, match="must contain probabilities"):
         BankPlan(exploit=(1.2,))
 
 
@@ -254,16 +268,18 @@ def test_a_bank_keeps_the_best(costs: CostTable) -> None:
 
 
 def test_banks_explore_first_and_exploit_what_did_well(costs: CostTable) -> None:
-    draw = Banks(levels=3, size=64, members=4, exploit=[1.0], rescore_every=1000, refresh_every=1000)
+    draw = PerformanceAwareSampling(
+        levels=3, size=64, members=4, exploit=[1.0], rescore_every=1000, refresh_every=1000
+    )
     sampler = draw.sampler(inside(costs), costs, 100)
     asked: list[Genotype] = []
 
-    def judge(points: list[Genotype]) -> list[float]:
+    def oracle(points: list[Genotype]) -> list[float]:
         asked.extend(points)
         return [float(costs.of(point)) / 1e6 for point in points]
 
     for step in range(60):
-        *drawn, _ = sampler.chosen(step, judge)
+        *drawn, _ = sampler.chosen(step, oracle)
         walk = sampler._walk
         level = walk.level(step)
         assert all(level.macs <= costs.of(each) <= 1.1 * level.macs for each in drawn)
@@ -271,14 +287,14 @@ def test_banks_explore_first_and_exploit_what_did_well(costs: CostTable) -> None
     before = len(asked)
     for step in range(60, 80):
         place = sampler._walk.place(step)
-        *drawn, _ = sampler.chosen(step, judge)
+        *drawn, _ = sampler.chosen(step, oracle)
         assert set(drawn) <= set(sampler.banks[place].members)
     assert len(asked) == before
 
 
 def test_wide_and_shallow_is_preferred(costs: CostTable) -> None:
-    sampler = Banks(levels=3, size=16).sampler(inside(costs), costs, 10)
-    assert isinstance(sampler, BankSampler)
+    sampler = PerformanceAwareSampling(levels=3, size=16).sampler(inside(costs), costs, 10)
+    assert isinstance(sampler, PerformanceAwareSampler)
     space: Space = costs.space
     small, large = space.decode(space.smallest()), space.decode(space.largest())
     is_depth = {name: name[0] == "d" for name in small}
@@ -291,17 +307,17 @@ def test_wide_and_shallow_is_preferred(costs: CostTable) -> None:
 
 
 def test_rescoring_asks_for_the_members_at_hand(costs: CostTable) -> None:
-    draw = Banks(levels=2, size=16, members=2, rescore_every=4, refresh_every=8)
+    draw = PerformanceAwareSampling(levels=2, size=16, members=2, rescore_every=4, refresh_every=8)
     sampler, calls = draw.sampler(inside(costs), costs, 100), []
 
-    def judge(points: list[Genotype]) -> list[float]:
+    def oracle(points: list[Genotype]) -> list[float]:
         calls.append(list(points))
         return [1.0] * len(points)
 
     for step in range(9):
         calls.clear()
         members = [bank.members for bank in sampler.banks]
-        sampler.chosen(step, judge)
+        sampler.chosen(step, oracle)
         expected = []
         if step % 8 == 0:
             expected = [each for each in members if each]
@@ -313,15 +329,15 @@ def test_rescoring_asks_for_the_members_at_hand(costs: CostTable) -> None:
 @pytest.mark.parametrize(("prefer", "pick"), [("best", min), ("worst", max)])
 def test_attention_goes_to_the_best_or_worst_of_a_cost(costs: CostTable, prefer: str, pick: Any) -> None:
     where = inside(costs, num_subnets=3, always=("largest", "smallest"))
-    sampler = Attentive(prefer, tries=4, levels=5, size=64).sampler(where, costs, 10)
+    sampler = AttentiveSampling(prefer, tries=4, levels=5, size=64).sampler(where, costs, 10)
     seen: list[list[Genotype]] = []
 
-    def judge(points: list[Genotype]) -> list[float]:
+    def oracle(points: list[Genotype]) -> list[float]:
         seen.append(list(points))
         return [float(hash(point.genes) % 1000) for point in points]
 
     for step in range(5):
-        largest, smallest, chosen = sampler.chosen(step, judge)
+        largest, smallest, chosen = sampler.chosen(step, oracle)
         assert (largest, smallest) == (costs.space.largest(), costs.space.smallest())
         assert len(seen[-1]) == 4
         prices = [costs.of(point) for point in seen[-1]]
@@ -330,7 +346,7 @@ def test_attention_goes_to_the_best_or_worst_of_a_cost(costs: CostTable, prefer:
         assert losses[chosen] == pick(losses.values())
     assert sampler.prior.sum() == pytest.approx(1) and (sampler.prior > 0).all()
     with pytest.raises(UserError, match="prefer=median"):
-        Attentive("median")
+        AttentiveSampling("median")
 
 
 def test_a_predictor_learns_which_genes_cost_loss(costs: CostTable) -> None:
@@ -354,5 +370,9 @@ def test_every_file_is_a_curriculum(costs: CostTable, name: str) -> None:
     # its openings are those of the whole space
     made = small_supernet.curriculum(name, evonet_space() if name == "ofa" else costs.space)
     ceiling = made.within(1)
-    assert (ceiling.draw, ceiling.lesson, ceiling.merge) == (made.draw, made.lesson, made.merge)
-    assert made.draw or made.lesson
+    assert (ceiling.draw, ceiling.inplace_distillation, ceiling.merge) == (
+        made.draw,
+        made.inplace_distillation,
+        made.merge,
+    )
+    assert made.draw or made.inplace_distillation

@@ -9,13 +9,13 @@ from evonas.space.chain import chain_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
 from evonas.supernets.cost_table import CostTable
-from evonas.train.curriculum import PST
-from evonas.train.sampling.attentive import Attentive
+from evonas.train.curriculum import Curriculum
+from evonas.train.sampling.attentive import AttentiveSampling
 from evonas.train.sampling.base import Sampler
-from evonas.train.sampling.complexity_aware import LevelWalk
+from evonas.train.sampling.complexity_aware import ComplexityAwareSampling
 from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
-from evonas.train.sampling.performance_aware import Banks, BankSampler
-from evonas.train.sampling.small_to_large import Growing
+from evonas.train.sampling.performance_aware import PerformanceAwareSampler, PerformanceAwareSampling
+from evonas.train.sampling.small_to_large import SmallToLargeSampling
 from evonas.train.sampling.step import CurriculumStep, StepSampler
 
 BLOCKS = Space(
@@ -83,25 +83,31 @@ def test_levels_keep_within_groups_that_are_opened() -> None:
 
 @pytest.mark.parametrize("space", [BLOCKS, CHAIN], ids=lambda space: space.name)
 @pytest.mark.parametrize(
-    "draw", [Growing(4), LevelWalk(3, 0.5), Banks(3, 0.5, members=4), Attentive(levels=4)]
+    "draw",
+    [
+        SmallToLargeSampling(4),
+        ComplexityAwareSampling(3, 0.5),
+        PerformanceAwareSampling(3, 0.5, members=4),
+        AttentiveSampling(levels=4),
+    ],
 )
 def test_every_draw_gives_networks(space: Space, draw: Any) -> None:
     step = CurriculumStep("all", num_subnets=4, always=("largest",))
     sampler = draw.sampler(StepSampler(space, 0, step), costs(space), 20)
 
-    def judge(points: list[Genotype]) -> list[float]:
+    def oracle(points: list[Genotype]) -> list[float]:
         return [float(sum(point.genes)) for point in points]
 
     for at in range(20):
-        drawn = sampler.genotypes(at) if isinstance(sampler, Sampler) else sampler.chosen(at, judge)
+        drawn = sampler.genotypes(at) if isinstance(sampler, Sampler) else sampler.chosen(at, oracle)
         assert len(drawn) == 4 and drawn[0] == space.largest()
         assert all(space.contains(each) for each in drawn)
 
 
 def test_a_depth_axis_is_depth_to_the_preference_of_banks() -> None:
     inside = StepSampler(BLOCKS, 0, CurriculumStep("all", num_subnets=4))
-    sampler = Banks(3, 0.5).sampler(inside, costs(BLOCKS), 20)
-    assert isinstance(sampler, BankSampler)
+    sampler = PerformanceAwareSampling(3, 0.5).sampler(inside, costs(BLOCKS), 20)
+    assert isinstance(sampler, PerformanceAwareSampler)
     anchor = BLOCKS.from_vector([1, 1, 1, 1, 0, 0])
     wide, deep = BLOCKS.from_vector([2, 1, 2, 2, 0, 0]), BLOCKS.from_vector([1, 3, 1, 1, 0, 0])
     assert sampler.preference(wide, anchor) < 0 < sampler.preference(deep, anchor)
@@ -113,7 +119,7 @@ def test_one_curriculum_opens_families_by_their_words() -> None:
         {"name": "kernel", "opened": {"kernel": [5, 7], "depth": "max"}},
         {"name": "all"},
     ]
-    curriculum = PST(BLOCKS, 0, steps)
+    curriculum = Curriculum(BLOCKS, 0, steps)
     assert curriculum.sampler(curriculum.steps[0]).genotypes(3) == [BLOCKS.largest()]
     drawn = [curriculum.sampler(curriculum.steps[1]).genotypes(step)[0] for step in range(30)]
     assert {BLOCKS.decode(each)["d1"] for each in drawn} == {4}

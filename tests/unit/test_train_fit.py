@@ -162,13 +162,13 @@ def test_distillation_needs_both_parts() -> None:
     module = made(distiller=None)
     outcome = module.net.forward_with_features(batch["image"])
     plain = module.task.loss(outcome[0], batch)
-    assert torch.equal(module.loss(outcome, batch, module._teach(batch)), plain)
+    assert torch.equal(module.loss(outcome, batch, module._teacher_outputs(batch)), plain)
 
 
 def test_the_total_loss_is_the_stated_sum() -> None:
     module = made().eval()
     batch = {"image": torch.randn(2, 3, 8, 8), "target": torch.zeros(2, 3)}
-    outcome, taught = module.net.forward_with_features(batch["image"]), module._teach(batch)
+    outcome, taught = module.net.forward_with_features(batch["image"]), module._teacher_outputs(batch)
     assert taught is not None
     task = module.task
     expected = 0.9 * task.loss(outcome[0], batch) + 0.1 * F.mse_loss(outcome[0], taught[0])

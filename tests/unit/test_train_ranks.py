@@ -133,7 +133,7 @@ def test_two_ranks_stop_and_go_on_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    with pytest.raises(UserError, match="cannot be shared by 2 devices"):
+    with pytest.raises(UserError, match="not divisible by 2 devices"):
         fit(made(), TrainingData(Noise(2 * BATCH, moves=False), 5, 0), 1, Devices(devices=2))
 
 

@@ -8,7 +8,7 @@ from evonas.errors import UserError
 from evonas.schema import Recipe
 from evonas.stages.build import factory
 from evonas.stages.training import subnet_trainer
-from evonas.train.optim.duration import Length
+from evonas.train.optim.duration import Duration
 from evonas.train.optim.lr_schedule import Schedule
 from evonas.train.sampling.step import CurriculumStep
 
@@ -79,8 +79,8 @@ def test_a_curriculum_step_may_have_milestones_of_its_own() -> None:
     assert found.milestones == (50, 70)
     assert factory.rates(COCO, step.length, 10).milestones == (80, 110)
     bare = replace(COCO, milestones=[])
-    assert factory.rates(bare, Length(24, None), 10, step.milestones).milestones == (50, 70)
-    assert factory.rates(bare, Length(24, None), 10).milestones == (160, 220)
+    assert factory.rates(bare, Duration(24, None), 10, step.milestones).milestones == (50, 70)
+    assert factory.rates(bare, Duration(24, None), 10).milestones == (160, 220)
     assert step.plain()["milestones"] == [5, 7]
     assert "milestones" not in CurriculumStep("plain", epochs=8).plain()
 
@@ -88,15 +88,15 @@ def test_a_curriculum_step_may_have_milestones_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("length", "steps", "warmup"),
     [
-        (Length(3, None, 0.5), 300, 50),
-        (Length(None, 80, 0.5, 7), 80, 7),
-        (Length(3, 80, 1.0), 80, 80),
-        (Length(3, 8000), 300, 0),
-        (Length(1, None, 0.0, 1500), 100, 100),
+        (Duration(3, None, 0.5), 300, 50),
+        (Duration(None, 80, 0.5, 7), 80, 7),
+        (Duration(3, 80, 1.0), 80, 80),
+        (Duration(3, 8000), 300, 0),
+        (Duration(1, None, 0.0, 1500), 100, 100),
     ],
 )
 def test_the_shorter_length_counts_and_a_warm_up_fits_into_it(
-    length: Length, steps: int, warmup: int
+    length: Duration, steps: int, warmup: int
 ) -> None:
     assert (length.optimizer_steps(100), length.warmup_steps(100)) == (steps, warmup)
 

@@ -1,9 +1,9 @@
-"""How an ImageNet picture becomes an item: cut, RandAugment, erasing, mixup and cutmix.
+"""Augmentation for image classification: random crops, RandAugment, random erasing, mixup and cutmix.
 
-The recipe is VSSD's (its public classification config, which is Swin's): crops of 8-100 % of
-the area, RandAugment of magnitude 9 of 10, erasing one time in four, mixup 0.8 or cutmix 1.0
-on every picture. The transforms are torchvision's, which draw from torch's generator; that
-is seeded for one item and put back, so that an item is a function of its seed.
+The recipe is that of VSSD's published classification config, which is Swin's: crops of 8-100 % of the area,
+RandAugment with magnitude 9 of 10, random erasing with probability 0.25, mixup 0.8 or cutmix 1.0 on every image. The
+transforms are torchvision's and use torch's generator, which is seeded per item and restored, so that an item is a
+function of its seed.
 
 Legend: H W space.
 """
@@ -25,15 +25,15 @@ MAGNITUDES = 11
 
 
 class Views:
-    """Turns decoded pictures into tensors, one way for training and one for everything else.
+    """Converts decoded images to tensors, with augmentation for training.
 
     Args:
         size: height and width of the tensors.
-        resize: the shorter side before the central square is cut for evaluation.
-        scale: smallest and largest share of the area that a training crop shows.
-        operations: how many operations of RandAugment a picture gets; 0 for none.
-        magnitude: their strength, 0-10.
-        erase: probability that a rectangle is replaced by noise.
+        resize: shorter side before the centre crop in evaluation.
+        scale: minimum and maximum share of the area in a training crop.
+        operations: number of RandAugment operations per image; 0 for none.
+        magnitude: their magnitude, 0-10.
+        erase: probability of random erasing.
         mixup: alpha of mixup, 0 for none (Zhang et al., arXiv 1710.09412).
         cutmix: alpha of cutmix, 0 for none (Yun et al., arXiv 1905.04899); with both, either half the time.
     """
@@ -52,9 +52,9 @@ class Views:
         self.size = check_size(size, size)
         if resize < size or not 0 <= magnitude < MAGNITUDES or min(mixup, cutmix) < 0:
             raise UserError(
-                f"Views of size={size}, resize={resize}, magnitude={magnitude}, mixup={mixup} and "
-                f"cutmix={cutmix} cannot be made.",
-                "resize is at least size, magnitude is 0-10, mixup and cutmix are not negative.",
+                "data.views needs resize >= size, magnitude in 0-10, mixup >= 0 and cutmix >= 0, got "
+                f"size={size}, resize={resize}, magnitude={magnitude}, mixup={mixup} and cutmix={cutmix}.",
+                "Check data.views.",
             )
         self._mixers = [
             maker(alpha=alpha, num_classes=2)
@@ -66,21 +66,21 @@ class Views:
 
     @property
     def mixes(self) -> bool:
-        """Whether a training picture has a second one mixed in."""
+        """Whether training images are mixed (mixup or cutmix)."""
         return bool(self._mixers)
 
-    def evaluation(self, picture: Image.Image) -> Tensor:
-        """The middle of the picture, 3 H W, normalised."""
-        whole: Tensor = self._evaluation(picture)
+    def evaluation(self, image: Image.Image) -> Tensor:
+        """The normalised centre crop, 3 H W."""
+        whole: Tensor = self._evaluation(image)
         return whole
 
-    def training(self, picture: Image.Image) -> Tensor:
-        """A random view 3 H W, normalised; call it inside `drawn`."""
-        view: Tensor = self._training(picture)
+    def training(self, image: Image.Image) -> Tensor:
+        """A normalised random view, 3 H W; call it within `drawn`."""
+        view: Tensor = self._training(image)
         return view
 
     def mixed(self, view: Tensor, other: Tensor) -> tuple[Tensor, float]:
-        """Two views in one, and the share of the first; call it inside `drawn`."""
+        """The mix of two views, and the share of the first; call it within `drawn`."""
         mixer = self._mixers[int(torch.randint(len(self._mixers), ()))]
         # of a pair, the first gets the second mixed in; its label becomes (share, 1 - share)
         views, shares = mixer(torch.stack([view, other]), torch.tensor([0, 1]))
@@ -89,7 +89,7 @@ class Views:
 
 @contextmanager
 def drawn(seed: int) -> Iterator[None]:
-    """Inside, torch's CPU generator starts from `seed`; outside, it is as it was."""
+    """Seeds torch's CPU generator and restores it at the end."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

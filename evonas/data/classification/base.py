@@ -1,4 +1,4 @@
-"""Pictures with one class each: what folders and shards of them have in common.
+"""Base of image classification sources: images with one class each.
 
 Legend: H W space.
 """
@@ -23,7 +23,7 @@ Places = NDArray[np.int64]
 
 
 class Shelf(Protocol):
-    """The pictures of one part in a fixed order; none is decoded before it is opened."""
+    """The images of one part in a fixed order, decoded when they are opened."""
 
     labels: Places
 
@@ -32,45 +32,48 @@ class Shelf(Protocol):
     def describe(self, place: int) -> str: ...
 
 
-class LabelledPictures(ABC):
-    """A source whose `holdout` is cut from the training part, class by class.
+class LabelledImageSource(ABC):
+    """A classification source whose `holdout` is a stratified part of the training images.
 
     Args:
-        num_classes: known before anything is read, because heads are built before.
-        views: how pictures become tensors.
-        seed: decides which pictures are held out; keep it fixed to compare runs.
-        augment_seed: decides the augmentation of `train`.
-        holdout: the share of every class that is held out.
+        num_classes: number of classes; given, since heads are built before data are read.
+        views: conversion of images to tensors.
+        seed: seed of the holdout split; keep it fixed to compare runs.
+        augment_seed: seed of the augmentation of `train`.
+        holdout: share of the images of each class in `holdout`, in (0, 1).
+
+    Raises:
+        UserError: num_classes is below 2, or holdout is outside (0, 1).
     """
 
     def __init__(self, num_classes: int, views: Views, seed: int, augment_seed: int, holdout: float) -> None:
         if num_classes < 2:
-            raise UserError(f"data.num_classes={num_classes} leaves nothing to tell apart.")
+            raise UserError(f"data.num_classes must be at least 2, got {num_classes}.")
         if not 0 < holdout < 1:
-            raise UserError(f"data.holdout={holdout} is no share of a class.", "Try data.holdout=0.02.")
+            raise UserError(f"data.holdout must be in (0, 1), got {holdout}.", "Try data.holdout=0.02.")
         self.num_classes, self.views, self.size = num_classes, views, views.size
         self.seed, self.augment_seed, self.holdout = seed, augment_seed, holdout
         self._places: dict[Split, Places] = {}
 
     @abstractmethod
     def shelf(self, part: Part) -> Shelf:
-        """The pictures of a part; read at the first call, the same afterwards."""
+        """The images of a part, listed at the first call."""
 
     @abstractmethod
     def class_names(self) -> Sequence[str]:
-        """Names in the order of their numbers."""
+        """Class names in the order of their ids."""
 
     def dataset(self, split: Split) -> "LabelledImages":
-        """One split; nothing is read before its length or an item is asked for."""
+        """One split; files are read on first use of its length or items."""
         return LabelledImages(split, self)
 
     def labels(self, split: Split) -> Sequence[int]:
-        """The classes of a split; no picture is opened."""
+        """The labels of a split; opens no image."""
         labels: list[int] = self.shelf(part_of(split)).labels[self.places(split)].tolist()
         return labels
 
     def places(self, split: Split) -> Places:
-        """Where the items of a split lie on the shelf of its part."""
+        """Indices of a split's items among the images of its part."""
         if split not in self._places:
             self._places[split] = self._chosen(split)
         return self._places[split]
@@ -83,16 +86,16 @@ class LabelledPictures(ABC):
         chosen = np.flatnonzero(held if split == "holdout" else ~held)
         if len(chosen) == 0:
             raise DataError(
-                f"{len(labels)} training pictures leave none for the {split} split.",
-                "Every class needs two pictures or more.",
+                f"The {split} split is empty: there are {len(labels)} training images.",
+                "Every class needs at least two images.",
             )
         return chosen
 
 
 class LabelledImages(Images):
-    """Items: image (3 H W) and label; while pictures are mixed also partner and share (see the task)."""
+    """Items: image (3 H W) and label; with mixup or cutmix also partner and share (see the task)."""
 
-    def __init__(self, split: Split, source: LabelledPictures) -> None:
+    def __init__(self, split: Split, source: LabelledImageSource) -> None:
         super().__init__(split)
         self._source = source
 
@@ -101,11 +104,11 @@ class LabelledImages(Images):
 
     def __getitem__(self, index: int) -> Item:
         index = self.position(index)
-        views, (picture, label) = self._source.views, self._read(index)
+        views, (image, label) = self._source.views, self._read(index)
         if not (self.augment and self.split == "train"):
-            return {"image": views.evaluation(picture), "label": torch.tensor(label)}
+            return {"image": views.evaluation(image), "label": torch.tensor(label)}
         with drawn(derive(self._source.augment_seed, f"augment/{self.epoch}", index)):
-            view = views.training(picture)
+            view = views.training(image)
             if not views.mixes:
                 return {"image": view, "label": torch.tensor(label)}
             other, partner = self._read(int(torch.randint(len(self), ())))
@@ -123,7 +126,7 @@ class LabelledImages(Images):
         return shelf.open(place).convert("RGB"), int(shelf.labels[place])
 
     def manifest(self) -> str:
-        """The sha256 of names, classes and sizes in bytes; pixels are not read."""
+        """The sha256 of names, classes and sizes in bytes, without reading pixels."""
         source, digest = self._source, hashlib.sha256()
         shelf = source.shelf(part_of(self.split))
         digest.update(seeded(source="labelled", split=self.split, size=source.size).encode())
@@ -133,12 +136,12 @@ class LabelledImages(Images):
 
 
 def part_of(split: Split) -> Part:
-    """Where a split is read from: `holdout` is cut from the training part."""
+    """The part that contains a split; `holdout` is taken from the training part."""
     return "test" if split == "test" else "train"
 
 
 def held_out(labels: Places, share: float, seed: int) -> NDArray[np.bool_]:
-    """Which pictures are held out: of every class the share, at least one, and never all."""
+    """The mask of held-out images: `share` of each class, at least one image and never all."""
     held = np.zeros(len(labels), dtype=bool)
     for number in np.unique(labels).tolist():
         places = np.flatnonzero(labels == number)

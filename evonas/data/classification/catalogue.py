@@ -1,11 +1,11 @@
-"""Classification data by name: the sets that NSGANetV2 (arXiv 2007.10396) transfers to, read from disk."""
+"""Public classification data sets by name: those of NSGANetV2's transfer experiments (arXiv 2007.10396)."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from evonas.data.classification.augment import Views
-from evonas.data.classification.base import LabelledPictures, Part, Shelf
+from evonas.data.classification.base import LabelledImageSource, Part, Shelf
 from evonas.data.classification.cifar_binary import CIFAR10, CIFAR100, Stl10
 from evonas.data.classification.index_files import AIRCRAFT, CARS, DTD, FOOD101, Cinic, Flowers, Pets
 from evonas.errors import DataError, UserError
@@ -39,14 +39,14 @@ KINDS: dict[str, Kind] = {
 }
 
 
-class NamedPictures(LabelledPictures):
+class NamedImages(LabelledImageSource):
     """A source of a public set; `test` is its own test split, `holdout` a part of the rest.
 
     Args:
         name: one of `KINDS`.
-        root: the folder that the set's archives were unpacked in.
-        views: how pictures become tensors.
-        seed: decides which pictures are held out; keep it fixed to compare runs.
+        root: folder of the unpacked archives.
+        views: how images become tensors.
+        seed: decides which images are held out; keep it fixed to compare runs.
         augment_seed: decides the augmentation of `train`.
         holdout: the share of every class that is held out.
     """
@@ -67,14 +67,14 @@ class NamedPictures(LabelledPictures):
         self._shelves: dict[Part, Shelf] = {}
 
     def shelf(self, part: Part) -> Shelf:
-        """The pictures of a part, listed once."""
+        """The images of a part, listed once."""
         if part not in self._shelves:
             self._check_there()
             self._shelves[part] = self._kind.read(self.root, part)
         return self._shelves[part]
 
     def class_names(self) -> Sequence[str]:
-        """The names that come with the set."""
+        """The class names of the data set."""
         self._check_there()
         return self._kind.class_names(self.root)
 
@@ -82,7 +82,7 @@ class NamedPictures(LabelledPictures):
         folder = self.root / self._kind.folder
         if not folder.is_dir():
             raise DataError(
-                f"There is no folder {folder}.",
+                f"Folder {folder} does not exist.",
                 f"Unpack {self.name} as docs/data.md says, and set data.root=<the folder that holds "
                 f"{self._kind.folder}>.",
             )

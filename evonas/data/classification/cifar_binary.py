@@ -1,7 +1,7 @@
-"""CIFAR and STL-10 from their binary files: records of bytes, which are read and never executed.
+"""CIFAR and STL-10 from their binary versions.
 
-The Python version of CIFAR is a pickle, which would run whatever it holds; the binary version has the
-same pictures. Layouts: https://www.cs.toronto.edu/~kriz/cifar.html and https://cs.stanford.edu/~acoates/stl10.
+The Python version of CIFAR is a pickle, which could execute code; the binary version contains the same
+images. Layouts: https://www.cs.toronto.edu/~kriz/cifar.html and https://cs.stanford.edu/~acoates/stl10.
 """
 
 import hashlib
@@ -21,23 +21,23 @@ Bytes = NDArray[np.uint8]
 
 
 class ArrayShelf:
-    """Pictures of one size in memory.
+    """Images of one size in memory.
 
     Args:
-        pictures: N 3 H W.
+        images: N 3 H W.
         labels: N.
     """
 
-    def __init__(self, pictures: Bytes, labels: Places) -> None:
-        self._pictures, self.labels = pictures, labels
+    def __init__(self, images: Bytes, labels: Places) -> None:
+        self._images, self.labels = images, labels
 
     def open(self, place: int) -> Image.Image:
-        """One picture; nothing needs to be decoded."""
-        return Image.fromarray(np.ascontiguousarray(self._pictures[place].transpose(1, 2, 0)))
+        """One image; nothing needs to be decoded."""
+        return Image.fromarray(np.ascontiguousarray(self._images[place].transpose(1, 2, 0)))
 
     def describe(self, place: int) -> str:
         """The sha256 of its pixels, which have no name."""
-        return hashlib.sha256(self._pictures[place].tobytes()).hexdigest()
+        return hashlib.sha256(self._images[place].tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Cifar:
     classes: int
 
     def read(self, root: Path, part: Part) -> ArrayShelf:
-        """The pictures of a part."""
+        """The images of a part."""
         size = self.labels + 3 * 32 * 32
         pieces = [_bytes(root / self.folder / name, size) for name in self.files[part]]
         records = np.concatenate([piece.reshape(-1, size) for piece in pieces])
@@ -86,19 +86,19 @@ CIFAR100 = Cifar(
 
 
 class Stl10:
-    """STL-10 without its unlabelled pictures; classes count from 1 in the files, pixels by columns."""
+    """STL-10 without its unlabelled images; classes count from 1 in the files, pixels by columns."""
 
     folder, classes = "stl10_binary", 10
 
     def read(self, root: Path, part: Part) -> ArrayShelf:
-        """The pictures of a part."""
+        """The images of a part."""
         folder = root / self.folder
-        pictures = _bytes(folder / f"{part}_X.bin", 3 * 96 * 96).reshape(-1, 3, 96, 96)
+        images = _bytes(folder / f"{part}_X.bin", 3 * 96 * 96).reshape(-1, 3, 96, 96)
         labels = _bytes(folder / f"{part}_y.bin", 1).astype(np.int64) - 1
-        if len(labels) != len(pictures):
-            raise DataError(f"{folder} holds {len(pictures)} pictures and {len(labels)} labels of {part}.")
+        if len(labels) != len(images):
+            raise DataError(f"{folder} contains {len(images)} images and {len(labels)} labels of {part}.")
         check_labels(labels, self.classes, folder)
-        return ArrayShelf(pictures.transpose(0, 1, 3, 2), labels)
+        return ArrayShelf(images.transpose(0, 1, 3, 2), labels)
 
     def class_names(self, root: Path) -> Sequence[str]:
         """One a line."""
@@ -106,16 +106,21 @@ class Stl10:
 
 
 def check_labels(labels: Places, classes: int, where: Path) -> None:
-    """Refuse classes that there are not."""
+    """Raises a DataError for unknown class ids."""
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
         found = sorted(set(labels.tolist()))[-1:] or ["none"]
-        raise DataError(f"{where} holds class {found[0]}, of {classes} counted from 0.", "Download it again.")
+        raise DataError(
+            f"{where} contains unknown class id {found[0]}; there are {classes} classes.",
+            "Download it again.",
+        )
 
 
 def _bytes(path: Path, size: int) -> Bytes:
-    """A whole number of records of so many bytes."""
+    """The content of a file of records of `size` bytes."""
     with open_stream(path, MAX_ARRAY_BYTES) as stream:
         content = stream.read()
     if not content or len(content) % size:
-        raise DataError(f"{path} has {len(content)} bytes, not records of {size}.", "Download it again.")
+        raise DataError(
+            f"{path} has {len(content)} bytes, which is not a multiple of {size}.", "Download it again."
+        )
     return np.frombuffer(content, dtype=np.uint8)

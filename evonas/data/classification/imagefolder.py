@@ -1,4 +1,4 @@
-"""Pictures in one folder per class, as ImageNet-1k and torchvision's ImageFolder have them."""
+"""Images in one folder per class, as ImageNet-1k and torchvision's ImageFolder have them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from evonas.data.classification.augment import Views
-from evonas.data.classification.base import LabelledPictures, Part, held_out
+from evonas.data.classification.base import LabelledImageSource, Part, held_out
 from evonas.data.io.safe import MAX_PIXELS, open_image
 from evonas.errors import DataError, UserError
 
@@ -18,20 +18,20 @@ TREE = """\
 Classes are numbered in the order of their folders' names."""
 
 
-class ImageFolder(LabelledPictures):
+class ImageFolder(LabelledImageSource):
     """A source of folders, one per class; `test` is the folder `val`, `holdout` a part of `train`.
 
     Args:
         root: holds the two folders.
         num_classes: the folders in `train`.
-        views: how pictures become tensors.
+        views: how images become tensors.
         train: name of the training folder, which may be `.`; likewise `test`. Without a test folder (None)
             it is cut from the training folder.
-        seed: decides which pictures are held out.
+        seed: decides which images are held out.
         augment_seed: decides the augmentation of `train`.
         holdout: the share of every class that is held out.
-        test_share: of every class, where there is no test folder; the same pictures whatever `seed`.
-        max_pixels: larger pictures are refused.
+        test_share: of every class, where there is no test folder; the same images whatever `seed`.
+        max_pixels: larger images are refused.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ImageFolder(LabelledPictures):
         self.root, self.max_pixels = Path(root), max_pixels
         if not 0 < test_share < 1:
             raise UserError(
-                f"data.test_share={test_share} is no share of a class.", "Try data.test_share=0.2."
+                f"data.test_share must be in (0, 1), got {test_share}.", "Try data.test_share=0.2."
             )
         self._test_share = test_share if test is None else None
         self._folders: dict[Part, Path] = {"train": self.root / train, "test": self.root / (test or train)}
@@ -64,7 +64,7 @@ class ImageFolder(LabelledPictures):
             names = [folder.name for folder in class_folders(self._folders["train"])]
             if len(names) != self.num_classes:
                 raise DataError(
-                    f"{self._folders['train']} holds {len(names)} classes, not {self.num_classes}.",
+                    f"{self._folders['train']} contains {len(names)} classes, not {self.num_classes}.",
                     f"Set data.num_classes={len(names)}, or complete the folder.",
                 )
             self._names = tuple(names)
@@ -93,7 +93,7 @@ class FileShelf:
         self._folder, self._names, self._max_pixels = folder, names, max_pixels
 
     def open(self, place: int) -> Image.Image:
-        """Decode one picture."""
+        """Decode one image."""
         return open_image(self._folder / self._names[place], self._max_pixels)
 
     def chosen(self, places: Sequence[int]) -> "FileShelf":
@@ -107,31 +107,31 @@ class FileShelf:
 
 
 def listed(folder: Path, numbers: dict[str, int], max_pixels: int) -> FileShelf:
-    """The pictures of a folder of class folders, numbered by the folders' names."""
+    """The images of a folder of class folders, numbered by the folders' names."""
     names: list[str] = []
     labels: list[int] = []
     for each in class_folders(folder):
         if each.name not in numbers:
-            raise DataError(f"{each} is a class that has no training pictures.", f"Expected:\n{TREE}")
-        found = _pictures(each)
+            raise DataError(f"The class {each} has no training images.", f"Expected:\n{TREE}")
+        found = _images(each)
         names += [f"{each.name}/{name}" for name in found]
         labels += [numbers[each.name]] * len(found)
     if not names:
-        raise DataError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}).", f"Expected:\n{TREE}")
+        raise DataError(f"{folder} contains no images ({', '.join(SUFFIXES)}).", f"Expected:\n{TREE}")
     return FileShelf(folder, names, labels, max_pixels)
 
 
 def class_folders(folder: Path) -> list[Path]:
     """The folders in a folder, in the order of their names; hidden ones are skipped."""
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.", f"Set data.root=<root>, where:\n{TREE}")
+        raise DataError(f"Folder {folder} does not exist.", f"Set data.root=<root>, where:\n{TREE}")
     found = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
     if not found:
-        raise DataError(f"{folder} holds no class folders.", f"Sort the pictures into:\n{TREE}")
+        raise DataError(f"{folder} contains no class folders.", f"Sort the images into:\n{TREE}")
     return found
 
 
-def _pictures(folder: Path) -> list[str]:
+def _images(folder: Path) -> list[str]:
     return sorted(
         each.name
         for each in folder.iterdir()

@@ -1,7 +1,7 @@
-"""Pictures in files, listed by the index files that data sets come with.
+"""Images in files, listed by the index files that data sets come with.
 
 torchvision knows most of these layouts, and its classes are asked for names and classes where
-they let somebody else open the pictures and demand no digests; nothing is ever downloaded.
+they let somebody else open the images and demand no digests; nothing is ever downloaded.
 """
 
 import struct
@@ -54,7 +54,7 @@ class Known:
     folder: str
 
     def read(self, root: Path, part: Part) -> FileShelf:
-        """The pictures of a part, each opened by nobody yet."""
+        """The images of a part, each opened by nobody yet."""
         pairs: Pairs = []
         for split in self.splits[part]:
             found = self._made(root, split)
@@ -67,7 +67,7 @@ class Known:
 
     def _made(self, root: Path, split: str) -> Any:
         try:
-            # a loader that opens nothing: pictures go through the one opener of foreign files
+            # a loader that opens nothing: images go through the one opener of foreign files
             return self.maker(str(root), split=split, loader=str)
         except _BROKEN as error:
             raise DataError(
@@ -91,12 +91,12 @@ class Pets:
     _lists: dict[Part, str] = {"train": "trainval.txt", "test": "test.txt"}
 
     def read(self, root: Path, part: Part) -> FileShelf:
-        """The pictures of a part."""
+        """The images of a part."""
         images = root / self.folder / "images"
         return _shelf([(images / f"{name}.jpg", breed) for name, breed in self._rows(root, part)], 37, root)
 
     def class_names(self, root: Path) -> Sequence[str]:
-        """From the names of the pictures, which begin with the breed."""
+        """From the names of the images, which begin with the breed."""
         named = {breed: name.rpartition("_")[0] for name, breed in self._rows(root, "train")}
         return [named.get(breed, str(breed)) for breed in range(self.classes)]
 
@@ -105,19 +105,19 @@ class Pets:
         for row in read_rows(root / self.folder / "annotations" / self._lists[part], columns=2):
             name, breed = row.fields[:2]
             if not breed.isdecimal() or Path(name).name != name:
-                raise DataError(f"{row.where} names no picture and its breed.", "Download the lists again.")
+                raise DataError(f"{row.where} names no image and its breed.", "Download the lists again.")
             found.append((name, int(breed) - 1))
         return found
 
 
 class Flowers:
-    """Oxford's 102 flowers; numbers of pictures and classes count from 1, in MATLAB files."""
+    """Oxford's 102 flowers; numbers of images and classes count from 1, in MATLAB files."""
 
     folder, classes = "flowers-102", 102
     _splits: dict[Part, tuple[str, ...]] = {"train": ("trnid", "valid"), "test": ("tstid",)}
 
     def read(self, root: Path, part: Part) -> FileShelf:
-        """The pictures of a part; training has the official validation in it."""
+        """The images of a part; training has the official validation in it."""
         base = root / self.folder
         try:
             labels = _matlab(base / "imagelabels.mat")["labels"]
@@ -144,7 +144,7 @@ class Cinic:
     folder, classes = "CINIC-10", 10
 
     def read(self, root: Path, part: Part) -> FileShelf:
-        """The pictures of a part."""
+        """The images of a part."""
         numbers = {name: number for number, name in enumerate(self.class_names(root))}
         return listed(root / self.folder / part, numbers, MAX_PIXELS)
 

@@ -1,8 +1,8 @@
-"""Pictures in shards: webdataset tars and parquet tables, read by position.
+"""Images in shards: webdataset tars and parquet tables, read by position.
 
-A shard is indexed once, by its headers; then every picture can be read on its own, in any
+A shard is indexed once, by its headers; then every image can be read on its own, in any
 order, which is what reproducible batches and resuming need. A tar holds, as webdataset
-writes it, files of one name and several endings: a picture (`.jpg .jpeg .png`) and its class
+writes it, files of one name and several endings: an image (`.jpg .jpeg .png`) and its class
 (`.cls`, a number as text). A parquet table has the columns `image` (bytes, or a record with
 `bytes`) and `label` (a number), as the datasets library writes it.
 """
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evonas.data.classification.augment import Views
-from evonas.data.classification.base import LabelledPictures, Part
+from evonas.data.classification.base import LabelledImageSource, Part
 from evonas.data.io.safe import MAX_PIXELS, Encoded, Member, open_image, read_member, tar_members
 from evonas.errors import DataError, UserError
 
-PICTURES = ("jpg", "jpeg", "png")
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png")
 # digits of a class number, with room for a line end
 MAX_LABEL_BYTES = 32
 MAX_GROUP_BYTES = 2 * 2**30
 
 
 class Shard(Protocol):
-    """One file of many pictures."""
+    """One file of many images."""
 
     labels: NDArray[np.int64]
 
@@ -36,18 +36,18 @@ class Shard(Protocol):
     def describe(self, place: int) -> str: ...
 
 
-class Shards(LabelledPictures):
+class Shards(LabelledImageSource):
     """A source of tars or parquet tables; `test` is one set of them, `holdout` a part of the other.
 
     Args:
         root: the folder that holds all shards.
         num_classes: labels are 0 to num_classes - 1.
-        views: how pictures become tensors.
+        views: how images become tensors.
         train: pattern of the training shards' names; likewise `test`.
-        seed: decides which pictures are held out.
+        seed: decides which images are held out.
         augment_seed: decides the augmentation of `train`.
         holdout: the share of every class that is held out.
-        max_pixels: larger pictures are refused.
+        max_pixels: larger images are refused.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class _Shelf:
         if len(wrong):
             place = int(wrong[0])
             raise DataError(
-                f"{self.describe(place)} has the class {self.labels[place]} of 0 to {num_classes - 1}.",
+                f"{self.describe(place)} contains unknown class id {self.labels[place]} (0 to {num_classes - 1}).",
                 "Set data.num_classes=<n>.",
             )
 
     def open(self, place: int) -> Image.Image:
-        """Decode one picture."""
+        """Decode one image."""
         shard, inside = self._found(place)
         return open_image(shard.read(inside), self._max_pixels)
 
@@ -119,27 +119,27 @@ class TarShard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._pictures: list[Member] = []
+        self._images: list[Member] = []
         labels: list[int] = []
         for key, parts in _samples(path).items():
-            pictures = [parts[ending] for ending in PICTURES if ending in parts]
-            if len(pictures) != 1 or "cls" not in parts:
+            images = [parts[ending] for ending in IMAGE_SUFFIXES if ending in parts]
+            if len(images) != 1 or "cls" not in parts:
                 raise DataError(
                     f"{path}: the sample {key!r} has {', '.join(sorted(parts))}.",
-                    "A sample is one picture (.jpg .jpeg .png) and its class (.cls).",
+                    "A sample is one image (.jpg .jpeg .png) and its class (.cls).",
                 )
-            self._pictures.append(pictures[0])
+            self._images.append(images[0])
             labels.append(_class_number(path, parts["cls"]))
         self.labels = np.asarray(labels, dtype=np.int64)
 
     def read(self, place: int) -> Encoded:
-        """The bytes of one picture."""
-        member = self._pictures[place]
+        """The bytes of one image."""
+        member = self._images[place]
         return Encoded(f"{self.path}: {member.name}", read_member(self.path, member))
 
     def describe(self, place: int) -> str:
         """Shard, name and size in bytes."""
-        return f"{self.path.name}/{self._pictures[place].name} {self._pictures[place].size}"
+        return f"{self.path.name}/{self._images[place].name} {self._images[place].size}"
 
 
 class ParquetShard:
@@ -167,25 +167,25 @@ class ParquetShard:
         self._kept: tuple[int, list[Any]] = (-1, [])
 
     def read(self, place: int) -> Encoded:
-        """The bytes of one picture."""
+        """The bytes of one image."""
         value = self._cell(place)
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
-            raise DataError(f"{self.path}: row {place} holds no bytes of a picture.", "Embed the pictures.")
+            raise DataError(f"{self.path}: row {place} contains no image bytes.", "Embed the images.")
         return Encoded(f"{self.path}: row {place}", content)
 
     def describe(self, place: int) -> str:
-        """Shard, row and the size of the whole table; sizes of single pictures are not read."""
+        """Shard, row and the size of the whole table; sizes of single images are not read."""
         return f"{self.path.name}/{place} {self.path.stat().st_size}"
 
     def _labels(self) -> NDArray[np.int64]:
         column = self._file.read(columns=["label"]).column("label")
         if column.null_count:
-            raise DataError(f"{self.path}: {column.null_count} rows have no label.", "Leave them out.")
+            raise DataError(f"{self.path}: {column.null_count} rows have no label.", "Remove them.")
         try:
             return np.asarray(column.to_numpy(), dtype=np.int64)
         except (TypeError, ValueError) as error:
-            raise DataError(f"{self.path}: the labels are no numbers: {error}.") from error
+            raise DataError(f"{self.path}: labels must be numbers: {error}.") from error
 
     def _cell(self, place: int) -> Any:
         group = int(np.searchsorted(self._ends, place, side="right"))
@@ -200,11 +200,11 @@ class ParquetShard:
 
 def _matching(root: Path, pattern: str, part: Part) -> list[Path]:
     if not root.is_dir():
-        raise DataError(f"There is no folder {root}.", "Set data.root=<folder of shards>.")
+        raise DataError(f"Folder {root} does not exist.", "Set data.root=<folder of shards>.")
     found = sorted(path for path in root.glob(pattern) if path.suffix in (".tar", ".parquet"))
     if not found:
         raise DataError(
-            f"{root} holds no shards (.tar, .parquet) named {pattern!r}.", f"Set data.{part}=<pattern>."
+            f"{root} contains no shards (.tar, .parquet) named {pattern!r}.", f"Set data.{part}=<pattern>."
         )
     return found
 
@@ -221,7 +221,7 @@ def _samples(path: Path) -> dict[str, dict[str, Member]]:
         stem, _, ending = name.partition(".")
         parts = samples.setdefault(f"{folder}{slash}{stem}", {})
         if parts.setdefault(ending.lower(), member) is not member:
-            raise DataError(f"{path}: {member.name!r} is there twice.", "Write the shard again.")
+            raise DataError(f"{path}: {member.name!r} occurs twice.", "Write the shard again.")
     return samples
 
 
@@ -232,7 +232,7 @@ def _class_number(path: Path, member: Member) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise DataError(f"{path}: {member.name!r} holds {text!r}, no class number.") from error
+        raise DataError(f"{path}: {member.name!r} contains {text!r}, not a class id.") from error
 
 
 def _parquet(path: Path) -> Any:

@@ -44,7 +44,7 @@ class DepthAugment:
         for name in ("flip", "colour", "gamma", "brightness", "channels"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(
-                    f"data.augment.{name}={getattr(self, name)} is not between 0 and 1.",
+                    f"data.augment.{name}={getattr(self, name)} is not in [0, 1].",
                     f"0 switches it off: data.augment.{name}=0",
                 )
         if not 0 <= self.rotation <= 180:

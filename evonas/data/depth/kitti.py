@@ -93,7 +93,7 @@ class Kitti(FrameSource):
         max_pixels: int = 4_000_000,
     ) -> None:
         if split not in VERSIONS:
-            raise UserError(f"data.split={split} is no split of KITTI.", f"Choose {' or '.join(VERSIONS)}.")
+            raise UserError(f"data.split={split} is unknown.", f"Choose {' or '.join(VERSIONS)}.")
         how = augment or DepthAugment()
         super().__init__(
             root, height, width, holdout, holdout_seed, holdout_images, how, augment_seed, max_pixels
@@ -119,7 +119,7 @@ class Kitti(FrameSource):
         path = list_of(self.lists, EIGEN_TEST_LISTS)
         if path is None:
             raise DataError(
-                f"Eigen's test list is not there: {EIGEN_TEST_LISTS[0]} (or ..._safe.txt).",
+                f"Eigen's test list does not exist: {EIGEN_TEST_LISTS[0]} (or ..._safe.txt).",
                 "Put the published file into a folder and set data.lists=<folder>; see docs/data.md. "
                 "Only the training list can be generated.",
             )
@@ -189,7 +189,7 @@ class KittiTree:
         place = next((place for place in places if self.folders.names(place / "image")), None)
         if place is None:
             raise DataError(
-                f"KITTI's validation selection is not there: {places[0]}/image.", f"Expected:\n{TREE}"
+                f"KITTI's validation selection does not exist: {places[0]}/image.", f"Expected:\n{TREE}"
             )
         if path is None:
             names = sorted(name for name in self.folders.names(place / "image") if SELECTED.fullmatch(name))

@@ -134,7 +134,7 @@ class NyuTree:
                 if match:
                     frames.append(self._frame(scene, match[1]))
         if not frames:
-            raise DataError(f"{self.place} holds no frames.", f"Expected:\n{TREE}")
+            raise DataError(f"{self.place} contains no frames.", f"Expected:\n{TREE}")
         check_present(frames, self.folders, str(self.place))
         return frames
 

@@ -1,4 +1,4 @@
-"""What a detector looks for: the objects of a picture, and what a source of them promises.
+"""What a detector looks for: the objects of an image, and what a source of them promises.
 
 Legend: N objects, M side of a mask in an item, H W space.
 
@@ -26,11 +26,11 @@ Shape = dict[str, Any] | list[list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """All objects of one picture, in the pixels of its file.
+    """All objects of one image, in the pixels of its file.
 
     Args:
-        height, width: of the picture.
-        boxes: x1 y1 x2 y2, N 4, within the picture.
+        height, width: of the image.
+        boxes: x1 y1 x2 y2, N 4, within the image.
         labels: numbers of classes.
         areas: as the file has them; COCO's are those of the masks.
         crowd: regions of many objects, which count for nobody and against nobody.

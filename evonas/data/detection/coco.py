@@ -1,4 +1,4 @@
-"""Pictures with objects in them, in COCO's format: a document of annotations, a folder of images.
+"""Images with objects in them, in COCO's format: a document of annotations, a folder of images.
 
 Legend: N objects, M side of a mask in an item, H W space.
 """
@@ -16,7 +16,7 @@ from PIL import Image
 from evonas.data.augment import flips, normalise
 from evonas.data.base import Images, Item, Split, check_size, seeded
 from evonas.data.detection.base import EMPTY, MASK_SIDE, Objects
-from evonas.data.detection.coco_annotations import Instances, Pictured, read_instances
+from evonas.data.detection.coco_annotations import AnnotatedImage, Instances, read_instances
 from evonas.data.detection.instance_masks import cut
 from evonas.data.io.safe import below, open_image
 from evonas.errors import DataError, UserError
@@ -30,10 +30,10 @@ TRAIN, TEST = 0, 1
 
 
 class Coco:
-    """A source of pictures with objects; `holdout` is drawn from the training pictures, `test` is `val2017`.
+    """A source of images with objects; `holdout` is drawn from the training images, `test` is `val2017`.
 
-    A picture keeps its proportions: it is scaled to fit into height x width, and lies in the corner of a
-    canvas whose rest is as grey as the mean of all pictures. The paper scales to 800 pixels of the shorter
+    An image keeps its proportions: it is scaled to fit into height x width, and lies in the corner of a
+    canvas whose rest is as grey as the mean of all images. The paper scales to 800 pixels of the shorter
     and at most 1333 of the longer side instead, and pads within a batch.
 
     Args:
@@ -41,12 +41,12 @@ class Coco:
         height: of the canvas, a multiple of 32; likewise `width`.
         num_classes: as the documents have; None to read it there before the head is made.
         masks: whether objects have masks.
-        train: folder of the training pictures; likewise `test`.
-        holdout: share of the training pictures that is held out.
+        train: folder of the training images; likewise `test`.
+        holdout: share of the training images that is held out.
         seed: decides which; keep it fixed to compare runs.
         augment_seed: decides the augmentation of `train`.
-        vertical: mirror training pictures top and bottom as well, where up and down mean nothing.
-        max_pixels: larger pictures are refused.
+        vertical: mirror training images top and bottom as well, where up and down mean nothing.
+        max_pixels: larger images are refused.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Coco:
         max_pixels: int = 64_000_000,
     ) -> None:
         if not 0 < holdout < 1:
-            raise UserError(f"data.holdout={holdout} is no share of the pictures.", "Try data.holdout=0.02.")
+            raise UserError(f"data.holdout must be in (0, 1), got {holdout}.", "Try data.holdout=0.02.")
         self.root, self.size, self.has_masks = Path(root), check_size(height, width), masks
         self.num_classes, self.holdout, self.seed = num_classes, holdout, seed
         self.augment_seed, self.vertical, self.max_pixels = augment_seed, vertical, max_pixels
@@ -96,31 +96,31 @@ class Coco:
         return self._read[part]
 
     def objects(self, part: int, place: int) -> Objects:
-        """All objects of a picture, in the pixels of its file."""
-        return self.instances(part).pictures[place].objects
+        """All objects of an image, in the pixels of its file."""
+        return self.instances(part).images[place].objects
 
     def places(self, split: Split) -> list[int]:
-        """Which pictures of its part a split has."""
+        """Which images of its part a split has."""
         part = part_of(split)
-        count = len(self.instances(part).pictures)
+        count = len(self.instances(part).images)
         if part == TEST:
             return list(range(count))
         if count < 2:
-            raise DataError("One training picture cannot be held out and learnt from.", "Use two or more.")
+            raise DataError("One training image cannot be held out and learnt from.", "Use two or more.")
         held = min(count - 1, max(1, round(self.holdout * count)))
         order = generator(self.seed, "holdout").permutation(count)
         return sorted((order[:held] if split == "holdout" else order[held:]).tolist())
 
     def read(self, part: int, place: int) -> Image.Image:
-        """A picture, decoded.
+        """An image, decoded.
 
         Raises:
             DataError: it has another size than its document says.
         """
-        pictured = self.instances(part).pictures[place]
-        path = self.path(part, pictured)
+        annotated = self.instances(part).images[place]
+        path = self.path(part, annotated)
         image = open_image(path, self.max_pixels).convert("RGB")
-        wanted = pictured.objects.height, pictured.objects.width
+        wanted = annotated.objects.height, annotated.objects.width
         if (image.height, image.width) != wanted:
             raise DataError(
                 f"{path} is {image.height}x{image.width}, its annotations are for {wanted[0]}x{wanted[1]}.",
@@ -128,10 +128,10 @@ class Coco:
             )
         return image
 
-    def path(self, part: int, pictured: Pictured) -> Path:
-        """Where a picture lies; names that leave the folder are refused."""
+    def path(self, part: int, annotated: AnnotatedImage) -> Path:
+        """Where an image lies; names that leave the folder are refused."""
         folder = (self.root / self._folders[part]).resolve()
-        return below(folder, pictured.file, f"instances_{self._folders[part]}.json")
+        return below(folder, annotated.file, f"instances_{self._folders[part]}.json")
 
     def _check_classes(self, path: Path, found: tuple[str, ...], part: int) -> None:
         if self.num_classes not in (None, len(found)):
@@ -144,7 +144,7 @@ class Coco:
 
 
 class CocoImages(Images):
-    """Items as `evonas/data/detection/base.py` says; N is that of the picture with most objects."""
+    """Items as `evonas/data/detection/base.py` says; N is that of the image with most objects."""
 
     def __init__(self, split: Split, source: Coco) -> None:
         super().__init__(split)
@@ -154,10 +154,10 @@ class CocoImages(Images):
 
     @property
     def places(self) -> list[int]:
-        """The pictures of this split."""
+        """The images of this split."""
         if self._places is None:
-            pictures = self._source.instances(self._part).pictures
-            self._most = max(1, *(len(each.objects.single()) for each in pictures))
+            images = self._source.instances(self._part).images
+            self._most = max(1, *(len(each.objects.single()) for each in images))
             self._places = self._source.places(self.split)
         return self._places
 
@@ -200,9 +200,9 @@ class CocoImages(Images):
         )
         digest.update("\n".join(source.class_names()).encode())
         for place in self.places:
-            pictured = source.instances(self._part).pictures[place]
-            objects, size = pictured.objects, source.path(self._part, pictured).stat().st_size
-            digest.update(f"\n{pictured.file} {size} {objects.height} {objects.width} ".encode())
+            annotated = source.instances(self._part).images[place]
+            objects, size = annotated.objects, source.path(self._part, annotated).stat().st_size
+            digest.update(f"\n{annotated.file} {size} {objects.height} {objects.width} ".encode())
             for array in (objects.boxes, objects.labels, objects.areas, objects.crowd):
                 digest.update(array.tobytes())
             digest.update(repr(objects.shapes).encode())
@@ -211,11 +211,11 @@ class CocoImages(Images):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How a picture lies on its canvas.
+    """How an image lies on its canvas.
 
     Args:
         scale: factors of x and y.
-        height, width: of the scaled picture, in pixels of the canvas.
+        height, width: of the scaled image, in pixels of the canvas.
         mirrors: whether left and right, top and bottom change places.
     """
 
@@ -232,9 +232,9 @@ class Fit:
         width = min(size[1], max(1, round(objects.width * factor)))
         return cls((width / objects.width, height / objects.height), height, width, mirrors)
 
-    def image(self, picture: Image.Image, size: tuple[int, int]) -> torch.Tensor:
-        """The picture in the corner of the canvas, normalised; the rest is zero."""
-        scaled = np.asarray(picture.resize((self.width, self.height), Image.Resampling.BILINEAR))
+    def image(self, image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+        """The image in the corner of the canvas, normalised; the rest is zero."""
+        scaled = np.asarray(image.resize((self.width, self.height), Image.Resampling.BILINEAR))
         horizontal, vertical = self.mirrors
         scaled = scaled[:: -1 if vertical else 1, :: -1 if horizontal else 1]
         canvas = torch.zeros(3, *size)
@@ -276,6 +276,6 @@ def part_of(split: Split) -> int:
 
 
 def on_file(boxes: NDArray[np.float64], scale: Sequence[float], objects: Objects) -> NDArray[np.float64]:
-    """Boxes of an un-mirrored canvas as boxes of the file, within the picture."""
+    """Boxes of an un-mirrored canvas as boxes of the file, within the image."""
     moved = boxes / np.tile(np.asarray(scale, dtype=np.float64), 2)
     return np.clip(moved, 0, np.tile([objects.width, objects.height], 2))

@@ -25,8 +25,8 @@ MAX_POINTS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Pictured:
-    """One picture of a list: its file below the folder of images, and its objects."""
+class AnnotatedImage:
+    """One image of a list: its file below the folder of images, and its objects."""
 
     file: str
     objects: Objects
@@ -38,19 +38,19 @@ class Instances:
 
     Args:
         classes: names in the order of their numbers, which is that of the categories' ids.
-        pictures: in the order of their ids.
+        images: in the order of their ids.
     """
 
     classes: tuple[str, ...]
-    pictures: tuple[Pictured, ...]
+    images: tuple[AnnotatedImage, ...]
 
 
 def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
-    """A document of annotations; boxes are clipped to their pictures, those without area are left out.
+    """A document of annotations; boxes are clipped to their images, those without area are left out.
 
     Args:
         with_masks: keep polygons and run lengths, which every annotation must have.
-        max_pixels: larger pictures are refused.
+        max_pixels: larger images are refused.
 
     Raises:
         DataError: naming the file and the entry.
@@ -65,15 +65,17 @@ def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
     found: dict[int, list[_One]] = {identity: [] for identity in sizes}
     empty = 0
     for each in annotations:
-        picture, one = _annotation(each, path, sizes, numbers, with_masks)
+        image, one = _annotation(each, path, sizes, numbers, with_masks)
         if one is None:
             empty += 1
         else:
-            found[picture].append(one)
+            found[image].append(one)
     if empty:
         log.warning("Not used: %d of %d boxes in %s, which have no area.", empty, len(annotations), path.name)
-    pictures = (Pictured(sizes[each].file, _objects(sizes[each], found[each])) for each in sorted(sizes))
-    return Instances(tuple(names[each] for each in sorted(names)), tuple(pictures))
+    annotated = (
+        AnnotatedImage(sizes[each].file, _objects(sizes[each], found[each])) for each in sorted(sizes)
+    )
+    return Instances(tuple(names[each] for each in sorted(names)), tuple(annotated))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +134,20 @@ def _annotation(
     numbers: Mapping[int, int],
     with_masks: bool,
 ) -> tuple[int, _One | None]:
-    """The picture that an annotation belongs to, and what it says; None for a box without area."""
+    """The image that an annotation belongs to, and what it says; None for a box without area."""
     where = f"{path}, annotation {entry.get('id')}"
-    picture = _listed(entry, "image_id", sizes, where)
+    image = _listed(entry, "image_id", sizes, where)
     label = numbers[_listed(entry, "category_id", numbers, where)]
-    size = sizes[picture]
+    size = sizes[image]
     box = _box(entry.get("bbox"), where, size)
     sides = box[2] - box[0], box[3] - box[1]
     if min(sides) <= 0:
-        return picture, None
+        return image, None
     area = entry.get("area", sides[0] * sides[1])
     if not _is_number(area) or area < 0:
         raise DataError(f"{where} has the area {area!r}.", "Areas are numbers of pixels.")
     shape = _shape(entry.get("segmentation"), where, size) if with_masks else None
-    return picture, _One(box, label, float(area), bool(entry.get("iscrowd", 0)), shape)
+    return image, _One(box, label, float(area), bool(entry.get("iscrowd", 0)), shape)
 
 
 def _listed(entry: Mapping[str, Any], key: str, known: Mapping[int, Any], where: str) -> int:
@@ -164,14 +166,14 @@ def _box(found: Any, where: str, size: _Size) -> tuple[float, float, float, floa
 
 
 def _shape(found: Any, where: str, size: _Size) -> Shape:
-    """Polygons, or run lengths that fill the picture."""
+    """Polygons, or run lengths that fill the image."""
     if isinstance(found, dict):
         counts, sides = found.get("counts"), found.get("size")
         is_list = isinstance(counts, list) and all(isinstance(each, int) and each >= 0 for each in counts)
         whole = is_list and sum(counts or []) == size.height * size.width
         if sides == [size.height, size.width] and (whole or isinstance(counts, str)):
             return found
-        raise DataError(f"{where} has run lengths of another picture.", "size is [height, width].")
+        raise DataError(f"{where} has run lengths of another image.", "size is [height, width].")
     if isinstance(found, list) and found and all(_is_polygon(each) for each in found):
         return found
     raise DataError(

@@ -30,8 +30,8 @@ def cut(shape: Shape, height: int, width: int, box: Box, side: int) -> Mask:
     """
     left, top, right, bottom = box
     if isinstance(shape, dict):
-        picture = Image.fromarray(_decoded(shape, height, width))
-        return np.asarray(picture.resize((side, side), Image.Resampling.NEAREST, box=box))
+        image = Image.fromarray(_decoded(shape, height, width))
+        return np.asarray(image.resize((side, side), Image.Resampling.NEAREST, box=box))
     scale = np.array([side / (right - left), side / (bottom - top)])
     corner = np.array([left, top])
     moved = [((np.reshape(each, (-1, 2)) - corner) * scale).flatten().tolist() for each in shape]

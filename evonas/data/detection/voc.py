@@ -24,7 +24,7 @@ _CLASS = re.compile(r"[\w ./-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Boxed:
-    """A picture and its boxes: the name of a class, and x y width height from zero."""
+    """An image and its boxes: the name of a class, and x y width height from zero."""
 
     file: str
     height: int
@@ -37,20 +37,20 @@ class Converted:
     """What became of a tree.
 
     Args:
-        pictures: by part.
+        images: by part.
         boxes: of all parts.
         dropped: what was wrong with each box that was left out.
     """
 
-    pictures: dict[str, int] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
     boxes: int = 0
     dropped: list[str] = field(default_factory=list)
 
 
 def convert(tree: Path, target: Path, parts: Mapping[str, str]) -> Converted:
-    """Write `target`/annotations/instances_<part>.json and `target`/<part>/<pictures> for each part.
+    """Write `target`/annotations/instances_<part>.json and `target`/<part>/<images> for each part.
 
-    Boxes that reach beyond their picture are clipped; those without a name or an area are left out, and
+    Boxes that reach beyond their image are clipped; those without a name or an area are left out, and
     reported. Difficult objects become crowds: they count neither for nor against a detector.
 
     Args:
@@ -63,53 +63,53 @@ def convert(tree: Path, target: Path, parts: Mapping[str, str]) -> Converted:
     """
     found, read = Converted(), dict[str, list[Boxed]]()
     for part, listed in parts.items():
-        read[part] = list(_pictures(tree, listed, found.dropped))
-        found.pictures[part] = len(read[part])
-    names = sorted({name for pictures in read.values() for each in pictures for name, _, _ in each.boxes})
+        read[part] = list(_images(tree, listed, found.dropped))
+        found.images[part] = len(read[part])
+    names = sorted({name for images in read.values() for each in images for name, _, _ in each.boxes})
     if not names:
         raise DataError(f"{tree} has no boxes.", "Check that it is a Pascal VOC tree.")
-    for part, pictures in read.items():
-        found.boxes += sum(len(each.boxes) for each in pictures)
-        _copy(tree, target / part, pictures)
-        files.write_json(target / "annotations" / f"instances_{part}.json", document(pictures, names))
+    for part, images in read.items():
+        found.boxes += sum(len(each.boxes) for each in images)
+        _copy(tree, target / part, images)
+        files.write_json(target / "annotations" / f"instances_{part}.json", document(images, names))
     return found
 
 
-def document(pictures: Sequence[Boxed], names: Sequence[str]) -> dict[str, Any]:
-    """Pictures as COCO's document; ids count from one."""
+def document(images: Sequence[Boxed], names: Sequence[str]) -> dict[str, Any]:
+    """Images as COCO's document; ids count from one."""
     numbers = {name: number for number, name in enumerate(names, start=1)}
-    boxes = [(place, *each) for place, picture in enumerate(pictures, start=1) for each in picture.boxes]
+    boxes = [(place, *each) for place, image in enumerate(images, start=1) for each in image.boxes]
     return {
         "images": [
             {"id": place, "file_name": each.file, "height": each.height, "width": each.width}
-            for place, each in enumerate(pictures, start=1)
+            for place, each in enumerate(images, start=1)
         ],
         "categories": [{"id": number, "name": name} for name, number in numbers.items()],
         "annotations": [
             {
                 "id": place,
-                "image_id": picture,
+                "image_id": image,
                 "category_id": numbers[name],
                 "bbox": list(box),
                 "area": box[2] * box[3],
                 "iscrowd": int(difficult),
             }
-            for place, (picture, name, box, difficult) in enumerate(boxes, start=1)
+            for place, (image, name, box, difficult) in enumerate(boxes, start=1)
         ],
     }
 
 
-def _pictures(tree: Path, listed: str, dropped: list[str]) -> Iterator[Boxed]:
+def _images(tree: Path, listed: str, dropped: list[str]) -> Iterator[Boxed]:
     for row in read_rows(tree / "ImageSets" / "Main" / f"{listed}.txt"):
         name = row.fields[0]
         if not _NAME.fullmatch(name) or name.startswith("."):
             raise DataError(
-                f"{row.where} holds {name!r}, which is no name of a picture.", "Correct the line."
+                f"{row.where} contains {name!r}, which is not an image name.", "Correct the line."
             )
-        yield _picture(tree, name, dropped)
+        yield _image(tree, name, dropped)
 
 
-def _picture(tree: Path, name: str, dropped: list[str]) -> Boxed:
+def _image(tree: Path, name: str, dropped: list[str]) -> Boxed:
     # the names of files and their sizes inside these documents are often those of somebody else's disk
     path, image = tree / "Annotations" / f"{name}.xml", tree / "JPEGImages" / f"{name}.jpg"
     height, width = image_size(image)
@@ -128,7 +128,7 @@ def _picture(tree: Path, name: str, dropped: list[str]) -> Boxed:
 
 
 def _box(entry: Element, where: str, height: int, width: int) -> tuple[float, float, float, float]:
-    """x y width height from zero, clipped to the picture; equal corners are a click, not a box."""
+    """x y width height from zero, clipped to the image; equal corners are a click, not a box."""
     try:
         left, top, right, bottom = (float(entry.findtext(f"bndbox/{key}") or "") for key in CORNERS)
     except ValueError as error:
@@ -139,8 +139,8 @@ def _box(entry: Element, where: str, height: int, width: int) -> tuple[float, fl
     return left, top, min(right, float(width)) - left, min(bottom, float(height)) - top
 
 
-def _copy(tree: Path, folder: Path, pictures: Sequence[Boxed]) -> None:
+def _copy(tree: Path, folder: Path, images: Sequence[Boxed]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for each in pictures:
+    for each in images:
         source = tree / "JPEGImages" / each.file
         files.write_atomic(folder / each.file, partial(shutil.copyfile, source))

@@ -127,7 +127,7 @@ def matched(images: Path, truths: Path, layout: str) -> list[Frame]:
         alone, other = (pictures[name], truths) if name in pictures else (labels[name], images)
         raise DataError(f"{alone} has no partner in {other}.", f"Add {other / name}.png, or remove the file.")
     if not pictures:
-        raise DataError(f"{images} holds no images ({', '.join(SUFFIXES)}).", f"Expected:\n{layout}")
+        raise DataError(f"{images} contains no images ({', '.join(SUFFIXES)}).", f"Expected:\n{layout}")
     return [Frame(name, pictures[name], labels[name]) for name in sorted(pictures)]
 
 

@@ -1,4 +1,4 @@
-"""The only opener of files from outside: images and lists that may be broken or hostile.
+"""Safe readers of external files: images, lists and archives that may be damaged or malicious.
 
 Whatever is wrong with a file, the answer is a DataError that names it. Sizes are checked
 before anything is decoded, so a small file cannot ask for much memory.
@@ -198,7 +198,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
     except (*_BROKEN, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise DataError(
-            f"{path} is no readable .npz file: {error}.", "Download or write it again."
+            f"{path} is not a readable .npz file: {error}.", "Download or write it again."
         ) from error
 
 
@@ -280,7 +280,7 @@ def read_json(path: Path | Encoded, max_bytes: int = MAX_LIST_BYTES) -> Any:
     try:
         return json.loads(path.content if isinstance(path, Encoded) else path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON document: {error}.", "Download or write it again.") from error
+        raise DataError(f"{path} is not a JSON document: {error}.", "Download or write it again.") from error
 
 
 def read_xml(path: Path) -> ElementTree.Element:
@@ -293,7 +293,7 @@ def read_xml(path: Path) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no XML document: {error}.", "Download it again.") from error
+        raise DataError(f"{path} is not an XML document: {error}.", "Download it again.") from error
 
 
 def read_documents(path: Path, name: str) -> Iterator[Encoded]:
@@ -322,7 +322,7 @@ def _archived(path: Path, name: str) -> Iterator[Encoded]:
         yield from (_zipped if zipfile.is_zipfile(path) else _tarred)(path, name)
     except (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError, *_BROKEN) as error:
         raise DataError(
-            f"{path} is no readable .zip or .tar.gz archive: {error}.", "Download it again, or unpack it."
+            f"{path} is not a readable .zip or .tar.gz archive: {error}.", "Download it again, or unpack it."
         ) from error
 
 

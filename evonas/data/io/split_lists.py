@@ -111,7 +111,7 @@ def _matched(row: Row, word: str, pattern: re.Pattern[str]) -> dict[str, str]:
     match = pattern.fullmatch(word.removeprefix("/"))
     if match is None:
         raise DataError(
-            f"{row.where} holds {word!r}, which is no file of this data set.", "Correct the line."
+            f"{row.where} contains {word!r}, which is not a file of this data set.", "Correct the line."
         )
     return {name: value for name, value in match.groupdict().items() if value is not None}
 
@@ -145,18 +145,19 @@ def hold_out(
         at_most: so many held-out frames are kept, evenly spaced, for neighbours are nearly equal.
     """
     if not 0 < share < 1:
-        raise UserError(f"data.holdout={share} is not a share between 0 and 1.", "Try data.holdout=0.05.")
+        raise UserError(f"data.holdout must be in (0, 1), got {share}.", "Try data.holdout=0.05.")
     if at_most < 1:
         raise UserError(
-            f"data.holdout_images={at_most} leaves nothing to score.", "Try data.holdout_images=650."
+            f"data.holdout_images must be at least 1, got {at_most}.", "Try data.holdout_images=650."
         )
     groups: dict[str, list[Frame]] = {}
     for frame in sorted(frames):
         groups.setdefault(frame.group, []).append(frame)
     if len(groups) < 2:
         raise DataError(
-            f"All training frames are of {next(iter(groups), 'no drive')}; nothing can be held out.",
-            "Two drives or scenes are the least.",
+            f"The holdout split needs two drives or scenes; all training frames are of "
+            f"{next(iter(groups), 'no drive')}.",
+            "Add frames of another drive or scene.",
         )
     held = _drawn({name: len(group) for name, group in groups.items()}, share, seed)
     kept = [frame for name, group in groups.items() if name not in held for frame in group]

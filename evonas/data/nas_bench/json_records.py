@@ -54,7 +54,7 @@ def read_trained(path: Path, name: str, page: str, read: Callable[[Any], tuple[W
             ) from error
         found.append((hashlib.sha256(document.content).hexdigest(), words, numbers))
     if not found:
-        raise DataError(f"{path} holds no document named like {name}.", f"Get the data from {page}.")
+        raise DataError(f"{path} contains no document named like {name}.", f"Get the data from {page}.")
     found.sort(key=lambda each: each[0])
     digest = hashlib.sha256("".join(each[0] for each in found).encode()).hexdigest()
     names = dict.fromkeys(column for _, _, numbers in found for column in numbers)

@@ -34,7 +34,9 @@ def macro(root: str) -> Table:
     path = present(Path(root) / FILE, PAGE)
     found = read_json(path)
     if not isinstance(found, dict) or not found:
-        raise DataError(f"{path} is no NAS-Bench-Macro: it holds no networks by name.", "Download it again.")
+        raise DataError(
+            f"{path} is no NAS-Bench-Macro: it contains no networks by name.", "Download it again."
+        )
     rows = np.array([_row(path, name, entry) for name, entry in found.items()])
     names = ("error", "one_error", "deviation", "params", "flops")
     columns = {name: rows[:, place] for place, name in enumerate(names)}

@@ -46,7 +46,7 @@ class Camera:
     def window(self, centre: tuple[float, float, float], radius: float, size: tuple[int, int]) -> Window:
         """Rows and columns of an image of `size` outside which a ball cannot be seen.
 
-        It is the picture of the ball's bounding cube in camera axes: cheap, and never too small.
+        It is the image of the ball's bounding cube in camera axes: cheap, and never too small.
         """
         height, width = size
         pose, k = self.pose(), intrinsics(height, width)

@@ -134,7 +134,7 @@ def _under(colours: Array, light: Array, depth: Array) -> Array:
 def _shadowed(scene: Scene, points: Array) -> NDArray[np.bool_]:
     """Rays to the sun are tried only where they pass through the ball around a solid.
 
-    Seen from the sun a ball is a disc, and the plane across the sun's direction is the picture.
+    Seen from the sun a ball is a disc, and the plane across the sun's direction is the image.
     """
     sun, across = column(*scene.sun), _across(scene.sun)
     flat = across @ points

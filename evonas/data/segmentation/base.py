@@ -103,7 +103,7 @@ def looked_up(mask: Image.Image, path: Path, known: Table, expected: str) -> Pix
     found = known[raw]
     if (found == UNKNOWN).any():
         largest = raw[found == UNKNOWN].max()
-        raise DataError(f"{path} holds class {largest}, which there is not.", expected)
+        raise DataError(f"{path} contains unknown class id {largest}.", expected)
     return found.astype(np.uint8)
 
 

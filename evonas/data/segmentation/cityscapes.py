@@ -77,7 +77,7 @@ class Cityscapes(CanvasSource):
         ]
         if not frames:
             raise DataError(
-                f"Cityscapes is not in {self.root}: {base} holds no cities with images.",
+                f"Cityscapes is not in {self.root}: {base} contains no cities with images.",
                 f"Set data.root=<root>, where:\n{TREE}",
             )
         check_present(frames, folders, f"gtFine/{part}")

@@ -103,7 +103,7 @@ class MaskFolders(CanvasSource):
         images, masks = (self.root / folder.format(split=split) for folder in self._folders)
         for place in (images, masks):
             if not place.is_dir():
-                raise DataError(f"There is no folder {place}.", f"Set data.root=<root>, where:\n{TREE}")
+                raise DataError(f"Folder {place} does not exist.", f"Set data.root=<root>, where:\n{TREE}")
         return matched(images, masks, TREE)
 
     def _listed(self, path: Path) -> list[Frame]:

@@ -16,7 +16,7 @@ from evonas.data.render.trace import render
 from evonas.errors import UserError
 from evonas.randomness import generator
 
-# to be raised whenever the same seed would draw another picture
+# to be raised whenever the same seed would draw another image
 RENDERER = 1
 # a split's scenes start this far from the last split's, so that counts can change and never overlap
 STRIDE = 1_000_000
@@ -64,7 +64,7 @@ class SyntheticScenes:
         return SceneImages(split, self)
 
     def film(self, split: Split) -> "_Film":
-        """The rendered pictures of a split, shared by its datasets."""
+        """The rendered images of a split, shared by its datasets."""
         return self._films[split]
 
 
@@ -133,7 +133,7 @@ def _half(depth: NDArray) -> NDArray:
 
 
 class _Film:
-    """The pictures of one split, each rendered once; half precision keeps depth to 1 part in 2000."""
+    """The images of one split, each rendered once; half precision keeps depth to 1 part in 2000."""
 
     def __init__(self, seed: int, first: int, count: int, size: tuple[int, int], normals: bool) -> None:
         self._seed, self._first, self._size, self._normals = seed, first, size, normals

@@ -1,7 +1,7 @@
 """Drawn silhouettes in ten classes: classification that needs no download.
 
 Place, size, angle, colours, textures and clutter are drawn independently of the class, so
-only the outline tells it. NumPy alone; a picture is a function of (seed, split, index).
+only the outline tells it. NumPy alone; an image is a function of (seed, split, index).
 
 Legend: C channels, H W space.
 """
@@ -19,11 +19,11 @@ from evonas.data.synthetic.outlines import NAMES, SILHOUETTES
 from evonas.errors import UserError
 from evonas.randomness import generator
 
-# to be raised whenever the same seed would draw another picture
+# to be raised whenever the same seed would draw another image
 PAINTER = 1
 # samples along each side of a pixel
 SAMPLES = 2
-# the silhouette's radius, in halves of the picture's shorter side
+# the silhouette's radius, in halves of the image's shorter side
 SIZES = (0.45, 0.75)
 # fewest strokes, and one more than the most
 CLUTTER = (2, 6)
@@ -32,12 +32,12 @@ Pixels = NDArray[np.uint8]
 
 
 class Shapes:
-    """A source of `train`, `holdout` and `test` pictures, drawn when first used and kept in memory.
+    """A source of `train`, `holdout` and `test` images, drawn when first used and kept in memory.
 
     Args:
-        seed: decides the pictures; keep it fixed to compare runs on the same data.
+        seed: decides the images; keep it fixed to compare runs on the same data.
         augment_seed: decides the augmentation of `train`.
-        train: number of pictures; likewise `holdout` and `test`.
+        train: number of images; likewise `holdout` and `test`.
         height: pixels, a multiple of 32; likewise `width`.
     """
 
@@ -58,9 +58,7 @@ class Shapes:
         self.counts = dict(zip(SPLITS, (train, holdout, test), strict=True))
         for split, count in self.counts.items():
             if count < 1:
-                raise UserError(
-                    f"data.{split}={count} is not a number of pictures.", f"Try data.{split}=400."
-                )
+                raise UserError(f"data.{split}={count} is not a number of images.", f"Try data.{split}=400.")
         self._drawn: dict[tuple[Split, int], Pixels] = {}
 
     def dataset(self, split: Split) -> "ShapeImages":
@@ -75,7 +73,7 @@ class Shapes:
         """The names of the silhouettes, in the order of their numbers."""
         return NAMES
 
-    def picture(self, split: Split, index: int) -> Pixels:
+    def image(self, split: Split, index: int) -> Pixels:
         """H W 3, drawn once."""
         if (split, index) not in self._drawn:
             random = generator(self.seed, f"shapes/{split}", index)
@@ -95,7 +93,7 @@ class ShapeImages(Images):
 
     def __getitem__(self, index: int) -> Item:
         index = self.position(index)
-        image: Array = self._source.picture(self.split, index).astype(np.float32) / 255
+        image: Array = self._source.image(self.split, index).astype(np.float32) / 255
         if self.augment and self.split == "train":
             image = _augmented(image, generator(self._source.augment_seed, f"augment/{self.epoch}", index))
         return {"image": normalise(image), "label": torch.tensor(index % self._source.num_classes)}
@@ -115,22 +113,22 @@ class ShapeImages(Images):
 
 
 def draw(number: int, size: tuple[int, int], random: np.random.Generator) -> Pixels:
-    """One picture H W 3: a textured ground, clutter, the silhouette of a class, and noise.
+    """One image H W 3: a textured ground, clutter, the silhouette of a class, and noise.
 
     Args:
         number: of the class.
         size: height and width.
-        random: consumed; the same state draws the same picture.
+        random: consumed; the same state draws the same image.
     """
     ground, figure = _colours(random)
     rows, columns = _grid(size)
-    picture = _textured(ground, rows, columns, random)
+    image = _textured(ground, rows, columns, random)
     for _ in range(int(random.integers(*CLUTTER))):
-        _paint(picture, _stroke(rows, columns, random), random.random(3))
+        _paint(image, _stroke(rows, columns, random), random.random(3))
     mask = _silhouette(number, rows, columns, random)
-    picture += mask[..., None] * (_textured(figure, rows, columns, random) - picture)
-    picture = _shrunk(picture) + random.normal(0, random.uniform(0, 0.04), (*size, 3))
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    image += mask[..., None] * (_textured(figure, rows, columns, random) - image)
+    image = _shrunk(image) + random.normal(0, random.uniform(0, 0.04), (*size, 3))
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def _grid(size: tuple[int, int]) -> tuple[Array, Array]:
@@ -180,18 +178,18 @@ def _turned(rows: Array, columns: Array, angle: float) -> tuple[Array, Array]:
     return cosine * columns + sine * rows, cosine * rows - sine * columns
 
 
-def _paint(picture: Array, mask: NDArray[np.bool_], colour: Array) -> None:
-    picture[mask] = colour
+def _paint(image: Array, mask: NDArray[np.bool_], colour: Array) -> None:
+    image[mask] = colour
 
 
-def _shrunk(picture: Array) -> Array:
+def _shrunk(image: Array) -> Array:
     """The mean of the samples of every pixel: smooth edges."""
-    height, width = (side // SAMPLES for side in picture.shape[:2])
-    return picture.reshape(height, SAMPLES, width, SAMPLES, 3).mean(axis=(1, 3))
+    height, width = (side // SAMPLES for side in image.shape[:2])
+    return image.reshape(height, SAMPLES, width, SAMPLES, 3).mean(axis=(1, 3))
 
 
 def _augmented(image: Array, random: np.random.Generator) -> Array:
-    """Mirrored, turned by quarters where the picture is square, and recoloured."""
+    """Mirrored, turned by quarters where the image is square, and recoloured."""
     if flips(random):
         image = image[:, ::-1]
     if image.shape[0] == image.shape[1]:

@@ -3,7 +3,7 @@
 Legend: V context views, T target views, H W space.
 
 An item holds
-- `image` (3 H VW): the context views side by side, normalised, so that networks see one picture;
+- `image` (3 H VW): the context views side by side, normalised, so that networks see one image;
 - `context_view` (V 4 4) and `context_lens` (V 3 3), `target_view` (T 4 4) and `target_lens` (T 3 3): world to
   camera in the axes of `data/views/cameras.py`, and intrinsics in pixels of one view; the world is that of the first
   context camera;

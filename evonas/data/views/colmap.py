@@ -62,7 +62,7 @@ def read_colmap(folder: Path, missing: Missing = "error", images: str = "images"
         _posed(line, lenses, root, where) for line in _read(folder, "images", _text_images, _binary_images)
     ]
     if not posed:
-        raise DataError(f"{where} holds no image.", "Export the model again.")
+        raise DataError(f"{where} contains no image.", "Export the model again.")
     return sorted(present(posed, missing, where), key=lambda image: str(image.path))
 
 

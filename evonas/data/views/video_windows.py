@@ -130,7 +130,7 @@ class Sequences:
     def _listed(self, part: str) -> list[str]:
         folder = self.root / part
         if not folder.is_dir():
-            raise DataError(f"There is no folder {folder}.", f"Expected: {EXPECTED[self.layout]}.")
+            raise DataError(f"Folder {folder} does not exist.", f"Expected: {EXPECTED[self.layout]}.")
         if self.layout == "realestate":
             found = [path.stem for path in folder.glob("*.txt")]
         else:
@@ -146,7 +146,7 @@ class Sequences:
                 f"{folder} holds .torch chunks, which are pickles and are not opened.",
                 "Write a video's cameras as <video>.txt, its images as frames/<part>/<video>/<time>.jpg.",
             )
-        return DataError(f"{folder} holds no sequence.", f"Expected: {EXPECTED[self.layout]}.")
+        return DataError(f"{folder} contains no sequence.", f"Expected: {EXPECTED[self.layout]}.")
 
 
 class SequenceImages(Images):

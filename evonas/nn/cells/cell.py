@@ -1,4 +1,4 @@
-"""A cell of four nodes: the shape that NAS-Bench-201 and TransNAS-Bench-101 (micro) share.
+"""The four-node cell of NAS-Bench-201 and TransNAS-Bench-101 (micro).
 
 Legend: B batch, C channels, H W space.
 """
@@ -9,17 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# in the order of the tables' words
+# (source, target) nodes, in the order of the tables' words
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 NODES = 4
 
 
 class Zero(nn.Module):
-    """No connection: zeros of the shape that the edge would have had, behind which no gradient flows.
+    """The operation `none`: zeros of the edge's output shape, without gradient.
 
     Args:
-        channels: of the output.
-        stride: of the edge.
+        channels: channels of the output.
+        stride: stride of the edge.
     """
 
     def __init__(self, channels: int, stride: int = 1) -> None:
@@ -33,11 +33,11 @@ class Zero(nn.Module):
 
 
 class Cell(nn.Module):
-    """The sum at each node of what its incoming edges make of earlier nodes; the last node is the output.
+    """A cell: each node is the sum of its incoming edges; the last node is the output.
 
     Args:
-        words: of the six edges, in the order of `EDGES`.
-        edge: makes the module of an edge from its word and the number of the node it leaves.
+        words: operations of the six edges, in the order of `EDGES`.
+        edge: builds the module of an edge from its word and its source node.
     """
 
     def __init__(self, words: Sequence[str], edge: Callable[[str, int], nn.Module]) -> None:
@@ -58,7 +58,7 @@ class Cell(nn.Module):
 
 
 def convolved(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """ReLU, convolution without bias, batch norm: the order of both benchmarks."""
+    """ReLU, convolution without bias and batch norm, in the order of both benchmarks."""
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False),

@@ -1,14 +1,14 @@
-"""The decoders of TransNAS-Bench-101's dense tasks: from a coarse map to the size of the image.
+"""Decoders of TransNAS-Bench-101's dense tasks (Duan et al., CVPR 2021).
 
-Duan et al. (CVPR 2021) train two of them; their layers and sizes are the only ones for which the published
-counts of parameters and of operations both come out exactly (11 024 177 and 22 871 859 parameters on 512
-channels). Convolutions are 3x3 with a bias, and all but the last are followed by batch norm and leaky ReLU.
+The layers are inferred from the published counts of parameters and operations, which they match exactly (11 024 177
+and 22 871 859 parameters on 512 channels). Convolutions are 3x3 with a bias; all but
+the last are followed by batch norm and leaky ReLU.
 Legend: B batch, C channels, H W space.
 """
 
 from torch import nn
 
-# channels and whether the layer doubles the sides
+# channels, and whether the layer upsamples by 2
 _SEGMENTATION = (
     (1024, False), (512, False), (256, True), (128, True), (64, True), (32, True), (32, True),
 )  # fmt: skip
@@ -20,12 +20,12 @@ _SLOPE = 0.2
 
 
 def segmentation_decoder(channels: int, classes: int) -> nn.Sequential:
-    """Logits of every pixel; sides become 32 times as long."""
+    """Decoder of per-pixel logits, with 32 times the input's resolution."""
     return _decoder(channels, _SEGMENTATION, classes)
 
 
 def generation_decoder(channels: int, out_channels: int) -> nn.Sequential:
-    """An image within (-1, 1): of surface normals, or the input itself; sides become 32 times as long."""
+    """Decoder of images in (-1, 1) (surface normals, autoencoding), with 32 times the input's resolution."""
     return _decoder(channels, _GENERATION, out_channels).append(nn.Tanh())
 
 

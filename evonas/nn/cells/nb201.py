@@ -1,7 +1,7 @@
-"""Networks of NAS-Bench-201 (Dong and Yang, ICLR 2020, section 2 and figure 1): 15 equal cells.
+"""Networks of NAS-Bench-201 (Dong and Yang, ICLR 2020, section 2 and figure 1).
 
-A stem of 16 channels, three stages of five cells, between stages a residual block that halves the map and
-doubles the channels. Parameters and FLOPs are those of the benchmark's tables.
+They have a stem of 16 channels and three stages of five equal cells; a residual block between stages halves the
+resolution and doubles the channels. Parameters and FLOPs equal those of the benchmark's tables.
 Legend: B batch, H W space.
 """
 
@@ -13,21 +13,21 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.nn.cells.cell import EDGES, Cell, Zero, convolved
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 
 WORDS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 STEM, STAGES, CELLS = 16, 3, 5
-# of each data set
+# number of classes of each data set
 CLASSES = {"c10": 10, "c100": 100, "in16": 120}
 
 
 class NB201Net(nn.Module):
-    """One network of the space, with random weights.
+    """A network of the space with random weights.
 
     Args:
         words: operations of the edges 0->1, 0->2, 1->2, 0->3, 1->3, 2->3.
-        dataset: whose classes it tells apart: c10, c100 or in16.
-        seed: of the weights, or None to leave them unset.
+        dataset: data set of the classes: c10, c100 or in16.
+        seed: seed of the weights; None leaves them uninitialised.
 
     Raises:
         UserError: the words are not six operations of the space, or the data set is unknown.
@@ -38,9 +38,9 @@ class NB201Net(nn.Module):
         check_words(words, WORDS, "NAS-Bench-201")
         if dataset not in CLASSES:
             raise UserError(
-                f"NAS-Bench-201 has no data set '{dataset}'.", f"Choose among {', '.join(CLASSES)}."
+                f"dataset={dataset} is unknown in NAS-Bench-201.", f"Choose among {', '.join(CLASSES)}."
             )
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self._build(words, CLASSES[dataset])
 
     def _build(self, words: Sequence[str], classes: int) -> None:
@@ -56,7 +56,7 @@ class NB201Net(nn.Module):
         self.classify = nn.Linear(widths[-1], classes)
 
     def maps(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """The maps that are averaged for the classification."""
+        """The maps before global average pooling."""
         return self.last(self.blocks(self.stem(x)))
 
     def forward(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B classes"]:
@@ -65,7 +65,7 @@ class NB201Net(nn.Module):
 
 
 class _Reduction(nn.Module):
-    """The residual block between stages: two 3x3 convolutions beside an average pool with a 1x1."""
+    """The residual block between stages: two 3x3 convolutions; the shortcut is average pooling and a 1x1."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class _Reduction(nn.Module):
 
 
 def _edge(word: str, start: int, width: int) -> nn.Module:
-    del start  # all edges of this benchmark keep the size
+    del start  # all edges of this benchmark have stride 1
     if word == "none":
         return Zero(width)
     if word == "skip_connect":
@@ -88,9 +88,9 @@ def _edge(word: str, start: int, width: int) -> nn.Module:
 
 
 def check_words(words: Sequence[str], known: Sequence[str], space: str) -> None:
-    """Raise a UserError unless every edge has an operation of the space."""
+    """Raises a UserError unless every edge has an operation of the space."""
     if len(words) != len(EDGES) or set(words) - set(known):
         raise UserError(
-            f"{','.join(map(str, words))} is no cell of {space}.",
+            f"{','.join(map(str, words))} is not a cell of {space}.",
             f"A cell has {len(EDGES)} operations among {', '.join(known)}.",
         )

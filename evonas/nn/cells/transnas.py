@@ -1,7 +1,7 @@
 """Networks of TransNAS-Bench-101's cell space, micro (Duan et al., CVPR 2021): `64-41414-a_bc_def`.
 
-A stem at stride 4 with 64 channels, then five pairs of equal cells; the first, third and fifth pair halve the
-map and double the channels. A head for each of the seven tasks. Parameters are those of the benchmark's
+They have a stem at stride 4 with 64 channels and five pairs of equal cells; the first, third and fifth pair halve the
+resolution and double the channels. Each of the seven tasks has its head. Parameters equal those of the benchmark's
 tables.
 Legend: B batch, T tiles, H W space.
 """
@@ -16,14 +16,14 @@ from evonas.errors import UserError
 from evonas.nn.cells.cell import Cell, Zero, convolved
 from evonas.nn.cells.decoders import generation_decoder, segmentation_decoder
 from evonas.nn.cells.nb201 import check_words
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 
 WORDS = ("none", "skip", "conv1x1", "conv3x3")
 STEM = 64
-# whether a pair of cells halves the map and doubles the channels
+# whether a pair of cells halves the resolution and doubles the channels
 PAIRS = (True, False, True, False, True)
 CELLS = 2
-# outputs of each task
+# output channels of each task
 OUTPUTS = {
     "class_scene": 63,
     "class_object": 100,
@@ -34,17 +34,17 @@ OUTPUTS = {
     "autoencoder": 3,
 }
 TILES = 9
-# axes of a batch of tiles
+# dimensions of a batch of tiles
 _WITH_TILES = 5
 
 
 class TransNASNet(nn.Module):
-    """One network of the space for one task, with random weights.
+    """A network of the space for one task, with random weights.
 
     Args:
         words: operations of the edges 0->1, 0->2, 1->2, 0->3, 1->3, 2->3.
         task: one of `OUTPUTS`.
-        seed: of the weights, or None to leave them unset.
+        seed: seed of the weights; None leaves them uninitialised.
 
     Raises:
         UserError: the words are not six operations of the space, or the task is unknown.
@@ -55,15 +55,15 @@ class TransNASNet(nn.Module):
         check_words(words, WORDS, "TransNAS-Bench-101 micro")
         if task not in OUTPUTS:
             raise UserError(
-                f"TransNAS-Bench-101 has no task '{task}'.", f"Choose among {', '.join(OUTPUTS)}."
+                f"task={task} is unknown in TransNAS-Bench-101.", f"Choose among {', '.join(OUTPUTS)}."
             )
         self.task = task
-        with unset(self, seed):
+        with uninitialised(self, seed):
             width = self._build(words)
             self.head = _head(task, width)
 
     def _build(self, words: Sequence[str]) -> int:
-        """Stem and cells; the channels of their output."""
+        """Builds stem and cells; returns the channels of their output."""
         half = STEM // 2
         self.stem = nn.Sequential(
             nn.Conv2d(3, half, 3, 2, padding=1, bias=False),
@@ -81,22 +81,22 @@ class TransNASNet(nn.Module):
         return width
 
     def maps(self, x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
-        """What the task's head reads, at stride 32."""
+        """The input of the task's head, at stride 32."""
         return self.cells(self.stem(x))
 
     def forward(self, x: Float[Tensor, "B ... 3 H W"]) -> Float[Tensor, "B ..."]:
-        """Logits or an image; jigsaw takes tiles (B 9 3 H W), all other tasks images (B 3 H W).
+        """Logits or images, from tiles (B 9 3 H W) for jigsaw and images (B 3 H W) for all other tasks.
 
         Dense tasks need sides that are multiples of 32.
 
         Raises:
-            UserError: images for jigsaw.
+            UserError: jigsaw is given whole images.
         """
         if self.task != "jigsaw":
             return self.head(self.maps(x))
         if x.ndim != _WITH_TILES:
             raise UserError(
-                "The networks of jigsaw look at nine tiles, and these are whole images.",
+                "The task jigsaw needs batches of nine tiles, got whole images.",
                 "Choose another data.dataset, such as class_scene.",
             )
         maps = self.maps(x.flatten(0, 1))
@@ -104,7 +104,7 @@ class TransNASNet(nn.Module):
 
 
 class _FactorizedReduce(nn.Module):
-    """A skip that halves the map: two 1x1 convolutions, one pixel apart, joined (DARTS, arXiv 1806.09055)."""
+    """A skip with stride 2: two concatenated 1x1 convolutions, one pixel apart (DARTS, arXiv 1806.09055)."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class _FactorizedReduce(nn.Module):
 
 
 def _cell(words: Sequence[str], width: int, stride: int) -> Cell:
-    """A cell whose edges out of the input take the stride and double the channels with it."""
+    """A cell whose edges from the input have the stride and multiply channels by it."""
 
     def edge(word: str, start: int) -> nn.Module:
         return _edge(word, width, width * stride, stride) if start == 0 else _edge(word, wide, wide, 1)

@@ -1,4 +1,4 @@
-"""Anchors: the boxes that a region proposal network starts from.
+"""Anchors of region proposal networks.
 
 Legend: A anchors at a position, H W space.
 """
@@ -16,13 +16,13 @@ def anchors(
 ) -> list[Float[Tensor, "positions 4"]]:
     """The anchors of each map, ordered by row, column and ratio (arXiv 1506.01497).
 
-    Made anew at every call, in float32 whatever the maps' precision is.
+    Anchors are float32 whatever the precision of the maps.
 
     Args:
-        maps: B C H W each; only sizes and device are read.
-        strides: of the maps, in pixels of the input.
+        maps: B C H W each; only sizes and device are used.
+        strides: strides of the maps, in pixels of the input.
         scale: side of a square anchor in strides.
-        ratios: heights over widths, at equal area.
+        ratios: height / width of anchors of equal area.
     """
     return [
         _grid(each, stride, _cell(scale * stride, ratios)) for each, stride in zip(maps, strides, strict=True)
@@ -30,7 +30,7 @@ def anchors(
 
 
 def _cell(side: float, ratios: Sequence[float]) -> list[list[float]]:
-    """Boxes around zero."""
+    """Anchor boxes centred at the origin."""
     halves = [(side / ratio**0.5 / 2, side * ratio**0.5 / 2) for ratio in ratios]
     return [[-wide, -high, wide, high] for wide, high in halves]
 

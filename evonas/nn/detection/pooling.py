@@ -1,4 +1,4 @@
-"""RoIAlign over a pyramid: each region is read from the map that suits its size.
+"""RoIAlign on a feature pyramid, with the level of each region chosen by its size.
 
 Legend: B batch, C channels, R regions.
 """
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.ops import roi_align
 
-# a region of 56 pixels a side is read at stride 4, of 112 at stride 8 (arXiv 1612.03144, eq. 1)
+# a region of 56 x 56 pixels is pooled at stride 4, of 112 x 112 at stride 8 (arXiv 1612.03144, eq. 1)
 _CELLS = 14
 _EPSILON = 1e-6
 _SAMPLES = 2
@@ -23,14 +23,14 @@ def pooled(
     side: int,
     samples: int = _SAMPLES,
 ) -> Float[Tensor, "R C side side"]:
-    """What the maps hold within regions, as float32; without memory (meta) the shape alone.
+    """RoIAlign features of regions in float32; on the meta device only their shape.
 
     Args:
-        maps: finest first, of one width.
-        strides: of the maps.
-        rois: the number of the image, then x1 y1 x2 y2 in pixels of the input.
-        side: cells per side of the answer.
-        samples: points per side of a cell that are averaged; 0 takes about one a pixel of the map.
+        maps: maps of equal width, finest first.
+        strides: strides of the maps.
+        rois: index of the image, then x1 y1 x2 y2 in pixels of the input.
+        side: cells per side of the result.
+        samples: sampling points per side of a cell; 0 adapts them to the size of the region.
     """
     if rois.is_meta:
         return maps[0].new_empty(rois.shape[0], maps[0].shape[1], side, side, dtype=torch.float32)
@@ -53,7 +53,7 @@ def _level(rois: Tensor, strides: Sequence[int]) -> Tensor:
 def _from_all(
     maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor, side: int, level: Tensor, samples: int
 ) -> Tensor:
-    """The same without a choice of rows, whose number a graph could not know."""
+    """Pools all regions from all maps, without data-dependent shapes, for export."""
     found = _aligned(maps[0], strides[0], rois, side, samples)
     for index in range(1, len(maps)):
         there = (level == index).view(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""From a proposal network's maps to a fixed number of regions.
+"""Selection of a fixed number of proposals from the outputs of a region proposal network.
 
 Legend: A anchors at a position, B batch, N anchors of all levels, P proposals, H W space.
 """
@@ -20,13 +20,14 @@ _OVERLAP = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """What a proposal network says of images.
+    """Outputs of a proposal network.
 
     Args:
-        objectness: logits of all anchors; likewise `offsets`.
-        anchors: of one image, all levels.
-        boxes: the best after suppression, clipped to the image and without slopes; zero where not `alive`.
-        alive: fewer boxes than wanted may survive.
+        objectness: logits of all anchors.
+        offsets: coded boxes of all anchors.
+        anchors: anchors of one image, all levels.
+        boxes: the best boxes after suppression, clipped to the image, without gradient; zero where not `alive`.
+        alive: whether a row of `boxes` is a proposal.
     """
 
     objectness: Float[Tensor, "B N"]
@@ -37,7 +38,7 @@ class Proposals:
 
 
 def flattened(maps: Sequence[Tensor], values: int) -> list[Float[Tensor, "B positions values"]]:
-    """Maps B (A values) H W, each as rows in the order of its anchors, in float32."""
+    """Reshapes maps B (A values) H W to rows in the order of the anchors, in float32."""
     return [
         permute_and_flatten(each, each.shape[0], each.shape[1] // values, values, *each.shape[-2:]).float()
         for each in maps
@@ -51,17 +52,19 @@ def proposed(
     size: tuple[int, int],
     keep: int,
 ) -> Proposals:
-    """The `keep` best of the `keep` best of each level that none of their level covers by more than 0.7.
+    """The `keep` best proposals: top `keep` per level, suppression per level at IoU 0.7, top `keep` of all.
 
     Args:
-        objectness: B n 1 for each level, n its anchors; likewise `offsets` B n 4 and `anchors` n 4.
-        size: height and width of the images.
-        keep: proposals of an image; fewer where there are fewer anchors.
+        objectness: logits B n 1 of each level with n anchors.
+        offsets: coded boxes B n 4 of each level.
+        anchors: anchors n 4 of each level.
+        size: height and width of the images in pixels.
+        keep: number of proposals per image, at most the number of anchors.
     """
     with torch.no_grad():
         parts = [_best(*each, keep) for each in zip(objectness, offsets, anchors, strict=True)]
         boxes = clip_boxes_to_image(torch.cat([part[0] for part in parts], dim=1), size)
-        # above zero, however sure the network is that there is nothing
+        # positive scores mark proposals, so probabilities must not round to zero
         scores = torch.cat([part[1] for part in parts], dim=1).sigmoid().clamp_min(1e-12)
         levels = torch.cat(
             [torch.full_like(part[1], at, dtype=torch.long) for at, part in enumerate(parts)], dim=1
@@ -77,7 +80,7 @@ def proposed(
 
 
 def _best(objectness: Tensor, offsets: Tensor, anchors: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """Boxes and logits of the best anchors of one level."""
+    """Decoded boxes and logits of the best anchors of one level."""
     logits, places = objectness.squeeze(-1).topk(min(keep, objectness.shape[1]), dim=1)
     chosen = offsets.gather(1, places.unsqueeze(-1).expand(-1, -1, 4))
     boxes = moved(chosen.flatten(0, 1), anchors[places].flatten(0, 1))

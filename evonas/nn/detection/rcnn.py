@@ -1,4 +1,4 @@
-"""Faster R-CNN and Mask R-CNN as a head, of torchvision's parts.
+"""Faster R-CNN and Mask R-CNN heads, built from torchvision's parts.
 
 Legend: B batch, C classes, K detections, P proposals, R regions, S side of a mask, H W space.
 """
@@ -23,7 +23,7 @@ from evonas.nn.detection.pooling import pooled
 from evonas.nn.detection.proposals import Proposals, flattened, proposed
 from evonas.nn.detection.regions import RCNNRegions
 from evonas.nn.detection.suppression import survivors
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 from evonas.nn.necks.kinds import described, made
 
@@ -31,29 +31,29 @@ RATIOS = (0.5, 1.0, 2.0)
 BOX_SIDE, MASK_SIDE = 7, 28
 _MASK_WIDTH = 256
 _OVERLAP = 0.5
-# of an image's scored boxes at most so many enter the last suppression
+# maximum number of scored boxes per image in the final suppression
 _CANDIDATES = 2000
 
 
 class RCNN(RegionHead):
-    """Region proposals, a box head of two layers, and with masks four convolutions and a step up.
+    """Region proposal network, box head of two layers, and optionally a mask head (He et al., arXiv 1703.06870).
 
-    With 80 classes, masks and a pyramid of width 256 it has 17 543 920 parameters besides its neck, in
-    the common layout of Mask R-CNN (He et al., arXiv 1703.06870). The numbers of proposals and detections
-    are fixed, so that every image costs the same.
+    With 80 classes, masks and a pyramid of width 256 it has 17 543 920 parameters without its neck. The numbers of
+    proposals and detections are fixed, so that every image has the same cost.
 
     Args:
-        levels: what the backbone yields, finest first.
-        num_classes: without the background.
-        neck: makes the pyramid from the levels; or its description, as `settings` gives it.
-        masks: whether it predicts a mask for each detection.
+        levels: levels of the backbone, finest first.
+        num_classes: number of classes without background.
+        neck: constructor of the pyramid, or its description as in `settings`.
+        masks: whether the head predicts masks.
         hidden: width of the box head.
         anchor_scale: side of a square anchor in strides.
-        proposals: regions of an image that are looked at; while training, `training_proposals`.
-        samples: regions of an image that the box head learns from.
-        detections: rows of an answer.
-        score_threshold: what scores less is no detection.
-        seed: of the random weights.
+        proposals: proposals per image in eval mode.
+        training_proposals: proposals per image in training.
+        samples: sampled training regions per image.
+        detections: rows of the output per image.
+        score_threshold: minimum score of a detection.
+        seed: seed of the random weights.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class RCNN(RegionHead):
         self.proposals, self.training_proposals, self.samples = proposals, training_proposals, samples
         self.neck_made_by, self.hidden = neck, hidden
         self.input_stride = levels[0].stride
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self._build(levels)
 
     def _build(self, levels: Sequence[Level]) -> None:
         neck: Any = made(self.neck_made_by)(levels)
         self.neck = neck
         self.strides = [level.stride for level in neck.levels]
-        # proposals come from every map, regions are read from those that the backbone has as well
+        # proposals use all maps of the neck, RoI pooling those at the backbone's levels
         self.pooled_strides = self.strides[: len(levels)]
         width = neck.levels[0].channels
         self.rpn = _proposal_network(width)
@@ -99,7 +99,7 @@ class RCNN(RegionHead):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The keywords besides `levels` and `seed` that make such a head again, as plain data."""
+        """Constructor keywords except `levels` and `seed`, as JSON data."""
         names = ("num_classes", "hidden", "anchor_scale", "proposals", "training_proposals")
         more = ("samples", "detections", "score_threshold")
         plain = {name: getattr(self, name) for name in (*names, *more)}
@@ -111,21 +111,21 @@ class RCNN(RegionHead):
         return maps, input_size(levels, self.input_stride)
 
     def searched(self, maps: list[Tensor], size: tuple[int, int], keep: int) -> Proposals:
-        """What the proposal network says of the maps; see `proposed`."""
+        """The proposals of the proposal network; see `proposed`."""
         objectness, offsets = self.rpn.head(maps)
         found = anchors(maps, self.strides, self.anchor_scale, RATIOS)
         return proposed(flattened(objectness, 1), flattened(offsets, 4), found, size, keep)
 
-    def judge(
+    def predict_rois(
         self, maps: list[Tensor], rois: Float[Tensor, "R 5"]
     ) -> tuple[Float[Tensor, "R classes"], Float[Tensor, "R C 4"]]:
-        """Class logits, the background last, and coded boxes of regions."""
+        """Class logits, background last, and coded boxes of regions."""
         hidden = self.box(pooled(maps[: len(self.pooled_strides)], self.pooled_strides, rois, BOX_SIDE))
         offsets = self.offsets(hidden).float()
         return self.classes(hidden).float(), offsets.unflatten(1, (self.num_classes, 4))
 
     def masked(self, maps: list[Tensor], rois: Float[Tensor, "R 5"]) -> Float[Tensor, "R C S S"]:
-        """Logits of a mask for each class, over regions."""
+        """Mask logits per class of regions."""
         cells = pooled(maps[: len(self.pooled_strides)], self.pooled_strides, rois, MASK_SIDE // 2)
         logits: Tensor = self.mask(cells)
         return logits.float()
@@ -152,10 +152,10 @@ class RCNN(RegionHead):
     def _scored(
         self, maps: list[Tensor], proposals: Proposals, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Box, score and class of every pair of a proposal and a class; zero scores do not count."""
+        """Boxes, scores and classes of all pairs of a proposal and a class; a zero score marks no detection."""
         batch, count = proposals.alive.shape
         rois = rois_of(proposals.boxes)
-        logits, coded = self.judge(maps, rois)
+        logits, coded = self.predict_rois(maps, rois)
         boxes = clip_boxes_to_image(coded_from(coded, rois[:, 1:]), size).view(batch, -1, 4)
         scores = logits.softmax(dim=1)[:, :-1].reshape(batch, count, self.num_classes)
         scores = (scores * proposals.alive.unsqueeze(-1)).flatten(1)
@@ -164,7 +164,7 @@ class RCNN(RegionHead):
         return boxes, scores, labels
 
     def _best(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The K best of them after suppression within classes, by falling score."""
+        """The K best boxes after suppression per class, by descending score."""
         boxes, scores, labels = _top(_CANDIDATES, boxes, scores, labels)
         scores = scores * survivors(boxes, scores, labels, _OVERLAP)
         missing = max(0, self.detections - scores.shape[1])
@@ -172,7 +172,7 @@ class RCNN(RegionHead):
         return F.pad(boxes, (0, 0, 0, missing)), F.pad(scores, (0, missing)), F.pad(labels, (0, missing))
 
     def _masks(self, maps: list[Tensor], boxes: Tensor, labels: Tensor) -> Float[Tensor, "B K pixels"]:
-        """Probabilities of the masks of each row's class."""
+        """Mask probabilities of each row's class."""
         logits = self.masked(maps, rois_of(boxes))
         chosen = labels.clamp_min(0).long().view(-1, 1, 1, 1).expand(-1, 1, MASK_SIDE, MASK_SIDE)
         return logits.gather(1, chosen).sigmoid().view(*boxes.shape[:2], -1)
@@ -184,7 +184,7 @@ def _top(count: int, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Ten
 
 
 def _proposal_network(width: int) -> RegionProposalNetwork:
-    """Its convolutions, matching and losses; proposals are made by `proposed`."""
+    """Convolutions, matching and losses of the proposal network; `proposed` selects proposals."""
     return RegionProposalNetwork(
         None,
         RPNHead(width, len(RATIOS)),
@@ -199,5 +199,5 @@ def _proposal_network(width: int) -> RegionProposalNetwork:
 
 
 def _matching(samples: int) -> RoIHeads:
-    """Which regions belong to which object, and which of them are learnt from; it has no weights."""
+    """Matching and sampling of training regions; without weights."""
     return RoIHeads(None, None, None, 0.5, 0.5, samples, 0.25, None, 0.05, _OVERLAP, 100)

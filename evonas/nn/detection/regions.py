@@ -1,4 +1,4 @@
-"""What an `RCNN` learns from: its losses on one batch, by torchvision's rules of matching and sampling.
+"""Training losses of an `RCNN` on one batch, with torchvision's matching and sampling.
 
 Legend: B batch, C classes, N objects, R regions, S side of a mask.
 """
@@ -17,26 +17,26 @@ from evonas.nn.detection.base import Samples, Truth
 from evonas.nn.detection.boxes import code
 from evonas.nn.detection.proposals import Proposals
 
-# where the box losses turn from square to straight (torchvision's value)
+# transition of the smooth L1 loss (torchvision's value)
 _BETA = 1 / 9
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """Samples, and which object of its image each region belongs to."""
+    """Sampled regions, and the index of the object of each."""
 
     samples: Samples
     objects: Tensor
 
 
 class RCNNRegions:
-    """See `Regions` in `base.py`.
+    """The training output of an `RCNN`; see `Regions` in `base.py`.
 
     Args:
         head: an `RCNN`.
         maps: its pyramid.
-        proposals: what its proposal network says of them.
-        drawn: samples that were drawn already.
+        proposals: outputs of its proposal network.
+        drawn: regions sampled before, or None.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class RCNNRegions:
         self._head, self._maps, self._proposals, self._drawn = head, maps, proposals, drawn
 
     def losses(self, batch: Truth) -> dict[str, Tensor]:
-        """See the contract: of the proposal network, of the box head, and of masks where there are any."""
+        """Losses of the proposal network, the box head and, if present, the mask head."""
         found = self._of_proposals(objects_of(batch))
         drawn = self._draw(batch)
-        logits, coded = self.judged(drawn.samples.rois)
+        logits, coded = self.predict_rois(drawn.samples.rois)
         found |= _of_boxes(logits, coded, drawn.samples)
         if self._head.mask_side:
             found["mask"] = self._of_masks(batch, drawn)
@@ -58,9 +58,9 @@ class RCNNRegions:
         """See the contract."""
         return self._draw(batch).samples
 
-    def judged(self, rois: Tensor) -> tuple[Tensor, Tensor]:
+    def predict_rois(self, rois: Tensor) -> tuple[Tensor, Tensor]:
         """See the contract."""
-        logits, coded = self._head.judge(self._maps, rois)
+        logits, coded = self._head.predict_rois(self._maps, rois)
         return logits, coded
 
     def detach(self) -> "RCNNRegions":
@@ -103,7 +103,7 @@ class RCNNRegions:
 
 
 def objects_of(batch: Truth) -> list[dict[str, Tensor]]:
-    """The objects of each image as torchvision wants them: boxes, and labels from one on."""
+    """The objects of each image in torchvision's format: boxes, and labels that start at 1."""
     return [
         {"boxes": boxes[labels >= 0].float(), "labels": labels[labels >= 0] + 1}
         for boxes, labels in zip(batch["boxes"], batch["labels"], strict=True)
@@ -145,10 +145,13 @@ def _of_boxes(logits: Tensor, coded: Tensor, samples: Samples) -> dict[str, Tens
 def seen_through(
     rois: Float[Tensor, "R 4"], boxes: Float[Tensor, "R 4"], masks: Tensor, side: int
 ) -> Float[Tensor, "R S S"]:
-    """Masks that span `boxes`, as they look within `rois`, at `side` pixels a side; from 0 to 1.
+    """Resamples masks that span `boxes` to the regions `rois`, at side x side pixels, in [0, 1].
 
     Args:
-        masks: R M M, of any M.
+        rois: regions, x1 y1 x2 y2.
+        boxes: boxes of the masks.
+        masks: R M M.
+        side: S.
     """
     scale = masks.shape[-1] / (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     within = (rois - boxes[:, :2].repeat(1, 2)) * scale

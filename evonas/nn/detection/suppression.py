@@ -1,4 +1,4 @@
-"""Non-maximum suppression that keeps shapes: what is suppressed is marked, not removed.
+"""Non-maximum suppression with fixed shapes: it returns a mask of the kept boxes.
 
 Legend: B batch, N boxes.
 """
@@ -12,13 +12,19 @@ from torchvision.ops import batched_nms, nms
 def survivors(
     boxes: Float[Tensor, "B N 4"], scores: Float[Tensor, "B N"], groups: Int[Tensor, "B N"], threshold: float
 ) -> Bool[Tensor, "B N"]:
-    """Which boxes no better box of their image and group covers by more than `threshold` (IoU).
+    """The mask of boxes kept by non-maximum suppression within each image and group.
 
-    Boxes with scores of zero or less do not take part. Without memory (meta) all survive.
+    Boxes with scores of zero or less are not kept. On the meta device all are kept.
+
+    Args:
+        boxes: x1 y1 x2 y2.
+        scores: score of each box.
+        groups: group of each box, such as its class or level.
+        threshold: IoU above which the box with the lower score is suppressed.
     """
     if boxes.is_meta:
         return torch.ones_like(scores, dtype=torch.bool)
-    # not len(): a graph shall be free in the number of images
+    # boxes.shape[0] keeps the batch size dynamic in exported graphs; len() does not
     images = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
     apart = (groups + images * (groups.max() + 1)).flatten()
     flat, values = boxes.flatten(0, 1), scores.flatten()
@@ -30,7 +36,7 @@ def survivors(
 
 
 def _in_one_go(boxes: Tensor, scores: Tensor, apart: Tensor, threshold: float) -> Tensor:
-    """Groups are moved so far from each other that one suppression does for all."""
+    """One suppression for all groups, which are shifted apart; for export."""
     moved = boxes + (apart * (boxes.max() + 1)).unsqueeze(1).to(boxes)
     kept = nms(moved, scores, threshold)
     return torch.zeros_like(scores, dtype=torch.bool).index_fill(0, kept, True)

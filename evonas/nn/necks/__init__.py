@@ -1,1 +1,1 @@
-"""Necks: what stands between a backbone's levels and a head that wants maps of one width."""
+"""Necks: feature pyramids of equal width between backbone and head."""

@@ -1,9 +1,8 @@
-"""The plain feature pyramid, and what necks share.
+"""FPN, and parts shared by all necks.
 
-The contract of a neck. `neck(levels, out_channels=)` is made for a backbone's levels, finest
-first, and maps its feature maps to a pyramid of one width; `neck.levels` says what it yields.
-Sides need not divide: a coarser map is resized to the finer one's size. Levels of one stride, as a
-plain transformer gives them, are stepped first (`Steps`).
+A neck is built with `neck(levels, out_channels=)` for the levels of a backbone, finest first. It maps their feature
+maps to a pyramid of equal width with the levels `neck.levels`. Sizes need not divide, since a coarser map is resized to
+the finer one. Levels of equal stride, as in a plain vision transformer, are rescaled first (`Steps`).
 
 Legend: B batch, C channels, H W space.
 """
@@ -17,12 +16,12 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 
 
 class Neck(Protocol):
-    """See the module."""
+    """A neck; see the module's contract."""
 
     levels: tuple[Level, ...]
 
@@ -30,16 +29,16 @@ class Neck(Protocol):
 
 
 class FPN(nn.Module):
-    """Laterals of one width, nearest steps up, a 3x3 convolution each (arXiv 1612.03144).
+    """Feature pyramid network: lateral convolutions, nearest upsampling, 3x3 convolutions (arXiv 1612.03144).
 
     Args:
-        levels: what the backbone yields, finest first.
-        out_channels: width of every map of the pyramid.
-        extra: maps beyond the coarsest, each every second position of the one before.
-        seed: of the random weights.
+        levels: levels of the backbone, finest first.
+        out_channels: channels of every map of the pyramid.
+        extra: number of additional coarser maps, each subsampled by 2.
+        seed: seed of the random weights.
 
     Raises:
-        UserError: the sizes make no pyramid.
+        UserError: a number is too small, or levels of equal stride have an odd stride.
     """
 
     def __init__(
@@ -48,26 +47,26 @@ class FPN(nn.Module):
         super().__init__()
         self.steps, self.extra = Steps(levels), extra
         self.levels = pyramid(self.steps.levels, out_channels, extra)
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.merge = FeaturePyramidNetwork([level.channels for level in levels], out_channels)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps B C H W, finest first, to as many and `extra` more of `out_channels`."""
+        """The pyramid of maps B C H W, finest first, with `extra` additional maps."""
         named = OrderedDict((str(index), each) for index, each in enumerate(self.steps(maps)))
         return extended(list(self.merge(named).values()), self.extra)
 
 
 class Steps(nn.Module):
-    """Brings levels of one stride to 1/2, 1, 2, 4, ... of it; other levels stay as they are. No weights.
+    """Rescales levels of equal stride to 1/2, 1, 2, 4, ... times this stride; other levels are unchanged.
 
-    The first map is stretched, the others keep the largest value of each square. EvoNAS' teacher of COCO
-    steps the last four layers of DINOv2 from 14 to 7, 14, 28 and 56 pixels (arXiv 2603.19563, public code).
+    The first map is upsampled bilinearly, the others are max-pooled. EvoNAS's teacher for COCO rescales the last four
+    layers of DINOv2 from stride 14 to 7, 14, 28 and 56 (arXiv 2603.19563, published code).
 
     Args:
-        levels: what the backbone yields.
+        levels: levels of the backbone.
 
     Raises:
-        UserError: the one stride is odd.
+        UserError: the equal stride is odd.
     """
 
     def __init__(self, levels: Sequence[Level]) -> None:
@@ -76,12 +75,12 @@ class Steps(nn.Module):
         self.levels = tuple(levels)
         if self.is_needed:
             if levels[0].stride % 2:
-                raise UserError(f"Levels of one odd stride, {levels[0].stride}, make no pyramid.")
+                raise UserError(f"Levels of equal stride need an even stride, got {levels[0].stride}.")
             half = levels[0].stride // 2
             self.levels = tuple(Level(each.channels, half << at) for at, each in enumerate(levels))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps B C H W, one for each level."""
+        """One map B C H W per level."""
         if not self.is_needed:
             return maps
         first = F.interpolate(maps[0], scale_factor=2, mode="bilinear", align_corners=False)
@@ -90,11 +89,16 @@ class Steps(nn.Module):
 
 
 def pyramid(levels: Sequence[Level], out_channels: int, extra: int) -> tuple[Level, ...]:
-    """The levels of a pyramid over a backbone's; each extra one has twice the stride of the one before."""
+    """The levels of a pyramid; each additional one doubles the stride.
+
+    Raises:
+        UserError: a number is too small.
+    """
     if not levels or out_channels < 1 or extra < 0:
         raise UserError(
-            f"No pyramid of {len(levels)} levels, out_channels={out_channels} and extra={extra}.",
-            "Give one level or more, out_channels=256 and extra=1.",
+            f"A pyramid needs levels, out_channels >= 1 and extra >= 0, got {len(levels)} levels, "
+            f"out_channels={out_channels} and extra={extra}.",
+            "Try out_channels=256 and extra=1.",
         )
     strides = [level.stride for level in levels]
     strides += [strides[-1] << step for step in range(1, extra + 1)]
@@ -102,7 +106,7 @@ def pyramid(levels: Sequence[Level], out_channels: int, extra: int) -> tuple[Lev
 
 
 def extended(maps: list[Tensor], extra: int) -> list[Tensor]:
-    """The maps and `extra` more: each every second row and column of the one before."""
+    """The maps and `extra` additional ones, each subsampled by 2."""
     maps = list(maps)
     for _ in range(extra):
         maps.append(F.max_pool2d(maps[-1], kernel_size=1, stride=2))

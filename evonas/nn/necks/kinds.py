@@ -1,4 +1,4 @@
-"""Necks by name, so that a head can say in plain data which one it has."""
+"""Registry of necks by name, for heads whose settings are JSON data."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,22 +14,22 @@ KINDS: Mapping[str, type[nn.Module]] = {"fpn": FPN, "mamba": MambaFPN}
 
 
 def made(neck: Callable[..., nn.Module] | Mapping[str, Any]) -> Callable[..., nn.Module]:
-    """What makes a neck from levels: the callable itself, or the one that a description names.
+    """The constructor of a neck, from a callable or from a description (`kind` and keywords).
 
     Raises:
-        UserError: the description names an unknown kind.
+        UserError: kind is unknown.
     """
     if callable(neck):
         return neck
     options = dict(neck)
     kind = str(options.pop("kind", None))
     if kind not in KINDS:
-        raise UserError(f"There is no neck '{kind}'.", f"Known: {', '.join(KINDS)}.")
+        raise UserError(f"head.neck.kind={kind} is unknown.", f"Known: {', '.join(KINDS)}.")
     return partial(KINDS[kind], **options)
 
 
 def described(neck: Callable[..., nn.Module] | Mapping[str, Any]) -> dict[str, Any] | None:
-    """The kind of neck and its keywords as plain data; None for a neck that is not ours."""
+    """The description of a neck as JSON data; None for a neck outside the registry."""
     if not callable(neck):
         return dict(neck)
     options = dict(neck.keywords) if isinstance(neck, partial) else {}
@@ -41,5 +41,5 @@ def described(neck: Callable[..., nn.Module] | Mapping[str, Any]) -> dict[str, A
 
 
 def plain(value: Any) -> Any:
-    """A keyword as JSON has it."""
+    """A keyword as JSON data."""
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value

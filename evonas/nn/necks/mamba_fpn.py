@@ -1,4 +1,4 @@
-"""The paper's pyramid: far context on the coarsest map, then SASF blocks on the way down.
+"""EvoNAS's feature pyramid: strip pooling on the coarsest map and SASF blocks in the top-down path.
 
 Legend: B batch, C channels, H W space.
 """
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import Steps, extended, pyramid
 from evonas.nn.sasf import SASF
@@ -18,13 +18,13 @@ from evonas.nn.strip_pooling import StripPooling
 
 
 class ConvNormReLU(nn.Sequential):
-    """A square convolution without bias, batch norm and ReLU; sizes stay.
+    """A convolution without bias, batch norm and ReLU, with stride 1.
 
     Args:
-        inner: channels read.
-        outer: channels written.
-        kernel: odd side of the kernel.
-        momentum: of the batch norm.
+        inner: input channels.
+        outer: output channels.
+        kernel: odd kernel size.
+        momentum: momentum of the batch norm.
     """
 
     def __init__(self, inner: int, outer: int, kernel: int = 3, momentum: float = 0.1) -> None:
@@ -33,17 +33,17 @@ class ConvNormReLU(nn.Sequential):
 
 
 class TopDown(nn.Module):
-    """Every level at its own channels, with what the coarser ones know.
+    """Top-down path that keeps the channels of every level.
 
-    The coarsest map passes two strip poolings. Each step down is a 1x1 convolution to the finer
-    map's channels, a bilinear resize to its size, the sum with it, and an SASF block (EvoNAS,
-    arXiv 2603.19563; layout of its public code).
+    The coarsest map passes two strip poolings. Each top-down step is a 1x1 convolution to the channels of the finer
+    map, a bilinear resize to its size, the sum with it, and an SASF block (EvoNAS, arXiv 2603.19563; layout of its
+    published code).
 
     Args:
-        channels: of the levels, finest first; the last divides by 4.
+        channels: channels of the levels, finest first; the last divides by 4.
         pool_sizes: cells per side of the pooled grids.
-        mlp_ratio: hidden width of the blocks' MLPs over their width.
-        bn_momentum: of the batch norms in the poolings.
+        mlp_ratio: hidden width of the blocks' MLPs divided by their width.
+        bn_momentum: momentum of the batch norms in the poolings.
 
     Raises:
         UserError: the coarsest level's channels do not divide by 4.
@@ -59,7 +59,7 @@ class TopDown(nn.Module):
         super().__init__()
         if channels[-1] % 4:
             raise UserError(
-                f"Strip pooling needs channels that divide by 4, not the last level's {channels[-1]}.",
+                f"Strip pooling needs coarsest channels that divide by 4, got {channels[-1]}.",
                 "Change network.dims, or use head/neck=fpn.",
             )
         finer, coarser = channels[:-1], channels[1:]
@@ -68,7 +68,7 @@ class TopDown(nn.Module):
         self.blocks = nn.ModuleList(SASF(dim, mlp_ratio=mlp_ratio) for dim in finer)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps of any sizes, finest first, to maps of the same shapes."""
+        """Maps of the same shapes, finest first."""
         found = [self.pools(maps[-1])]
         for step, block, lateral in reversed(list(zip(self.steps, self.blocks, maps[:-1], strict=True))):
             found.append(block(resized(step(found[-1]), lateral.shape[-2:]) + lateral))
@@ -76,21 +76,21 @@ class TopDown(nn.Module):
 
 
 class MambaFPN(nn.Module):
-    """`TopDown`, and a 3x3 convolution with batch norm and ReLU to one width for every level.
+    """`TopDown`, followed by a 3x3 convolution with batch norm and ReLU to equal width.
 
-    5 866 633 parameters for levels of 64, 128, 256 and 512 channels and a width of 256.
+    It has 5 866 633 parameters for levels of 64, 128, 256 and 512 channels and a width of 256.
 
     Args:
-        levels: what the backbone yields, finest first.
-        out_channels: width of every map of the pyramid.
+        levels: levels of the backbone, finest first.
+        out_channels: channels of every map of the pyramid.
         pool_sizes: cells per side of the pooled grids.
-        mlp_ratio: hidden width of the blocks' MLPs over their width.
-        bn_momentum: of all batch norms.
-        extra: maps beyond the coarsest, each every second position of the one before.
-        seed: of the random weights.
+        mlp_ratio: hidden width of the blocks' MLPs divided by their width.
+        bn_momentum: momentum of all batch norms.
+        extra: number of additional coarser maps, each subsampled by 2.
+        seed: seed of the random weights.
 
     Raises:
-        UserError: the sizes make no pyramid, or the coarsest level's channels do not divide by 4.
+        UserError: a number is too small, or the coarsest level's channels do not divide by 4.
     """
 
     def __init__(
@@ -107,18 +107,18 @@ class MambaFPN(nn.Module):
         self.steps, self.extra = Steps(levels), extra
         self.levels = pyramid(self.steps.levels, out_channels, extra)
         channels = [level.channels for level in levels]
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.top_down = TopDown(channels, pool_sizes, mlp_ratio, bn_momentum)
             self.leaves = nn.ModuleList(
                 ConvNormReLU(dim, out_channels, momentum=bn_momentum) for dim in channels
             )
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps B C H W, finest first, to as many and `extra` more of `out_channels`."""
+        """The pyramid of maps B C H W, finest first, with `extra` additional maps."""
         seen = self.top_down(self.steps(maps))
         return extended([leaf(each) for leaf, each in zip(self.leaves, seen, strict=True)], self.extra)
 
 
 def resized(x: Float[Tensor, "B C h w"], size: Sequence[int]) -> Float[Tensor, "B C H W"]:
-    """Bilinear, with corners of pixels where they are (align_corners=False)."""
+    """Resizes bilinearly (align_corners=False)."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

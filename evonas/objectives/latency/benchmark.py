@@ -1,6 +1,6 @@
-"""Timing something that repeats: warm up until it is stable, repeat until the median is known, say how well.
+"""Timing by repetition: warms up until times are stable, then repeats until the median is known precisely.
 
-Nothing here knows networks or devices: what is timed is a function that returns a lap.
+It is independent of networks and devices: what is timed is a function that returns a `TimedRun`.
 """
 
 import math
@@ -10,26 +10,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from evonas.errors import UserError
-from evonas.objectives.latency.reference_timing import Lap, Take
+from evonas.objectives.latency.reference_timing import TimedRun, TimedRunner
 
-# of a normal distribution: 95 % lie within
+# 95 % quantile (two-sided) of the normal distribution
 _Z = 1.96
 _WINDOW = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is timed.
+    """Stopping rules of a timing.
 
     Args:
-        warmup: repeats before timing begins, at least.
-        warmup_seconds: how long to wait for stable times, at most.
-        tolerance: times are stable when the medians of two windows in a row differ by less, relatively.
-        seconds: how long to repeat, at least.
-        max_seconds: how long to repeat, at most, once there are `min_repeats`.
-        min_repeats: timed repeats, at least.
-        max_repeats: timed repeats, at most.
-        precision: repeat until the median's interval is this narrow (half its width, relatively).
+        warmup: minimum number of warm-up repeats.
+        warmup_seconds: maximum duration of the warm-up.
+        tolerance: times are stable if medians of two consecutive windows have a smaller relative difference.
+        seconds: minimum duration.
+        max_seconds: maximum duration, once there are `min_repeats`.
+        min_repeats: minimum number of timed repeats.
+        max_repeats: maximum number of timed repeats.
+        precision: target for half the width of the median's 95 % interval, relative to the median.
+
+    Raises:
+        UserError: a number of repeats is below 1, or max_repeats is below min_repeats.
     """
 
     warmup: int = 3
@@ -44,25 +47,25 @@ class Plan:
     def __post_init__(self) -> None:
         if min(self.warmup, self.min_repeats) < 1 or self.max_repeats < self.min_repeats:
             raise UserError(
-                f"A timing cannot use warmup={self.warmup} min_repeats={self.min_repeats} "
-                f"max_repeats={self.max_repeats}.",
-                "All must be at least 1, and max_repeats at least min_repeats.",
+                "warmup and min_repeats must be at least 1 and max_repeats at least min_repeats, got "
+                f"warmup={self.warmup} min_repeats={self.min_repeats} max_repeats={self.max_repeats}.",
+                "Check objective.latency.",
             )
 
 
-# of a reference, whose fastest repeat is what it takes on a calm machine
+# timing of a reference network, whose fastest repeat is its time on an idle machine
 NOMINAL = Plan(warmup=3, warmup_seconds=0.3, seconds=0.2, max_seconds=0.4, min_repeats=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What was measured.
+    """Result of a timing.
 
     Args:
-        times: in ms, in order, without disturbed repeats where enough others remain.
-        warmups: repeats of the warm-up.
-        is_stable: whether the warm-up ended because times were stable.
-        disturbed: repeats that another program interrupted, whether they count or not.
+        times: times in ms, in order, without preempted repeats if enough others remain.
+        warmups: number of warm-up repeats.
+        is_stable: whether the warm-up ended with stable times.
+        disturbed: number of preempted repeats, included in `times` or not.
     """
 
     times: tuple[float, ...]
@@ -72,21 +75,25 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """In ms; half of the repeats were faster."""
+        """Median time in ms."""
         return statistics.median(self.times)
 
     @property
     def fastest(self) -> float:
-        """In ms; the repeat that other programs disturbed least."""
+        """Minimum time in ms."""
         return min(self.times)
 
     @property
     def cv(self) -> float:
-        """Coefficient of variation: standard deviation over mean."""
+        """Coefficient of variation: standard deviation divided by mean."""
         return statistics.pstdev(self.times) / statistics.fmean(self.times)
 
     def summary(self, cv_limit: float) -> dict[str, Any]:
-        """Plain data: percentiles, the median's 95 % interval, spread and repeats."""
+        """Percentiles, the median's 95 % interval, spread and numbers of repeats, as JSON data.
+
+        Args:
+            cv_limit: a larger coefficient of variation sets `noisy`.
+        """
         deciles = statistics.quantiles(self.times, n=10) if len(self.times) > 1 else [self.times[0]] * 9
         low, high = interval(self.times)
         return {
@@ -105,35 +112,35 @@ class Timing:
         }
 
 
-def measure(take: Take, plan: Plan) -> Timing:
-    """Warm up, then repeat, as the plan says.
+def measure(take: TimedRunner, plan: Plan) -> Timing:
+    """Warms up and repeats, as the plan specifies.
 
-    A repeat that lost its core finds colder caches afterwards, so it only counts where a busy computer leaves
-    fewer than `min_repeats` others.
+    A preempted repeat runs with colder caches, so it counts only if fewer than `min_repeats` others remain.
 
     Args:
-        take: does the work once.
+        take: runs the work once.
+        plan: stopping rules.
     """
     warmups, is_stable = _warm_up(take, plan)
-    laps: list[Lap] = []
+    runs: list[TimedRun] = []
     times: list[float] = []
     spent = 0.0
-    while len(laps) < plan.max_repeats:
-        if len(laps) >= plan.min_repeats and _is_enough(times, spent, plan):
+    while len(runs) < plan.max_repeats:
+        if len(runs) >= plan.min_repeats and _is_enough(times, spent, plan):
             break
-        laps.append(take())
-        spent += laps[-1].spent_ms
-        times = _kept(laps, plan.min_repeats)
-    return Timing(tuple(times), warmups, is_stable, sum(lap.is_disturbed for lap in laps))
+        runs.append(take())
+        spent += runs[-1].spent_ms
+        times = _kept(runs, plan.min_repeats)
+    return Timing(tuple(times), warmups, is_stable, sum(run.is_disturbed for run in runs))
 
 
-def _kept(laps: Sequence[Lap], enough: int) -> list[float]:
-    calm = [lap.ms for lap in laps if not lap.is_disturbed]
-    return calm if len(calm) >= enough else [lap.ms for lap in laps]
+def _kept(runs: Sequence[TimedRun], enough: int) -> list[float]:
+    calm = [run.ms for run in runs if not run.is_disturbed]
+    return calm if len(calm) >= enough else [run.ms for run in runs]
 
 
 def interval(times: Sequence[float]) -> tuple[float, float]:
-    """The median's 95 % interval from order statistics, which assume no distribution.
+    """The distribution-free 95 % confidence interval of the median from order statistics.
 
     The ranks are n/2 -+ 1.96 sqrt(n)/2 (the binomial's normal approximation; W. J. Conover, Practical
     Nonparametric Statistics, 1999, section 3.2).
@@ -146,14 +153,14 @@ def interval(times: Sequence[float]) -> tuple[float, float]:
     return ordered[low], ordered[high]
 
 
-def _warm_up(take: Take, plan: Plan) -> tuple[int, bool]:
-    laps: list[Lap] = []
-    while len(laps) < plan.warmup or not _is_steady([lap.ms for lap in laps], plan.tolerance):
-        spent = sum(lap.spent_ms for lap in laps)
-        if len(laps) >= plan.warmup and spent >= 1000.0 * plan.warmup_seconds:
-            return len(laps), False
-        laps.append(take())
-    return len(laps), True
+def _warm_up(take: TimedRunner, plan: Plan) -> tuple[int, bool]:
+    runs: list[TimedRun] = []
+    while len(runs) < plan.warmup or not _is_steady([run.ms for run in runs], plan.tolerance):
+        spent = sum(run.spent_ms for run in runs)
+        if len(runs) >= plan.warmup and spent >= 1000.0 * plan.warmup_seconds:
+            return len(runs), False
+        runs.append(take())
+    return len(runs), True
 
 
 def _is_steady(times: Sequence[float], tolerance: float) -> bool:

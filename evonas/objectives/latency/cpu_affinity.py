@@ -1,4 +1,4 @@
-"""Keeping a measurement on cores of its own, where the system lets a process choose them (Linux)."""
+"""CPU affinity of measurements (Linux)."""
 
 import os
 import time
@@ -8,16 +8,16 @@ from pathlib import Path
 
 _STAT = Path("/proc/stat")
 _THREADS = Path("/proc/self/task")
-# the kernel counts in hundredths of a second
+# observation time of core loads; the kernel counts in ticks of 10 ms
 _LOOK_S = 0.05
 
 
 @contextmanager
 def pinned(count: int, wanted: bool = True) -> Iterator[list[int]]:
-    """Every thread of this process on the `count` idlest of its cores; the cores, or none if impossible.
+    """Pins all threads of this process to the `count` idlest of its cores; yields the cores, or [] without support.
 
-    A pinned thread does not lose its caches to a migration, and does not share its core with what runs on
-    others. The choice is made anew each time, because other programs come and go.
+    Pinned threads keep their caches and do not share their cores with programs on other cores. The cores are chosen
+    anew each time.
     """
     if not wanted or not hasattr(os, "sched_setaffinity"):
         yield []
@@ -32,7 +32,7 @@ def pinned(count: int, wanted: bool = True) -> Iterator[list[int]]:
 
 
 def idlest(cores: Sequence[int], count: int, stat: Path = _STAT, look_s: float = _LOOK_S) -> list[int]:
-    """The cores that did least during a short look; of equals the last: the first serve interrupts."""
+    """The cores with the lowest load over `look_s` seconds; ties go to high numbers, as low ones serve interrupts."""
     before = _busy(stat)
     time.sleep(look_s)
     after = _busy(stat)
@@ -41,7 +41,7 @@ def idlest(cores: Sequence[int], count: int, stat: Path = _STAT, look_s: float =
 
 
 def _busy(stat: Path) -> dict[int, int]:
-    """Ticks that each core did not idle: columns user nice system idle iowait irq softirq steal."""
+    """Busy ticks of each core, from columns user nice system idle iowait irq softirq steal."""
     if not stat.is_file():
         return {}
     found = {}
@@ -56,6 +56,6 @@ def _busy(stat: Path) -> dict[int, int]:
 def _set(cores: Sequence[int]) -> None:
     threads = [int(entry.name) for entry in _THREADS.iterdir()] if _THREADS.is_dir() else [0]
     for thread in threads:
-        # a thread may have ended since it was listed
+        # a thread may have ended meanwhile
         with suppress(ProcessLookupError):
             os.sched_setaffinity(thread, cores)

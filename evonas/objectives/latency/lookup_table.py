@@ -1,12 +1,12 @@
-"""A latency table: times of steps by label, what was fitted on whole networks, and how well.
+"""Latency lookup table: times of steps by label, with a correction fitted on measured networks.
 
-Steps are filed by the label that their family gives them, `stage2/m=2/s=16/e=1`; all else that their time
-depends on (widths, heads, image size, precision, machine) is the same for the whole table and stands in
-its head. The time of a network is `offset + scale * (fixed + sum of its steps)`, offset and scale fitted on
-measured networks, because steps that run after one another find warmer caches than steps that run alone.
-The learned predictor of the same file adds what a ridge regression on the family's features knows of the rest.
+Steps are identified by the labels of their family, such as `stage2/m=2/s=16/e=1`. Everything else their time depends
+on (widths, heads, image size, precision, machine) is fixed for the whole table and stored in its header. The latency
+of a network is `offset + scale * (fixed + sum of its steps)`; offset and scale are fitted on measured networks, since
+consecutive steps have warmer caches than isolated ones. The predictor of the same file adds a ridge regression of the
+residual on the family's features.
 
-Torch-free, so that reading a table costs nothing.
+Torch-free.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,20 +32,20 @@ _PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network as a table sees it: the labels of its steps, and its family's features."""
+    """Inputs of a table for one network: labels of its steps, and its family's features."""
 
     labels: Sequence[str]
     features: Sequence[float]
 
     @classmethod
     def of(cls, family: SupernetFamily, genotype: Genotype, size: Size) -> "Network":
-        """Of a genotype, for images of `size`."""
+        """The inputs of a genotype for images of `size` (height, width)."""
         return cls(labels(family, genotype, size), family.features(genotype))
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """How predictions compare with measured networks that no fit has seen; errors are relative."""
+    """Agreement of predictions with measurements of held-out networks; errors are relative."""
 
     subnets: int
     spearman: float
@@ -55,7 +55,7 @@ class HeldOut:
 
     @property
     def line(self) -> str:
-        """One line for people."""
+        """A one-line summary."""
         return (
             f"Spearman {self.spearman:.3f}, Kendall {self.kendall:.3f}, error {self.mean_error:.1%} "
             f"(worst {self.worst_error:.1%}) on {self.subnets} held-out subnets"
@@ -74,17 +74,17 @@ class Ridge:
 
 @dataclass(frozen=True, slots=True)
 class LatencyTable:
-    """Everything in `lookup/table.json`; times in ms.
+    """Content of `lookup/table.json`; times in ms.
 
     Args:
-        about: machine, space, network, head, image size, precision and threads that it was made with.
+        about: machine, space, network, head, image size, precision and threads of the table.
         entries: time of each label.
-        fixed: time of what every network has.
+        fixed: time of the parts common to all networks.
         scale: fitted factor of the sum.
-        offset: fitted time beside the sum.
-        ridge: the predictor.
-        held_out: agreement of each kind with measured networks.
-        seconds: what building it took.
+        offset: fitted constant.
+        ridge: the predictor of the residual.
+        held_out: agreement of each kind with held-out networks.
+        seconds: duration of building the table.
     """
 
     about: Mapping[str, Any]
@@ -97,15 +97,15 @@ class LatencyTable:
     seconds: float = 0.0
 
     def total(self, network: Network) -> float:
-        """The uncorrected sum: what every network has, and the steps.
+        """The uncorrected sum of the common parts and the steps, in ms.
 
         Raises:
-            DataError: a step is not in the table.
+            DataError: the table has no entry for a step.
         """
         return self.fixed + sum(self._entry(label) for label in network.labels)
 
     def predict(self, network: Network, kind: str = "table") -> float:
-        """The time of a network in ms, by the corrected sum or by the predictor."""
+        """The latency of a network in ms: the corrected sum (`table`), or with the regression (`predictor`)."""
         total = self.total(network)
         corrected_sum = self.offset + self.scale * total
         if kind == "table":
@@ -116,22 +116,23 @@ class LatencyTable:
         return corrected_sum + ridge.offset + float(found @ np.array(ridge.weights))
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Writes the table as JSON, atomically."""
         files.write_json(path, {"schema": SCHEMA, **asdict(self)})
 
     def _entry(self, label: str) -> float:
         if label not in self.entries:
             raise DataError(
-                f"The latency table has no step '{label}'.", "Build one for this space: stage=lookup"
+                f"The latency table has no entry for step '{label}'.",
+                "Build one for this space: stage=lookup",
             )
         return self.entries[label]
 
 
 def load(path: Path) -> LatencyTable:
-    """Read a table.
+    """Reads a table.
 
     Raises:
-        DataError: there is none, or it is damaged or from another version.
+        DataError: the file is missing, damaged or has another version.
     """
     if not path.is_file():
         raise DataError(f"There is no latency table at {path}.", "Build one with: stage=lookup")
@@ -143,33 +144,36 @@ def load(path: Path) -> LatencyTable:
         found["ridge"] = Ridge(**found["ridge"])
         return LatencyTable(**found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} is no latency table: {error}", "Build one with: stage=lookup") from error
+        raise DataError(f"{path} is not a latency table: {error}", "Build one with: stage=lookup") from error
 
 
 def corrected(table: LatencyTable, networks: Sequence[Network], times: Vector) -> LatencyTable:
     """The table with scale, offset and predictor fitted on measured networks.
 
     Args:
-        times: in ms, one for each network.
+        table: the table.
+        networks: measured networks.
+        times: time of each network in ms.
     """
     totals = np.array([table.total(each) for each in networks])
-    # relative errors count, not absolute ones
+    # weights 1 / t minimise relative errors
     scale, offset = np.polyfit(totals, times, 1, w=1.0 / times)
     rows = np.array([[total, *each.features] for each, total in zip(networks, totals.tolist(), strict=True)])
-    # few networks teach little: where they teach nothing, the predictor is the corrected sum
+    # with few networks the regression shrinks to the corrected sum
     ridge = fit_ridge(rows, times - (offset + scale * totals))
     return LatencyTable(table.about, table.entries, table.fixed, float(scale), float(offset), ridge)
 
 
 def fit_ridge(rows: Vector, times: Vector, penalties: Sequence[float] = _PENALTIES) -> Ridge:
-    """Ridge regression, with the penalty that leave-one-out errors choose.
+    """Ridge regression with the penalty of the lowest leave-one-out error.
 
     With H = X (X'X + c I)^-1 X', the residual of a left-out row is its residual over 1 - h_ii (Hastie,
     Tibshirani, Friedman, The Elements of Statistical Learning, 2009, eq. 7.64).
 
     Args:
-        rows: networks by features.
-        times: in ms.
+        rows: features, one row per network.
+        times: targets in ms.
+        penalties: candidate penalties c.
     """
     mean, spread = rows.mean(axis=0), rows.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
@@ -189,7 +193,7 @@ def _solved(X: Vector, y: Vector, penalty: float) -> tuple[float, Vector]:
 
 
 def compare(predicted: Vector, measured: Vector) -> HeldOut:
-    """Agreement of predictions with measured times, both in ms."""
+    """Agreement of predicted and measured times, both in ms."""
     errors = np.abs(predicted - measured) / measured
     return HeldOut(
         len(measured),

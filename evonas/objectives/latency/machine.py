@@ -1,4 +1,4 @@
-"""The machine that a latency belongs to: its fingerprint, and the state it was in."""
+"""Description of the machine of a latency measurement, and its state."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ _NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """What a latency depends on besides the network, as far as the system says; equal on every call."""
+    """Properties of the machine that latencies depend on, as far as the system reports them."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     found = {
         "type": device.type,
@@ -28,7 +28,7 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def clock_mhz(device: torch.device, core: int = 0) -> int | None:
-    """The clock at this moment, or None where the system does not say."""
+    """The current clock rate in MHz, or None if the system does not report it."""
     if device.type == "cuda":
         return _gpu_clock(device)
     text = _read(_CPU / f"cpu{core}/cpufreq/scaling_cur_freq")
@@ -36,7 +36,7 @@ def clock_mhz(device: torch.device, core: int = 0) -> int | None:
 
 
 def state(device: torch.device, threads: int, cores: list[int]) -> dict[str, Any]:
-    """What may differ between two measurements on one machine: threads, cores and clock."""
+    """Threads, cores and clock rate of a measurement."""
     return {"threads": threads, "cores": cores, "clock_mhz": clock_mhz(device, cores[0] if cores else 0)}
 
 
@@ -44,7 +44,7 @@ def _gpu_clock(device: torch.device) -> int | None:
     try:
         return int(torch.cuda.clock_rate(device))
     except (ImportError, RuntimeError):
-        # needs NVIDIA's management library
+        # NVIDIA's management library is not available
         return None
 
 

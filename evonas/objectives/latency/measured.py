@@ -1,4 +1,4 @@
-"""How long one forward of a subnet takes on this machine, with nothing else of ours running."""
+"""Objective `latency`: measured time of one forward pass of a subnet on this machine."""
 
 import copy
 import logging
@@ -9,12 +9,18 @@ import torch
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency import runtimes
 from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure
 from evonas.objectives.latency.cpu_affinity import pinned
 from evonas.objectives.latency.machine import machine, state
-from evonas.objectives.latency.reference_timing import Once, Reference, Take, paired, watched
+from evonas.objectives.latency.reference_timing import (
+    Reference,
+    RunOnce,
+    TimedRunner,
+    counting_preemptions,
+    with_reference,
+)
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
 
@@ -23,29 +29,32 @@ log = logging.getLogger(__name__)
 
 
 class Latency:
-    """Median of repeated forwards of the extracted subnet, in ms, with an interval, spread and machine.
+    """Median time of repeated forward passes of the extracted subnet in ms, with interval, spread and machine.
 
-    The original took the mean of 50 forwards, which one interruption can spoil. Here the warm-up lasts until
-    times are stable and repeats until the median is known. Forwards that another program interrupted are left
-    out. Each forward is followed by one of a reference, the smallest network of the space: both meet the
-    machine at the same pace, so a machine that slows down for a while does not look like a slow network.
+    EvoNAS's code takes the mean of 50 forward passes, which is sensitive to interruptions. Here the warm-up lasts
+    until times are stable and the measurement until the median is known precisely; preempted forward passes are
+    excluded. Each forward pass is followed by one of a reference, the smallest network of the space, and times are
+    scaled by the reference's: slowdowns of the machine cancel out.
 
     Args:
-        threads: CPU threads of the forward, whatever the process uses otherwise.
-        warmup: forwards before timing begins, at least.
-        warmup_seconds: how long to wait for stable times, at most.
-        seconds: how long to repeat, at least, references included.
-        max_seconds: how long to repeat, at most.
-        min_repeats: timed forwards, at least.
-        max_repeats: timed forwards, at most.
-        precision: repeat until half the median's 95 % interval is at most this part of the median.
-        cv_limit: a larger coefficient of variation is warned of, and kept as `noisy`.
-        pin: on Linux, keep a CPU measurement on the idlest cores.
+        threads: CPU threads of the forward pass.
+        warmup: minimum number of warm-up passes.
+        warmup_seconds: maximum duration of the warm-up.
+        seconds: minimum duration, reference included.
+        max_seconds: maximum duration.
+        min_repeats: minimum number of timed passes.
+        max_repeats: maximum number of timed passes.
+        precision: target for half the width of the median's 95 % interval, relative to the median.
+        cv_limit: a larger coefficient of variation logs a warning and sets `noisy`.
+        pin: on Linux, pin a CPU measurement to the idlest cores.
         runtime: torch, onnxruntime or tensorrt.
-        graphs: on CUDA, replay a recorded forward.
-        clock: wall; cpu, with one CPU thread, for the time that it was computing, which is what the forward
-            would take on a computer that nobody else uses; or auto for cpu where it is possible.
-        reference: tell times in terms of the reference network; else the machine's pace is part of them.
+        graphs: on CUDA, replay a CUDA graph.
+        clock: `wall`; `cpu` for the CPU time of the computing thread, which needs threads=1 and estimates the time on
+            an idle machine; `auto` for `cpu` where possible.
+        reference: whether times are scaled by the reference network.
+
+    Raises:
+        UserError: a number is too small.
     """
 
     name = "latency"
@@ -70,7 +79,9 @@ class Latency:
         reference: bool = True,
     ) -> None:
         if threads < 1:
-            raise UserError(f"latency cannot use threads={threads}.", "objective.latency.threads=1")
+            raise UserError(
+                f"objective.latency.threads must be at least 1, got {threads}.", "objective.latency.threads=1"
+            )
         self.plan = Plan(
             warmup=warmup,
             warmup_seconds=warmup_seconds,
@@ -83,67 +94,67 @@ class Latency:
         self.threads, self.cv_limit, self.pin = threads, cv_limit, pin
         self.runtime, self.graphs, self.clock, self.reference = runtime, graphs, clock, reference
 
-    def prepare(self, bench: Bench) -> None:
-        """Draw the image that every subnet is timed on; nothing is timed yet, others may be computing.
+    def prepare(self, context: EvaluationContext) -> None:
+        """Samples the input image; times nothing, since other evaluations may be running.
 
         Raises:
-            UserError: the runtime does not work here.
+            UserError: the runtime is unknown or not available.
         """
-        runtimes.check(self.runtime, bench.precision, bench.device, self.graphs)
-        self._clock(bench)
-        self._bench = bench
+        runtimes.check(self.runtime, context.precision, context.device, self.graphs)
+        self._clock(context)
+        self._context = context
         self._nominal: Reference | None = None
         generator = torch.Generator().manual_seed(derive(0, "latency"))
-        self._image = torch.randn((1, 3, *bench.input_size), generator=generator).to(bench.device)
+        self._image = torch.randn((1, 3, *context.input_size), generator=generator).to(context.device)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
-        """The median in ms; interval, percentiles, spread, repeats and the machine beside it."""
-        device = self._bench.device
+        """The median in ms, with interval, percentiles, spread, repeats and machine."""
+        device = self._context.device
         is_pinned = self.pin and device.type == "cpu"
         with pinned(self.threads, is_pinned) as cores, torch.inference_mode(), runtimes.threads(self.threads):
             timing = measure(self._take(genotype), self.plan)
         facts = {**timing.summary(self.cv_limit), **state(device, self.threads, cores)}
-        facts["clock"] = self._clock(self._bench)
+        facts["clock"] = self._clock(self._context)
         if self.reference:
             facts["reference_ms"] = self._reference()[1]
         if facts["noisy"]:
             log.warning("latency is noisy: cv %.2f over %d repeats", timing.cv, len(timing.times))
         return timing.median, {"latency": facts, "device": machine(device)}
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
-        """The machine, the runtime and the image; not the weights, which do not change the work."""
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
+        """Machine, runtime and image size; weights do not affect latency."""
         return {
-            **bench.kernels,
+            **context.kernels,
             "version": VERSION,
             "threads": self.threads,
             "pin": self.pin,
             "runtime": [self.runtime, runtimes.version(self.runtime)],
             "graphs": self.graphs,
-            "clock": self._clock(bench),
-            "reference": bench.space.format(bench.space.smallest()) if self.reference else None,
-            "input_size": list(bench.input_size),
-            "precision": bench.precision,
-            "device": machine(bench.device),
+            "clock": self._clock(context),
+            "reference": context.space.format(context.space.smallest()) if self.reference else None,
+            "input_size": list(context.input_size),
+            "precision": context.precision,
+            "device": machine(context.device),
         }
 
-    def _clock(self, bench: Bench) -> str:
-        return runtimes.clock_for(self.clock, self.runtime, bench.device, self.threads)
+    def _clock(self, context: EvaluationContext) -> str:
+        return runtimes.clock_for(self.clock, self.runtime, context.device, self.threads)
 
-    def _take(self, genotype: Genotype) -> Take:
-        take = watched(self._once(genotype))
-        return paired(take, *self._reference()) if self.reference else take
+    def _take(self, genotype: Genotype) -> TimedRunner:
+        take = counting_preemptions(self._once(genotype))
+        return with_reference(take, *self._reference()) if self.reference else take
 
     def _reference(self) -> Reference:
-        """The reference network, and its time in ms where nothing disturbs it."""
+        """The reference network, and its time in ms on an idle machine."""
         if self._nominal is None:
-            take = watched(self._once(self._bench.space.smallest()))
+            take = counting_preemptions(self._once(self._context.space.smallest()))
             self._nominal = take, measure(take, NOMINAL).fastest
         return self._nominal
 
-    def _once(self, genotype: Genotype) -> Once:
-        subnet, clock = self._bench.subnet(genotype), self._clock(self._bench)
+    def _once(self, genotype: Genotype) -> RunOnce:
+        subnet, clock = self._context.subnet(genotype), self._clock(self._context)
         if self.runtime == "torch":
-            return runtimes.torch_once(subnet, self._image, self._bench.autocast, self.graphs, clock)
-        # the bench keeps its subnet on the device, where other objectives look for it
+            return runtimes.torch_once(subnet, self._image, self._context.autocast, self.graphs, clock)
+        # the context caches its subnet on the device for other objectives
         copied = copy.deepcopy(subnet).cpu()
         return runtimes.onnx_once(self.runtime, copied, self._image, self.threads, clock)

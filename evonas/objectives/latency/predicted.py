@@ -1,4 +1,4 @@
-"""The latency of a subnet by a table: no network runs, so it may be of a machine that is not here."""
+"""Objective `latency_lookup`: predicted latency of a subnet from a lookup table, possibly of another machine."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -9,24 +9,27 @@ from evonas import files
 from evonas.errors import DataError, UserError
 from evonas.evaluate.engine import Part
 from evonas.identifiers import identified
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency import lookup_table as tables
 from evonas.space.genotype import Genotype
 
 VERSION = 1
-# what a table must share with the search that uses it; its machine may be any
+# properties of a table that must equal those of the search; its machine may differ
 SAME = ("space", "network", "head", "input_size")
 
 
 class LookupLatency:
-    """Milliseconds by a table of `stage=lookup`, with the table's held-out error beside every value.
+    """Latency in ms by a table of `stage=lookup`, with the table's held-out error.
 
-    Several machines at once are several of these with names of their own.
+    Several machines need one objective each, with distinct names.
 
     Args:
-        table: path of a `table.json`; null for the one of the run, which `stage=search` fills in.
-        kind: table (corrected sum of blocks) or predictor (ridge regression).
-        name: of the objective.
+        table: path of a `table.json`; null for the one of the run, which `stage=search` sets.
+        kind: `table` (corrected sum of blocks) or `predictor` (with ridge regression).
+        name: name of the objective.
+
+    Raises:
+        UserError: kind is unknown, or table is missing.
     """
 
     unit = "ms"
@@ -35,7 +38,8 @@ class LookupLatency:
     def __init__(self, table: str | None = None, kind: str = "table", name: str = "latency") -> None:
         if kind not in tables.KINDS:
             raise UserError(
-                f"There is no kind '{kind}' of table.", f"Choose among {', '.join(tables.KINDS)}."
+                f"objective.latency_lookup.kind={kind} is unknown.",
+                f"Choose among {', '.join(tables.KINDS)}.",
             )
         if table is None:
             raise UserError("latency_lookup has no table.", "objective.latency_lookup.table=<table.json>")
@@ -43,33 +47,33 @@ class LookupLatency:
 
     @cached_property
     def table(self) -> tables.LatencyTable:
-        """The table, read when first needed."""
+        """The table, read on first use."""
         return tables.load(self.path)
 
-    def prepare(self, bench: Bench) -> None:
-        """Read the table.
+    def prepare(self, context: EvaluationContext) -> None:
+        """Reads the table.
 
         Raises:
-            DataError: it was made for another space, network or image size.
+            DataError: the table is for another space, network, head or image size.
         """
-        self._bench = bench
-        known, wanted = identified(self.table.about), identified(about(bench))
+        self._context = context
+        known, wanted = identified(self.table.about), identified(about(context))
         for key in SAME:
             if known.get(key) != wanted[key]:
                 raise DataError(
-                    f"{self.path} was made for another {key}: {known.get(key)}.",
+                    f"{self.path} is for another {key}: {known.get(key)}.",
                     "Build one for this search with: stage=lookup",
                 )
 
     @property
     def source(self) -> str:
-        """Where the numbers come from and how far they were off, for people."""
+        """Machine of the table and its held-out errors, as one line."""
         about = self.table.about["machine"]["name"]
         return f"{self.kind} of {about}, {self.table.held_out[self.kind].line}"
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
-        """The predicted time in ms; where it comes from and how far it was off on held-out subnets."""
-        network = tables.Network.of(self._bench.family, genotype, self._bench.input_size)
+        """The predicted latency in ms, with the table's machine and held-out errors."""
+        network = tables.Network.of(self._context.family, genotype, self._context.input_size)
         value = self.table.predict(network, self.kind)
         held_out = self.table.held_out[self.kind]
         source = {
@@ -80,20 +84,24 @@ class LookupLatency:
         }
         return value, {f"{self.name}_source": source}
 
-    def identity(self, bench: Bench) -> Mapping[str, Any]:
-        """The table's content; not where it lies."""
-        del bench
+    def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
+        """Kind and digest of the table, independent of its path.
+
+        Raises:
+            DataError: the table does not exist.
+        """
+        del context
         if not self.path.is_file():
             raise DataError(f"There is no latency table at {self.path}.", "Build one with: stage=lookup")
         return {"version": VERSION, "kind": self.kind, "table": files.sha256(self.path)}
 
 
-def about(bench: Bench) -> dict[str, Any]:
-    """What a table's times depend on besides machine and choices, as plain JSON data."""
+def about(context: EvaluationContext) -> dict[str, Any]:
+    """Everything a table's times depend on besides the machine and the step labels, as JSON data."""
     return {
-        "space": dict(bench.space_config),
-        "network": dict(bench.network_config),
-        "head": bench.head_config,
-        "input_size": list(bench.input_size),
-        "precision": bench.precision,
+        "space": dict(context.space_config),
+        "network": dict(context.network_config),
+        "head": context.head_config,
+        "input_size": list(context.input_size),
+        "precision": context.precision,
     }

@@ -1,8 +1,8 @@
-"""Laps: one timed run each, with what disturbed it, told in terms of a reference that ran beside it.
+"""Reference timing: timed runs with preemption counts, scaled by a reference run.
 
-The speed of a computer that others use as well wavers by tens of percent over seconds: caches and memory are
-shared, clocks change, and on virtual machines the cores themselves are lent out. Two runs next to each other
-meet the same speed, so their ratio is steady where neither time is.
+The speed of a shared machine varies by tens of percent within seconds: caches and memory are shared, clock rates
+change, and virtual machines share cores. Consecutive runs have the same speed, so their ratio is stable although
+their times are not.
 """
 
 from collections.abc import Callable
@@ -13,17 +13,18 @@ try:
 except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
-Once = Callable[[], float]
+# runs the work once and returns its time in ms
+RunOnce = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Lap:
+class TimedRun:
     """One timed run.
 
     Args:
-        ms: how long it took, corrected by the reference if there is one.
-        spent_ms: what it cost to learn that, reference included.
-        is_disturbed: whether another program took the core away meanwhile.
+        ms: time, scaled by the reference if there is one.
+        spent_ms: elapsed time, reference included.
+        is_disturbed: whether the thread was preempted.
     """
 
     ms: float
@@ -31,37 +32,37 @@ class Lap:
     is_disturbed: bool = False
 
 
-Take = Callable[[], Lap]
-# takes laps of what the others are compared with, and its time in ms on a calm machine
-Reference = tuple[Take, float]
+TimedRunner = Callable[[], TimedRun]
+# the runner of a reference network, and its time in ms on an idle machine
+Reference = tuple[TimedRunner, float]
 
 
-def watched(once: Once) -> Take:
-    """Laps of something that returns how long it took in ms; involuntary switches count as disturbance."""
+def counting_preemptions(once: RunOnce) -> TimedRunner:
+    """Adds preemption counting to a run: an involuntary context switch marks it as disturbed."""
 
-    def take() -> Lap:
+    def take() -> TimedRun:
         before = _involuntary_switches()
         ms = once()
-        return Lap(ms, ms, _involuntary_switches() > before)
+        return TimedRun(ms, ms, _involuntary_switches() > before)
 
     return take
 
 
-def paired(take: Take, reference: Take, nominal_ms: float) -> Take:
-    """Laps corrected by a reference after each: what they take where the reference takes `nominal_ms`."""
+def with_reference(take: TimedRunner, reference: TimedRunner, nominal_ms: float) -> TimedRunner:
+    """Runs a reference after each run and scales the time by nominal_ms / (time of the reference)."""
 
-    def both() -> Lap:
-        lap, beside = take(), reference()
-        return Lap(
-            nominal_ms * lap.ms / beside.ms,
-            lap.spent_ms + beside.spent_ms,
-            lap.is_disturbed or beside.is_disturbed,
+    def both() -> TimedRun:
+        run, beside = take(), reference()
+        return TimedRun(
+            nominal_ms * run.ms / beside.ms,
+            run.spent_ms + beside.spent_ms,
+            run.is_disturbed or beside.is_disturbed,
         )
 
     return both
 
 
 def _involuntary_switches() -> int:
-    """How often the system took the core from the calling thread; always 0 where it does not say."""
+    """Number of involuntary context switches of the calling thread; 0 if the system does not report it."""
     thread = getattr(resource, "RUSAGE_THREAD", None)
     return 0 if thread is None else int(resource.getrusage(thread).ru_nivcsw)

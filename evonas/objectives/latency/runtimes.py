@@ -1,7 +1,7 @@
-"""Runtimes: how the forward of a subnet is executed while it is timed.
+"""Runtimes of timed forward passes: torch, ONNX Runtime and TensorRT.
 
-`torch` runs it as training does; `onnxruntime` and `tensorrt` export it to ONNX first, the latter through
-ONNX Runtime's TensorRT provider, so both need the packages of the extra `export`.
+`onnxruntime` and `tensorrt` export the network to ONNX and need the extra `export`; `tensorrt` uses ONNX Runtime's
+TensorRT provider.
 
 Legend: B batch, H W space.
 """
@@ -15,23 +15,25 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.objectives.latency.reference_timing import Once
+from evonas.objectives.latency.reference_timing import RunOnce
 
 RUNTIMES = ("torch", "onnxruntime", "tensorrt")
 CLOCKS = ("auto", "wall", "cpu")
-# a thread's clock that ticks coarser than this says nothing of a small network
+# coarsest usable resolution of the thread clock in seconds
 _FINE_S = 1e-5
 _PROVIDER = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def check(runtime: str, precision: str, device: torch.device, graphs: bool) -> None:
-    """Refuse a runtime that is unknown or not installed here, and what it cannot do.
+    """Checks that a runtime is available and supports the settings.
 
     Raises:
-        UserError: with what to type instead.
+        UserError: the runtime is unknown, not installed, or does not support precision, device or CUDA graphs.
     """
     if runtime not in RUNTIMES:
-        raise UserError(f"There is no runtime '{runtime}'.", f"Choose among {', '.join(RUNTIMES)}.")
+        raise UserError(
+            f"objective.latency.runtime={runtime} is unknown.", f"Choose among {', '.join(RUNTIMES)}."
+        )
     if graphs and (device.type != "cuda" or runtime != "torch"):
         raise UserError(
             f"CUDA graphs need runtime=torch on a CUDA device, not {runtime} on {device.type}.",
@@ -50,14 +52,14 @@ def check(runtime: str, precision: str, device: torch.device, graphs: bool) -> N
 
 
 def clock_for(clock: str, runtime: str, device: torch.device, threads: int) -> str:
-    """The clock that `auto` means: the thread's own where it sees all the work, else the wall's.
+    """Resolves `auto`: the thread's CPU clock if one thread does all the work, else the wall clock.
 
     Raises:
-        UserError: it is unknown, or others compute beside the thread whose time is asked for.
+        UserError: clock is unknown, or clock=cpu and several threads or a device compute.
     """
     if clock not in CLOCKS:
-        raise UserError(f"There is no clock '{clock}'.", f"Choose among {', '.join(CLOCKS)}.")
-    # with one thread ONNX Runtime computes in the thread that calls it, as torch does
+        raise UserError(f"objective.latency.clock={clock} is unknown.", f"Choose among {', '.join(CLOCKS)}.")
+    # with one thread ONNX Runtime and torch compute in the calling thread
     sees_all = device.type == "cpu" and threads == 1
     is_fine = time.get_clock_info("thread_time").resolution < _FINE_S
     if clock == "cpu" and not sees_all:
@@ -69,7 +71,7 @@ def clock_for(clock: str, runtime: str, device: torch.device, threads: int) -> s
 
 
 def version(runtime: str) -> str:
-    """The version of what executes, beside torch's own."""
+    """The version of the runtime's package."""
     if runtime == "torch":
         return torch.__version__
     import onnxruntime
@@ -83,15 +85,15 @@ def torch_once(
     autocast: Callable[[], AbstractContextManager[object]],
     graphs: bool = False,
     clock: str = "wall",
-) -> Once:
-    """One forward by torch; on CUDA timed by events on the device's own clock, on CPU and MPS by ours.
+) -> RunOnce:
+    """A timed forward pass in torch; CUDA events measure on CUDA, a host clock on CPU and MPS.
 
     Args:
-        net: in eval mode on the image's device; any part of a network will do.
-        image: [B 3 H W], or what the part takes.
-        autocast: makes the context of the precision.
-        graphs: record the forward once and replay it, so that launches cost nothing (CUDA).
-        clock: wall, or cpu for the time that the calling thread was computing; see `clock_for`.
+        net: network or part of a network, in eval mode on the image's device.
+        image: B 3 H W, or the input of the part.
+        autocast: returns the context of the precision.
+        graphs: whether a CUDA graph is recorded and replayed, which removes launch overhead.
+        clock: `wall` or `cpu`; see `clock_for`.
     """
 
     def forward() -> None:
@@ -113,14 +115,15 @@ def torch_once(
     return once
 
 
-def onnx_once(runtime: str, net: nn.Module, image: Tensor, threads: int, clock: str = "wall") -> Once:
-    """One forward by ONNX Runtime, which copies the image in and the output out, as a user's program does.
+def onnx_once(runtime: str, net: nn.Module, image: Tensor, threads: int, clock: str = "wall") -> RunOnce:
+    """A timed forward pass in ONNX Runtime, including copies of input and output.
 
     Args:
-        net: in eval mode on the CPU.
-        image: [B 3 H W]; its device decides which provider runs.
-        threads: of the session.
-        clock: wall or cpu; see `clock_for`.
+        runtime: `onnxruntime` or `tensorrt`.
+        net: network in eval mode on the CPU.
+        image: B 3 H W; its device determines the provider.
+        threads: CPU threads of the session.
+        clock: `wall` or `cpu`; see `clock_for`.
     """
     import onnxruntime
 
@@ -143,7 +146,7 @@ def onnx_once(runtime: str, net: nn.Module, image: Tensor, threads: int, clock: 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Torch with so many CPU threads, whatever the process uses otherwise."""
+    """Sets the number of torch's CPU threads and restores it at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -163,8 +166,7 @@ def _provider(runtime: str, device: torch.device) -> str:
     available = onnxruntime.get_available_providers()
     if wanted not in available:
         raise UserError(
-            f"ONNX Runtime here has no {wanted}, which runtime={runtime} on {device.type} needs; "
-            f"it has {', '.join(available)}.",
+            f"runtime={runtime} on {device.type} needs {wanted}; ONNX Runtime here has {', '.join(available)}.",
             "pip install onnxruntime-gpu and TensorRT, or objective.latency.runtime=torch",
         )
     return wanted
@@ -177,7 +179,7 @@ def _exported(net: nn.Module, image: Tensor) -> bytes:
     return bytes(program.model_proto.SerializeToString())
 
 
-def _by_events(forward: Callable[[], None]) -> Once:
+def _by_events(forward: Callable[[], None]) -> RunOnce:
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
 
     def once() -> float:
@@ -191,7 +193,7 @@ def _by_events(forward: Callable[[], None]) -> Once:
 
 
 def _recorded(forward: Callable[[], None]) -> Callable[[], None]:
-    # lazy initialisations must be over before a recording, and must not be on the stream that records
+    # lazy initialisation must finish before the capture, on another stream
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):

@@ -1,6 +1,6 @@
-"""An evaluator without networks: smooth trade-offs computed from the genes alone.
+"""Analytic test evaluator: smooth trade-offs computed from the genes, without networks and torch.
 
-It exercises engines, archives and searchers in milliseconds and without torch, in engine checks and dry runs.
+It tests engines, archives and searchers in milliseconds; engine checks and dry runs use it.
 """
 
 import math
@@ -20,18 +20,20 @@ PARTS_OF: dict[str, Part] = {"error": "shared", "macs": "shared", "latency": "ex
 
 
 class AnalyticEvaluator:
-    """Objectives as closed forms of a genotype's relative gene values u in [0, 1].
+    """Objectives as closed forms of relative gene values u in [0, 1].
 
-    With weights w and targets t drawn from the seed: `macs` = 0.2 + mean(w u) over mean(w); `error` =
-    exp(-2 mean(w u) / mean(w)) + 0.3 mean((u - t)^2); `latency` = 0.7 macs + 0.3 mean(u^2). More capacity
-    lowers the error and costs more, so the front is a genuine trade-off; the targets make some nets better
-    than others at equal cost.
+    With weights w and targets t drawn from the seed: `macs` = 0.2 + mean(w u) / mean(w); `error` =
+    exp(-2 mean(w u) / mean(w)) + 0.3 mean((u - t)^2); `latency` = 0.7 macs + 0.3 mean(u^2). More capacity lowers the
+    error and raises the cost, and the targets make errors differ at equal cost.
 
     Args:
-        space: a Space, or config that builds one.
+        space: a Space, or its config.
         objectives: names among error, macs, latency.
-        seconds: pretended duration of each measurement.
-        seed: decides w and t.
+        seconds: simulated duration of each measurement.
+        seed: seed of w and t.
+
+    Raises:
+        UserError: an objective is unknown.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class AnalyticEvaluator:
         self._seed = seed
 
     def setup(self) -> None:
-        """Build the space and draw the constants."""
+        """Builds the space and samples the constants."""
         if isinstance(self._space, Mapping):
             self._space = config.build(self._space)
         rng = generator(self._seed, "analytic")
@@ -59,14 +61,14 @@ class AnalyticEvaluator:
         self._targets = rng.uniform(0.0, 1.0, self._span.size)
 
     def measure(self, genotype: str, part: Part) -> Measurement:
-        """The objectives that belong to the part."""
+        """The objectives of `part`."""
         if self._seconds:
             time.sleep(self._seconds)
         values = self.values(self._space.parse(genotype))
         return Measurement({name: values[name] for name in self._objectives if PARTS_OF[name] == part})
 
     def values(self, genotype: Genotype) -> dict[str, float]:
-        """Every closed form by name, whatever the objectives are."""
+        """The values of all closed forms by name."""
         u = np.asarray(genotype.genes) / self._span
         load = float(np.mean(self._weights * u) / np.mean(self._weights))
         macs = 0.2 + load

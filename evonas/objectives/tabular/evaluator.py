@@ -1,4 +1,4 @@
-"""The evaluator of a tabular benchmark: it looks up what others measured. Never imports torch."""
+"""Evaluator of tabular benchmarks: looks up published results. Never imports torch."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """One column of the table as an objective of the search."""
+    """A column of the table as an objective."""
 
     name: str
     unit: str
@@ -29,15 +29,18 @@ class Lookup:
 
 
 class TableEvaluator:
-    """Measures a genotype by finding its row; what the table does not know is a failure with its reason.
+    """Evaluates a genotype by its row in a table.
 
-    The genes of the space, in their order, choose the words by which the table names an architecture. Build
-    it with `_recursive_: false`, because its arguments are configs.
+    The genes of the space, in order, choose the words by which the table identifies an architecture. The config
+    needs `_recursive_: false`, since the arguments are configs.
 
     Args:
         space: config of the space.
         table: config of a function that returns a `Table`.
         objectives: columns, all minimised; the first is the error.
+
+    Raises:
+        UserError: objectives is empty, or names a column twice.
     """
 
     def __init__(
@@ -45,17 +48,17 @@ class TableEvaluator:
     ) -> None:
         if not objectives or len(set(objectives)) < len(objectives):
             raise UserError(
-                f"evaluator.objectives={list(objectives)} names no column, or one twice.",
+                f"evaluator.objectives must name distinct columns, got {list(objectives)}.",
                 "Try: 'evaluator.objectives=[error,flops]'",
             )
         self._space_config, self._table_config, self._names = space, table, tuple(objectives)
 
     @cached_property
     def space(self) -> Space:
-        """The space, whose words the table must know.
+        """The space.
 
         Raises:
-            UserError: not one architecture of the table is a point of the space.
+            UserError: no architecture of the table is in the space.
         """
         built: Space = build(self._space_config)
         columns = zip(*self._stored.rows, strict=True)
@@ -64,8 +67,8 @@ class TableEvaluator:
         fits = len(known) == len(choices) and all(a & b for a, b in zip(known, choices, strict=True))
         if not fits:
             raise UserError(
-                f"Space {built.name} does not describe the architectures of the table {self._stored.name}.",
-                "Leave space as the task sets it.",
+                f"Space {built.name} contains no architecture of the table {self._stored.name}.",
+                "Use the space of the task.",
             )
         return built
 
@@ -76,22 +79,26 @@ class TableEvaluator:
 
     @cached_property
     def table(self) -> Table:
-        """The table, read at first use, with its rows under the canonical words of the space."""
+        """The table, read on first use, with rows keyed by canonical words of the space."""
         return aligned(self._stored, self.space)
 
     @cached_property
     def objectives(self) -> tuple[Lookup, ...]:
-        """The columns in order; an unknown one is a UserError that lists the known ones."""
+        """The columns in order.
+
+        Raises:
+            UserError: a column is unknown.
+        """
         return tuple(Lookup(name, self._unit(name)) for name in self._names)
 
     @property
     def weights_digest(self) -> str:
-        """The sha256 of the table's files, which stand where a search has its supernet's weights."""
+        """The sha256 of the table's files, in place of a supernet's weights."""
         return self.table.digest
 
     @cached_property
     def scale(self) -> dict[str, list[float]]:
-        """The least (`ideal`) and largest (`reference`) number of each objective in the whole table."""
+        """The minimum (`ideal`) and maximum (`reference`) of each objective over the whole table."""
         columns = [self.table.column(name) for name in self._names]
         return {
             "ideal": [float(np.nanmin(column)) for column in columns],
@@ -99,18 +106,22 @@ class TableEvaluator:
         }
 
     def setup(self) -> None:
-        """Read the table, and see that it has the columns and fits the space."""
+        """Reads the table and checks its columns and the space."""
         _ = self.objectives, self.space
 
     def measure(self, genotype: str, part: Part) -> Measurement:
-        """The row's numbers; ValueError where the table has none, or several that differ."""
+        """The values of the genotype's row.
+
+        Raises:
+            ValueError: the table has no row, or rows with different values.
+        """
         if part != "shared":
-            raise ValueError(f"a table has nothing to measure for the part {part}")
+            raise ValueError(f"a table has no objectives of the part {part}")
         words = words_of(self.space, self.space.parse(genotype))
         return Measurement(self.table.values(words, self._names))
 
     def identity(self, part: Part) -> dict[str, Any]:
-        """The table's files, the data set and the columns, as plain JSON data."""
+        """Digest of the table's files, settings and columns, as JSON data."""
         return {
             "version": VERSION,
             "part": part,
@@ -122,7 +133,7 @@ class TableEvaluator:
         }
 
     def fingerprint(self, part: Part) -> str:
-        """The sha256 of the identity: facts may be shared where it is equal."""
+        """The sha256 of the identity; values with equal fingerprints may be reused."""
         text = json.dumps(self.identity(part), sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -132,15 +143,15 @@ class TableEvaluator:
 
 
 class KnownColumn:
-    """A column that a searcher may know without measuring, such as FLOPs, which are counted and not trained.
+    """A column that is known without evaluation, such as FLOPs.
 
-    For `search.cheap`, by the name of the objective:
+    It is used in `search.cheap`, by the name of the objective:
     `search.cheap.flops={_target_: evonas.objectives.tabular.evaluator.KnownColumn, _recursive_: false,
     table: "${data}", column: flops}`.
 
     Args:
         table: config of a function that returns a `Table`.
-        column: its name.
+        column: name of the column.
     """
 
     def __init__(self, table: Mapping[str, Any], column: str) -> None:
@@ -150,7 +161,7 @@ class KnownColumn:
         self._aligned: dict[str, Table] = {}
 
     def __call__(self, space: Space, genotype: Genotype) -> float:
-        """The number, or the column's worst where the table has none."""
+        """The value, or the column's maximum if the table has no row."""
         if space.name not in self._aligned:
             self._aligned[space.name] = aligned(self._table, space)
         try:
@@ -160,7 +171,7 @@ class KnownColumn:
 
 
 def choices_of(space: Space) -> list[tuple[str, ...]]:
-    """The words that each position of the integer layout may hold: choices of an axis, 0 and 1 of a bit."""
+    """The words of each position of the integer layout: choices of an axis, 0 and 1 of a bit."""
     return [
         words
         for gene in space.genes
@@ -171,14 +182,14 @@ def choices_of(space: Space) -> list[tuple[str, ...]]:
 
 
 def words_of(space: Space, genotype: Genotype) -> Words:
-    """The words by which a table names a point, in the order of the integer layout."""
+    """The words by which a table identifies a genotype, in the order of the integer layout."""
     return tuple(words[gene] for words, gene in zip(choices_of(space), genotype.genes, strict=True))
 
 
 def aligned(table: Table, space: Space) -> Table:
-    """The table with its rows under canonical words, so that networks that are equal share their rows.
+    """The table with rows keyed by canonical words, so that equal networks share their rows.
 
-    Rows whose words the space does not have stay as they are; no point asks for them.
+    Rows outside the space are kept; no genotype refers to them.
     """
     choices = choices_of(space)
     numbers = [{word: index for index, word in enumerate(words)} for words in choices]

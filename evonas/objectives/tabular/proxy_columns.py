@@ -1,4 +1,4 @@
-"""A table whose networks are scored without training, beside the columns that others measured."""
+"""Tabular evaluator with zero-cost proxies as additional objectives."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -18,21 +18,24 @@ VERSION = 2
 
 
 class ScoredTable(TableEvaluator):
-    """Measures minus the scores of a cell's network with random weights, and columns of the table.
+    """Measures negative proxy scores of a cell network with random weights, and columns of the table.
 
-    Scores come first among the objectives, so that choices minimise them; the table's error is kept beside
-    every measurement, and no search sees it. Build it with `_recursive_: false`.
+    Scores are the first objectives, so selection rules minimise them. The table's error is stored with every
+    evaluation, but is not visible to the search. The config needs `_recursive_: false`.
 
     Args:
         space: config of the space.
         table: config of a function that returns a `Table`.
-        cells: config of the networks, which get `words=` and `seed=`.
+        cells: config of the networks, built with `words=` and `seed=`.
         proxies: names from `evonas/proxies/catalogue.py`.
         objectives: columns, all minimised.
-        batch_size: random images.
-        size: height and width of the images.
-        references: networks that SasWOT and AZ-NAS compare with.
-        seed: of weights, images and references.
+        batch_size: number of random images.
+        size: height and width of the images in pixels.
+        references: number of reference networks of SasWOT and AZ-NAS.
+        seed: seed of weights, images and references.
+
+    Raises:
+        UserError: an argument is unknown, has another form, or is too small.
     """
 
     def __init__(
@@ -50,13 +53,14 @@ class ScoredTable(TableEvaluator):
         super().__init__(space, table, objectives)
         if isinstance(proxies, str) or not is_size(size):
             raise UserError(
-                f"evaluator.proxies={proxies} and evaluator.size={size} do not fit.",
-                "A list of scores, and height and width: 'evaluator.proxies=[nwot]' 'evaluator.size=[64,64]'",
+                "evaluator.proxies must be a list of proxies and evaluator.size height and width in pixels, "
+                f"got {proxies} and {size}.",
+                "Try: 'evaluator.proxies=[nwot]' 'evaluator.size=[64,64]'",
             )
         self._proxies = tuple(proxy(name).name for name in proxies)
         if not self._proxies or set(self._proxies) & set(objectives):
             raise UserError(
-                f"evaluator.proxies={list(proxies)} names no score, or one that is a column as well.",
+                f"evaluator.proxies must name proxies that are no objectives, got {list(proxies)}.",
                 "Try: 'evaluator.proxies=[saswot]' 'evaluator.objectives=[flops]'",
             )
         refuse_too_few("evaluator", batch_size, references)
@@ -70,17 +74,21 @@ class ScoredTable(TableEvaluator):
 
     @cached_property
     def scale(self) -> dict[str, list[float]]:
-        """Nothing: nobody knows the range of the scores beforehand."""
+        """Empty, since the range of scores is unknown."""
         return {}
 
     def setup(self) -> None:
-        """Read the table and measure what scores compare with."""
+        """Reads the table and scores the reference networks."""
         super().setup()
         for scorer in self._scorers.values():
             scorer.references()
 
     def measure(self, genotype: str, part: Part) -> Measurement:
-        """Scores and columns; ValueError where a score is not finite or the table lacks the row."""
+        """Negative scores and columns.
+
+        Raises:
+            ValueError: a score is not finite, or the table has no row.
+        """
         found = super().measure(genotype, part)
         words = words_of(self.space, self.space.parse(genotype))
         net = self._network(words)
@@ -89,7 +97,7 @@ class ScoredTable(TableEvaluator):
         return Measurement({**scores, **found.objectives}, {"table": truth})
 
     def identity(self, part: Part) -> dict[str, Any]:
-        """The table's, and what the scores depend on."""
+        """The identity of the table, and everything the scores depend on."""
         return {
             **super().identity(part),
             "scores": {

@@ -24,14 +24,14 @@ from evonas.supernets.cost_table import CostTable
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import SettableHead, Task
-from evonas.train.curriculum import PST
-from evonas.train.distillation.cross_architecture import Distiller, compared
+from evonas.train.curriculum import Curriculum
+from evonas.train.distillation.cross_architecture import Distiller, distilled_level
 from evonas.train.fit import Devices
 from evonas.train.loop.data import TrainingData, seeded
-from evonas.train.optim.duration import Length
+from evonas.train.optim.duration import Duration
 from evonas.train.optim.lr_schedule import Schedule
-from evonas.train.teachers.base import Answering, Teacher
-from evonas.train.teachers.feature_cache import CachedTeacher, Numbered
+from evonas.train.teachers.base import Teacher, TeacherModel
+from evonas.train.teachers.feature_cache import CachedTeacher, IndexedImages
 
 SUPERNET = "supernet/supernet.safetensors"
 TEACHER = teacher_checkpoint.TEACHER
@@ -68,7 +68,7 @@ def teacher(setup: Setup) -> Any:
     """
     with seeded(setup.cfg.seed, "init/teacher"):
         made = build(setup.cfg.teacher)
-        if isinstance(made, Answering):
+        if isinstance(made, TeacherModel):
             return made
         return Teacher(made, _head(setup, made, "init/teacher") if made.has_output else None)
 
@@ -95,8 +95,8 @@ def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Dist
     """Fresh projectors between two lists of levels; call it only when `cfg.distill` is set."""
     level = int(cfg.distill.get("level", -1))
     channels = {
-        "student_channels": compared(student, level).channels,
-        "teacher_channels": compared(teacher, level).channels,
+        "student_channels": distilled_level(student, level).channels,
+        "teacher_channels": distilled_level(teacher, level).channels,
     }
     with seeded(cfg.seed, f"init/distiller/{purpose}"):
         built: Distiller = build(cfg.distill, **channels)
@@ -211,9 +211,9 @@ def recipe(cfg: DictConfig, name: str) -> Recipe:
     return replace(whole, epochs=ceiling, warmup_epochs=min(whole.warmup_epochs, float(ceiling)))
 
 
-def curriculum(cfg: DictConfig, of: Space) -> PST:
+def curriculum(cfg: DictConfig, of: Space) -> Curriculum:
     """The curriculum of `cfg.sampler`, within the trainer's ceiling."""
-    built: PST = build(cfg.sampler, space=of, seed=cfg.seed)
+    built: Curriculum = build(cfg.sampler, space=of, seed=cfg.seed)
     return built.within(cfg.trainer.max_epochs)
 
 
@@ -223,16 +223,16 @@ def training_data(
     """The training split in batches, in the order of the seed."""
     dataset, workers = of.dataset("train"), cfg.hardware.loader_workers
     if not by.augment:
-        dataset = Numbered(dataset)
+        dataset = IndexedImages(dataset)
     return TrainingData(dataset, by.batch_size, seed, workers, by.max_batches, total_steps)
 
 
-def length(by: Recipe) -> Length:
-    return Length(by.epochs, by.iterations, by.warmup_epochs, by.warmup_iterations)
+def length(by: Recipe) -> Duration:
+    return Duration(by.epochs, by.iterations, by.warmup_epochs, by.warmup_iterations)
 
 
 def rates(
-    by: Recipe, of: Length, steps_per_epoch: int, milestones: Sequence[float] | None = None
+    by: Recipe, of: Duration, steps_per_epoch: int, milestones: Sequence[float] | None = None
 ) -> Schedule:
     """The learning rates of a recipe over a length.
 

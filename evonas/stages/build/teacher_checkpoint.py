@@ -13,7 +13,13 @@ from evonas.identifiers import as_first_release, identified
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.train.teachers.base import Origin
-from evonas.train.teachers.feature_cache import CachedTeacher, Numbered, Records, answer_one, human_size
+from evonas.train.teachers.feature_cache import (
+    CachedTeacher,
+    IndexedImages,
+    RecordFile,
+    human_size,
+    image_outputs,
+)
 
 TEACHER = "teacher/teacher.safetensors"
 RESULT = "teacher/result.json"
@@ -83,12 +89,12 @@ def cached(context: Context, net: Any, level: int) -> CachedTeacher:
     Raises:
         EngineError: the disk is too small.
     """
-    images = Numbered(context.setup.task.dataset("train"))
-    example = answer_one(net, images[0]["image"][None], level)
+    images = IndexedImages(context.setup.task.dataset("train"))
+    example = image_outputs(net, images[0]["image"][None], level)
     parts = (digest(context.run), images.manifest(), context.cfg.hardware.precision, level)
     key = hashlib.sha256(repr(parts).encode()).hexdigest()
     path = context.run.path(f"{CACHE}/{key[:16]}.bin")
-    records = Records(path, key, [tuple(each.shape) for each in example], len(images))
+    records = RecordFile(path, key, [tuple(each.shape) for each in example], len(images))
     records.check_space()
     size = human_size(records.num_bytes)
     print(f"The teacher's answers to {len(images)} images take {size} when all are kept: {path}", flush=True)

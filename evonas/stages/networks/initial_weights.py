@@ -13,7 +13,7 @@ from torch import Tensor
 
 from evonas import weights
 from evonas.errors import DataError, UserError
-from evonas.nn.recalibrate import Renewal
+from evonas.nn.bn_calibration import BNCalibration
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
@@ -43,7 +43,7 @@ def load_start(context: Context) -> Supernet:
     return net.eval()
 
 
-def started(run: Run, supernet: Supernet, net: Net, renewal: Renewal | None = None) -> StaticNet:
+def started(run: Run, supernet: Supernet, net: Net, renewal: BNCalibration | None = None) -> StaticNet:
     """A chosen network with the weights that it starts from.
 
     Args:

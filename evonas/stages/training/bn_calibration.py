@@ -4,14 +4,14 @@ from functools import partial
 
 from evonas import weights
 from evonas.data.loading.calibration import calibration
-from evonas.nn.recalibrate import Renewal
+from evonas.nn.bn_calibration import BNCalibration
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.tasks.base import Task
 
 
-def renewal(context: Context, of: Task) -> Renewal | None:
+def renewal(context: Context, of: Task) -> BNCalibration | None:
     """What renews a subnet's statistics, kept in statistics/; None where the supernet's are used as they are.
 
     That is with `train.recalibrate=0`, and in a run whose networks start from other weights.
@@ -27,9 +27,9 @@ def renewal(context: Context, of: Task) -> Renewal | None:
         "batch": size,
     }
     folder = context.run.path("statistics")
-    return Renewal(partial(calibration, images, number, size), min(number, len(images)), folder, about)
+    return BNCalibration(partial(calibration, images, number, size), min(number, len(images)), folder, about)
 
 
-def origin(renewal: Renewal | None) -> dict[str, int]:
+def origin(renewal: BNCalibration | None) -> dict[str, int]:
     """What a training depends on that starts from renewed statistics, as plain data."""
     return {} if renewal is None else {"recalibrate": renewal.number}

@@ -12,7 +12,7 @@ from evonas import files, weights
 from evonas.config import to_plain
 from evonas.data.loading.calibration import calibration
 from evonas.identifiers import identified
-from evonas.nn.recalibrate import recalibrate
+from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.randomness import derive
 from evonas.schema import Recipe
 from evonas.stages.base import Context
@@ -24,8 +24,8 @@ from evonas.supernets.cost_table import CostTable
 from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
 from evonas.train import validation_panel
-from evonas.train.best_checkpoint import Chain, Rows, best_epoch
-from evonas.train.curriculum import PST
+from evonas.train.best_checkpoint import BestCheckpoint, Rows, best_epoch
+from evonas.train.curriculum import Curriculum
 from evonas.train.fit import Resumable, check_identity, fit
 from evonas.train.loop.checkpoint_io import remove
 from evonas.train.loop.data import TrainingData
@@ -54,7 +54,7 @@ class Walk:
         self.context, self.folder, self.start = context, folder, start
         self.task, self.recipe = context.setup.task, factory.recipe(cfg, recipe)
         self.net = factory.supernet(context.setup)
-        self.curriculum: PST = factory.curriculum(cfg, self.net.space)
+        self.curriculum: Curriculum = factory.curriculum(cfg, self.net.space)
         self.members = validation_panel.members(self.net.space, cfg.seed, cfg.train.panel_random)
         self.devices = factory.devices(cfg)
         self.teaching = factory.Teaching(context)
@@ -175,7 +175,7 @@ class Walk:
             self.task,
             rates,
             derive(cfg.seed, purpose),
-            self.curriculum.lesson,
+            self.curriculum.inplace_distillation,
             merge,
             self._kept(index, step),
             None if merge is None else self._costs(),
@@ -191,13 +191,13 @@ class Walk:
 
         It teaches with statistics of its own: those that all subnets share fit none.
         """
-        lesson = self.curriculum.lesson
-        if index == 0 or lesson is None or not lesson.keeps_start:
+        lesson = self.curriculum.inplace_distillation
+        if index == 0 or lesson is None or not lesson.needs_initial_network:
             return None
         device = self.devices.torch_device
         kept = extract(self.net, self.curriculum.sampler(step).corner("largest")).to(device)
         if images := [image.to(device) for image in self._calibration()]:
-            recalibrate(kept, images)
+            calibrate_batch_norm(kept, images)
         return kept
 
     def _data(self, step: CurriculumStep) -> TrainingData:
@@ -205,13 +205,13 @@ class Walk:
         steps = step.optimizer_steps(self.steps_per_epoch)
         return factory.training_data(self.context.cfg, self.task, self.recipe, seed, steps)
 
-    def _chain(self, index: int, step: CurriculumStep, identity: Mapping[str, Any]) -> Chain | None:
+    def _chain(self, index: int, step: CurriculumStep, identity: Mapping[str, Any]) -> BestCheckpoint | None:
         """Measures within the step, if that is wanted."""
         train = self.context.cfg.train
         if not train.panel_every:
             return None
         members = validation_panel.members_within(self.curriculum.sampler(step), train.panel_random)
-        return Chain(
+        return BestCheckpoint(
             lambda device: self._measure(members, device),
             lambda rows: validation_panel.mean_error(rows, self.task),
             train.panel_every,

@@ -11,9 +11,9 @@ from typing import cast
 import torch
 from torch import nn
 
-from evonas.nn.initialise import unset
+from evonas.nn.checkpointing import checkpointed
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
-from evonas.nn.recompute import through
 from evonas.nn.residual import rising_rates
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.evonet.block import Block
@@ -46,7 +46,7 @@ class EvoNetBackbone(Backbone):
         shape: the sizes that are not searched.
         drop_path: rate of the last block; rates rise linearly over all places, on or off.
         momentum: of the batch norms.
-        seed: of the random weights, or None to leave them unset for a state dict.
+        seed: of the random weights, or None to leave them uninitialised for a state dict.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class EvoNetBackbone(Backbone):
         super().__init__(path(of), levels, description(of, shape))
         dims, last = shape.dims, len(shape.dims) - 1
         rates = rising_rates([len(choice.blocks) for choice in of.stages], drop_path)
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.stem = Stem(shape.stem_dim, shape.stem_hidden, dims[0], momentum)
             self.stages = nn.ModuleList(
                 Stage(dims[at], shape.heads[at], choice, rates[at], shape.mixer)
@@ -87,7 +87,7 @@ class EvoNetBackbone(Backbone):
             found = self.stem(at.map.contiguous(memory_format=torch.channels_last))
             return Activation(found.permute(0, 2, 3, 1))
         if block is not None:
-            return Activation(through(block, at.map), at.levels)
+            return Activation(checkpointed(block, at.map), at.levels)
         levels = (*at.levels, stage.norm(at.map).permute(0, 3, 1, 2))
         number = self.path[index].at[0] - 1
         if number == len(self.merges):

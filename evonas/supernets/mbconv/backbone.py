@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evonas.nn.initialise import unset
+from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 from evonas.nn.residual import ResidualBlock, rising_rates
 from evonas.supernets.backbone import Activation, Backbone
@@ -81,7 +81,7 @@ class MBConvBackbone(Backbone):
         shape: the sizes that are not searched.
         drop_path: rate of the last block; rates rise linearly over all places, run or not.
         momentum: of the batch norms.
-        seed: of the random weights, or None to leave them unset for a state dict.
+        seed: of the random weights, or None to leave them uninitialised for a state dict.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class MBConvBackbone(Backbone):
         levels = [Level(channels, 4 * 2**at) for at, channels in enumerate(shape.levels)]
         super().__init__(path(of, shape), levels, description(of, shape), partial(input_size, of.resolution))
         rates = rising_rates(shape.depths, drop_path)
-        with unset(self, seed):
+        with uninitialised(self, seed):
             self.stem = nn.Conv2d(3, shape.stem, 3, stride=2, padding=1, bias=False)
             self.stem_norm = nn.BatchNorm2d(shape.stem, momentum=momentum)
             self.stages = nn.ModuleList(

@@ -1,6 +1,6 @@
-"""CA-DDKD: cross-attention, dual-domain distillation of one level of features.
+"""CA-DDKD: cross-architecture dual-domain knowledge distillation of one feature level.
 
-Legend: B batch, C teacher channels, S student channels, H W teacher space, h w student space.
+Legend: B batch, C teacher channels, S student channels, H W teacher resolution, h w student resolution.
 The total loss of a student is (1 - ratio) task + ratio task(teacher) + spatial + frequency.
 """
 
@@ -25,35 +25,37 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The two feature losses, already weighted."""
+    """The two weighted feature losses."""
 
     spatial: Tensor
     frequency: Tensor
 
     @property
     def total(self) -> Tensor:
-        """What is added to the task's loss."""
+        """Their sum."""
         return self.spatial + self.frequency
 
 
 class Distiller(nn.Module):
-    """Two projectors and the two terms on one level of features.
+    """Projectors and losses of CA-DDKD on one feature level.
 
     Args:
         student_channels: channels of the student's level.
         teacher_channels: channels of the teacher's level.
-        ratio: share of the task's loss that is measured against the teacher's output.
+        ratio: share of the task loss that is computed against the teacher's output.
         spatial_weight: weight of the spatial term (alpha 1 of the paper).
         frequency_weight: weight of the frequency term (alpha 2 of the paper).
-        frequency: `highpass` compares maps without their low frequencies, `coefficients` the
-            remaining DCT coefficients themselves, `dc_removed` maps without their mean, which
-            is what the published code computes.
+        frequency: `highpass` compares high-pass filtered maps, `coefficients` the remaining DCT coefficients,
+            `dc_removed` maps without their mean, as the published code does.
         cutoff: lowest kept radius, as a fraction of the spectrum's diagonal.
-        reduction: of the squared differences: `sum` over all / B, `mean` over all / B, or
+        reduction: of squared differences: `sum` over all / B, `mean` over all / B, or
             `position`: sum over channels, mean over positions and batch.
-        level: which of the backbones' levels is distilled; see `compared`.
-        cache: whether the teacher's answers are kept on disk, one per training image.
+        level: index of the distilled level; see `distilled_level`.
+        cache: whether teacher outputs are cached on disk, one record per training image.
         heads, head_dim, expansion, query_grid, position_grid, sharpness: see `Projector`.
+
+    Raises:
+        UserError: frequency or reduction is unknown.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Distiller(nn.Module):
         sharpness: float = 5.0,
     ) -> None:
         super().__init__()
-        # a plain str, so that a typo in the config is answered by name
+        # typed as str, so that an unknown value of the config raises a UserError
         _check("frequency", frequency, get_args(Frequency))
         _check("reduction", reduction, get_args(Reduction))
         self.ratio, self.level, self.cutoff, self.cache = ratio, level, cutoff, cache
@@ -89,7 +91,7 @@ class Distiller(nn.Module):
         self.frequency_projector = Projector(*sizes)
 
     def forward(self, student: Float[Tensor, "B S h w"], teacher: Float[Tensor, "B C H W"]) -> Terms:
-        """Both terms of one level; the teacher's map carries no gradient."""
+        """Both loss terms; the teacher's map has no gradient."""
         target, size = teacher.detach(), _pair(teacher.shape[-2:])
         spatial = spatial_term(self.spatial_projector(student, size), target, self.reduction)
         projected = self.frequency_projector(student, size)
@@ -97,11 +99,11 @@ class Distiller(nn.Module):
         return Terms(self.spatial_weight * spatial, self.frequency_weight * filtered)
 
 
-def compared(levels: Sequence[Kind], level: int) -> Kind:
-    """The one of a network's levels that is distilled; a network that shows one is compared by that.
+def distilled_level(levels: Sequence[Kind], level: int) -> Kind:
+    """The level of a network that is distilled; of a network with one level, this one.
 
     Raises:
-        UserError: there is no such level.
+        UserError: level is out of range.
     """
     if len(levels) == 1:
         return levels[0]
@@ -116,9 +118,9 @@ def compared(levels: Sequence[Kind], level: int) -> Kind:
 def spatial_term(
     student: Float[Tensor, "B C H W"], teacher: Float[Tensor, "B C H W"], reduction: Reduction = "sum"
 ) -> Float[Tensor, ""]:
-    """Distance of unit vectors over channels at every position (L_spat); always in fp32.
+    """Squared distance of channel vectors normalised to unit length (L_spat); computed in fp32.
 
-    With `sum`, one image costs at most 4 H W (opposite vectors) and 2 H W where they are orthogonal.
+    With `sum`, the loss of an image is at most 4 H W (opposite vectors), and 2 H W for orthogonal ones.
     """
     with torch.autocast(student.device.type, enabled=False):
         return _distance(student.float(), teacher.float(), reduction)
@@ -131,10 +133,9 @@ def frequency_term(
     cutoff: float = 0.2,
     reduction: Reduction = "sum",
 ) -> Float[Tensor, ""]:
-    """The same distance after the low frequencies are gone (L_freq); always in fp32.
+    """The distance of `spatial_term` after high-pass filtering (L_freq); computed in fp32.
 
-    Setting the DCT's constant coefficient alone to zero is the same as removing the mean, which
-    is how `dc_removed` is computed.
+    `dc_removed` subtracts the mean, which equals setting the constant DCT coefficient to zero.
     """
     with torch.autocast(student.device.type, enabled=False):
         mine, theirs = (_filtered(x.float(), mode, cutoff) for x in (student, teacher))
@@ -149,7 +150,7 @@ def _filtered(x: Float[Tensor, "B C H W"], mode: Frequency, cutoff: float) -> Fl
 
 
 def high_coefficients(x: Float[Tensor, "B C H W"], cutoff: float) -> Float[Tensor, "B C H W"]:
-    """Orthonormal DCT-II coefficients with everything below the cut-off set to zero."""
+    """Orthonormal DCT-II coefficients, set to zero below the cut-off."""
     kept = high_frequencies(x.shape[-2], x.shape[-1], cutoff, x.device)
     return dct.dct2(x) * kept
 
@@ -157,10 +158,10 @@ def high_coefficients(x: Float[Tensor, "B C H W"], cutoff: float) -> Float[Tenso
 def high_frequencies(
     height: int, width: int, cutoff: float, device: torch.device | None = None
 ) -> Bool[Tensor, "H W"]:
-    """Which coefficients a high-pass keeps.
+    """The mask of DCT coefficients that the high-pass filter keeps.
 
-    The radius of coefficient (u, v) is sqrt(((u / H)^2 + (v / W)^2) / 2), between 0 and 1;
-    those with a radius of at least `cutoff` are kept, the constant one (0, 0) never.
+    The radius of coefficient (u, v) is sqrt(((u / H)^2 + (v / W)^2) / 2), in [0, 1). Coefficients with a radius of
+    at least `cutoff` are kept, except the constant one (0, 0).
     """
     rows = torch.arange(height, device=device) / height
     columns = torch.arange(width, device=device) / width
@@ -173,7 +174,7 @@ def high_frequencies(
 def _distance(
     student: Float[Tensor, "B C H W"], teacher: Float[Tensor, "B C H W"], reduction: Reduction
 ) -> Float[Tensor, ""]:
-    # below EPSILON a vector is rounding, which must not be blown up to unit length
+    # vectors shorter than EPSILON are rounding errors and are not scaled to unit length
     units = [F.normalize(x, dim=1, eps=EPSILON) for x in (student, teacher)]
     squares = (units[0] - units[1]).square()
     if reduction == "sum":

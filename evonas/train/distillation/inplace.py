@@ -1,6 +1,6 @@
-"""In-place distillation: what the subnets of one batch teach one another.
+"""In-place distillation: subnets of an optimizer step learn from each other's outputs on the same batch.
 
-A pass is one subnet's forward and backward; the passes of a step see the same images.
+A pass is the forward and backward pass of one subnet. The config key is `sampler.lesson`.
 """
 
 from collections.abc import Sequence
@@ -9,27 +9,30 @@ import torch
 from torch import Tensor
 
 from evonas.errors import UserError
-from evonas.nn.detection.base import Answer
-from evonas.nn.sided import main_of
+from evonas.nn.auxiliary import main_output
+from evonas.nn.detection.base import HeadOutput
 from evonas.tasks.base import Batch, Task
 from evonas.train.distillation.alpha_divergence import AlphaDivergence, is_classes
 
 TEACHERS = ("first", "before", "start")
 
 
-class InPlace:
-    """Some passes learn an answer instead of, or besides, the truth.
+class InPlaceDistillation:
+    """Chooses the teacher output of each pass and computes the distillation loss.
 
     Args:
-        teacher: `first`: all passes learn the first one's answer, which a sandwich makes the largest
-            subnet's (BigNAS, arXiv 2003.11142). `before`: the last pass, such as the smallest subnet's,
-            learns the mean answer of those before it (ElasticViT, arXiv 2303.09730). `start`: every pass
-            learns the answer of the largest open subnet as it was when the curriculum step began, in
-            the first step none does (after progressive shrinking, arXiv 1908.09791, where all steps
-            learn from the network of the first).
-        ratio: weight of the answer; the truth has what is left of one.
-        divergence: how answers are compared; None for the task's own distillation loss, which is a KL
-            divergence for classes and SILog for depth.
+        teacher: `first`: all later passes learn from the first one, which the sandwich rule makes the largest
+            subnet (BigNAS, arXiv 2003.11142). `before`: the last pass, such as the smallest subnet, learns from
+            the mean output of all earlier passes (ElasticViT, arXiv 2303.09730). `start`: every pass learns from
+            the largest open subnet with its weights at the beginning of the curriculum step, except in the first
+            step (after progressive shrinking, arXiv 1908.09791, where all steps learn from the full network of
+            the first step).
+        ratio: weight of the distillation loss, in (0, 1]; the task loss has weight 1 - ratio.
+        divergence: distillation loss; None for the one of the task, which is a KL divergence for classes
+            and SILog for depth.
+
+    Raises:
+        UserError: teacher is unknown, or ratio is outside (0, 1].
     """
 
     def __init__(
@@ -38,50 +41,61 @@ class InPlace:
         if teacher not in TEACHERS or not 0 < ratio <= 1:
             raise UserError(
                 f"sampler.lesson: teacher={teacher} ratio={ratio} is unknown.",
-                f"Known: teacher={', '.join(TEACHERS)}; ratio above 0 and at most 1.",
+                f"Known: teacher={', '.join(TEACHERS)}; ratio in (0, 1].",
             )
         self.teacher, self.ratio, self._divergence = teacher, float(ratio), divergence
 
     @property
-    def keeps_start(self) -> bool:
-        """Whether a subnet of the step's beginning is needed."""
+    def needs_initial_network(self) -> bool:
+        """Whether the teacher is a frozen subnet with the weights at the beginning of the curriculum step."""
         return self.teacher == "start"
 
     def target(
-        self, index: int, count: int, heard: Sequence[Answer], start: Answer | None, task: Task
-    ) -> Answer | None:
-        """The answer that a pass learns, or None where it learns the truth alone.
+        self,
+        index: int,
+        count: int,
+        teacher_outputs: Sequence[HeadOutput],
+        initial: HeadOutput | None,
+        task: Task,
+    ) -> HeadOutput | None:
+        """The teacher output of a pass, or None if the pass has the task loss alone.
 
         Args:
-            index: of the pass, among `count`.
-            heard: the answers of the passes before it, without slope.
-            start: the answer of the subnet of the step's beginning.
+            index: index of the pass.
+            count: number of passes of the step.
+            teacher_outputs: detached outputs of the earlier passes.
+            initial: output of the initial network (see `needs_initial_network`).
+            task: defines how outputs are averaged.
         """
         if self.teacher == "start":
-            return start
-        if not heard or (self.teacher == "before" and index < count - 1):
+            return initial
+        if not teacher_outputs or (self.teacher == "before" and index < count - 1):
             return None
-        return heard[0] if self.teacher == "first" else averaged(heard, task)
+        return teacher_outputs[0] if self.teacher == "first" else mean_output(teacher_outputs, task)
 
-    def loss(self, output: Answer, target: Answer, batch: Batch, task: Task) -> Tensor:
-        """How far an answer is from the one that is learnt."""
+    def loss(self, output: HeadOutput, target: HeadOutput, batch: Batch, task: Task) -> Tensor:
+        """The distillation loss of an output against a teacher output."""
         if self._divergence is None:
             return task.distillation_loss(output, target, batch)
         return self._divergence(output, target, batch, task)
 
 
-def averaged(answers: Sequence[Answer], task: Task) -> Answer:
-    """The mean answer: of distributions where they are logits of classes, else of what they say."""
-    answers = [main_of(answer) for answer in answers]
-    tensors = [answer for answer in answers if isinstance(answer, Tensor)]
-    if not tensors and len(answers) == 1:
-        return answers[0]
-    if len(tensors) < len(answers):
+def mean_output(outputs: Sequence[HeadOutput], task: Task) -> HeadOutput:
+    """The mean of outputs: of probabilities, returned as unnormalised logits, for class logits; else of values.
+
+    Raises:
+        UserError: several outputs are those of detectors.
+    """
+    outputs = [main_output(output) for output in outputs]
+    tensors = [output for output in outputs if isinstance(output, Tensor)]
+    if not tensors and len(outputs) == 1:
+        return outputs[0]
+    if len(tensors) < len(outputs):
         raise UserError(
-            f"The answers of {len(answers)} detectors have no mean.",
+            f"Outputs of {len(outputs)} detectors cannot be averaged.",
             "Use sampler.lesson.teacher=first, or two passes a step.",
         )
     if not is_classes(tensors[0], task):
         return torch.stack(tensors).mean(dim=0)
-    logs = torch.stack([answer.log_softmax(dim=1) for answer in tensors])
+    logs = torch.stack([output.log_softmax(dim=1) for output in tensors])
     return logs.logsumexp(dim=0)

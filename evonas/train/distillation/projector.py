@@ -1,8 +1,8 @@
-"""The cross-attention projector: student features as the teacher would have laid them out.
+"""Cross-attention projector of CA-DDKD: maps student features to the teacher's channels and resolution.
 
-Legend: B batch, S student channels, T teacher channels, H W teacher space, h w student space,
-L tokens. Channel count and resolution are aligned by attention from learnt queries, not by
-interpolation (CA-DDKD; the "dynamic resolution" variant, whose learnt grids are resized).
+Legend: B batch, S student channels, T teacher channels, H W teacher resolution, h w student resolution, L tokens.
+Learnt queries attend to the student's features; this is the "dynamic resolution" variant of CA-DDKD, in which the
+learnt grids are resized.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 
 class Projector(nn.Module):
-    """One projector; distillation holds two, which share nothing.
+    """Cross-attention projector.
 
-    Keys and values: ReLU(BN(conv3x3(student))) + position grid. Queries: ReLU(linear(query
-    grid)). Attention, LayerNorm, feed-forward with a residual inside.
+    Keys and values are ReLU(BN(conv3x3(student))) + position grid; queries are ReLU(linear(query grid)). Attention
+    is followed by LayerNorm and a residual feed-forward network.
 
     Args:
         student_channels: S.
         teacher_channels: T, the width of queries and output.
         heads: attention heads.
-        head_dim: width of a head.
-        expansion: hidden width of the feed-forward part as a multiple of T.
+        head_dim: channels per head.
+        expansion: hidden width of the feed-forward network as a multiple of T.
         query_grid: rows and columns of the learnt queries.
         position_grid: rows and columns of the learnt positions of the student.
         sharpness: factor on the scaled attention scores.
@@ -61,7 +61,7 @@ class Projector(nn.Module):
         nn.init.normal_(self.query_grid)
 
     def forward(self, student: Float[Tensor, "B S h w"], size: tuple[int, int]) -> Float[Tensor, "B T H W"]:
-        """Project a student map to the teacher's channels at `size` (rows, columns)."""
+        """Projects a student map to the teacher's channels at `size` (rows, columns)."""
         tokens = _tokens(self.keys(student) + _resized(self.positions, student.shape[-2:]))
         queries = self.query(_tokens(_resized(self.query_grid, size))).expand(len(student), -1, -1)
         mixed = self.norm(self._attend(queries, tokens))

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a training: checkpoints, and being heard."""
+"""Lightning callbacks: checkpoints and reports of finished steps."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ from evonas.train.optim import gradients
 
 
 class Checkpointing(Callback):
-    """One durable file, replaced after every epoch and after every `every` optimizer steps.
+    """Saves a checkpoint after every epoch and after every `every` optimizer steps, replacing the previous one.
 
     Args:
-        path: the file.
-        every: 0 for epochs alone.
+        path: checkpoint file.
+        every: optimizer steps between checkpoints; 0 saves after epochs only.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -27,26 +27,26 @@ class Checkpointing(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save within an epoch; its last step is saved by the epoch's end."""
+        """Saves within an epoch; after its last step `on_train_epoch_end` saves."""
         is_last = batch_idx + 1 == trainer.num_training_batches
         if self._every and trainer.global_step % self._every == 0 and not is_last:
             trainer.save_checkpoint(self._path)
 
     @override
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save what the epoch came to."""
+        """Saves at the end of the epoch."""
         trainer.save_checkpoint(self._path)
 
 
-class Listening(Callback):
-    """Tells a listener every step: the loss over all ranks' images, and the learning rate."""
+class StepReporter(Callback):
+    """Reports every step to a listener: loss over the images of all ranks, learning rate and noted metrics."""
 
     def __init__(self, listen: Listener) -> None:
         self._listen = listen
 
     @override
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """After a resume: the steps that are done."""
+        """Reports the number of finished steps after a resume."""
         if trainer.global_step and trainer.is_global_zero:
             self._listen(trainer.global_step, {})
 
@@ -54,7 +54,7 @@ class Listening(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The step that has just been taken."""
+        """Reports the finished step."""
         loss = gradients.mean_over_ranks(outputs["loss"] if isinstance(outputs, Mapping) else outputs)
         rate = pl_module.schedule.at(trainer.global_step - 1)
         values = {"loss": loss, "lr": rate, **pl_module.noted}

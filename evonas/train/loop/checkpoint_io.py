@@ -1,4 +1,4 @@
-"""Training state on disk through the one door for weights: no pickle, verified, whole or absent."""
+"""Training checkpoints as verified safetensors files: without pickle, written atomically."""
 
 import json
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 class SafeCheckpointIO(CheckpointIO):
-    """Stores Lightning's checkpoints as safetensors: tensors by number, the rest as JSON text.
+    """Lightning plugin that stores checkpoints as safetensors: tensors by number, all else as JSON.
 
-    Give it to a trainer: `Trainer(plugins=[SafeCheckpointIO()])`.
+    Usage: `Trainer(plugins=[SafeCheckpointIO()])`.
 
     Args:
-        meta: facts kept with every checkpoint that is saved.
+        meta: metadata of every saved checkpoint.
     """
 
     def __init__(self, meta: Mapping[str, Any] | None = None) -> None:
@@ -31,7 +31,7 @@ class SafeCheckpointIO(CheckpointIO):
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write one checkpoint durably over the previous one."""
+        """Writes a checkpoint durably, replacing the previous one."""
         tensors: dict[str, Tensor] = {}
         text = json.dumps(_pack(checkpoint, tensors))
         tensors[_TREE] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
@@ -41,10 +41,14 @@ class SafeCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a verified checkpoint; altered bytes are a DataError that names the file."""
+        """Reads a checkpoint and verifies its digest.
+
+        Raises:
+            DataError: the file was altered, or is no training checkpoint.
+        """
         tensors = weights.load(Path(path))
         if _TREE not in tensors:
-            raise DataError(f"{path} holds weights, not the state of a training.")
+            raise DataError(f"{path} contains weights, not a training checkpoint.")
         tree = json.loads(tensors.pop(_TREE).numpy().tobytes())
         if isinstance(map_location, torch.device | str):
             tensors = {name: tensor.to(map_location) for name, tensor in tensors.items()}
@@ -52,12 +56,12 @@ class SafeCheckpointIO(CheckpointIO):
 
     @override
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint and its manifest, if they exist."""
+        """Removes a checkpoint and its manifest, if they exist."""
         remove(Path(path))
 
 
 def remove(path: Path) -> None:
-    """Remove a weights file and its manifest, if they exist."""
+    """Removes a weights file and its manifest, if they exist."""
     path.unlink(missing_ok=True)
     weights.manifest(path).unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""Order, augmentation and stochastic depth as functions of (seed, epoch) and (seed, step).
+"""Training data: batch order and augmentation as functions of (seed, epoch).
 
-No generator's state is ever saved: a resumed training derives what a straight one would
-have used, which is what makes both bit-identical on one machine.
+Checkpoints contain no generator state: a resumed training derives the same random numbers as an uninterrupted one,
+so both are bit-identical on the same machine.
 """
 
 from collections.abc import Iterator
@@ -18,23 +18,24 @@ from evonas.randomness import derive, generator
 
 @contextmanager
 def seeded(seed: int, purpose: str, step: int = 0) -> Iterator[None]:
-    """Inside, torch draws from (seed, purpose, step); outside, its generator is as it was."""
+    """Seeds torch from (seed, purpose, step) and restores its generators at the end."""
     with torch.random.fork_rng():
         torch.manual_seed(derive(seed, purpose, step))
         yield
 
 
 class EpochBatches(Sampler[list[int]]):
-    """The batches of one epoch: a permutation from (seed, epoch), the incomplete rest dropped.
+    """Batch sampler of one epoch: a permutation from (seed, epoch) without the incomplete last batch.
 
     Args:
         length: items of the data set.
-        batch_size: items of a batch over all ranks.
+        batch_size: items per batch over all ranks.
         seed: seed of this training.
-        epoch: which permutation.
-        rank, world: the share of every batch that this process takes.
-        first: batches that were trained on before this process started; they count in `len`.
-        limit: batches of this epoch, if fewer than there are.
+        epoch: index of the epoch.
+        rank: this process.
+        world: number of processes; each takes an equal share of every batch.
+        first: batches that were trained before a resume; they count in `len`.
+        limit: maximum number of batches.
     """
 
     def __init__(
@@ -63,23 +64,26 @@ class EpochBatches(Sampler[list[int]]):
 
 
 def batches_per_epoch(length: int, batch_size: int, limit: int | None = None) -> int:
-    """Optimizer steps of one epoch, at most `limit`; the incomplete last batch is dropped."""
+    """Optimizer steps per epoch, at most `limit`, without the incomplete last batch."""
     whole = length // min(batch_size, length)
     return whole if limit is None else min(whole, limit)
 
 
 class TrainingData(lightning.LightningDataModule):
-    """Serves the training split, one freshly derived loader an epoch.
+    """Data module of the training split, with a new loader every epoch.
 
-    The trainer must be told `reload_dataloaders_every_n_epochs=1`; `fit` does so.
+    The trainer needs `reload_dataloaders_every_n_epochs=1`, which `fit` sets.
 
     Args:
-        dataset: its `set_epoch`, if it has one, is told the epoch.
-        batch_size: items of a batch over all ranks.
+        dataset: its `set_epoch` method, if any, is called with the epoch.
+        batch_size: items per batch over all ranks.
         seed: seed of this training.
-        workers: processes that load; they change nothing but the speed.
-        max_batches: ceiling on the batches of an epoch.
+        workers: data loading processes; they do not affect results.
+        max_batches: maximum number of batches per epoch.
         total_steps: optimizer steps of the whole training, which may end within an epoch.
+
+    Raises:
+        UserError: the data set is empty.
     """
 
     def __init__(
@@ -100,13 +104,13 @@ class TrainingData(lightning.LightningDataModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch."""
+        """Optimizer steps per epoch."""
         return batches_per_epoch(self.length, self.batch_size, self.max_batches)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """The loader of the epoch that the trainer is in, from the batch that comes next."""
+        """The loader of the trainer's current epoch, starting at its next batch."""
         trainer = cast(lightning.Trainer, self.trainer)
-        # the trainer's own count of epochs lags behind while a checkpoint is restored
+        # trainer.current_epoch lags behind while a checkpoint is restored
         epoch, first = divmod(trainer.global_step, self.steps_per_epoch)
         set_epoch = getattr(self.dataset, "set_epoch", None)
         if set_epoch is not None:
@@ -118,16 +122,16 @@ class TrainingData(lightning.LightningDataModule):
         return DataLoader(self.dataset, batch_sampler=order, num_workers=self.workers)
 
     def _left(self, epoch: int) -> int:
-        """Batches of an epoch; at least one, as Lightning asks for a loader even when all is done."""
+        """Batches of an epoch; at least one, since Lightning builds a loader even after the last step."""
         if self.total_steps is None:
             return self.steps_per_epoch
         return max(1, min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch))
 
     def check_shares(self, world: int) -> None:
-        """Refuse a batch that does not give every rank as much, which would weight gradients wrongly."""
+        """Raises a UserError if the batch size is not divisible by the number of ranks."""
         size = min(self.batch_size, self.length)
         if size % world:
             raise UserError(
-                f"A batch of {size} images cannot be shared by {world} devices.",
+                f"A batch of {size} images is not divisible by {world} devices.",
                 f"Make train.*.batch_size a multiple of {world}.",
             )

@@ -1,4 +1,4 @@
-"""Several processes that train one network: forked, alike at the start, and joined again at the end."""
+"""Data-parallel training in forked processes, without DistributedDataParallel's wrapper."""
 
 import os
 import threading
@@ -16,11 +16,11 @@ from evonas.train.optim import gradients
 Listener = Callable[[int, Mapping[str, float]], None]
 
 
-class Ranks(DDPStrategy):
-    """Data parallel training without a wrapper: the module itself averages gradients, once a step.
+class ForkedDDPStrategy(DDPStrategy):
+    """DDP strategy without a wrapper: the module averages its gradients itself, once per step.
 
-    `torch.nn.parallel.DistributedDataParallel` would exchange them at every backward pass and
-    search for unused parameters, of which every sampled subnet leaves some.
+    `torch.nn.parallel.DistributedDataParallel` would average them in every backward pass and search for unused
+    parameters, which every sampled subnet has.
     """
 
     def __init__(self) -> None:
@@ -28,28 +28,28 @@ class Ranks(DDPStrategy):
 
     @override
     def setup_environment(self) -> None:
-        """Join the others; a forked process must not use its parent's pool of threads."""
+        """Joins the process group; a forked process must not use its parent's thread pool."""
         torch.set_num_threads(1)
         super().setup_environment()
 
     @override
     def configure_ddp(self) -> None:
-        """Start all ranks from the weights of the first."""
+        """Broadcasts the weights of rank 0."""
         assert self.model is not None
         gradients.share_state(self.model)
 
 
 @contextmanager
 def relayed(listen: Listener) -> Iterator[Listener]:
-    """A listener to call in a forked process; the real one is called here, by a thread.
+    """Yields a listener for forked processes that forwards its calls to `listen` in a thread of this process.
 
-    Bars and trackers own threads and connections that do not survive a fork.
+    Progress bars and trackers own threads and connections, which do not survive a fork.
     """
     queue: Any = mp.get_context("fork").SimpleQueue()
 
     def forward() -> None:
-        while (heard := queue.get()) is not None:
-            listen(*heard)
+        while (report := queue.get()) is not None:
+            listen(*report)
 
     thread = threading.Thread(target=forward, daemon=True)
     thread.start()
@@ -62,7 +62,7 @@ def relayed(listen: Listener) -> Iterator[Listener]:
 
 @contextmanager
 def own_environment() -> Iterator[None]:
-    """Lightning leaves the port of a finished process group in the environment; take it out again."""
+    """Removes environment variables that Lightning adds, such as the port of the process group."""
     kept = dict(os.environ)
     try:
         yield

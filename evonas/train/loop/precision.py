@@ -1,4 +1,4 @@
-"""Number formats of training: which are known, and fp16 where Lightning would quietly choose another."""
+"""Numerical precisions of training, and a plugin for mixed precision on the CPU."""
 
 from typing import Literal, cast
 
@@ -11,15 +11,15 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def check_precision(name: str) -> None:
-    """Refuse what manual optimisation was never tried with."""
+    """Raises a UserError if a precision is not supported."""
     if name not in PRECISIONS:
         raise UserError(f"hardware.precision={name} is unknown.", f"Choose among {', '.join(PRECISIONS)}.")
 
 
 def precision_plugin(name: str, accelerator: str) -> MixedPrecision | None:
-    """Mixed precision on the CPU, fp16 with a loss scaler; None where Lightning makes its own.
+    """The plugin for mixed precision on the CPU, fp16 with a loss scaler; else None for Lightning's default.
 
-    Lightning itself replaces fp16 on the CPU by bf16, with nothing but a warning.
+    Lightning replaces fp16 on the CPU by bf16.
     """
     check_precision(name)
     if name == "32-true" or accelerator != "cpu":

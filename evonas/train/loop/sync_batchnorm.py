@@ -1,6 +1,6 @@
-"""Batch norm over the images of all ranks, on any backend of torch.distributed.
+"""Synchronised batch norm on any backend of torch.distributed; `torch.nn.SyncBatchNorm` needs CUDA.
 
-Legend: B batch, C channels. `torch.nn.SyncBatchNorm` needs CUDA; this one does not.
+Legend: B batch, C channels.
 """
 
 from functools import cache
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from evonas.train.optim.gradients import world_size
 
 
-class _Summed(torch.autograd.Function):
-    """The sum over ranks. Its gradient is the sum of the ranks' gradients, since every rank uses it."""
+class _AllReduceSum(torch.autograd.Function):
+    """The sum over ranks. The gradient is the sum of the gradients of all ranks, since each rank uses the sum."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
@@ -31,25 +31,25 @@ class _Summed(torch.autograd.Function):
 
 
 class SyncedNorm(nn.modules.batchnorm._BatchNorm):
-    """A batch norm of any class whose statistics in training mode are those of all ranks' images together.
+    """Mix-in for batch norm classes: in training mode, statistics are computed over the images of all ranks.
 
-    The mean is shared first and the squared distances from it second: two small all-reduces,
-    and no cancellation. Names of parameters and buffers are those of the class that it is mixed into, and with
-    one rank the results are too. Ranks must see batches of equal size. What a class does beside normalising,
-    such as an activation, stays its own: it is given the normalised maps and statistics that leave them alone.
+    Two small all-reduces compute the mean and then the squared distances from it, without cancellation. Names of
+    parameters and buffers are those of the base class; with one rank its results are, too. All ranks must have
+    batches of equal size. A base class that computes more than a normalisation, such as an activation, is applied to
+    the normalised maps with neutral statistics.
     """
 
     def forward(self, input: Float[Tensor, "B C ..."]) -> Float[Tensor, "B C ..."]:
-        """The normalised maps, in the dtype of the input."""
+        """The normalised maps in the dtype of the input."""
         if not self.training or world_size() == 1:
             return super().forward(input)
         x = input if input.dtype == torch.float64 else input.float()
         axes = [axis for axis in range(x.ndim) if axis != 1]
         per_channel = (1, -1) + (1,) * (x.ndim - 2)
         count = world_size() * x.numel() // x.shape[1]
-        mean = _Summed.apply(x.sum(axes)) / count
+        mean = _AllReduceSum.apply(x.sum(axes)) / count
         centred = x - mean.view(per_channel)
-        variance = _Summed.apply(centred.square().sum(axes)) / count
+        variance = _AllReduceSum.apply(centred.square().sum(axes)) / count
         if self.track_running_stats:
             self._track(mean.detach(), variance.detach() * count / max(1, count - 1))
         normal = centred * torch.rsqrt(variance + self.eps).view(per_channel)
@@ -60,7 +60,7 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
         return normal.to(input.dtype)
 
     def _behind(self, normal: Tensor) -> Tensor:
-        """The class's own forward on maps that are normalised already."""
+        """The forward of the base class on normalised maps, with neutral statistics."""
         kept = self.running_mean, self.running_var, self.training
         self.running_mean = torch.zeros(normal.shape[1], dtype=normal.dtype, device=normal.device)
         self.running_var = torch.full_like(self.running_mean, 1.0 - self.eps)
@@ -72,7 +72,7 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Float[Tensor, " C"], variance: Float[Tensor, " C"]) -> None:
-        """As torch's classes do: momentum None means the plain average so far."""
+        """Updates running statistics as torch does; momentum None means the cumulative average."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -82,11 +82,11 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class SyncedBatchNorm2d(SyncedNorm, nn.BatchNorm2d):
-    """`nn.BatchNorm2d` over all ranks' images."""
+    """`nn.BatchNorm2d`, synchronised over ranks."""
 
 
 def synchronise(module: nn.Module) -> None:
-    """Let every batch norm inside share its statistics among ranks, whatever its class, in place."""
+    """Synchronises every batch norm in `module` over ranks, in place, including those of subclasses."""
     for norm in module.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and not isinstance(norm, SyncedNorm):
             norm.__class__ = _synced(cast(Any, type(norm)))

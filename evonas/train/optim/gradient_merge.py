@@ -1,7 +1,7 @@
-"""How the gradients of a step's subnets become one gradient.
+"""Combination of the gradients of an optimizer step's subnets, with conflict resolution.
 
-A part is what one pass alone would have left in `.grad`, weighted as its loss is; the plain sum of
-the parts is what accumulating them gives.
+The gradients of a subnet are those of its weighted loss, one tensor (or None) per parameter. Their sum over subnets
+equals ordinary gradient accumulation.
 """
 
 from collections.abc import Sequence
@@ -14,43 +14,53 @@ from torch import Tensor
 from evonas.errors import UserError
 from evonas.randomness import generator
 
-Part = list[Tensor | None]
+Gradients = list[Tensor | None]
 _TINY = 1e-12
 
 
 @runtime_checkable
 class Merge(Protocol):
-    """Makes one gradient of parts; a pure function of the parts, the share of the training and a seed."""
+    """Combines the gradients of several subnets."""
 
-    def combine(self, parts: Sequence[Part], share: float, seed: int) -> Part: ...
+    def combine(self, parts: Sequence[Gradients], share: float, seed: int) -> Gradients:
+        """The combined gradients; a pure function of its arguments.
+
+        Args:
+            parts: gradients of each subnet.
+            share: finished share of the training, in [0, 1].
+            seed: seed of this step.
+        """
+        ...
 
 
-class Watched:
-    """The plain sum; nothing is changed, but the parts are apart, so that their cosines are logged."""
+class MonitoredSum:
+    """Sums gradients, but keeps those of each subnet apart, so that their cosines are logged."""
 
-    def combine(self, parts: Sequence[Part], share: float, seed: int) -> Part:  # noqa: ARG002
-        """The sum of the parts."""
+    def combine(self, parts: Sequence[Gradients], share: float, seed: int) -> Gradients:  # noqa: ARG002
+        """The sum of the gradients."""
         return summed(parts)
 
 
 class NasVit:
-    """The first subnet's gradient gives way where it contradicts the others'.
+    """Resolves conflicts between the first subnet's gradient and those of the others (NASViT: Gong et al., ICLR 2022).
 
-    For each tensor: g = (1 + a) s + m, m of the first, s of the others together, and
-    a = clamp(-<s, m> / |s|^2, 0, 2); an unclamped a makes <g, s> = |s|^2, so that what of m
-    contradicts s is gone (NASViT: Gong et al., ICLR 2022).
+    For each tensor g = (1 + a) s + m, with the gradient m of the first subnet, the sum s of the others, and
+    a = clamp(-<s, m> / |s|^2, 0, 2). Without clamping <g, s> = |s|^2: the conflicting component of m is removed.
 
     Args:
-        after: the share of the training during which gradients are summed as they are.
+        after: share of the training during which gradients are only summed, in [0, 1].
+
+    Raises:
+        UserError: after is outside [0, 1].
     """
 
     def __init__(self, after: float = 0.25) -> None:
         if not 0 <= after <= 1:
-            raise UserError(f"sampler.merge.after={after} is no share of a training.", "Try 0.25.")
+            raise UserError(f"sampler.merge.after must be in [0, 1], got {after}.", "Try 0.25.")
         self.after = after
 
-    def combine(self, parts: Sequence[Part], share: float, seed: int) -> Part:  # noqa: ARG002
-        """One gradient."""
+    def combine(self, parts: Sequence[Gradients], share: float, seed: int) -> Gradients:  # noqa: ARG002
+        """The combined gradients."""
         if share < self.after or len(parts) < 2:
             return summed(parts)
         others = summed(parts[1:])
@@ -58,14 +68,15 @@ class NasVit:
 
 
 class PcGrad:
-    """Each part loses what contradicts another part, over all tensors at once, and then they are summed.
+    """Projects conflicting components off each gradient, then sums (Yu et al. 2020, arXiv 2001.06782, algorithm 1).
 
-    Parts are compared as they were, in a random order (Yu et al. 2020, arXiv 2001.06782, algorithm 1).
+    The gradient of a subnet is one vector over all tensors; it is compared with the original gradients of the
+    others in random order.
     """
 
-    def combine(self, parts: Sequence[Part], share: float, seed: int) -> Part:  # noqa: ARG002
-        """One gradient."""
-        cleared: list[Part] = []
+    def combine(self, parts: Sequence[Gradients], share: float, seed: int) -> Gradients:  # noqa: ARG002
+        """The combined gradients."""
+        cleared: list[Gradients] = []
         for index, part in enumerate(parts):
             others = [number for number in range(len(parts)) if number != index]
             order = generator(seed, "pcgrad", index).permutation(others).tolist()
@@ -73,30 +84,30 @@ class PcGrad:
         return summed(cleared)
 
 
-def cosines(parts: Sequence[Part]) -> dict[tuple[int, int], float]:
-    """The cosine of the angle between each two parts, over the tensors that both have; 0 where none."""
+def cosines(parts: Sequence[Gradients]) -> dict[tuple[int, int], float]:
+    """The cosine between the gradients of each pair of subnets, over tensors that both have; 0 without any."""
     return {
         (first, second): _cosine(parts[first], parts[second])
         for first, second in combinations(range(len(parts)), 2)
     }
 
 
-def summed(parts: Sequence[Part]) -> Part:
-    """The sum for each tensor; None where no part has a gradient."""
-    found: Part = []
+def summed(parts: Sequence[Gradients]) -> Gradients:
+    """The sum of gradients per tensor; None where no subnet has a gradient."""
+    found: Gradients = []
     for column in zip(*parts, strict=True):
         present = [gradient for gradient in column if gradient is not None]
         found.append(torch.stack(present).sum(dim=0) if present else None)
     return found
 
 
-def inner(first: Part, second: Part) -> Tensor:
-    """The inner product over the tensors that both have."""
+def inner(first: Gradients, second: Gradients) -> Tensor:
+    """The inner product over tensors that both have."""
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     return sum((torch.dot(a.flatten(), b.flatten()) for a, b in pairs), torch.zeros(()))
 
 
-def _cosine(first: Part, second: Part) -> float:
+def _cosine(first: Gradients, second: Gradients) -> float:
     shared = [a is not None and b is not None for a, b in zip(first, second, strict=True)]
     left, right = (
         [gradient if both else None for gradient, both in zip(part, shared, strict=True)]
@@ -113,8 +124,8 @@ def _yielding(first: Tensor | None, rest: Tensor | None) -> Tensor | None:
     return (1 + (-overlap).clamp(0, 2)) * rest + first
 
 
-def _cleared(part: Part, others: Sequence[Part]) -> Part:
-    """A part without what contradicts each of the others in turn."""
+def _cleared(part: Gradients, others: Sequence[Gradients]) -> Gradients:
+    """A gradient without its components that conflict with each of the others in turn."""
     for other in others:
         overlap = inner(part, other)
         if overlap >= 0:

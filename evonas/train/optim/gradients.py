@@ -1,8 +1,7 @@
-"""Gradients of several ranks: averaged once per optimizer step, however many subnets it has.
+"""Gradient averaging over ranks, once per optimizer step.
 
-Every rank accumulates the gradients of its k subnets alone. All ranks sample the same
-subnets, so the same parameters have a gradient everywhere; those without one are left out,
-and AdamW leaves them as they are, on many ranks as on one.
+Every rank accumulates gradients of the k subnets on its own images. All ranks sample the same subnets, so the same
+parameters have gradients on every rank; AdamW skips those without, as on one rank.
 """
 
 import math
@@ -14,13 +13,13 @@ from torch import Tensor, nn
 
 
 def world_size() -> int:
-    """Ranks that train together; 1 without a process group."""
+    """The number of ranks that train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @torch.no_grad()
 def average(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace gradients by their mean over all ranks, with one all-reduce per dtype."""
+    """Replaces gradients by their mean over ranks, with one all-reduce per dtype."""
     world = world_size()
     if world == 1:
         return
@@ -43,7 +42,7 @@ def _average(gradients: list[Tensor], world: int) -> None:
 
 @torch.no_grad()
 def mean_over_ranks(value: Tensor) -> float:
-    """The mean of one number over all ranks: the loss of the whole batch."""
+    """The mean of a scalar over all ranks."""
     if world_size() == 1:
         return float(value)
     shared = value.detach().clone()
@@ -52,7 +51,7 @@ def mean_over_ranks(value: Tensor) -> float:
 
 
 def taken(parameters: Iterable[nn.Parameter]) -> list[Tensor | None]:
-    """The gradients, which the parameters have no longer."""
+    """Returns the gradients and sets those of the parameters to None."""
     found = []
     for parameter in parameters:
         found.append(parameter.grad)
@@ -61,16 +60,18 @@ def taken(parameters: Iterable[nn.Parameter]) -> list[Tensor | None]:
 
 
 def put(parameters: Iterable[nn.Parameter], found: Iterable[Tensor | None]) -> None:
-    """Give parameters these gradients."""
+    """Sets the gradients of parameters."""
     for parameter, gradient in zip(parameters, found, strict=True):
         parameter.grad = gradient
 
 
 def clip(parameters: Iterable[nn.Parameter], limit: float, scale: float = 1.0) -> None:
-    """Limit the norm of all gradients; `scale` is what a loss scaler multiplied them with.
+    """Clips the norm of all gradients at `limit`; 0 does nothing.
 
-    Scaled gradients are clipped at the scaled limit, so that whoever removes the scale later
-    finds what clipping true gradients would have left.
+    Args:
+        parameters: their gradients are clipped in place.
+        limit: maximum norm of unscaled gradients.
+        scale: factor of the loss scaler, which the gradients still contain.
     """
     if limit > 0 and math.isfinite(scale):
         torch.nn.utils.clip_grad_norm_(parameters, limit * scale)
@@ -78,6 +79,6 @@ def clip(parameters: Iterable[nn.Parameter], limit: float, scale: float = 1.0) -
 
 @torch.no_grad()
 def share_state(module: nn.Module) -> None:
-    """Give every rank the parameters and buffers of rank 0."""
+    """Broadcasts parameters and buffers of rank 0."""
     for tensor in (*module.parameters(), *module.buffers()):
         dist.broadcast(tensor.data, src=0)

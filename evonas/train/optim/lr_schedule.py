@@ -1,4 +1,4 @@
-"""Learning rate as a function of the step, so that a resumed run needs no scheduler state."""
+"""Learning-rate schedules as functions of the step, without scheduler state."""
 
 import math
 from bisect import bisect_right
@@ -12,25 +12,27 @@ Shape = Literal["cosine", "poly", "multistep"]
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Linear warm-up, then one of three shapes, per optimizer step; the defaults are EvoNAS's for depth.
+    """Linear warm-up followed by cosine, polynomial or multistep decay.
 
-    - `cosine`: its period is the whole length and its clock starts after the warm-up, as in the published
-      recipe; it therefore ends slightly above `minimum`.
-    - `poly`: minimum + (peak - minimum) (1 - progress)^power, where progress goes from 0 after the warm-up to
-      1 at the end (published for ADE20K, power 1).
-    - `multistep`: peak times `gamma` for every milestone that has been reached, never below `minimum`
-      (published for COCO).
+    - `cosine`: the period is the whole duration and starts after the warm-up, as in EvoNAS's recipe for depth, so
+      the schedule ends slightly above `minimum`.
+    - `poly`: minimum + (peak - minimum) (1 - progress)^power; progress rises from 0 after the warm-up to
+      1 at the end (EvoNAS for ADE20K, power 1).
+    - `multistep`: peak times `gamma` per reached milestone, at least `minimum` (EvoNAS for COCO).
 
     Args:
-        total_steps: optimizer steps of this training, warm-up included.
-        warmup_steps: steps from `start` to `peak`.
+        total_steps: optimizer steps of the training, including the warm-up.
+        warmup_steps: optimizer steps from `start` to `peak`.
         peak: highest learning rate.
-        start: learning rate of step 0 when there is a warm-up.
-        minimum: floor of every shape; the warm-up may start below it.
-        shape: see above.
-        power: of `poly`.
-        milestones: steps, counted from 0, from which on the rate is smaller; of `multistep`.
-        gamma: of `multistep`.
+        start: learning rate of step 0 if there is a warm-up.
+        minimum: lower bound after the warm-up.
+        shape: `cosine`, `poly` or `multistep`.
+        power: exponent of `poly`.
+        milestones: steps of `multistep`, counted from 0, at which the rate decays.
+        gamma: decay factor of `multistep`.
+
+    Raises:
+        UserError: shape is unknown, or milestones are missing or not ascending.
     """
 
     total_steps: int
@@ -52,7 +54,7 @@ class Schedule:
             not self.milestones or list(self.milestones) != sorted(self.milestones)
         ):
             raise UserError(
-                f"schedule=multistep with milestones={list(self.milestones)} has no steps in order.",
+                f"schedule=multistep needs ascending milestones, got {list(self.milestones)}.",
                 "Give them in epochs, such as milestones=[8,11].",
             )
 

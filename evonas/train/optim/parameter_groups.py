@@ -1,4 +1,4 @@
-"""Parameter groups of AdamW: which parameters decay, and which follow a learning rate of their own."""
+"""Parameter groups of AdamW: weight decay and learning-rate scale per parameter."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +14,15 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase
 
 @dataclass(frozen=True, slots=True)
 class Decay:
-    """How much decays, and what.
+    """Weight decay.
 
     Args:
-        amount: AdamW's weight decay.
-        rule: `matrices` spares vectors and scalars (biases, norms, SSD state), `no_norm` the
-            parameters of norms alone, `all` nothing.
+        amount: weight decay of AdamW.
+        rule: `matrices` excludes vectors and scalars (biases, norms, SSD state), `no_norm` excludes parameters of
+            norms, `all` excludes none.
+
+    Raises:
+        UserError: rule is unknown.
     """
 
     amount: float
@@ -30,7 +33,7 @@ class Decay:
             raise UserError(f"train.*.decay={self.rule} is unknown.", f"Known: {', '.join(DECAYS)}")
 
     def applies(self, owner: nn.Module, parameter: nn.Parameter) -> bool:
-        """Whether a parameter of a module decays."""
+        """Whether a parameter of the module `owner` decays."""
         if self.rule == "matrices":
             return parameter.ndim > 1
         return self.rule == "all" or not isinstance(owner, _NORMS)
@@ -39,11 +42,13 @@ class Decay:
 def parameter_groups(
     module: nn.Module, decay: Decay, scale: float = 1.0, without: nn.Module | None = None
 ) -> list[dict[str, Any]]:
-    """At most two groups, what decays first.
+    """The parameter groups of a module: with weight decay and without; empty groups are omitted.
 
     Args:
-        scale: kept in the groups: the learning rate is the schedule's times this.
-        without: a part of the module that is left out.
+        module: its trainable parameters are grouped.
+        decay: weight decay.
+        scale: factor of the scheduled learning rate, stored in the groups.
+        without: a submodule that is excluded.
     """
     spared = {id(parameter) for parameter in without.parameters()} if without else set()
     trained = [pair for pair in _owned(module) if pair[1].requires_grad and id(pair[1]) not in spared]
@@ -54,7 +59,7 @@ def parameter_groups(
 
 
 def _owned(module: nn.Module) -> Iterator[tuple[nn.Module, nn.Parameter]]:
-    """Every parameter once, with the module that it belongs to."""
+    """Yields every parameter once, with the module that owns it."""
     seen: set[int] = set()
     for owner in module.modules():
         for parameter in owner.parameters(recurse=False):

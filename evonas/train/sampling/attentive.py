@@ -1,8 +1,8 @@
-"""Attentive sampling: of several subnets of one cost, the one that promises most, or least, is trained.
+"""Attentive sampling (AttentiveNAS, arXiv 2011.09011): trains the best or worst of several subnets of equal cost.
 
-After AttentiveNAS (arXiv 2011.09011): a cost is drawn as often as plain sampling would meet it, several
-subnets of that cost are compared, and the best (best-up) or the worst (worst-up) of them is trained.
-They are compared by their loss on the images at hand, or by a predictor learnt from earlier losses.
+A cost level is drawn with the frequency it has under uniform sampling. Several subnets of this level are compared
+and the one with the lowest loss (best-up) or the highest (worst-up) is trained. The loss is either the one on the
+current batch or the prediction of a regression on the losses of earlier steps.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,26 @@ from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
-from evonas.train.sampling.base import Judge, Judging
-from evonas.train.sampling.complexity_aware import picked, table_of
+from evonas.train.sampling.base import LossAwareSampler, LossOracle
+from evonas.train.sampling.complexity_aware import level_table, sample_level
 from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
 from evonas.train.sampling.loss_predictor import LossPredictor
 from evonas.train.sampling.step import StepSampler
 
+# uniform samples that estimate the distribution over cost levels
 _PRIOR = 400
 
 
 class AttentiveSampler:
-    """Satisfies `evonas.train.sampling.base.Judging`; its state is what the predictor, if any, has learnt."""
+    """Attentive sampler of one curriculum step, a `LossAwareSampler`; its state is that of the loss predictor.
+
+    Args:
+        inside: uniform sampler of the step.
+        table: cost levels.
+        tries: candidates per trained subnet.
+        sign: 1 trains the candidate with the lowest loss, -1 the one with the highest.
+        predictor: None compares losses on the current batch.
+    """
 
     def __init__(
         self, inside: StepSampler, table: LevelTable, tries: int, sign: int, predictor: LossPredictor | None
@@ -34,39 +43,39 @@ class AttentiveSampler:
         self._tries, self._sign, self._predictor = tries, sign, predictor
         self.prior = self._prior()
 
-    def chosen(self, step: int, judge: Judge) -> list[Genotype]:
-        """The corners that are always trained, and for each free place one subnet of several."""
+    def chosen(self, step: int, oracle: LossOracle) -> list[Genotype]:
+        """The step's fixed subnets, followed by one subnet per free place, the best or worst of its candidates."""
         rng = generator(self._inside.seed, f"subnets/{self._inside.step.name}", step)
         places = rng.choice(len(self.prior), size=self._inside.free, p=self.prior).tolist()
-        groups = [picked(rng, self._table.levels[place], self._tries) for place in places]
-        losses = self._losses([genotype for group in groups for genotype in group], judge)
+        groups = [sample_level(rng, self._table.levels[place], self._tries) for place in places]
+        losses = self._losses([genotype for group in groups for genotype in group], oracle)
         return [*self._inside.corners, *(self._promising(group, losses) for group in groups)]
 
     def state(self) -> dict[str, Any]:
-        """What the predictor has learnt."""
+        """The state of the loss predictor; empty without one."""
         return {} if self._predictor is None else self._predictor.plain()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on with what `state` gave."""
+        """Restores what `state` returned."""
         if self._predictor is not None:
             self._predictor.fill(state)
 
-    def _losses(self, genotypes: Sequence[Genotype], judge: Judge) -> dict[Genotype, float]:
+    def _losses(self, genotypes: Sequence[Genotype], oracle: LossOracle) -> dict[Genotype, float]:
         distinct = list(dict.fromkeys(genotypes))
         if not distinct:
             return {}
         if self._predictor is None:
-            return dict(zip(distinct, judge(distinct), strict=True))
-        # one true loss a place, and never a single one, keeps the predictor learning; the rest is predicted
+            return dict(zip(distinct, oracle(distinct), strict=True))
+        # one true loss per place, at least two in all, trains the predictor; the other losses are predicted
         asked = distinct[:: self._tries] if len(distinct) > self._tries else distinct[:2]
-        self._predictor.learn(asked, judge(asked))
+        self._predictor.learn(asked, oracle(asked))
         return dict(zip(distinct, self._predictor.predict(distinct), strict=True))
 
     def _promising(self, group: Sequence[Genotype], losses: dict[Genotype, float]) -> Genotype:
         return min(group, key=lambda genotype: self._sign * losses[genotype])
 
     def _prior(self) -> NDArray[np.float64]:
-        """How often plain sampling meets each level; no level is left out."""
+        """The frequency of each level under uniform sampling, with add-one smoothing."""
         drawn = np.array([self._inside.example(index).genes for index in range(_PRIOR)])
         marks = [level.macs for level in self._table.levels]
         places = np.searchsorted(marks, self._table.costs.macs(drawn), side="right") - 1
@@ -74,15 +83,18 @@ class AttentiveSampler:
         return counts / counts.sum()
 
 
-class Attentive:
-    """The draw: evenly spaced levels without gaps, and several subnets of one to choose from.
+class AttentiveSampling:
+    """Strategy of attentive sampling, on contiguous cost levels.
 
     Args:
-        prefer: `best` or `worst`.
-        by: `loss` on the images of the step, or `predictor`.
-        tries: subnets to choose from.
-        levels: how finely costs are told apart.
-        size: subnets kept of each level at most.
+        prefer: `best` trains the candidate with the lowest loss, `worst` the one with the highest.
+        by: `loss` on the current batch, or `predictor`.
+        tries: candidates per trained subnet.
+        levels: number of cost levels.
+        size: maximum number of subnets stored per level.
+
+    Raises:
+        UserError: an argument is unknown, or tries is below 1.
     """
 
     def __init__(
@@ -96,8 +108,8 @@ class Attentive:
         self.sign, self.by, self.tries = (1 if prefer == "best" else -1), by, tries
         self.plan = LevelPlan(levels, None, size, groups=1)
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Judging:  # noqa: ARG002
-        """A sampler of one curriculum step; its length does not matter."""
+    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:  # noqa: ARG002
+        """The sampler of one curriculum step; it ignores `total_steps`."""
         predictor = LossPredictor(costs.space) if self.by == "predictor" else None
-        table = table_of(inside, costs, self.plan)
+        table = level_table(inside, costs, self.plan)
         return AttentiveSampler(inside, table, self.tries, self.sign, predictor)

@@ -1,4 +1,4 @@
-"""A bank: the best subnets of one level that were seen so far, each with its quality."""
+"""Bank of the best subnets of one cost level found so far, with their quality."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from evonas.space.genotype import Genotype
 
 
 class Bank:
-    """At most `size` different subnets; quality is minus a loss, so larger is better.
+    """Holds at most `size` distinct subnets; the quality is the negative loss, so larger is better.
 
-    ElasticViT keeps one for each level (arXiv 2303.09730, section 4.2).
+    ElasticViT has one bank per cost level (arXiv 2303.09730, section 4.2).
     """
 
     def __init__(self, size: int) -> None:
@@ -23,26 +23,26 @@ class Bank:
 
     @property
     def members(self) -> list[Genotype]:
-        """In the order in which they came."""
+        """The subnets in insertion order."""
         return list(self._members)
 
     @property
     def is_half_full(self) -> bool:
-        """Whether there is enough to choose from: more than half of its capacity."""
+        """Whether more than half of the capacity is used."""
         return 2 * len(self) > self.size
 
     def best(self) -> Genotype | None:
-        """The member of the highest quality; the first of equals, None of an empty bank."""
+        """The member with the highest quality (ties: the first inserted), or None if the bank is empty."""
         return max(self._members, key=lambda member: self._members[member], default=None)
 
     def draw(self, rng: np.random.Generator) -> Genotype:
-        """A member, with probabilities that are the softmax of the qualities."""
+        """Samples a member with probability softmax(quality)."""
         qualities = np.array(list(self._members.values()))
         shares = np.exp(qualities - qualities.max())
         return self.members[int(rng.choice(len(shares), p=shares / shares.sum()))]
 
     def offer(self, genotype: Genotype, quality: float) -> None:
-        """Keep a subnet if there is room, or in place of the worst if it is better; a member gets news."""
+        """Inserts a subnet, or updates its quality; a full bank replaces its worst member if that is worse."""
         if genotype not in self._members and len(self) >= self.size:
             worst = min(self._members, key=lambda member: self._members[member])
             if self._members[worst] >= quality:
@@ -51,13 +51,13 @@ class Bank:
         self._members[genotype] = quality
 
     def rescore(self, qualities: Sequence[float]) -> None:
-        """New qualities of the members, in their order."""
+        """Replaces the qualities of all members, in the order of `members`."""
         self._members = dict(zip(self._members, qualities, strict=True))
 
     def plain(self) -> list[list[Any]]:
-        """Plain data: genes and quality of each member."""
+        """Genes and quality of each member as JSON data."""
         return [[list(member.genes), quality] for member, quality in self._members.items()]
 
     def fill(self, space: str, plain: Sequence[Sequence[Any]]) -> None:
-        """Take what `plain` gave."""
+        """Restores what `plain` returned, for genotypes of the space named `space`."""
         self._members = {Genotype(space, tuple(genes)): float(quality) for genes, quality in plain}

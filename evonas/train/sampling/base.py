@@ -1,17 +1,16 @@
-"""What a sampler is: which genotypes a training step trains.
+"""Contracts of subnet samplers: which genotypes an optimizer step trains.
 
-The contract. `genotypes(step)` is a pure function of (constructor arguments, step): it
-is the same on every rank and after every resume. It never returns an empty list.
+`Sampler.genotypes(step)` is a pure function of (constructor arguments, step), so it returns the same list on
+every rank and after every resume. The list is never empty.
 
-A `Judging` sampler looks at losses before it chooses. What it chooses is a function of
-(constructor arguments, step, its state, what the judge says); a judge's answers are equal on
-every rank, and the state travels with the training's checkpoints, so the same holds for it.
-The state is plain data that JSON can hold.
+A `LossAwareSampler` evaluates losses before it chooses. Its choice is a function of (constructor arguments,
+step, state, losses). A loss oracle returns equal losses on every rank and the training checkpoint contains the
+sampler's state, so the choice is also the same on every rank and after every resume. The state is JSON-serialisable.
 
-A sampler with a method `weights(count) -> list[float]` says how much each of a step's losses
-counts; the weights are positive and sum to one. Without it they count alike.
+A sampler may define `weights(count) -> list[float]`, the weights of a step's losses; they are positive and sum to
+one. Without this method all losses have equal weights.
 
-A `Draw` is a way of choosing, not yet tied to a space: the key `draw` of a curriculum.
+A `SamplingStrategy` builds the sampler of a curriculum step; the config key is `sampler.draw`.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,21 +20,22 @@ from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
 from evonas.train.sampling.step import StepSampler
 
-Judge = Callable[[Sequence[Genotype]], list[float]]
+# the losses of genotypes on the current batch, averaged over ranks
+LossOracle = Callable[[Sequence[Genotype]], list[float]]
 
 
 @runtime_checkable
 class Sampler(Protocol):
-    """See the module's contract."""
+    """Returns the subnets of an optimizer step; see the module's contract."""
 
     def genotypes(self, step: int) -> list[Genotype]: ...
 
 
 @runtime_checkable
-class Judging(Protocol):
-    """See the module's contract."""
+class LossAwareSampler(Protocol):
+    """Chooses the subnets of an optimizer step by their losses; see the module's contract."""
 
-    def chosen(self, step: int, judge: Judge) -> list[Genotype]: ...
+    def chosen(self, step: int, oracle: LossOracle) -> list[Genotype]: ...
 
     def state(self) -> dict[str, Any]: ...
 
@@ -43,15 +43,21 @@ class Judging(Protocol):
 
 
 @runtime_checkable
-class Draw(Protocol):
-    """See the module's contract."""
+class SamplingStrategy(Protocol):
+    """Builds the sampler of a curriculum step; see the module's contract."""
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Sampler | Judging:
-        """A sampler that stays inside the opening of a curriculum step of `total_steps` optimizer steps."""
+    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Sampler | LossAwareSampler:
+        """The sampler of a curriculum step; it returns genotypes of the step's opening only.
+
+        Args:
+            inside: uniform sampler of the curriculum step.
+            costs: multiply-adds of genotypes.
+            total_steps: optimizer steps of the curriculum step.
+        """
         ...
 
 
-def weights_of(sampler: Sampler | Judging, count: int) -> list[float]:
-    """How much each of `count` losses of one step counts."""
+def weights_of(sampler: Sampler | LossAwareSampler, count: int) -> list[float]:
+    """The weights of the `count` losses of one step; positive, with sum one."""
     own = getattr(sampler, "weights", None)
     return [1.0 / count] * count if own is None else list(own(count))

@@ -1,7 +1,7 @@
-"""Complexity-aware sampling: all subnets of a step cost about the same, and steps move between neighbours.
+"""Complexity-aware sampling (ElasticViT, arXiv 2303.09730, section 4.1).
 
-After ElasticViT (arXiv 2303.09730, section 4.1): a level walks at random by at most one a step, and the
-subnets of a step come from it, so that gradients of very different subnets are not summed.
+All subnets of an optimizer step come from one cost level, and the level moves by at most one between consecutive
+steps, so that gradients of subnets of very different cost are not summed.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ from evonas.train.sampling.base import Sampler
 from evonas.train.sampling.cost_levels import Level, LevelPlan, LevelTable
 from evonas.train.sampling.step import StepSampler
 
+# moves per random stream
 _BLOCK = 1024
 
 
-class Positions:
-    """Where a walk over `count` places is at each step: a function of (seed, purpose, step).
+class LevelRandomWalk:
+    """Random walk over `count` levels: the level of a step is a function of (seed, purpose, step).
 
-    At either end a move outwards is a stay, so moves there are {0, 0, 1} or {-1, 0, 0}.
+    A move is -1, 0 or 1 with equal probability; a move beyond either end is clipped to 0.
     """
 
     def __init__(self, count: int, seed: int, purpose: str) -> None:
@@ -30,7 +31,7 @@ class Positions:
         self._known = [int(generator(seed, f"{purpose}/start").integers(count))]
 
     def at(self, step: int) -> int:
-        """The place of a step, counted from 0; a step is never more than one place away from the next."""
+        """The level index of a step; both count from 0."""
         while len(self._known) <= step:
             block = len(self._known) // _BLOCK
             moves = generator(self._seed, self._purpose, block).integers(-1, 2, size=_BLOCK)
@@ -39,27 +40,28 @@ class Positions:
         return self._known[step]
 
 
-class LevelSampler:
-    """What is always trained, subnets of the level that a walk is at, and the smallest of its group last.
+class ComplexityAwareSampler:
+    """Complexity-aware sampler of one curriculum step.
 
-    The last one is there with `with_smallest`.
+    A step trains the fixed subnets of the curriculum step, random subnets of the current level, and with
+    `with_smallest` the smallest subnet of the level's group last.
     """
 
     def __init__(self, inside: StepSampler, table: LevelTable, with_smallest: bool) -> None:
         self.inside, self.table, self.with_smallest = inside, table, with_smallest
-        self._walk = Positions(len(table.levels), inside.seed, f"walk/{inside.step.name}")
+        self._walk = LevelRandomWalk(len(table.levels), inside.seed, f"walk/{inside.step.name}")
 
     def level(self, step: int) -> Level:
-        """The level of a step."""
+        """The cost level of a step."""
         return self.table.levels[self._walk.at(step)]
 
     def place(self, step: int) -> int:
-        """The number of the level of a step."""
+        """The index of the cost level of a step."""
         return self._walk.at(step)
 
     @property
     def free(self) -> int:
-        """How many subnets of a step are drawn from the level."""
+        """Number of subnets of a step that are drawn from the level."""
         return self.inside.free - self.with_smallest
 
     def genotypes(self, step: int) -> list[Genotype]:
@@ -70,15 +72,16 @@ class LevelSampler:
         return self.around(drawn, level)
 
     def around(self, drawn: list[Genotype], level: Level) -> list[Genotype]:
-        """Subnets of a level with those that have a place beside them."""
+        """The fixed subnets, the drawn ones, and the smallest of the level's group with `with_smallest`."""
         return [*self.inside.corners, *drawn, *([level.smallest] if self.with_smallest else [])]
 
 
-class LevelWalk:
-    """The draw of the keys `levels`, `window`, `size` and `groups` of a `LevelPlan`.
+class ComplexityAwareSampling:
+    """Strategy of complexity-aware sampling.
 
     Args:
-        with_smallest: the last subnet of a step is the smallest of the level's group.
+        levels, window, size, groups: see `LevelPlan`.
+        with_smallest: whether the last subnet of a step is the smallest of the level's group.
     """
 
     def __init__(
@@ -92,25 +95,30 @@ class LevelWalk:
         self.plan, self.with_smallest = LevelPlan(levels, window, size, groups), with_smallest
 
     def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Sampler:  # noqa: ARG002
-        """A sampler of one curriculum step; its length does not matter."""
-        return self.walking(inside, costs)
+        """The sampler of one curriculum step; it ignores `total_steps`."""
+        return self.level_sampler(inside, costs)
 
-    def walking(self, inside: StepSampler, costs: CostTable) -> LevelSampler:
-        """The same, by its own type."""
+    def level_sampler(self, inside: StepSampler, costs: CostTable) -> ComplexityAwareSampler:
+        """The sampler of one curriculum step.
+
+        Raises:
+            UserError: fixed subnets use all `num_subnets`.
+        """
         if inside.free <= self.with_smallest:
             raise UserError(
-                f"Curriculum step '{inside.step.name}' has no room but for those that are always there.",
-                "Raise num_subnets, or train fewer always.",
+                f"Curriculum step '{inside.step.name}' leaves no subnet to sample: fixed subnets use all "
+                f"{inside.step.num_subnets}.",
+                "Raise num_subnets, or shorten `always`.",
             )
-        return LevelSampler(inside, table_of(inside, costs, self.plan), self.with_smallest)
+        return ComplexityAwareSampler(inside, level_table(inside, costs, self.plan), self.with_smallest)
 
 
-def table_of(inside: StepSampler, costs: CostTable, plan: LevelPlan) -> LevelTable:
-    """The levels of what a curriculum step opens."""
+def level_table(inside: StepSampler, costs: CostTable, plan: LevelPlan) -> LevelTable:
+    """The cost levels of the opening of a curriculum step."""
     return LevelTable(costs, inside.step.opened, plan, inside.seed)
 
 
-def picked(rng: np.random.Generator, level: Level, count: int) -> list[Genotype]:
-    """Different subnets of a level, fewer where it holds fewer."""
+def sample_level(rng: np.random.Generator, level: Level, count: int) -> list[Genotype]:
+    """Samples `count` distinct subnets of a level, or all of them if it has fewer."""
     size = min(count, len(level.rows))
     return [level.genotype(int(index)) for index in rng.choice(len(level.rows), size, replace=False)]

@@ -1,8 +1,7 @@
-"""Levels of cost: which subnets of a space have about how many multiply-adds, drawn once and kept as rows.
+"""Cost levels: tables of subnets by number of multiply-adds.
 
-After ElasticViT's tables of architectures per FLOPs level (arXiv 2303.09730, section 3), for the
-multiply-adds of our own space. A table is a function of (space, sizes, opening, plan, seed), so
-whoever needs one builds it; nothing is loaded.
+They follow ElasticViT's tables of architectures per FLOPs level (arXiv 2303.09730, section 3). A table is a
+function of (space, image size, opening, plan, seed) and is rebuilt wherever it is needed.
 """
 
 from collections.abc import Sequence
@@ -20,24 +19,27 @@ from evonas.space.space import Opening
 from evonas.supernets.cost_table import CostTable
 
 Rows = NDArray[np.int8]
-# rows drawn at a time, how many times at most, after how many an incomplete level will do,
-# and after how many without a new row
+# rows per sampling round, maximum number of rounds, rounds after which an incomplete level is accepted,
+# and rounds without a new row after which sampling stops
 _ROUND, _ROUNDS, _ENOUGH, _DRY = 16384, 400, 24, 2
 _SHARES = np.linspace(0.0, 1.0, 41)
 
 
 @dataclass(frozen=True, slots=True)
 class LevelPlan:
-    """How costs are cut into levels.
+    """How the range of costs is divided into levels.
 
     Args:
-        levels: how many, evenly spaced in the logarithm between the smallest and the largest subnet,
-            or the multiply-adds of each in 10^6, ascending.
-        window: a level F holds the subnets with F to F (1 + window) multiply-adds; None for evenly
-            spaced levels without gaps between them, of which those that hold no subnet are left out.
-        size: subnets kept of each level at most.
-        groups: how many smallest subnets there are; neighbouring levels share one, and every
-            subnet of a level is as large as it or larger on every axis and in every stage's depth.
+        levels: number of levels, spaced evenly in the logarithm between the smallest and the largest subnet,
+            or the multiply-adds of each level in 10^6, ascending.
+        window: a level F contains the subnets with F to F (1 + window) multiply-adds. None makes contiguous
+            evenly spaced levels and drops those that contain no subnet.
+        size: maximum number of subnets stored per level.
+        groups: number of groups of neighbouring levels. The levels of a group share one smallest subnet, which
+            every subnet of these levels contains (on every axis and in the depth of every stage).
+
+    Raises:
+        UserError: the arguments make no level.
     """
 
     levels: int | Sequence[float] = 8
@@ -48,32 +50,33 @@ class LevelPlan:
     def __post_init__(self) -> None:
         if not _is_count(self.levels) and not _are_costs(self.levels):
             raise UserError(
-                f"levels={self.levels} is neither a number of levels nor a list of multiply-adds in 10^6.",
+                f"levels must be a number of levels or a list of multiply-adds in 10^6, got {self.levels}.",
                 "Try levels=8 or levels=[20,40,80].",
             )
         count = self.levels if isinstance(self.levels, int) else len(self.levels)
         if count < 1 or self.size < 1 or self.groups < 1:
             raise UserError(
-                f"levels={self.levels} size={self.size} groups={self.groups} leave nothing to draw.",
+                f"levels, size and groups must be at least 1, got levels={self.levels} size={self.size} "
+                f"groups={self.groups}.",
                 "Try levels=8 size=512 groups=3.",
             )
         if self.window is None and not isinstance(self.levels, int):
-            raise UserError("Levels that are listed need a window.", "Try window=0.1.")
+            raise UserError("A list of levels needs a window.", "Try window=0.1.")
         if self.window is not None and not 0 < self.window < 10:
-            raise UserError(f"window={self.window} is no share of a level's cost.", "Try window=0.1.")
+            raise UserError(f"window must be in (0, 10), got {self.window}.", "Try window=0.1.")
         if not isinstance(self.levels, int) and list(self.levels) != sorted(self.levels):
-            raise UserError(f"levels={list(self.levels)} are not ascending.", "List the cheapest first.")
+            raise UserError(f"levels must be ascending, got {list(self.levels)}.", "List the cheapest first.")
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level.
+    """One cost level.
 
     Args:
-        macs: its lower end.
-        smallest: below every subnet of the level in every stage's depth and on every axis that both express;
-            in a space with layouts that are no networks, only the subnet that stands for it.
-        rows: distinct integer layouts; what they cost lies in the level's window.
+        macs: multiply-adds at its lower end.
+        smallest: every subnet of the level contains it, in the depth of every stage and on every axis that both
+            express. In a space where some integer layouts encode no network, it represents the level only.
+        rows: distinct integer layouts whose cost is within the level's window.
     """
 
     macs: int
@@ -81,18 +84,18 @@ class Level:
     rows: Rows
 
     def genotype(self, index: int) -> Genotype:
-        """One subnet of the level."""
+        """The subnet of row `index`."""
         return Genotype(self.smallest.space, tuple(int(gene) for gene in self.rows[index]))
 
 
 class LevelTable:
-    """The levels of the open part of a space, the cheapest first.
+    """The cost levels of an opening of a space, the cheapest first.
 
-    A level's rows are random, but not evenly so: a random share of each one's genes is pulled to a random
-    end of the space, since plain draws crowd the middle of the costs and hardly reach the ends.
+    Rows are random but not uniform: a random share of the genes of each row is set to the smallest or the largest
+    choice, because uniform samples concentrate at medium costs and rarely reach the ends.
 
     Raises:
-        UserError: a level with a window of its own holds no subnet.
+        UserError: a level with a window contains no subnet.
     """
 
     def __init__(self, costs: CostTable, opened: Opening, plan: LevelPlan, seed: int) -> None:
@@ -105,7 +108,7 @@ class LevelTable:
         self.levels = self._built()
 
     def plain(self) -> dict[str, Any]:
-        """Everything as JSON data; `rows` are digits of the integer layout where all genes have under ten."""
+        """The table as JSON data; a row is a string of digits if all its genes are below ten, else a list."""
         return {
             "low": self.low,
             "high": self.high,
@@ -137,7 +140,7 @@ class LevelTable:
         return float((self.high / self.low) ** (1 / self.plan.levels) - 1)
 
     def _marks(self) -> list[int]:
-        """The lower end of each level; the last window ends with the largest subnet."""
+        """The multiply-adds at the lower end of each level; the last window ends at the largest subnet."""
         if isinstance(self.plan.levels, int):
             top = max(self.low, self.high / (1 + self.window))
             # rounded up, or the last window would end below the largest subnet
@@ -146,14 +149,14 @@ class LevelTable:
         return [round(level * 1e6) for level in self.plan.levels]
 
     def _floor(self, mark: int) -> Genotype:
-        """The largest of evenly growing subnets that costs no more than half the way up to a level."""
+        """The largest uniformly scaled subnet that costs at most the mean of the smallest subnet and `mark`."""
         space = self.costs.space
         grown = self._networks(np.array([self._grown(share) for share in _SHARES], dtype=np.int8))
         fitting = grown[self.costs.macs(grown) <= (self.low + mark) / 2]
         return space.from_vector(fitting[-1]) if len(fitting) else space.smallest(self._opened)
 
     def _networks(self, rows: Rows) -> Rows:
-        """The canonical rows of those that are networks."""
+        """The canonical form of the rows that encode networks."""
         canonical = self.costs.space.canonical_rows(rows)
         kept: Rows = canonical[self.costs.space.are_networks(canonical)]
         return kept
@@ -170,7 +173,7 @@ class LevelTable:
         return vector
 
     def _filled(self, marks: Sequence[int], floor: Genotype, place: int) -> list[Rows]:
-        """Rows of neighbouring levels that share a smallest subnet."""
+        """Rows of neighbouring levels with a common smallest subnet."""
         width = len(floor.genes)
         found = [np.empty((0, width), dtype=np.int8) for _ in marks]
         counts: list[int] = []
@@ -182,7 +185,7 @@ class LevelTable:
                 found[index] = _extended(found[index], drawn[inside], self.plan.size)
             held = min(len(rows) for rows in found)
             counts.append(sum(len(rows) for rows in found))
-            # a small opening is soon exhausted, and then further rounds find nothing new
+            # further rounds find nothing new in an exhausted opening
             is_dry = number >= _DRY and counts[-1] == counts[-1 - _DRY]
             will_do = bool(held) or self._is_gapless
             if held >= self.plan.size or (will_do and (is_dry or number >= _ENOUGH)):
@@ -193,17 +196,17 @@ class LevelTable:
         return found
 
     def _upper(self, mark: int) -> float:
-        """The upper end of a level; a rounding must not leave the largest subnet out."""
+        """The multiply-adds at the upper end of a level; rounding must not exclude the largest subnet."""
         upper = mark * (1 + self.window)
         return max(upper, self.high) if self._is_gapless and upper > self.high - 1 else upper
 
     def _drawn(self, floor: Genotype, rng: np.random.Generator) -> Rows:
-        """Random rows at or above the floor, within the opening."""
+        """Random rows of the opening that contain the floor."""
         columns: list[NDArray[np.integer]] = []
         is_up = rng.integers(2, size=(_ROUND, 1)).astype(bool)
         share = rng.random((_ROUND, 1))
         space = self.costs.space
-        # where some layouts are no networks, a floor would shut out cheap ones
+        # in an incomplete space a floor would exclude cheap networks
         lowest = np.array(floor.genes if space.is_complete else space.lower)
         for gene in space.genes:
             least = lowest[space.spans[gene.name]]
@@ -223,7 +226,7 @@ class LevelTable:
 
 
 def _at_least(bits: NDArray[np.integer], ones: int, rng: np.random.Generator) -> NDArray[np.integer]:
-    """Rows of bits with random ones added where there are too few."""
+    """Rows of bits with random bits set until each row has at least `ones`."""
     order = np.argsort(-(bits + rng.random(bits.shape)), axis=1)
     filled = bits.copy()
     np.put_along_axis(filled, order[:, :ones], 1, axis=1)
@@ -231,11 +234,11 @@ def _at_least(bits: NDArray[np.integer], ones: int, rng: np.random.Generator) ->
 
 
 def _extended(rows: Rows, more: Rows, size: int) -> Rows:
-    """Rows and new ones, at most `size`, each once, in the order in which they were found."""
+    """The distinct rows of both arrays in order of appearance, at most `size`."""
     if len(rows) >= size:
         return rows
     joined = np.concatenate([rows, more])
-    # a random linear hash: rows that differ get equal keys once in 2^64
+    # a random linear hash: the collision probability of two rows is 2^-64
     keys = joined.astype(np.uint64) @ _hash(joined.shape[1])
     _, first = np.unique(keys, return_index=True)
     kept: Rows = joined[np.sort(first)[:size]]
@@ -258,7 +261,7 @@ def _are_costs(levels: Any) -> bool:
 def _check(mark: int, rows: Rows, low: int, high: int) -> None:
     if not len(rows):
         raise UserError(
-            f"No subnet has about {mark / 1e6:.4g} M multiply-adds: they have {low / 1e6:.4g} M "
+            f"No subnet has about {mark / 1e6:.4g} M multiply-adds; the range is {low / 1e6:.4g} M "
             f"to {high / 1e6:.4g} M.",
             "Use fewer levels or a wider window, such as window=0.2.",
         )

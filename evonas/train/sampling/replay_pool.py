@@ -1,7 +1,8 @@
-"""A pool of earlier subnets whose losses are part of every step, so that they are not forgotten.
+"""Replay pool: every step also trains earlier subnets, against catastrophic forgetting.
 
-After NSAS (Zhang et al., CVPR 2020: one-shot NAS against catastrophic forgetting); the sizes, the rule of
-replacement and the weights are those of EvoNAS's ablation, whose pool had no gradient; this one has.
+The method is NSAS (Zhang et al., Overcoming Multi-Model Forgetting in One-Shot NAS, CVPR 2020). Pool size,
+replacement rule and loss weights are those of EvoNAS's ablation; unlike there, losses of pool members contribute
+gradients.
 """
 
 from evonas.errors import UserError
@@ -11,11 +12,11 @@ from evonas.train.sampling.base import Sampler
 from evonas.train.sampling.step import StepSampler
 
 
-class PoolSampler:
-    """The subnets of an opening's plain draws, then the pool as it was before them.
+class ReplayPoolSampler:
+    """Samples uniformly and appends the pool of earlier subnets.
 
-    Each new subnet replaces the member that is nearest in Hamming distance, the oldest of equals. The
-    pool of a step follows from all draws before it, so it is found by drawing them again.
+    A new subnet replaces the pool member with the smallest Hamming distance (ties: the oldest). The pool of a step
+    is a function of all earlier steps and is recomputed after a resume.
     """
 
     def __init__(self, inside: StepSampler, size: int, share: float) -> None:
@@ -24,11 +25,11 @@ class PoolSampler:
         self._known, self._pool = 0, list[Genotype]()
 
     def genotypes(self, step: int) -> list[Genotype]:
-        """The subnets of one optimizer step, the new ones first."""
+        """The subnets of one optimizer step, new ones first."""
         return [*self._inside.genotypes(step), *self._pool_before(step)]
 
     def weights(self, count: int) -> list[float]:
-        """`share` of the loss is the pool's, as soon as there is one."""
+        """Loss weights; pool members have `share` of the total weight, once the pool is not empty."""
         pool = count - self._fresh
         share = self._share if pool else 0.0
         return [(1 - share) / self._fresh] * self._fresh + [share / max(1, pool)] * pool
@@ -37,37 +38,43 @@ class PoolSampler:
         if step < self._known:
             self._known, self._pool = 0, []
         for earlier in range(self._known, step):
-            # what is always trained needs no reminder
+            # fixed subnets are trained at every step, so the pool excludes them
             for genotype in self._inside.genotypes(earlier)[len(self._inside.corners) :]:
                 self._take(genotype)
         self._known = step
         return list(self._pool)
 
     def _take(self, genotype: Genotype) -> None:
-        """The pool is in order of age, the oldest first."""
+        """Inserts a subnet; the pool is ordered by age, oldest first."""
         if len(self._pool) >= self._size:
             self._pool.remove(min(self._pool, key=lambda member: hamming(member, genotype)))
         self._pool.append(genotype)
 
 
-class Pool:
-    """The draw: plain ones beside a pool.
+class ReplayPoolSampling:
+    """Strategy of uniform sampling with a replay pool.
 
     Args:
-        size: subnets in the pool; they are trained besides `num_subnets`.
-        share: of the loss that is the pool's.
+        size: subnets in the pool, trained in addition to `num_subnets`.
+        share: share of the loss of pool members, in (0, 1).
+
+    Raises:
+        UserError: size is below 1, or share is outside (0, 1).
     """
 
     def __init__(self, size: int = 3, share: float = 0.2) -> None:
         if size < 1 or not 0 < share < 1:
-            raise UserError(f"sampler.draw: size={size} share={share} make no pool.", "Try size=3 share=0.2.")
+            raise UserError(
+                f"sampler.draw needs size >= 1 and share in (0, 1), got size={size} share={share}.",
+                "Try size=3 share=0.2.",
+            )
         self.size, self.share = size, share
 
     def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Sampler:  # noqa: ARG002
-        """A sampler of one curriculum step; neither costs nor its length matter."""
-        return PoolSampler(inside, self.size, self.share)
+        """The sampler of one curriculum step; it ignores `costs` and `total_steps`."""
+        return ReplayPoolSampler(inside, self.size, self.share)
 
 
 def hamming(first: Genotype, second: Genotype) -> int:
-    """In how many places two genotypes differ."""
+    """The Hamming distance: the number of genes in which two genotypes differ."""
     return sum(mine != theirs for mine, theirs in zip(first.genes, second.genes, strict=True))

@@ -1,26 +1,24 @@
-"""Teachers: what a student may be compared with.
+"""Contract of distillation teachers, and teachers built from a backbone and the task's head.
 
 Legend: B batch, H W space.
 
-The contract. A teacher is a module with
+A teacher is a module with
 
-- `levels`: a `Level` for each of its maps, finest first; one is enough (see `distill.compared`);
-- `forward_with_features(x) -> (output, maps)`: for normalised images `x` (B 3 H W), what the
-  task's head would answer at the size of `x`, or None from a teacher of features alone, and one
-  map per level. It may look at the images in another size, so its maps need not fit `x`;
-- `forward(x)`: the output alone;
-- `has_output`: whether there is one;
-- `origin`: None where all its weights were trained here, else an `Origin`: weights that somebody
-  else trained, which are loaded again by everyone who needs them. They are frozen, always in
-  eval mode, move with `.to(...)`, and neither `parameters()` nor `state_dict()` show them, so
-  that nothing trains them and no file of ours repeats them.
-- `num_params`: of all weights, whoever trained them.
+- `levels`: a `Level` per feature map, finest first; at least one (see `distilled_level`);
+- `forward_with_features(x) -> (output, maps)`: for normalised images `x` (B 3 H W), the output of the task's head at
+  the size of `x`, or None for a teacher without head, and one map per level. It may resize the images, so its maps
+  need not match the size of `x`;
+- `forward(x)`: the output;
+- `has_output`: whether there is an output;
+- `origin`: None if all weights are trained in this project, else the `Origin` of the pretrained weights. Pretrained
+  weights are frozen, always in eval mode and move with `.to(...)`. `parameters()` and `state_dict()` exclude them:
+  they are never trained and no checkpoint contains them; they are loaded from their file instead;
+- `num_params`: number of all weights, pretrained ones included.
 
-A teacher is made of a body and the task's head (`Teacher`), or is a whole network of its own,
-such as `depth_anything.DepthAnything`. A body has `levels`, `origin`, `num_params`, gives maps
-from images, knows whether it scales them first (`scales`), and how to fit a dense head's answer to
-their size (`restored`). Where a detector's head wants other settings on such a body than on a student's,
-`head_settings` has them, by keyword.
+A teacher is either a backbone with the task's head (`Teacher`), or a complete network such as
+`depth_anything.DepthAnything`. A teacher backbone has `levels`, `origin` and `num_params` and maps images to feature
+maps. `scales` tells whether it resizes images, and `restored` resizes the output of a dense head back.
+`head_settings` overrides keywords of the task's head for this backbone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,11 +37,11 @@ Maps = list[Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where weights came from.
+    """Origin of pretrained weights.
 
     Args:
-        weights: the file, or None for random weights.
-        sha256: of the file, or of the random weights themselves.
+        weights: weights file, or None for random weights.
+        sha256: digest of the file, or of the random weights.
     """
 
     weights: str | None
@@ -51,17 +49,17 @@ class Origin:
 
     @property
     def is_random(self) -> bool:
-        """Whether nobody trained these weights."""
+        """Whether the weights are random."""
         return self.weights is None
 
     def facts(self) -> dict[str, Any]:
-        """Plain data, as teacher/result.json keeps it."""
+        """JSON data of teacher/result.json."""
         return {**asdict(self), "random": self.is_random}
 
 
 @runtime_checkable
-class Answering(Protocol):
-    """A whole teacher; see the module's contract."""
+class TeacherModel(Protocol):
+    """A complete teacher; see the module's contract."""
 
     levels: tuple[Level, ...]
     has_output: bool
@@ -72,8 +70,8 @@ class Answering(Protocol):
 
 
 @runtime_checkable
-class Body(Protocol):
-    """A teacher's body; see the module's contract."""
+class TeacherBackbone(Protocol):
+    """The backbone of a teacher; see the module's contract."""
 
     levels: tuple[Level, ...]
     has_output: bool
@@ -87,13 +85,16 @@ class Body(Protocol):
     def restored(self, output: Tensor, size: tuple[int, int]) -> Tensor: ...
 
 
-class TimmBody(nn.Module):
-    """A timm network as a backbone: one map per level, whatever its architecture.
+class TimmBackbone(nn.Module):
+    """A timm network as a trainable backbone.
 
     Args:
         name: a timm model that supports `features_only`.
-        indices: which of its feature levels are used, or None for all.
-        drop_path: stochastic depth while it is trained.
+        indices: indices of the feature levels, or None for all.
+        drop_path: stochastic-depth rate in training.
+
+    Raises:
+        UserError: timm has no such model with features.
     """
 
     has_output = True
@@ -109,31 +110,31 @@ class TimmBody(nn.Module):
         try:
             self.network = timm.create_model(name, pretrained=False, features_only=True, **options)
         except (RuntimeError, AttributeError, ValueError) as error:
-            raise UserError(f"teacher.name={name} is not a timm network with features: {error}") from error
+            raise UserError(f"teacher.name={name} is not a timm model with features: {error}") from error
         info: Any = self.network.feature_info
         pairs = zip(info.channels(), info.reduction(), strict=True)
         self.levels = tuple(Level(channels, stride) for channels, stride in pairs)
 
     @property
     def num_params(self) -> int:
-        """Of the network."""
+        """The number of parameters."""
         return count_params(self)
 
     def forward(self, x: Tensor) -> Maps:
-        """One map per level, from fine to coarse."""
+        """One map per level, finest first."""
         return list(self.network(x))
 
     def restored(self, output: Tensor, size: tuple[int, int]) -> Tensor:  # noqa: ARG002
-        """The head's answer as it is: the network saw the image in its own size."""
+        """Returns `output` unchanged, since the network does not resize images."""
         return output
 
 
 class Teacher(nn.Module):
-    """A body and the task's head; speaks the same language as a student.
+    """A teacher made of a backbone and the task's head.
 
     Args:
-        body: see the module's contract.
-        head: trained here; None makes a teacher of features alone.
+        body: a `TeacherBackbone`.
+        head: the task's trainable head; None for a teacher without output.
     """
 
     def __init__(self, body: nn.Module, head: nn.Module | None) -> None:
@@ -150,23 +151,23 @@ class Teacher(nn.Module):
 
     @property
     def num_params(self) -> int:
-        """Of body and head."""
+        """The number of parameters of backbone and head."""
         body: Any = self.body
         return int(body.num_params) + (0 if self.head is None else count_params(self.head))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The raw output of the task's head.
+        """The output of the task's head.
 
         Raises:
-            UserError: this is a teacher of features alone.
+            UserError: the teacher has no head.
         """
         output = self.forward_with_features(x)[0]
         if output is None:
-            raise UserError("This teacher shows features alone.", "teacher.head=true gives it a head.")
+            raise UserError("This teacher has no head and so no output.", "Use teacher.head=true.")
         return output
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor | None, Maps]:
-        """The raw output, or None without a head, and the levels it was made of."""
+        """The output of the head, or None without one, and the feature maps."""
         body: Any = self.body
         maps = body(x)
         if self.head is None:
@@ -176,7 +177,7 @@ class Teacher(nn.Module):
             return body.restored(self.head(maps), size), maps
         if body.scales:
             raise UserError(
-                "A detector's teacher must see images in their own size; this one scales them.",
+                "The teacher of a detector must not resize images.",
                 "Use teacher.input_size=null or teacher=resnet, or teacher.head=false with distill.ratio=0.",
             )
         return within(self.head(maps), size), maps

@@ -1,8 +1,8 @@
-"""Names of other projects' weights, turned into those that `transformers` reads.
+"""Converts parameter names of published checkpoints into those of `transformers`.
 
-Two styles are known: the hub's (`backbone.encoder.layer.0...`), which is passed on as it is, and
-that of DINOv2, Depth Anything and ZoeDepth themselves (`pretrained.blocks.0...`), whose attention
-holds queries, keys and values in one matrix.
+Two formats are known: that of the Hugging Face hub (`backbone.encoder.layer.0...`), which is kept, and that of the
+original DINOv2, Depth Anything and ZoeDepth (`pretrained.blocks.0...`), whose attention has one matrix for queries,
+keys and values.
 """
 
 import re
@@ -35,7 +35,7 @@ _BINS = (
     (r"\._net\.0\.", ".conv1."),
     (r"\._net\.2\.", ".conv2."),
 )
-# mmsegmentation's names of a Mask2Former on DINOv2, turned into those of `mask2former.Segmenter`
+# names of mmsegmentation's Mask2Former on DINOv2 -> names of `mask2former.Segmenter`
 _MASK2FORMER = (
     (r"^neck\.upsample_4x\.", "pyramid.fourfold."),
     (r"^neck\.upsample_2x\.0\.", "pyramid.twofold."),
@@ -66,22 +66,23 @@ _MASK2FORMER = (
     (r"(pixels.*)\.norms\.0\.", r"\1.self_attn_layer_norm."),
     (r"(pixels.*)\.norms\.1\.", r"\1.final_layer_norm."),
 )
-# weights of classes, which training alone looks at
+# class weights, used in training only
 _LOSSES = re.compile(r"\.loss_|class_weight")
 _IN_PROJ = re.compile(
     r"^(queries\.decoder\.layers\.\d+\.self_attn)\.attn\.(in_proj_|out_proj\.)(weight|bias)$"
 )
 _QKV = re.compile(r"^blocks\.(\d+)\.attn\.qkv\.(weight|bias)$")
 _SCRATCH = re.compile(r"^scratch\.(layer|refinenet)([1-4])(?:_rn)?\.(.+)$")
-# constants that ZoeDepth saves and transformers computes
+# constants that ZoeDepth saves and `transformers` computes
 _CONSTANTS = re.compile(r"\.log_binomial_transform\.")
 
 
 def encoder_names(tensors: Mapping[str, Tensor], prefix: str = "") -> Tensors:
-    """DINOv2's own names to the hub's; what has the hub's names already is passed on.
+    """Converts original DINOv2 names into those of the hub; hub names are kept.
 
     Args:
-        prefix: put in front of every new name.
+        tensors: a checkpoint.
+        prefix: prefix of all converted names.
     """
     if not any(name.startswith("blocks.") for name in tensors):
         return {f"{prefix}{name.removeprefix('dinov2.')}": tensor for name, tensor in tensors.items()}
@@ -98,7 +99,7 @@ def encoder_names(tensors: Mapping[str, Tensor], prefix: str = "") -> Tensors:
 
 
 def depth_names(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Depth Anything's own names (`pretrained.`, `depth_head.`) to the hub's, or the hub's as they are."""
+    """Converts original Depth Anything names (`pretrained.`, `depth_head.`) into those of the hub."""
     encoder = _below("pretrained.", tensors)
     if not encoder:
         return dict(tensors)
@@ -108,7 +109,7 @@ def depth_names(tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def binned_names(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Tensors]:
-    """A ZoeDepth checkpoint on Depth Anything: the weights of relative depth, and of the metric bins."""
+    """Splits a ZoeDepth checkpoint into weights of the relative-depth network and of the metric bins."""
     core = _below("core.core.", tensors)
     bins = {
         _renamed(name, _BINS): tensor
@@ -119,14 +120,14 @@ def binned_names(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Tensors]:
 
 
 class SegmenterTensors(NamedTuple):
-    """The weights of an encoder, in the hub's names, and of all else that a `Segmenter` has."""
+    """Weights of the encoder, with hub names, and of all other parts of a `Segmenter`."""
 
     encoder: Tensors
     rest: Tensors
 
 
 def segmenter_names(tensors: Mapping[str, Tensor]) -> SegmenterTensors:
-    """A checkpoint of mmsegmentation: DINOv2 below `backbone.dinov2`, Feature2Pyramid, Mask2FormerHead."""
+    """Converts an mmsegmentation checkpoint: `backbone.dinov2`, Feature2Pyramid and Mask2FormerHead."""
     found: Tensors = {}
     for name, tensor in tensors.items():
         if name.startswith(("neck.", "decode_head.")) and not _LOSSES.search(name):
@@ -135,7 +136,7 @@ def segmenter_names(tensors: Mapping[str, Tensor]) -> SegmenterTensors:
 
 
 def _unfused(name: str, tensor: Tensor) -> Tensors:
-    """Self-attention of the queries apart: one projection each; everything else as it is."""
+    """Splits the fused projection of the queries' self-attention into three; other tensors are kept."""
     match = _IN_PROJ.match(name)
     if match is None:
         return {name: tensor}
@@ -153,7 +154,7 @@ def _decoder_name(name: str) -> str:
     number, rest = int(match[2]), match[3]
     if match[1] == "layer":
         return f"neck.convs.{number - 1}.{rest}"
-    # the original counts refinements from the finest, transformers from the coarsest
+    # the original indexes refinements from the finest, `transformers` from the coarsest
     rest = rest.replace("out_conv.", "projection.")
     rest = re.sub(r"^resConfUnit([12])\.conv([12])\.", r"residual_layer\1.convolution\2.", rest)
     return f"neck.fusion_stage.layers.{4 - number}.{rest}"

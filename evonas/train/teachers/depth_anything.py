@@ -1,11 +1,10 @@
-"""Depth Anything as a teacher: metric depth and one of its feature maps.
+"""Depth Anything as a frozen teacher of metric depth.
 
 Legend: B batch, H W space.
 
-Version 1 (arXiv 2401.10891) decodes the last four layers of DINOv2 and ends in ZoeDepth's metric
-bins (arXiv 2302.12288); `transformers` has both parts, but not their sum, which is made here.
-Version 2 (arXiv 2406.09414) decodes layers spread over the network and ends in a sigmoid, times
-20 m indoors and 80 m outdoors.
+Version 1 (arXiv 2401.10891) decodes the last four layers of DINOv2, followed by ZoeDepth's metric bins (arXiv
+2302.12288); `transformers` contains both parts, which `Binned` combines. Version 2 (arXiv 2406.09414) decodes layers
+spread over the network, followed by a sigmoid times 20 m (indoor) or 80 m (outdoor).
 """
 
 from collections.abc import Sequence
@@ -22,28 +21,32 @@ from evonas.train.teachers.transformers_models import Encoder, Published
 
 Family = Literal["depth_anything", "depth_anything_v2"]
 Scene = Literal["indoor", "outdoor"]
-# input of the projection that ends DPT's coarsest branch, which CA-DDKD compares with stage 4
+# input of the projection after DPT's coarsest branch, the teacher feature of CA-DDKD for stage 4
 STAGE_4 = "neck.reassemble_stage.layers.3"
 _HEAD_WIDTH = 32
 _RANGES = {"indoor": 20.0, "outdoor": 80.0}
 _BOTTLENECK, _BLOCKS, _LAST = "neck.convs.3", "neck.fusion_stage", "head.activation1"
 
 
-class DepthAnything(transformers_models.Frozen):
-    """A frozen Depth Anything with metric depth.
+class DepthAnything(transformers_models.FrozenNetwork):
+    """A frozen Depth Anything network with metric depth.
 
-    Images are resized to `input_size` whatever their aspect ratio, as CA-DDKD does; depth is
-    resized to the images' size, both bilinear with aligned corners, and cut at `max_depth`.
+    Images are resized to `input_size` without keeping the aspect ratio, as CA-DDKD does. Depth is resized to the
+    size of the images, both bilinearly with aligned corners, and clipped at `max_depth`.
 
     Args:
         family: depth_anything or depth_anything_v2.
-        size: small, base, large, or tiny: a few random layers, for trials and tests.
+        size: small, base, large, or tiny (a few random layers, for tests).
         scene: indoor or outdoor weights.
-        weights: a weights file; None looks for the published one in `folder`.
-        folder: where weights of teachers lie.
-        input_size: rows and columns the network sees, multiples of 14.
-        feature: path of the module whose output is compared with the student's level.
-        max_depth: metres, of the task.
+        weights: weights file; None searches `folder` for the published one.
+        folder: folder of teachers' weights.
+        input_size: height and width of the network's input, multiples of 14.
+        feature: path of the module whose output is the distilled feature.
+        max_depth: maximum depth in metres.
+
+    Raises:
+        UserError: an argument is unknown, or the weights are missing.
+        DataError: the file contains another network.
     """
 
     def __init__(
@@ -70,21 +73,21 @@ class DepthAnything(transformers_models.Frozen):
 
     @property
     def trunk(self) -> nn.Module:
-        """Encoder and decoder, whose modules `feature` may name."""
+        """Encoder and decoder; `feature` is a path in it."""
         network = self.network
         trunk: nn.Module = network.relative if isinstance(network, Binned) else network
         return trunk
 
     def forward(self, x: Tensor) -> Tensor:
-        """Metres, B 1 H W."""
+        """Depth in metres, B 1 H W."""
         return self.forward_with_features(x)[0]
 
     @torch.no_grad()
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Metres (B 1 H W, float32) at the images' size, and the one map."""
+        """Depth in metres (B 1 H W, float32) at the size of the images, and the distilled map."""
         height, width = x.shape[-2:]
         image = transformers_models.resized(x, self.input_size)
-        with transformers_models.watching(self.trunk, self.feature) as seen:
+        with transformers_models.recorded_outputs(self.trunk, self.feature) as seen:
             depth = _depth(self.network, image)
         rows, columns = (side // transformers_models.PATCH for side in self.input_size)
         metres = transformers_models.resized(depth, (height, width)).clamp(0.0, self.max_depth)
@@ -92,10 +95,10 @@ class DepthAnything(transformers_models.Frozen):
 
 
 class Binned(nn.Module):
-    """Depth Anything's relative depth, made metric by ZoeDepth's bins.
+    """Depth Anything's relative depth followed by ZoeDepth's metric bins.
 
     Args:
-        relative: DepthAnythingForDepthEstimation of `transformers`, relative.
+        relative: DepthAnythingForDepthEstimation of `transformers`, for relative depth.
         bins: ZoeDepth's metric head with the same decoder width.
     """
 
@@ -104,20 +107,20 @@ class Binned(nn.Module):
         self.relative, self.bins = relative, bins
 
     def forward(self, image: Tensor) -> Tensor:
-        """Metres, B 1 h w, at the size the network sees."""
+        """Depth in metres, B 1 h w, at the size of the network's input."""
         relative: Any = self.relative
-        with transformers_models.watching(relative, _BOTTLENECK, _BLOCKS, _LAST) as seen:
+        with transformers_models.recorded_outputs(relative, _BOTTLENECK, _BLOCKS, _LAST) as seen:
             depth = relative(image).predicted_depth
         last, bottleneck = seen[_LAST].float(), seen[_BOTTLENECK].float()
         blocks = [block.float() for block in seen[_BLOCKS]]
-        # logarithms of small probabilities: too coarse in half precision
+        # logarithms of small probabilities need float32
         with torch.autocast(image.device.type, enabled=False):
             metres, _ = self.bins(last, bottleneck, blocks, depth.float())
         return cast(Tensor, metres)
 
 
 def published(family: Family, size: str, scene: Scene) -> list[Published]:
-    """The weights that the projects offer; none for sizes they did not train."""
+    """The published weights files; empty for sizes that were not published."""
     if family == "depth_anything":
         page = "huggingface.co/spaces/LiheYoung/Depth-Anything (checkpoints_metric_depth)"
         return [Published(f"depth_anything_metric_depth_{scene}.pt", page)] if size == "large" else []
@@ -166,7 +169,7 @@ def _config(of: Encoder, layers: Sequence[int], **kind: Any) -> Any:
 
 
 def _bins(of: Encoder) -> nn.Module:
-    """64 bins, attractors 16, 8, 4, 1, softplus centres: the defaults of transformers and of ZoeDepth."""
+    """64 bins, attractors 16, 8, 4, 1, softplus centres: the defaults of `transformers` and ZoeDepth."""
     transformers_models.transformers()
     from transformers.models.zoedepth.modeling_zoedepth import ZoeDepthMetricDepthEstimationHead
 

@@ -1,4 +1,4 @@
-"""DINOv2 (arXiv 2304.07193) as the frozen body of a teacher.
+"""DINOv2 (arXiv 2304.07193) as the frozen backbone of a teacher.
 
 Legend: B batch, H W space.
 """
@@ -15,17 +15,21 @@ from evonas.train.teachers import checkpoint_names, transformers_models
 from evonas.train.teachers.transformers_models import Published
 
 
-class Dinov2Body(transformers_models.Frozen):
-    """A frozen DINOv2 as a backbone: the normalised outputs of its last four layers, stride 14.
+class DINOv2Backbone(transformers_models.FrozenNetwork):
+    """A frozen DINOv2 backbone: the normalised outputs of its last four layers, stride 14.
 
     Args:
-        size: small, base, large, or tiny: a few random layers, for trials and tests.
-        weights: a weights file; None looks for the published one in `folder`.
-        folder: where weights of teachers lie.
-        input_size: rows and columns the network sees, multiples of 14; None keeps the images'
-            size and fills up with zeros, right and below, to multiples of 14.
-        head: whether the task's head is trained on the maps; without it there are features alone.
-        head_settings: keywords of the task's head that are other than the students'.
+        size: small, base, large, or tiny (a few random layers, for tests).
+        weights: weights file; None searches `folder` for the published one.
+        folder: folder of teachers' weights.
+        input_size: height and width of the network's input, multiples of 14; None keeps the size of the images and
+            pads them with zeros, right and below, to multiples of 14.
+        head: whether the task's head is trained on the maps.
+        head_settings: keywords of the task's head that differ from those of the student.
+
+    Raises:
+        UserError: an argument is unknown, or the weights are missing.
+        DataError: the file contains another network.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Dinov2Body(transformers_models.Frozen):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Four maps of the same size, from the shallowest layer to the last."""
+        """Four maps of the same size, shallowest layer first."""
         if self.input_size is not None:
             image = transformers_models.resized(x, self.input_size)
         else:
@@ -63,7 +67,7 @@ class Dinov2Body(transformers_models.Frozen):
         return list(self.network(image).feature_maps)
 
     def restored(self, output: Tensor, size: tuple[int, int]) -> Tensor:
-        """The head's answer at the images' size: resized back, or without what was filled up."""
+        """The output of a dense head, resized to `size`, or cropped to it if images were padded."""
         height, width = size
         if self.input_size is None:
             return output[..., :height, :width]
@@ -71,7 +75,7 @@ class Dinov2Body(transformers_models.Frozen):
 
 
 def published(size: str) -> list[Published]:
-    """The weights that the project offers, in the hub's form and in its own."""
+    """The published weights files, in hub format and in original format."""
     if size == "tiny":
         return []
     return [

@@ -1,14 +1,13 @@
-"""The teacher's answers on disk, so that a frozen teacher sees every training image once.
+"""Disk cache of teacher outputs, so that a frozen teacher processes every training image once.
 
 Legend: B batch, C channels, H W space.
 
-One file holds one record a training image, in the order of the split: a digest, the output and
-the maps, all float32. A record is written in one piece and its digest covers the file's key and
-the item's index, so a record that a crash tore, or that belongs to other data or another
-teacher, is not used but made again. Several processes may fill one file.
+The file contains one record per training image, in the order of the split: a digest, the output and the map, in
+float32. The digest covers the key of the file and the index of the image, so an incomplete record, or one of other
+data or another teacher, is recomputed. Several processes may fill one file.
 
-The teacher looks at one image at a time here: then a record does not depend on which images
-shared a batch, and a training gives the same bits whether its cache was empty, half full or full.
+The teacher processes images one by one, so a record does not depend on the batch of its image and a training gives
+the same bits whatever the cache contains.
 """
 
 import hashlib
@@ -26,21 +25,21 @@ from typing_extensions import override
 
 from evonas.data.base import Images, Item
 from evonas.errors import EngineError, UserError
-from evonas.nn.detection.base import Answer
+from evonas.nn.detection.base import HeadOutput
 from evonas.tasks.base import Batch
-from evonas.train.distillation.cross_architecture import compared
+from evonas.train.distillation.cross_architecture import distilled_level
 
 Shape = tuple[int, ...]
-Outcome = tuple[Answer, list[Tensor]]
+Outputs = tuple[HeadOutput, list[Tensor]]
 _DIGEST = 32
 _FLOAT = 4
 
 
-class Numbered(Images):
-    """A split without augmentation whose items carry their position as `index`, an integer tensor.
+class IndexedImages(Images):
+    """A split without augmentation whose items contain their index as `index`, an integer tensor.
 
     Args:
-        images: a training split of its own (its `augment` is switched off).
+        images: a training split, owned by this object: its `augment` is set to False.
     """
 
     def __init__(self, images: Images) -> None:
@@ -58,18 +57,18 @@ class Numbered(Images):
 
     @override
     def manifest(self) -> str:
-        """The manifest of the split itself: numbers change no item."""
+        """The manifest of the split."""
         return self.images.manifest()
 
 
-class Records:
-    """A file of equally long records of float32 tensors.
+class RecordFile:
+    """A file of float32 records of fixed size.
 
     Args:
-        path: made when the first record is written; sparse until it is full.
-        key: names what the records depend on; records of another key do not count.
-        shapes: of the tensors of one record, without the batch.
-        count: how many records there may be.
+        path: created with the first record; sparse until it is full.
+        key: identifies what the records depend on; records of another key are ignored.
+        shapes: shapes of the tensors of a record, without batch dimension.
+        count: maximum number of records.
     """
 
     def __init__(self, path: Path, key: str, shapes: Sequence[Shape], count: int) -> None:
@@ -78,7 +77,7 @@ class Records:
 
     @property
     def num_bytes(self) -> int:
-        """What the file holds when it is full."""
+        """Size of the full file."""
         return self.count * self._length
 
     @property
@@ -86,9 +85,9 @@ class Records:
         return _DIGEST + _FLOAT * self._floats
 
     def check_space(self) -> None:
-        """Raise an EngineError where the disk cannot hold what is missing of a full file."""
+        """Raises an EngineError if the disk has too little free space for the full file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # blocks are counted, since the file is sparse while it fills
+        # allocated blocks, since the file is sparse
         held = self.path.stat().st_blocks * 512 if self.path.exists() else 0
         free = shutil.disk_usage(self.path.parent).free
         if self.num_bytes - held > free:
@@ -99,7 +98,7 @@ class Records:
             )
 
     def read(self, index: int) -> list[Tensor] | None:
-        """The tensors of one record, or None where it was not written, or not whole."""
+        """The tensors of a record, or None if it is missing or incomplete."""
         try:
             with self.path.open("rb") as file:
                 found = os.pread(file.fileno(), self._length, index * self._length)
@@ -113,7 +112,11 @@ class Records:
         return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def write(self, index: int, tensors: Sequence[Tensor]) -> None:
-        """Keep one record; its tensors have the shapes of this file."""
+        """Writes a record of tensors with the shapes of this file.
+
+        Raises:
+            EngineError: the file cannot be written.
+        """
         flat = torch.cat([tensor.detach().float().cpu().reshape(-1) for tensor in tensors])
         payload = flat.numpy().astype("<f4").tobytes()
         try:
@@ -129,21 +132,25 @@ class Records:
 
 
 class CachedTeacher(nn.Module):
-    """A frozen teacher that is asked once about every image of an un-augmented split.
+    """A frozen teacher whose outputs on a split without augmentation are cached.
 
     Args:
-        teacher: in eval mode; see `evonas/train/teachers/base.py`. Only its output and the map of
-            `level` are kept.
-        records: where its answers are kept, in the shapes that `answer_one` gives.
-        level: which of the teacher's levels is kept.
+        teacher: a teacher in eval mode; its output and the map of `level` are cached.
+        records: the cache, with the shapes of `image_outputs`.
+        level: index of the cached level.
     """
 
-    def __init__(self, teacher: Any, records: Records, level: int) -> None:
+    def __init__(self, teacher: Any, records: RecordFile, level: int) -> None:
         super().__init__()
         self.teacher, self.records, self.level = teacher, records, level
 
-    def answer(self, images: Tensor, indices: Tensor) -> Outcome:
-        """What the teacher says of each image alone: the output, and a list of the one kept map."""
+    def outputs(self, images: Tensor, indices: Tensor) -> Outputs:
+        """The teacher's output on each image, and a list of the cached map.
+
+        Args:
+            images: B 3 H W.
+            indices: position of each image in the split.
+        """
         rows = [self._row(images[row : row + 1], int(index)) for row, index in enumerate(indices)]
         output, kept = (torch.stack(column).to(images.device) for column in zip(*rows, strict=True))
         return output, [kept]
@@ -151,37 +158,37 @@ class CachedTeacher(nn.Module):
     def _row(self, image: Tensor, index: int) -> list[Tensor]:
         found = self.records.read(index)
         if found is None:
-            found = answer_one(self.teacher, image, self.level)
+            found = image_outputs(self.teacher, image, self.level)
             self.records.write(index, found)
         return found
 
 
 @torch.no_grad()
-def answer_one(teacher: Any, image: Tensor, level: int) -> list[Tensor]:
-    """Output and compared map of one image (1 3 H W), without the batch, float32 on the CPU."""
+def image_outputs(teacher: Any, image: Tensor, level: int) -> list[Tensor]:
+    """Output and distilled map of one image (1 3 H W), without batch dimension, float32 on the CPU."""
     output, maps = teacher.forward_with_features(image)
-    return [part[0].float().cpu() for part in (output, compared(maps, level))]
+    return [part[0].float().cpu() for part in (output, distilled_level(maps, level))]
 
 
-def answer(teacher: Any, batch: Batch) -> Outcome:
-    """What a teacher says of a batch: from its cache where it has one.
+def teacher_outputs(teacher: Any, batch: Batch) -> Outputs:
+    """Output and feature maps of a teacher on a batch, from its cache if it has one.
 
     Raises:
-        UserError: the teacher has a cache, but the items are not `Numbered`.
+        UserError: the teacher has a cache, but the batch is not from `IndexedImages`.
     """
     if not isinstance(teacher, CachedTeacher):
         output, maps = teacher.forward_with_features(batch["image"])
         return output, list(maps)
     if "index" not in batch:
         raise UserError(
-            "distill.cache=true needs images that stay the same, but they are augmented.",
+            "distill.cache=true needs images without augmentation.",
             "Use distill.cache=false, or augment=false in the recipe, such as train.supernet.augment=false.",
         )
-    return teacher.answer(batch["image"], batch["index"])
+    return teacher.outputs(batch["image"], batch["index"])
 
 
 def _write_at(path: Path, content: bytes, place: int) -> None:
-    """Write into the middle of a file that others may be writing to as well."""
+    """Writes at an offset of a file that other processes may write to."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
         os.pwrite(handle, content, place)
@@ -190,7 +197,7 @@ def _write_at(path: Path, content: bytes, place: int) -> None:
 
 
 def human_size(num_bytes: float) -> str:
-    """Bytes in decimal units, for people."""
+    """A size in decimal units, such as 1.5 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"

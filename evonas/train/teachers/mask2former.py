@@ -1,11 +1,10 @@
-"""Depth Anything with Mask2Former as a teacher of segmentation: semantic scores and the encoder's last map.
+"""Depth Anything with Mask2Former as a frozen teacher of semantic segmentation.
 
 Legend: B batch, C classes, H W space, Q queries.
 
-Depth Anything's authors fine-tuned its encoder (a DINOv2) with a Mask2Former (arXiv 2112.01527)
-on ADE20K and on Cityscapes (semseg/ in the repository LiheYoung/Depth-Anything). The pyramid
-between the two, four maps made of the last four layers, is made here; the decoders are those of
-`transformers`.
+The authors of Depth Anything fine-tuned its encoder (a DINOv2) with Mask2Former (arXiv 2112.01527) on ADE20K and
+Cityscapes (semseg/ in the repository LiheYoung/Depth-Anything). The feature pyramid between both, made of the last
+four layers, is implemented here; the decoders are those of `transformers`.
 """
 
 from collections.abc import Sequence
@@ -24,17 +23,17 @@ from evonas.train.teachers.transformers_models import Encoder, Published
 
 _PAGE = "huggingface.co/spaces/LiheYoung/Depth-Anything (checkpoints_semseg)"
 CHECKPOINTS = {"ade20k": "ade20k_vitl_mIoU_59.4.pth", "cityscapes": "cityscapes_vitl_mIoU_86.4.pth"}
-# scores below this are as good as none, and have a logarithm
+# lower bound of scores before the logarithm
 _LEAST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Mask2Former's sizes; its width is the encoder's.
+    """Sizes of Mask2Former; its width is that of the encoder.
 
     Args:
-        queries: masks that are proposed.
-        heads: of every attention.
+        queries: number of mask queries.
+        heads: attention heads.
         hidden: width of the feed-forward layers.
         below: layers of the pixel decoder.
         above: layers of the transformer decoder.
@@ -47,21 +46,25 @@ class Decoder:
     above: int
 
 
-# the configurations beside the weights (semseg/config/depth_anything)
+# published configurations (semseg/config/depth_anything)
 DECODERS = {"tiny": Decoder(8, 2, 64, 2, 3), "large": Decoder(200, 32, 4096, 6, 9)}
 
 
-class Mask2Former(transformers_models.Frozen):
-    """A frozen segmenter whose answers are logarithms of each class's share of the scores.
+class Mask2Former(transformers_models.FrozenNetwork):
+    """A frozen segmentation network; its logits are the logarithms of normalised class scores.
 
     Args:
-        data: what it was trained on: ade20k or cityscapes.
-        classes: how many; those of the task.
-        size: large, or tiny: a few random layers, for trials and tests.
-        weights: a weights file; None looks for the published one in `folder`.
-        folder: where weights of teachers lie.
-        input_size: rows and columns the network sees, multiples of 14; None keeps the images'
-            size and fills up with zeros, right and below, to multiples of 14.
+        data: data set of the weights: ade20k or cityscapes.
+        classes: number of classes of the task.
+        size: large, or tiny (a few random layers, for tests).
+        weights: weights file; None searches `folder` for the published one.
+        folder: folder of teachers' weights.
+        input_size: height and width of the network's input, multiples of 14; None keeps the size of the images and
+            pads them with zeros, right and below, to multiples of 14.
+
+    Raises:
+        UserError: an argument is unknown, or the weights are missing.
+        DataError: the file contains another network.
     """
 
     def __init__(
@@ -94,7 +97,7 @@ class Mask2Former(transformers_models.Frozen):
 
     @torch.no_grad()
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B C H W, float32) at the images' size, and the encoder's last map, stride 14."""
+        """Logits (B C H W, float32) at the size of the images, and the encoder's last map, stride 14."""
         size = (int(x.shape[-2]), int(x.shape[-1]))
         if self.input_size is None:
             rows, columns = (-side % transformers_models.PATCH for side in size)
@@ -111,11 +114,11 @@ class Segmenter(nn.Module):
     """Encoder, pyramid and Mask2Former.
 
     Args:
-        encoder: gives the maps of its last four layers.
+        encoder: returns the maps of its last four layers.
         pixels: Mask2FormerPixelDecoder of `transformers`.
         queries: Mask2FormerTransformerModule of `transformers`.
         width: channels of all maps.
-        classes: without the class that stands for no object.
+        classes: number of classes without the "no object" class.
     """
 
     def __init__(
@@ -126,21 +129,21 @@ class Segmenter(nn.Module):
         self.pixels, self.queries, self.classes = pixels, queries, nn.Linear(width, classes + 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B C H W, not negative, float32) and the encoder's last map."""
+        """Non-negative scores (B C H W, float32) and the encoder's last map."""
         maps = list(self.encoder(image).feature_maps)
         below: Any = self.pixels(self.pyramid(maps))
         above: Any = self.queries(below.multi_scale_features, below.mask_features, output_hidden_states=True)
         named = self.classes(above.intermediate_hidden_states[-1].transpose(0, 1))
         masks = above.masks_queries_logits[-1].float()
         masks = F.interpolate(masks, size=image.shape[-2:], mode="bilinear", align_corners=False).sigmoid()
-        # sums over two hundred masks: too coarse in half precision
+        # sums over two hundred masks need float32
         with torch.autocast(image.device.type, enabled=False):
             shares = named.float().softmax(dim=-1)[..., :-1]
             return torch.einsum("bqc,bqhw->bchw", shares, masks), maps[-1]
 
 
 class Pyramid(nn.Module):
-    """Four maps of one stride, each brought to a stride of its own: a quarter, a half, one and twice."""
+    """Rescales four maps of equal stride to 1/4, 1/2, 1 and 2 times this stride."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -184,7 +187,7 @@ def _assembled(encoder: nn.Module, of: Encoder, decoder: Decoder, classes: int) 
 
     config = _config(of, decoder)
     pixels = parts.Mask2FormerPixelDecoder(config, [of.width] * 4)
-    # transformers leaves this one as the memory was
+    # `transformers` leaves this parameter uninitialised
     nn.init.normal_(pixels.level_embed)
     queries = parts.Mask2FormerTransformerModule(of.width, config)
     return Segmenter(encoder, pixels, queries, of.width, classes)
@@ -198,7 +201,7 @@ def _config(of: Encoder, decoder: Decoder) -> Any:
         encoder_feedforward_dim=decoder.hidden,
         dim_feedforward=decoder.hidden,
         encoder_layers=decoder.below,
-        # transformers counts the masks that are predicted before the first layer
+        # `transformers` counts the prediction before the first layer
         decoder_layers=decoder.above + 1,
         num_attention_heads=decoder.heads,
         num_queries=decoder.queries,

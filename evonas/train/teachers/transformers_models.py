@@ -1,9 +1,9 @@
-"""Frozen networks of other projects: built by `transformers`, filled from a file on disk.
+"""Frozen pretrained networks, built with `transformers` and loaded from a weights file.
 
 Legend: B batch, C channels, H W space, L tokens.
 
-Nothing is ever fetched from a hub. Weights come through `weights.load_foreign`, in the names of
-the hub's safetensors or in those of the projects' own `.pth` files (see `renaming.py`).
+Nothing is downloaded. `weights.load_foreign` reads the safetensors of the Hugging Face hub or the original `.pth`
+files of the projects (see `checkpoint_names.py`).
 """
 
 import hashlib
@@ -28,23 +28,23 @@ from evonas.nn.level import Level
 from evonas.train.teachers.base import Origin, count_params
 
 PATCH = 14
-# side of the square images that DINOv2's position grid was trained on, in pixels
+# side of DINOv2's training images in pixels, which its position grid fits
 TRAINED_ON = 518
-# added to the number of patches when positions are resampled, by DINOv2 and all who build on it
+# DINOv2's offset to the number of patches in the interpolation of positions
 _OFFSET = 0.1
-# what training with masks leaves in a checkpoint; no answer depends on it
+# parameter of masked pre-training, without influence on outputs
 _UNUSED = "mask_token"
-# enough patches to see a feature's stride, few enough to cost nothing
+# side of the image that determines a feature's stride
 _PROBE = 4 * PATCH
 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """A vision transformer of DINOv2's kind, and the DPT decoder that Depth Anything puts on it.
+    """Sizes of a DINOv2 vision transformer and of Depth Anything's DPT decoder.
 
     Args:
-        width, layers, heads: of the transformer.
-        spread: the layers (from 1) that Depth Anything v2 decodes.
+        width, layers, heads: sizes of the transformer.
+        spread: layers, counted from 1, that Depth Anything v2 decodes.
         neck: channels of the four reassembled maps.
         fusion: channels of the decoder.
     """
@@ -58,11 +58,11 @@ class Encoder:
 
     @property
     def last(self) -> tuple[int, ...]:
-        """The last four layers (from 1), which Depth Anything v1 decodes."""
+        """The last four layers, counted from 1, which Depth Anything v1 decodes."""
         return tuple(range(self.layers - 3, self.layers + 1))
 
 
-# arXiv 2304.07193, table 17; arXiv 2401.10891 and 2406.09414 with the configurations beside their weights
+# arXiv 2304.07193, table 17; arXiv 2401.10891 and 2406.09414 with their published configurations
 ENCODERS = {
     "tiny": Encoder(32, 4, 2, (1, 2, 3, 4), (8, 16, 32, 32), 16),
     "small": Encoder(384, 12, 6, (3, 6, 9, 12), (48, 96, 192, 384), 64),
@@ -72,7 +72,11 @@ ENCODERS = {
 
 
 def encoder(size: str) -> Encoder:
-    """The encoder of a size, or a UserError that names the sizes."""
+    """The encoder of a size.
+
+    Raises:
+        UserError: size is unknown.
+    """
     if size not in ENCODERS:
         raise UserError(f"teacher.size={size} is unknown.", f"Known: {', '.join(ENCODERS)}")
     return ENCODERS[size]
@@ -80,7 +84,7 @@ def encoder(size: str) -> Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A weights file that somebody offers: its place below the teachers' folder, and its project."""
+    """A published weights file: its path below the folder of teachers' weights, and its web page."""
 
     file: str
     page: str
@@ -89,14 +93,17 @@ class Published:
 def find_weights(
     given: str | None, folder: str, offered: Sequence[Published], size: str, name: str
 ) -> Path | None:
-    """The weights file to load; None asks for random weights, which only size `tiny` may have.
+    """The weights file to load, or None for random weights, which only size `tiny` uses.
 
     Args:
-        given: `teacher.weights`, or None to look for an offered file in `folder`.
-        name: of the network, for messages.
+        given: `teacher.weights`, or None to search `folder` for a published file.
+        folder: folder of teachers' weights.
+        offered: published files.
+        size: size of the network.
+        name: name of the network, for messages.
 
     Raises:
-        UserError: no file; says which one is expected and which project has it.
+        UserError: there is no such file; the message names the expected file and its web page.
     """
     if given is None and size == "tiny":
         return None
@@ -105,21 +112,21 @@ def find_weights(
         if place.is_file():
             return place
     if not offered:
-        missing = f"there is no {given}" if given is not None else "nobody offers them"
-        raise UserError(f"No weights of {name}: {missing}.", "Give a file: teacher.weights=<file>")
+        missing = f"{given} does not exist" if given is not None else "none are published"
+        raise UserError(f"No weights of {name}: {missing}.", "Set teacher.weights=<file>.")
     known = " or ".join(f"{Path(each.file).name} of {each.page}" for each in offered)
     raise UserError(
-        f"The weights of {name} are missing: there is no {places[0]}.",
-        f"Get {known}, then type: teacher.weights=<file>",
+        f"The weights of {name} are missing: {places[0]} does not exist.",
+        f"Download {known}, then set teacher.weights=<file>.",
     )
 
 
-class Frozen(nn.Module):
-    """Holds a network that moves with its owner, but is neither trained nor saved with it.
+class FrozenNetwork(nn.Module):
+    """Wraps a network that moves with its owner but is neither trained nor saved with it.
 
     Args:
-        network: put into eval mode for good.
-        source: its weights file, or None where they are random.
+        network: the network; it is put into eval mode permanently.
+        source: its weights file, or None for random weights.
     """
 
     has_output = True
@@ -127,7 +134,7 @@ class Frozen(nn.Module):
     def __init__(self, network: nn.Module, source: Path | None) -> None:
         super().__init__()
         _keep_positions(network)
-        # a tuple hides the network from parameters(), the state dict and train()
+        # a tuple excludes the network from parameters(), the state dict and train()
         self._network = (network.eval().requires_grad_(False),)
         self.num_params = count_params(network)
         digest = files.sha256(source) if source else _digest(network)
@@ -135,11 +142,11 @@ class Frozen(nn.Module):
 
     @property
     def network(self) -> Any:
-        """The hidden network."""
+        """The wrapped network."""
         return self._network[0]
 
     @override
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Frozen":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FrozenNetwork":
         super()._apply(fn, recurse)
         self.network._apply(fn)
         return self
@@ -154,7 +161,7 @@ def _digest(network: nn.Module) -> str:
 
 
 def _keep_positions(network: nn.Module) -> None:
-    """Resample the position grid as the encoder was trained; `transformers` leaves out the offset."""
+    """Interpolates positions as DINOv2 does; `transformers` omits the offset."""
     for module in network.modules():
         if hasattr(module, "interpolate_pos_encoding"):
             embeddings: Any = module
@@ -175,10 +182,10 @@ def _positions(embeddings: Any, _tokens: Tensor, height: int, width: int) -> Ten
 
 
 def transformers() -> Any:
-    """The package `transformers`, imported at the first call.
+    """Imports the package `transformers`.
 
     Raises:
-        UserError: it is not installed.
+        UserError: the package is not installed.
     """
     try:
         return importlib.import_module("transformers")
@@ -190,7 +197,7 @@ def transformers() -> Any:
 
 
 def encoder_config(of: Encoder, layers: Sequence[int], as_maps: bool) -> Any:
-    """DINOv2's configuration with the outputs of `layers` (from 1), normalised."""
+    """DINOv2's configuration with the normalised outputs of `layers`, counted from 1."""
     return transformers().Dinov2Config(
         image_size=TRAINED_ON,
         patch_size=PATCH,
@@ -203,10 +210,16 @@ def encoder_config(of: Encoder, layers: Sequence[int], as_maps: bool) -> Any:
 
 
 def filled(kind: Any, config: Any, tensors: Mapping[str, Tensor], source: Path) -> nn.Module:
-    """A network of a class of `transformers`, with every weight taken from `tensors`.
+    """A network of `transformers` with all weights loaded from `tensors`.
+
+    Args:
+        kind: model class.
+        config: its configuration.
+        tensors: weights with the names of the hub.
+        source: their file, for messages.
 
     Raises:
-        DataError: a weight is missing, left over, or has another shape.
+        DataError: a weight is missing, unexpected, or has another shape.
     """
     options = {"config": config, "state_dict": dict(tensors), "output_loading_info": True}
     with _quiet():
@@ -223,7 +236,11 @@ def filled(kind: Any, config: Any, tensors: Mapping[str, Tensor], source: Path) 
 
 
 def load_all(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Fill a module in place; every name and shape must agree."""
+    """Loads weights into a module in place.
+
+    Raises:
+        DataError: names or shapes differ.
+    """
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
@@ -232,19 +249,19 @@ def load_all(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> 
 
 def _foreign(source: Path, why: str) -> DataError:
     return DataError(
-        f"{source} holds another network: {why}.", "Check teacher.family, teacher.size and the file."
+        f"{source} contains another network: {why}.", "Check teacher.family, teacher.size and the file."
     )
 
 
 def read_weights(source: Path) -> dict[str, Tensor]:
-    """The file's tensors without the `module.` that parallel training leaves in front of names."""
+    """The tensors of a weights file; the prefix `module.` of parallel training is removed from names."""
     tensors = weights.load_foreign(source)
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and no reports of `transformers`: what is wrong is said by `filled`."""
+    """Suppresses progress bars and reports of `transformers`; `filled` reports errors itself."""
     logging = transformers().utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
@@ -258,10 +275,10 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def watching(network: nn.Module, *paths: str) -> Iterator[dict[str, Any]]:
-    """What the modules at `paths` gave last in this thread while inside, by path.
+def recorded_outputs(network: nn.Module, *paths: str) -> Iterator[dict[str, Any]]:
+    """Yields a mapping from each path to the latest output of its module in this thread.
 
-    Other threads may run the same network, watched or not; nothing is left on it afterwards.
+    Other threads may run the same network. All hooks are removed at the end.
 
     Raises:
         UserError: there is no such module.
@@ -298,7 +315,15 @@ def _keep(seen: dict[str, Any], path: str) -> Callable[[nn.Module, Any, Any], No
 
 
 def as_map(feature: Any, grid: tuple[int, int]) -> Tensor:
-    """A watched feature as B C H W: maps stay, tokens (B L C) lose what comes before the patches."""
+    """A feature as B C H W: maps are kept, tokens (B L C) are reshaped without the class token.
+
+    Args:
+        feature: output of a module.
+        grid: rows and columns of patches.
+
+    Raises:
+        UserError: the feature has another shape.
+    """
     if isinstance(feature, tuple | list):
         feature = feature[0]
     if feature.ndim == 4:
@@ -307,37 +332,45 @@ def as_map(feature: Any, grid: tuple[int, int]) -> Tensor:
     # a class token may come first
     if feature.ndim != 3 or feature.shape[1] not in (patches, patches + 1):
         raise UserError(
-            f"teacher.feature gives a tensor of shape {tuple(feature.shape)}, which is no map.",
-            "Choose a module that gives B C H W, or a layer of the transformer.",
+            f"teacher.feature has shape {tuple(feature.shape)}, which is not a feature map.",
+            "Choose a module with output B C H W, or a layer of the transformer.",
         )
     return feature[:, -patches:].transpose(1, 2).unflatten(-1, grid)
 
 
 @torch.no_grad()
 def level_of(network: nn.Module, path: str) -> Level:
-    """Channels and stride (in the teacher's own pixels) of a watched feature, from a small image."""
+    """Channels of a feature and its stride in pixels of the network's input, measured on a small image.
+
+    Raises:
+        UserError: the module does not exist, does not run, or has no feature map.
+    """
     image = torch.zeros(1, 3, _PROBE, _PROBE)
-    with watching(network, path) as seen:
+    with recorded_outputs(network, path) as seen:
         network(image)
     if path not in seen:
-        raise UserError(f"teacher.feature={path} takes no part in the teacher's answer.")
+        raise UserError(f"teacher.feature={path} does not run in the teacher's forward pass.")
     found = as_map(seen[path], (_PROBE // PATCH, _PROBE // PATCH))
     return Level(found.shape[1], _PROBE // found.shape[-1])
 
 
 def check_input(size: Sequence[int]) -> tuple[int, int]:
-    """The input's rows and columns, refused unless both are positive multiples of the patch size."""
+    """Validates an input size (height, width).
+
+    Raises:
+        UserError: a side is not a positive multiple of the patch size.
+    """
     height, width = (int(side) for side in size)
     if height < PATCH or width < PATCH or height % PATCH or width % PATCH:
         raise UserError(
-            f"teacher.input_size=[{height},{width}] does not fit patches of {PATCH} pixels.",
+            f"teacher.input_size must be multiples of {PATCH}, got [{height},{width}].",
             "Use multiples of 14, such as teacher.input_size=[392,518].",
         )
     return height, width
 
 
 def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear with aligned corners, in float32, as Depth Anything resizes images and depths."""
+    """Resizes bilinearly with aligned corners, in float32, as Depth Anything does."""
     if tuple(x.shape[-2:]) == size:
         return x.float()
     return F.interpolate(x.float(), size=size, mode="bilinear", align_corners=True)

@@ -1,12 +1,11 @@
-"""From what a head says about every pixel to Gaussians in space, and on to what other cameras see.
+"""Unprojection of a head's output to 3D Gaussians, and their rendering in other cameras.
 
 Legend: V views, D planes, F features, N Gaussians, T targets, H W space, h w cells.
 
-Depth is found by sweeping planes of inverse depth: where the features of a cell, moved to another view as if
-they lay on a plane, agree with what is there, that plane gains (Collins 1996; as MVSplat, arXiv 2403.14627,
-and DepthSplat, arXiv 2410.13862, do with learnt features). The scores of all planes become one depth by
-softmax, and each Gaussian adds an offset of its own. The backbone has seen all views side by side, so its
-features already know of one another; cameras enter here alone, so networks stay functions of an image.
+Depth is estimated by a plane sweep in inverse depth: the score of a plane is the similarity of a cell's features with
+those of the other views, warped by this plane (Collins 1996; with learnt features MVSplat, arXiv 2403.14627, and
+DepthSplat, arXiv 2410.13862). A softmax over planes gives one depth, to which each Gaussian adds an offset. The
+backbone processes all views side by side; cameras are used here only, so networks remain functions of an image.
 """
 
 import math
@@ -20,25 +19,25 @@ from torch import Tensor
 from evonas.nn.gaussians import Layout, Raw
 from evonas.ops.splat import splat
 
-# in grid steps: the smallest deviation of a Gaussian, and by how much more it may grow
+# minimum standard deviation of a Gaussian and its range above, in grid steps
 LEAST_SCALE, SCALE_SPAN = 0.1, 2.0
-# planes by which a Gaussian may leave the depth of its cell
+# maximum depth offset of a Gaussian from its cell, in planes
 OFFSET = 4.0
-# what a fresh head's zeros mean: deviations of about half a step, and opacities of 0.88
+# zero outputs mean deviations of about half a step and opacities of 0.88
 SCALE_BIAS, OPACITY_BIAS = -1.4, 2.0
-# how much a Gaussian's colour may follow the head; the rest is its pixel's
+# factor of the head's colour offset to the pixel's colour
 TINT = 0.1
 
 
 class Cameras(NamedTuple):
-    """World to camera, and intrinsics in pixels; axes are x right, y down, z ahead."""
+    """World-to-camera matrices, and intrinsics in pixels; axes are x right, y down, z forward."""
 
     views: Float[Tensor, "V 4 4"]
     lenses: Float[Tensor, "V 3 3"]
 
 
 class Gaussians(NamedTuple):
-    """Shapes in the world, as `ops.splat` wants them, and the depth maps that they came from."""
+    """Gaussians in world coordinates, as `ops.splat` takes them, and their depth maps."""
 
     means: Float[Tensor, "N 3"]
     quats: Float[Tensor, "N 4"]
@@ -54,17 +53,18 @@ def lift(
     """The Gaussians of one item.
 
     Args:
-        raw: what the head says.
-        layout: how it was read.
-        images: the views, in [0, 1]; they give the colours.
-        cameras: that took them.
-        near: the nearest depth; likewise `far`.
+        raw: the head's output.
+        layout: layout of its channels.
+        images: the views in [0, 1], which define the colours.
+        cameras: cameras of the views.
+        near: minimum depth.
+        far: maximum depth.
     """
     inverse = _inverse_depths(raw, layout, cameras, images.shape[-2], (1 / near, 1 / far))
     depths = 1 / inverse
     rays = _rays(cameras.lenses, depths.shape[-2:], float(layout.every))
     turns = cameras.views[:, :3, :3]
-    # row vectors times the rotation to the camera are turned back to the world
+    # row vectors times the world-to-camera rotation are in world coordinates
     means = (rays * depths.flatten(1)[..., None] - cameras.views[:, None, :3, 3]) @ turns
     _, opacity, scale, quats, tint = raw.numbers.flatten(2).mT.split([1, 1, 3, 4, 3], dim=-1)
     step = depths.flatten(1) * layout.every / cameras.lenses[:, 0, 0, None]
@@ -80,7 +80,7 @@ def lift(
 def render(
     gaussians: Gaussians, cameras: Cameras, height: int, width: int, background: Float[Tensor, " 3"]
 ) -> Float[Tensor, "T 3 H W"]:
-    """What the cameras see; `background` shows where the Gaussians let light through."""
+    """Renders Gaussians in cameras, over a background colour."""
     shape = gaussians[:5]
     images = []
     for view, lens in zip(*cameras, strict=True):
@@ -92,11 +92,13 @@ def render(
 def agreement(
     features: Float[Tensor, "V F h w"], cameras: Cameras, planes: Float[Tensor, " D"], stride: float
 ) -> Float[Tensor, "V D h w"]:
-    """How well each cell agrees with the other views if it lies on a plane: scaled products, 0 outside.
+    """Similarity of each cell with the other views per plane: scaled inner products, 0 outside of the views.
 
     Args:
+        features: features of each view.
+        cameras: cameras of the views.
         planes: inverse depths.
-        stride: pixels from one cell to the next.
+        stride: pixels between cells.
     """
     count, _, height, width = features.shape
     rays = _rays(cameras.lenses, (height, width), stride)
@@ -110,7 +112,7 @@ def agreement(
 
 
 def quaternions(turns: Float[Tensor, "V 3 3"]) -> Float[Tensor, "V 4"]:
-    """w x y z of rotation matrices; constants, without a slope.
+    """Quaternions w x y z of rotation matrices, without gradient.
 
     The quaternion is the eigenvector of the largest eigenvalue of a symmetric matrix (Bar-Itzhack 2000).
     """
@@ -126,7 +128,7 @@ def quaternions(turns: Float[Tensor, "V 3 3"]) -> Float[Tensor, "V 4"]:
 
 
 def multiplied(a: Float[Tensor, "*A 4"], b: Float[Tensor, "*B 4"]) -> Float[Tensor, "*C 4"]:
-    """Hamilton's product of quaternions w x y z: the rotation b, then a."""
+    """The Hamilton product of quaternions w x y z: rotation b followed by a."""
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)
     parts = [
@@ -141,7 +143,7 @@ def multiplied(a: Float[Tensor, "*A 4"], b: Float[Tensor, "*B 4"]) -> Float[Tens
 def _inverse_depths(
     raw: Raw, layout: Layout, cameras: Cameras, height: int, ends: tuple[float, float]
 ) -> Float[Tensor, "V H_fine W_fine"]:
-    """One over the depth of every Gaussian, between the nearest plane and the farthest."""
+    """The inverse depth of every Gaussian, between the nearest and the farthest plane."""
     planes = torch.linspace(*ends, layout.planes, device=raw.planes.device)
     scores = raw.planes + agreement(raw.features, cameras, planes, height / raw.planes.shape[-2])
     coarse = torch.einsum("vdhw,d->vhw", scores.softmax(1), planes)
@@ -151,7 +153,7 @@ def _inverse_depths(
 
 
 def _rays(lenses: Tensor, size: tuple[int, int] | torch.Size, step: float) -> Float[Tensor, "V N 3"]:
-    """Directions in camera axes, whose z is one, through a grid of squares of `step` pixels."""
+    """Ray directions in camera coordinates with z = 1, through the centres of squares of `step` pixels."""
     rows, columns = (step * (torch.arange(side, device=lenses.device) + 0.5) for side in size)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], -1).flatten(0, 1).to(lenses)
@@ -167,14 +169,14 @@ def _seen_by(
     size: tuple[int, int],
     stride: float,
 ) -> Float[Tensor, "D N 2"]:
-    """Where another view sees the cells of one view, for each plane, in the coordinates of grid_sample."""
+    """Positions of a view's cells in another view for each plane, in coordinates of grid_sample."""
     motion = cameras.views[other] @ torch.linalg.inv(cameras.views[one])
-    # a point at inverse depth p lies at ray / p; times p, its place in the other camera has no division
+    # a point at inverse depth p is ray / p; scaled by p, its position in the other camera needs no division
     places = (rays @ motion[:3, :3].mT)[None] + planes[:, None, None] * motion[:3, 3]
     shown = places @ cameras.lenses[other].mT
     depth = shown[..., 2:]
     height, width = size
     scale = shown.new_tensor([2 / (width * stride), 2 / (height * stride)])
     grid = shown[..., :2] / depth.clamp(min=1e-6) * scale - 1
-    # what lies behind the camera is put far outside, where everything is zero
+    # points behind the camera are moved outside of the view, where samples are zero
     return torch.where(depth > 1e-6, grid.clamp(-1e4, 1e4), 1e4)

@@ -6,7 +6,7 @@ import torch
 from small_stages import composed
 from torch.autograd.graph import saved_tensors_hooks
 
-from evonas.nn.recompute import recomputing, through
+from evonas.nn.checkpointing import checkpointed, recomputing
 from evonas.stages.build import factory
 from evonas.train.fit import Devices, fit
 from evonas.train.loop.data import TrainingData
@@ -41,9 +41,9 @@ def test_a_training_is_the_same_to_the_last_bit() -> None:
 def test_nothing_is_computed_again_without_gradients() -> None:
     calls = []
     with recomputing(), torch.no_grad():
-        through(lambda x: calls.append(x) or x * 2, torch.ones(2, requires_grad=True))
+        checkpointed(lambda x: calls.append(x) or x * 2, torch.ones(2, requires_grad=True))
     with recomputing():
-        through(lambda x: calls.append(x) or x**2, torch.ones(2, requires_grad=True)).sum().backward()
+        checkpointed(lambda x: calls.append(x) or x**2, torch.ones(2, requires_grad=True)).sum().backward()
     assert len(calls) == 3
 
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from evonas.errors import UserError
 from evonas.nn.gaussians import NUMBERS, GaussianHead, Layout
 from evonas.nn.level import Level
-from evonas.nn.lifting import Cameras, agreement, lift, multiplied, quaternions, render
+from evonas.nn.unprojection import Cameras, agreement, lift, multiplied, quaternions, render
 from evonas.ops.splat.projection import rotations
 
 CELL, ROWS, COLUMNS = 4, 4, 6
@@ -162,7 +162,7 @@ def test_the_head_answers_once_a_cell() -> None:
 
 @pytest.mark.parametrize("settings", [{"planes": 1}, {"features": 0}, {"every": 0}])
 def test_impossible_layouts_are_refused(settings: dict[str, int]) -> None:
-    with pytest.raises(UserError, match="cannot place Gaussians"):
+    with pytest.raises(UserError, match="planes must be at least 2"):
         Layout(**settings)
     with pytest.raises(UserError, match=r"task\.every=3 does not divide"):
         Layout(every=3).channels(CELL)

@@ -1,7 +1,7 @@
-"""Blocks whose inner activations are computed again for the gradients instead of being kept.
+"""Activation checkpointing of blocks: inner activations are recomputed in the backward pass.
 
-Memory then holds one map a block, for one more forward pass of the blocks. Blocks have no batch norm, whose
-statistics would be updated twice. The wish is a context variable, so it is local to a thread or task.
+Memory holds one map per block, at the cost of a second forward pass. Checkpointed blocks must not contain batch norms,
+whose statistics would be updated twice. The setting is a context variable, local to a thread or task.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ _WANTED: ContextVar[bool] = ContextVar("evonas_recompute", default=False)
 
 @contextmanager
 def recomputing(is_wanted: bool = True) -> Iterator[None]:
-    """Whether `through` recomputes inside the block; gradients are the same bits either way."""
+    """Enables activation checkpointing within the context; gradients are bit-identical either way."""
     token = _WANTED.set(is_wanted)
     try:
         yield
@@ -26,8 +26,8 @@ def recomputing(is_wanted: bool = True) -> Iterator[None]:
         _WANTED.reset(token)
 
 
-def through(block: Callable[..., Tensor], x: Tensor, *others: Any) -> Tensor:
-    """`block(x, *others)`; random numbers that it draws are drawn alike again."""
+def checkpointed(block: Callable[..., Tensor], x: Tensor, *others: Any) -> Tensor:
+    """`block(x, *others)`, checkpointed if enabled; the recomputation uses the same random numbers."""
     if not _WANTED.get() or not torch.is_grad_enabled():
         return block(x, *others)
     result: Tensor = checkpoint(block, x, *others, use_reentrant=False)

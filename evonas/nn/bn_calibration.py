@@ -1,6 +1,6 @@
-"""Batch-norm statistics of one subnet, measured anew.
+"""BN calibration: recomputes the batch-norm statistics of a subnet.
 
-Legend: H W space; batches may differ in size.
+Legend: H W space.
 """
 
 import hashlib
@@ -17,11 +17,14 @@ from evonas import weights
 
 
 @torch.no_grad()
-def recalibrate(net: nn.Module, images: Iterable[Float[Tensor, "_ 3 H W"]]) -> None:
-    """Replace running statistics by plain averages over the batches of `images`, in place.
+def calibrate_batch_norm(net: nn.Module, images: Iterable[Float[Tensor, "_ 3 H W"]]) -> None:
+    """Recomputes running statistics as averages over batches (BN calibration), in place.
 
-    Subnets share statistics, so those of one subnet are a mixture; use it on an extracted
-    network. Leaves the network in eval mode.
+    The running statistics of a supernet are a mixture over subnets, so an extracted subnet needs its own.
+
+    Args:
+        net: an extracted network; it is left in eval mode.
+        images: batches B 3 H W, possibly of different sizes.
     """
     norms = batch_norms(net.eval())
     momenta = [norm.momentum for norm in norms]
@@ -37,7 +40,7 @@ def recalibrate(net: nn.Module, images: Iterable[Float[Tensor, "_ 3 H W"]]) -> N
 
 
 def batch_norms(net: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """All norms of any class inside that keep statistics over batches, in their order."""
+    """All batch norms with running statistics, of any class, in order."""
     return [
         module
         for module in net.modules()
@@ -45,15 +48,15 @@ def batch_norms(net: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     ]
 
 
-class Renewal:
-    """`recalibrate` with a memory: the statistics of a subnet are taken once, and then read from a file.
+class BNCalibration:
+    """BN calibration with a disk cache of the statistics of each subnet.
 
     Args:
-        images: gives batches B 3 H W; asked once, and only if some statistics are not in a file yet.
-        number: of images.
-        folder: one small file a subnet; several processes may share it.
-        about: all that statistics depend on besides the subnet, such as digests of the supernet's
-            weights and of the images; strings and numbers.
+        images: returns batches B 3 H W; called at most once, on the first cache miss.
+        number: number of images.
+        folder: cache folder with one small file per subnet; several processes may share it.
+        about: everything statistics depend on besides the subnet, such as digests of the supernet's
+            weights and of the images.
     """
 
     def __init__(
@@ -67,10 +70,14 @@ class Renewal:
 
     @torch.no_grad()
     def __call__(self, net: nn.Module, subnet: str) -> None:
-        """Renew the statistics of an extracted subnet in place, by its text form; leaves eval mode.
+        """Calibrates an extracted subnet in place and leaves it in eval mode.
+
+        Args:
+            net: the extracted subnet.
+            subnet: text form of its genotype, part of the cache key.
 
         Raises:
-            DataError: a file was altered.
+            DataError: the cached file was altered.
         """
         key = {**self._about, "subnet": subnet}
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
@@ -80,12 +87,12 @@ class Renewal:
             for name, statistic in _statistics(net.eval()).items():
                 statistic.copy_(found[name])
             return
-        recalibrate(net, self._images())
+        calibrate_batch_norm(net, self._images())
         weights.save(path, _statistics(net), {"about": key})
 
 
 def _statistics(net: nn.Module) -> dict[str, Tensor]:
-    """The running statistics of every batch norm, by name of buffer."""
+    """The running statistics of all batch norms, by name of buffer."""
     return {
         f"{name}.{buffer}": tensor
         for name, module in net.named_modules()
