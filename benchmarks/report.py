@@ -27,7 +27,7 @@ from evonas.report.page.html import render
 from evonas.report.results import Facts
 from evonas.report.selection.rules import choose
 from evonas.run import Run
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
@@ -126,7 +126,7 @@ def searched(searcher: NSGA2, space: Space) -> Iterator[tuple[Evaluation, float]
         for point in asked:
             values = form.values(point) if seq % FAILS != FAILS - 1 else None
             yield fact(seq, space.format(point), values), 1.5
-            told.append(Told(point, values and tuple(values[name] for name in NAMES)))
+            told.append(Observation(point, values and tuple(values[name] for name in NAMES)))
             seq += 1
         searcher.tell(told)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.page.sources import Sources
 from evonas.report.results import Cost, Facts
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.space import Space
 from evonas.supernets.evonet.family import EvoNet
@@ -62,11 +62,11 @@ def bred(count: int) -> Facts:
     of, names = space(), ("error", "latency", "macs")
     form = AnalyticEvaluator(of, names)
     form.setup()
-    searcher, told = NSGA2(of, seed=1, population=POPULATION, evaluations=count), list[Told]()
+    searcher, told = NSGA2(of, seed=1, population=POPULATION, evaluations=count), list[Observation]()
     while asked := searcher.ask():
         found = [form.values(point) for point in asked]
         facts = [
-            Told(point, tuple(value[name] for name in names))
+            Observation(point, tuple(value[name] for name in names))
             for point, value in zip(asked, found, strict=True)
         ]
         searcher.tell(facts)

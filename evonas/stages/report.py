@@ -17,7 +17,7 @@ from evonas.report.page.html import render
 from evonas.report.page.sources import Sources
 from evonas.report.results import Facts
 from evonas.run import ATTEMPTS, IDENTITY, Run, typed
-from evonas.search.loop.racing import spent
+from evonas.search.loop.racing import image_evaluations
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.searching.artifacts import keep
@@ -142,7 +142,7 @@ def _environment(directory: Path) -> Iterator[tuple[str, str]]:
 
 def _race(run: Run) -> Iterator[tuple[str, str]]:
     with Archive.read(run.need("search/archive.sqlite", made_by="search")) as archive:
-        counts = spent(archive)
+        counts = image_evaluations(archive)
     if counts is not None and counts[1]:
         yield "image evaluations of the race", f"{counts[0] / counts[1]:.0%} of those of full evaluation"
 

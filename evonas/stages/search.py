@@ -17,10 +17,10 @@ from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.report.results import predictions
 from evonas.search.base import Searcher
-from evonas.search.loop.asynchronous import require_steady, steady_search
+from evonas.search.loop.asynchronous import asynchronous_search, require_asynchronous
 from evonas.search.loop.evaluation import Fidelity, Full
 from evonas.search.loop.generational import Generation, search
-from evonas.search.loop.racing import spent
+from evonas.search.loop.racing import image_evaluations
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
@@ -106,7 +106,7 @@ class Search:
             if cfg.budget.get("in_flight") is None:
                 search(*question, *listeners, fidelity)
             else:
-                steady_search(*question, cfg.budget.in_flight, cfg.budget.population, *listeners)
+                asynchronous_search(*question, cfg.budget.in_flight, cfg.budget.population, *listeners)
 
 
 def long_after(cfg: DictConfig) -> float:
@@ -143,7 +143,7 @@ def _searcher(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> Searc
     parts = _parts(evaluator)
     asking = searcher(cfg.search, build(cfg.space), cfg.seed, list(parts))
     if cfg.budget.get("in_flight") is not None:
-        require_steady(asking, parts, cfg.budget.in_flight)
+        require_asynchronous(asking, parts, cfg.budget.in_flight)
     return asking
 
 
@@ -160,7 +160,7 @@ def _fidelity(cfg: DictConfig) -> Fidelity:
 
 def said_of_race(archive: Archive) -> list[str]:
     """A line about the images that racing looked at; none where every point was measured in full."""
-    counts = spent(archive)
+    counts = image_evaluations(archive)
     if counts is None or counts[1] == 0:
         return []
     return [f"Racing spent {counts[0] / counts[1]:.0%} of the image evaluations of full evaluation."]

@@ -16,9 +16,9 @@ from evonas import files, weights
 from evonas.archive import Archive, Evaluation
 from evonas.identifiers import MOVED, identified
 from evonas.objectives.error import Error
-from evonas.report.kinship import survivors
+from evonas.report.analysis.genealogy import survivors
 from evonas.run import _QUESTION, Run, recorded_overrides
-from evonas.search.nsga import NSGA2
+from evonas.search.evolution.nsga2 import NSGA2
 from evonas.stages.report import gather
 from evonas.supernets.evonet.family import EvoNet
 
@@ -140,7 +140,7 @@ def test_a_search_goes_on_after_its_parts_have_moved(
 ) -> None:
     """As a later release would: the config says where things are by then, or what their ids are."""
     places = {
-        "search/nsga2": ("evonas.search.nsga", NSGA2),
+        "search/nsga2": ("evonas.search.evolution.nsga2", NSGA2),
         "network/evonet": ("evonas.supernets.evonet.family", EvoNet),
         "objective/error": ("evonas.objectives.error", Error),
     }

@@ -12,7 +12,7 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.report.metrics.noisy_dominance import front_within_noise, surely_dominates
 from evonas.report.metrics.pareto import front
 from evonas.search.baselines.random import RandomSearch
-from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search
 from evonas.stages.searching.progress import Watch
 from evonas.stages.searching.warnings import SHOWN, Doubts, lifeless
@@ -64,7 +64,7 @@ def test_a_search_names_it_after_its_first_generation(tmp_path: Path, in_flight:
         asking = RandomSearch(space, seed=0, population=8, evaluations=24)
         question = (asking, InlineEngine(Dead), archive, space, parts, prints)
         if in_flight:
-            steady_search(*question, in_flight, 8, watch.generation, watch.outcome)
+            asynchronous_search(*question, in_flight, 8, watch.generation, watch.outcome)
         else:
             search(*question, watch.generation, watch.outcome)
     lines = said.getvalue().splitlines()

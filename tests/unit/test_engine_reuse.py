@@ -16,7 +16,7 @@ from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.base import Searcher
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
-from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search
 from evonas.supernets.evonet.space import evonet_space
 
@@ -133,7 +133,7 @@ def test_an_asynchronous_search_reuses_too_and_replays_without_the_archive(
         evaluator = Counting()
         engine = Reusing(InlineEngine(evaluator), asked(others))
         with Archive.open(tmp_path / "steady", {}, resume=True) as archive:
-            steady_search(nsga(), engine, archive, SPACE, parts, PRINTS, 4, 8)
+            asynchronous_search(nsga(), engine, archive, SPACE, parts, PRINTS, 4, 8)
             return archive.dump(), evaluator.count
 
     dumped, measured = steady([first])

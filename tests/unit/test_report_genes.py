@@ -14,7 +14,7 @@ from evonas.report.page.analysis_sections import explained, related
 from evonas.report.page.genealogy_section import pedigree
 from evonas.report.page.sources import Sources
 from evonas.report.results import Facts
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 
 NSGA2_NAME = "evonas.search.evolution.nsga2.NSGA2"
@@ -167,7 +167,7 @@ def kept_by_the_searcher(count: int) -> set[str]:
     of, searcher = space(), NSGA2(space(), seed=1, population=16, evaluations=count)
     known = dict(zip(bred(count).genotypes, bred(count).values.tolist(), strict=True))
     while asked := searcher.ask():
-        searcher.tell([Told(point, tuple(known[of.format(point)])) for point in asked])
+        searcher.tell([Observation(point, tuple(known[of.format(point)])) for point in asked])
     return {of.format(told.genotype) for told in searcher.survivors()}
 
 

@@ -12,7 +12,7 @@ from evonas.evaluate.engine import Outcome
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import Values
 from evonas.report.results import front_summary
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.loop.generational import Generation
 from evonas.stages.searching.warnings import Doubts, lifeless
 from evonas.track.base import Guarded
@@ -104,7 +104,7 @@ class Watch:
         """The reference point, in the order of the objectives; empty before the first generation."""
         return self._reference
 
-    def _rows(self, told: Iterable[Told]) -> Values:
+    def _rows(self, told: Iterable[Observation]) -> Values:
         rows = [each.objectives for each in told if each.objectives is not None]
         return np.array(rows, dtype=float).reshape(-1, len(self._names))
 
@@ -152,5 +152,5 @@ class Watch:
             self._long_after = math.inf
             self._progress.note(f"about {human_time(left)} to go; Ctrl-C is safe, go on with: {self._resume}")
 
-    def _reason(self, told: Sequence[Told]) -> str:
+    def _reason(self, told: Sequence[Observation]) -> str:
         return self._last_reason or f"{len(told)} {plural('point', len(told))} failed in an earlier attempt"
