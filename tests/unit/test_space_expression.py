@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.report.analysis.gene_matrix import Genome
+from evonas.report.analysis.gene_matrix import GeneMatrix
 from evonas.search.surrogates.encoding import GenotypeEncoding
 from evonas.space.chain import ChainSpace, chain_space
 from evonas.space.declared import declared_space
@@ -171,7 +171,7 @@ def test_what_is_not_expressed_looks_alike_to_models_and_reports() -> None:
     absent, same, small = map(TOY.parse, lines)
     rows = GenotypeEncoding(TOY)([absent, same, small])
     assert np.array_equal(rows[0], rows[1]) and not np.array_equal(rows[0], rows[2])
-    genome = Genome.of(TOY, [TOY.format(absent), lines[2].replace("k=3,3", "k=3,5")])
+    genome = GeneMatrix.of(TOY, [TOY.format(absent), lines[2].replace("k=3,3", "k=3,5")])
     assert genome is not None and genome.differences(1, 0) == ["d1 1 to 2"]
 
 

@@ -207,7 +207,7 @@ def test_what_cannot_be_asynchronous_is_refused(tmp_path: Path) -> None:
     assert "latency_lookup" in str(caught.value.hint)
     with pytest.raises(UserError, match="LocalSearch does not support"):
         run(tmp_path / "b", Erratic(1), LocalSearch)
-    with pytest.raises(UserError, match="in_flight is 0"):
+    with pytest.raises(UserError, match="in_flight must be at least 1, got 0"):
         run(tmp_path / "c", Erratic(1), in_flight=0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evonas.config import build
 from evonas.report.metrics.hypervolume import curve
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.stages.base import Context
 from evonas.track.base import Chart, Guarded, Results
 
@@ -38,7 +38,7 @@ def keep(
         tracker.artifact(kind, paths)
 
 
-def tables_of(facts: Facts) -> Iterator[Results]:
+def tables_of(facts: SearchResults) -> Iterator[Results]:
     """Every evaluated network with its objectives, and the hypervolume against their number."""
     error, *others = facts.names
     rows = [[text, *map(float, row)] for text, row in zip(facts.genotypes, facts.values, strict=True)]
