@@ -72,7 +72,7 @@ class Remembering:
     def measure_together(
         self, genotypes: Sequence[str], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
-        """See `evonas.evaluate.engine.Together`."""
+        """See `evonas.evaluate.engine.BatchEvaluator`."""
         missing = [text for text in dict.fromkeys(genotypes) if (text, images) not in self._known]
         answers = self.inner.measure_together(missing, part, images) if missing else []
         self._known.update(zip(((text, images) for text in missing), answers, strict=True))

@@ -33,7 +33,7 @@ from evonas.stages.searching.live_page import Live
 from evonas.stages.searching.progress import Watch
 from evonas.stages.searching.reuse import ARCHIVE, reusing
 from evonas.stages.searching.shared_images import sharing
-from evonas.track.base import Guarded
+from evonas.track.base import GuardedTracker
 from evonas.track.braille import scatter
 from evonas.track.progress import Progress, human_time, is_terminal
 
@@ -96,7 +96,7 @@ class Search:
         fingerprints = archive.meta["fingerprints"]
         budget, num_parts = cfg.budget.evaluations, len(fingerprints)
         folder = context.run.path("search/metrics.csv").parent
-        tracker = Guarded(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
+        tracker = GuardedTracker(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
         progress = Progress("search", budget * num_parts, unit="measurement")
         with closing(tracker), closing(Live(context.run)) as live, progress:
             announced = long_after(cfg), f"{context.run.command('search')} resume=true"

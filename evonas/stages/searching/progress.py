@@ -15,7 +15,7 @@ from evonas.report.results import front_summary
 from evonas.search.base import Observation
 from evonas.search.loop.generational import Generation
 from evonas.stages.searching.warnings import Doubts, lifeless
-from evonas.track.base import Guarded
+from evonas.track.base import GuardedTracker
 from evonas.track.progress import Progress, human_time, plural
 
 # the reference point lies this far beyond the worst of the first generation
@@ -48,7 +48,7 @@ class Watch:
         num_parts: int,
         budget: int,
         progress: Progress,
-        tracker: Guarded,
+        tracker: GuardedTracker,
         long_after: float = math.inf,
         resume: str = "",
     ) -> None:
