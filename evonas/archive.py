@@ -89,8 +89,7 @@ class Archive:
             unsafe_fs: accept a network file system, where SQLite's locks are unreliable.
 
         Raises:
-            UserError: the archive exists but `resume` is not set, the identity changed, the schema is newer, or
-                the file system is a network file system.
+            UserError: archive exists without `resume`, identity changed, newer schema, network file system.
             DataError: the file is damaged or not an archive.
         """
         if not unsafe_fs:
@@ -145,7 +144,6 @@ class Archive:
 
         Args:
             key: one of `SETTLED`, which are part of `meta` but not of the identity.
-            value: JSON data.
         """
         assert key in SETTLED
         with _translated_errors(self.path):
@@ -167,11 +165,6 @@ class Archive:
         """Commit an evaluation durably and return it as stored.
 
         An evaluation with values that are not finite numbers is stored as failed, with the reason.
-
-        Args:
-            evaluation: evaluation to record.
-            seconds: wall-clock time of the measurement.
-            worker: name of the worker.
 
         Raises:
             EngineError: the disk is full, or the evaluation exists already (two drivers?).
