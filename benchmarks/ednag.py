@@ -16,7 +16,7 @@ import trials
 
 from evonas import config
 from evonas.data.nas_bench.base import Table, Words, nb201
-from evonas.search.base import Searcher, Told
+from evonas.search.base import Observation, Searcher
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
 
@@ -45,7 +45,7 @@ def run(table: Table, space: Space, seed: int, scale: float) -> tuple[int, int, 
         fresh = {words_of(point) for point in batch} & table.rows.keys()
         found |= {cell: table.values(cell, ("test_error",))["test_error"] for cell in fresh}
         errors = [found.get(words_of(point)) for point in batch]
-        asking.tell([Told(p, None if e is None else (e,)) for p, e in zip(batch, errors, strict=True)])
+        asking.tell([Observation(p, None if e is None else (e,)) for p, e in zip(batch, errors, strict=True)])
     return asked, len(found), 100 - min(found.values())
 
 

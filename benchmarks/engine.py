@@ -29,7 +29,7 @@ from evonas.evaluate.engine import Job, Part
 from evonas.evaluate.local import LocalEngine
 from evonas.objectives.latency.machine import machine
 from evonas.search.baselines.random import RandomSearch
-from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search
 from evonas.supernets.evonet.space import evonet_space
 
@@ -133,7 +133,7 @@ def _searched(
         with closing(archive):
             question = (searcher, engine, archive, SPACE, PARTS, PRINTS)
             began = time.monotonic()
-            told = steady_search(*question, in_flight, population) if in_flight else search(*question)
+            told = asynchronous_search(*question, in_flight, population) if in_flight else search(*question)
             wall = time.monotonic() - began
             assert told == len(archive.evaluations()) == points
     return wall

@@ -29,11 +29,11 @@ from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.latency.machine import machine
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import Values
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.evaluation import Fidelity, Full
 from evonas.search.loop.generational import Generation, search
-from evonas.search.loop.racing import Racing, spent
+from evonas.search.loop.racing import Racing, image_evaluations
 from evonas.stages.build import factory
 
 MARGIN = 1.1
@@ -72,7 +72,7 @@ class Remembering:
     def measure_together(
         self, genotypes: Sequence[str], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
-        """See `evonas.evaluate.engine.Together`."""
+        """See `evonas.evaluate.engine.BatchEvaluator`."""
         missing = [text for text in dict.fromkeys(genotypes) if (text, images) not in self._known]
         answers = self.inner.measure_together(missing, part, images) if missing else []
         self._known.update(zip(((text, images) for text in missing), answers, strict=True))
@@ -149,11 +149,11 @@ def _row(evaluator: Remembering, seed: int, options: argparse.Namespace) -> tupl
 
 def _searched(
     evaluator: Remembering, fidelity: Fidelity, seed: int, options: argparse.Namespace
-) -> tuple[list[Told], float]:
+) -> tuple[list[Observation], float]:
     """Everything told, and the share of image evaluations that were spent."""
     space = evaluator.inner._bench.space
     prints: dict[Part, str] = {"shared": evaluator.fingerprint("shared")}
-    told: list[Told] = []
+    told: list[Observation] = []
 
     def note(generation: Generation) -> None:
         told.extend(generation.told)
@@ -164,11 +164,11 @@ def _searched(
             asking = NSGA2(space, seed, population=options.population, evaluations=options.evaluations)
             engine = InlineEngine(evaluator, subnets_per_pass=options.population)
             search(asking, engine, archive, space, PARTS, prints, note, fidelity=fidelity)
-            counts = spent(archive)
+            counts = image_evaluations(archive)
     return told, 1.0 if counts is None else counts[0] / counts[1]
 
 
-def _values(told: Sequence[Told]) -> Values:
+def _values(told: Sequence[Observation]) -> Values:
     return np.array([each.objectives for each in told if each.objectives is not None], dtype=float)
 
 

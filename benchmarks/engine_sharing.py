@@ -27,7 +27,7 @@ from evonas.cli import conf_dir
 from evonas.config import to_plain
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.latency.machine import machine
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.genotype import Genotype
 from evonas.stages.build import factory
@@ -125,7 +125,9 @@ def searched(evaluator: Evaluator, size: int, generations: int, mutation_prob: f
         answers = evaluator.measure_together([space.format(point) for point in points], "shared")
         searcher.tell(
             [
-                Told(point, None if isinstance(answer, Exception) else tuple(answer.objectives.values()))
+                Observation(
+                    point, None if isinstance(answer, Exception) else tuple(answer.objectives.values())
+                )
                 for point, answer in zip(points, answers, strict=True)
             ]
         )

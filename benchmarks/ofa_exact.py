@@ -12,7 +12,7 @@ import ofa
 import trials
 
 from evonas import config
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
@@ -32,7 +32,7 @@ def hypervolume(method: str, seed: int, evaluations: int) -> float:
     while asked := asking.ask():
         chosen = [space.decode(point) for point in asked]
         found = [(100.0 - ofa.top1(each), ofa.macs(each)) for each in chosen]
-        asking.tell([Told(point, pair) for point, pair in zip(asked, found, strict=True)])
+        asking.tell([Observation(point, pair) for point, pair in zip(asked, found, strict=True)])
         values += found
     counted = range(1, len(values) + 1)
     trial = trials.Trial("ofa", method, seed, np.array(values), counted, len(values), (), 0.0)

@@ -21,13 +21,13 @@ import numpy as np
 from evonas import files
 from evonas.archive import Archive, Evaluation
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
-from evonas.report.analysis.gene_matrix import Genome
-from evonas.report.analysis.genealogy import Kinship
+from evonas.report.analysis.gene_matrix import GeneMatrix
+from evonas.report.analysis.genealogy import Genealogy
 from evonas.report.page.html import render
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.report.selection.rules import choose
 from evonas.run import Run
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
@@ -58,7 +58,7 @@ def main() -> None:
         began = now()
         second = written(run)
         told(f"again, {'the same bytes' if first == second else 'OTHER BYTES'}", began)
-        facts = gather(run).facts
+        facts = gather(run).results
         assert facts is not None
         print(guesses(facts, space, parents, asked))
 
@@ -101,7 +101,7 @@ def fill(run: Run, space: Space, asked: Any) -> Parents:
     with Archive.open(run.path("search/archive.sqlite"), identity, resume=False) as archive:
         for fact, seconds in searched(searcher, space):
             archive.record(fact, seconds)
-    facts = gather(run).facts
+    facts = gather(run).results
     assert facts is not None
     chosen = [
         {
@@ -126,7 +126,7 @@ def searched(searcher: NSGA2, space: Space) -> Iterator[tuple[Evaluation, float]
         for point in asked:
             values = form.values(point) if seq % FAILS != FAILS - 1 else None
             yield fact(seq, space.format(point), values), 1.5
-            told.append(Told(point, values and tuple(values[name] for name in NAMES)))
+            told.append(Observation(point, values and tuple(values[name] for name in NAMES)))
             seq += 1
         searcher.tell(told)
 
@@ -173,12 +173,12 @@ def written(run: Run) -> bytes:
     return run.path(PAGE).read_bytes()
 
 
-def guesses(facts: Facts, space: Space, parents: Parents, asked: Any) -> str:
+def guesses(facts: SearchResults, space: Space, parents: Parents, asked: Any) -> str:
     """How often the nearest earlier network was a parent, and how often both parents were found."""
-    genome = Genome.of(space, facts.genotypes)
+    genome = GeneMatrix.of(space, facts.genotypes)
     assert genome is not None
     rows = np.unique(np.linspace(asked.population, len(facts.values) - 1, asked.checked).astype(int))
-    kinship, one, both, bred = Kinship(facts, genome), 0, 0, 0
+    kinship, one, both, bred = Genealogy(facts, genome), 0, 0, 0
     for row in rows.tolist():
         true = parents.get(space.parse(facts.genotypes[row]), set())
         if not true:

@@ -22,7 +22,7 @@ import numpy as np
 import trials
 
 from evonas import config
-from evonas.search.base import Searcher, Told
+from evonas.search.base import Observation, Searcher
 from evonas.space.space import Axis, Space
 
 CHOICES = 256
@@ -83,7 +83,7 @@ def hypervolume(problem: str, method: str, seed: int, evaluations: int) -> float
     space = discretised(variables)
     asking, found = searcher(method, space, seed, evaluations), []
     while asked := asking.ask():
-        told = [Told(point, function(np.array(point.genes) / (CHOICES - 1))) for point in asked]
+        told = [Observation(point, function(np.array(point.genes) / (CHOICES - 1))) for point in asked]
         asking.tell(told)
         found += [fact.objectives for fact in told]
     values = np.array(found)

@@ -22,7 +22,7 @@ from evonas.objectives.error import Error
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.zero_cost import ZeroCost
 from evonas.randomness import generator
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.generational import search
 from evonas.supernets.evonet.block import Block
@@ -129,7 +129,7 @@ def _asked_and_told(population: int, generations: int) -> float:
     def go() -> None:
         while points := searcher.ask():
             searcher.tell(
-                [Told(point, (float(sum(point.genes)), -float(point.genes[0]))) for point in points]
+                [Observation(point, (float(sum(point.genes)), -float(point.genes[0]))) for point in points]
             )
 
     return seconds(go)

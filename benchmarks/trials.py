@@ -17,7 +17,7 @@ from evonas.evaluate.measure import attempt
 from evonas.report.analysis.indicators import Scale
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import Values, front
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.space.space import Space
 from evonas.stages.search import searcher
 
@@ -79,7 +79,7 @@ def run(
             measurement, reason = attempt(evaluator, text, "shared")
             seen.add(text)
             found = None if measurement is None else tuple(measurement.objectives[name] for name in names)
-            told.append(Told(point, found))
+            told.append(Observation(point, found))
             if found is None:
                 failures.append(reason)
             else:

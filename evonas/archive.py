@@ -1,9 +1,8 @@
-"""The archive: every fact that a search has learnt, in one SQLite file.
+"""The archive: all evaluations of a search in one SQLite file.
 
-One writer (the driver), any number of readers. A fact is committed before the search
-goes on (WAL, synchronous=FULL), and nothing about running work is stored, so a killed
-search leaves facts and nothing else. Each row carries a checksum, because SQLite does
-not notice a flipped bit in a value.
+There is one writer (the driver) and any number of readers. An evaluation is committed before the search
+continues (WAL, synchronous=FULL), and pending work is not stored, so a killed search leaves complete
+evaluations only. Each row has a checksum, since SQLite does not detect a flipped bit in a value.
 """
 
 import hashlib
@@ -38,14 +37,15 @@ _COLUMNS = "seq, fingerprint, genotype, part, state, objectives, extra, reason"
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A recorded fact: what one part of one genotype measured, or why it could not be measured.
+    """Evaluation of one part of one genotype: its objectives, or the reason of a failure.
 
     Args:
-        seq: given when the point was asked, so that it does not depend on who answered first.
-        fingerprint: of everything the numbers depend on besides the genotype.
-        genotype: text form.
+        seq: sequence number, assigned when the point was asked; independent of the order of completion.
+        fingerprint: identifies everything besides the genotype that the values depend on.
+        genotype: formatted genotype.
         part: "shared" or "exclusive".
         state: "done" with finite objectives, or "failed" with a reason.
+        extra: other recorded data, such as confidence intervals.
     """
 
     seq: int
@@ -60,7 +60,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """All parts of one genotype joined; `objectives` is None if one of them failed."""
+    """All parts of one genotype merged; `objectives` is None if a part failed."""
 
     seq: int
     genotype: str
@@ -70,7 +70,7 @@ class Candidate:
 
 
 class Archive:
-    """An opened archive; use `Archive.open` to write and `Archive.read` to look."""
+    """An open archive; create with `Archive.open` to write or `Archive.read` to read."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -80,17 +80,17 @@ class Archive:
     def open(
         cls, path: Path, identity: Mapping[str, Any], resume: bool, unsafe_fs: bool = False
     ) -> "Archive":
-        """Create the archive of a new search, or continue an old one.
+        """Create the archive of a new search, or open that of a search to resume.
 
         Args:
-            path: of the SQLite file; its folder is made.
-            identity: plain JSON data that must not change over the life of the search.
+            path: path of the SQLite file; its folder is created.
+            identity: plain JSON data that must not change when the search is resumed.
             resume: whether an existing archive may be continued.
-            unsafe_fs: accept a network file system, whose locks SQLite cannot trust.
+            unsafe_fs: accept a network file system, where SQLite's locks are unreliable.
 
         Raises:
-            UserError: archive exists without resume, identity changed, newer schema, network disk.
-            DataError: the file is damaged or no archive.
+            UserError: archive exists without `resume`, identity changed, newer schema, network file system.
+            DataError: the file is damaged or not an archive.
         """
         if not unsafe_fs:
             files.refuse_network(path)
@@ -98,7 +98,7 @@ class Archive:
         path.touch(mode=0o600, exist_ok=True)
         archive = cls(_connect(path.resolve().as_uri()), path)
         try:
-            with _explained(path):
+            with _translated_errors(path):
                 archive._continue_or_create(dict(identity), resume)
         except BaseException:
             archive.close()
@@ -107,24 +107,24 @@ class Archive:
 
     @classmethod
     def read(cls, path: Path) -> "Archive":
-        """Open for reading only, also while a search writes.
+        """Open an archive for reading, also while a search writes to it.
 
         Raises:
-            UserError: there is no archive, or a newer evonas wrote it.
-            DataError: the file is damaged or no archive.
+            UserError: there is no archive, or a newer version of evonas wrote it.
+            DataError: the file is damaged or not an archive.
         """
         if not path.is_file():
             raise UserError(f"There is no archive at {path}.", "Run the search first: stage=search")
         uri = path.resolve().as_uri()
         is_clean = not path.with_name(path.name + "-wal").exists()
-        with _explained(path):
+        with _translated_errors(path):
             try:
                 connection = _connect(uri + "?mode=ro")
                 connection.execute("SELECT count(*) FROM sqlite_master")
             except sqlite3.OperationalError:
                 if not is_clean:
                     raise
-                # without a log beside it the file is complete, and may lie on a read-only disk
+                # without a write-ahead log the file is complete, and may be on a read-only disk
                 connection = _connect(uri + "?immutable=1")
             archive = cls(connection, path)
             archive._check_file()
@@ -132,29 +132,29 @@ class Archive:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The identity that the search was started with."""
-        with _explained(self.path):
+        """Identity and other metadata of the search."""
+        with _translated_errors(self.path):
             return {
                 key: json.loads(value)
                 for key, value in self._connection.execute("SELECT key, value FROM meta")
             }
 
     def settle(self, key: str, value: Any) -> Any:
-        """Fix a fact that the search's first results decide; the first value stays, and is returned.
+        """Store metadata that the first results determine; returns the value that was stored first.
 
         Args:
-            key: one of `SETTLED`; these are in `meta`, but no part of the identity.
+            key: one of `SETTLED`, which are part of `meta` but not of the identity.
         """
         assert key in SETTLED
-        with _explained(self.path):
+        with _translated_errors(self.path):
             self._connection.execute(
                 "INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, _canonical(value))
             )
         return self.meta[key]
 
     def lookup(self, fingerprint: str, genotype: str) -> Evaluation | None:
-        """The fact about a genotype under a fingerprint, if it is known."""
-        with _explained(self.path):
+        """The evaluation of a genotype under a fingerprint, or None."""
+        with _translated_errors(self.path):
             row = self._connection.execute(
                 f"SELECT {_COLUMNS}, checksum FROM evaluation WHERE fingerprint = ? AND genotype = ?",
                 (fingerprint, genotype),
@@ -162,17 +162,16 @@ class Archive:
         return None if row is None else self._evaluation(row)
 
     def record(self, evaluation: Evaluation, seconds: float = 0.0, worker: str = "") -> Evaluation:
-        """Commit a fact durably and return it as stored.
+        """Commit an evaluation durably and return it as stored.
 
-        Values that are not finite numbers never become results: the fact is stored as
-        failed, with the reason.
+        An evaluation with values that are not finite numbers is stored as failed, with the reason.
 
         Raises:
-            EngineError: disk full, or the fact is known already (two drivers?).
+            EngineError: the disk is full, or the evaluation exists already (two drivers?).
         """
-        stored = as_fact(evaluation)
+        stored = finite_or_failed(evaluation)
         row = _row(stored)
-        with _explained(self.path):
+        with _translated_errors(self.path):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 marks = ", ".join("?" * (len(row) + 1))
@@ -192,35 +191,35 @@ class Archive:
         return stored
 
     def evaluations(self) -> list[Evaluation]:
-        """All facts in the order their points were asked."""
+        """All evaluations in the order asked."""
         return [self._evaluation(row) for row in self._rows()]
 
     def in_order_recorded(self) -> list[Evaluation]:
-        """All facts in the order in which they became durable."""
+        """All evaluations in the order recorded."""
         return [self._evaluation(row) for row in self._rows("rowid")]
 
     def seconds(self, fingerprint: str | None = None) -> float:
-        """The summed wall time of all recorded measurements, or of those under one fingerprint."""
-        with _explained(self.path):
+        """Total wall-clock time of all evaluations, or of those with one fingerprint, summed over workers."""
+        with _translated_errors(self.path):
             (total,) = self._connection.execute(
                 "SELECT total(seconds) FROM execution WHERE ?1 IS NULL OR fingerprint = ?1", (fingerprint,)
             ).fetchone()
         return float(total)
 
     def took(self, fingerprint: str, genotype: str) -> tuple[float, str] | None:
-        """Seconds and worker of a recorded measurement, or None for one that is not known."""
-        with _explained(self.path):
+        """Seconds and worker of an evaluation, or None if it is not recorded."""
+        with _translated_errors(self.path):
             return self._connection.execute(
                 "SELECT seconds, worker FROM execution WHERE fingerprint = ? AND genotype = ?",
                 (fingerprint, genotype),
             ).fetchone()
 
     def dump(self) -> str:
-        """The canonical text of all facts: one JSON list a line, full precision, no wall times."""
+        """Canonical text of all evaluations: one JSON list per line, full precision, without wall-clock times."""
         return "".join(json.dumps(row[:-1]) + "\n" for row in self._rows())
 
     def digest(self) -> str:
-        """The sha256 of the dump; equal digests mean equal searches."""
+        """SHA-256 of the dump; equal digests mean equal searches."""
         return hashlib.sha256(self.dump().encode()).hexdigest()
 
     def close(self) -> None:
@@ -234,7 +233,7 @@ class Archive:
         self.close()
 
     def _rows(self, order: str = "seq, part, fingerprint") -> list[tuple[Any, ...]]:
-        with _explained(self.path):
+        with _translated_errors(self.path):
             return self._connection.execute(
                 f"SELECT {_COLUMNS}, checksum FROM evaluation ORDER BY {order}"
             ).fetchall()
@@ -264,7 +263,7 @@ class Archive:
             self._create(identity)
 
     def _create(self, identity: dict[str, Any]) -> None:
-        """Make the tables and the identity in one transaction, so that neither exists alone."""
+        """Create tables and identity in one transaction."""
         values = [(key, _canonical(value)) for key, value in identity.items()]
         self._connection.execute("BEGIN IMMEDIATE")
         for statement in filter(str.strip, _TABLES.split(";")):
@@ -281,7 +280,7 @@ class Archive:
             raise DataError(f"{self.path} is not an archive of evonas.", _RESTORE)
         if version > SCHEMA_VERSION:
             raise UserError(
-                f"{self.path} has schema {version}; this evonas knows schemas up to {SCHEMA_VERSION}.",
+                f"{self.path} has schema {version}; this version of evonas reads schemas up to {SCHEMA_VERSION}.",
                 "Update it with: pip install --upgrade evonas",
             )
         (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -292,8 +291,8 @@ class Archive:
 _RESTORE = "Restore the file from a copy, or start another search with run=<new name>."
 
 
-def as_fact(evaluation: Evaluation) -> Evaluation:
-    """The evaluation, or a failed one if its objectives are not all finite numbers."""
+def finite_or_failed(evaluation: Evaluation) -> Evaluation:
+    """Return the evaluation, or a failed one if its objectives are not all finite numbers."""
     if evaluation.state == "failed":
         return replace(evaluation, objectives={})
     for name, value in evaluation.objectives.items():
@@ -308,45 +307,45 @@ def as_fact(evaluation: Evaluation) -> Evaluation:
 def candidates(
     archive: Archive, parts: Mapping[str, str] | Sequence[str], objective_names: Sequence[str]
 ) -> list[Candidate]:
-    """Genotypes of which every part is known, in the order asked.
+    """Genotypes with all parts evaluated, in the order asked.
 
     Args:
-        archive: to read from.
-        parts: the parts that make a candidate whole; a mapping also says under which
-            fingerprint each part counts.
-        objective_names: the order of the objective vectors.
+        archive: archive to read.
+        parts: required parts; a mapping gives the required fingerprint of each part.
+        objective_names: order of the objective vectors.
 
     Returns:
-        One candidate per genotype; a genotype whose parts are not all recorded is left out.
+        One candidate per genotype; genotypes with missing parts are left out.
     """
     by_genotype: dict[str, dict[str, Evaluation]] = {}
-    for fact in archive.evaluations():
-        wanted = parts.get(fact.part) if isinstance(parts, Mapping) else fact.fingerprint
-        if fact.part in parts and fact.fingerprint == wanted:
-            by_genotype.setdefault(fact.genotype, {})[fact.part] = fact
-    whole = (facts for facts in by_genotype.values() if len(facts) == len(parts))
-    return sorted((_join(list(facts.values()), objective_names) for facts in whole), key=lambda c: c.seq)
+    for found in archive.evaluations():
+        wanted = parts.get(found.part) if isinstance(parts, Mapping) else found.fingerprint
+        if found.part in parts and found.fingerprint == wanted:
+            by_genotype.setdefault(found.genotype, {})[found.part] = found
+    complete = (found for found in by_genotype.values() if len(found) == len(parts))
+    return sorted((_merge(list(found.values()), objective_names) for found in complete), key=lambda c: c.seq)
 
 
-def _join(facts: list[Evaluation], objective_names: Sequence[str]) -> Candidate:
-    values = {name: value for fact in facts for name, value in fact.objectives.items()}
-    reasons = [fact.reason for fact in facts if fact.state == "failed"]
+def _merge(evaluations: list[Evaluation], objective_names: Sequence[str]) -> Candidate:
+    values = {name: value for each in evaluations for name, value in each.objectives.items()}
+    reasons = [each.reason for each in evaluations if each.state == "failed"]
     missing = [name for name in objective_names if name not in values]
     if missing and not reasons:
         reasons = [f"objective {missing[0]} was not measured"]
     vector = None if reasons else tuple(float(values[name]) for name in objective_names)
-    extra = {key: value for fact in facts for key, value in fact.extra.items()}
-    return Candidate(min(f.seq for f in facts), facts[0].genotype, vector, extra, "; ".join(reasons))
+    extra = {key: value for each in evaluations for key, value in each.extra.items()}
+    seq = min(each.seq for each in evaluations)
+    return Candidate(seq, evaluations[0].genotype, vector, extra, "; ".join(reasons))
 
 
 def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    # fingerprints last: what changed them has a name that says more
+    # fingerprints last, since the key that changed them is more informative
     keys = sorted((set(old) | set(new)) - SETTLED, key=lambda key: (key == "fingerprints", key))
     for key in keys:
         before, after = (_canonical(side[key]) if key in side else "absent" for side in (old, new))
         if before != after:
             raise UserError(
-                f"This search was started with {key}={before[:200]}; it cannot go on with {after[:200]}.",
+                f"This search was started with {key}={before[:200]}; it cannot be resumed with {after[:200]}.",
                 f"Set {key} back, or start another search with run=<new name>.",
             )
 
@@ -356,28 +355,29 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours: damage is a DataError, a full disk an EngineError."""
+def _translated_errors(path: Path) -> Iterator[None]:
+    """Translate SQLite errors: a damaged file is a DataError, a full disk an EngineError."""
     try:
         yield
     except sqlite3.IntegrityError as error:
         raise EngineError(
-            f"A fact was recorded twice in {path}: {error}.", "Is another search using it?"
+            f"An evaluation was recorded twice in {path}: {error}.",
+            "Check that no other search uses this archive.",
         ) from error
     except sqlite3.OperationalError as error:
         free = shutil.disk_usage(path.parent).free // 2**20
         raise EngineError(
             f"{path} cannot be used: {error} ({free} MiB free on its disk).",
-            "Make room on the disk, then repeat the command with resume=true",
+            "Free space on the disk, then repeat the command with resume=true",
         ) from error
     except (sqlite3.DatabaseError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged or no archive: {error}.", _RESTORE) from error
+        raise DataError(f"{path} is damaged or not an archive: {error}.", _RESTORE) from error
 
 
 def _row(evaluation: Evaluation) -> tuple[Any, ...]:
     objectives = _canonical({name: float(value) for name, value in evaluation.objectives.items()})
-    facts = (evaluation.seq, evaluation.fingerprint, evaluation.genotype, evaluation.part, evaluation.state)
-    return (*facts, objectives, _canonical(_plain(evaluation.extra)), evaluation.reason)
+    key = (evaluation.seq, evaluation.fingerprint, evaluation.genotype, evaluation.part, evaluation.state)
+    return (*key, objectives, _canonical(_plain(evaluation.extra)), evaluation.reason)
 
 
 def _checksum(row: Sequence[Any]) -> str:
@@ -389,7 +389,7 @@ def _canonical(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON data of anything: numbers that are not finite become text, unknown objects too."""
+    """Convert to JSON data; non-finite numbers and unknown objects become text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

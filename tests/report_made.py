@@ -11,8 +11,8 @@ from PIL import Image
 
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.page.sources import Sources
-from evonas.report.results import Cost, Facts
-from evonas.search.base import Told
+from evonas.report.results import Cost, SearchResults
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.space import Space
 from evonas.supernets.evonet.family import EvoNet
@@ -29,7 +29,7 @@ def command(stage: str) -> str:
     return f"python -m evonas +task=synthetic stage={stage} run=demo"
 
 
-def searched(count: int, seed: int = 0) -> Facts:
+def searched(count: int, seed: int = 0) -> SearchResults:
     """A search whose points move towards the front x y z = const while it goes on."""
     rng = np.random.default_rng(seed)
     u = rng.random((count, 2))
@@ -37,7 +37,7 @@ def searched(count: int, seed: int = 0) -> Facts:
     macs = 0.1 + u[:, 0] ** 2
     latency = 3 + 14 * (0.7 * u[:, 0] + 0.3 * u[:, 1]) * (1 + 0.3 * far)
     error = 0.08 + 0.25 * np.exp(-2.2 * (0.6 * u[:, 0] + 0.4 * u[:, 1])) * (1 + far)
-    return Facts(
+    return SearchResults(
         ("error", "latency", "macs"),
         tuple(f"{GENOTYPE}-{row}" for row in range(count)),
         np.stack([error, latency, macs], axis=1),
@@ -57,16 +57,16 @@ def family() -> EvoNet:
     return EvoNet(space(), (24, 48, 96, 192), (2, 4, 8, 8))
 
 
-def bred(count: int) -> Facts:
+def bred(count: int) -> SearchResults:
     """What a real search of closed forms finds in `space()`, generation by generation."""
     of, names = space(), ("error", "latency", "macs")
     form = AnalyticEvaluator(of, names)
     form.setup()
-    searcher, told = NSGA2(of, seed=1, population=POPULATION, evaluations=count), list[Told]()
+    searcher, told = NSGA2(of, seed=1, population=POPULATION, evaluations=count), list[Observation]()
     while asked := searcher.ask():
         found = [form.values(point) for point in asked]
         facts = [
-            Told(point, tuple(value[name] for name in names))
+            Observation(point, tuple(value[name] for name in names))
             for point, value in zip(asked, found, strict=True)
         ]
         searcher.tell(facts)
@@ -89,7 +89,7 @@ def png() -> bytes:
     return stream.getvalue()
 
 
-def chosen(facts: Facts, names: tuple[str, ...] = NETS) -> list[dict[str, Any]]:
+def chosen(facts: SearchResults, names: tuple[str, ...] = NETS) -> list[dict[str, Any]]:
     """Networks from everywhere in the search, the first one and the last one among them."""
     rows = np.linspace(0, len(facts.values) - 1, len(names)).astype(int)
     return [
@@ -151,7 +151,7 @@ def rank() -> dict[str, Any]:
     return {"error_name": "abs_rel", "steps": 56, "pairs": pairs, **found}
 
 
-def whole(folder: Path, facts: Facts, names: tuple[str, ...] = NETS) -> Sources:
+def whole(folder: Path, facts: SearchResults, names: tuple[str, ...] = NETS) -> Sources:
     """Sources with every part of a finished run; what genes mean is known of `bred` searches only."""
     (folder / "one.png").write_bytes(png())
     result = {"inherited": {"abs_rel": 0.15}, "retrained": METRICS, "scratch": None}
@@ -159,7 +159,7 @@ def whole(folder: Path, facts: Facts, names: tuple[str, ...] = NETS) -> Sources:
         run="demo",
         task="synthetic",
         command=command,
-        facts=facts,
+        results=facts,
         selected={"error_name": "abs_rel", "nets": chosen(facts, names)},
         retrained={name: {"name": name, **result} for name in names},
         test=tested(names),

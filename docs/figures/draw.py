@@ -47,8 +47,8 @@ class View:
 
 PICTURES = {
     "report.png": View("", (1100, 1480)),
-    "report-dark.png": View("what-was-chosen", (1100, 1240), is_dark=True),
-    "report-phone.png": View("how-the-front-moved", (390, 844)),
+    "report-dark.png": View("architectures", (1100, 1240), is_dark=True),
+    "report-phone.png": View("pareto-front-over-the-search", (390, 844)),
 }
 
 

@@ -1,4 +1,4 @@
-"""What waits to be measured, cut into passes: the jobs that a worker is given at a time."""
+"""Queue of jobs, divided into passes: the jobs that a worker measures in one batch."""
 
 import math
 from collections import deque
@@ -9,13 +9,13 @@ from typing import Any
 
 from evonas.evaluate.engine import Job
 
-# of a genotype's text; jobs that lie together in this order have most in common
+# sort key of a formatted genotype; neighbours in this order share most computation
 Order = Callable[[str], Any]
 
 
 @dataclass(slots=True)
-class Pending:
-    """A job without an outcome, and how often it lost a worker that measured it alone."""
+class QueuedJob:
+    """A job without an outcome, with the number of workers that were lost while measuring it alone."""
 
     job: Job
     attempts: int = 0
@@ -23,88 +23,91 @@ class Pending:
 
 @dataclass(slots=True)
 class Pass:
-    """Jobs that one worker measures together, and when it began with them (monotonic).
+    """Jobs that one worker measures in one batch; they have the same part and the same images.
 
-    All of them are of one part and look at the same images.
+    Args:
+        members: the jobs.
+        began: start time on the monotonic clock, in seconds.
     """
 
-    members: tuple[Pending, ...]
+    members: tuple[QueuedJob, ...]
     began: float = 0.0
 
     @property
     def jobs(self) -> list[Job]:
-        """The jobs, in the order in which they are answered."""
+        """The jobs, in the order of the answers."""
         return [each.job for each in self.members]
 
     @property
     def images(self) -> int | None:
-        """How many images the data objectives look at; None for all."""
+        """Number of images that data objectives use; None for all."""
         return self.members[0].job.images
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the worker is sent, as plain JSON data."""
+        """The request to the worker, as plain JSON data."""
         first = self.members[0].job
         genotypes = [job.genotype for job in self.jobs]
         return {"genotypes": genotypes, "part": first.part, "images": first.images}
 
 
 class Backlog:
-    """Jobs of one part that wait for a worker.
+    """Queue of jobs of one part.
 
     Args:
-        order: brings jobs together that share work; None keeps the order in which they came.
+        order: sort key of genotypes, so that jobs that share computation join one pass; None keeps the order
+            of arrival.
     """
 
     def __init__(self, order: Order | None = None) -> None:
         self._order = order
-        self._loose: list[Pending] = []
+        self._jobs: list[QueuedJob] = []
         self._passes: deque[Pass] = deque()
 
     def __len__(self) -> int:
-        return len(self._loose) + sum(len(each.members) for each in self._passes)
+        return len(self._jobs) + sum(len(each.members) for each in self._passes)
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Let more jobs wait."""
-        self._loose += [Pending(job) for job in jobs]
+        """Append jobs."""
+        self._jobs += [QueuedJob(job) for job in jobs]
 
     def put_back(self, lost: Pass) -> None:
-        """Let a pass wait again that was not begun."""
+        """Return a pass that was not started to the front of the queue."""
         self._passes.appendleft(lost)
 
     def split(self, lost: Pass) -> None:
-        """Let the members of a pass wait again, each for a worker of its own."""
+        """Append the jobs of a lost pass as passes of one job each."""
         self._passes.extend(Pass((each,)) for each in lost.members)
 
     def clear(self) -> None:
-        """Forget what waits."""
-        self._loose.clear()
+        """Remove all jobs."""
+        self._jobs.clear()
         self._passes.clear()
 
     def take(self, workers: int, limit: int) -> Pass | None:
-        """The next pass, or None if nothing waits.
+        """Remove and return the next pass; None if the queue is empty.
 
-        What waits is cut evenly: into as few passes of at most `limit` jobs as give each of the
-        `workers` equally many, so that none is idle while another has a heap before it.
+        Queued jobs are divided evenly into the smallest multiple of `workers` passes of at most `limit` jobs,
+        so that workers finish at about the same time.
         """
         if not self._passes:
             self._cut(workers, limit)
         return self._passes.popleft() if self._passes else None
 
     def _cut(self, workers: int, limit: int) -> None:
-        waiting, self._loose = self._loose, []
+        jobs, self._jobs = self._jobs, []
         order = self._order
         if order is not None and limit > 1:
-            waiting = sorted(waiting, key=lambda each: order(each.job.genotype))
-        by_images: dict[int | None, list[Pending]] = {}
-        for each in waiting:
+            jobs = sorted(jobs, key=lambda each: order(each.job.genotype))
+        by_images: dict[int | None, list[QueuedJob]] = {}
+        for each in jobs:
             by_images.setdefault(each.job.images, []).append(each)
         for alike in by_images.values():
             rounds = math.ceil(len(alike) / (limit * workers))
             self._passes.extend(map(Pass, _even(alike, min(len(alike), rounds * workers))))
 
 
-def _even(members: Sequence[Pending], count: int) -> list[tuple[Pending, ...]]:
-    """`members` in `count` runs whose lengths differ by one at most."""
+def _even(members: Sequence[QueuedJob], count: int) -> list[tuple[QueuedJob, ...]]:
+    """Divide `members` into `count` consecutive groups whose sizes differ by at most one."""
     cuts = [len(members) * place // count for place in range(count + 1)]
     return [tuple(members[begin:end]) for begin, end in pairwise(cuts)]

@@ -1,20 +1,16 @@
-"""What an engine is: it turns jobs into outcomes, in parallel, and loses nothing.
+"""The contract of engines: an engine runs jobs in parallel and returns one outcome per job.
 
-The contract. `run` yields exactly one outcome per job, in any order. Jobs that are
-handed to `submit` while the outcomes are taken are answered too, before `run` ends; a
-worker that waits for work is given them at once. Jobs of the
-`shared` part may run at the same time; jobs of the `exclusive` part run after them,
-one at a time on each device, and nothing else of ours runs on that device meanwhile.
-An engine may give a worker several shared jobs at a time if its evaluator measures
-`Together`; each of them has an outcome of its own, and if they lose their worker, each
-is tried again alone, so that none is blamed for another.
-An engine never raises because of one genotype: a measurement that raises, hangs past
-the deadline, kills its process or returns anything but finite numbers becomes a failed
-outcome with a reason, after at most `tries` attempts for failures of the process (a
-measurement that raises is not retried: it would raise again). An engine raises
-EngineError only when it cannot work at all, for instance when no worker can start.
-`close` leaves no process behind and may be called twice. An engine knows nothing of
-archives, searchers or tasks.
+`run` yields exactly one outcome per job, in any order. Jobs passed to `submit` during the iteration are also
+answered before `run` ends; idle workers start them at once. Jobs of the `shared` part may run concurrently.
+Jobs of the `exclusive` part run after them, one at a time per device, and no other job runs on that device
+meanwhile. If its evaluator is a `BatchEvaluator`, an engine may give a worker several shared jobs at a time;
+each has its own outcome, and if the worker is lost, each is retried alone, so that the faulty job is found.
+
+An engine never raises because of one genotype: a measurement that raises, exceeds the deadline, kills its
+process or returns anything but finite numbers becomes a failed outcome with a reason. A job is retried up to
+`tries` times if its process is lost, but not if the measurement raises. An engine raises EngineError only if
+it cannot work at all, for instance if no worker can start. `close` leaves no process behind and may be called
+twice. An engine is independent of archives, searchers and tasks.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,9 +23,13 @@ PARTS: tuple[Part, ...] = ("shared", "exclusive")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One part of one genotype to be measured; `seq` identifies it within the search.
+    """The measurement of one part of one genotype.
 
-    `images` limits the data objectives to the first so many images of the holdout split; None means all.
+    Args:
+        seq: identifies the job within the search.
+        genotype: formatted genotype.
+        part: the objectives to measure: "shared" or "exclusive".
+        images: data objectives use the first `images` images of the holdout split; None means all.
     """
 
     seq: int
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What an evaluator returns: objective values by name, and other facts worth keeping."""
+    """Result of an evaluator: objective values by name, and other data to archive."""
 
     objectives: Mapping[str, float]
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -48,9 +48,14 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a job: a measurement, or a reason why there is none.
+    """The result of a job: a measurement, or the reason of a failure.
 
-    `seconds` is the job's share of the time that its worker took for all it measured at once.
+    Args:
+        measurement: None if the job failed.
+        reason: reason of the failure.
+        seconds: wall-clock time of the pass, divided by its number of jobs.
+        worker: name of the worker.
+        attempts: number of attempts, including lost workers.
     """
 
     job: Job
@@ -63,7 +68,7 @@ class Outcome:
 
 @runtime_checkable
 class EvaluatorLike(Protocol):
-    """Runs inside a worker; built there from a plain config by `config.build`."""
+    """An evaluator, built inside a worker from its config by `config.build`."""
 
     def setup(self) -> None: ...
 
@@ -71,12 +76,11 @@ class EvaluatorLike(Protocol):
 
 
 @runtime_checkable
-class Together(Protocol):
-    """An evaluator that measures several genotypes in one pass over its data.
+class BatchEvaluator(Protocol):
+    """An evaluator that can measure several genotypes in one pass over its data.
 
-    The answers, one per genotype and in their order, are those that `measure` would give,
-    bit for bit on the CPU; a genotype that cannot be measured has the exception in its
-    place, and does not disturb the others.
+    Returns one answer per genotype, in order, equal to the answer of `measure` (bit for bit on the CPU). A
+    failed genotype has its exception in its place and does not affect the others.
     """
 
     def measure_together(
@@ -86,7 +90,7 @@ class Together(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """See the module's contract."""
+    """An engine; the module's docstring states the contract."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]: ...
 

@@ -1,10 +1,9 @@
-"""The event log: when each worker began and ended each task, on which device; the proof of isolation.
+"""Event log of workers, which proves that exclusive measurements run in isolation.
 
-Written by the driver, which starts and stops everything. A start is noted when a task was handed over, a stop
-when its answer was heard or its process is gone, so what a span says of another's end is true of the work
-itself: whoever was handed over after a stop began after it. Lines are JSON:
-`{"t", "driver", "event", "what", "seqs", "genotypes", "worker", "device"}`, `t` in seconds of the monotonic
-clock, `event` start or stop, `what` shared, exclusive or setup; several genotypes are measured in one pass.
+The driver writes a start event after it has sent a task, and a stop event after it has received the answer or
+the process has ended. A task that was sent after a stop event therefore started after the stopped task ended.
+Each line is JSON: `{"t", "driver", "event", "what", "seqs", "genotypes", "worker", "device"}`, with `t` in
+seconds of the monotonic clock, `event` "start" or "stop", and `what` "shared", "exclusive" or "setup".
 """
 
 import json
@@ -21,21 +20,21 @@ LOG_BYTES = 5_000_000
 
 
 class EventLog:
-    """Appends events to a file of at most `LOG_BYTES`, keeping one older file beside it.
+    """Appends events to a file of at most `LOG_BYTES`; one older file is kept.
 
     Args:
-        path: of the file, or None to note nothing.
+        path: path of the file; None disables the log.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def start(self, jobs: Sequence[Job], worker: str, device: str) -> None:
-        """A worker begins jobs of one part in one pass, or, without any, its setup."""
+        """Log the start of a pass, or of the worker's setup if `jobs` is empty."""
         self._note("start", jobs, worker, device)
 
     def stop(self, jobs: Sequence[Job], worker: str, device: str) -> None:
-        """What the worker had begun has ended, in whatever way."""
+        """Log the end of a pass or setup, successful or not."""
         self._note("stop", jobs, worker, device)
 
     def _note(self, event: str, jobs: Sequence[Job], worker: str, device: str) -> None:
@@ -48,7 +47,7 @@ class EventLog:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists() and self._path.stat().st_size > LOG_BYTES:
             self._path.replace(self._path.with_suffix(".old.jsonl"))
-        # one write of one line: a reader never sees half of it, and a crash leaves whole lines
+        # a line is a single write, so that readers and crashes never see part of it
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(handle, f"{line}\n".encode())
@@ -58,7 +57,7 @@ class EventLog:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One task from start to stop, in seconds of the monotonic clock."""
+    """A pass or setup with its start and end, in seconds of the monotonic clock."""
 
     what: str
     seqs: tuple[int, ...]
@@ -69,7 +68,7 @@ class Span:
 
 
 def spans(path: Path) -> Iterator[Span]:
-    """Everything that both began and ended, in the order of the ends; what a crash cut off is left out."""
+    """Read completed spans, in the order of their ends; spans cut off by a crash are left out."""
     begun: dict[tuple[int, str], dict[str, object]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
@@ -82,8 +81,8 @@ def spans(path: Path) -> Iterator[Span]:
             yield Span(event["what"], seqs, event["worker"], event["device"], began, event["t"])
 
 
-def disturbed(found: Iterable[Span]) -> list[tuple[Span, Span]]:
-    """Pairs of an exclusive task and another of ours that was on its device at the same time."""
+def overlapping(found: Iterable[Span]) -> list[tuple[Span, Span]]:
+    """Pairs of an exclusive span and another span that overlaps it on the same device."""
     everything = sorted(found, key=lambda span: span.began)
     pairs = []
     for index, span in enumerate(everything):

@@ -1,7 +1,7 @@
-"""The inline engine: everything in this process, one job after the other.
+"""The inline engine: runs jobs sequentially in the calling process.
 
-For debugging, for tables and for tests. It has no deadline, and an evaluator that kills its process kills the
-search; the local engine has neither weakness.
+It serves debugging, table benchmarks and tests. It has no deadline, and an evaluator that kills its process
+kills the search; use the local engine otherwise.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evonas.evaluate.backlog import Backlog, Order, Pass
-from evonas.evaluate.engine import PARTS, EvaluatorLike, Job, Outcome, Part, Together
+from evonas.evaluate.engine import PARTS, BatchEvaluator, EvaluatorLike, Job, Outcome, Part
 from evonas.evaluate.events import EVENTS, EventLog
 from evonas.evaluate.measure import EvaluatorSpec, attempt_together, ready_evaluator
 from evonas.evaluate.supervisor import require_positive
@@ -18,14 +18,14 @@ _NAME = "inline"
 
 
 class InlineEngine:
-    """Measures in the calling process.
+    """An engine that measures in the calling process.
 
     Args:
         evaluator: config with `_target_`, or a factory.
-        log_dir: where the spans of `exclusive` jobs are noted, or None; nothing else runs beside them here,
-            and looking up a shared fact may take less time than writing about it.
-        subnets_per_pass: how many shared jobs are measured at a time, if the evaluator measures together.
-        order: of genotypes; neighbours in it share work, and are measured together.
+        log_dir: folder of the event log of exclusive jobs, or None. Shared jobs are not logged, since a
+            table lookup is faster than a log entry.
+        subnets_per_pass: maximum number of shared jobs per pass, if the evaluator is a `BatchEvaluator`.
+        order: sort key of genotypes; neighbours share computation and are measured in one pass.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class InlineEngine:
         self._backlogs: dict[Part, Backlog] = {part: Backlog(order) for part in PARTS}
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
-        """One outcome per job, shared ones first; abandoning the iterator forgets what is left."""
+        """Yield one outcome per job, shared jobs first; closing the iterator drops the remaining jobs."""
         self.submit(jobs)
         try:
             while any(self._backlogs.values()):
@@ -54,12 +54,12 @@ class InlineEngine:
                 backlog.clear()
 
     def submit(self, jobs: Iterable[Job]) -> None:
-        """Let more jobs wait; those that are running end first."""
+        """Queue jobs; running jobs finish first."""
         for job in jobs:
             self._backlogs[job.part].add([job])
 
     def close(self) -> None:
-        """Let the evaluator go."""
+        """Release the evaluator."""
         self._evaluator = None
 
     def _drain(self, part: Part) -> Iterator[Outcome]:
@@ -67,19 +67,19 @@ class InlineEngine:
         while backlog:
             if self._evaluator is None:
                 self._evaluator = ready_evaluator(self._spec)
-            is_single = part == "exclusive" or not isinstance(self._evaluator, Together)
+            is_single = part == "exclusive" or not isinstance(self._evaluator, BatchEvaluator)
             taken = backlog.take(workers=1, limit=1 if is_single else self._limit)
             assert taken is not None
             yield from self._measure(self._evaluator, taken)
 
     def _measure(self, evaluator: EvaluatorLike, taken: Pass) -> list[Outcome]:
         jobs, part = taken.jobs, taken.jobs[0].part
-        is_noted = part == "exclusive"
-        if is_noted:
+        is_logged = part == "exclusive"
+        if is_logged:
             self._events.start(jobs, _NAME, "cpu")
         begin = time.monotonic()
         found = attempt_together(evaluator, [job.genotype for job in jobs], part, taken.images)
-        if is_noted:
+        if is_logged:
             self._events.stop(jobs, _NAME, "cpu")
         seconds = (time.monotonic() - begin) / len(jobs)
         return [Outcome(job, *each, seconds, _NAME) for job, each in zip(jobs, found, strict=True)]

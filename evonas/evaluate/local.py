@@ -1,7 +1,7 @@
 """The local engine: supervised worker processes on this machine.
 
-It watches pipes, processes and a deadline per job on the monotonic clock. It has no queue that a dead worker
-could take along: a job lives in the supervisor until its outcome is yielded.
+It monitors pipes, processes and a deadline per job on the monotonic clock. A job stays in the supervisor until
+its outcome is yielded, so that a dead worker cannot lose it.
 """
 
 import os
@@ -15,27 +15,27 @@ from evonas.evaluate.backlog import Order
 from evonas.evaluate.events import EVENTS
 from evonas.evaluate.measure import EvaluatorSpec
 from evonas.evaluate.process import Limits, Worker
-from evonas.evaluate.supervisor import Patience, Supervisor, require_positive, stop_all
+from evonas.evaluate.supervisor import RetryPolicy, Supervisor, require_positive, stop_all
 
-# a death can go unseen by the pipe for this long, where a grandchild holds it open
-_LOOK_S = 0.5
+# polling interval in seconds; the pipe does not report a death while a grandchild holds it open
+_POLL_S = 0.5
 
 
 class LocalEngine(Supervisor):
-    """Worker processes, spread over the devices of this machine in turn.
+    """Worker processes, assigned to the devices of this machine in turn.
 
     Args:
         evaluator: config with `_target_`, or a picklable factory from an importable module.
-        workers: processes for the `shared` part; the `exclusive` part uses one per device.
-        threads_per_worker: what OMP and MKL are told before the worker starts.
-        deadline_s: seconds one measurement may take.
-        tries: how often a job may lose its worker before it is failed.
-        memory_gb: address space a worker may have, or None. Loading torch alone takes some GB of it.
-        log_dir: where workers print to, at most a few MB each, and events are noted; None discards both.
-        setup_s: seconds a worker may take to set up its evaluator.
-        gpus: GPUs to spread workers over, each of which then sees one alone; 0 leaves all visible to all.
-        subnets_per_pass: how many shared jobs a worker may be given at a time, if it measures them together.
-        order: of genotypes; neighbours in it share work, and are given together.
+        workers: processes of the `shared` part; the `exclusive` part uses one per device.
+        threads_per_worker: threads of numerical libraries in each worker.
+        deadline_s: maximum time of one measurement, in seconds.
+        tries: number of lost workers after which a job fails.
+        memory_gb: limit of the address space per worker, or None; importing torch takes several GB.
+        log_dir: folder of the workers' output (a few MB each) and of the event log; None discards both.
+        setup_s: maximum time of the evaluator's setup, in seconds.
+        gpus: number of GPUs; each worker sees one of them. With 0, workers see all GPUs.
+        subnets_per_pass: maximum number of shared jobs per pass, if the evaluator is a `BatchEvaluator`.
+        order: sort key of genotypes; neighbours share computation and are measured in one pass.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LocalEngine(Supervisor):
         super().__init__(
             self._workers,
             self._workers[: len(devices)],
-            Patience(deadline_s, setup_s, tries),
+            RetryPolicy(deadline_s, setup_s, tries),
             None if folder is None else folder / EVENTS,
             subnets_per_pass,
             order,
@@ -77,23 +77,23 @@ class LocalEngine(Supervisor):
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of the running workers."""
+        """Process ids of the running workers."""
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     def wait(self, workers: Sequence[Worker], seconds: float) -> None:
-        """Return when a pipe has something to read, after some seconds, or in time to look for deaths."""
-        wait([worker.connection for worker in workers], timeout=min(seconds, _LOOK_S))
+        """Block until a pipe is readable, for at most `seconds` or the polling interval."""
+        wait([worker.connection for worker in workers], timeout=min(seconds, _POLL_S))
 
 
 def _devices(gpus: int) -> list[tuple[str, str | None]]:
-    """Name and CUDA_VISIBLE_DEVICES of each device; a mask that is set already is divided, not replaced."""
+    """Name and CUDA_VISIBLE_DEVICES of each device; an existing mask is divided."""
     if gpus == 0:
         return [("cpu", None)]
     mask = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = [str(index) for index in range(gpus)] if mask is None else [x for x in mask.split(",") if x]
     if len(visible) < gpus:
         raise EngineError(
-            f"hardware.devices is {gpus}, but CUDA_VISIBLE_DEVICES={mask} shows {len(visible)}.",
+            f"hardware.devices is {gpus}, but CUDA_VISIBLE_DEVICES={mask} lists {len(visible)}.",
             f"hardware.devices={len(visible) or 1}",
         )
     return [(f"gpu{name}", name) for name in visible[:gpus]]

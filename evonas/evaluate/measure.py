@@ -1,4 +1,4 @@
-"""One measurement, made safe: whatever an evaluator does short of dying becomes a measurement or a reason."""
+"""Guarded measurements: every exception of an evaluator becomes a failure with a reason."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 from evonas import config, fault_injection
 from evonas.errors import EngineError, EvoNASError
-from evonas.evaluate.engine import EvaluatorLike, Measurement, Part, Together
+from evonas.evaluate.engine import BatchEvaluator, EvaluatorLike, Measurement, Part
 
 EvaluatorSpec = Mapping[str, Any] | Callable[[], EvaluatorLike]
 
@@ -22,7 +22,7 @@ def make_evaluator(spec: EvaluatorSpec) -> EvaluatorLike:
 
 
 def ready_evaluator(spec: EvaluatorSpec) -> EvaluatorLike:
-    """Build an evaluator and set it up; any failure is one EngineError with the cause's own words."""
+    """Build an evaluator and set it up; raises an EngineError with the message of any exception."""
     try:
         evaluator = make_evaluator(spec)
         evaluator.setup()
@@ -34,9 +34,9 @@ def ready_evaluator(spec: EvaluatorSpec) -> EvaluatorLike:
 
 
 def attempt(evaluator: EvaluatorLike, genotype: str, part: Part) -> tuple[Measurement | None, str]:
-    """Measure once: the measurement and an empty reason, or None and why not.
+    """Measure once; returns the measurement and an empty reason, or None and the reason of the failure.
 
-    The reason is the same on every machine and every run, because it becomes part of the archive.
+    The reason becomes part of the archive and is therefore equal on all machines and in all runs.
     """
     try:
         return checked(evaluator.measure(genotype, part)), ""
@@ -47,12 +47,12 @@ def attempt(evaluator: EvaluatorLike, genotype: str, part: Part) -> tuple[Measur
 def attempt_together(
     evaluator: EvaluatorLike, genotypes: Sequence[str], part: Part, images: int | None = None
 ) -> list[tuple[Measurement | None, str]]:
-    """`attempt` for several genotypes, in one pass where the evaluator can.
+    """`attempt` for several genotypes, in one pass if the evaluator is a `BatchEvaluator`.
 
     Raises:
-        EngineError: `images` is set, and the evaluator knows nothing of them.
+        EngineError: `images` is set, but the evaluator is not a `BatchEvaluator`.
     """
-    if not isinstance(evaluator, Together):
+    if not isinstance(evaluator, BatchEvaluator):
         if images is not None:
             raise no_images(images)
         return [attempt(evaluator, genotype, part) for genotype in genotypes]
@@ -63,20 +63,20 @@ def attempt_together(
     except Exception as error:
         if len(genotypes) == 1:
             return [(None, explain(error))]
-        # which of them is to blame, and whether they only were too many, shows when each is alone
+        # measured alone, the faulty genotype fails and the others succeed, also after a lack of memory
         return [attempt_together(evaluator, [genotype], part, images)[0] for genotype in genotypes]
-    return [_judged(answer) for answer in answers]
+    return [_checked_answer(answer) for answer in answers]
 
 
 def no_images(images: int) -> EngineError:
-    """What is said when an evaluator is asked for less than all images, and cannot."""
+    """The error for an evaluator that cannot measure on part of the images."""
     return EngineError(
-        f"This evaluator cannot measure on {images} images only.", "Measure in full with: evaluate=full"
+        f"This evaluator cannot measure on {images} images only.", "Measure on all images with: evaluate=full"
     )
 
 
 def answer(evaluator: EvaluatorLike, request: Mapping[str, Any]) -> dict[str, Any]:
-    """What a worker says to `{"genotypes", "part", "images"}`: for each, in order, values or a reason."""
+    """A worker's answer to `{"genotypes", "part", "images"}`: values or a reason per genotype, in order."""
     fault_injection.point("worker.before_measure")
     found = attempt_together(evaluator, request["genotypes"], request["part"], request["images"])
     fault_injection.point("worker.before_answer")
@@ -84,8 +84,8 @@ def answer(evaluator: EvaluatorLike, request: Mapping[str, Any]) -> dict[str, An
 
 
 def greeting(evaluator: EvaluatorLike) -> dict[str, Any]:
-    """What a worker says first: that it is ready, and whether it measures several genotypes together."""
-    return {"ready": True, "together": isinstance(evaluator, Together)}
+    """A worker's first message: it is ready, and whether its evaluator is a `BatchEvaluator`."""
+    return {"ready": True, "together": isinstance(evaluator, BatchEvaluator)}
 
 
 def _plain(measurement: Measurement | None, reason: str) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _plain(measurement: Measurement | None, reason: str) -> dict[str, Any]:
     return {"objectives": dict(measurement.objectives), "extra": dict(measurement.extra)}
 
 
-def _judged(answer: Measurement | Exception) -> tuple[Measurement | None, str]:
+def _checked_answer(answer: Measurement | Exception) -> tuple[Measurement | None, str]:
     if isinstance(answer, Exception):
         return None, explain(answer)
     try:
@@ -104,7 +104,7 @@ def _judged(answer: Measurement | Exception) -> tuple[Measurement | None, str]:
 
 
 def parse_answer(data: bytes | str) -> dict[str, Any] | None:
-    """A message of a worker, or None for junk, which a broken worker may send."""
+    """Parse a worker's message; None if it is invalid."""
     try:
         message = json.loads(data)
     except ValueError:
@@ -117,7 +117,7 @@ def parse_answer(data: bytes | str) -> dict[str, Any] | None:
 
 
 def checked(value: Any) -> Measurement:
-    """The measurement itself, with plain floats and JSON data only; ValueError for anything else."""
+    """Return the measurement with plain floats and JSON data; raises a ValueError for anything else."""
     if not isinstance(value, Measurement):
         raise ValueError(f"the evaluator returned {type(value).__name__}, not a Measurement")
     if not isinstance(value.objectives, Mapping) or not value.objectives:
@@ -127,7 +127,7 @@ def checked(value: Any) -> Measurement:
 
 
 def explain(error: BaseException) -> str:
-    """One bounded line about an exception; exhausted memory is called by that name whoever ran out."""
+    """Describe an exception in one line of bounded length; every lack of memory starts with "out of memory"."""
     text = " ".join(str(error).split())[:_REASON_LENGTH]
     if isinstance(error, MemoryError) or any(phrase in text.lower() for phrase in _MEMORY_PHRASES):
         return f"out of memory: {text}".rstrip(": ")

@@ -1,4 +1,4 @@
-"""The supervisor's side of one worker process: its pipe, its state and its end."""
+"""Handle of a worker process in the supervisor: pipe, state and termination."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one worker may use: threads, address space in GB (or None), and a folder for what it prints."""
+    """Limits of a worker: threads, address space in GB (or None), and the folder of its output."""
 
     threads: int = 1
     memory_gb: float | None = None
@@ -33,16 +33,16 @@ class Limits:
 
 
 class Worker:
-    """One worker process, started on demand and again after every loss.
+    """A worker process, started on demand and restarted after a loss.
 
-    `task` is what it works on; `is_ready` is False until its evaluator is set up.
+    `task` is the current pass; `is_ready` is False until the evaluator is set up.
 
     Args:
-        index: gives it its name.
-        spec: of its evaluator.
-        limits: what it may use.
+        index: number in the worker's name.
+        spec: config or factory of the evaluator.
+        limits: resource limits.
         device: name of the device in the event log.
-        visible: what CUDA_VISIBLE_DEVICES is for it, or None to leave it as it is.
+        visible: value of CUDA_VISIBLE_DEVICES, or None to inherit it.
     """
 
     def __init__(
@@ -61,44 +61,44 @@ class Worker:
 
     @property
     def is_running(self) -> bool:
-        """Whether a process was started and not yet found lost."""
+        """Whether a process was started and is not known to be lost."""
         return self._process is not None
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether the worker owes an answer: a sign of life after its start, or a job's end."""
+        """Whether a message is expected: the first message after the start, or an answer."""
         return self.is_running and (self.task is not None or not self.is_ready)
 
     @property
     def connection(self) -> Connection:
-        """The pipe, for waiting on it."""
+        """The pipe to the process."""
         assert self._connection is not None
         return self._connection
 
     @property
     def pid(self) -> int | None:
-        """The process id while running."""
+        """Process id, or None if not running."""
         return self._process.pid if self._process else None
 
     @property
     def deadline(self) -> float:
-        """When the awaited answer is late, on the monotonic clock."""
+        """Deadline of the expected message, on the monotonic clock."""
         return self._deadline
 
-    def start(self, patience_s: float) -> None:
-        """Start the process; it has `patience_s` seconds to say that it is ready."""
+    def start(self, setup_s: float) -> None:
+        """Start the process; its first message must arrive within `setup_s` seconds."""
         ours, theirs = socket.socketpair()
         try:
             self._process = self._spawn(theirs.fileno())
         finally:
             theirs.close()
         self._connection = Connection(ours.detach())
-        self._deadline = time.monotonic() + patience_s
+        self._deadline = time.monotonic() + setup_s
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send(self._spec)
 
-    def give(self, task: Pass, deadline_s: float) -> bool:
-        """Hand over jobs; False if the process turns out to be gone, and they were not begun."""
+    def send(self, task: Pass, deadline_s: float) -> bool:
+        """Send a pass; False if the process has ended, so that the pass was not started."""
         try:
             self.connection.send_bytes(json.dumps(task.request).encode())
         except OSError:
@@ -108,8 +108,8 @@ class Worker:
         self.task, self._deadline = task, task.began + deadline_s
         return True
 
-    def hear(self) -> dict[str, Any] | None:
-        """The next message, or None if there is none yet; WorkerLostError when there never will be."""
+    def receive(self) -> dict[str, Any] | None:
+        """Receive the next message, or None if there is none yet; raises a WorkerLostError if the worker is lost."""
         try:
             if self.connection.poll(0):
                 return _parse(self.connection.recv_bytes(_MESSAGE_BYTES))
@@ -125,7 +125,7 @@ class Worker:
         return None
 
     def stop(self) -> None:
-        """End the process and all it started, now."""
+        """Kill the process and its children."""
         process, connection = self._process, self._connection
         self._process = self._connection = self.task = None
         self.is_ready = False
@@ -180,7 +180,7 @@ class Worker:
 
 
 def _keep_end(log: Path) -> None:
-    # what a runaway left must not count against the worker that comes after it
+    # the output of a lost worker must not count against its successor
     size = log.stat().st_size
     if size > _KEPT_BYTES:
         with log.open("rb") as stream:
@@ -202,12 +202,12 @@ def _environment(threads: int, visible: str | None) -> dict[str, str]:
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """What tells numerical libraries how many threads they may use, before they are loaded."""
+    """Environment variables that set the number of threads of numerical libraries."""
     return dict.fromkeys(_THREAD_VARIABLES, str(threads))
 
 
 def import_path() -> dict[str, str]:
-    """What lets another process on this machine import what this one can."""
+    """Environment variable that gives another process the import path of this one."""
     return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 
 

@@ -1,12 +1,12 @@
-"""The Ray engine: the same supervisor over actors, on this machine or on a cluster.
+"""The Ray engine: supervised actors on this machine or on a cluster.
 
-Without an address a Ray of our own is started for this search alone: on the loopback interface, without
-dashboard and usage statistics, in a private temporary folder, and it ends with the driver. With an address
-the cluster that is there is used; whoever can reach a Ray cluster can run code on it, so it belongs into a
-network of its own. Only this module's actor is sent; what it is told and what it answers is JSON text.
+Without an address, the engine starts a private Ray instance: on the loopback interface, without dashboard and
+usage statistics, in a temporary folder; it ends with the driver. With an address, it joins an existing
+cluster. Everyone who can reach a Ray cluster can run code on it, so use an isolated network. Only this module's
+actor is sent to the cluster; requests and answers are JSON text.
 
-Every machine of a cluster must see the run's folder and the data under the same paths. The `exclusive` part
-runs in one actor on the driver's machine, whose name is in the fingerprint of what it measures.
+All machines of a cluster must have the run's folder and the data under the same paths. The `exclusive` part
+runs in one actor on the driver's machine, whose name is part of the fingerprint of its measurements.
 """
 
 import json
@@ -27,7 +27,7 @@ from evonas.evaluate.events import EVENTS
 from evonas.evaluate.measure import EvaluatorSpec, answer, explain, greeting, parse_answer, ready_evaluator
 from evonas.evaluate.process import import_path, thread_variables
 from evonas.evaluate.supervisor import (
-    Patience,
+    RetryPolicy,
     SupervisedWorker,
     Supervisor,
     WorkerLostError,
@@ -44,18 +44,18 @@ _QUIET = {
     "RAY_ROTATION_MAX_BYTES": "1000000",
     "RAY_ROTATION_BACKUP_COUNT": "1",
 }
-# with this switch off Ray takes the loopback address for that of the machine, on every system
+# makes Ray use the loopback address on every system
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _LOOPBACK = "127.0.0.1"
 _STORE_BYTES = 100_000_000
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 
-class Measurer:
-    """The actor: builds one evaluator and measures what it is told, one request at a time.
+class EvaluatorActor:
+    """Ray actor that builds one evaluator and answers requests sequentially.
 
     Args:
-        memory_bytes: address space it may have, 0 for no limit.
+        memory_bytes: limit of the address space; 0 for none.
     """
 
     def __init__(self, memory_bytes: int) -> None:
@@ -64,7 +64,7 @@ class Measurer:
             resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
     def prepare(self, spec: EvaluatorSpec) -> str:
-        """Build the evaluator; JSON that says whether it is ready, and if not, why."""
+        """Build the evaluator; returns JSON that tells whether it is ready, or the error."""
         try:
             self._evaluator = ready_evaluator(spec)
         except EngineError as error:
@@ -72,20 +72,20 @@ class Measurer:
         return json.dumps(greeting(self._evaluator))
 
     def measure(self, request: str) -> str:
-        """The answer to a request, both as JSON."""
+        """Answer a request; both are JSON."""
         assert self._evaluator is not None
         return json.dumps(answer(self._evaluator, json.loads(request)), allow_nan=False)
 
 
 class RayWorker:
-    """The supervisor's side of one actor.
+    """Handle of an actor in the supervisor.
 
     Args:
-        ray: the module.
-        index: gives it its name.
-        spec: of its evaluator.
-        options: what the actor asks of Ray.
-        memory_bytes: address space it may have, 0 for no limit.
+        ray: the module `ray`.
+        index: number in the actor's name.
+        spec: config or factory of the evaluator.
+        options: Ray options of the actor.
+        memory_bytes: limit of the address space; 0 for none.
     """
 
     def __init__(
@@ -102,40 +102,40 @@ class RayWorker:
 
     @property
     def is_running(self) -> bool:
-        """Whether an actor was asked for and not yet found lost."""
+        """Whether an actor was requested and is not known to be lost."""
         return self._actor is not None
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether the actor owes an answer."""
+        """Whether a message is expected."""
         return self._pending is not None
 
     @property
     def pending(self) -> Any:
-        """The reference to the awaited answer."""
+        """Ray reference of the expected answer."""
         assert self._pending is not None
         return self._pending
 
     @property
     def deadline(self) -> float:
-        """When the awaited answer is late, on the monotonic clock."""
+        """Deadline of the expected message, on the monotonic clock."""
         return self._deadline
 
-    def start(self, patience_s: float) -> None:
-        """Ask for an actor; it may wait for a place, but no longer than `patience_s`."""
-        self._actor = self._ray.remote(Measurer).options(**self._options).remote(self._memory)
+    def start(self, setup_s: float) -> None:
+        """Request an actor; it must be scheduled and ready within `setup_s` seconds."""
+        self._actor = self._ray.remote(EvaluatorActor).options(**self._options).remote(self._memory)
         self._pending = self._actor.prepare.remote(self._spec)
-        self._deadline = time.monotonic() + patience_s
+        self._deadline = time.monotonic() + setup_s
 
-    def give(self, task: Pass, deadline_s: float) -> bool:
-        """Hand over jobs; a dead actor is noticed when it is listened to."""
+    def send(self, task: Pass, deadline_s: float) -> bool:
+        """Send a pass; `receive` detects a dead actor."""
         self._pending = self._actor.measure.remote(json.dumps(task.request))
         task.began = time.monotonic()
         self.task, self._deadline = task, task.began + deadline_s
         return True
 
-    def hear(self) -> dict[str, Any] | None:
-        """The next message, or None if there is none yet; WorkerLostError when there never will be."""
+    def receive(self) -> dict[str, Any] | None:
+        """Receive the next message, or None if there is none yet; raises a WorkerLostError if the actor is lost."""
         done, _ = self._ray.wait([self._pending], timeout=0)
         if done:
             message = parse_answer(self._get(done[0]))
@@ -148,7 +148,7 @@ class RayWorker:
         return None
 
     def stop(self) -> None:
-        """End the actor's process, now."""
+        """Kill the actor."""
         actor, self._actor = self._actor, None
         self._pending = self.task = None
         self.is_ready = False
@@ -161,30 +161,30 @@ class RayWorker:
         except self._ray.exceptions.RayTaskError as error:
             if self.is_ready:
                 raise WorkerLostError("worker died") from None
-            # the spec could not even be unpacked there
+            # the spec cannot be unpickled in the actor
             message = f"The evaluator cannot start. {explain(error.cause or error)}"
             return json.dumps({"ready": False, "message": message, "hint": ""})
         except self._ray.exceptions.RayError:
-            # how an actor was lost is told differently by every version of Ray; the archive needs one word
+            # versions of Ray word this differently, but the archive needs one text
             raise WorkerLostError("worker died") from None
 
 
 class RayEngine(Supervisor):
-    """Actors on Ray; a lost actor or machine costs the measurement it was busy with, which is repeated.
+    """Actors on Ray; the pass of a lost actor or machine is repeated.
 
     Args:
         evaluator: config with `_target_`, or a picklable factory.
-        workers: actors for the `shared` part.
+        workers: actors of the `shared` part.
         threads_per_worker: CPUs of each actor.
-        deadline_s: seconds one measurement may take.
-        tries: how often a job may lose its actor before it is failed.
-        memory_gb: address space an actor may have, or None.
-        log_dir: where events are noted, or None.
-        setup_s: seconds an actor may take to find a place and set up its evaluator.
-        gpus_per_worker: GPUs of each actor; a half means that two share one.
-        address: of a cluster (`auto` finds the one of this machine), or None for a Ray of our own.
-        subnets_per_pass: how many shared jobs an actor may be given at a time, if it measures them together.
-        order: of genotypes; neighbours in it share work, and are given together.
+        deadline_s: maximum time of one measurement, in seconds.
+        tries: number of lost actors after which a job fails.
+        memory_gb: limit of the address space per actor, or None.
+        log_dir: folder of the event log, or None.
+        setup_s: maximum time of scheduling and setup of an actor, in seconds.
+        gpus_per_worker: GPUs of each actor; with 0.5, two actors share a GPU.
+        address: address of a cluster (`auto` finds the one of this machine), or None for a private instance.
+        subnets_per_pass: maximum number of shared jobs per pass, if the evaluator is a `BatchEvaluator`.
+        order: sort key of genotypes; neighbours share computation and are measured in one pass.
 
     Raises:
         UserError: Ray is not installed.
@@ -227,20 +227,20 @@ class RayEngine(Supervisor):
         if not self._is_ours:
             alone = RayWorker(ray, workers, evaluator, _here(ray, options), memory)
         events = None if log_dir is None else Path(log_dir) / EVENTS
-        patience = Patience(deadline_s, setup_s, tries)
-        super().__init__(shared, [alone], patience, events, subnets_per_pass, order)
+        policy = RetryPolicy(deadline_s, setup_s, tries)
+        super().__init__(shared, [alone], policy, events, subnets_per_pass, order)
         self._finalizer = weakref.finalize(self, _end, ray, self._everyone, scratch)
 
     def close(self) -> None:
-        """Stop every actor, and Ray with them if it is ours; harmless when repeated."""
+        """Stop every actor, and a private Ray instance; may be called twice."""
         self._finalizer()
 
     def wait(self, workers: Sequence[RayWorker], seconds: float) -> None:
-        """Return when an answer is there or an actor is known to be lost, or after some seconds."""
-        self._ray.wait([worker.pending for worker in workers], timeout=min(seconds, _LOOK_S))
+        """Block until an answer is available or an actor is lost, for at most `seconds`."""
+        self._ray.wait([worker.pending for worker in workers], timeout=min(seconds, _POLL_S))
 
     def workers_of(self, part: Part) -> Sequence[SupervisedWorker]:
-        """The actors of a part; on a cluster those of the other part end, because they hold its devices."""
+        """Actors of a part; on a cluster, the actors of the other part are stopped to free their devices."""
         chosen = super().workers_of(part)
         if not self._is_ours:
             stop_all([worker for worker in self._everyone if worker not in chosen])
@@ -261,10 +261,10 @@ def _import_ray(settings: Mapping[str, str]) -> Any:
 
 
 def _start(ray: Any, cpus: int) -> Path:
-    """A Ray of our own, with just the CPUs that the actors need; its private folder."""
+    """Start a private Ray instance with the CPUs of the actors; returns its temporary folder."""
     if ray.is_initialized():
-        raise EngineError("Ray runs in this process already.", "Close the other engine first.")
-    # not in the run's folder: the names of its sockets would be too long
+        raise EngineError("Ray already runs in this process.", "Close the other engine first.")
+    # not in the run's folder, where the socket paths would be too long
     scratch = Path(tempfile.mkdtemp(prefix="evonas-ray-"))
     ray.init(
         num_cpus=cpus,
@@ -277,7 +277,9 @@ def _start(ray: Any, cpus: int) -> Path:
     )
     if ray.util.get_node_ip_address() != _LOOPBACK:
         _end(ray, (), scratch)
-        raise EngineError("Ray was loaded before the engine and listens to the network.", "Start anew.")
+        raise EngineError(
+            "Ray was imported before the engine and listens on the network.", "Restart the process."
+        )
     return scratch
 
 
@@ -297,7 +299,7 @@ def _options(threads: int, gpus: float, is_ours: bool) -> dict[str, Any]:
     return {
         "num_cpus": threads,
         "num_gpus": gpus,
-        # the supervisor decides what is tried again
+        # the supervisor handles retries
         "max_restarts": 0,
         "max_task_retries": 0,
         "runtime_env": {"env_vars": variables},

@@ -1,4 +1,4 @@
-"""Facts of other searches instead of measurements: what was measured under a fingerprint counts under it."""
+"""Reuse of archived evaluations of other searches with the same fingerprint."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,17 +11,17 @@ from evonas.evaluate.engine import Engine, Job, Measurement, Outcome, Part
 FingerprintOf: TypeAlias = Callable[[Job], str]
 
 
-class Reusing:
-    """An engine that answers from archives what they know, and lets another engine measure the rest.
+class ReusingEngine:
+    """An engine that looks jobs up in archives and passes the other jobs to another engine.
 
-    Its outcomes are those that measuring would give, so the archive of a search that reuses facts has the
-    same canonical dump; only the table of executions says `from <archive>` in place of a worker. Failures
-    are measured again: their cause may have been the machine.
+    Outcomes equal those of measuring, so the archive of a search with reuse has the same canonical dump; only
+    the table of executions says `from <archive>` instead of a worker. Failed evaluations are not reused, since
+    the machine may have caused them.
 
     Args:
-        engine: measures what no archive knows, and is closed with this one.
-        archives: opened for reading, by whoever closes them, each with the fingerprint under which it would
-            have a job's fact; the first that knows a fact counts.
+        engine: measures jobs that are in no archive; closed with this engine.
+        archives: archives opened for reading (the caller closes them), each with a function from a job to its
+            fingerprint in that archive. The first archive with an evaluation is used.
     """
 
     def __init__(self, engine: Engine, archives: Sequence[tuple[Archive, FingerprintOf]]) -> None:
@@ -31,7 +31,7 @@ class Reusing:
         self.reused = 0
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
-        """One outcome per job, known ones first; abandoning the iterator forgets what is left."""
+        """Yield one outcome per job, reused ones first; closing the iterator drops the remaining jobs."""
         self.submit(jobs)
         try:
             yield from self._known()
@@ -44,7 +44,7 @@ class Reusing:
             self._unknown.clear()
 
     def submit(self, jobs: Iterable[Job]) -> None:
-        """Let more jobs be answered."""
+        """Queue jobs."""
         for job in jobs:
             known = self._look_up(job)
             if known is None:
@@ -53,7 +53,7 @@ class Reusing:
                 self._found.append(known)
 
     def close(self) -> None:
-        """Close the engine; harmless when repeated."""
+        """Close the other engine; may be called twice."""
         self._engine.close()
 
     def _known(self) -> Iterator[Outcome]:
@@ -75,10 +75,11 @@ class Reusing:
 
 
 def require_common(archive: Archive, fingerprints: Mapping[Part, str]) -> None:
-    """Raise a UserError if nothing in an archive was measured under one of these fingerprints."""
+    """Raise a UserError unless an archive has one of these fingerprints."""
     theirs = archive.meta.get("fingerprints") or {}
     if not set(theirs.values()) & set(fingerprints.values()):
         raise UserError(
-            f"{archive.path} can give no fact to this search: space, weights, data or objectives differ.",
-            "Leave it out of reuse=.",
+            f"{archive.path} has no evaluation that this search can reuse: space, weights, data or objectives "
+            "differ.",
+            "Remove it from reuse=.",
         )

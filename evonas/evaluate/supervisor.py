@@ -1,8 +1,8 @@
-"""The supervisor: jobs live here until their outcomes are yielded, whatever happens to the workers.
+"""The supervisor: keeps every job until its outcome is yielded, even if workers are lost.
 
-Shared by the engines that have worker processes. It knows workers by a small protocol, so that a process
-behind a pipe and an actor on another machine are watched by the same code, with the same deadlines on the
-monotonic clock, the same retries and the same event log.
+It is the common base of engines with worker processes. A small protocol abstracts from workers, so that
+processes behind a pipe and actors on other machines have the same deadlines (on the monotonic clock), retries
+and event log.
 """
 
 import time
@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evonas.errors import EngineError
-from evonas.evaluate.backlog import Backlog, Order, Pass, Pending
+from evonas.evaluate.backlog import Backlog, Order, Pass, QueuedJob
 from evonas.evaluate.engine import PARTS, Job, Measurement, Outcome, Part
 from evonas.evaluate.events import EventLog
 from evonas.evaluate.measure import checked, explain, no_images
 
 
 class WorkerLostError(Exception):
-    """The process is gone, late or talks nonsense; the text says which, the same way every time."""
+    """A worker process ended, exceeded its deadline or sent an invalid message; the text is deterministic."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a supervisor waits and how often it tries.
+class RetryPolicy:
+    """Deadlines and retries.
 
     Args:
-        deadline_s: seconds one measurement may take; a pass over several genotypes has as many times more.
-        setup_s: seconds a worker may take to set up its evaluator.
-        tries: how often a job may lose its worker before it is failed.
+        deadline_s: maximum time per genotype of a pass, in seconds.
+        setup_s: maximum time of a worker's setup, in seconds.
+        tries: number of lost workers after which a job fails.
     """
 
     deadline_s: float = 600.0
@@ -38,11 +38,11 @@ class Patience:
 
 
 class SupervisedWorker(Protocol):
-    """One worker, started on demand and again after every loss.
+    """A worker, started on demand and restarted after a loss.
 
-    `task` is what it works on; `is_ready` is False until its evaluator is set up. `hear` returns the next
-    message, or None if there is none yet, and raises WorkerLostError when there never will be one. `stop`
-    ends the process and all it started before it returns.
+    `task` is the current pass; `is_ready` is False until the evaluator is set up. `receive` returns the next
+    message, or None if there is none yet, and raises a WorkerLostError if the worker is lost. `stop` returns
+    after the process and its children have ended.
     """
 
     name: str
@@ -59,39 +59,39 @@ class SupervisedWorker(Protocol):
     @property
     def deadline(self) -> float: ...
 
-    def start(self, patience_s: float) -> None: ...
+    def start(self, setup_s: float) -> None: ...
 
-    def give(self, task: Pass, deadline_s: float) -> bool: ...
+    def send(self, task: Pass, deadline_s: float) -> bool: ...
 
-    def hear(self) -> dict[str, Any] | None: ...
+    def receive(self) -> dict[str, Any] | None: ...
 
     def stop(self) -> None: ...
 
 
 class Supervisor:
-    """An engine over workers; each has one pass at a time and is given the next when done.
+    """Base class of engines with workers; each worker processes one pass at a time.
 
     Args:
-        workers: of the `shared` part, not yet started.
-        exclusive: one worker per device for the `exclusive` part, which may be among `workers`.
-        patience: deadlines and tries.
-        events: file that starts and stops are noted in, or None.
-        subnets_per_pass: how many shared jobs a worker may be given at a time, if it measures them together.
-        order: of genotypes; neighbours in it share work, and are given together.
+        workers: workers of the `shared` part, not started yet.
+        exclusive: one worker per device for the `exclusive` part; may be among `workers`.
+        policy: deadlines and retries.
+        events: path of the event log, or None.
+        subnets_per_pass: maximum number of shared jobs per pass, if the evaluator is a `BatchEvaluator`.
+        order: sort key of genotypes; neighbours share computation and are measured in one pass.
     """
 
     def __init__(
         self,
         workers: Sequence[SupervisedWorker],
         exclusive: Sequence[SupervisedWorker],
-        patience: Patience,
+        policy: RetryPolicy,
         events: Path | None = None,
         subnets_per_pass: int = 8,
         order: Order | None = None,
     ) -> None:
         self._shared, self._exclusive = workers, exclusive
         self._everyone = [*workers, *(worker for worker in exclusive if worker not in workers)]
-        self._patience = patience
+        self._policy = policy
         self._events = EventLog(events)
         self._limits: dict[Part, int] = {"shared": subnets_per_pass, "exclusive": 1}
         self._backlogs: dict[Part, Backlog] = {part: Backlog(order) for part in PARTS}
@@ -99,7 +99,7 @@ class Supervisor:
         self._lost_at_start = 0
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
-        """One outcome per job in the order they end; abandoning the iterator stops what is in flight."""
+        """Yield one outcome per job in the order of completion; closing the iterator stops running jobs."""
         self.submit(jobs)
         try:
             while any(self._backlogs.values()):
@@ -114,23 +114,23 @@ class Supervisor:
                     self._stop(worker)
 
     def submit(self, jobs: Iterable[Job]) -> None:
-        """Let more jobs wait; they are begun as soon as `run` is asked for its next outcome."""
+        """Queue jobs; they start when the next outcome of `run` is requested."""
         for job in jobs:
             self._backlogs[job.part].add([job])
 
     def close(self) -> None:
-        """Stop every worker; harmless when repeated."""
+        """Stop every worker; may be called twice."""
         stop_all(self._everyone)
 
     def wait(self, workers: Sequence[Any], seconds: float) -> None:
-        """Return when one of the workers may have something to say, or after some seconds."""
+        """Block until one of the workers may have a message, for at most `seconds`."""
         raise NotImplementedError
 
     def workers_of(self, part: Part) -> Sequence[SupervisedWorker]:
-        """The workers of a part that is about to begin, with all others quiet."""
+        """Workers of a part that is about to start, after stopping other busy workers."""
         if part == "shared":
             return self._shared
-        # a worker that is still loading its network would disturb the first measurements
+        # a worker that is still loading its network would disturb exclusive measurements
         for worker in self._everyone:
             if worker.is_waited_for:
                 self._stop(worker)
@@ -143,8 +143,8 @@ class Supervisor:
             self._wait([worker for worker in workers if worker.is_waited_for])
             for worker in workers:
                 ended = self._attend(worker, backlog) if worker.is_waited_for else []
-                # the caller records them before the worker goes on: what a crash can lose stays
-                # one pass per worker (R2), for a pause of some commits
+                # the caller records the outcomes before the worker continues, so that a crash loses at most
+                # one pass per worker (R2)
                 yield from ended
                 if ended:
                     self._assign(part, workers)
@@ -156,7 +156,7 @@ class Supervisor:
                 self._occupy(worker, backlog, len(workers), self._limits[part])
         wanted = len(backlog) - sum(worker.is_running and not worker.is_ready for worker in workers)
         for worker in [worker for worker in workers if not worker.is_running][: max(wanted, 0)]:
-            worker.start(self._patience.setup_s)
+            worker.start(self._policy.setup_s)
             self._events.start([], worker.name, worker.device)
 
     def _occupy(self, worker: SupervisedWorker, backlog: Backlog, workers: int, limit: int) -> None:
@@ -165,7 +165,7 @@ class Supervisor:
             return
         if task.images is not None and not self._measures_together:
             raise no_images(task.images)
-        if worker.give(task, self._patience.deadline_s * len(task.members)):
+        if worker.send(task, self._policy.deadline_s * len(task.members)):
             self._events.start(task.jobs, worker.name, worker.device)
         else:
             backlog.put_back(task)
@@ -178,7 +178,7 @@ class Supervisor:
     def _attend(self, worker: SupervisedWorker, backlog: Backlog) -> list[Outcome]:
         task = worker.task
         try:
-            message = _heard(worker)
+            message = _received(worker)
         except WorkerLostError as loss:
             self._stop(worker)
             if task is not None:
@@ -203,8 +203,8 @@ class Supervisor:
 
     def _lose_start(self, reason: str) -> None:
         self._lost_at_start += 1
-        # a worker that finds no place does not stop a search in which others work
-        if self._lost_at_start > 2 * self._patience.tries and not any(w.is_ready for w in self._everyone):
+        # a worker that cannot be scheduled does not stop a search with other working workers
+        if self._lost_at_start > 2 * self._policy.tries and not any(w.is_ready for w in self._everyone):
             raise EngineError(
                 f"No worker can start: {reason}, {self._lost_at_start} times in a row.",
                 "Read the workers' logs in the run; try hardware.workers=1 or more hardware.memory_gb.",
@@ -212,42 +212,42 @@ class Supervisor:
 
     def _lose(self, task: Pass, worker: SupervisedWorker, reason: str, backlog: Backlog) -> list[Outcome]:
         if len(task.members) > 1:
-            # nobody is charged: whoever was to blame shows it when it is alone
+            # no attempt is counted: measured alone, the faulty job loses its worker again
             backlog.split(task)
             return []
         [pending] = task.members
         pending.attempts += 1
-        if pending.attempts < self._patience.tries:
+        if pending.attempts < self._policy.tries:
             backlog.split(task)
             return []
         if reason == "timeout":
-            reason = f"timeout: no answer within {self._patience.deadline_s:g} s"
+            reason = f"timeout: no answer within {self._policy.deadline_s:g} s"
         seconds = time.monotonic() - task.began
         return [Outcome(pending.job, None, reason, seconds, worker.name, pending.attempts)]
 
     def _stop(self, worker: SupervisedWorker) -> None:
-        """Stop a worker that owes an answer; what it was busy with ends in the log when it is gone."""
+        """Stop a busy worker and log the end of its pass afterwards."""
         jobs = worker.task.jobs if worker.task else []
         worker.stop()
         self._events.stop(jobs, worker.name, worker.device)
 
 
 def stop_all(workers: Sequence[SupervisedWorker]) -> None:
-    """Stop every worker; those that do not run are left as they are."""
+    """Stop every worker; workers that are not running are ignored."""
     for worker in workers:
         worker.stop()
 
 
 def require_positive(**settings: float) -> None:
-    """Raise an EngineError that names the first setting of `hardware` that is not larger than 0."""
+    """Raise an EngineError for the first setting of `hardware` that is not positive."""
     for name, value in settings.items():
         if value <= 0:
-            raise EngineError(f"hardware.{name} is {value}; it must be larger than 0.", f"hardware.{name}=1")
+            raise EngineError(f"hardware.{name} must be positive, got {value}.", f"hardware.{name}=1")
 
 
-def _heard(worker: SupervisedWorker) -> dict[str, Any] | None:
-    """The worker's next message; a WorkerLostError if it does not answer what was asked."""
-    task, message = worker.task, worker.hear()
+def _received(worker: SupervisedWorker) -> dict[str, Any] | None:
+    """The worker's next message; raises a WorkerLostError if it does not match the request."""
+    task, message = worker.task, worker.receive()
     if message is not None and task is not None and len(message.get("answers", [])) != len(task.members):
         raise WorkerLostError("worker sent junk")
     return message
@@ -256,12 +256,12 @@ def _heard(worker: SupervisedWorker) -> dict[str, Any] | None:
 def _conclude(task: Pass, worker: SupervisedWorker, message: dict[str, Any]) -> list[Outcome]:
     seconds = (time.monotonic() - task.began) / len(task.members)
     return [
-        _judged(pending, worker, answer, seconds)
+        _outcome(pending, worker, answer, seconds)
         for pending, answer in zip(task.members, message["answers"], strict=True)
     ]
 
 
-def _judged(pending: Pending, worker: SupervisedWorker, answer: dict[str, Any], seconds: float) -> Outcome:
+def _outcome(pending: QueuedJob, worker: SupervisedWorker, answer: dict[str, Any], seconds: float) -> Outcome:
     job, attempts = pending.job, pending.attempts + 1
     if "reason" in answer:
         return Outcome(job, None, str(answer["reason"]), seconds, worker.name, attempts)

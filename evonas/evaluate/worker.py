@@ -1,9 +1,9 @@
-"""The worker process: builds one evaluator, then measures what it is sent until its pipe closes.
+"""The worker process: builds one evaluator and answers requests until its pipe closes.
 
-Started as `python -m evonas.evaluate.worker <fd> <parent pid> <memory bytes> <log or ->`. The first message
-is the pickled evaluator spec, from our own parent over an inherited socket; everything after it, in both
-directions, is JSON, so that nothing a broken worker sends can do harm. The process owns nothing durable and
-may be killed at any moment.
+Started as `python -m evonas.evaluate.worker <fd> <parent pid> <memory bytes> <log or ->`. The first message is
+the pickled evaluator spec, sent by the parent over an inherited socket; all other messages in both directions
+are JSON, so that a broken worker cannot do harm. The process has no durable state and may be killed at any
+time.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until the pipe closes or the parent dies."""
+    """Answer requests until the pipe closes or the parent process ends."""
     fd, parent, memory_bytes, log = int(arguments[0]), int(arguments[1]), int(arguments[2]), arguments[3]
     _die_with(parent)
     if memory_bytes:
@@ -47,7 +47,7 @@ def _serve(connection: Connection, log: Path | None) -> None:
             return
         _send(connection, answer(evaluator, request))
         if log is not None:
-            _bound(log)
+            _rotate(log)
 
 
 def _start(connection: Connection) -> EvaluatorLike | None:
@@ -64,7 +64,7 @@ def _spec(connection: Connection) -> EvaluatorSpec:
     try:
         spec: EvaluatorSpec = connection.recv()
     except (AttributeError, ImportError) as error:
-        # a factory that was defined in a script, or in a module this process cannot find
+        # the factory was defined in a script or in a module that this process cannot import
         raise EngineError(f"The evaluator cannot start. {explain(error)}") from error
     return spec
 
@@ -73,8 +73,8 @@ def _send(connection: Connection, message: Mapping[str, Any]) -> None:
     connection.send_bytes(json.dumps(message, allow_nan=False).encode())
 
 
-def _bound(log: Path) -> None:
-    # what this process prints goes straight to the file descriptor, so rotation happens between jobs
+def _rotate(log: Path) -> None:
+    # output goes directly to the file descriptor, so the log is rotated between jobs
     sys.stdout.flush()
     if os.fstat(1).st_size < LOG_BYTES:
         return
@@ -88,7 +88,7 @@ def _bound(log: Path) -> None:
 def _die_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # elsewhere, and for a parent that died before the line above: look now and then
+    # on other systems, and for a parent that ended before the call above: poll
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 

@@ -1,18 +1,18 @@
-"""From an archive to facts: the only place of the report that knows how a search is stored."""
+"""Reads search results from an archive."""
 
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from evonas.archive import Archive, candidates
-from evonas.report.results import Cost, Facts, gather
+from evonas.report.results import Cost, SearchResults, gather
 
 
-def read(path: Path) -> Facts:
-    """What a search has found so far; may be called while it runs.
+def read(path: Path) -> SearchResults:
+    """Read the results of a search, which may still be running.
 
     Raises:
-        UserError: there is no archive, or a newer evonas wrote it.
+        UserError: there is no archive, or a newer version of evonas wrote it.
         DataError: the archive is damaged.
     """
     with Archive.read(path) as archive:
@@ -21,7 +21,7 @@ def read(path: Path) -> Facts:
         found = candidates(archive, meta["fingerprints"], names)
         costs = _costs(archive)
         raced = meta.get("evaluate", {}).get("rungs", {})
-        fell = (
+        failed_on_rung = (
             [fact for fact in archive.evaluations() if fact.fingerprint in raced and fact.state == "failed"]
             if raced
             else []
@@ -35,9 +35,9 @@ def read(path: Path) -> Facts:
         )
         for each in found
     ]
-    # a point that failed on some images was never measured on all
-    rows += [(fact.genotype, None, fact.reason) for fact in fell]
-    facts = gather(
+    # a point that failed on a racing rung has no evaluation on all images
+    rows += [(fact.genotype, None, fact.reason) for fact in failed_on_rung]
+    results = gather(
         names,
         rows,
         units=meta.get("units", {}),
@@ -48,13 +48,13 @@ def read(path: Path) -> Facts:
         costs=costs,
     )
     known = {each.genotype: each for each in found}
-    kept = [known[genotype] for genotype in facts.genotypes]
+    kept = [known[genotype] for genotype in results.genotypes]
     asked = [each.seq // len(meta["fingerprints"]) for each in kept]
-    return replace(facts, extras=[each.extra for each in kept], asked=asked)
+    return replace(results, extras=[each.extra for each in kept], asked=asked)
 
 
 def _costs(archive: Archive) -> list[Cost]:
-    """What each part took, in full and on some of the images."""
+    """Cost of each part and fingerprint; racing rungs have fingerprints of their own."""
     counts: Counter[tuple[str, str, str]] = Counter(
         (fact.part, fact.fingerprint, fact.state) for fact in archive.evaluations()
     )

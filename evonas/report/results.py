@@ -1,4 +1,4 @@
-"""What a search found, as arrays: the archive read for people."""
+"""Search results as arrays."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +16,13 @@ from evonas.report.metrics.pareto import Indices, Values, front
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the measurements of one part under one fingerprint came to.
+    """Cost of the evaluations of one part under one fingerprint.
 
     Args:
-        measured: facts, failed ones too.
-        failed: those that failed.
-        seconds: wall time, summed over workers.
+        part: "shared" or "exclusive".
+        measured: number of evaluations, including failed ones.
+        failed: number of failed evaluations.
+        seconds: wall-clock time, summed over workers.
     """
 
     part: str
@@ -32,22 +33,22 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Points whose every objective is known, in the order they were asked for.
+class SearchResults:
+    """Completely evaluated points of a search, in the order asked.
 
     Args:
-        names: objectives; the first is the error that choices minimise.
-        genotypes: text forms, one a row.
-        values: points by objectives, finite.
-        units: unit of each objective by name.
-        reference: the reference point that the archive recorded, or None.
-        ideal: the best corner of the hypervolume's box, where it is not zero.
-        failures: how often each reason made an evaluation fail.
-        identity: what else the archive says about its search.
-        seconds: wall time of all measurements, summed over workers.
-        extras: what else was recorded of each point, in the order of `genotypes`; or nothing.
-        asked: place of each point among all that were asked, failed ones too; or nothing.
-        costs: what measuring took, by part.
+        names: names of the M objectives; the first is the error that selection rules minimise.
+        genotypes: N formatted genotypes.
+        values: (N, M) finite objective values, minimised.
+        units: objective name -> unit.
+        reference: (M,) reference point of the hypervolume, or None if the archive has none.
+        ideal: (M,) ideal point of the hypervolume; None for zero.
+        failures: reason -> number of evaluations that failed for it.
+        identity: the archive's meta.
+        seconds: wall-clock time of all evaluations, summed over workers.
+        extras: other recorded data of each point; may be empty.
+        asked: index of each point among all asked points, including failed ones; may be empty.
+        costs: cost of each part.
     """
 
     names: tuple[str, ...]
@@ -65,50 +66,50 @@ class Facts:
 
     @cached_property
     def ends(self) -> tuple[Values, Values]:
-        """Lower and upper ends of what was measured with an interval, such as latency; values elsewhere."""
+        """(N, M) lower and upper confidence bounds; both are the value where no interval was recorded."""
         return ends(self.names, self.values, self.extras)
 
     @property
     def front_within_noise(self) -> Indices:
-        """Rows that no other row beats beyond the intervals of what was measured."""
+        """Rows that no other row dominates beyond the confidence intervals."""
         return front_within_noise(*self.ends)
 
     @property
     def hypervolume(self) -> float | None:
-        """The share of the recorded box that all points dominate; None where no box was recorded."""
+        """Normalised hypervolume in [0, 1]; None without a reference point."""
         return None if self.reference is None else hypervolume(self.values, self.reference, self.ideal)
 
     @property
     def num_failed(self) -> int:
-        """How many evaluations failed."""
+        """Number of failed evaluations."""
         return sum(self.failures.values())
 
     def column(self, name: str) -> int:
-        """The column of an objective; an unknown name is a UserError."""
+        """Index of an objective; raises a UserError for an unknown name."""
         if name not in self.names:
             known = ", ".join(self.names)
             raise UserError(f"This search has no objective '{name}'.", f"Its objectives are: {known}")
         return self.names.index(name)
 
     def label(self, name: str) -> str:
-        """An objective's name with its unit."""
+        """Name of an objective with its unit in parentheses."""
         unit = self.units.get(name, "")
         return f"{name} ({unit})" if unit else name
 
     def objectives(self, row: int) -> dict[str, float]:
-        """The objectives of one point by name."""
+        """Objective values of one point by name."""
         return dict(zip(self.names, (float(value) for value in self.values[row]), strict=True))
 
 
 def gather(
     names: Sequence[str], rows: Iterable[tuple[str, Mapping[str, float] | None, str]], **about: Any
-) -> Facts:
-    """Put the parts of each genotype together; a point with a failed or missing part is left out.
+) -> SearchResults:
+    """Merge the parts of each genotype; points with a failed or missing part are left out.
 
     Args:
-        names: the objectives, in their order.
-        rows: genotype, objectives or None where it failed, and the reason; in the order asked.
-        about: other fields of `Facts`.
+        names: objective names, in order.
+        rows: (genotype, objective values or None if failed, reason of the failure), in the order asked.
+        about: other fields of `SearchResults`.
     """
     points: dict[str, dict[str, float]] = {}
     failures: Counter[str] = Counter()
@@ -122,14 +123,14 @@ def gather(
     values = np.array(list(whole.values()), dtype=float).reshape(len(whole), len(names))
     finite = np.isfinite(values).all(axis=1)
     genotypes = tuple(text for text, keep in zip(whole, finite, strict=True) if keep)
-    return Facts(tuple(names), genotypes, values[finite], failures=dict(failures), **about)
+    return SearchResults(tuple(names), genotypes, values[finite], failures=dict(failures), **about)
 
 
 def predictions(identity: Mapping[str, Any]) -> list[str]:
-    """A line for every objective that was predicted and not measured: by what, and how well.
+    """One sentence per predicted objective: its predictor and the predictor's accuracy.
 
     Args:
-        identity: what an archive says about its search.
+        identity: the archive's meta.
     """
     sources: Mapping[str, str] = identity.get("sources", {})
     return [f"{name} is predicted: {source}." for name, source in sources.items()]
@@ -141,7 +142,7 @@ def front_summary(
     reference: Sequence[float] | None,
     ideal: Sequence[float] | None = None,
 ) -> str:
-    """One line about a front for a person: its size, hypervolume and the best of each objective."""
+    """One line of text: size of the Pareto front, hypervolume and best value of each objective."""
     parts = [f"{len(front(values))} on the front"]
     if reference is not None:
         parts.append(f"hypervolume {hypervolume(values, reference, ideal):.4f}")

@@ -1,7 +1,7 @@
-"""What a searcher may know of a point without a measurement: a number in closed form, torch-free.
+"""Objectives that searchers compute in closed form, without a measurement and without torch.
 
-A cheap form stands for an objective whose order it shares. It need not have its unit nor
-know its constants: where values are needed, an affine fit to the recorded facts aligns it.
+An analytic objective ranks points as the measured objective does. It may have another unit and offset:
+where values are needed, an affine fit to the observations aligns it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,18 @@ from evonas.space.space import Space
 T = TypeVar("T")
 
 
-class Cheap(Protocol):
-    """A deterministic number of a point, found in microseconds."""
+class AnalyticObjective(Protocol):
+    """A deterministic function of a genotype that takes microseconds."""
 
     def __call__(self, space: Space, genotype: Genotype) -> float: ...
 
 
 class GeneSum:
-    """A weighted sum of relative gene values, for declared spaces whose cost is about additive.
+    """Weighted sum of relative gene values, for declared spaces whose cost is roughly additive.
 
     Args:
-        weights: by name of axis, row of bits or prefix; what is not named weighs 1.
+        weights: weight by the name of an axis or row of bits, or by that name without trailing digits;
+            1 by default.
 
     Example:
         `{_target_: evonas.search.analytic_objectives.GeneSum, weights: {d: 3.0}}`
@@ -34,7 +35,7 @@ class GeneSum:
         self._weights = dict(weights or {})
 
     def __call__(self, space: Space, genotype: Genotype) -> float:
-        """The sum; each gene counts from 0 to its weight, a row of bits by its ones."""
+        """The sum over genes; each contributes 0 to its weight, a row of bits in proportion to its ones."""
         total = 0.0
         for name, span in space.spans.items():
             weight = self._weights.get(name, self._weights.get(name.rstrip("0123456789"), 1.0))
@@ -43,15 +44,15 @@ class GeneSum:
         return total
 
 
-def by_position(named: Mapping[Any, T], objectives: Sequence[str]) -> dict[int, T]:
-    """What is given per objective, by its position: keys are names, or positions from 0.
+def by_index(named: Mapping[Any, T], objectives: Sequence[str]) -> dict[int, T]:
+    """Replace objective names in the keys of a mapping by their indices.
 
     Args:
-        named: for example {"macs": form} or {1: form}.
-        objectives: names of the objectives in order; may be empty where keys are positions.
+        named: mapping with objective names or indices from 0 as keys, such as {"macs": form} or {1: form}.
+        objectives: names of the objectives in order; may be empty if all keys are indices.
 
     Raises:
-        UserError: for a name that is none of the objectives.
+        UserError: a key is neither an objective nor an index.
     """
     placed: dict[int, T] = {}
     for key, value in named.items():
@@ -61,6 +62,6 @@ def by_position(named: Mapping[Any, T], objectives: Sequence[str]) -> dict[int, 
         elif text.isdecimal():
             placed[int(text)] = value
         else:
-            known = ", ".join(objectives) or "no names were given, so use positions from 0"
-            raise UserError(f"{text!r} is no objective of this search.", f"Objectives: {known}.")
+            known = ", ".join(objectives) or "none are named, so use indices from 0"
+            raise UserError(f"Unknown objective {text!r}.", f"Objectives: {known}.")
     return placed

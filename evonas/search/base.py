@@ -1,12 +1,12 @@
-"""What a searcher is: it asks for points and is told facts.
+"""The ask/tell contract of searchers.
 
-The contract. `ask` returns the next batch of canonical genotypes of its space, and an
-empty list when it has nothing more to ask. Every batch must be told, whole and in the
-order asked, before the next `ask`. A failed point is told with `objectives=None`; it
-may influence where the searcher looks, but is never selected as good. All objectives
-are minimised. A searcher is a pure function of its constructor's arguments and of what
-it was told: two searchers with the same arguments that are told the same answer the
-same. It never reads a clock, a file or a global generator, and never imports torch.
+`ask` returns the next batch of canonical genotypes of the searcher's space, and an empty list when the
+search is finished. The caller evaluates the whole batch and passes the observations to `tell`, in the order
+asked, before the next `ask`. A failed evaluation is an observation with `objectives=None`; it may influence
+where the searcher looks, but it is never selected as good. All objectives are minimised. A searcher is a pure
+function of its constructor's arguments and of its observations: two searchers with equal arguments and equal
+observations ask for equal points. A searcher never reads a clock, a file or a global random generator, and
+never imports torch.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,13 @@ from evonas.space.genotype import Genotype
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A point and its objective values, or None where it could not be measured.
+class Observation:
+    """A genotype and its objective values.
 
-    `estimated` values come from a part of the data and are dominated by a point that is not estimated.
+    Args:
+        objectives: values in the order of the search's objectives; None if the evaluation failed.
+        estimated: whether the values extrapolate from part of the data (see `loop.racing`). An estimated
+            point never belongs to the Pareto front.
     """
 
     genotype: Genotype
@@ -30,22 +33,22 @@ class Told:
 
 @runtime_checkable
 class Searcher(Protocol):
-    """See the module's contract."""
+    """A batch searcher; the module's docstring states the contract."""
 
     def ask(self) -> list[Genotype]: ...
 
-    def tell(self, facts: Sequence[Told]) -> None: ...
+    def tell(self, observations: Sequence[Observation]) -> None: ...
 
 
 @runtime_checkable
-class SteadySearcher(Protocol):
-    """A searcher that may also be asked for one point at a time, while others are not told yet.
+class AsynchronousSearcher(Protocol):
+    """A searcher that can also be asked for one point while other points are pending.
 
-    `ask_one` returns a point that was never asked before; None says that none is left, or that none can
-    be chosen before more is told. `tell_one` takes the facts in whatever order they come, each once. What
-    is asked is a pure function of the calls in their order. One object is used in one of the two ways.
+    `ask_one` returns a point that was never asked before, or None if none is left or none can be chosen
+    before more observations arrive. `tell_one` takes the observations in any order, each once. The points
+    are a pure function of the sequence of calls. One object is used either in batches or asynchronously.
     """
 
     def ask_one(self) -> Genotype | None: ...
 
-    def tell_one(self, fact: Told) -> None: ...
+    def tell_one(self, observation: Observation) -> None: ...

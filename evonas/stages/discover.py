@@ -16,7 +16,7 @@ from evonas.proxies.discovery import FormulaEvaluator, Schedule, ScoredFormula, 
 from evonas.proxies.expression import Calculator, Node, NotFiniteError, parse
 from evonas.proxies.samples import LayerSamples
 from evonas.randomness import generator
-from evonas.report.analysis.rank_correlation import Scores, judged
+from evonas.report.analysis.rank_correlation import Scores, ranking_statistics
 from evonas.report.charts.plots import two_digits
 from evonas.stages.base import Context
 from evonas.stages.build.run_mode import RunMode
@@ -101,7 +101,7 @@ def _check(settings: Any) -> None:
 
 
 def _training(number: int, settings: Any) -> int:
-    """How many networks the formulas are judged on; fewer than asked for where there are fewer."""
+    """How many networks the formulas are ranking_statistics on; fewer than asked for where there are fewer."""
     share = settings.networks / (settings.networks + settings.held_out)
     return min(settings.networks, max(FEWEST, round(number * share)), number)
 
@@ -203,7 +203,7 @@ def _judged(
     """Tau between scores and quality with its interval; None where it is not defined."""
     if len(scores) < 2 or not np.isfinite(scores).all():
         return dict.fromkeys(("tau", "tau_low", "tau_high", "rho"))
-    told = judged(Scores(-scores, errors, np.zeros(len(scores), dtype=np.intp)), rng, 1)
+    told = ranking_statistics(Scores(-scores, errors, np.zeros(len(scores), dtype=np.intp)), rng, 1)
     return {key: told[key] for key in ("tau", "tau_low", "tau_high", "rho")}
 
 

@@ -15,9 +15,9 @@ from evonas.identifiers import identifier
 from evonas.report.archive_reader import read
 from evonas.report.page.html import render
 from evonas.report.page.sources import Sources
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.run import ATTEMPTS, IDENTITY, Run, typed
-from evonas.search.loop.racing import spent
+from evonas.search.loop.racing import image_evaluations
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.searching.artifacts import keep
@@ -52,7 +52,7 @@ def gather(run: Run) -> Sources:
         run=run.name,
         task=run.task,
         command=run.command,
-        facts=facts,
+        results=facts,
         selected=_json(run, "selected.json"),
         retrained=dict(_retrained(run)),
         test=files.read_json(test) if test else None,
@@ -70,7 +70,7 @@ def gather(run: Run) -> Sources:
     )
 
 
-def _space(directory: Path, facts: Facts | None) -> Space | None:
+def _space(directory: Path, facts: SearchResults | None) -> Space | None:
     """The space that the archive names, or the run where there is none.
 
     It may not be made here, as with a user's own code.
@@ -142,12 +142,12 @@ def _environment(directory: Path) -> Iterator[tuple[str, str]]:
 
 def _race(run: Run) -> Iterator[tuple[str, str]]:
     with Archive.read(run.need("search/archive.sqlite", made_by="search")) as archive:
-        counts = spent(archive)
+        counts = image_evaluations(archive)
     if counts is not None and counts[1]:
         yield "image evaluations of the race", f"{counts[0] / counts[1]:.0%} of those of full evaluation"
 
 
-def _times(run: Run, facts: Facts | None) -> Iterator[tuple[str, str]]:
+def _times(run: Run, facts: SearchResults | None) -> Iterator[tuple[str, str]]:
     for stage, seconds in stage_seconds(run.directory).items():
         yield f"stage {stage}", human_time(seconds)
     teacher = _json(run, "teacher/result.json")

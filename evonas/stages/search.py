@@ -17,10 +17,10 @@ from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.report.results import predictions
 from evonas.search.base import Searcher
-from evonas.search.loop.asynchronous import require_steady, steady_search
+from evonas.search.loop.asynchronous import asynchronous_search, require_asynchronous
 from evonas.search.loop.evaluation import Fidelity, Full
 from evonas.search.loop.generational import Generation, search
-from evonas.search.loop.racing import spent
+from evonas.search.loop.racing import image_evaluations
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
@@ -35,7 +35,7 @@ from evonas.stages.searching.live_page import Live
 from evonas.stages.searching.progress import Watch
 from evonas.stages.searching.reuse import ARCHIVE, reusing
 from evonas.stages.searching.shared_images import sharing
-from evonas.track.base import Guarded
+from evonas.track.base import GuardedTracker
 from evonas.track.braille import scatter
 from evonas.track.progress import Progress, human_time, is_terminal
 
@@ -98,7 +98,7 @@ class Search:
         fingerprints = archive.meta["fingerprints"]
         budget, num_parts = cfg.budget.evaluations, len(fingerprints)
         folder = context.run.path("search/metrics.csv").parent
-        tracker = Guarded(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
+        tracker = GuardedTracker(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
         progress = Progress("search", budget * num_parts, unit="measurement")
         with closing(tracker), closing(Live(context.run)) as live, progress:
             announced = long_after(cfg), f"{context.run.command('search')} resume=true"
@@ -108,7 +108,7 @@ class Search:
             if cfg.budget.get("in_flight") is None:
                 search(*question, *listeners, fidelity)
             else:
-                steady_search(*question, cfg.budget.in_flight, cfg.budget.population, *listeners)
+                asynchronous_search(*question, cfg.budget.in_flight, cfg.budget.population, *listeners)
 
 
 def long_after(cfg: DictConfig) -> float:
@@ -145,7 +145,7 @@ def _searcher(setup: Setup, evaluator: "Evaluator | TableEvaluator") -> Searcher
     cfg, parts = setup.cfg, _parts(evaluator)
     asking = searcher(cfg.search, setup.space, cfg.seed, list(parts))
     if cfg.budget.get("in_flight") is not None:
-        require_steady(asking, parts, cfg.budget.in_flight)
+        require_asynchronous(asking, parts, cfg.budget.in_flight)
     return asking
 
 
@@ -162,7 +162,7 @@ def _fidelity(cfg: DictConfig) -> Fidelity:
 
 def said_of_race(archive: Archive) -> list[str]:
     """A line about the images that racing looked at; none where every point was measured in full."""
-    counts = spent(archive)
+    counts = image_evaluations(archive)
     if counts is None or counts[1] == 0:
         return []
     return [f"Racing spent {counts[0] / counts[1]:.0%} of the image evaluations of full evaluation."]

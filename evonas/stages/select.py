@@ -6,7 +6,7 @@ import numpy as np
 
 from evonas import files
 from evonas.report.archive_reader import read
-from evonas.report.results import Facts, predictions
+from evonas.report.results import SearchResults, predictions
 from evonas.report.selection.rules import Choice, choose
 from evonas.space.space import Space
 from evonas.stages.base import Context
@@ -18,7 +18,7 @@ from evonas.stages.searching.reuse import ARCHIVE
 from evonas.track.console import print_table
 
 MAX = "max"
-NOTHING = Facts((), (), np.empty((0, 0)))
+NOTHING = SearchResults((), (), np.empty((0, 0)))
 
 
 class Select:
@@ -83,7 +83,7 @@ def _kept(context: Context, each: Given) -> dict[str, Any]:
     }
 
 
-def _entry(facts: Facts, choice: Choice) -> dict[str, Any]:
+def _entry(facts: SearchResults, choice: Choice) -> dict[str, Any]:
     return {
         "name": choice.name,
         "genotype": facts.genotypes[choice.row],
@@ -92,7 +92,7 @@ def _entry(facts: Facts, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _add_largest(nets: list[dict[str, Any]], facts: Facts, space: Space) -> None:
+def _add_largest(nets: list[dict[str, Any]], facts: SearchResults, space: Space) -> None:
     """Add the space's largest network, so that every choice stands beside what it gave up."""
     text = space.format(space.largest())
     reason = "the largest network of the space"
@@ -104,7 +104,7 @@ def _add_largest(nets: list[dict[str, Any]], facts: Facts, space: Space) -> None
     nets.append({"name": MAX, "genotype": text, "objectives": known, "reason": reason})
 
 
-def _show(nets: list[dict[str, Any]], facts: Facts) -> None:
+def _show(nets: list[dict[str, Any]], facts: SearchResults) -> None:
     columns = ["network", *map(facts.label, facts.names), "genotype"]
     rows = []
     for net in nets:

@@ -6,7 +6,7 @@ from evonas.archive import Archive, Evaluation
 from evonas.errors import UserError
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.stages.base import Context
 from evonas.stages.networks.references import given
 from evonas.stages.networks.selected import SELECTED, Net, chosen, result
@@ -56,7 +56,7 @@ def asked(context: Context) -> list[Net]:
     return [Net(each.name, each.genotype, {}) for each in given(context)]
 
 
-def _head(net: Net, facts: Facts) -> Iterator[str]:
+def _head(net: Net, facts: SearchResults) -> Iterator[str]:
     yield f"{net.name}  {net.genotype}"
     if net.genotype not in facts.genotypes:
         yield "  not among the points of the search whose every objective is known"

@@ -1,14 +1,13 @@
-"""What a tracker is: it listens to the numbers of a stage.
+"""The contract of trackers, which log the metrics of a stage.
 
-The contract. A tracker is built with the keywords `folder` (the stage's folder), `run` (name
-of the run) and `stage`, besides the keys of its YAML file. `scalars` receives a
-non-negative step that never decreases within one attempt, and plain floats by name; what it
-was given is on disk, or on its way, when it returns. `close` may be called twice. A tracker
-may raise or block: stages hold it through `Guarded`, because whatever listens must never
-stop, slow or change the work.
+A tracker is built with the keywords `folder` (the stage's folder), `run` (name of the run) and `stage`, and with
+the keys of its YAML file. `scalars` takes a non-negative step that never decreases within one attempt, and
+floats by name; when it returns, the values are on disk or in transmission. `close` may be called twice. A
+tracker may raise or block: stages wrap it in `GuardedTracker`, so that it never stops, delays or changes the
+work.
 
-A tracker whose YAML file has the key `artifacts` also keeps results (`Keeping`): tables with
-charts, and files of the kinds that the key lists.
+A tracker whose YAML file has the key `artifacts` also logs results (`ArtifactTracker`): tables with charts, and
+files of the kinds that the key lists.
 """
 
 import logging
@@ -20,15 +19,15 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 _LOG = logging.getLogger(__name__)
-_WAITING = 10_000
+_QUEUE_SIZE = 10_000
 
-# the name of a tracker's method, and what it is called with
+# name of a tracker's method, and its arguments
 Entry = tuple[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Two columns of a table against each other, as points or as a line."""
+    """A scatter or line plot of two columns of a table."""
 
     title: str
     x: str
@@ -38,7 +37,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A table of numbers and words, with the charts that show it."""
+    """A table with its charts."""
 
     name: str
     columns: Sequence[str]
@@ -48,7 +47,7 @@ class Results:
 
 @runtime_checkable
 class Tracker(Protocol):
-    """See the module's contract."""
+    """A tracker; the module's docstring states the contract."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
 
@@ -56,8 +55,8 @@ class Tracker(Protocol):
 
 
 @runtime_checkable
-class Keeping(Tracker, Protocol):
-    """A tracker that keeps results as well; `kind` is archive, genotypes, checkpoint or report."""
+class ArtifactTracker(Tracker, Protocol):
+    """A tracker that also logs tables and files; `kind` is archive, genotypes, checkpoint or report."""
 
     def table(self, results: Results) -> None: ...
 
@@ -65,48 +64,51 @@ class Keeping(Tracker, Protocol):
 
 
 class Silent:
-    """A tracker that forgets everything."""
+    """A tracker that discards everything."""
 
     def __init__(self, folder: Path, run: str, stage: str) -> None:
         self.described = (folder, run, stage)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Forget."""
+        """Discard the values."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
-class Guarded:
-    """A tracker that cannot hurt: it listens on a thread of its own.
+class GuardedTracker:
+    """Runs a tracker in a thread of its own, so that its errors and delays do not affect the stage.
 
-    After its first error it is disabled, with one warning. When it blocks, numbers wait for it
-    up to a bound and are then dropped, and closing gives it up after `patience` seconds.
+    The tracker is disabled with a warning after its first error, or if more than 10,000 entries are queued.
+
+    Args:
+        tracker: the tracker.
+        patience: maximum time that `close` waits for the tracker, in seconds.
     """
 
     def __init__(self, tracker: Tracker, patience: float = 5.0) -> None:
         self._tracker, self._patience = tracker, patience
-        self._entries: queue.Queue[Entry | None] = queue.Queue(_WAITING)
+        self._entries: queue.Queue[Entry | None] = queue.Queue(_QUEUE_SIZE)
         self._is_working = True
-        self._thread = threading.Thread(target=self._listen, name="tracker", daemon=True)
+        self._thread = threading.Thread(target=self._process, name="tracker", daemon=True)
         self._thread.start()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Hand the numbers over; returns at once."""
-        self._hand_over("scalars", step, dict(values))
+        """Queue values; returns at once."""
+        self._enqueue("scalars", step, dict(values))
 
     def table(self, results: Results) -> None:
-        """Hand results over to a tracker that keeps them; returns at once."""
-        if isinstance(self._tracker, Keeping):
-            self._hand_over("table", results)
+        """Queue a table for an `ArtifactTracker`; returns at once."""
+        if isinstance(self._tracker, ArtifactTracker):
+            self._enqueue("table", results)
 
     def artifact(self, kind: str, files: Sequence[Path]) -> None:
-        """Hand files over to a tracker that keeps them; returns at once."""
-        if isinstance(self._tracker, Keeping):
-            self._hand_over("artifact", kind, tuple(files))
+        """Queue files for an `ArtifactTracker`; returns at once."""
+        if isinstance(self._tracker, ArtifactTracker):
+            self._enqueue("artifact", kind, tuple(files))
 
     def close(self) -> None:
-        """Let the tracker finish what it was given, within its patience."""
+        """Let the tracker process the queue, for at most `patience` seconds."""
         if not self._thread.is_alive():
             return
         try:
@@ -117,7 +119,7 @@ class Guarded:
         if self._thread.is_alive():
             self._disable(f"it did not close within {self._patience:g} s")
 
-    def _hand_over(self, method: str, *given: Any) -> None:
+    def _enqueue(self, method: str, *given: Any) -> None:
         if not self._is_working:
             return
         try:
@@ -125,7 +127,7 @@ class Guarded:
         except queue.Full:
             self._disable("it does not keep up")
 
-    def _listen(self) -> None:
+    def _process(self) -> None:
         try:
             while (entry := self._entries.get()) is not None:
                 method, given = entry

@@ -1,4 +1,4 @@
-"""A scatter of points for a terminal: two by four dots a character (Unicode braille patterns)."""
+"""Scatter plot in a terminal with Unicode braille patterns: 2 x 4 dots per character."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,13 @@ def scatter(
     marked: Sequence[int] = (),
     names: tuple[str, str] = ("", ""),
 ) -> list[str]:
-    """Lines that show each point as a dot, and a character that holds a marked one as a star.
+    """Lines of a scatter plot; characters with a marked point are stars.
 
     Args:
-        across: finite, one number a point; likewise `up`, which grows upwards.
-        marked: positions of points that matter more.
-        names: of both directions, written beside their ranges.
+        across: finite x coordinates.
+        up: finite y coordinates.
+        marked: indices of marked points.
+        names: names of the x and the y axis.
     """
     if not len(across):
         return []
@@ -41,6 +42,6 @@ def scatter(
 
 
 def _placed(values: Sequence[float], dots: int) -> list[int]:
-    """The dot of each value on a line of so many; one value alone lies at the start."""
+    """Index of the dot of each value among `dots` dots; constant values are at 0."""
     low, width = min(values), max(values) - min(values)
     return [round((value - low) / width * (dots - 1)) if width else 0 for value in values]

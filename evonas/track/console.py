@@ -1,4 +1,4 @@
-"""Tables for people: aligned on a terminal, plain text anywhere else."""
+"""Tables on the console: aligned on a terminal, plain text elsewhere."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ _WIDE = 400
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO | None = None
 ) -> None:
-    """Print a table; the first column reads from the left, numbers from the right.
+    """Print a table; the first column and genotypes are left-aligned, other columns right-aligned.
 
-    Away from a terminal nothing is cut or wrapped, so that a genotype can be copied whole.
+    Outside a terminal cells are neither truncated nor wrapped, so that genotypes can be copied.
     """
     out = stream or sys.stdout
     terminal = is_terminal(out)
@@ -34,5 +34,5 @@ def print_table(
 
 
 def _plain(cell: str) -> str:
-    """Escape what rich would read as markup."""
+    """Escape rich markup."""
     return cell.replace("[", r"\[")

@@ -1,4 +1,4 @@
-"""Numbers in a CSV file: one line a number, so that names may come and go."""
+"""Metrics in a CSV file with one line per value."""
 
 import csv
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 class CsvTracker:
     """Appends `step,name,value` lines to `metrics.csv` in the stage's folder.
 
-    After a resume the same step may appear again; the later line is the one that counts.
+    After a resume a step may appear again; the last line is valid.
     """
 
     def __init__(self, folder: Path, run: str, stage: str) -> None:
@@ -22,7 +22,7 @@ class CsvTracker:
             self._rows.writerow(["step", "name", "value"])
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Append the numbers and hand them to the operating system."""
+        """Append the values and flush the file."""
         self._rows.writerows((step, name, repr(float(value))) for name, value in values.items())
         self._stream.flush()
 
@@ -32,7 +32,7 @@ class CsvTracker:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut a line that a crash left without its end, so that the next one does not glue to it."""
+    """Remove an incomplete last line left by a crash."""
     if not path.exists():
         return
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Numbers to MLflow, by its own client: Lightning's logger would bring torch into every stage."""
+"""Metrics in MLflow, by its own client, since Lightning's logger imports torch."""
 
 import time
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ from typing import Any
 from evonas import files
 from evonas.errors import UserError
 
-# which MLflow run a resumed stage goes on with, and where it is kept unless a server is named
-MEMORY, DATABASE = "mlflow.json", "mlflow.db"
+# file with the id of the MLflow run for resuming, and the default database
+RUN_ID_FILE, DATABASE = "mlflow.json", "mlflow.db"
 
 
 class MLflowTracker:
-    """One MLflow run a stage, tagged with our run; a resumed stage goes on with the same one.
+    """One MLflow run per stage, tagged with the run's name; a resumed stage continues the same MLflow run.
 
     Args:
-        experiment: MLflow's experiment.
-        tracking_uri: of a server or of a database; None for one in the stage's folder.
+        experiment: name of the MLflow experiment.
+        tracking_uri: URI of a server or database; None for a database in the stage's folder.
     """
 
     def __init__(
         self, folder: Path, run: str, stage: str, experiment: str = "evonas", tracking_uri: str | None = None
     ) -> None:
-        self._memory = Path(folder) / MEMORY
+        self._run_id_file = Path(folder) / RUN_ID_FILE
         self._uri = tracking_uri or f"sqlite:///{Path(folder).absolute() / DATABASE}"
         self._experiment, self._tags = experiment, {"run": run, "stage": stage, "mlflow.runName": run}
         self._mlflow = _library()
@@ -31,7 +31,7 @@ class MLflowTracker:
         self._run_id = ""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Log the numbers; connects at the first call, because connecting may take long."""
+        """Log the values; connects at the first call, since connecting may be slow."""
         if self._client is None:
             self._connect()
         now, metric = int(time.time() * 1000), self._mlflow.entities.Metric
@@ -46,14 +46,14 @@ class MLflowTracker:
 
     def _connect(self) -> None:
         self._client = self._mlflow.MlflowClient(self._uri)
-        if self._memory.exists():
-            self._run_id = files.read_json(self._memory)["run_id"]
+        if self._run_id_file.exists():
+            self._run_id = files.read_json(self._run_id_file)["run_id"]
             self._client.update_run(self._run_id, status="RUNNING")
             return
         found = self._client.get_experiment_by_name(self._experiment)
         number = found.experiment_id if found else self._client.create_experiment(self._experiment)
         self._run_id = self._client.create_run(number, tags=self._tags).info.run_id
-        files.write_json(self._memory, {"run_id": self._run_id})
+        files.write_json(self._run_id_file, {"run_id": self._run_id})
 
 
 def _library() -> Any:

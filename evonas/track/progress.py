@@ -1,4 +1,4 @@
-"""Progress a person can read: a bar on a terminal, few plain lines anywhere else."""
+"""Progress display: a bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ RECENT = 50
 
 
 def human_time(seconds: float) -> str:
-    """Seconds as a person says them: `4.2 s`, `42 s`, `1 min 5 s`, `1 h 12 min`, `3 d 4 h`."""
+    """Format seconds: `4.2 s`, `42 s`, `1 min 5 s`, `1 h 12 min`, `3 d 4 h`."""
     if seconds < 9.95:
         return f"{max(seconds, 0.0):.1f} s"
     whole = round(seconds)
@@ -40,43 +40,44 @@ def heading(text: str, stream: TextIO | None = None) -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a bar may be painted: a real terminal that understands more than text."""
+    """Whether the stream is a terminal that supports control sequences."""
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 class Pace:
-    """Rate and remaining time from the last 50 steps, so that slow first steps are forgotten."""
+    """Rate and remaining time over the last 50 steps."""
 
     def __init__(self, now: float) -> None:
         self._recent: deque[tuple[float, int]] = deque([(now, 0)], maxlen=RECENT + 1)
 
     def add(self, now: float, done: int) -> None:
-        """Note that `done` units are done by the time `now`."""
+        """Record that `done` units are completed at time `now`."""
         self._recent.append((now, done))
 
     @property
     def rate(self) -> float:
-        """Units a second, 0 while unknown."""
+        """Units per second; 0 if unknown."""
         (first, before), (last, after) = self._recent[0], self._recent[-1]
         return (after - before) / (last - first) if last > first else 0.0
 
     def remaining(self, units: int) -> float | None:
-        """Seconds that `units` more will take, or None while the rate is unknown."""
+        """Estimated seconds for `units` more units; None if the rate is unknown."""
         return units / self.rate if self.rate > 0 else None
 
 
 class Progress:
-    """Progress of one long piece of work; a context manager.
+    """Progress of a long task; a context manager.
 
-    On a terminal it paints a bar with rate and remaining time. Elsewhere it prints a plain
-    line at most every 30 s, and one at the end. Levels nest through `child`.
+    On a terminal it shows a bar with rate and remaining time. Elsewhere it prints a line at most every 30 s and
+    one at the end. Nested tasks use `child`.
 
     Args:
-        title: what is being done; starts every line.
-        total: how many units there are, or None when that is unknown.
-        unit: name of one unit, in the singular.
-        stream: where to print, standard output by default.
-        clock: seconds, monotonic; tests give their own.
+        title: title of the task, at the start of every line.
+        total: number of units, or None if unknown.
+        unit: name of a unit, in the singular.
+        stream: output stream; standard output by default.
+        clock: monotonic clock in seconds.
+        parent: enclosing progress; set by `child`.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Progress:
         self._row: Any = None
 
     def child(self, title: str, total: int | None, unit: str = "step") -> "Progress":
-        """A level below this one, on the same stream; use it inside this one's `with` block."""
+        """Progress of a nested task on the same stream; use it inside this object's `with` block."""
         return Progress(title, total, unit, parent=self)
 
     def __enter__(self) -> "Progress":
@@ -111,7 +112,7 @@ class Progress:
         return self
 
     def advance(self, n: int = 1, **values: Any) -> None:
-        """Say that `n` more units are done; `values` (such as loss=0.12) are shown beside them."""
+        """Add `n` completed units; `values` (such as loss=0.12) are displayed."""
         self.done += n
         self._values.update(values)
         now = self._clock()
@@ -122,7 +123,7 @@ class Progress:
             self._plain(self._status())
 
     def note(self, text: str) -> None:
-        """Print a line of its own above the bar; always printed."""
+        """Print a line above the bar."""
         self._touch(self._clock())
         self._plain(text)
 
@@ -182,14 +183,14 @@ class Progress:
 
 
 def rate_text(rate: float, unit: str) -> str:
-    """A rate in the direction that reads well: `2.1 steps/s`, or `14 s/step` when slow."""
+    """Format a rate: `2.1 steps/s`, or `14 s/step` below one unit per second."""
     if rate <= 0:
         return f"- {unit}s/s"
     return f"{rate:.3g} {unit}s/s" if rate >= 1 else f"{human_time(1 / rate)}/{unit}"
 
 
 def plural(unit: str, count: int) -> str:
-    """The unit's name for that many of it."""
+    """The unit in the singular or plural."""
     return unit if count == 1 else f"{unit}s"
 
 

@@ -1,4 +1,4 @@
-"""Numbers in TensorBoard's event files, written without TensorFlow or torch."""
+"""Metrics in TensorBoard event files, written without TensorFlow or torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,19 +8,19 @@ from evonas.errors import UserError
 
 
 class TensorBoardTracker:
-    """One event file an attempt in the stage's folder; TensorBoard joins those of a resumed run."""
+    """One event file per attempt in the stage's folder; TensorBoard merges those of a resumed run."""
 
     def __init__(self, folder: Path, run: str, stage: str) -> None:
         self.run, self.stage = run, stage
         self._writer: Any = _library().SummaryWriter(str(folder), write_to_disk=True, flush_secs=10)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Append the numbers to the event file."""
+        """Append the values to the event file."""
         for name, value in values.items():
             self._writer.add_scalar(name, float(value), step)
 
     def close(self) -> None:
-        """Write what is waiting and close the file."""
+        """Flush and close the file."""
         self._writer.close()
 
 

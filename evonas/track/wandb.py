@@ -1,4 +1,4 @@
-"""Numbers and results to Weights & Biases, online or offline; the key comes from the environment alone."""
+"""Metrics and results in Weights & Biases, online or offline; the API key comes from the environment."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,15 +9,15 @@ from evonas.track.base import Results
 
 
 class WandbTracker:
-    """One W&B run a stage, grouped by our run; `WANDB_MODE=offline` is respected.
+    """One W&B run per stage, grouped by the run's name; respects `WANDB_MODE=offline`.
 
-    A run that is resumed keeps its W&B id, because the id is made of our names. Only numbers and
-    the results that are asked for are sent: no config, no code, no host statistics.
+    The W&B id consists of the names of run and stage, so a resumed stage continues its W&B run. Only metrics and
+    the configured results are sent: no config, no code, no host statistics.
 
     Args:
         project: W&B project.
-        entity: team or user, None for the default of the account.
-        artifacts: kinds of files that are sent: archive, genotypes, checkpoint, report.
+        entity: team or user; None for the default of the account.
+        artifacts: kinds of files to upload: archive, genotypes, checkpoint, report.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class WandbTracker:
         self._session: Any = None
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Log the numbers; connects at the first call, because connecting may take long."""
+        """Log the values; connects at the first call, since connecting may be slow."""
         self._connected().log({name: float(value) for name, value in values.items()}, step=step)
 
     def table(self, results: Results) -> None:
-        """Log a table, and its charts as panels of W&B's own making."""
+        """Log a table and its charts as W&B panels."""
         table = self._wandb.Table(columns=list(results.columns), data=[list(row) for row in results.rows])
         plot = self._wandb.plot
         panels = {
@@ -52,7 +52,7 @@ class WandbTracker:
         self._connected().log({results.name: table, **panels})
 
     def artifact(self, kind: str, files: Sequence[Path]) -> None:
-        """Send files as one artifact, a new version of it where there is one, if its kind is asked for."""
+        """Upload files as a new version of an artifact, if its kind is configured."""
         if kind not in self._kinds:
             return
         found = self._wandb.Artifact(f"{self._run_name}-{kind}", type=kind)

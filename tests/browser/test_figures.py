@@ -26,14 +26,18 @@ def draw(pytestconfig: pytest.Config) -> ModuleType:
 
 def test_the_committed_run_gives_the_same_whole_page_each_time(draw: ModuleType, tmp_path: Path) -> None:
     first, second = (gather(draw.restored(tmp_path / name / "demo")) for name in ("one", "two"))
-    assert first.facts is not None and len(first.facts.values) == 96 and first.genome is not None
-    assert sum(cost.measured for cost in first.facts.costs) == 192
+    assert first.results is not None and len(first.results.values) == 96 and first.gene_matrix is not None
+    assert sum(cost.measured for cost in first.results.costs) == 192
     page = render(first)
     # the commands that a page prints name the folder of the run
     assert page.replace(str(tmp_path / "one"), "") == render(second).replace(str(tmp_path / "two"), "")
-    for part in ("how-the-front-moved", "what-was-chosen", "predictions", "which-genes-matter"):
+    for part in ("pareto-front-over-the-search", "architectures", "predictions", "gene-importance"):
         assert f'<section id="{part}">' in page
-    assert {view.part for view in draw.PICTURES.values()} <= {"", "how-the-front-moved", "what-was-chosen"}
+    assert {view.part for view in draw.PICTURES.values()} <= {
+        "",
+        "pareto-front-over-the-search",
+        "architectures",
+    }
 
 
 def test_the_archive_is_small_text(root: Path) -> None:

@@ -277,7 +277,7 @@ class TestLocalEngine(EngineContract):
         "key", ["workers", "tries", "deadline_s", "threads_per_worker", "subnets_per_pass"]
     )
     def test_settings_must_be_positive(self, key: str) -> None:
-        with pytest.raises(EngineError, match=f"hardware.{key} is 0"):
+        with pytest.raises(EngineError, match=f"hardware.{key} must be positive, got 0"):
             LocalEngine(Obedient(), **{key: 0})  # type: ignore[arg-type]
 
     def test_a_factory_that_workers_cannot_find_is_named(self) -> None:

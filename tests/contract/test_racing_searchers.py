@@ -10,12 +10,12 @@ from evonas.archive import Archive
 from evonas.evaluate.inline import InlineEngine
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.loop.generational import search
 from evonas.search.loop.racing import Racing
 
 
-def raced(path: Path, make: Make, seed: int) -> list[Told]:
+def raced(path: Path, make: Make, seed: int) -> list[Observation]:
     """Everything told, with failures on rungs and on all images."""
     evaluator = Sampled(num_images=64, noise=0.02, spoilt=(8, None))
     evaluator.setup()
@@ -23,7 +23,7 @@ def raced(path: Path, make: Make, seed: int) -> list[Told]:
     prints = {"shared": evaluator.fingerprint("shared")}
     racing = Racing()
     about = {"objectives": list(parts), "fingerprints": prints, **racing.prepare(evaluator)}
-    told: list[Told] = []
+    told: list[Observation] = []
     with Archive.open(path, about, resume=True) as archive:
         search(
             make(evaluator.space, seed, 12, 48),

@@ -8,7 +8,7 @@ import pytest
 from pymoo.indicators.hv import HV
 
 from evonas.errors import UserError
-from evonas.search.base import Searcher, Told
+from evonas.search.base import Observation, Searcher
 from evonas.search.baselines.local import LocalSearch
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.baselines.ranked_pool import RankedPool
@@ -19,13 +19,13 @@ from evonas.search.evolution.constrained import ConstrainedEvolution
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.nsga3 import NSGA3
 from evonas.search.evolution.regularized import RegularizedEvolution
-from evonas.search.model_based.acquisition.batch_ehvi import GainTogether
-from evonas.search.model_based.acquisition.ehvi import ExpectedGain
-from evonas.search.model_based.acquisition.subset import Best, HypervolumeGain, Spread
-from evonas.search.model_based.neighbourhood_proposer import Surroundings
-from evonas.search.model_based.surrogate_search import GuidedSearch
-from evonas.search.surrogates.gp_posterior import Process
-from evonas.search.surrogates.joint_posterior import BlendedProcess
+from evonas.search.model_based.acquisition.batch_ehvi import BatchEHVI
+from evonas.search.model_based.acquisition.ehvi import EHVI
+from evonas.search.model_based.acquisition.subset import EvenSpacing, HypervolumeSubset, RankAndCrowding
+from evonas.search.model_based.neighbourhood_proposer import NeighbourhoodProposer
+from evonas.search.model_based.surrogate_search import SurrogateSearch
+from evonas.search.surrogates.gp_posterior import GaussianProcess
+from evonas.search.surrogates.joint_posterior import MultiViewGaussianProcess
 from evonas.search.surrogates.pairwise_ranker import PairwiseRanker
 from evonas.search.surrogates.rbf import RBF
 from evonas.space.chain import chain_space
@@ -40,8 +40,8 @@ INNER = partial(NSGA2, population=16, evaluations=64, changes=1.0, corners=False
 
 def guided(space: Space, seed: int, population: int, evaluations: int, **parts: object) -> Searcher:
     """The parts of a guided search, made small enough for a test."""
-    given = {"surrogate": RBF(), "proposer": INNER, "choice": Spread(), "initial": 24, **parts}
-    return GuidedSearch(space, seed, population, evaluations, **given)
+    given = {"surrogate": RBF(), "proposer": INNER, "choice": EvenSpacing(), "initial": 24, **parts}
+    return SurrogateSearch(space, seed, population, evaluations, **given)
 
 
 def load_of(space: Space, genotype: Genotype) -> float:
@@ -63,14 +63,14 @@ SEARCHERS: dict[str, Make] = {
     "ednag_paper": partial(EDNAG, fitness=AccuracyFitness(unit=50.0), steps=12, parity=True),
     "diffusion": partial(DiffusionEvolution, fitness=FrontFitness(), steps=8),
     "nsganetv2": guided,
-    "linas": partial(guided, choice=Best()),
-    "composed": partial(guided, choice=HypervolumeGain(30), surrogate=PairwiseRanker(500)),
-    "expected": partial(guided, choice=ExpectedGain(30, 8), surrogate=Process(2), whole=100),
+    "linas": partial(guided, choice=RankAndCrowding()),
+    "composed": partial(guided, choice=HypervolumeSubset(30), surrogate=PairwiseRanker(500)),
+    "expected": partial(guided, choice=EHVI(30, 8), surrogate=GaussianProcess(2), whole=100),
     "near": partial(
         guided,
-        choice=GainTogether(30, 8),
-        surrogate=BlendedProcess(3),
-        proposer=partial(Surroundings, far=40),
+        choice=BatchEHVI(30, 8),
+        surrogate=MultiViewGaussianProcess(3),
+        proposer=partial(NeighbourhoodProposer, far=40),
     ),
 }
 # those that look for the whole front; what "near" finds is held to random search in its own test, sooner
@@ -124,12 +124,13 @@ def fails(genotype: Genotype) -> bool:
     return sum(index * gene for index, gene in enumerate(genotype.genes, start=1)) % 10 == 0
 
 
-def play(searcher: Searcher, space: Space, is_failing: bool = False) -> list[list[Told]]:
+def play(searcher: Searcher, space: Space, is_failing: bool = False) -> list[list[Observation]]:
     """Every batch, told."""
-    batches: list[list[Told]] = []
+    batches: list[list[Observation]] = []
     while asked := searcher.ask():
         batch = [
-            Told(point, None if is_failing and fails(point) else trade_off(space, point)) for point in asked
+            Observation(point, None if is_failing and fails(point) else trade_off(space, point))
+            for point in asked
         ]
         searcher.tell(batch)
         batches.append(batch)
@@ -137,11 +138,11 @@ def play(searcher: Searcher, space: Space, is_failing: bool = False) -> list[lis
     return batches
 
 
-def points(batches: Sequence[Sequence[Told]]) -> list[Genotype]:
+def points(batches: Sequence[Sequence[Observation]]) -> list[Genotype]:
     return [told.genotype for batch in batches for told in batch]
 
 
-def volume(batches: Sequence[Sequence[Told]]) -> float:
+def volume(batches: Sequence[Sequence[Observation]]) -> float:
     front = np.array([told.objectives for batch in batches for told in batch])
     return float(HV(ref_point=np.array([1.2, 1.1]))(front))
 
@@ -203,7 +204,7 @@ class TestSearcherContract:
             while batch := searcher.ask():
                 batches.append(batch)
                 facts = [told if at % 3 == 2 else trade_off(EVONET, point) for at, point in enumerate(batch)]
-                searcher.tell([Told(point, fact) for point, fact in zip(batch, facts, strict=True)])
+                searcher.tell([Observation(point, fact) for point, fact in zip(batch, facts, strict=True)])
             asked.append(batches)
         assert asked[0] == asked[1]
 
@@ -212,14 +213,14 @@ class TestSearcherContract:
         count = 0
         while asked := searcher.ask():
             count += len(asked)
-            searcher.tell([Told(point, None) for point in asked])
+            searcher.tell([Observation(point, None) for point in asked])
         assert count == 40
 
     def test_one_objective_and_four_are_fine(self, make: Make) -> None:
         for width in (1, 4):
             searcher = make(EVONET, 0, 8, 32)
             while asked := searcher.ask():
-                searcher.tell([Told(point, tuple(map(float, point.genes[:width]))) for point in asked])
+                searcher.tell([Observation(point, tuple(map(float, point.genes[:width]))) for point in asked])
 
     def test_impossible_budgets_are_refused(self, make: Make) -> None:
         for population, evaluations in ((0, 10), (8, 0), (-1, 10)):
@@ -241,7 +242,9 @@ def test_a_failed_point_never_survives(name: str) -> None:
     searcher = SEARCHERS[name](EVONET, 0, 12, 120)
     assert isinstance(searcher, NSGA2)
     while asked := searcher.ask():
-        searcher.tell([Told(point, None if fails(point) else trade_off(EVONET, point)) for point in asked])
+        searcher.tell(
+            [Observation(point, None if fails(point) else trade_off(EVONET, point)) for point in asked]
+        )
         kept = searcher.survivors()
         assert 0 < len(kept) <= 12
         for told in kept:
@@ -251,5 +254,5 @@ def test_a_failed_point_never_survives(name: str) -> None:
 
 @pytest.mark.parametrize("rate", ["crossover_prob", "swap_prob", "mutation_prob"])
 def test_rates_are_probabilities(rate: str) -> None:
-    with pytest.raises(UserError, match=f"{rate} is 1.5"):
+    with pytest.raises(UserError, match=rf"{rate} must be in \[0, 1\], got 1.5"):
         NSGA2(EVONET, 0, 8, 16, **{rate: 1.5})

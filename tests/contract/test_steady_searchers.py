@@ -8,7 +8,7 @@ import pytest
 
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.report.metrics.hypervolume import hypervolume
-from evonas.search.base import SteadySearcher, Told
+from evonas.search.base import AsynchronousSearcher, Observation
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.nsga3 import NSGA3
@@ -19,7 +19,7 @@ from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
 SMALL = declared_space("small", {"a": [0, 1, 2], "b": [0, 1, 2]})
-MAKERS: dict[str, Callable[..., SteadySearcher]] = {
+MAKERS: dict[str, Callable[..., AsynchronousSearcher]] = {
     "nsga2": NSGA2,
     "nsga3": NSGA3,
     "random": RandomSearch,
@@ -37,11 +37,11 @@ def analytic(genotype: Genotype) -> tuple[float, ...] | None:
 
 
 def flown(
-    searcher: SteadySearcher,
+    searcher: AsynchronousSearcher,
     measure: Callable[[Genotype], tuple[float, ...] | None],
     in_flight: int = 5,
     order: int = 0,
-) -> list[Told]:
+) -> list[Observation]:
     """Everything told by a search whose points land in an order drawn from a seed."""
     rng, flying, told = np.random.default_rng(order), [], []
     while True:
@@ -50,22 +50,22 @@ def flown(
         if not flying:
             return told
         point = flying.pop(int(rng.integers(len(flying))))
-        told.append(Told(point, measure(point)))
+        told.append(Observation(point, measure(point)))
         searcher.tell_one(told[-1])
 
 
 @pytest.fixture(params=MAKERS)
-def make(request: pytest.FixtureRequest) -> Callable[..., SteadySearcher]:
+def make(request: pytest.FixtureRequest) -> Callable[..., AsynchronousSearcher]:
     return MAKERS[request.param]
 
 
-def test_is_a_steady_searcher(make: Callable[..., SteadySearcher]) -> None:
-    assert isinstance(make(SPACE, seed=0, population=8, evaluations=8), SteadySearcher)
+def test_is_a_steady_searcher(make: Callable[..., AsynchronousSearcher]) -> None:
+    assert isinstance(make(SPACE, seed=0, population=8, evaluations=8), AsynchronousSearcher)
 
 
 @pytest.mark.parametrize("in_flight", [1, 7, 40])
 def test_every_point_is_asked_once_within_the_budget(
-    make: Callable[..., SteadySearcher], in_flight: int
+    make: Callable[..., AsynchronousSearcher], in_flight: int
 ) -> None:
     told = flown(make(SPACE, seed=1, population=10, evaluations=60), analytic, in_flight)
     points = [each.genotype for each in told]
@@ -73,7 +73,7 @@ def test_every_point_is_asked_once_within_the_budget(
     assert all(SPACE.canonical(point) == point for point in points)
 
 
-def test_the_same_calls_give_the_same_points(make: Callable[..., SteadySearcher]) -> None:
+def test_the_same_calls_give_the_same_points(make: Callable[..., AsynchronousSearcher]) -> None:
     runs = [
         flown(make(SPACE, seed=seed, population=8, evaluations=40), analytic, order=order)
         for seed, order in ((3, 0), (3, 0), (4, 0), (3, 1))
@@ -83,7 +83,7 @@ def test_the_same_calls_give_the_same_points(make: Callable[..., SteadySearcher]
     assert runs[0] != runs[3]
 
 
-def test_a_small_space_is_asked_to_its_last_point(make: Callable[..., SteadySearcher]) -> None:
+def test_a_small_space_is_asked_to_its_last_point(make: Callable[..., AsynchronousSearcher]) -> None:
     told = flown(
         make(SMALL, seed=0, population=4, evaluations=50), lambda point: (1.0, float(sum(point.genes)))
     )
@@ -92,7 +92,7 @@ def test_a_small_space_is_asked_to_its_last_point(make: Callable[..., SteadySear
 
 @pytest.mark.parametrize("worth", [None, (float("nan"), 1.0)])
 def test_a_search_in_which_everything_fails_goes_on(
-    make: Callable[..., SteadySearcher], worth: tuple[float, ...] | None
+    make: Callable[..., AsynchronousSearcher], worth: tuple[float, ...] | None
 ) -> None:
     told = flown(make(SPACE, seed=0, population=6, evaluations=30), lambda _: worth)
     assert len({each.genotype for each in told}) == 30
@@ -119,7 +119,7 @@ def test_it_finds_as_good_a_front_as_batches(kind: Callable[..., NSGA2]) -> None
         batched = kind(SPACE, seed=seed, population=20, evaluations=300)
         found = []
         while asked := batched.ask():
-            found += [Told(point, analytic(point)) for point in asked]
+            found += [Observation(point, analytic(point)) for point in asked]
             batched.tell(found[-len(asked) :])
         shares["batches"].append(share(found))
         steady, random = (
@@ -132,7 +132,7 @@ def test_it_finds_as_good_a_front_as_batches(kind: Callable[..., NSGA2]) -> None
     assert means["steady"] > means["random"]
 
 
-def share(found: list[Told]) -> float:
+def share(found: list[Observation]) -> float:
     """The hypervolume of what was found, in the box from the origin to (1.5, 1.5)."""
     values = np.array([each.objectives for each in found if each.objectives is not None])
     return hypervolume(values, [1.5, 1.5])

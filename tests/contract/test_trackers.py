@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evonas.track.base import Chart, Guarded, Keeping, Results, Silent, Tracker
+from evonas.track.base import ArtifactTracker, Chart, GuardedTracker, Results, Silent, Tracker
 from evonas.track.csv import CsvTracker
 from evonas.track.mlflow import MLflowTracker
 from evonas.track.tensorboard import TensorBoardTracker
@@ -89,7 +89,7 @@ def test_wandb_offline_keeps_tables_panels_and_files(tmp_path: Path, monkeypatch
     (tmp_path / "search").mkdir()
     (tmp_path / "search/archive.sqlite").write_bytes(b"facts")
     tracker = WandbTracker(tmp_path, "run-a", "search", artifacts=["archive"])
-    assert isinstance(tracker, Keeping)
+    assert isinstance(tracker, ArtifactTracker)
     front = Chart("error against macs", "macs", "error")
     tracker.table(Results("evaluations", ["genotype", "error", "macs"], [["a", 0.5, 3.0]], [front]))
     tracker.artifact("archive", [tmp_path / "search/archive.sqlite"])
@@ -147,7 +147,7 @@ def test_results_reach_a_tracker_that_keeps_them_and_no_other(tmp_path: Path) ->
             kept.append(f"{kind} {files[0].name}")
 
     for tracker in (Keeper(tmp_path, "run-a", "search"), CsvTracker(tmp_path, "run-a", "search")):
-        guarded = Guarded(tracker)
+        guarded = GuardedTracker(tracker)
         guarded.table(Results("evaluations", ["error"], [[0.5]]))
         guarded.artifact("report", [tmp_path / "index.html"])
         guarded.close()
@@ -189,7 +189,7 @@ class Broken:
 
 def test_a_broken_tracker_warns_once_and_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     broken = Broken()
-    guarded = Guarded(broken)
+    guarded = GuardedTracker(broken)
     with caplog.at_level(logging.WARNING):
         for step in range(10):
             guarded.scalars(step, {"loss": 1.0})
@@ -216,7 +216,7 @@ class Stuck(Broken):
 
 def test_a_stuck_tracker_delays_nothing(caplog: pytest.LogCaptureFixture) -> None:
     stuck = Stuck()
-    guarded = Guarded(stuck, patience=0.2)
+    guarded = GuardedTracker(stuck, patience=0.2)
     for step in range(20_000):
         guarded.scalars(step, {"loss": 1.0})
     guarded.close()
@@ -228,7 +228,7 @@ def test_a_stuck_tracker_delays_nothing(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_working_tracker_gets_everything_in_order(tmp_path: Path) -> None:
-    guarded = Guarded(CsvTracker(tmp_path, "run-a", "search"))
+    guarded = GuardedTracker(CsvTracker(tmp_path, "run-a", "search"))
     for step in range(500):
         guarded.scalars(step, {"loss": float(step)})
     guarded.close()

@@ -16,7 +16,7 @@ from evonas.archive import Archive
 from evonas.evaluate.engine import Part
 from evonas.evaluate.local import LocalEngine
 from evonas.search.evolution.nsga2 import NSGA2
-from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.evaluation import Fidelity, Full
 from evonas.search.loop.generational import search
 from evonas.search.loop.racing import Racing
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> str:
     question = (searcher, engine, archive, space, parts, fingerprints)
     try:
         if options.in_flight:
-            steady_search(*question, options.in_flight, options.population)
+            asynchronous_search(*question, options.in_flight, options.population)
         else:
             search(*question, fidelity=fidelity)
         return archive.digest()

@@ -25,7 +25,7 @@ from evonas.search.evolution.regularized import RegularizedEvolution
 from evonas.search.loop.generational import search
 from evonas.stages.searching.progress import Watch
 from evonas.supernets.evonet.space import evonet_space
-from evonas.track.base import Guarded, Silent
+from evonas.track.base import GuardedTracker, Silent
 from evonas.track.progress import Progress
 
 SPACE = evonet_space()
@@ -75,7 +75,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: py
 
     def watch(archive: Archive) -> Callable[..., None]:
         progress = Progress("search", 48, unit="measurement", stream=said)
-        tracker = Guarded(Silent(tmp_path, "run", "search"))
+        tracker = GuardedTracker(Silent(tmp_path, "run", "search"))
         return Watch(archive, list(PARTS), 1, 48, progress, tracker).generation
 
     assert searched(tmp_path / "b.sqlite", NSGA2, InlineEngine, on_generation=watch) == straight

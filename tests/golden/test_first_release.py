@@ -124,7 +124,7 @@ def test_a_run_is_listed_shown_chosen_from_and_reported(command: Command) -> Non
     assert net["genotype"] in page
     # what its searcher was, and what genes mean, are known by the names that it wrote
     found = gather(Run(Path("outputs/small").absolute(), "synthetic"))
-    assert found.space is not None and found.facts is not None and survivors(found.facts) is not None
+    assert found.space is not None and found.results is not None and survivors(found.results) is not None
 
 
 @pytest.mark.parametrize("run", BUDGETS)

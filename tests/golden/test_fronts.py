@@ -23,7 +23,7 @@ from pymoo.indicators.hv import HV
 
 from evonas import config, schema
 from evonas.cli import conf_dir
-from evonas.search.base import Searcher, Told
+from evonas.search.base import Observation, Searcher
 from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
 
@@ -62,10 +62,10 @@ def objectives(genotype: Genotype) -> tuple[float, float]:
 
 def outcome(name: str) -> dict[str, Any]:
     """The front, and a digest of every question in order; for models the volume and the first questions."""
-    asked: list[Told] = []
+    asked: list[Observation] = []
     made, batches = searcher(name), []
     while batch := made.ask():
-        told = [Told(point, objectives(point)) for point in batch]
+        told = [Observation(point, objectives(point)) for point in batch]
         made.tell(told)
         asked += told
         batches.append(digest(asked))
@@ -76,7 +76,7 @@ def outcome(name: str) -> dict[str, Any]:
     return {"front": front, "asked": batches[-1]}
 
 
-def digest(asked: list[Told]) -> str:
+def digest(asked: list[Observation]) -> str:
     """Of the questions so far, in order."""
     text = "\n".join(SPACE.format(told.genotype) for told in asked)
     return hashlib.sha256(text.encode()).hexdigest()

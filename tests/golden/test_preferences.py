@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.report.selection.preference import achievement, tradeoff
 from evonas.report.selection.rules import choose
 
 POINTS = np.array([(18, 600), (19, 450), (20, 300), (22, 250), (25, 200)], dtype=float)
-FRONT = Facts(("error", "flops"), tuple("abcde"), POINTS)
+FRONT = SearchResults(("error", "flops"), tuple("abcde"), POINTS)
 
 
 def rows(*rules: str) -> list[int]:
@@ -44,7 +44,7 @@ def test_tradeoff_does_not_change_with_units() -> None:
 
 
 def test_a_front_of_one_point_is_its_own_choice() -> None:
-    one = Facts(("error", "flops"), ("a",), POINTS[:1])
+    one = SearchResults(("error", "flops"), ("a",), POINTS[:1])
     assert [choice.row for choice in choose(one, ["tradeoff", "knee", "asf:flops=1"])] == [0]
 
 
@@ -61,11 +61,11 @@ def test_budgets_may_be_joined(budget: str, row: int) -> None:
     [
         ("error<=19&flops<=210", "No network fits all of the budget error<=19&flops<=210"),
         ("error<=19&flops<=100", "No network fits the budget flops<=100: the smallest flops found is 200"),
-        ("asf:error=-1", "wishes error=-1"),
-        ("asf:error=inf", "wishes error=inf"),
+        ("asf:error=-1", "positive and finite, got error=-1"),
+        ("asf:error=inf", "positive and finite, got error=inf"),
         ("asf:speed=1", "has no objective 'speed'"),
-        ("asf:error", "which is no rule"),
-        ("error<=1&", "which is no rule"),
+        ("asf:error", "unknown rule"),
+        ("error<=1&", "unknown rule"),
     ],
 )
 def test_what_cannot_be_chosen_says_why(rule: str, said: str) -> None:

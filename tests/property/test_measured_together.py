@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from evonas import weights
 from evonas.data.loading import holdout
 from evonas.errors import UserError
-from evonas.evaluate.engine import Together
+from evonas.evaluate.engine import BatchEvaluator
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
@@ -270,7 +270,7 @@ class TestTheEvaluator:
     def test_answers_are_those_of_measure(self, folder: Path) -> None:
         bench = _trained("depth", "32-true", folder)
         evaluator = self.made(bench)
-        assert isinstance(evaluator, Together)
+        assert isinstance(evaluator, BatchEvaluator)
         texts = [bench.space.format(each) for each in _bundle(bench, 1, 5)]
         texts += texts[:2]
         together = evaluator.measure_together(texts, "shared")

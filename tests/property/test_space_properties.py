@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evonas.errors import UserError
-from evonas.search.operators import cross_two_point, cross_uniform, flip_bits, mutate_ordinals
+from evonas.search.operators import (
+    bit_flip_mutation,
+    polynomial_mutation,
+    two_point_crossover,
+    uniform_crossover,
+)
 from evonas.space.chain import ChainSpace, chain_space
 from evonas.space.space import Axis, Bits, Space
 
@@ -146,7 +151,7 @@ def test_extremes_bound_every_expressed_gene(space: Space) -> None:
 def test_crossover_only_rearranges(pairs: int, length: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     first, second = rng.integers(5, size=(2, pairs, length))
-    for children in (cross_two_point(first, second, rng), cross_uniform(first, second, 0.5, rng)):
+    for children in (two_point_crossover(first, second, rng), uniform_crossover(first, second, 0.5, rng)):
         assert np.array_equal(np.sort(children, axis=0), np.sort(np.stack([first, second]), axis=0))
 
 
@@ -156,16 +161,16 @@ def test_mutation_stays_in_bounds(rows: int, length: int, eta: float, seed: int)
     rng = np.random.default_rng(seed)
     upper = rng.integers(6, size=length)
     genes = rng.integers(upper + 1, size=(rows, length))
-    mutated = mutate_ordinals(genes, upper, 1.0, eta, rng)
+    mutated = polynomial_mutation(genes, upper, 1.0, eta, rng)
     assert mutated.dtype == genes.dtype and (mutated >= 0).all() and (mutated <= upper).all()
-    assert np.array_equal(mutate_ordinals(genes, upper, 0.0, eta, rng), genes)
+    assert np.array_equal(polynomial_mutation(genes, upper, 0.0, eta, rng), genes)
     bits = genes % 2
-    assert np.array_equal(flip_bits(bits, 1.0, rng), 1 - bits)
+    assert np.array_equal(bit_flip_mutation(bits, 1.0, rng), 1 - bits)
 
 
 def test_mutation_reaches_every_choice_and_spreads_less_with_eta() -> None:
     rng = np.random.default_rng(0)
     genes, upper = np.full((4000, 1), 2), np.array([5])
-    wide, narrow = (mutate_ordinals(genes, upper, 1.0, eta, rng) for eta in (1.0, 20.0))
+    wide, narrow = (polynomial_mutation(genes, upper, 1.0, eta, rng) for eta in (1.0, 20.0))
     assert set(wide.ravel().tolist()) == set(range(6))
     assert (narrow != 2).mean() < 0.5 * (wide != 2).mean()

@@ -19,7 +19,7 @@ from evonas.data.detection.coco_annotations import read_instances
 from evonas.data.detection.voc import convert
 from evonas.data.io import safe
 from evonas.errors import DataError, UserError
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.report.selection.rules import choose
 from evonas.supernets.evonet.space import evonet_space
 
@@ -142,7 +142,7 @@ def test_genotypes(text: str) -> None:
     survives(lambda: SPACE.contains(SPACE.parse(text)))
 
 
-FACTS = Facts(("error", "macs"), ("a", "b", "c"), np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]))
+FACTS = SearchResults(("error", "macs"), ("a", "b", "c"), np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]))
 WORDS = st.sampled_from(
     [
         "knee",

@@ -53,7 +53,7 @@ TARGETS: dict[str, list[Any]] = {
     "evonas.track.base.Silent.__init__.__globals__": [],
     "evonas.track.base.Silent.__class__.__base__.__subclasses__": [],
     "evonas.track.base._LOG.info": ["x"],
-    "evonas.track.base.Guarded.scalars": [],
+    "evonas.track.base.GuardedTracker.scalars": [],
     "EVONAS.track.base.Silent": [],
     "evonas.track.base.Silent ": [],
     "evonas.track\u2024base.Silent": [],

@@ -12,7 +12,7 @@ from evonas import files
 from evonas.archive import Archive, Evaluation
 from evonas.errors import UserError
 from evonas.report.analysis.comparison import compared, differences
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.compare import Compare
@@ -20,10 +20,10 @@ from evonas.stages.compare import Compare
 
 def facts(
     points: list[tuple[float, float]], reference: tuple[float, float] = (4.0, 4.0), **about: object
-) -> Facts:
+) -> SearchResults:
     names = tuple(f"g{at}" for at in range(len(points)))
     identity = {"task": "toy", "fingerprints": {"shared": "f"}, **about}
-    return Facts(
+    return SearchResults(
         ("error", "macs"), names, np.array(points, dtype=float), reference=reference, identity=identity
     )
 
@@ -67,13 +67,15 @@ def test_different_boxes_are_joined_and_said() -> None:
     [
         (facts([(1.0, 1.0)], task="another"), "task toy and another"),
         (
-            Facts(("error", "ms"), ("g",), np.ones((1, 2)), reference=(2.0, 2.0), identity=LEFT.identity),
+            SearchResults(
+                ("error", "ms"), ("g",), np.ones((1, 2)), reference=(2.0, 2.0), identity=LEFT.identity
+            ),
             "'ms'",
         ),
-        (Facts(LEFT.names, (), np.empty((0, 2)), identity=LEFT.identity), "no reference point yet"),
+        (SearchResults(LEFT.names, (), np.empty((0, 2)), identity=LEFT.identity), "no reference point yet"),
     ],
 )
-def test_other_questions_are_refused(other: Facts, said: str) -> None:
+def test_other_questions_are_refused(other: SearchResults, said: str) -> None:
     with pytest.raises(UserError, match=said):
         compared({"left": LEFT, "other": other})
 

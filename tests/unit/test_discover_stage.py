@@ -180,7 +180,7 @@ def test_a_table_is_enough(evonas_command: Callable, tmp_path: Path) -> None:
     assert result["error_name"] == "error" and len(result["networks"]) == 12
     assert evonas_command("stage=report", "run=one").code == 0
     page = (folder / "report/index.html").read_text(encoding="utf-8")
-    assert "A score that needs no training" in page and "found on" in page
+    assert "Zero-cost proxy" in page and "training networks" in page
 
 
 def test_a_formula_is_an_objective(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.report.metrics.noisy_dominance import front_within_noise, surely_dominates
 from evonas.report.metrics.pareto import front
 from evonas.search.baselines.random import RandomSearch
-from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search
 from evonas.stages.searching.progress import Watch
 from evonas.stages.searching.warnings import SHOWN, Doubts, lifeless
 from evonas.supernets.evonet.space import evonet_space
-from evonas.track.base import Guarded, Silent
+from evonas.track.base import GuardedTracker, Silent
 from evonas.track.progress import Progress
 
 
@@ -60,11 +60,13 @@ def test_a_search_names_it_after_its_first_generation(tmp_path: Path, in_flight:
     parts: dict[str, Part] = {"error": "shared", "latency": "shared"}
     with Archive.open(tmp_path / "archive.sqlite", {}, resume=False) as archive:
         progress = Progress("search", 24, unit="measurement", stream=said)
-        watch = Watch(archive, list(parts), 1, 24, progress, Guarded(Silent(tmp_path, "run", "search")))
+        watch = Watch(
+            archive, list(parts), 1, 24, progress, GuardedTracker(Silent(tmp_path, "run", "search"))
+        )
         asking = RandomSearch(space, seed=0, population=8, evaluations=24)
         question = (asking, InlineEngine(Dead), archive, space, parts, prints)
         if in_flight:
-            steady_search(*question, in_flight, 8, watch.generation, watch.outcome)
+            asynchronous_search(*question, in_flight, 8, watch.generation, watch.outcome)
         else:
             search(*question, watch.generation, watch.outcome)
     lines = said.getvalue().splitlines()

@@ -6,7 +6,7 @@ from pathlib import Path
 from misbehaving import Obedient
 
 from evonas.evaluate.engine import Job
-from evonas.evaluate.events import EVENTS, LOG_BYTES, EventLog, Span, disturbed, spans
+from evonas.evaluate.events import EVENTS, LOG_BYTES, EventLog, Span, overlapping, spans
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 
@@ -17,11 +17,11 @@ def span(what: str, began: float, ended: float, device: str = "cpu") -> Span:
 
 def test_what_counts_as_a_disturbance() -> None:
     alone = span("exclusive", 1.0, 2.0)
-    assert disturbed([alone, span("shared", 0.0, 1.0), span("shared", 2.0, 3.0)]) == []
-    assert disturbed([alone, span("shared", 0.0, 3.0, "gpu1")]) == []
-    assert disturbed([span("shared", 0.0, 3.0), span("shared", 1.0, 2.0)]) == []
-    assert len(disturbed([alone, span("shared", 0.0, 1.1)])) == 1
-    assert len(disturbed([alone, span("exclusive", 1.5, 3.0), span("setup", 1.9, 2.5)])) == 3
+    assert overlapping([alone, span("shared", 0.0, 1.0), span("shared", 2.0, 3.0)]) == []
+    assert overlapping([alone, span("shared", 0.0, 3.0, "gpu1")]) == []
+    assert overlapping([span("shared", 0.0, 3.0), span("shared", 1.0, 2.0)]) == []
+    assert len(overlapping([alone, span("shared", 0.0, 1.1)])) == 1
+    assert len(overlapping([alone, span("exclusive", 1.5, 3.0), span("setup", 1.9, 2.5)])) == 3
 
 
 def test_an_exclusive_task_is_never_disturbed_in_200_evaluations(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_an_exclusive_task_is_never_disturbed_in_200_evaluations(tmp_path: Path)
     assert counts["exclusive"] == 100
     assert counts["shared"] == 104
     assert counts["setup"] >= 2
-    assert disturbed(found) == []
+    assert overlapping(found) == []
     assert {each.device for each in found} == {"cpu"}
 
 
@@ -54,7 +54,7 @@ def test_a_worker_that_still_loads_is_stopped_before_the_exclusive_part(tmp_path
         list(engine.run([*shared, Job(9, "ok:9", "exclusive")]))
     finally:
         engine.close()
-    assert disturbed(spans(tmp_path / EVENTS)) == []
+    assert overlapping(spans(tmp_path / EVENTS)) == []
 
 
 def test_inline_notes_exclusive_jobs(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from evonas.archive import Archive, Evaluation
 from evonas.errors import UserError
 from evonas.evaluate.engine import Job, Measurement, Part
 from evonas.evaluate.inline import InlineEngine
-from evonas.evaluate.reuse import FingerprintOf, Reusing, require_common
+from evonas.evaluate.reuse import FingerprintOf, ReusingEngine, require_common
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.base import Searcher
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
-from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search
 from evonas.supernets.evonet.space import evonet_space
 
@@ -55,7 +55,7 @@ def asked(
 def searched(path: Path, searcher: Searcher, *others: Archive, prints: dict[Part, str] = PRINTS) -> int:
     """How many measurements a search took."""
     evaluator = Counting()
-    engine = Reusing(InlineEngine(evaluator), asked(others, prints))
+    engine = ReusingEngine(InlineEngine(evaluator), asked(others, prints))
     with Archive.open(path, {"fingerprints": prints}, resume=False) as archive, closing(engine):
         search(searcher, engine, archive, SPACE, PARTS, prints)
         assert evaluator.count + engine.reused == len(archive.evaluations())
@@ -119,7 +119,7 @@ def test_failures_are_measured_again(tmp_path: Path) -> None:
             Evaluation(0, "s1", SPACE.format(SPACE.smallest()), "shared", "failed", reason="timeout")
         )
         evaluator = Counting()
-        engine = Reusing(InlineEngine(evaluator), asked([archive]))
+        engine = ReusingEngine(InlineEngine(evaluator), asked([archive]))
         [outcome] = engine.run([Job(0, SPACE.format(SPACE.smallest()))])
     assert outcome.measurement is not None and (evaluator.count, engine.reused) == (1, 0)
 
@@ -131,9 +131,9 @@ def test_an_asynchronous_search_reuses_too_and_replays_without_the_archive(
 
     def steady(others: list[Archive]) -> tuple[str, int]:
         evaluator = Counting()
-        engine = Reusing(InlineEngine(evaluator), asked(others))
+        engine = ReusingEngine(InlineEngine(evaluator), asked(others))
         with Archive.open(tmp_path / "steady", {}, resume=True) as archive:
-            steady_search(nsga(), engine, archive, SPACE, parts, PRINTS, 4, 8)
+            asynchronous_search(nsga(), engine, archive, SPACE, parts, PRINTS, 4, 8)
             return archive.dump(), evaluator.count
 
     dumped, measured = steady([first])
@@ -147,7 +147,7 @@ def test_jobs_submitted_while_it_runs_are_answered(first: Archive) -> None:
     fresh = [SPACE.format(SPACE.sample(np.random.default_rng(seed))) for seed in range(4)]
     later = [Job(seq, text) for seq, text in enumerate([*fresh, *known[:4]])]
     evaluator, found = Counting(), []
-    engine = Reusing(InlineEngine(evaluator), asked([first]))
+    engine = ReusingEngine(InlineEngine(evaluator), asked([first]))
     for outcome in engine.run([later.pop()]):
         found.append(outcome.job.seq)
         engine.submit([later.pop()] if later else [])
@@ -156,5 +156,5 @@ def test_jobs_submitted_while_it_runs_are_answered(first: Archive) -> None:
 
 def test_an_archive_of_other_conditions_is_refused(first: Archive) -> None:
     require_common(first, {"shared": "s1", "exclusive": "elsewhere"})
-    with pytest.raises(UserError, match="can give no fact to this search"):
+    with pytest.raises(UserError, match="has no evaluation that this search can reuse"):
         require_common(first, {"shared": "other weights"})

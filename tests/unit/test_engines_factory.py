@@ -49,7 +49,7 @@ def test_a_worker_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert _devices(2) == [("gpu0", "0"), ("gpu1", "1")]
     assert _devices(0) == [("cpu", None)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    with pytest.raises(EngineError, match="shows 1") as caught:
+    with pytest.raises(EngineError, match="lists 1") as caught:
         _devices(2)
     assert caught.value.hint == "hardware.devices=1"
 

@@ -26,7 +26,7 @@ from evonas.objectives.evaluator import Evaluator
 from evonas.run import _question
 from evonas.search.loop.evaluation import Full
 from evonas.space.space import Space
-from evonas.track.base import Guarded
+from evonas.track.base import GuardedTracker
 
 SUPERNET = {
     "_target_": "evaluator/supernet",
@@ -82,10 +82,10 @@ def test_both_namings_are_inverse_and_leave_strangers_alone() -> None:
 
 
 def test_what_has_moved_is_found_under_all_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = "evonas.track.base.Guarded"
+    now = "evonas.track.base.GuardedTracker"
     monkeypatch.setitem(MOVED, "tracker/none", now)
     for target in ("tracker/none", SILENT, now):
-        assert config.allowed(target) is Guarded
+        assert config.allowed(target) is GuardedTracker
         assert identified({"_target_": target}) == {"_target_": "tracker/none"}
         assert as_first_release({"_target_": target}) == {"_target_": SILENT}
 

@@ -177,7 +177,7 @@ def test_a_run_without_a_supernet_says_how_to_make_it(outputs: Path) -> None:
 
 
 def test_racing_needs_one_error(outputs: Path) -> None:
-    with pytest.raises(UserError, match="nothing to race for"):
+    with pytest.raises(UserError, match="needs an objective 'error'"):
         Search().run(joint(outputs / "both", "evaluate=racing"))
 
 

@@ -9,13 +9,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from evonas.archive import Archive
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
 from evonas.stages.search import long_after
 from evonas.stages.searching import progress as search_progress
 from evonas.stages.searching.progress import Watch
-from evonas.track.base import Guarded, Silent
+from evonas.track.base import GuardedTracker, Silent
 from evonas.track.progress import Pace, Progress
 
 
@@ -24,9 +24,9 @@ def said(folder: Path, long_after: float, monkeypatch: pytest.MonkeyPatch) -> li
     hours = iter(range(100))
     monkeypatch.setattr(search_progress, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
     out = io.StringIO()
-    told = tuple(Told(Genotype("toy", (gene,)), (1.0 + gene, 2.0 - gene)) for gene in range(10))
+    told = tuple(Observation(Genotype("toy", (gene,)), (1.0 + gene, 2.0 - gene)) for gene in range(10))
     with Archive.open(folder / "archive.sqlite", {}, resume=False) as archive:
-        tracker, progress = Guarded(Silent(folder, "r", "search")), Progress("search", 100, stream=out)
+        tracker, progress = GuardedTracker(Silent(folder, "r", "search")), Progress("search", 100, stream=out)
         resume = "python -m evonas stage=search run=r resume=true"
         watch = Watch(archive, ["error", "macs"], 1, 100, progress, tracker, long_after, resume)
         for number in (1, 2, 3):

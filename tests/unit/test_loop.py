@@ -13,7 +13,7 @@ from evonas.errors import EngineError, UserError
 from evonas.evaluate.engine import Job, Measurement, Outcome, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.generational import Generation, search
 from evonas.space.genotype import Genotype
@@ -133,12 +133,12 @@ class Repeating:
         rng = np.random.default_rng(0)
         self.points = [SPACE.sample(rng) for _ in range(30)]
         self.batches = [[self.points[int(rng.integers(30))] for _ in range(20)] for _ in range(batches)]
-        self.told: list[Told] = []
+        self.told: list[Observation] = []
 
     def ask(self) -> list[Genotype]:
         return self.batches.pop() if self.batches else []
 
-    def tell(self, facts: Sequence[Told]) -> None:
+    def tell(self, facts: Sequence[Observation]) -> None:
         self.told += facts
 
 

@@ -13,7 +13,7 @@ from evonas.report.metrics.noisy_dominance import ends, front_within_noise, sure
 from evonas.report.metrics.pareto import front
 from evonas.report.page.html import render
 from evonas.report.page.sections import Sources
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.stages.select import Select
 
 GENOTYPES = [f"tiny:m=4,4,4,{last}/s=64,64,64/e=4,4,4/d=1.1.11.1" for last in (1, 2, 3)]
@@ -76,7 +76,7 @@ def test_facts_read_their_intervals_from_the_archive(tmp_path: Path) -> None:
 
 def test_facts_without_intervals_are_points() -> None:
     values = np.array([[0.3, 1.0], [0.2, 2.0], [0.4, 3.0]])
-    facts = Facts(("error", "macs"), ("a", "b", "c"), values)
+    facts = SearchResults(("error", "macs"), ("a", "b", "c"), values)
     assert set(facts.front_within_noise) == set(front(values))
     assert all(np.array_equal(each, values) for each in ends(facts.names, values, [{}, {"macs": {}}, {}]))
 
@@ -95,5 +95,5 @@ def test_select_may_choose_beyond_the_recorded_front(tmp_path: Path, noise: bool
 def test_the_report_says_how_certain_the_front_is(tmp_path: Path) -> None:
     archive(tmp_path / "a")
     facts = read(tmp_path / "a")
-    page = render(Sources(run="r", task="t", command=lambda stage: stage, facts=facts))
-    assert "1 of 1 networks are on the front wherever in them the truth lies, and 1 more may be on it" in page
+    page = render(Sources(run="r", task="t", command=lambda stage: stage, results=facts))
+    assert "1 of 1 networks are certainly on the Pareto front, and 1 further networks may be on it" in page

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from report_made import bred, chosen, family, searched, space
 
-from evonas.report.analysis.snapshots import moments
-from evonas.report.charts.architecture import Plan, blueprints, parts
+from evonas.report.analysis.snapshots import snapshots
+from evonas.report.charts.architecture import NamedGenotype, architecture_drawings, parts
 from evonas.report.charts.bars import Bar, bars
-from evonas.report.charts.front_slider import evolution
-from evonas.report.charts.gene_grid import strips
+from evonas.report.charts.front_slider import front_slider
+from evonas.report.charts.gene_grid import gene_grids
 from evonas.report.charts.plots import parallel
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import front
-from evonas.report.page.analysis_sections import drawn
+from evonas.report.page.analysis_sections import architectures
 from evonas.report.page.sources import Sources
 from evonas.space.space import Axis, Bits, Space
 
@@ -33,9 +33,12 @@ def boxes(svg: str, kind: str) -> list[float]:
 
 
 def test_blocks_that_are_on_are_drawn_and_the_others_are_outlines() -> None:
-    small, large = blueprints([Plan("small", SMALL), Plan("large", LARGE)], space(), family())
+    small, large = architecture_drawings(
+        [NamedGenotype("small", SMALL), NamedGenotype("large", LARGE)], space(), family()
+    )
     assert (
-        small.caption == "small: 6 of 10 blocks are on." and large.caption == "large: 10 of 10 blocks are on."
+        small.caption == "small: 6 of 10 blocks are active."
+        and large.caption == "large: 10 of 10 blocks are active."
     )
     assert len(boxes(small.svg, "mark s0")) == 1 + 2 + 2 and len(boxes(small.svg, "mark s2")) == 1
     assert len(boxes(small.svg, "off")) == 4 and not boxes(large.svg, "off")
@@ -44,7 +47,9 @@ def test_blocks_that_are_on_are_drawn_and_the_others_are_outlines() -> None:
 
 
 def test_heights_are_channels_on_one_scale() -> None:
-    small, large = blueprints([Plan("small", SMALL), Plan("large", LARGE)], space(), family())
+    small, large = architecture_drawings(
+        [NamedGenotype("small", SMALL), NamedGenotype("large", LARGE)], space(), family()
+    )
     tallest = max(boxes(large.svg, "mark s1"))
     unit = tallest / (3 * 192)
     # the page keeps one decimal of a pixel
@@ -59,8 +64,8 @@ def test_points_of_other_spaces_are_drawn_as_choices() -> None:
     cells = Space(
         "cells", (Axis("op1", ("none", "skip", "conv")), Axis("op2", ("none", "skip")), Bits("d1", 3))
     )
-    plans = [Plan("<one>", "cells:op=conv,none/d=101"), Plan("foreign", "other:op=1")]
-    (figure,) = blueprints(plans, cells, None)
+    plans = [NamedGenotype("<one>", "cells:op=conv,none/d=101"), NamedGenotype("foreign", "other:op=1")]
+    (figure,) = architecture_drawings(plans, cells, None)
     root = ElementTree.fromstring(figure.svg)
     assert [each.attrib["class"] for each in root if each.tag == "rect"] == [
         *("off", "off", "mark s0"),
@@ -69,14 +74,18 @@ def test_points_of_other_spaces_are_drawn_as_choices() -> None:
     ]
     assert ">conv</text>" in figure.svg and ">2 of 3 on</text>" in figure.svg
     assert not parts(plans, None)
-    assert parts([Plan("large", LARGE)], family()) == [("SSD", "s0"), ("MLP", "s1"), ("attention", "s2")]
+    assert parts([NamedGenotype("large", LARGE)], family()) == [
+        ("SSD", "s0"),
+        ("MLP", "s1"),
+        ("attention", "s2"),
+    ]
 
 
 def test_the_section_is_left_out_where_nothing_can_be_drawn() -> None:
     nets = {"error_name": "error", "nets": chosen(searched(9))}
-    assert drawn(Sources("demo", "synthetic", str, selected=nets)) is None
-    assert drawn(Sources("demo", "synthetic", str, selected=nets, space=space())) is None
-    assert drawn(Sources("demo", "synthetic", str, space=space())) is None
+    assert architectures(Sources("demo", "synthetic", str, selected=nets)) is None
+    assert architectures(Sources("demo", "synthetic", str, selected=nets, space=space())) is None
+    assert architectures(Sources("demo", "synthetic", str, space=space())) is None
 
 
 def test_bars_have_their_lengths_and_escape_their_names() -> None:
@@ -94,17 +103,17 @@ def test_bars_have_their_lengths_and_escape_their_names() -> None:
 
 def test_the_fronts_over_time_only_get_better_and_end_with_the_front() -> None:
     facts = bred(96)
-    found = evolution(facts)
+    found = front_slider(facts)
     assert found is not None and len(found.labels) == 6 and len(found.figures) == 3
     shown = [int(re.search(r": (\d+) on the front", label)[1]) for label in found.labels]  # type: ignore[index]
-    expected = [len(front(facts.values[: moment.count])) for moment in moments(facts, 24)]
+    expected = [len(front(facts.values[: moment.count])) for moment in snapshots(facts, 24)]
     assert shown == expected
-    shares = [hypervolume(facts.values[: moment.count], (2.0, 2.0, 2.0)) for moment in moments(facts, 24)]
+    shares = [hypervolume(facts.values[: moment.count], (2.0, 2.0, 2.0)) for moment in snapshots(facts, 24)]
     assert all(before <= after for before, after in pairwise(shares))
 
 
 def test_each_moment_is_a_layer_and_the_last_one_is_strongest() -> None:
-    found = evolution(bred(96))
+    found = front_slider(bred(96))
     assert found is not None
     layers = [each for each in ElementTree.fromstring(found.figures[0].svg) if each.tag == "g"]
     assert [each.attrib["data-frame"] for each in layers] == [str(place) for place in range(6)]
@@ -112,13 +121,13 @@ def test_each_moment_is_a_layer_and_the_last_one_is_strongest() -> None:
 
 
 def test_one_moment_and_one_objective_have_no_evolution() -> None:
-    assert evolution(bred(16)) is None
+    assert front_slider(bred(16)) is None
     facts = bred(96)
-    assert evolution(replace(facts, names=("error",), values=facts.values[:, :1])) is None
+    assert front_slider(replace(facts, names=("error",), values=facts.values[:, :1])) is None
 
 
 def test_a_long_search_stays_a_small_drawing() -> None:
-    found = evolution(searched(20_000))
+    found = front_slider(searched(20_000))
     assert found is not None and len(found.labels) == 24
     assert sum(len(figure.svg) for figure in found.figures) < 300_000
 
@@ -133,6 +142,6 @@ def test_parallel_axes_say_what_they_span() -> None:
 
 def test_a_strip_takes_no_choice_where_nothing_is_expressed() -> None:
     space = Space("depths", (Axis("d1", (1, 2)), Axis("k2", (3, 5), "d1>=2")))
-    one, two = strips([("one", "depths:d=1/k=3"), ("two", "depths:d=2/k=3")], space)
+    one, two = gene_grids([("one", "depths:d=1/k=3"), ("two", "depths:d=2/k=3")], space)
     assert one.svg.count("mark s0") == 1 and ">-<" in one.svg
     assert two.svg.count("mark s0") == 2 and ">-<" not in two.svg

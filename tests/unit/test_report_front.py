@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from evonas.errors import UserError
 from evonas.report.metrics.hypervolume import curve, hypervolume
 from evonas.report.metrics.pareto import front
-from evonas.report.results import Facts, front_summary, gather
+from evonas.report.results import SearchResults, front_summary, gather
 from evonas.report.selection.knee import knee, spread
 from evonas.report.selection.rules import choose
 
@@ -18,8 +18,8 @@ from evonas.report.selection.rules import choose
 BENT = [[9, 1], [6, 1.5], [3, 2], [2.2, 3.4], [1.6, 5], [1.3, 7], [1, 9], [7, 7], [3, 2]]
 
 
-def facts(values: list[list[float]], names: tuple[str, ...] = ("error", "latency")) -> Facts:
-    return Facts(names, tuple(f"g{row}" for row in range(len(values))), np.array(values, dtype=float))
+def facts(values: list[list[float]], names: tuple[str, ...] = ("error", "latency")) -> SearchResults:
+    return SearchResults(names, tuple(f"g{row}" for row in range(len(values))), np.array(values, dtype=float))
 
 
 points = st.lists(st.tuples(*[st.integers(0, 6)] * 3), min_size=1, max_size=30)
@@ -104,10 +104,10 @@ def test_names_stay_apart() -> None:
     ("rule", "said"),
     [
         ("latency<=0.5", "the smallest latency found is 1"),
-        ("kneee", "no rule"),
-        ("spread:0", "no rule"),
+        ("kneee", "unknown rule"),
+        ("spread:0", "unknown rule"),
         ("best:power", "no objective 'power'"),
-        ("latency<=fast", "no number"),
+        ("latency<=fast", "must be a number"),
     ],
 )
 def test_a_rule_that_cannot_be_kept_says_why(rule: str, said: str) -> None:
@@ -117,8 +117,8 @@ def test_a_rule_that_cannot_be_kept_says_why(rule: str, said: str) -> None:
 
 
 def test_an_empty_archive_offers_no_choice() -> None:
-    empty = Facts(("error",), (), np.empty((0, 1)), failures={"timeout": 3})
-    with pytest.raises(UserError, match="nothing to choose") as caught:
+    empty = SearchResults(("error",), (), np.empty((0, 1)), failures={"timeout": 3})
+    with pytest.raises(UserError, match="no finished evaluation to select") as caught:
         choose(empty, ["knee"])
     assert "3 evaluations failed" in caught.value.hint
 

@@ -14,7 +14,7 @@ from report_made import GENOTYPE, Page, bred, command, searched, whole
 from evonas.report.charts.svg import SHAPES, Axis, Chart, key
 from evonas.report.page.html import render
 from evonas.report.page.sources import Sources
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 
 
 def test_it_is_well_formed_and_needs_nothing_from_outside(tmp_path: Path) -> None:
@@ -49,12 +49,12 @@ def test_every_part_of_the_run_is_on_the_page(tmp_path: Path) -> None:
         "Permutation importance",
         "likeliest parent",
         "7 of 10 blocks",
-        "812 M multiply-adds",
+        "812 M MACs",
         "generation 6, after 96 networks",
         "61.5",
     ):
         assert said in text
-    assert "is not there yet" not in text
+    assert "is not available yet" not in text
 
 
 def test_missing_parts_name_the_command_that_makes_them() -> None:
@@ -71,7 +71,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_names_from_outside_are_only_text(tmp_path: Path) -> None:
     evil = '"><script>alert(1)</script>'
     facts = searched(50)
-    hostile = Facts(
+    hostile = SearchResults(
         ("error", f"a{evil}"),
         (evil, *facts.genotypes[1:]),
         facts.values[:, :2],
@@ -92,7 +92,7 @@ def test_it_scales_to_a_long_search(tmp_path: Path) -> None:
 
 
 def test_a_search_of_one_network_is_shown() -> None:
-    text = render(Sources("demo", "synthetic", command, facts=searched(1)))
+    text = render(Sources("demo", "synthetic", command, results=searched(1)))
     assert "1" in text and not Page(text).open
 
 

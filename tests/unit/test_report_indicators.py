@@ -9,13 +9,13 @@ from evonas.errors import UserError
 from evonas.report.analysis.attainment import surfaces
 from evonas.report.analysis.indicators import Scale, common_scale, indicators, scale_of
 from evonas.report.metrics.hypervolume import hypervolume, to_unit
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 
 UNIT = Scale(("a", "b"), (0.0, 0.0), (1.0, 1.0))
 
 
-def facts(**changes: object) -> Facts:
-    return Facts(("error", "flops"), ("g",), np.array([[1.0, 2.0]]), **changes)  # type: ignore[arg-type]
+def facts(**changes: object) -> SearchResults:
+    return SearchResults(("error", "flops"), ("g",), np.array([[1.0, 2.0]]), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_run_without_a_point_attains_nothing() -> None:
     run, empty = np.array([[1.0, 1.0]]), np.empty((0, 2))
     found = surfaces([run, empty])
     assert found[50.0].tolist() == [[1, 1]] and len(found[100.0]) == 0
-    with pytest.raises(UserError, match="No run has a point"):
+    with pytest.raises(UserError, match="needs a run with at least one point"):
         surfaces([empty])
-    with pytest.raises(UserError, match="4 objectives"):
+    with pytest.raises(UserError, match="2 or 3 objectives, got 4"):
         surfaces([np.ones((1, 4))])

@@ -12,7 +12,7 @@ from evonas.report.analysis.rank_correlation import (
     ceiling,
     cost_bins,
     interval,
-    judged,
+    ranking_statistics,
     regret,
     statistics,
     tau,
@@ -42,7 +42,7 @@ def one_bin(first: np.ndarray, second: np.ndarray) -> Scores:
 @pytest.mark.parametrize("of", [0.3, 0.6, 0.9])
 def test_a_planted_tau_is_recovered_and_its_interval_covers_it(of: float) -> None:
     rng = np.random.default_rng(int(of * 10))
-    found = [judged(one_bin(*planted(20, of, rng)), rng, top=3) for _ in range(200)]
+    found = [ranking_statistics(one_bin(*planted(20, of, rng)), rng, top=3) for _ in range(200)]
     assert np.mean([each["tau"] for each in found]) == pytest.approx(of, abs=0.05)
     assert np.mean([each["tau_low"] <= of <= each["tau_high"] for each in found]) >= 0.9
 
@@ -51,7 +51,7 @@ def test_tau_and_rho_are_those_of_scipy_with_ties() -> None:
     rng = np.random.default_rng(0)
     first = rng.integers(0, 6, 30).astype(float)
     second = first + rng.integers(0, 6, 30)
-    found = judged(one_bin(first, second), rng, top=3)
+    found = ranking_statistics(one_bin(first, second), rng, top=3)
     assert found["tau"] == pytest.approx(kendalltau(first, second).statistic)
     assert found["rho"] == pytest.approx(spearmanr(first, second).statistic)
     assert tau(first, -first) == pytest.approx(-1.0)
@@ -61,7 +61,7 @@ def test_resamples_are_those_of_drawing_networks() -> None:
     """The interval from multiplicities equals that of tau on drawn rows, up to the draws themselves."""
     rng = np.random.default_rng(1)
     first, second = planted(15, 0.5, rng)
-    found = judged(one_bin(first, second), rng, top=3)
+    found = ranking_statistics(one_bin(first, second), rng, top=3)
     picks = rng.integers(15, size=(1000, 15))
     plain = interval(np.array([kendalltau(first[pick], second[pick]).statistic for pick in picks]))
     assert (found["tau_low"], found["tau_high"]) == pytest.approx(plain, abs=0.06)
@@ -82,7 +82,7 @@ def test_costs_that_explain_the_ranks_are_exposed_at_equal_cost() -> None:
 
 def test_tau_at_equal_cost_looks_at_pairs_of_one_bin_only() -> None:
     scores = Scores(np.array([1.0, 2, 9, 8]), np.array([1.0, 2, 3, 4]), np.array([0, 0, 1, 1]))
-    found = judged(scores, np.random.default_rng(0), top=1)
+    found = ranking_statistics(scores, np.random.default_rng(0), top=1)
     assert found["tau_at_cost"] == pytest.approx(0.0), "one pair agrees, one does not"
     assert found["tau"] == pytest.approx(4 / 6)
 

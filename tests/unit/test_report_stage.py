@@ -71,7 +71,7 @@ def test_results_of_an_earlier_choice_are_left_out(tmp_path: Path) -> None:
 def test_what_the_search_cost_is_told_by_part(tmp_path: Path) -> None:
     made = small_run.context(tmp_path / "run")
     small_run.search(made)
-    facts = gather(made.run).facts
+    facts = gather(made.run).results
     assert facts is not None
     (cost,) = facts.costs
     done = cost.measured - cost.failed

@@ -103,7 +103,7 @@ def test_an_asynchronous_search_goes_on_and_keeps_its_kind(
     [
         ("nobody", UserError, "There is no run 'nobody'"),
         ("{outputs}/nowhere", UserError, "There is no archive at"),
-        ("{outputs}/torn.sqlite", DataError, "is damaged or no archive"),
+        ("{outputs}/torn.sqlite", DataError, "is damaged or not an archive"),
         ("{outputs}/new/search/archive.sqlite", UserError, "is this run itself"),
     ],
 )
@@ -120,7 +120,7 @@ def test_another_supernet_has_nothing_to_give(outputs: Path) -> None:
     made = context(outputs, "other", reuse="first")
     made.cfg.seed = 4
     small_run.train(made)
-    with pytest.raises(UserError, match="can give no fact to this search"):
+    with pytest.raises(UserError, match="has no evaluation that this search can reuse"):
         Search().run(made)
 
 

@@ -10,8 +10,8 @@ from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.errors import UserError
 from evonas.objectives.analytic_macs import AnalyticMacs
-from evonas.search.base import Told
-from evonas.search.model_based.surrogate_search import GuidedSearch
+from evonas.search.base import Observation
+from evonas.search.model_based.surrogate_search import SurrogateSearch
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import cost
@@ -35,13 +35,13 @@ def costs(point: Genotype) -> tuple[float, float]:
     return float(np.sum((genes - 2) ** 2)), float(genes.sum())
 
 
-def play(cfg: Any) -> GuidedSearch:
+def play(cfg: Any) -> SurrogateSearch:
     """The searcher after its budget."""
     space: Space = config.build(cfg.space)
-    searcher: GuidedSearch = config.build(cfg.search, space=space, seed=0, objectives=["error", "macs"])
+    searcher: SurrogateSearch = config.build(cfg.search, space=space, seed=0, objectives=["error", "macs"])
     while asked := searcher.ask():
         assert all(space.contains(point) for point in asked)
-        searcher.tell([Told(point, costs(point)) for point in asked])
+        searcher.tell([Observation(point, costs(point)) for point in asked])
     return searcher
 
 
@@ -50,7 +50,7 @@ def test_every_surrogate_serves_every_guided_search(surrogate: str) -> None:
     words = ["search=composed", f"search/surrogate={surrogate}", "search.initial=20", "budget.evaluations=28"]
     faster = {"carts": ["search.surrogate.trees=20"], "switching": ["search.surrogate.folds=2"]}
     cfg = node(*words, "search/proposer=random", *faster.get(surrogate, []))
-    assert [each.facts for each in play(cfg).trust.history] == [20]
+    assert [each.observations for each in play(cfg).monitor.history] == [20]
 
 
 @pytest.mark.parametrize("proposer", parts("proposer"))
@@ -58,7 +58,7 @@ def test_every_proposer_serves_every_guided_search(proposer: str) -> None:
     cfg = node(
         "search=nsganetv2", f"search/proposer={proposer}", "search.initial=20", "budget.evaluations=28"
     )
-    assert [each.facts for each in play(cfg).trust.history] == [20]
+    assert [each.observations for each in play(cfg).monitor.history] == [20]
 
 
 def test_presets_hold_the_published_numbers() -> None:
@@ -111,5 +111,5 @@ def test_what_is_no_network_has_no_closed_form() -> None:
 
 def test_an_objective_that_is_not_there_is_named() -> None:
     cfg = node("search=constrained", "+search.windows.latency=[null,20]")
-    with pytest.raises(UserError, match="'latency' is no objective"):
+    with pytest.raises(UserError, match="Unknown objective 'latency'"):
         config.build(cfg.search, space=config.build(cfg.space), seed=0, objectives=["error", "macs"])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.search.base import Searcher, Told
+from evonas.search.base import Observation, Searcher
 from evonas.search.baselines.random import RandomSearch
-from evonas.search.diffusion.ednag import EDNAG, select
+from evonas.search.diffusion.ednag import EDNAG, select_survivors
 from evonas.search.diffusion.evolution import DiffusionEvolution
 from evonas.search.diffusion.fitness import AccuracyFitness, EnergyFitness, FrontFitness, PowerFitness
 from evonas.search.diffusion.relaxation import Relaxation
@@ -15,7 +15,7 @@ from evonas.search.diffusion.schedules import (
     cosine_schedule,
     denoise,
     estimate_origin,
-    mutate_shared,
+    polynomial_mutation,
     random_projection,
 )
 from evonas.space.cell import cell_space, is_cell, pruned
@@ -99,7 +99,7 @@ def test_the_last_step_ends_at_the_origin() -> None:
 
 def test_mutation_is_shared_by_an_individual_and_stays_inside() -> None:
     values = np.tile(np.linspace(-1, 1, 5), (200, 1))
-    moved = mutate_shared(values, 5.0, 0.6, np.random.default_rng(6))
+    moved = polynomial_mutation(values, 5.0, 0.6, np.random.default_rng(6))
     assert (np.abs(moved) <= 1).all()
     changed = (moved != values).any(axis=1)
     assert 0.45 < changed.mean() < 0.75
@@ -144,7 +144,7 @@ def test_other_maps_are_their_formulas() -> None:
     values = np.array([[3.0], [1.0], [2.0]])
     assert PowerFitness(power=2.0)(values).tolist() == pytest.approx([0.0, 1.0, 0.25])
     assert EnergyFitness(temperature=0.5)(values).tolist() == pytest.approx([np.exp(-2), 1.0, np.exp(-1)])
-    with pytest.raises(UserError, match="temperature is 0"):
+    with pytest.raises(UserError, match="temperature must be positive"):
         EnergyFitness(temperature=0.0)
 
 
@@ -161,13 +161,13 @@ def test_selection_takes_the_best_and_the_distant_and_nobody_twice() -> None:
     rows, fitness = rng.standard_normal((20, 4)), np.linspace(1.0, 5.0, 20)
     rows[7] += 100
     fitness[18] = fitness[19]
-    kept = select(rows, fitness, 10, 0.2, 0.1, rng)
+    kept = select_survivors(rows, fitness, 10, 0.2, 0.1, rng)
     assert len(set(kept)) == 10
     assert set(kept[:2]) == {18, 17}
     assert kept[2] == 7
     assert (
-        select(rows[:3], fitness[:3], 10, 0.2, 0.1, rng)
-        and len(select(rows[:3], fitness[:3], 10, 0.2, 0.1, rng)) == 3
+        select_survivors(rows[:3], fitness[:3], 10, 0.2, 0.1, rng)
+        and len(select_survivors(rows[:3], fitness[:3], 10, 0.2, 0.1, rng)) == 3
     )
 
 
@@ -179,7 +179,7 @@ def trap(genes: tuple[int, ...]) -> tuple[float, ...]:
 def found(searcher: Searcher) -> list[float]:
     values: list[float] = []
     while asked := searcher.ask():
-        told = [Told(point, trap(point.genes)) for point in asked]
+        told = [Observation(point, trap(point.genes)) for point in asked]
         searcher.tell(told)
         values += [fact.objectives[0] for fact in told if fact.objectives]
     return values
@@ -209,9 +209,9 @@ def test_the_slip_of_the_reference_acts_at_the_other_end() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(UserError, match="schedule 'sine'"):
+    with pytest.raises(UserError, match="got 'sine'"):
         EDNAG(EDGES, 0, 10, 50, FrontFitness(), schedule="sine")
-    with pytest.raises(UserError, match=r"elite 0\.7 and diverse 0\.6"):
+    with pytest.raises(UserError, match=r"0\.7 and 0\.6"):
         EDNAG(EDGES, 0, 10, 50, FrontFitness(), elite=0.7, diverse=0.6)
-    with pytest.raises(UserError, match=r"noise is 1\.5"):
+    with pytest.raises(UserError, match=r"noise must be in \[0, 1\], got 1\.5"):
         DiffusionEvolution(EDGES, 0, 10, 50, FrontFitness(), noise=1.5)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.search.model_based.acquisition.ehvi import ExpectedGain, Weighing
-from evonas.search.model_based.acquisition.hypervolume_improvement import Room
-from evonas.search.surrogates.base import rank_agreement
-from evonas.search.surrogates.gp import _loss, learn
-from evonas.search.surrogates.gp_posterior import Process
-from evonas.search.surrogates.graph_encoding import views_of
-from evonas.search.surrogates.rank_transform import Ranks
+from evonas.search.model_based.acquisition.ehvi import EHVI, Acquisition
+from evonas.search.model_based.acquisition.hypervolume_improvement import HypervolumeImprovement
+from evonas.search.surrogates.base import kendall_tau
+from evonas.search.surrogates.gp import _negative_log_posterior, fit_gp
+from evonas.search.surrogates.gp_posterior import GaussianProcess
+from evonas.search.surrogates.graph_encoding import encodings_of
+from evonas.search.surrogates.rank_transform import RankTransform
 from evonas.space.declared import declared_space
 from evonas.space.edges import EdgeCell, edge_cell
 
@@ -33,10 +33,10 @@ def test_a_gain_is_the_hypervolume_that_a_point_adds(width: int, tolerance: floa
     rng = np.random.default_rng(3)
     front, offered = rng.random((12, width)), rng.random((40, width)) * 1.2 - 0.1
     ideal, reference = np.full(width, -0.1), np.ones(width)
-    room = Room(front, ideal, reference, np.random.default_rng(0))
+    room = HypervolumeImprovement(front, ideal, reference, np.random.default_rng(0))
     before = volume(front, reference)
     added = np.array([volume(np.vstack([front, point]), reference) - before for point in offered])
-    found = room.gains(offered)
+    found = room(offered)
     # beyond two objectives gains are shares of the room
     whole = 1.0 if width < 3 else float(np.prod(reference - ideal)) - before
     assert found * whole == pytest.approx(added, abs=tolerance)
@@ -44,11 +44,13 @@ def test_a_gain_is_the_hypervolume_that_a_point_adds(width: int, tolerance: floa
 
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_what_is_taken_can_not_be_gained_again(width: int) -> None:
-    room = Room(np.full((1, width), 0.5), np.zeros(width), np.ones(width), np.random.default_rng(0))
+    room = HypervolumeImprovement(
+        np.full((1, width), 0.5), np.zeros(width), np.ones(width), np.random.default_rng(0)
+    )
     offered = np.full((1, width), 0.3)
-    assert room.gains(offered)[0] > 0
-    room.take(offered[0])
-    assert room.gains(offered)[0] == 0
+    assert room(offered)[0] > 0
+    room.add(offered[0])
+    assert room(offered)[0] == 0
 
 
 def test_expected_gain_prefers_a_doubtful_point_to_a_sure_one_that_gains_nothing() -> None:
@@ -56,18 +58,18 @@ def test_expected_gain_prefers_a_doubtful_point_to_a_sure_one_that_gains_nothing
     middle = np.array([[0.6, 0.6], [0.6, 0.6], [0.9, 0.9]])
     spread = np.array([0.0, 0.2, 0.2])
 
-    def outcomes(rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    def values_at(rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
         return middle[rows, None] + spread[rows, None, None] * deviations
 
-    choice = ExpectedGain()
-    assert isinstance(choice, Weighing)
-    assert choice.weigh(outcomes, 3, facts, 2, np.random.default_rng(0))[0] == 1
-    assert len(choice.weigh(outcomes, 3, facts, 9, np.random.default_rng(0))) == 3
+    choice = EHVI()
+    assert isinstance(choice, Acquisition)
+    assert choice.acquire(values_at, 3, facts, 2, np.random.default_rng(0))[0] == 1
+    assert len(choice.acquire(values_at, 3, facts, 9, np.random.default_rng(0))) == 3
 
 
 def test_impossible_pools_are_refused() -> None:
-    with pytest.raises(UserError, match="pool is 0"):
-        ExpectedGain(pool=0)
+    with pytest.raises(UserError, match="at least 1, got 0 and"):
+        EHVI(pool=0)
 
 
 def test_the_gradient_of_the_process_is_that_of_its_loss() -> None:
@@ -76,47 +78,49 @@ def test_the_gradient_of_the_process_is_that_of_its_loss() -> None:
     apart = np.stack([(column[:, None] - column).ravel() ** 2 for column in features.T])
     along = features @ features.T
     settings = rng.standard_normal(6) * 0.3
-    _, gradient = _loss(settings, apart, along, told)
+    _, gradient = _negative_log_posterior(settings, apart, along, told)
     for at in range(6):
         step = np.eye(6)[at] * 1e-5
-        up, down = (_loss(settings + sign * step, apart, along, told)[0] for sign in (1, -1))
+        up, down = (
+            _negative_log_posterior(settings + sign * step, apart, along, told)[0] for sign in (1, -1)
+        )
         assert gradient[at] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-6)
 
 
 def test_a_process_is_sure_where_it_has_facts_and_doubtful_away_from_them() -> None:
     features = np.linspace(0, 1, 24)[:, None]
     values = np.sin(4 * features[:, 0])
-    posterior = learn(features, values, 0)
-    mean, near = posterior.outlook(features)
+    posterior = fit_gp(features, values, 0)
+    mean, near = posterior.predict(features)
     assert mean == pytest.approx(values, abs=0.02)
-    assert posterior.outlook(np.array([[3.0]]))[1][0] > 5 * near.max()
+    assert posterior.predict(np.array([[3.0]]))[1][0] > 5 * near.max()
 
 
 def test_left_out_facts_are_predicted_as_if_they_had_never_been_seen() -> None:
     rng = np.random.default_rng(1)
     features, values = rng.random((9, 2)), rng.standard_normal(9)
-    posterior = learn(features, values, 0)
-    spread = np.exp(posterior.settings[-1]) + 1e-10
+    posterior = fit_gp(features, values, 0)
+    spread = np.exp(posterior.theta[-1]) + 1e-10
     gram = posterior.factor @ posterior.factor.T
     kept, told = slice(1, None), (values - posterior.centre) / posterior.scale
     alone = gram[0, kept] @ np.linalg.solve(gram[kept, kept], told[kept])
     assert spread > 0
-    assert posterior.left_out(values)[0] == pytest.approx(alone * posterior.scale + posterior.centre)
+    assert posterior.leave_one_out(values)[0] == pytest.approx(alone * posterior.scale + posterior.centre)
 
 
 def test_a_linear_cost_is_taken_as_known_and_an_error_is_not() -> None:
     space = cell()
     rng = np.random.default_rng(0)
     points = [space.sample(rng) for _ in range(80)]
-    rows = [view(points) for view in views_of(space)]
+    rows = [view(points) for view in encodings_of(space)]
     genes = np.array([point.genes for point in points])
     cost = (genes == THREE).sum(axis=1) * 9.0 + (genes == ONE).sum(axis=1)
     noisy = np.exp(-space.paths(genes) @ np.linspace(0, 1, rows[2].shape[1])) + 0.05 * rng.random(80)
-    sure, doubtful = (Process().believe(rows, values, 0) for values in (cost, noisy))
+    sure, doubtful = (GaussianProcess().posterior(rows, values, 0) for values in (cost, noisy))
     deviations = np.array([-2.0, 2.0])
-    assert (np.ptp(sure.outcomes(rows[sure.view], deviations), axis=1) == 0).all()
-    assert sure.values(rows[0]) == pytest.approx(cost, abs=0.05)
-    assert (np.ptp(doubtful.outcomes(rows[doubtful.view], deviations), axis=1) > 0).all()
+    assert (np.ptp(sure.values_at(rows[sure.view], deviations), axis=1) == 0).all()
+    assert sure.median(rows[0]) == pytest.approx(cost, abs=0.05)
+    assert (np.ptp(doubtful.values_at(rows[doubtful.view], deviations), axis=1) > 0).all()
 
 
 def test_an_error_of_what_is_computed_is_learnt_from_the_view_that_shows_it() -> None:
@@ -124,7 +128,7 @@ def test_an_error_of_what_is_computed_is_learnt_from_the_view_that_shows_it() ->
     rng = np.random.default_rng(0)
     points = list(dict.fromkeys(space.sample(rng) for _ in range(400)))
     genes = np.array([point.genes for point in points])
-    rows = [view(points) for view in views_of(space)]
+    rows = [view(points) for view in encodings_of(space)]
     used = space.live(genes)
     error = np.exp(
         -0.6 * (used == THREE).sum(axis=1)
@@ -132,16 +136,16 @@ def test_an_error_of_what_is_computed_is_learnt_from_the_view_that_shows_it() ->
         - 0.1 * (used == POOL).sum(axis=1)
     )
     told, asked = slice(0, 100), slice(100, None)
-    belief = Process().believe([each[told] for each in rows], error[told], 0)
-    alone = Process().believe([rows[0][told]], error[told], 0)
+    belief = GaussianProcess().posterior([each[told] for each in rows], error[told], 0)
+    alone = GaussianProcess().posterior([rows[0][told]], error[told], 0)
     assert belief.view > 0
-    together = rank_agreement(belief.values(rows[belief.view][asked]), error[asked])
-    assert together > rank_agreement(alone.values(rows[0][asked]), error[asked]) + 0.05
+    together = kendall_tau(belief.median(rows[belief.view][asked]), error[asked])
+    assert together > kendall_tau(alone.median(rows[0][asked]), error[asked]) + 0.05
 
 
 def test_ranks_come_back_as_the_values_they_were() -> None:
     values = np.array([3.0, 1.0, 2.0, 2.0, 50.0])
-    ranks = Ranks.of(values, tail=5)
+    ranks = RankTransform.of(values, tail=5)
     assert ranks.values(ranks.scores) == pytest.approx(values)
     assert ranks.values(np.array([-9.0]))[0] < 1.0
 
@@ -179,8 +183,8 @@ def test_paths_tell_as_many_cells_apart_as_the_graph_allows() -> None:
 
 
 def test_other_spaces_have_the_view_of_their_genes_alone() -> None:
-    assert len(views_of(declared_space("toy", {"a": [1, 2]}))) == 1
-    assert len(views_of(cell())) == 3
+    assert len(encodings_of(declared_space("toy", {"a": [1, 2]}))) == 1
+    assert len(encodings_of(cell())) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The parts of searchers: ranking, choices, trust, closed forms, windows, directions, guided search."""
+"""The parts of searchers: ranking, choices, monitor, closed forms, windows, directions, guided search."""
 
 from functools import partial
 
@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.search.analytic_objectives import GeneSum, by_position
-from evonas.search.base import Told
+from evonas.search.analytic_objectives import GeneSum, by_index
+from evonas.search.base import Observation
 from evonas.search.baselines.local import LocalSearch
 from evonas.search.baselines.ranked_pool import RankedPool
 from evonas.search.evolution.constrained import ConstrainedEvolution
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.nsga3 import NSGA3, directions
 from evonas.search.evolution.regularized import RegularizedEvolution
-from evonas.search.ledger import Ledger
-from evonas.search.model_based.acquisition.subset import Best, HypervolumeGain, Spread
-from evonas.search.model_based.predictor import Oracle
-from evonas.search.model_based.reliability import Trust
-from evonas.search.model_based.surrogate_search import GuidedSearch
-from evonas.search.operators import change_each, change_one, cross_points
+from evonas.search.history import History
+from evonas.search.model_based.acquisition.subset import EvenSpacing, HypervolumeSubset, RankAndCrowding
+from evonas.search.model_based.predictor import Predictor
+from evonas.search.model_based.reliability import SurrogateMonitor
+from evonas.search.model_based.surrogate_search import SurrogateSearch
+from evonas.search.operators import crossover, mutate_each, mutate_one
 from evonas.search.ranking import best_first, chebyshev, front_ranks
 from evonas.search.surrogates.base import Predict
 from evonas.search.surrogates.rbf import RBF
@@ -45,11 +45,11 @@ def load(space: Space, point: Genotype) -> float:
     return 3.0 * float(np.mean(np.array(point.genes) / 7)) + 5.0
 
 
-def play(searcher: object, space: Space = GRID) -> list[Told]:
-    told: list[Told] = []
+def play(searcher: object, space: Space = GRID) -> list[Observation]:
+    told: list[Observation] = []
     assert hasattr(searcher, "ask") and hasattr(searcher, "tell")
     while asked := searcher.ask():
-        batch = [Told(point, costs(point)) for point in asked]
+        batch = [Observation(point, costs(point)) for point in asked]
         searcher.tell(batch)
         told += batch
     assert all(space.contains(fact.genotype) for fact in told)
@@ -69,24 +69,28 @@ def test_one_positive_weight_orders_by_its_objective() -> None:
 
 
 def test_a_ledger_cuts_to_the_budget_and_forgets_failures() -> None:
-    ledger = Ledger(GRID, 4, 3)
+    history = History(GRID, 4, 3)
     points = [GRID.sample(RNG(seed)) for seed in range(4)]
-    asked = ledger.ask([points[0], points[0], *points[1:]])
-    assert asked == points[:3] and ledger.left == 0
-    counted = ledger.tell(
-        [Told(asked[0], (1.0, 2.0)), Told(asked[1], None), Told(asked[2], (float("nan"), 0.0))]
+    asked = history.ask([points[0], points[0], *points[1:]])
+    assert asked == points[:3] and history.remaining == 0
+    counted = history.tell(
+        [
+            Observation(asked[0], (1.0, 2.0)),
+            Observation(asked[1], None),
+            Observation(asked[2], (float("nan"), 0.0)),
+        ]
     )
-    assert [fact.genotype for fact in counted] == [points[0]] == ledger.points() == ledger.front()
+    assert [fact.genotype for fact in counted] == [points[0]] == history.points() == history.front()
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_steps_change_points_and_stay_in_the_space(seed: int) -> None:
     rng = RNG(seed)
     point, other = EVONET.sample(rng), EVONET.sample(rng)
-    stepped = change_one(EVONET, point, rng)
+    stepped = mutate_one(EVONET, point, rng)
     assert stepped != point and EVONET.contains(stepped)
-    assert change_each(EVONET, point, 0.0, rng) != point
-    child = cross_points(EVONET, point, other, 0.5, rng)
+    assert mutate_each(EVONET, point, 0.0, rng) != point
+    child = crossover(EVONET, point, other, 0.5, rng)
     assert all(gene in pair for gene, *pair in zip(child.genes, point.genes, other.genes, strict=True))
 
 
@@ -102,7 +106,7 @@ def test_directions_fill_the_population(objectives: int, population: int, count:
 def test_nsga3_survivors_never_failed() -> None:
     searcher = NSGA3(EVONET, 0, 12, 96)
     while asked := searcher.ask():
-        searcher.tell([Told(p, None if sum(p.genes) % 5 == 0 else costs(p)) for p in asked])
+        searcher.tell([Observation(p, None if sum(p.genes) % 5 == 0 else costs(p)) for p in asked])
     assert all(sum(told.genotype.genes) % 5 for told in searcher.survivors())
 
 
@@ -117,55 +121,57 @@ def test_the_ends_of_the_space_are_asked_first_unless_told_otherwise() -> None:
 def test_spread_evens_out_the_gaps() -> None:
     front = np.array([[1.0, 0.0], [0.0, 10.0]])
     predicted = np.array([[0.5, place] for place in (1.0, 2.0, 2.5, 5.0, 7.4, 7.5, 9.0)])
-    chosen = Spread(along=1).choose(predicted, front, 3, RNG(0))
+    chosen = EvenSpacing(along=1).select(predicted, front, 3, RNG(0))
     assert sorted(predicted[chosen, 1].tolist()) == [2.5, 5.0, 7.5]
 
 
 def test_hypervolume_gain_prefers_the_large_gap_and_never_repeats() -> None:
     front = np.array([[0.0, 1.0], [0.1, 0.8], [1.0, 0.0]])
     predicted = np.array([[0.05, 0.9], [0.5, 0.3], [0.52, 0.31], [0.9, 0.9]])
-    chosen = HypervolumeGain().choose(predicted, front, 3, RNG(0))
+    chosen = HypervolumeSubset().select(predicted, front, 3, RNG(0))
     assert chosen[0] == 1
     assert len(set(chosen)) == 3
 
 
-@pytest.mark.parametrize("choice", [Best(), Spread(), HypervolumeGain()])
+@pytest.mark.parametrize("choice", [RankAndCrowding(), EvenSpacing(), HypervolumeSubset()])
 @pytest.mark.parametrize("width", [1, 2, 3])
-def test_choices_give_what_there_is(choice: Best | Spread | HypervolumeGain, width: int) -> None:
+def test_choices_give_what_there_is(
+    choice: RankAndCrowding | EvenSpacing | HypervolumeSubset, width: int
+) -> None:
     predicted, front = RNG(1).random((5, width)), RNG(2).random((3, width))
-    assert len(set(choice.choose(predicted, front, 4, RNG(0)))) == 4
-    assert sorted(choice.choose(predicted, front, 9, RNG(0))) == [0, 1, 2, 3, 4]
+    assert len(set(choice.select(predicted, front, 4, RNG(0)))) == 4
+    assert sorted(choice.select(predicted, front, 9, RNG(0))) == [0, 1, 2, 3, 4]
 
 
 def test_trust_counts_only_what_was_predicted_and_raises_the_alarm() -> None:
-    trust = Trust(alarm=0.2, memory=16)
+    monitor = SurrogateMonitor(alarm=0.2, memory=16)
     found = np.arange(8.0)[:, None]
-    trust.witness(found[:4], found[:4], 10)
-    assert not trust.is_alarmed and trust.history[-1].taus == (1.0,)
-    trust.witness(-found, found, 14)
-    assert trust.is_alarmed
-    trust.witness(found, found, 22)
-    trust.witness(found, found, 30)
-    assert not trust.is_alarmed
-    assert "not believed" in trust.lines()[1]
+    monitor.update(found[:4], found[:4], 10)
+    assert not monitor.is_alarmed and monitor.history[-1].taus == (1.0,)
+    monitor.update(-found, found, 14)
+    assert monitor.is_alarmed
+    monitor.update(found, found, 22)
+    monitor.update(found, found, 30)
+    assert not monitor.is_alarmed
+    assert "not used" in monitor.lines()[1]
 
 
 def test_a_closed_form_is_aligned_to_the_facts() -> None:
-    ledger = Ledger(GRID, 30, 30)
-    asked = ledger.ask_random(30, RNG(0))
-    ledger.tell([Told(point, costs(point)) for point in asked])
-    oracle = Oracle(ledger, RBF(), {1: load}, 0)
+    history = History(GRID, 30, 30)
+    asked = history.ask_random(30, RNG(0))
+    history.tell([Observation(point, costs(point)) for point in asked])
+    predictor = Predictor(history, RBF(), {1: load}, 0)
     unseen = [
-        point for point in (GRID.sample(RNG(seed)) for seed in range(50, 80)) if point not in ledger.seen
+        point for point in (GRID.sample(RNG(seed)) for seed in range(50, 80)) if point not in history.seen
     ]
-    assert oracle(unseen)[:, 1] == pytest.approx([costs(point)[1] for point in unseen])
-    assert oracle(asked) == pytest.approx(ledger.values())
+    assert predictor(unseen)[:, 1] == pytest.approx([costs(point)[1] for point in unseen])
+    assert predictor(asked) == pytest.approx(history.values())
 
 
 def test_names_become_positions_or_a_clear_sentence() -> None:
-    assert by_position({"macs": 1, 0: 2}, ["error", "macs"]) == {1: 1, 0: 2}
-    with pytest.raises(UserError, match="'mac' is no objective"):
-        by_position({"mac": 1}, ["error", "macs"])
+    assert by_index({"macs": 1, 0: 2}, ["error", "macs"]) == {1: 1, 0: 2}
+    with pytest.raises(UserError, match="Unknown objective 'mac'"):
+        by_index({"mac": 1}, ["error", "macs"])
 
 
 class Backwards:
@@ -180,19 +186,19 @@ INNER = partial(NSGA2, population=12, evaluations=48, changes=1.0, corners=False
 
 
 def test_a_surrogate_that_ranks_badly_is_not_followed() -> None:
-    searcher = GuidedSearch(GRID, 0, 8, 96, Backwards(), INNER, HypervolumeGain(), initial=24, memory=16)
+    searcher = SurrogateSearch(GRID, 0, 8, 96, Backwards(), INNER, HypervolumeSubset(), initial=24, memory=16)
     play(searcher)
-    alarmed = [each.is_alarmed for each in searcher.trust.history]
+    alarmed = [each.is_alarmed for each in searcher.monitor.history]
     assert any(alarmed)
-    assert all(tau < 0 for each in searcher.trust.history if each.is_alarmed for tau in each.taus[:1])
+    assert all(tau < 0 for each in searcher.monitor.history if each.is_alarmed for tau in each.taus[:1])
 
 
 def test_a_surrogate_that_ranks_well_is_followed_and_beats_blind_search() -> None:
-    searcher = GuidedSearch(GRID, 0, 8, 72, RBF(), INNER, HypervolumeGain(), initial=24)
+    searcher = SurrogateSearch(GRID, 0, 8, 72, RBF(), INNER, HypervolumeSubset(), initial=24)
     guided = play(searcher)
-    assert not any(each.is_alarmed for each in searcher.trust.history)
-    assert [each.facts for each in searcher.trust.history] == [24, 32, 40, 48, 56, 64]
-    assert searcher.trust.history[-1].taus[0] > 0.8
+    assert not any(each.is_alarmed for each in searcher.monitor.history)
+    assert [each.observations for each in searcher.monitor.history] == [24, 32, 40, 48, 56, 64]
+    assert searcher.monitor.history[-1].taus[0] > 0.8
     by_pool = play(RankedPool(GRID, 0, 24, 72, score=GeneSum(), pool=200))
     ranks = front_ranks(np.array([fact.objectives for fact in (*guided, *by_pool)], dtype=float))
     assert (ranks[:72] == 0).sum() > 2 * (ranks[72:] == 0).sum()
@@ -208,9 +214,9 @@ def test_children_stay_inside_windows_when_the_cost_is_known() -> None:
     known = ConstrainedEvolution(
         GRID, 0, 16, 160, windows={"load": window}, objectives=["e", "load"], cheap={1: load}
     )
-    told: list[Told] = []
+    told: list[Observation] = []
     while asked := known.ask():
-        batch = [Told(point, (costs(point)[0], load(GRID, point))) for point in asked]
+        batch = [Observation(point, (costs(point)[0], load(GRID, point))) for point in asked]
         known.tell(batch)
         told += batch
     assert all(window[0] <= fact.objectives[1] <= window[1] for fact in told if fact.objectives)
@@ -232,7 +238,7 @@ def test_points_outside_a_window_survive_only_behind_those_inside() -> None:
 def test_impossible_windows_are_refused() -> None:
     with pytest.raises(UserError, match=r"\[2, 1\] is empty"):
         ConstrainedEvolution(GRID, 0, 8, 16, windows={0: [2, 1]})
-    with pytest.raises(UserError, match="not two numbers"):
+    with pytest.raises(UserError, match="must be \\[low, high\\]"):
         ConstrainedEvolution(GRID, 0, 8, 16, windows={0: [2]})
     searcher = ConstrainedEvolution(GRID, 0, 8, 16, windows={7: [0, 1]})
     with pytest.raises(UserError, match="objective 7 of 2"):
@@ -241,14 +247,14 @@ def test_impossible_windows_are_refused() -> None:
 
 def test_local_search_asks_neighbours_of_the_front_alone() -> None:
     searcher = LocalSearch(GRID, 0, 6, 80)
-    told = {fact.genotype: fact for fact in [Told(point, costs(point)) for point in searcher.ask()]}
+    told = {fact.genotype: fact for fact in [Observation(point, costs(point)) for point in searcher.ask()]}
     searcher.tell(list(told.values()))
     while asked := searcher.ask():
         ranks = front_ranks(np.array([fact.objectives for fact in told.values()], dtype=float))
         front = [point for point, rank in zip(told, ranks, strict=True) if rank == 0]
         near = {neighbour for point in front for neighbour in GRID.neighbours(point)}
         assert set(asked) <= near
-        batch = [Told(point, costs(point)) for point in asked]
+        batch = [Observation(point, costs(point)) for point in asked]
         searcher.tell(batch)
         told |= {fact.genotype: fact for fact in batch}
 

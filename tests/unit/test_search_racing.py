@@ -1,4 +1,4 @@
-"""Racing: who leaves, what is told of it, and what is spent."""
+"""Racing: who leaves, what is told of it, and how many image evaluations that took."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,12 +12,12 @@ from evonas.errors import UserError
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.report.archive_reader import read
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.evaluation import Fidelity, Full
 from evonas.search.loop.generational import Generation, search
-from evonas.search.loop.paired_test import MOST_PIECES, Sample, condensed
-from evonas.search.loop.racing import META, Racing, ladder, spent
+from evonas.search.loop.paired_test import MAX_BLOCKS, PairedSample, condense
+from evonas.search.loop.racing import META, Racing, image_evaluations, rung_sizes
 from evonas.space.genotype import Genotype
 
 
@@ -28,7 +28,7 @@ def race(
     searcher: object = None,
     workers: int = 0,
     evaluations: int = 96,
-) -> list[Told]:
+) -> list[Observation]:
     """Everything told in a search whose archive is at `path`."""
     evaluator.setup()
     fidelity = fidelity or Racing()
@@ -38,7 +38,7 @@ def race(
     about |= fidelity.prepare(evaluator)
     asking = searcher or NSGA2(evaluator.space, seed=1, population=16, evaluations=evaluations)
     engine = LocalEngine(evaluator, workers=workers) if workers else InlineEngine(evaluator)
-    told: list[Told] = []
+    told: list[Observation] = []
 
     def note(generation: Generation) -> None:
         told.extend(generation.told)
@@ -104,7 +104,7 @@ def test_a_race_keeps_the_front_for_less(tmp_path: Path) -> None:
     ]
     assert len(lost) <= 0.1 * len(told)
     with Archive.read(tmp_path / "a") as archive:
-        counts = spent(archive)
+        counts = image_evaluations(archive)
     assert counts is not None and counts[0] < 0.9 * counts[1] and counts[1] == 160 * 512
 
 
@@ -113,11 +113,11 @@ def test_spending_is_counted_from_the_facts(tmp_path: Path) -> None:
     race(tmp_path / "a", evaluator)
     noted = Counter(line.split()[1] for line in (tmp_path / "events").read_text().splitlines())
     with Archive.read(tmp_path / "a") as archive:
-        assert spent(archive) == (noted["32"] * 32 + noted["None"] * 256, 96 * 256)
+        assert image_evaluations(archive) == (noted["32"] * 32 + noted["None"] * 256, 96 * 256)
         assert archive.meta[META]["rungs"] == {"shared-32": 32}
     race(tmp_path / "b", Sampled(), Full())
     with Archive.read(tmp_path / "b") as archive:
-        assert spent(archive) is None
+        assert image_evaluations(archive) is None
 
 
 @pytest.mark.parametrize("num_images", [1, 4, 8])
@@ -156,12 +156,12 @@ class Repeating:
 
     def __init__(self, points: list[Genotype]) -> None:
         self.batches = [points[start : start + 8] + points[:3] for start in range(0, len(points), 4)]
-        self.told: dict[Genotype, set[Told]] = {}
+        self.told: dict[Genotype, set[Observation]] = {}
 
     def ask(self) -> list[Genotype]:
         return self.batches.pop() if self.batches else []
 
-    def tell(self, facts: list[Told]) -> None:
+    def tell(self, facts: list[Observation]) -> None:
         for fact in facts:
             self.told.setdefault(fact.genotype, set()).add(fact)
 
@@ -184,11 +184,11 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
 
 def test_ties_stay() -> None:
     errors = np.array([[0.1, 0.2, 0.3, 0.4]] * 2 + [[0.6, 0.7, 0.8, 0.9]])
-    sample = Sample(errors.mean(axis=1), errors, np.ones(4), np.ones((3, 1)), 0.5)
+    sample = PairedSample(errors.mean(axis=1), errors, np.ones(4), np.ones((3, 1)), 0.5)
     assert sample.rivals(2).tolist() == [0, 1]
     # equal errors, and differences that are the same on every piece, prove nothing
-    assert sample.excess(0, np.array([1]), 0.1).tolist() == [-np.inf]
-    assert sample.excess(2, np.array([0]), 0.1).tolist() == [-np.inf]
+    assert sample.lower_bound(0, np.array([1]), 0.1).tolist() == [-np.inf]
+    assert sample.lower_bound(2, np.array([0]), 0.1).tolist() == [-np.inf]
 
 
 def test_the_interval_holds_as_often_as_it_says() -> None:
@@ -198,39 +198,39 @@ def test_the_interval_holds_as_often_as_it_says() -> None:
         differences = rng.gamma(2.0, 1.0, 256)
         seen = differences[:64]
         errors = np.stack([seen, np.zeros(64)])
-        sample = Sample(errors.mean(axis=1), errors, np.ones(64), np.zeros((2, 1)), 0.25)
-        wrong += sample.excess(0, np.array([1]), 0.1)[0] > differences.mean()
+        sample = PairedSample(errors.mean(axis=1), errors, np.ones(64), np.zeros((2, 1)), 0.25)
+        wrong += sample.lower_bound(0, np.array([1]), 0.1)[0] > differences.mean()
     assert 0.05 < wrong / 400 < 0.15
-    assert sample.excess(0, np.array([1]), 0.01)[0] < sample.excess(0, np.array([1]), 0.1)[0]
+    assert sample.lower_bound(0, np.array([1]), 0.01)[0] < sample.lower_bound(0, np.array([1]), 0.1)[0]
 
 
 def test_many_pieces_are_kept_as_few_of_the_same_mean() -> None:
     rng = np.random.default_rng(0)
     errors, sizes = rng.random(1000).tolist(), rng.integers(1, 9, 1000).tolist()
-    few, weights = condensed(errors, sizes)
-    assert len(few) == len(weights) == MOST_PIECES and sum(weights) == sum(sizes)
+    few, weights = condense(errors, sizes)
+    assert len(few) == len(weights) == MAX_BLOCKS and sum(weights) == sum(sizes)
     assert np.average(few, weights=weights) == pytest.approx(np.average(errors, weights=sizes), rel=1e-5)
-    assert condensed(few, weights) == (few, weights)
-    assert condensed([], []) == ([], [])
+    assert condense(few, weights) == (few, weights)
+    assert condense([], []) == ([], [])
 
 
 def test_rungs_are_parts_of_the_split() -> None:
-    assert ladder(512, 0.125, 2.0, 3) == [64, 128, 256]
-    assert ladder(512, 0.5, 4.0, 3) == [256]
-    assert ladder(100, 0.01, 2.0, 2) == [8]
-    assert ladder(8, 0.5, 2.0, 3) == []
+    assert rung_sizes(512, 0.125, 2.0, 3) == [64, 128, 256]
+    assert rung_sizes(512, 0.5, 4.0, 3) == [256]
+    assert rung_sizes(100, 0.01, 2.0, 2) == [8]
+    assert rung_sizes(8, 0.5, 2.0, 3) == []
 
 
 @pytest.mark.parametrize(
     "wrong", [{"first": 0}, {"first": 1.0}, {"growth": 1}, {"rungs": 0}, {"confidence": 1}]
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="evaluate=racing cannot work"):
+    with pytest.raises(UserError, match="evaluate=racing needs first"):
         Racing(**wrong)  # type: ignore[arg-type]
 
 
 def test_without_an_error_on_images_there_is_nothing_to_race_for() -> None:
     for evaluator in (object(), Sampled(("macs",))):
-        with pytest.raises(UserError, match="nothing to race for") as refused:
+        with pytest.raises(UserError, match="needs an objective 'error'") as refused:
             Racing().prepare(evaluator)
-        assert refused.value.hint == "Measure in full with: evaluate=full"
+        assert refused.value.hint == "Measure on all images with: evaluate=full"

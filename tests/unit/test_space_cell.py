@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.diffusion.ednag import EDNAG
 from evonas.search.diffusion.fitness import FrontFitness
@@ -109,7 +109,7 @@ def test_searchers_ask_cells_that_differ(space: cell.CellSpace, kind: str) -> No
         seen += asked
         assert kind == "ednag" or cell.is_cell(np.array([point.genes for point in asked])).all()
         searcher.tell(
-            [Told(each, (float(sum(each.genes[:5])), -float(sum(each.genes[5:])))) for each in asked]
+            [Observation(each, (float(sum(each.genes[:5])), -float(sum(each.genes[5:])))) for each in asked]
         )
     assert len(seen) == len(set(seen)) == 60
     assert all(space.contains(point) for point in seen)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.report.analysis.gene_matrix import Genome
-from evonas.search.surrogates.encoding import Features
+from evonas.report.analysis.gene_matrix import GeneMatrix
+from evonas.search.surrogates.encoding import GenotypeEncoding
 from evonas.space.chain import ChainSpace, chain_space
 from evonas.space.declared import declared_space
 from evonas.space.space import Axis, Space
@@ -169,9 +169,9 @@ def test_unknown_keys_and_values_of_openings_say_what_to_type() -> None:
 def test_what_is_not_expressed_looks_alike_to_models_and_reports() -> None:
     lines = [f"toy:r=1/w=16,16/d={d},1/k=3,{k},3,3,3,3/e=3,3,3,3,3,3" for d, k in ((1, 7), (1, 3), (2, 3))]
     absent, same, small = map(TOY.parse, lines)
-    rows = Features(TOY)([absent, same, small])
+    rows = GenotypeEncoding(TOY)([absent, same, small])
     assert np.array_equal(rows[0], rows[1]) and not np.array_equal(rows[0], rows[2])
-    genome = Genome.of(TOY, [TOY.format(absent), lines[2].replace("k=3,3", "k=3,5")])
+    genome = GeneMatrix.of(TOY, [TOY.format(absent), lines[2].replace("k=3,3", "k=3,5")])
     assert genome is not None and genome.differences(1, 0) == ["d1 1 to 2"]
 
 

@@ -14,12 +14,12 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.evaluate.measure import attempt
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.baselines.local import LocalSearch
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.regularized import RegularizedEvolution
-from evonas.search.loop.asynchronous import steady_search
+from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
@@ -75,7 +75,7 @@ def run(
     searcher = make(SPACE, **{"seed": 3, "population": 8, "evaluations": 40, **changes})
     report = None if listener is None else listener.append
     with Archive.open(path, {"in_flight": in_flight, **PRINTS}, resume=True) as archive, closing(engine):
-        steady_search(searcher, engine, archive, SPACE, objectives, PRINTS, in_flight, 10, report)
+        asynchronous_search(searcher, engine, archive, SPACE, objectives, PRINTS, in_flight, 10, report)
         return [fact.genotype for fact in archive.in_order_recorded()]
 
 
@@ -175,18 +175,18 @@ class Forgetful:
         rng = np.random.default_rng(seed)
         points = [SPACE.sample(rng) for _ in range(population)]
         self.asks = [points[int(rng.integers(population))] for _ in range(evaluations)]
-        self.told: list[Told] = []
+        self.told: list[Observation] = []
 
     def ask(self) -> list[Genotype]:
         raise AssertionError("asked for a batch")
 
-    def tell(self, _facts: Sequence[Told]) -> None:
+    def tell(self, _facts: Sequence[Observation]) -> None:
         raise AssertionError("told a batch")
 
     def ask_one(self) -> Genotype | None:
         return self.asks.pop() if self.asks else None
 
-    def tell_one(self, fact: Told) -> None:
+    def tell_one(self, fact: Observation) -> None:
         self.told.append(fact)
 
 
@@ -202,18 +202,18 @@ def test_nothing_is_measured_twice(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_asynchronous_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="latency is measured while nothing else runs") as caught:
+    with pytest.raises(UserError, match="latency must be measured while no other") as caught:
         run(tmp_path / "a", Erratic(1), objectives={"error": "shared", "latency": "exclusive"})
     assert "latency_lookup" in str(caught.value.hint)
-    with pytest.raises(UserError, match="LocalSearch asks for whole batches"):
+    with pytest.raises(UserError, match="LocalSearch does not support"):
         run(tmp_path / "b", Erratic(1), LocalSearch)
-    with pytest.raises(UserError, match="in_flight is 0"):
+    with pytest.raises(UserError, match="in_flight must be at least 1, got 0"):
         run(tmp_path / "c", Erratic(1), in_flight=0)
 
 
 def test_an_order_that_this_search_would_not_have_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "a", Erratic(1))
-    with pytest.raises(DataError, match="would not have asked") as caught:
+    with pytest.raises(DataError, match="does not belong to a replay") as caught:
         run(tmp_path / "a", Erratic(1), seed=4)
     assert "reuse=" in str(caught.value.hint)
 

@@ -1,4 +1,4 @@
-"""What a method attains over its seeds: the surfaces that some, half or all of its runs reach.
+"""Empirical attainment surfaces of a method over its seeds.
 
 Grunert da Fonseca, Fonseca and Hall 2001, "Inferential performance assessment of stochastic optimisers and
 the attainment function"; computed by moocore.
@@ -12,19 +12,19 @@ import numpy as np
 from evonas.errors import UserError
 from evonas.report.metrics.pareto import Values, front
 
-# reached by the luckiest run, by half of the runs, by every run
+# attained by at least one run, by half of the runs (median), by every run
 LEVELS = (0.0, 50.0, 100.0)
 
 
 def surfaces(runs: Sequence[Values], levels: Sequence[float] = LEVELS) -> Mapping[float, Values]:
-    """For each level the minimal points that this percentage of the runs attains.
+    """Minimal points that are attained by each percentage of the runs.
 
     Args:
-        runs: points of each run, two or three objectives, minimised.
-        levels: percentages; 0 stands for at least one run.
+        runs: (N, M) points of each run, with two or three minimised objectives.
+        levels: percentages of the runs; 0 means at least one run.
 
     Returns:
-        Points by level, ordered by the first objective.
+        level -> points, sorted by the first objective.
 
     Raises:
         UserError: no run has a point, or there are more than three objectives.
@@ -32,14 +32,14 @@ def surfaces(runs: Sequence[Values], levels: Sequence[float] = LEVELS) -> Mappin
     fronts = [run[front(run)] for run in runs if len(run)]
     if not fronts:
         raise UserError(
-            "No run has a point, so nothing is attained.", "Compare runs that measured something."
+            "An attainment surface needs a run with at least one point.", "Compare runs with evaluations."
         )
     if fronts[0].shape[1] not in (2, 3):
         raise UserError(
-            f"Attainment surfaces of {fronts[0].shape[1]} objectives are not defined here.",
+            f"Attainment surfaces need 2 or 3 objectives, got {fronts[0].shape[1]}.",
             "Choose two or three objectives.",
         )
-    # a run without a point attains nothing, but it counts: levels are shares of all runs
+    # runs without a point count, too: levels are percentages of all runs
     wanted = [level * len(runs) / len(fronts) for level in levels]
     sets = np.repeat(np.arange(len(fronts)), [len(points) for points in fronts])
     reached = [level for level in wanted if level <= 100.0]

@@ -1,4 +1,4 @@
-"""Several searches side by side: one box, one front, and who is better where."""
+"""Comparison of several searches: hypervolume, common front, coverage, errors within budgets."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ import numpy as np
 from evonas.errors import UserError
 from evonas.report.analysis.indicators import Scale, indicators, scale_of
 from evonas.report.metrics.pareto import Values, front
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 
-# shares of the common front, in the order of a cost, at which errors within that cost are compared
+# quantiles of a cost over the common front that serve as budgets
 BUDGETS = (0.25, 0.5, 0.75, 1.0)
 _DEVICE = "exclusive"
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One search in a comparison.
+    """Summary of one search in a comparison.
 
     Args:
-        points: networks whose every objective is known.
-        front_size: of its own front.
-        common: how many of its points are on the front of all searches together.
-        hypervolume: share of the common box.
-        best: the least of each objective, by name.
+        points: number of evaluated points.
+        front_size: number of points of its own front.
+        common: number of its points on the common front.
+        hypervolume: normalised to the common box.
+        best: objective name -> smallest value.
     """
 
     run: str
@@ -40,7 +40,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The least error of each search within a cost, by run; None where nothing fits."""
+    """Smallest error of each run within a cost budget; None if no point of the run fits."""
 
     cost: str
     limit: float
@@ -48,7 +48,7 @@ class Budget:
 
     @property
     def better(self) -> str:
-        """The run with the least error; empty where several share it."""
+        """Run with the smallest error; empty for a tie."""
         known = {run: error for run, error in self.errors.items() if error is not None}
         winners = [run for run, error in known.items() if error == min(known.values())]
         return winners[0] if len(winners) == 1 else ""
@@ -56,7 +56,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A point of the front of all searches together; `runs` are those that found its values."""
+    """A point of the common front; `runs` are the runs that found its values."""
 
     runs: Sequence[str]
     genotype: str
@@ -65,14 +65,14 @@ class Shared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Searches side by side.
+    """Comparison of several searches.
 
     Args:
-        box: in which all hypervolumes are taken.
-        is_own_box: whether every search recorded exactly this box, so that its report shows the same numbers.
-        coverage: for two runs, the share of the second's front that some point of the first dominates
-            (Zitzler and Thiele 1999, with strict dominance).
-        warnings: what makes the comparison doubtful.
+        box: common box of the hypervolumes.
+        is_own_box: whether each search recorded this box itself, so that its report shows the same numbers.
+        coverage: (first run, second run) -> fraction of the second's front that the first dominates (Zitzler
+            and Thiele 1999, with strict dominance).
+        warnings: reasons to distrust the comparison.
     """
 
     box: Scale
@@ -84,21 +84,24 @@ class Comparison:
     warnings: Sequence[str]
 
 
-def compared(runs: Mapping[str, Facts]) -> Comparison:
-    """Compare what several searches found, by the name of the run.
+def compared(runs: Mapping[str, SearchResults]) -> Comparison:
+    """Compare the results of several searches.
+
+    Args:
+        runs: run name -> results.
 
     Raises:
-        UserError: they answer different questions, or one has measured nothing yet.
+        UserError: tasks or objectives differ, or a run has no evaluation yet.
     """
     for first, second in pairwise(runs):
         _require_comparable(first, runs[first], second, runs[second])
-    box, is_own = common_box({name: scale_of(facts) for name, facts in runs.items()})
-    together = np.concatenate([facts.values for facts in runs.values()])
+    box, is_own = common_box({name: scale_of(results) for name, results in runs.items()})
+    together = np.concatenate([results.values for results in runs.values()])
     best = together[front(together)]
     return Comparison(
         box,
         is_own,
-        [_side(name, facts, box, best) for name, facts in runs.items()],
+        [_side(name, results, box, best) for name, results in runs.items()],
         list(_shared(runs, best)),
         {(one, other): _coverage(runs[one], runs[other]) for one, other in permutations(runs, 2)},
         list(_budgets(runs, best)),
@@ -107,7 +110,7 @@ def compared(runs: Mapping[str, Facts]) -> Comparison:
 
 
 def common_box(scales: Mapping[str, Scale]) -> tuple[Scale, bool]:
-    """The smallest box that holds those of all runs, and whether it is the own box of each."""
+    """The smallest box that contains the boxes of all runs, and whether all boxes are equal."""
     every = list(scales.values())
     ideal = tuple(map(min, zip(*(each.ideal for each in every), strict=True)))
     reference = tuple(map(max, zip(*(each.reference for each in every), strict=True)))
@@ -115,13 +118,13 @@ def common_box(scales: Mapping[str, Scale]) -> tuple[Scale, bool]:
     return box, all(each == box for each in every)
 
 
-def _require_comparable(first: str, one: Facts, second: str, other: Facts) -> None:
-    """Numbers of two runs may stand side by side when they are of one kind, on one task."""
+def _require_comparable(first: str, one: SearchResults, second: str, other: SearchResults) -> None:
+    """Raise a UserError unless two runs have the same task and objectives."""
     sides = (one, other)
     kinds: dict[str, list[Any]] = {
-        "objectives": [[facts.label(name) for name in facts.names] for facts in sides],
-        "task": [facts.identity.get("task") for facts in sides],
-        "joint": [facts.identity.get("joint") for facts in sides],
+        "objectives": [[results.label(name) for name in results.names] for results in sides],
+        "task": [results.identity.get("task") for results in sides],
+        "joint": [results.identity.get("joint") for results in sides],
     }
     for what, (before, now) in kinds.items():
         if before != now:
@@ -131,28 +134,28 @@ def _require_comparable(first: str, one: Facts, second: str, other: Facts) -> No
             )
 
 
-def _side(name: str, facts: Facts, box: Scale, best: Values) -> Side:
-    found = indicators(facts.values, box)
-    common = sum(1 for row in front(facts.values) if _is_among(facts.values[row], best))
-    least = {each: float(facts.values[:, at].min()) for at, each in enumerate(facts.names)}
-    return Side(name, len(facts.values), found.front_size, common, found.hypervolume, least)
+def _side(name: str, results: SearchResults, box: Scale, best: Values) -> Side:
+    found = indicators(results.values, box)
+    common = sum(1 for row in front(results.values) if _is_among(results.values[row], best))
+    least = {each: float(results.values[:, at].min()) for at, each in enumerate(results.names)}
+    return Side(name, len(results.values), found.front_size, common, found.hypervolume, least)
 
 
 def _is_among(point: Values, points: Values) -> bool:
     return bool((points == point).all(axis=1).any())
 
 
-def _shared(runs: Mapping[str, Facts], best: Values) -> Iterator[Shared]:
-    """The common front; of equal points the first genotype is shown, with all runs that found them."""
+def _shared(runs: Mapping[str, SearchResults], best: Values) -> Iterator[Shared]:
+    """The common front; equal points are merged under the first genotype, with all runs that found them."""
     for point in best:
-        rows = {name: np.flatnonzero((facts.values == point).all(axis=1)) for name, facts in runs.items()}
+        rows = {name: np.flatnonzero((results.values == point).all(axis=1)) for name, results in runs.items()}
         finders = [name for name, found in rows.items() if len(found)]
-        facts = runs[finders[0]]
+        results = runs[finders[0]]
         row = int(rows[finders[0]][0])
-        yield Shared(finders, facts.genotypes[row], facts.objectives(row))
+        yield Shared(finders, results.genotypes[row], results.objectives(row))
 
 
-def _coverage(one: Facts, other: Facts) -> float:
+def _coverage(one: SearchResults, other: SearchResults) -> float:
     theirs = other.values[front(other.values)]
     ours = one.values[front(one.values)]
     both = np.concatenate([ours, theirs])
@@ -160,14 +163,14 @@ def _coverage(one: Facts, other: Facts) -> float:
     return float(1 - kept.mean())
 
 
-def _budgets(runs: Mapping[str, Facts], best: Values) -> Iterator[Budget]:
+def _budgets(runs: Mapping[str, SearchResults], best: Values) -> Iterator[Budget]:
     names = next(iter(runs.values())).names
     for column, cost in list(enumerate(names))[1:]:
         ordered = np.sort(best[:, column])
         places = [max(int(np.ceil(share * len(ordered))) - 1, 0) for share in BUDGETS]
         for limit in dict.fromkeys(float(ordered[place]) for place in places):
             yield Budget(
-                cost, limit, {name: _least(facts.values, column, limit) for name, facts in runs.items()}
+                cost, limit, {name: _least(results.values, column, limit) for name, results in runs.items()}
             )
 
 
@@ -176,20 +179,20 @@ def _least(values: Values, column: int, limit: float) -> float | None:
     return float(within.min()) if len(within) else None
 
 
-def _warnings(runs: Mapping[str, Facts]) -> Iterator[str]:
-    prints = {name: facts.identity.get("fingerprints", {}) for name, facts in runs.items()}
+def _warnings(runs: Mapping[str, SearchResults]) -> Iterator[str]:
+    prints = {name: results.identity.get("fingerprints", {}) for name, results in runs.items()}
     if len({found.get(_DEVICE) for found in prints.values()}) > 1:
         yield (
-            "What is measured on the device itself, such as latency, has different fingerprints (other "
-            "devices, settings or networks), so its numbers may not mean the same."
+            "Objectives measured on the device, such as latency, have different fingerprints (devices, settings "
+            "or networks differ), so their values may not be comparable."
         )
-    for name, facts in runs.items():
-        if facts.num_failed:
-            yield f"{facts.num_failed} evaluations of '{name}' failed."
+    for name, results in runs.items():
+        if results.num_failed:
+            yield f"{results.num_failed} evaluations of '{name}' failed."
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Settings that are not equal in all configs: by dotted key, the value in each, None where absent."""
+    """Settings that differ between configs: dotted key -> config name -> value, None where absent."""
     flat = {name: dict(_flat(config)) for name, config in configs.items()}
     keys = sorted({key for found in flat.values() for key in found})
     rows = {key: {name: found.get(key) for name, found in flat.items()} for key in keys}

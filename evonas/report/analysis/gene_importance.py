@@ -1,37 +1,37 @@
-"""Which genes matter: how much worse a forest predicts an objective once one gene is shuffled.
+"""Permutation importance of genes for each objective.
 
-Permutation importance (Breiman 2001, "Random forests"; Fisher, Rudin and Dominici 2019) of a forest of
-scikit-learn, on networks that it did not see. It describes the networks that the search asked for, not the
-whole space: genes that the search soon stopped varying count for little.
+Breiman 2001, "Random forests"; Fisher, Rudin and Dominici 2019; with a random forest of scikit-learn, on held-out
+networks. It describes the evaluated networks rather than the whole space: a gene that the search hardly
+varied has a small importance.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from evonas.report.analysis.gene_matrix import Genome, Layouts, spread_out
+from evonas.report.analysis.gene_matrix import GeneMatrix, Layouts, to_vectors
 from evonas.report.metrics.pareto import Values
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 
-# a forest on fewer networks knows nothing; more than these only take longer
+# minimum number of networks to fit a forest; more than the maximum only take longer
 FEWEST, MOST = 40, 1800
 TREES, SHUFFLES = 60, 8
-# a report is a function of its facts: the draws of the forest and of the shuffles are always the same
-_DRAWS = 0
+# fixed seed: a report is a deterministic function of its results
+_SEED = 0
 # every third network is held out
 _FOLDS = 3
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much each gene matters for one objective.
+    """Importance of each gene for one objective.
 
     Args:
-        objective: its name.
-        networks: how many the forest learnt from, and on how many it was asked.
-        r2: share of the held-out variance that it explains with all genes, at most 1.
-        losses: what of `r2` is lost when a gene is shuffled, by gene, and the standard deviation of it.
-        signs: rank correlation of the objective with the size of a choice, where choices have one.
+        objective: name of the objective.
+        networks: number of training and of held-out networks.
+        r2: coefficient of determination on the held-out networks.
+        losses: gene -> mean and standard deviation of the decrease of `r2` when the gene is shuffled.
+        signs: gene with ordered choices -> Spearman correlation of its choice with the objective.
     """
 
     objective: str
@@ -41,49 +41,51 @@ class Importance:
     signs: dict[str, float]
 
     def largest(self, count: int) -> list[str]:
-        """The genes that matter most, the most important first."""
+        """The most important genes, in decreasing order."""
         return sorted(self.losses, key=lambda name: -self.losses[name][0])[:count]
 
 
-def importances(facts: Facts, genome: Genome) -> list[Importance]:
-    """One for each objective that varies; none where there are too few networks to learn from."""
-    if len(facts.values) < FEWEST:
+def importances(results: SearchResults, gene_matrix: GeneMatrix) -> list[Importance]:
+    """Importances for each objective that varies; empty for fewer than 40 networks."""
+    if len(results.values) < FEWEST:
         return []
-    kept = np.unique(np.linspace(0, len(facts.values) - 1, MOST).astype(int))
-    chosen = Genome(genome.space, genome.rows[kept])
-    values = facts.values[kept]
+    kept = np.unique(np.linspace(0, len(results.values) - 1, MOST).astype(int))
+    chosen = GeneMatrix(gene_matrix.space, gene_matrix.rows[kept])
+    values = results.values[kept]
     return [
         _importance(name, chosen, column)
-        for name, column in zip(facts.names, values.T, strict=True)
+        for name, column in zip(results.names, values.T, strict=True)
         if np.ptp(column[_FOLDS - 1 :: _FOLDS]) > 0
     ]
 
 
-def _importance(name: str, genome: Genome, values: Values) -> Importance:
-    # a page about a running search must not wait for scikit-learn
+def _importance(name: str, gene_matrix: GeneMatrix, values: Values) -> Importance:
+    # scikit-learn imports slowly, and the live page does not need it
     from sklearn.ensemble import RandomForestRegressor
 
-    codes, held_out = genome.codes(), np.arange(len(values)) % _FOLDS == _FOLDS - 1
-    layouts, asked, truth = genome.rows[~held_out], codes[held_out], values[held_out]
-    forest = RandomForestRegressor(n_estimators=TREES, min_samples_leaf=2, random_state=_DRAWS)
+    codes, held_out = gene_matrix.codes(), np.arange(len(values)) % _FOLDS == _FOLDS - 1
+    layouts, asked, truth = gene_matrix.rows[~held_out], codes[held_out], values[held_out]
+    forest = RandomForestRegressor(n_estimators=TREES, min_samples_leaf=2, random_state=_SEED)
     forest.fit(layouts, values[~held_out])
-    # rows of bits are shuffled whole, but the trees split single bits
-    guesses = forest.predict(spread_out(_shuffled(asked), genome.genes)).reshape(-1, SHUFFLES, len(truth))
-    whole = _r2(forest.predict(spread_out(asked, genome.genes)), truth)
+    # a row of bits is shuffled as one gene, but trees split on single bits
+    guesses = forest.predict(to_vectors(_shuffled(asked), gene_matrix.genes)).reshape(
+        -1, SHUFFLES, len(truth)
+    )
+    whole = _r2(forest.predict(to_vectors(asked, gene_matrix.genes)), truth)
     losses = whole - _r2(guesses, truth)
     spread = zip(losses.mean(axis=1).tolist(), losses.std(axis=1).tolist(), strict=True)
     return Importance(
         name,
         (len(layouts), len(truth)),
         float(whole),
-        dict(zip([gene.name for gene in genome.genes], spread, strict=True)),
-        {gene.name: _correlation(amount, values) for gene, amount in genome.amounts()},
+        dict(zip([gene.name for gene in gene_matrix.genes], spread, strict=True)),
+        {gene.name: _correlation(amount, values) for gene, amount in gene_matrix.amounts()},
     )
 
 
 def _shuffled(codes: Layouts) -> Layouts:
-    """(G S N, G) copies of N networks: for each gene S times all of them, with that gene shuffled."""
-    rng, (size, genes) = np.random.default_rng(_DRAWS), codes.shape
+    """(G S N, G) copies of (N, G) codes: for each of G genes, S copies with this gene shuffled."""
+    rng, (size, genes) = np.random.default_rng(_SEED), codes.shape
     copies = np.tile(codes, (genes, SHUFFLES, 1, 1))
     for gene in range(genes):
         for shuffle in range(SHUFFLES):
@@ -92,14 +94,14 @@ def _shuffled(codes: Layouts) -> Layouts:
 
 
 def _r2(guesses: Values, truth: Values) -> Values:
-    """Share of the variance of the truth (last axis) that guesses explain."""
+    """Coefficient of determination over the last axis."""
     missed = ((guesses - truth) ** 2).mean(axis=-1)
     share: Values = 1.0 - missed / truth.var()
     return share
 
 
 def _correlation(amount: Layouts, values: Values) -> float:
-    """Spearman's rho, 0 where one side is constant."""
+    """Spearman's rho; 0 if one side is constant."""
     from scipy.stats import spearmanr
 
     if np.ptp(amount) == 0 or np.ptp(values) == 0:

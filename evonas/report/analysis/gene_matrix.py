@@ -1,4 +1,4 @@
-"""The genes of many networks as one table of integers, for everything that compares or explains them."""
+"""Genotypes of many networks as an integer matrix."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ Layouts: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Genome:
-    """A space and the integer layouts of some of its points, in the order of the search's facts.
+class GeneMatrix:
+    """Genotype vectors of N points of a space.
 
     Args:
-        space: which the points belong to.
-        rows: (N, V), one point a row.
+        space: search space of the points.
+        rows: (N, V) genotype vectors.
     """
 
     space: Space
     rows: Layouts
 
     @classmethod
-    def of(cls, space: Space, genotypes: Sequence[str]) -> "Genome | None":
-        """The genes of these text forms, or None if one of them is no point of the space."""
+    def of(cls, space: Space, genotypes: Sequence[str]) -> "GeneMatrix | None":
+        """Parse formatted genotypes; None if one of them does not belong to the space."""
         try:
             rows = [space.parse(text).genes for text in genotypes]
         except UserError:
@@ -38,13 +38,13 @@ class Genome:
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
-        """The decisions of the space, in the order of the layout."""
+        """Genes of the space, in the order of the genotype vector."""
         return self.space.genes
 
     def differences(self, row: int, other: int) -> list[str]:
-        """What changed from another network to this one, gene by gene: `e2 1 to 2`, `d3 1101 to 1001`.
+        """Changed genes from network `other` to network `row`, such as `e2 1 to 2` or `d3 1101 to 1001`.
 
-        An axis that only one of them expresses is no change of its own: the gene that decides it is one.
+        An axis that only one of both networks expresses is not listed; the gene that controls it is.
         """
         present = self.space.expressed_rows(self.rows[[row, other]])
         return [
@@ -54,25 +54,25 @@ class Genome:
         ]
 
     def words(self, row: int) -> list[str]:
-        """The choice of every gene of one network, as the text form writes it."""
+        """Formatted choice of each gene of one network."""
         genes = tuple(self.rows[row].tolist())
         return [_word(gene, genes[self.space.spans[gene.name]]) for gene in self.genes]
 
     def codes(self) -> Layouts:
-        """(N, G) one integer for each gene: the index of a choice, or a row of bits as a binary number."""
+        """(N, G) one integer per gene: the index of its choice, or its bits as a binary number."""
         return np.stack(
             [_code(gene, self.rows[:, self.space.spans[gene.name]]) for gene in self.genes], axis=1
         )
 
     def amounts(self) -> Iterator[tuple[Gene, Layouts]]:
-        """Every gene whose choices have an order of size, with the size of each network's choice."""
+        """Genes with ordered choices, each with (N,) ordinal values (number of ones for bits)."""
         for gene in self.genes:
             if isinstance(gene, Bits) or not isinstance(gene.choices[0], str):
                 yield gene, self.rows[:, self.space.spans[gene.name]].sum(axis=1)
 
 
-def spread_out(codes: Layouts, genes: Sequence[Gene]) -> Layouts:
-    """(N, V) layouts of (N, G) codes: rows of bits become one column a bit again."""
+def to_vectors(codes: Layouts, genes: Sequence[Gene]) -> Layouts:
+    """(N, V) genotype vectors of (N, G) codes; inverse of `GeneMatrix.codes`."""
     columns = []
     for code, gene in zip(codes.T, genes, strict=True):
         shifts = np.arange(gene.length) if isinstance(gene, Bits) else None

@@ -1,10 +1,10 @@
-"""Where a network may come from: archives keep facts and no parents, so kinship is read off the genes.
+"""Genealogy of networks, estimated from their genes, since archives do not store parents.
 
-NSGA-II crosses networks that it kept before, and which these were follows from the facts. Of their pairs the
-likeliest parents leave the fewest positions of the layout unexplained (of equals: the pair with the nearest
-network in it, then with the nearest second one). For any other searcher there is one forerunner only: the
-network of an earlier generation that differs in the fewest positions (of equals: by the fewest steps, then
-the one asked last). Both are guesses, and are called so wherever they are shown.
+NSGA-II breeds from its survivors, which follow from the results. Among their pairs, the likeliest parents leave
+the fewest positions of the genotype vector unexplained (ties: the pair with the nearest first, then the nearest
+second parent). For other searchers there is one likely parent: the network of an earlier generation that
+differs in the fewest positions (ties: the smallest L1 distance, then the one asked last). The report calls
+both estimates.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,25 +13,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from evonas.identifiers import identifier
-from evonas.report.analysis.gene_matrix import Genome
-from evonas.report.analysis.snapshots import born, generation_size
+from evonas.report.analysis.gene_matrix import GeneMatrix
+from evonas.report.analysis.snapshots import generation_indices, generation_size
 from evonas.report.metrics.pareto import Indices
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 
-LONGEST = 200
+MAX_DEPTH = 200
 _NSGA2 = "search/nsga2"
 
 
 @dataclass(frozen=True, slots=True)
-class Kin:
-    """The earlier relatives of one network.
+class LikelyParents:
+    """Likeliest parents of one network.
 
     Args:
-        row: the network, among the facts.
-        nearest: row of the likeliest parent; None for the first generation.
+        row: row of the network in the results.
+        nearest: row of the likeliest parent; None in the first generation.
         mate: row of the likeliest second parent, or None.
-        changed: positions of the layout that differ from `nearest`.
-        shared: how many of these `mate` has.
+        changed: number of positions that differ from `nearest`.
+        shared: number of these positions that `mate` explains.
     """
 
     row: int
@@ -41,53 +41,53 @@ class Kin:
     shared: int = 0
 
 
-class Kinship:
-    """The likeliest relatives of the networks of one search."""
+class Genealogy:
+    """Likeliest parents of the networks of a search."""
 
-    def __init__(self, facts: Facts, genome: Genome) -> None:
-        self._rows, self._born = genome.rows, born(facts)
-        self._kept = survivors(facts)
+    def __init__(self, results: SearchResults, gene_matrix: GeneMatrix) -> None:
+        self._rows, self._born = gene_matrix.rows, generation_indices(results)
+        self._kept = survivors(results)
 
     @property
     def has_crossings(self) -> bool:
-        """Whether networks are known to have two parents among those that were kept."""
+        """Whether the survivors of each generation are known, so that two parents are estimated."""
         return self._kept is not None
 
     def parents(self, row: int) -> Indices:
-        """The rows that may have been parents of a network, in the order asked."""
+        """Rows of the possible parents of a network, in the order asked."""
         if self._kept is not None:
             return self._kept.get(int(self._born[row]), np.empty(0, dtype=np.intp))
         return np.flatnonzero(self._born < self._born[row])
 
-    def of(self, row: int) -> Kin:
-        """The likeliest relatives of one network."""
+    def of(self, row: int) -> LikelyParents:
+        """Likeliest parents of one network."""
         earlier = self.parents(row)
         if not len(earlier):
-            return Kin(row)
+            return LikelyParents(row)
         return self._pair(row, earlier) if self.has_crossings else self._nearest(row, earlier)
 
-    def _nearest(self, row: int, earlier: Indices) -> Kin:
+    def _nearest(self, row: int, earlier: Indices) -> LikelyParents:
         own, others = self._rows[row], self._rows[earlier]
         distance, steps = (others != own).sum(axis=1), np.abs(others - own).sum(axis=1)
         at = int(np.lexsort((-earlier, steps, distance))[0])
-        return Kin(row, int(earlier[at]), changed=int(distance[at]))
+        return LikelyParents(row, int(earlier[at]), changed=int(distance[at]))
 
-    def _pair(self, row: int, earlier: Indices) -> Kin:
+    def _pair(self, row: int, earlier: Indices) -> LikelyParents:
         differs = (self._rows[earlier] != self._rows[row]).astype(np.int64)
         distance = differs.sum(axis=1)
-        # positions that differ in both; on the diagonal what one parent leaves unexplained
+        # [i, j]: positions that differ from both i and j, thus unexplained by this pair
         unexplained = differs @ differs.T
         near, far = (pick(distance[:, None], distance[None, :]) for pick in (np.minimum, np.maximum))
         place = int(np.lexsort((far.ravel(), near.ravel(), unexplained.ravel()))[0])
         first, second = sorted(divmod(place, len(earlier)), key=lambda at: int(distance[at]))
         shared = int(distance[first] - unexplained[first, second])
         mate = int(earlier[second]) if shared else None
-        return Kin(row, int(earlier[first]), mate, int(distance[first]), shared)
+        return LikelyParents(row, int(earlier[first]), mate, int(distance[first]), shared)
 
-    def descent(self, row: int) -> Iterator[Kin]:
-        """The network, its nearest, the nearest's nearest and so on, back to the first generation."""
+    def descent(self, row: int) -> Iterator[LikelyParents]:
+        """The chain of likeliest parents from the network back to the first generation."""
         at: int | None = row
-        for _ in range(LONGEST):
+        for _ in range(MAX_DEPTH):
             if at is None:
                 return
             found = self.of(at)
@@ -95,25 +95,25 @@ class Kinship:
             at = found.nearest
 
 
-def survivors(facts: Facts) -> Mapping[int, Indices] | None:
-    """The rows that NSGA-II bred each generation from, ascending; None for any other searcher.
+def survivors(results: SearchResults) -> Mapping[int, Indices] | None:
+    """Generation -> rows of the survivors that NSGA-II bred it from; None for other searchers.
 
-    Survival by rank and crowding is a function of the facts alone (Deb et al. 2002; computed by pymoo).
+    Survival by front and crowding distance is a function of the results (Deb et al. 2002; computed by pymoo).
     """
-    size, searcher = generation_size(facts.identity), facts.identity.get("searcher")
+    size, searcher = generation_size(results.identity), results.identity.get("searcher")
     if size is None or not isinstance(searcher, Mapping) or identifier(searcher.get("_target_")) != _NSGA2:
         return None
-    # a page without chosen networks must not wait for pymoo
+    # pymoo imports slowly, and a page without selected networks does not need it
     from pymoo.algorithms.moo.nsga2 import RankAndCrowding
     from pymoo.core.population import Population
     from pymoo.core.problem import Problem
 
-    survival, problem = RankAndCrowding(), Problem(n_var=1, n_obj=len(facts.names))
-    begun, kept, found = born(facts), Population.empty(), dict[int, Indices]()
-    for number in range(int(begun.max(initial=-1)) + 1):
+    survival, problem = RankAndCrowding(), Problem(n_var=1, n_obj=len(results.names))
+    generations, kept, found = generation_indices(results), Population.empty(), dict[int, Indices]()
+    for number in range(int(generations.max(initial=-1)) + 1):
         found[number] = np.sort(np.array([int(each.X[0]) for each in kept], dtype=np.intp))
-        rows = np.flatnonzero(begun == number)
-        fresh = Population.new("X", rows[:, None], "F", facts.values[rows])
+        rows = np.flatnonzero(generations == number)
+        fresh = Population.new("X", rows[:, None], "F", results.values[rows])
         rivals = Population.merge(kept, fresh)
         kept = survival.do(problem, rivals, n_survive=min(size, len(rivals))) if len(rivals) else rivals
     return found

@@ -1,4 +1,4 @@
-"""How good a set of points is, on a scale that is recorded: hypervolume, IGD+ and the size of the front."""
+"""Quality indicators of a set of points: hypervolume, IGD+ and size of the Pareto front."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import numpy as np
 from evonas.errors import UserError
 from evonas.report.metrics.hypervolume import hypervolume, to_unit
 from evonas.report.metrics.pareto import Values, front
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The box in which indicators are taken; numbers of different boxes must never meet.
+    """Normalisation of indicators; indicators of different scales are not comparable.
 
     Args:
-        names: the objectives, in order.
-        ideal: the best corner.
-        reference: the worst corner, the reference point of the hypervolume.
+        names: objective names, in order.
+        ideal: ideal point.
+        reference: reference point of the hypervolume.
     """
 
     names: tuple[str, ...]
@@ -28,25 +28,25 @@ class Scale:
 
     @classmethod
     def over(cls, names: Sequence[str], values: Values) -> "Scale":
-        """The box that a whole set of points spans, such as all rows of a table; NaN counts for nothing."""
+        """The scale from the minima to the maxima of (N, M) values; NaNs are ignored."""
         low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         return cls(tuple(names), tuple(map(float, low)), tuple(map(float, high)))
 
     def text(self) -> str:
-        """The box for a person: every objective from its best to its worst number."""
+        """One line of text with the range of each objective."""
         sides = zip(self.names, self.ideal, self.reference, strict=True)
         return ", ".join(f"{name} {low:.6g} to {high:.6g}" for name, low, high in sides)
 
 
 @dataclass(frozen=True, slots=True)
 class Indicators:
-    """What a set of points is worth; `igd_plus` is None where no exact front is known.
+    """Quality indicators.
 
     Args:
-        hypervolume: share of the scale's box that is dominated, more is better.
-        igd_plus: mean shortfall from the exact front in units of the box, less is better (Ishibuchi et al.
-            2015; computed by moocore).
-        front_size: points that no other point dominates.
+        hypervolume: normalised hypervolume in [0, 1]; larger is better.
+        igd_plus: IGD+ in normalised units, smaller is better; None if the exact front is unknown (Ishibuchi
+            et al. 2015; computed by moocore).
+        front_size: number of non-dominated points.
     """
 
     hypervolume: float
@@ -55,12 +55,12 @@ class Indicators:
 
 
 def indicators(values: Values, scale: Scale, exact: Values | None = None) -> Indicators:
-    """All indicators of a set of points.
+    """Compute all indicators of a set of points.
 
     Args:
-        values: points by objectives, minimised.
-        scale: the box.
-        exact: the exact front in the same units, if it is known.
+        values: (N, M) minimised objective values.
+        scale: normalisation.
+        exact: (F, M) exact front, if known.
     """
     share = hypervolume(values, scale.reference, scale.ideal)
     if exact is None or not len(values):
@@ -70,26 +70,26 @@ def indicators(values: Values, scale: Scale, exact: Values | None = None) -> Ind
     return Indicators(share, float(shortfall), len(front(values)))
 
 
-def scale_of(facts: Facts) -> Scale:
-    """The box that a search recorded.
+def scale_of(results: SearchResults) -> Scale:
+    """The scale that a search recorded.
 
     Raises:
-        UserError: it recorded none, because nothing was measured yet.
+        UserError: the search has no reference point yet.
     """
-    if facts.reference is None:
+    if results.reference is None:
         raise UserError("The search has no reference point yet.", "Let it finish its first generation.")
-    ideal = facts.ideal or (0.0,) * len(facts.names)
-    return Scale(facts.names, ideal, facts.reference)
+    ideal = results.ideal or (0.0,) * len(results.names)
+    return Scale(results.names, ideal, results.reference)
 
 
 def common_scale(runs: Mapping[str, Scale]) -> Scale:
-    """The one scale of several runs.
+    """The common scale of several runs.
 
     Args:
-        runs: scales by the name of the run.
+        runs: run name -> scale.
 
     Raises:
-        UserError: two runs were recorded on different scales; no plot may show both.
+        UserError: two runs have different scales, so that their indicators are not comparable.
     """
     (first, scale), *others = runs.items()
     for name, other in others:

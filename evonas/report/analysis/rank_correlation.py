@@ -1,7 +1,7 @@
-"""Does a cheap score rank networks as their training does? Statistics of pairs, beside costs as baselines.
+"""Rank correlation between a score and the error after training, with costs as baselines.
 
-Parameters or multiply-adds alone rank networks well (tau about 0.55 on NAS-Bench-201), so every number here
-is given for them too, and tau also inside bins of equal cost, where they say nothing.
+The numbers of parameters or MACs alone rank networks well (Kendall tau about 0.55 on NAS-Bench-201). Every
+statistic is therefore given for them, too, and tau also within bins of similar cost.
 """
 
 import math
@@ -17,13 +17,13 @@ Numbers = NDArray[np.float64]
 Pair = Mapping[str, Any]
 
 RESAMPLES = 1000
-# with fewer pairs the interval of tau spans most of what it could be
+# with fewer pairs, the confidence interval of tau is too wide to be useful
 FEW = 20
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Score and outcome of some networks, less being better, and the bin of equal cost each belongs to."""
+    """Score and outcome of networks, both minimised, and the cost bin of each network."""
 
     score: Numbers
     outcome: Numbers
@@ -33,17 +33,17 @@ class Scores:
 def statistics(
     pairs: Sequence[Pair], rng: np.random.Generator, bins: int = 3, top: int = 3
 ) -> dict[str, Any]:
-    """Every statistic of a ranking check, as plain JSON data; None where it is not defined.
+    """All statistics of a ranking check as plain JSON data; None where undefined.
 
     Args:
-        pairs: `inherited`, `retrained` (errors), `macs` and perhaps `params` of each network.
-        rng: of the bootstrap.
-        bins: parts of equal size into which the networks are cut by their MACs.
-        top: how many best-scored networks the regret looks at.
+        pairs: `inherited` and `retrained` error, `macs` and optionally `params` of each network.
+        rng: random generator of the bootstrap.
+        bins: number of bins of equal size by MACs.
+        top: number of best-scored networks considered by the regret.
 
     Returns:
-        `tau`, `low`, `high`, `tau_macs` as ever, and `predictors`: for each of inherited, macs and params
-        what `judged` says.
+        `tau`, `low`, `high` of the inherited error, `tau_macs`, `bins`, `top`, and `predictors`: the
+        statistics of `ranking_statistics` for inherited, macs and params.
     """
     columns = {key: np.array([pair[key] for pair in pairs], dtype=float) for key in ("inherited", "macs")}
     columns["macs"] = -columns["macs"]
@@ -51,7 +51,9 @@ def statistics(
         columns["params"] = -np.array([pair["params"] for pair in pairs], dtype=float)
     outcome = np.array([pair["retrained"] for pair in pairs], dtype=float)
     place = cost_bins(-columns["macs"], bins)
-    found = {key: judged(Scores(score, outcome, place), rng, top) for key, score in columns.items()}
+    found = {
+        key: ranking_statistics(Scores(score, outcome, place), rng, top) for key, score in columns.items()
+    }
     return {
         "tau": found["inherited"]["tau"],
         "low": found["inherited"]["tau_low"],
@@ -63,8 +65,8 @@ def statistics(
     }
 
 
-def judged(scores: Scores, rng: np.random.Generator, top: int) -> dict[str, float | None]:
-    """How well one score ranks: tau, rho, tau at equal cost, each with its 95 % interval, and the regret."""
+def ranking_statistics(scores: Scores, rng: np.random.Generator, top: int) -> dict[str, float | None]:
+    """Kendall tau, Spearman rho and tau at equal cost, each with a 95 % bootstrap interval, and the regret."""
     counts = _resamples(len(scores.score), rng)
     same = scores.bins[:, None] == scores.bins[None, :]
     found: dict[str, float] = {}
@@ -78,14 +80,14 @@ def judged(scores: Scores, rng: np.random.Generator, top: int) -> dict[str, floa
 
 
 def tau(first: Numbers, second: Numbers) -> float:
-    """Kendall's tau-b; NaN where one side is constant."""
+    """Kendall's tau-b; NaN if one side is constant."""
     one = np.zeros(len(first), dtype=np.intp)
     scores = Scores(np.asarray(first, dtype=float), np.asarray(second, dtype=float), one)
     return float(_taus(scores, np.ones((1, len(one))), np.ones((len(one), len(one)), dtype=bool))[0])
 
 
 def interval(values: Numbers) -> tuple[float, float]:
-    """The middle 95 % of resampled statistics; NaN when none of them is defined."""
+    """95 % percentile interval of bootstrap statistics; NaN if none is finite."""
     kept = values[np.isfinite(values)]
     if not len(kept):
         return math.nan, math.nan
@@ -94,13 +96,13 @@ def interval(values: Numbers) -> tuple[float, float]:
 
 
 def regret(score: Numbers, outcome: Numbers, top: int) -> float:
-    """How much worse the best of the `top` best-scored networks is than the best of all, in outcome units."""
+    """Outcome of the best of the `top` best-scored networks minus the best outcome of all."""
     chosen = np.argsort(score, kind="stable")[:top]
     return float(outcome[chosen].min() - outcome.min())
 
 
 def cost_bins(cost: Numbers, count: int) -> NDArray[np.intp]:
-    """The bin of each network: bins of equal size by cost, fewer where one would have under three."""
+    """(N,) cost bin of each network; bins have equal sizes of at least three, so there may be fewer."""
     count = max(1, min(count, len(cost) // 3))
     place = np.empty(len(cost), dtype=np.intp)
     for number, rows in enumerate(np.array_split(np.argsort(cost, kind="stable"), count)):
@@ -109,11 +111,11 @@ def cost_bins(cost: Numbers, count: int) -> NDArray[np.intp]:
 
 
 def agreement(first: Sequence[Pair], second: Sequence[Pair]) -> dict[str, Any]:
-    """How two ranking checks of the same networks agree, such as two seeds of one supernet.
+    """Agreement of two ranking checks of the same networks, such as two seeds of one supernet.
 
     Returns:
-        `common` networks, tau between the two checks of `inherited` and of `retrained` errors, and the
-        `ceiling` that the latter sets to any score's tau with one of the checks.
+        `common`: number of common networks; `inherited` and `retrained`: tau between both checks' errors;
+        `ceiling`: upper bound that the latter sets to any score's tau with one of the checks.
     """
     other = {pair["genotype"]: pair for pair in second}
     common = [(pair, other[pair["genotype"]]) for pair in first if pair["genotype"] in other]
@@ -127,18 +129,18 @@ def agreement(first: Sequence[Pair], second: Sequence[Pair]) -> dict[str, Any]:
 
 
 def ceiling(agreed: float, trainings: int = 1) -> float:
-    """The tau with mean errors over some trainings that the networks' expected errors themselves reach.
+    """Tau between the expected errors of networks and their mean errors over several trainings.
 
-    Errors and their noise are taken as normal: tau is 2/pi asin of the correlation (Greiner, 1909), the
-    correlation of two trainings is the reliability of one, that of their mean follows (Spearman, 1910;
-    Brown, 1910), and its root is the correlation with what is expected.
+    Assumes normal errors and noise: tau is 2/pi asin of the correlation (Greiner, 1909), the correlation of two
+    trainings is the reliability of one, the reliability of a mean follows (Spearman, 1910; Brown, 1910), and
+    its square root is the correlation with the expected error.
 
     Args:
         agreed: tau between two trainings of the same networks.
-        trainings: over which errors are averaged.
+        trainings: number of trainings that errors are averaged over.
 
     Returns:
-        0 where two trainings agree by nothing or less.
+        The upper bound of any score's tau; 0 if `agreed` is not positive.
     """
     single = math.sin(math.pi / 2 * max(agreed, 0.0))
     of_mean = trainings * single / (1 + (trainings - 1) * single)
@@ -146,7 +148,7 @@ def ceiling(agreed: float, trainings: int = 1) -> float:
 
 
 def _resamples(size: int, rng: np.random.Generator) -> Numbers:
-    """How often each network is drawn, one row a resample."""
+    """(R, N) bootstrap multiplicities of each network."""
     return rng.multinomial(size, np.full(size, 1.0 / size), size=RESAMPLES).astype(float)
 
 
@@ -157,7 +159,7 @@ def _picks(counts: Numbers) -> NDArray[np.intp]:
 
 
 def _taus(scores: Scores, counts: Numbers, mask: NDArray[np.bool_]) -> Numbers:
-    """Tau-b over the masked pairs for each row of multiplicities, all rows in three matrix products."""
+    """(R,) tau-b over the masked pairs for each row of (R, N) multiplicities."""
     first = np.sign(scores.score[:, None] - scores.score[None, :]) * mask
     second = np.sign(scores.outcome[:, None] - scores.outcome[None, :]) * mask
     agreeing, left, right = (
@@ -168,7 +170,7 @@ def _taus(scores: Scores, counts: Numbers, mask: NDArray[np.bool_]) -> Numbers:
 
 
 def _rhos(scores: Scores, picks: NDArray[np.intp]) -> Numbers:
-    """Spearman's rho of each row of picked networks; NaN where one side is constant."""
+    """(R,) Spearman's rho of each row of (R, N) resampled networks; NaN if one side is constant."""
     ranks = [rankdata(side[picks], axis=1) for side in (scores.score, scores.outcome)]
     first, second = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
     norm = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))

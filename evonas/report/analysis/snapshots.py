@@ -1,4 +1,4 @@
-"""Moments of a search: after which networks it is looked at, and which generation a network belongs to."""
+"""Snapshots of a search over time, and the generation of each network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 
 from evonas.report.metrics.pareto import Indices
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """The first `count` facts of a search, and what this moment is called."""
+class Snapshot:
+    """The state of a search after its first `count` points, with a label."""
 
     count: int
     label: str
 
 
 def generation_size(identity: Mapping[str, Any]) -> int | None:
-    """How many points each generation asks for, or None where batches differ or points come one by one.
+    """Points per generation, or None if batches have different sizes or the search is asynchronous.
 
     Args:
-        identity: what an archive says about its search.
+        identity: the archive's meta.
     """
     searcher = identity.get("searcher")
     if not isinstance(searcher, Mapping) or "in_flight" in identity or {"initial", "batch"} & set(searcher):
@@ -31,27 +31,27 @@ def generation_size(identity: Mapping[str, Any]) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
 
 
-def asked(facts: Facts) -> Indices:
-    """The place of every fact among all points that were asked."""
-    return np.asarray(facts.asked if len(facts.asked) else range(len(facts.values)), dtype=np.intp)
+def asked(results: SearchResults) -> Indices:
+    """(N,) index of each point among all asked points."""
+    return np.asarray(results.asked if len(results.asked) else range(len(results.values)), dtype=np.intp)
 
 
-def born(facts: Facts) -> Indices:
-    """A number for every fact that grows over the search, and is equal for points asked together."""
-    return asked(facts) // (generation_size(facts.identity) or 1)
+def generation_indices(results: SearchResults) -> Indices:
+    """(N,) generation of each point; without generations, the index of each point."""
+    return asked(results) // (generation_size(results.identity) or 1)
 
 
-def moments(facts: Facts, most: int) -> list[Moment]:
-    """At most so many moments, evenly spaced and the last one the end; generations where there are some."""
-    size = generation_size(facts.identity)
+def snapshots(results: SearchResults, most: int) -> list[Snapshot]:
+    """At most `most` evenly spaced snapshots, the last one at the end; by generation if there are any."""
+    size = generation_size(results.identity)
     if size is None:
-        even = np.linspace(0, len(facts.values), min(most, len(facts.values)) + 1)[1:].astype(int)
-        return [Moment(count, f"after {count} networks") for count in even.tolist()]
-    begun = born(facts)
-    numbers = np.unique(begun)
+        even = np.linspace(0, len(results.values), min(most, len(results.values)) + 1)[1:].astype(int)
+        return [Snapshot(count, f"after {count} networks") for count in even.tolist()]
+    generations = generation_indices(results)
+    numbers = np.unique(generations)
     kept = numbers[np.unique(np.linspace(0, len(numbers) - 1, most).astype(int))]
-    counts = [int((begun <= number).sum()) for number in kept]
+    counts = [int((generations <= number).sum()) for number in kept]
     return [
-        Moment(count, f"generation {number + 1}, after {count} networks")
+        Snapshot(count, f"generation {number + 1}, after {count} networks")
         for number, count in zip(kept.tolist(), counts, strict=True)
     ]

@@ -1,8 +1,8 @@
-"""Drawings of chosen networks: what a genotype means, stage by stage, with widths to scale.
+"""Architecture drawings: stages and blocks of networks, with channel widths to scale.
 
-A family of supernets says what its stages and blocks are (`SupernetFamily.draw`): a row of blocks, each split
-into bars as high as their widths in channels, on one scale for all drawings of a page. Points of a space without
-a family are drawn as their choices.
+A supernet family describes its stages and blocks (`SupernetFamily.draw`). Each block is drawn as bars whose
+heights are their widths in channels, on a common scale for all drawings of a page. Without a family, networks
+are drawn as gene grids.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from evonas.errors import UserError
-from evonas.report.charts.gene_grid import strips
+from evonas.report.charts.gene_grid import gene_grids
 from evonas.report.charts.plots import Figure
 from evonas.report.charts.svg import WIDTH, number, word
 from evonas.space.space import Space
@@ -25,24 +25,26 @@ Drawn = tuple[DrawnStage, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A network to draw: its name and text form."""
+class NamedGenotype:
+    """A name and a formatted genotype."""
 
     name: str
     genotype: str
 
 
-def blueprints(plans: Sequence[Plan], space: Space, family: SupernetFamily | None) -> list[Figure]:
-    """One drawing for each network that is a point of the space."""
+def architecture_drawings(
+    plans: Sequence[NamedGenotype], space: Space, family: SupernetFamily | None
+) -> list[Figure]:
+    """One drawing per network; networks that do not belong to the space are left out."""
     known = _known(plans, family)
     if not known:
-        return strips([(plan.name, plan.genotype) for plan in plans], space)
+        return gene_grids([(plan.name, plan.genotype) for plan in plans], space)
     scale = _TALLEST / max(max(map(_tallest, stages)) for stages in known.values())
     return [_figure(name, stages, scale) for name, stages in known.items()]
 
 
-def parts(plans: Sequence[Plan], family: SupernetFamily | None) -> list[tuple[str, str]]:
-    """What the bars of the drawings are, and their styles, in the order of their first appearance."""
+def parts(plans: Sequence[NamedGenotype], family: SupernetFamily | None) -> list[tuple[str, str]]:
+    """Legend: distinct (description, style) of the bars, in the order of their first appearance."""
     bars = [
         (bar.what, bar.style)
         for stages in _known(plans, family).values()
@@ -53,12 +55,12 @@ def parts(plans: Sequence[Plan], family: SupernetFamily | None) -> list[tuple[st
     return list(dict.fromkeys(bars))
 
 
-def _known(plans: Sequence[Plan], family: SupernetFamily | None) -> dict[str, Drawn]:
+def _known(plans: Sequence[NamedGenotype], family: SupernetFamily | None) -> dict[str, Drawn]:
     found = {plan.name: _drawn(plan, family) for plan in plans} if family else {}
     return {name: stages for name, stages in found.items() if stages is not None}
 
 
-def _drawn(plan: Plan, family: SupernetFamily) -> Drawn | None:
+def _drawn(plan: NamedGenotype, family: SupernetFamily) -> Drawn | None:
     try:
         return family.draw(family.space.parse(plan.genotype))
     except UserError:
@@ -82,7 +84,7 @@ def _figure(name: str, stages: Drawn, scale: float) -> Figure:
     svg = (
         f'<svg viewBox="0 0 {WIDTH} {_HEIGHT}" role="img" aria-label="{escape(alt)}">{"".join(shapes)}</svg>'
     )
-    return Figure(svg, f"{alt} are on.")
+    return Figure(svg, f"{alt} are active.")
 
 
 def _stage(stage: DrawnStage, at: int, left: float, step: float, scale: float) -> Iterator[str]:
@@ -98,7 +100,7 @@ def _stage(stage: DrawnStage, at: int, left: float, step: float, scale: float) -
 def _block(bars: tuple[Bar, ...] | None, width: int, left: float, step: float, scale: float) -> Iterator[str]:
     inset = min(2.0, step / 8)
     if bars is None:
-        yield _box("off", left + inset, left + step - inset, width * scale, "block off")
+        yield _box("off", left + inset, left + step - inset, width * scale, "inactive block")
         return
     each = step / len(bars)
     for index, bar in enumerate(bars):

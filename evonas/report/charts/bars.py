@@ -1,4 +1,4 @@
-"""Horizontal bars with names, as SVG text that follows the page's colours."""
+"""Horizontal bar charts as SVG text; page.css defines the colours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ _ROW, _TOP, _BOTTOM, _LEFT, _RIGHT = 19, 8, 42, 78, 66
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: what it stands for, how long it is, its colour, and what is written behind it."""
+    """A bar: name, length, CSS style, label at its end and tooltip."""
 
     name: str
     length: float
     style: str
-    said: str
+    label_at_end: str
     title: str
 
 
 def bars(rows: Sequence[Bar], label: str, alt: str) -> str:
-    """The SVG element; bars of negative length are drawn as none."""
+    """The SVG element; negative lengths are drawn as 0."""
     axis, floor = Axis.over(label, [0.0, *(bar.length for bar in rows)]), _TOP + _ROW * len(rows)
     axis = Axis(axis.label, 0.0, axis.high, *_shown(axis))
     head = f'<svg viewBox="0 0 {WIDTH} {floor + _BOTTOM}" role="img" aria-label="{escape(alt)}">'
@@ -52,4 +52,4 @@ def _bar(bar: Bar, axis: Axis, top: float) -> str:
         f'width="{number(end - _LEFT)}" height="{_ROW - 6}"><title>{escape(bar.title)}</title></rect>'
     )
     name = word("tick", _LEFT - 6, top + _ROW - 6, bar.name, "end")
-    return shape + name + word("tick", end + 5, top + _ROW - 6, bar.said, "start")
+    return shape + name + word("tick", end + 5, top + _ROW - 6, bar.label_at_end, "start")

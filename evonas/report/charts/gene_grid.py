@@ -1,4 +1,4 @@
-"""A point of any space as a picture: one row a gene, the choice taken among all choices."""
+"""Gene grids: drawings of genotypes with one row per gene that marks its choice among all choices."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -14,8 +14,8 @@ from evonas.space.space import Space
 _ROW, _LEFT, _CELL, _WIDEST = 17, 64, 12, 200.0
 
 
-def strips(named: Sequence[tuple[str, str]], space: Space) -> list[Figure]:
-    """One drawing for each name and text form that is a point of the space."""
+def gene_grids(named: Sequence[tuple[str, str]], space: Space) -> list[Figure]:
+    """One drawing per (name, formatted genotype); genotypes outside the space are left out."""
     figures = []
     for name, text in named:
         try:
@@ -34,7 +34,7 @@ def strips(named: Sequence[tuple[str, str]], space: Space) -> list[Figure]:
 
 
 def _row(gene: Gene, indices: tuple[int, ...], at: int, is_present: bool) -> Iterator[str]:
-    """An axis that is not expressed has no choice taken."""
+    """Shapes of one row; an unexpressed axis has no marked choice."""
     top = _ROW * at + 4
     taken = [is_taken and is_present for is_taken in _taken(gene, indices)]
     said = _said(gene, indices) if is_present else "-"

@@ -1,7 +1,7 @@
-"""Small charts as SVG text that follows the page's colours, light or dark.
+"""Charts as SVG text.
 
-Shapes carry classes (`s0` ... `s6`, `cloud`, `ink`) and never colours: page.css owns those.
-The drawing depends on its data alone, so that a report can be rebuilt byte for byte.
+Shapes have CSS classes (`s0` ... `s6`, `cloud`, `ink`) instead of colours; page.css defines light and dark
+colours. Charts are deterministic, so that a report can be rebuilt byte for byte.
 """
 
 import math
@@ -36,7 +36,7 @@ _OUTLINES: dict[str, list[tuple[float, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One direction of a chart: its label with the unit, its range, its ticks and what they say."""
+    """A chart axis: label with unit, range, tick positions and tick labels."""
 
     label: str
     low: float
@@ -46,7 +46,7 @@ class Axis:
 
     @classmethod
     def over(cls, label: str, values: Numbers) -> "Axis":
-        """An axis that shows all values with a little room around them."""
+        """An axis that covers all values with a margin."""
         low, high = float(np.min(values)), float(np.max(values))
         room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
         low, high = (0.0 if 0 <= low < room else low - room), high + room
@@ -55,16 +55,16 @@ class Axis:
         return cls(label, low, high, shown, tuple(f"{tick:.6g}" for tick in shown))
 
     def place(self, values: Numbers, start: float, end: float) -> NDArray[np.float64]:
-        """Positions of values between two pixel positions."""
+        """Map values to pixel positions between `start` and `end`."""
         share = (np.asarray(values, dtype=float) - self.low) / (self.high - self.low)
         return start + share * (end - start)
 
 
 class Chart:
-    """A chart with two axes, filled from back to front.
+    """A chart with two axes; shapes are drawn in the order added.
 
     Args:
-        alt: what a reader who cannot see the chart is told.
+        alt: alternative text for screen readers.
     """
 
     def __init__(self, x: Axis, y: Axis, alt: str) -> None:
@@ -73,26 +73,26 @@ class Chart:
         self._taken: list[tuple[float, float, float, float]] = []
 
     def cloud(self, xs: Numbers, ys: Numbers) -> None:
-        """Many points, at most one dot a small cell, so that the size stays bounded."""
+        """Draw many points, at most one dot per small cell, which bounds the size of the SVG."""
         cells = np.unique(np.round(np.stack(self._pixels(xs, ys), axis=1) / CELL), axis=0) * CELL
         dots = "".join(f"M{number(x)} {number(y)}h0" for x, y in cells)
         style = "cloud" if len(cells) > FEW else "cloud few"
         self._shapes.append(f'<path class="{style}" d="{dots}"/>')
 
     def dots(self, xs: Numbers, ys: Numbers) -> None:
-        """Small dots without titles, as one shape."""
+        """Draw small dots without tooltips, as one shape."""
         path = "".join(f"M{number(x)} {number(y)}h0" for x, y in zip(*self._pixels(xs, ys), strict=True))
         self._shapes.append(f'<path class="dots" d="{path}"/>')
 
     @contextmanager
     def layer(self, place: int, is_last: bool) -> Iterator[None]:
-        """What is drawn inside is one frame of a slider."""
+        """Context in which shapes belong to one frame of a slider."""
         self._shapes.append(f'<g class="frame{" now" if is_last else ""}" data-frame="{place}">')
         yield
         self._shapes.append("</g>")
 
     def line(self, xs: Numbers, ys: Numbers, style: str = "s0", step: bool = False) -> None:
-        """A line through points in their order; `step` holds each value until the next."""
+        """Draw a line through points in order; with `step`, a step function."""
         px, py = self._pixels(xs, ys)
         moves = [f"M{number(px[0])} {number(py[0])}"]
         for x, y in zip(px[1:], py[1:], strict=True):
@@ -102,13 +102,13 @@ class Chart:
     def marks(
         self, xs: Numbers, ys: Numbers, shape: str, style: str, titles: Iterable[str], size: float = 3.5
     ) -> None:
-        """One marker a point; its title is shown when pointed at."""
+        """Draw one marker per point, with its title as a tooltip."""
         for x, y, title in zip(*self._pixels(xs, ys), titles, strict=True):
             self._shapes.append(mark(shape, style, x, y, size, title))
             self._taken.append((x - size, y - size, x + size, y + size))
 
     def name(self, x: float, y: float, text: str) -> None:
-        """A short text beside a point; left out where there is no room, since the legend has it too."""
+        """Draw a label beside a point; it is omitted if there is no space, since the legend repeats it."""
         (px,), (py,) = self._pixels([x], [y])
         width = 8.8 * len(text)
         beside = [(px + 8, py + 4), (px - 8 - width, py + 4)]
@@ -163,16 +163,16 @@ def mark(shape: str, style: str, x: float, y: float, size: float, title: str = "
 
 
 def key(shape: str, style: str) -> str:
-    """The marker alone, for a legend."""
+    """A marker for a legend, as an SVG element."""
     return f'<svg class="key" viewBox="0 0 16 16" aria-hidden="true">{mark(shape, style, 8, 8, 4.6)}</svg>'
 
 
 def word(style: str, x: float, y: float, text: str, anchor: str) -> str:
-    """A line of text; the anchor (start, middle, end) is what lies at x."""
+    """A line of text as an SVG element; `anchor` is start, middle or end."""
     place = f'x="{number(x)}" y="{number(y)}" text-anchor="{anchor}"'
     return f'<text class="{style}" {place}>{escape(text)}</text>'
 
 
 def number(value: float) -> str:
-    """A coordinate with one decimal, as short as possible."""
+    """Format a coordinate with at most one decimal."""
     return f"{value:.1f}".removesuffix(".0")

@@ -1,4 +1,4 @@
-"""Hypervolume against a reference point that was fixed when the search began."""
+"""Normalised hypervolume against the reference point that a search recorded."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,18 @@ Point = Sequence[float] | Values
 
 
 def hypervolume(values: Values, reference: Point, ideal: Point | None = None) -> float:
-    """Share of the box between the ideal and the reference point that the points dominate, 0 to 1.
+    """Hypervolume, normalised to the box between the ideal and the reference point.
 
-    Two shares may be compared only when their boxes are equal. Points beyond the
-    reference add nothing (Zitzler and Thiele 1998; computed by moocore).
+    Only values of equal boxes are comparable. Points beyond the reference point add nothing (Zitzler and
+    Thiele 1998; computed by moocore).
 
     Args:
-        values: points by objectives, minimised, none better than the ideal.
-        reference: one number an objective; where it is no worse than the ideal (nothing varied) the box is
-            one unit wide.
-        ideal: the best corner of the box; None for zero.
+        values: (N, M) minimised objective values, none better than the ideal point.
+        reference: (M,) reference point; where it does not exceed the ideal point, the box is 1 wide.
+        ideal: (M,) ideal point; None for zero.
+
+    Returns:
+        The dominated fraction of the box, in [0, 1].
     """
     if len(values) == 0:
         return 0.0
@@ -29,7 +31,7 @@ def hypervolume(values: Values, reference: Point, ideal: Point | None = None) ->
 
 
 def to_unit(values: Values, reference: Point, ideal: Point | None = None) -> Values:
-    """Values moved and scaled so that the ideal is 0 and the reference 1."""
+    """(N, M) values scaled such that the ideal point is 0 and the reference point 1."""
     low = np.zeros(values.shape[1]) if ideal is None else np.asarray(ideal, dtype=np.float64)
     width = np.asarray(reference, dtype=np.float64) - low
     scaled: Values = (values - low) / np.where(width > 0, width, 1.0)
@@ -39,7 +41,7 @@ def to_unit(values: Values, reference: Point, ideal: Point | None = None) -> Val
 def curve(
     values: Values, reference: Point, samples: int = 200, ideal: Point | None = None
 ) -> tuple[list[int], list[float]]:
-    """Hypervolume after each of at most `samples` evenly spaced counts of points, in their order."""
+    """Hypervolume over the search: at most `samples` evenly spaced counts, and the value after each."""
     counts = [int(count) for count in np.linspace(1, len(values), min(samples, len(values)))]
     shares, best, done = [], values[:0], 0
     for count in counts:

@@ -1,4 +1,4 @@
-"""Dominance under noise: values that are intervals, of which only the clear differences count."""
+"""Pareto dominance of objective values with confidence intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,40 +12,40 @@ Mask = NDArray[np.bool_]
 
 
 def surely_dominates(low: Values, high: Values) -> Mask:
-    """Who is better than whom beyond doubt: entry [i, j] tells whether row i dominates row j.
+    """(N, N) whether row i certainly dominates row j.
 
-    Row i does when in every objective its interval lies wholly below the other's or both are the same point,
-    and in one objective it lies below. With intervals of no width this is dominance of points.
+    It does if in every objective its interval lies below the other interval, or both are the same single
+    value, and in at least one objective it lies below. For intervals of width 0 this is Pareto dominance.
 
     Args:
-        low: points by objectives, the lower ends; every objective is minimised.
-        high: the upper ends.
+        low: (N, M) lower bounds of minimised objectives.
+        high: (N, M) upper bounds.
     """
-    return _beats(np.arange(len(low)), low, high)
+    return _dominates(np.arange(len(low)), low, high)
 
 
 def front_within_noise(low: Values, high: Values) -> Indices:
-    """Rows that no other row dominates beyond doubt, ordered by the middle of the first objective.
+    """Rows that no other row certainly dominates, sorted by the middle of the first objective.
 
     Args:
-        low: points by objectives, the lower ends of intervals, finite.
-        high: the upper ends, nowhere below `low`.
+        low: (N, M) finite lower bounds.
+        high: (N, M) upper bounds, at least `low`.
     """
     if len(low) == 0:
         return np.empty(0, dtype=np.intp)
-    # whoever is beaten is beaten by a row of the front of the upper ends, because being below is transitive
-    kept = np.flatnonzero(~_beats(front(high), low, high).any(axis=0))
+    # dominance is transitive, so a dominated row is dominated by a row of the front of the upper bounds
+    kept = np.flatnonzero(~_dominates(front(high), low, high).any(axis=0))
     middle = (low + high) / 2
     return kept[np.lexsort(middle[kept].T[::-1])]
 
 
 def surely_on_front(rows: Indices, low: Values, high: Values) -> Mask:
-    """Which of some rows no other row could dominate, wherever in their intervals the truths lie.
+    """Which rows are non-dominated for all true values within the intervals.
 
     Args:
-        rows: of the front by the recorded values.
-        low: points by objectives, the lower ends.
-        high: the upper ends.
+        rows: rows of the front by the recorded values.
+        low: (N, M) lower bounds.
+        high: (N, M) upper bounds.
     """
     found = np.ones(len(rows), dtype=bool)
     for place, row in enumerate(rows):
@@ -56,15 +56,15 @@ def surely_on_front(rows: Indices, low: Values, high: Values) -> Mask:
 
 
 def ends(names: Sequence[str], values: Values, extras: Sequence[Mapping[str, Any]]) -> tuple[Values, Values]:
-    """The intervals of measured values; an objective that recorded none is exactly its value.
+    """Confidence bounds of objective values; without a recorded interval, both bounds are the value.
 
     Args:
-        names: the objectives, in order.
-        values: points by objectives.
-        extras: what else was recorded of each point; `{name: {"low_ms", "high_ms"}}` is an interval.
+        names: objective names, in order.
+        values: (N, M) objective values.
+        extras: recorded data of each point; `{name: {"low_ms", "high_ms"}}` is an interval.
 
     Returns:
-        The lower and the upper ends, points by objectives.
+        (N, M) lower and (N, M) upper bounds.
     """
     low, high = values.copy(), values.copy()
     for row, extra in enumerate(extras):
@@ -76,10 +76,10 @@ def ends(names: Sequence[str], values: Values, extras: Sequence[Mapping[str, Any
     return low, high
 
 
-def _beats(rows: Indices, low: Values, high: Values) -> Mask:
-    """Entry [i, j] tells whether row rows[i] dominates row j beyond doubt."""
+def _dominates(rows: Indices, low: Values, high: Values) -> Mask:
+    """(R, N) whether row rows[i] certainly dominates row j."""
     below = high[rows, None, :] < low[None, :, :]
-    # where intervals meet nothing is known, unless both are points
+    # overlapping intervals decide nothing, unless both have width 0
     above = low[rows, None, :] > high[None, :, :]
     exact = low == high
     no_worse = below | (~above & exact[rows, None, :] & exact[None, :, :])

@@ -1,4 +1,4 @@
-"""The non-dominated set of points; every objective is minimised."""
+"""Pareto front of minimised objective values."""
 
 from typing import TypeAlias
 
@@ -11,10 +11,10 @@ Indices: TypeAlias = NDArray[np.intp]
 
 
 def front(values: Values) -> Indices:
-    """Rows that no other row dominates, ordered by the first objective; of equal rows, the first.
+    """Indices of the Pareto front, sorted by the first objective; of equal rows, only the first.
 
     Args:
-        values: points by objectives, finite.
+        values: (N, M) finite objective values.
     """
     if len(values) == 0:
         return np.empty(0, dtype=np.intp)
@@ -23,6 +23,6 @@ def front(values: Values) -> Indices:
 
 
 def normalised(values: Values) -> Values:
-    """Values moved and scaled so that each objective spans 0 to 1; one that does not vary becomes 0."""
+    """(N, M) values with each objective scaled to [0, 1]; a constant objective becomes 0."""
     low, high = values.min(axis=0), values.max(axis=0)
     return (values - low) / np.where(high > low, high - low, 1.0)

@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing else: style, charts and pictures are inside, and every text is escaped."""
+"""Renders a report as one self-contained HTML file with inline style, charts and images; texts are escaped."""
 
 import base64
 import hashlib
@@ -14,12 +14,12 @@ REFRESH_S = 5
 
 
 def render(sources: Sources) -> str:
-    """The report as HTML text; equal sources give equal bytes."""
+    """The report as HTML; deterministic."""
     return _page(sources, sections(sources), None)
 
 
 def render_live(sources: Sources, is_running: bool) -> str:
-    """The front and the hypervolume so far; a browser loads the page again while the search runs."""
+    """Live page with the Pareto front and the hypervolume; it reloads while the search runs."""
     return _page(
         sources, [front_section(sources), progress_section(sources)], REFRESH_S if is_running else None
     )
@@ -39,10 +39,10 @@ def _page(sources: Sources, shown: Sequence[Section], refresh: int | None) -> st
         sections=shown,
         refresh=refresh,
         script=script,
-        seal=_seal(script),
+        seal=_script_hash(script),
     )
 
 
-def _seal(script: str) -> str:
-    """What the content security policy calls a script that may run: nothing else does."""
+def _script_hash(script: str) -> str:
+    """Hash of the only script that the content security policy allows."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -1,4 +1,4 @@
-"""What the report says: one function a section, from the files of a run."""
+"""Sections of the report, one function each."""
 
 import base64
 from pathlib import Path
@@ -7,7 +7,12 @@ from evonas.report.charts import plots
 from evonas.report.charts.svg import key
 from evonas.report.metrics.noisy_dominance import surely_on_front
 from evonas.report.metrics.pareto import front
-from evonas.report.page.analysis_sections import drawn, evolved, explained, related
+from evonas.report.page.analysis_sections import (
+    architectures,
+    front_over_time,
+    gene_importance,
+    genealogy_of_selected,
+)
 from evonas.report.page.sources import Json, Picture, Section, Sources
 from evonas.report.page.tables import (
     Table,
@@ -20,33 +25,33 @@ from evonas.report.page.tables import (
     scaled,
     tested,
 )
-from evonas.report.results import Facts, predictions
+from evonas.report.results import SearchResults, predictions
 
-MOST_PICTURE_BYTES = 2_000_000
+MAX_PICTURE_BYTES = 2_000_000
 
 
 def lead(sources: Sources) -> str:
-    """The sentence under the title."""
+    """The line below the title."""
     if sources.is_given:
-        return f"Task {sources.task}. Its networks were given, not searched for."
-    if sources.facts is None:
-        return f"Task {sources.task}. The search has not begun."
-    names = ", ".join(sources.facts.label(name) for name in sources.facts.names)
+        return f"Task {sources.task}. The networks were given, without a search."
+    if sources.results is None:
+        return f"Task {sources.task}. The search has not started."
+    names = ", ".join(sources.results.label(name) for name in sources.results.names)
     return f"Task {sources.task}. Objectives, all minimised: {names}."
 
 
 def figures(sources: Sources) -> list[tuple[str, str]]:
-    """The numbers at the top of the page."""
-    facts, shown = sources.facts, []
-    if facts is not None:
-        shown += [("evaluated", str(len(facts.values))), ("failed", str(facts.num_failed))]
-        shown += [("on the front", str(len(front(facts.values))))]
-        if facts.hypervolume is not None:
-            shown += [("hypervolume", f"{facts.hypervolume:.4f}")]
-        best = facts.values.min(axis=0) if len(facts.values) else []
+    """Key figures at the top of the page: (name, value)."""
+    results, shown = sources.results, []
+    if results is not None:
+        shown += [("evaluated", str(len(results.values))), ("failed", str(results.num_failed))]
+        shown += [("Pareto front", str(len(front(results.values))))]
+        if results.hypervolume is not None:
+            shown += [("hypervolume", f"{results.hypervolume:.4f}")]
+        best = results.values.min(axis=0) if len(results.values) else []
         shown += [
-            (f"best {facts.label(name)}", compact(value))
-            for name, value in zip(facts.names, best, strict=False)
+            (f"best {results.label(name)}", compact(value))
+            for name, value in zip(results.names, best, strict=False)
         ]
     return shown
 
@@ -54,19 +59,20 @@ def figures(sources: Sources) -> list[tuple[str, str]]:
 def sections(sources: Sources) -> list[Section]:
     """All sections, in the order of the page.
 
-    A part that a stage will make says so with its command; what this kind of run never has is left out.
+    A section whose stage has not run yet shows the command of that stage; sections that do not apply to this
+    kind of run are left out.
     """
     has = sources.has_network
     parts = [
         front_section(sources),
-        evolved(sources),
+        front_over_time(sources),
         _chosen(sources),
-        drawn(sources),
+        architectures(sources),
         _tested(sources) if has else None,
         _pictures(sources) if has else None,
         progress_section(sources),
-        explained(sources),
-        related(sources),
+        gene_importance(sources),
+        genealogy_of_selected(sources),
         _supernet(sources) if has else None,
         _rank(sources) if has else None,
         _discovery(sources.discovery) if sources.discovery else None,
@@ -77,56 +83,58 @@ def sections(sources: Sources) -> list[Section]:
 
 
 def _missing(sources: Sources, title: str, what: str, stage: str) -> Section:
-    return Section(title, missing=f"{what} is not there yet.", command=sources.command(stage))
+    return Section(title, missing=f"{what} is not available yet.", command=sources.command(stage))
 
 
-def _has_points(facts: Facts | None) -> bool:
-    return facts is not None and len(facts.values) > 0
+def _has_points(results: SearchResults | None) -> bool:
+    return results is not None and len(results.values) > 0
 
 
 def front_section(sources: Sources) -> Section:
-    """Every pair of objectives, with the chosen networks if there are any."""
-    title, facts = "The front", sources.facts
-    if facts is None or not _has_points(facts):
+    """Pareto front of every pair of objectives, with the selected networks."""
+    title, results = "Pareto front", sources.results
+    if results is None or not _has_points(results):
         return _missing(sources, title, "A finished evaluation", "search")
     chosen = plots.stars(sources.nets)
-    extra = plots.parallel(facts, chosen)
-    drawn = [*plots.fronts(facts, chosen), *([extra] if extra else [])]
-    texts = [*predictions(facts.identity), *_doubt(facts)]
+    extra = plots.parallel(results, chosen)
+    drawn = [*plots.fronts(results, chosen), *([extra] if extra else [])]
+    texts = [*predictions(results.identity), *_uncertainty(results)]
     return Section(title, texts=texts, legend=plots.legend(chosen), figures=drawn)
 
 
-def _doubt(facts: Facts) -> list[str]:
-    """How much of the front is noise; nothing where no interval was recorded."""
-    low, high = facts.ends
+def _uncertainty(results: SearchResults) -> list[str]:
+    """Sentence about measurement noise; empty without recorded intervals."""
+    low, high = results.ends
     if not (low < high).any():
         return []
-    rows = front(facts.values)
+    rows = front(results.values)
     certain = int(surely_on_front(rows, low, high).sum())
-    further = len(set(facts.front_within_noise.tolist()) - set(rows.tolist()))
+    further = len(set(results.front_within_noise.tolist()) - set(rows.tolist()))
     return [
-        f"Measured times are known within their 95 % intervals: {certain} of {len(rows)} networks are on the "
-        f"front wherever in them the truth lies, and {further} more may be on it. select.noise=true chooses "
-        "among all of these."
+        f"Within the 95 % intervals of measured times, {certain} of {len(rows)} networks are certainly on the "
+        f"Pareto front, and {further} further networks may be on it. select.noise=true selects among all of "
+        "these."
     ]
 
 
 def _chosen(sources: Sources) -> Section:
-    title = "Chosen networks"
+    title = "Selected networks"
     if not sources.nets:
-        return _missing(sources, title, "A choice of networks", "select")
+        return _missing(sources, title, "A selection of networks", "select")
     if not sources.has_network:
-        table = nets(sources.nets, {}, sources.error_name, sources.facts, _keys(sources))
+        table = nets(sources.nets, {}, sources.error_name, sources.results, _keys(sources))
         genotypes = [(net["name"], net["genotype"], net.get("reason", "")) for net in sources.nets]
         return Section(title, tables=[table], genotypes=genotypes)
-    texts = ["Errors on the holdout split, which guided every choice; the next section has the test split."]
+    texts = [
+        "Errors on the holdout split, which the search and the selection used; see also the test results."
+    ]
     untrained = [net["name"] for net in sources.nets if net["name"] not in sources.retrained]
-    table = nets(sources.nets, sources.retrained, sources.error_name, sources.facts, _keys(sources))
+    table = nets(sources.nets, sources.retrained, sources.error_name, sources.results, _keys(sources))
     genotypes = [(net["name"], net["genotype"], net.get("reason", "")) for net in sources.nets]
     return Section(
         title,
         texts=texts,
-        missing=f"Retraining of {', '.join(untrained)} is not there yet." if untrained else "",
+        missing=f"Retraining of {', '.join(untrained)} is not available yet." if untrained else "",
         command=sources.command("retrain") if untrained else "",
         tables=[table],
         genotypes=genotypes,
@@ -135,7 +143,7 @@ def _chosen(sources: Sources) -> Section:
 
 
 def _again(sources: Sources) -> str:
-    """Commands that make the networks and their numbers again."""
+    """Commands that reproduce the networks and their results."""
     return "\n".join(sources.command(stage) for stage in ("select", "retrain", "evaluate", "export"))
 
 
@@ -144,11 +152,11 @@ def _keys(sources: Sources) -> dict[str, str]:
 
 
 def _tested(sources: Sources) -> Section:
-    title = "On the test split"
+    title = "Test results"
     if sources.test is None:
         return _missing(sources, title, "The test result", "evaluate")
     test = sources.test
-    text = f"{test['num_images']} images that no choice has seen; {test['error_name']} is what was minimised."
+    text = f"{test['num_images']} images that neither search nor selection used; {test['error_name']} was minimised."
     return Section(title, texts=[text], tables=tested(test, _keys(sources)))
 
 
@@ -160,8 +168,8 @@ def _pictures(sources: Sources) -> Section | None:
         return None
     costs = {net["name"]: net["macs"] for net in sources.test["nets"]}
     text = (
-        "Images of the test split, and what is predicted for them, from the cheapest network to the "
-        "costliest; each has its retrained weights if there are any."
+        "Images of the test split with the predictions of each network, sorted by MACs; networks use their "
+        "retrained weights if available."
     )
     rows = [_row(sources.pictures, each, costs) for each in sources.test["pictures"]]
     return Section(title, texts=[text], pictures=rows)
@@ -176,31 +184,31 @@ def _row(folder: Path, entry: Json, costs: Json) -> list[Picture]:
 
 def _picture(folder: Path, caption: str, file: str, macs: float | None) -> Picture:
     path = folder / Path(file).name
-    content = path.read_bytes() if path.is_file() and path.stat().st_size < MOST_PICTURE_BYTES else b""
-    cost = "" if macs is None else f"{scaled(macs)} multiply-adds"
+    content = path.read_bytes() if path.is_file() and path.stat().st_size < MAX_PICTURE_BYTES else b""
+    cost = "" if macs is None else f"{scaled(macs)} MACs"
     return Picture(caption, f"data:image/png;base64,{base64.b64encode(content).decode()}", cost)
 
 
 def progress_section(sources: Sources) -> Section:
-    """Hypervolume against evaluations, why points failed, and the generations."""
-    title, facts = "The search over time", sources.facts
-    if facts is None or not _has_points(facts):
+    """Hypervolume over the search, failures, and a table of its progress."""
+    title, results = "Hypervolume", sources.results
+    if results is None or not _has_points(results):
         return _missing(sources, title, "A finished evaluation", "search")
-    drawn = plots.hypervolume_curve(facts)
-    failures = [f"{count} evaluations failed: {reason}" for reason, count in sorted(facts.failures.items())]
-    return Section(title, texts=failures[:5], figures=[drawn] if drawn else [], tables=[generations(facts)])
+    drawn = plots.hypervolume_curve(results)
+    failures = [f"{count} evaluations failed: {reason}" for reason, count in sorted(results.failures.items())]
+    return Section(title, texts=failures[:5], figures=[drawn] if drawn else [], tables=[generations(results)])
 
 
 def _supernet(sources: Sources) -> Section:
-    title = "The supernet's training"
+    title = "Supernet training"
     if not sources.panel or not sources.panel["steps"]:
-        return _missing(sources, title, "The record of the supernet's training", "supernet")
+        return _missing(sources, title, "The record of the supernet training", "supernet")
     figure, rows = plots.panel_curves(sources.panel)
     return Section(title, legend=rows, figures=[figure])
 
 
 def _rank(sources: Sources) -> Section:
-    title = "Do inherited weights rank networks rightly?"
+    title = "Rank correlation"
     if not sources.rank:
         return _missing(sources, title, "The ranking check", "rank")
     rank = sources.rank
@@ -214,8 +222,8 @@ def _rank(sources: Sources) -> Section:
         )
         if same.get("ceiling") is not None:
             texts.append(
-                "Training differs from seed to seed: against one training, no score would reach more than "
-                f"about {compact(same['ceiling'])}."
+                "Because training varies between seeds, no score can reach a tau above about "
+                f"{compact(same['ceiling'])} against a single training."
             )
     known = [ranked(rank)] if "predictors" in rank else []
     return Section(title, texts=texts, figures=[plots.rank_check(rank)], tables=known)
@@ -224,10 +232,10 @@ def _rank(sources: Sources) -> Section:
 def _discovery(found: Json) -> Section:
     text = (
         f"The best of {found['formulas']} formulas over weights, gradients and activations of untrained "
-        f"networks, {found['rejected']} of which were rejected. More is better."
+        f"networks; {found['rejected']} formulas were rejected. Larger is better."
     )
     figure, legend = plots.discovery(found)
-    title = "A score that needs no training"
+    title = "Zero-cost proxy"
     return Section(
         title,
         texts=[text],
@@ -239,18 +247,14 @@ def _discovery(found: Json) -> Section:
 
 
 def _cost(sources: Sources) -> Section | None:
-    facts = sources.facts
-    tables = [Table(("took", "time"), sources.times)] if sources.times else []
-    tables += [measured(facts)] if facts is not None and facts.costs else []
-    text = (
-        "Times by the clock on the wall, of what ended; the time of commands that were killed is not in them."
-    )
-    return Section("What it cost", texts=[text], tables=tables) if tables else None
+    results = sources.results
+    tables = [Table(("command", "time"), sources.times)] if sources.times else []
+    tables += [measured(results)] if results is not None and results.costs else []
+    text = "Wall-clock time of completed commands; the time of killed commands is not included."
+    return Section("Wall-clock time", texts=[text], tables=tables) if tables else None
 
 
 def _record(sources: Sources) -> Section:
     tables = [Table(("environment", ""), sources.environment)] if sources.environment else []
-    text = (
-        "The commands that worked on this run, oldest first; the config of each is in the folder attempts/."
-    )
-    return Section("How it was made", texts=[text], tables=tables, commands=["\n".join(sources.attempts)])
+    text = "The commands of this run, oldest first; the config of each is in the folder attempts/."
+    return Section("Reproducibility", texts=[text], tables=tables, commands=["\n".join(sources.attempts)])

@@ -1,4 +1,4 @@
-"""What a report is made of, and what one part of its page holds."""
+"""Inputs of a report, and the content of its sections."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evonas.report.analysis.gene_matrix import Genome
+from evonas.report.analysis.gene_matrix import GeneMatrix
 from evonas.report.charts import plots
 from evonas.report.page.tables import Table
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily
 
@@ -18,25 +18,32 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything a report is made of; what a run does not have yet is None or empty.
+    """Inputs of a report; what a run does not have yet is None or empty.
 
     Args:
         run: name of the run.
         task: name of the task.
-        command: gives the command that runs a stage in this run.
-        pictures: folder of the pictures that `test` names.
-        has_network: whether the networks exist; those of a table were trained by others.
-        attempts: the commands that worked on this run, oldest first.
+        command: maps a stage to the command that runs it in this run.
+        results: results of the search.
+        selected: content of the selection's file.
+        retrained: network name -> metrics after retraining.
+        test: content of the test results' file.
+        panel: content of the validation panel's file.
+        rank: content of the ranking check's file.
+        discovery: content of the discovered proxy's file.
+        pictures: folder of the images that `test` names.
+        has_network: whether networks can be built; a table benchmark has none.
+        attempts: the commands of this run, oldest first.
         environment: names and values, such as versions.
-        times: seconds by what took them.
-        space: which the networks belong to, where it could be made.
-        family: of the supernet whose networks they are, where there is one.
+        times: (command, formatted time).
+        space: search space of the networks, if it can be built.
+        family: supernet family of the networks, if there is one.
     """
 
     run: str
     task: str
     command: Callable[[str], str]
-    facts: Facts | None = None
+    results: SearchResults | None = None
     selected: Json | None = None
     retrained: Mapping[str, Json] = field(default_factory=dict)
     test: Json | None = None
@@ -52,32 +59,32 @@ class Sources:
     family: SupernetFamily | None = None
 
     @cached_property
-    def genome(self) -> Genome | None:
-        """The genes of all facts; None without a search, or where the space cannot read them."""
-        if self.facts is None or self.space is None:
+    def gene_matrix(self) -> GeneMatrix | None:
+        """Genes of all results; None without a search, or if the space cannot parse the genotypes."""
+        if self.results is None or self.space is None:
             return None
-        return Genome.of(self.space, self.facts.genotypes)
+        return GeneMatrix.of(self.space, self.results.genotypes)
 
     @property
     def nets(self) -> Sequence[Json]:
-        """The chosen networks."""
+        """Selected networks."""
         return self.selected["nets"] if self.selected else []
 
     @property
     def is_given(self) -> bool:
-        """Whether networks were chosen without a search."""
-        return self.facts is None and bool(self.nets)
+        """Whether networks were given without a search."""
+        return self.results is None and bool(self.nets)
 
     @property
     def error_name(self) -> str:
-        """The task's metric that everything minimises."""
+        """Name of the task's error metric."""
         known = [part["error_name"] for part in (self.test, self.selected, self.panel, self.rank) if part]
         return known[0] if known else "error"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image inside the page, what it shows, and what that cost."""
+    """An inline image with its caption and the cost of the network."""
 
     caption: str
     data: str
@@ -86,9 +93,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page; the template shows what is there, in the order of these fields.
+    """A section of the page; the template shows the non-empty fields in this order.
 
-    With a `slider` the figures have layers, one for each of its labels.
+    Args:
+        missing: sentence about a result that is not available yet.
+        command: command that produces the missing result.
+        slider: labels of the layers of all figures.
+        genotypes: (name, genotype, reason).
     """
 
     title: str

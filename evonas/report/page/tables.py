@@ -1,4 +1,4 @@
-"""The tables of a report: numbers as text, ready to show."""
+"""Tables of a report, with formatted numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,16 +6,16 @@ from typing import Any
 
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import front
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 
-MOST_ROWS = 12
+MAX_ROWS = 12
 KINDS = ("inherited", "retrained", "scratch")
 DASH = "-"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of text; `keys` gives a marker to rows whose first cell has that name."""
+    """A table of text; `keys` maps the first cell of a row to its marker."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -24,12 +24,12 @@ class Table:
 
 
 def compact(value: Any) -> str:
-    """A number with four significant digits, or a dash where there is none."""
+    """Format a number with four significant digits, None as a dash."""
     return DASH if value is None else f"{float(value):.4g}"
 
 
 def scaled(count: Any) -> str:
-    """A count with k, M or G."""
+    """Format a count with k, M or G, None as a dash."""
     if count is None:
         return DASH
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -38,31 +38,31 @@ def scaled(count: Any) -> str:
     return str(count)
 
 
-def generations(facts: Facts) -> Table:
-    """The state of the search after evenly spaced counts of evaluated networks."""
-    total = len(facts.values)
-    most = min(MOST_ROWS, total)
+def generations(results: SearchResults) -> Table:
+    """Progress of the search at evenly spaced numbers of evaluations."""
+    total = len(results.values)
+    most = min(MAX_ROWS, total)
     counts = [total * (row + 1) // most for row in range(most)]
-    reference, rows = facts.reference, []
+    reference, rows = results.reference, []
     for count in counts:
-        seen = facts.values[:count]
-        share = [] if reference is None else [f"{hypervolume(seen, reference, facts.ideal):.4f}"]
+        seen = results.values[:count]
+        share = [] if reference is None else [f"{hypervolume(seen, reference, results.ideal):.4f}"]
         best = [compact(value) for value in seen.min(axis=0)]
         rows.append([str(count), str(len(front(seen))), *share, *best])
-    columns = ["evaluated", "on the front", *(["hypervolume"] if reference is not None else [])]
-    return Table([*columns, *(f"best {facts.label(name)}" for name in facts.names)], rows)
+    columns = ["evaluated", "Pareto front", *(["hypervolume"] if reference is not None else [])]
+    return Table([*columns, *(f"best {results.label(name)}" for name in results.names)], rows)
 
 
 def nets(
     chosen: Sequence[Mapping[str, Any]],
     retrained: Mapping[str, Mapping[str, Any]],
     error: str,
-    facts: Facts | None,
+    results: SearchResults | None,
     keys: Mapping[str, str],
 ) -> Table:
-    """Objectives of the chosen networks, and their holdout errors before and after training alone."""
-    names = list(facts.names) if facts else sorted({name for net in chosen for name in net["objectives"]})
-    labels = [facts.label(name) if facts else name for name in names]
+    """Objectives of the selected networks and their holdout errors before and after retraining."""
+    names = list(results.names) if results else sorted({name for net in chosen for name in net["objectives"]})
+    labels = [results.label(name) if results else name for name in names]
     kinds = [kind for kind in KINDS if any(result.get(kind) for result in retrained.values())]
     rows = []
     for net in chosen:
@@ -73,7 +73,7 @@ def nets(
 
 
 def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
-    """Every metric on the test split: networks, baseline and teacher side by side."""
+    """All metrics of the networks, the baseline and the teacher on the test split."""
     error, baseline = test["error_name"], test["baseline"]
     metrics = [error, *sorted(name for name in baseline["metrics"] if name != error)]
     rows = [_row(f"baseline: {baseline['name']}", None, baseline["metrics"], metrics)]
@@ -81,29 +81,30 @@ def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
         rows.append(_row("teacher", None, test["teacher"], metrics))
     for net in test["nets"]:
         rows += [_row(_title(net, kind), net, net[kind], metrics) for kind in KINDS if net.get(kind)]
-    note = "A network's name alone stands for its retrained weights, where there are some."
-    return [Table(["network", "parameters", "multiply-adds", *metrics], rows, keys, note)]
+    note = "A name without a suffix means retrained weights, if available."
+    return [Table(["network", "parameters", "MACs", *metrics], rows, keys, note)]
 
 
-def measured(facts: Facts) -> Table:
-    """How many measurements each part of the search took, how many failed, and for how long."""
-    known = facts.identity.get("fingerprints", {})
+def measured(results: SearchResults) -> Table:
+    """Number of evaluations, failures and wall-clock time of each part of the search."""
+    known = results.identity.get("fingerprints", {})
     names = {fingerprint: f"{part} part" for part, fingerprint in known.items()}
     rows = []
-    for cost in facts.costs:
-        # other fingerprints are those of a race, which looks at some images first
-        name = names.get(cost.fingerprint, f"{cost.part} part, on some of the images")
+    for cost in results.costs:
+        # other fingerprints belong to racing rungs
+        name = names.get(cost.fingerprint, f"{cost.part} part, racing rung")
         each = compact(cost.seconds / max(1, cost.measured))
         rows.append([name, str(cost.measured), str(cost.failed), f"{cost.seconds:.1f}", each])
     note = (
-        "Accuracy and closed forms are the shared part; latency, measured alone on its device, the exclusive."
+        "The shared part measures error and analytic objectives; the exclusive part measures latency, alone on its "
+        "device."
     )
-    columns = ["measured in the search", "measurements", "failed", "summed over workers (s)", "each (s)"]
+    columns = ["part", "evaluations", "failed", "total, summed over workers (s)", "mean (s)"]
     return Table(columns, rows, note=note)
 
 
 def discovered(found: Mapping[str, Any]) -> Table:
-    """How a discovered formula and known ones rank the networks it was found on, and others."""
+    """Rank correlation of the discovered and of known proxies on training and held-out networks."""
     rows = []
     for name, row in {**found["found"], **found["known"]}.items():
         unseen = row["held_out"]
@@ -111,17 +112,15 @@ def discovered(found: Mapping[str, Any]) -> Table:
         rows.append([name, compact(row["training"]["tau"]), compact(unseen["tau"]), bounds])
     columns = [
         "score",
-        f"tau, {found['training']} networks",
-        f"tau, {found['held_out']} others",
+        f"tau, {found['training']} training networks",
+        f"tau, {found['held_out']} held-out networks",
         "95 % interval",
     ]
-    return Table(
-        columns, rows, note="Kendall's tau with the quality after training; the others were not used."
-    )
+    return Table(columns, rows, note="Kendall's tau with the quality after training.")
 
 
 def ranked(rank: Mapping[str, Any]) -> Table:
-    """How well the inherited error and each cost rank the networks, side by side."""
+    """Rank correlation of the inherited error and of each cost with the retrained error."""
     columns = ["ranked by", "tau", "rho", "tau at equal cost", f"regret of the best {rank['top']}"]
     rows = [
         [
@@ -132,8 +131,8 @@ def ranked(rank: Mapping[str, Any]) -> Table:
         for name, found in rank["predictors"].items()
     ]
     note = (
-        f"Intervals are 95 % of a bootstrap; equal cost means within one of {rank['bins']} bins by MACs; "
-        f"regret is the {rank['error_name']} lost by training only the best-ranked networks."
+        f"95 % bootstrap intervals; equal cost means within one of {rank['bins']} bins by MACs; regret is the "
+        f"{rank['error_name']} lost by training only the best-ranked networks."
     )
     return Table(columns, rows, note=note)
 

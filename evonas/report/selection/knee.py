@@ -1,4 +1,4 @@
-"""Choosing from a front: its knee, and points that cover it evenly."""
+"""Selection from a Pareto front: its knee, and evenly spread points."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,13 @@ from evonas.report.metrics.pareto import Values, normalised
 
 
 def knee(values: Values) -> int:
-    """The row that bulges furthest from the plane through the best point of each objective.
+    """Index of the knee: the point farthest from the plane through the best point of each objective.
 
-    Normal-boundary intersection: Das 1999, "On characterizing the knee of the Pareto curve".
-    Where that plane is not defined (two objectives share their best point) the plane of
-    equal weights stands in, so that the knee is the best equal compromise.
+    Das 1999, "On characterizing the knee of the Pareto curve". If the plane is undefined (two objectives share
+    their best point), the plane with equal weights is used.
 
     Args:
-        values: a front, points by objectives, at least one point.
+        values: (F, M) Pareto front with at least one point.
     """
     points = normalised(values)
     normal = _plane(points)
@@ -24,10 +23,12 @@ def knee(values: Values) -> int:
 
 
 def spread(values: Values, count: int, chosen: Sequence[int] = ()) -> list[int]:
-    """Rows that lie furthest from each other and from those chosen already, one after another.
+    """Farthest-point selection: each new row maximises the distance to the rows selected before.
 
-    With nothing chosen the first row is the best of the first objective. Fewer rows than
-    asked for are returned when no distinct points remain.
+    Args:
+        values: (F, M) Pareto front.
+        count: number of rows to select; fewer are returned if no distinct points remain.
+        chosen: rows selected already; if empty, the first row is the best of the first objective.
     """
     points = normalised(values)
     picked = list(chosen) or [int(np.argmin(points[:, 0]))]
@@ -43,7 +44,7 @@ def spread(values: Values, count: int, chosen: Sequence[int] = ()) -> list[int]:
 
 
 def _plane(points: Values) -> Values:
-    """Normal n of the plane n x = 1 through the best point of each objective."""
+    """(M,) normal n of the plane n x = 1 through the best point of each objective."""
     extremes = points[np.argmin(points, axis=0)]
     equal = np.ones(points.shape[1])
     if np.linalg.matrix_rank(extremes, tol=1e-6) < len(equal):

@@ -1,37 +1,37 @@
-"""Choosing from a front by what a person prefers, or by what each point gives up for what it gains."""
+"""Selection from a Pareto front by preference (achievement function) or by trade-off."""
 
 import numpy as np
 
 from evonas.report.metrics.pareto import Values, normalised
 
-# how far neighbours may be, in a front that spans 0 to 1 (NSGANetV2's post-search)
+# radius of the neighbourhood in a normalised front (NSGANetV2's post-search)
 NEAR = 0.125
 
 
 def achievement(values: Values, weights: Values) -> Values:
-    """The achievement scalarising function of each point: max of value / weight; less is better.
+    """(F,) achievement scalarising function: max over objectives of value / weight; smaller is better.
 
-    Wierzbicki 1980 with the utopian point at zero, as NSGANetV2's post-search uses it: the weights are the
-    wished values, and a point of 1 meets the wish exactly.
+    Wierzbicki 1980, with the utopian point at zero, as in NSGANetV2's post-search: the weights are the
+    aspiration levels, which a result of 1 meets exactly.
 
     Args:
-        values: points by objectives, not negative.
-        weights: the wished value of each objective, above zero; infinity where there is no wish.
+        values: (F, M) non-negative objective values.
+        weights: (M,) positive aspiration levels; infinity for an objective without one.
     """
     worst: Values = (values / weights).max(axis=1)
     return worst
 
 
 def tradeoff(values: Values, near: float = NEAR) -> Values:
-    """For each point the least that a neighbour sacrifices per unit that it gains; a high value is a knee.
+    """(F,) trade-off of each point: the smallest loss per unit of gain towards a neighbour; large at knees.
 
-    mu of Rachmawati and Srinivasan 2009: the minimum over neighbours j of the summed losses when going from
-    the point to j, divided by the summed gains, in the normalised front. A point without a neighbour within
-    `near` is compared with the nearest ones, two for each objective, or all if there are fewer.
+    mu of Rachmawati and Srinivasan 2009: the minimum over neighbours j of the summed losses from the point to
+    j, divided by the summed gains, in the normalised front. Each point is compared with its neighbours within
+    `near`, but at least with the two nearest points per objective.
 
     Args:
-        values: a front, points by objectives.
-        near: radius of the neighbourhood.
+        values: (F, M) Pareto front.
+        near: radius of the neighbourhood in the normalised front.
     """
     points = normalised(values)
     least = min(2 * points.shape[1], len(points) - 1)

@@ -1,8 +1,8 @@
-"""Rules that choose networks from a front.
+"""Rules that select networks from a Pareto front.
 
-`knee`; `tradeoff` or `tradeoff:<n>` (neighbours give up most for what they gain); `spread:<n>`;
-`best:<objective>`; `asf:<objective>=<wish>,...` (nearest to wished values, named so that their order does not
-matter); `<objective><=<number>`, several joined by `&` (the best error within a budget).
+`knee`; `tradeoff` or `tradeoff:<n>` (largest trade-off to the neighbours); `spread:<n>` (evenly spread);
+`best:<objective>`; `asf:<objective>=<level>,...` (closest to aspiration levels); `<objective><=<number>`,
+several joined by `&` (smallest error within budgets).
 """
 
 import re
@@ -13,14 +13,14 @@ import numpy as np
 
 from evonas.errors import UserError
 from evonas.report.metrics.pareto import Indices, Values, front
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.report.selection.knee import knee, spread
 from evonas.report.selection.preference import achievement, tradeoff
 
 EXAMPLES = "knee, tradeoff:2, spread:3, best:latency, 'latency<=20&params<=5' or 'asf:error=20,flops=150'"
 _LIMIT = r"(\w+)\s*<=\s*([^\s&]+)"
 _WISH = r"(\w+)\s*=\s*([^\s,]+)"
-# what a rule looks like, and the method of `Chooser` that follows it
+# pattern of a rule -> method of `Chooser` that applies it
 _RULES = {
     r"knee": "_knee",
     r"spread:([1-9]\d*)": "_spread",
@@ -33,7 +33,7 @@ _RULES = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A chosen point: what to call it, its row among the facts, and why it was chosen."""
+    """A selected point: its name, its row in the results, and the reason of the selection."""
 
     name: str
     row: int
@@ -41,54 +41,54 @@ class Choice:
 
 
 def read_rule(rule: str) -> tuple[str, tuple[str | None, ...]]:
-    """Which method of `Chooser` follows a rule, and what the rule gives it.
+    """Parse a rule to a method name of `Chooser` and its arguments.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the rule is invalid.
     """
     for pattern, name in _RULES.items():
         if match := re.fullmatch(pattern, rule.strip()):
             return name, match.groups()
-    raise UserError(f"select.rules has '{rule}', which is no rule.", f"Rules are {EXAMPLES}.")
+    raise UserError(f"select.rules has an unknown rule '{rule}'.", f"Rules are {EXAMPLES}.")
 
 
-def choose(facts: Facts, rules: Sequence[str], noise: bool = False) -> list[Choice]:
-    """Apply the rules in their order; a point that two rules choose keeps its first name.
+def choose(results: SearchResults, rules: Sequence[str], noise: bool = False) -> list[Choice]:
+    """Apply rules in order; a point that several rules select keeps its first name.
 
     Args:
-        facts: what the search found.
-        rules: see the module.
-        noise: choose among all points that no other beats beyond the noise of what was measured.
+        results: results of the search.
+        rules: see the module's docstring.
+        noise: whether to select among all points that are not dominated beyond their confidence intervals.
 
     Raises:
-        UserError: there is nothing to choose from, a rule cannot be read, or nothing fits a budget.
+        UserError: there is no evaluated point, a rule is invalid, or no point fits a budget.
     """
-    chooser = Chooser(facts, facts.front_within_noise if noise else front(facts.values))
+    chooser = Chooser(results, results.front_within_noise if noise else front(results.values))
     for rule in rules:
         chooser.apply(rule)
     return chooser.chosen
 
 
 class Chooser:
-    """Applies rules one after another to some rows of the facts, such as their front."""
+    """Applies rules to some rows of the results, such as their Pareto front."""
 
-    def __init__(self, facts: Facts, rows: Indices) -> None:
-        self.facts, self.rows = facts, rows
+    def __init__(self, results: SearchResults, rows: Indices) -> None:
+        self.results, self.rows = results, rows
         self.chosen: list[Choice] = []
         if len(self.rows) == 0:
-            message = "The search has no finished evaluation, so there is nothing to choose from."
+            message = "The search has no finished evaluation to select from."
             raise UserError(
-                message, f"{facts.num_failed} evaluations failed; see the logs in search/workers/."
+                message, f"{results.num_failed} evaluations failed; see the logs in search/workers/."
             )
 
     def apply(self, rule: str) -> None:
-        """Add what one rule chooses."""
+        """Apply one rule and append its selections to `chosen`."""
         name, words = read_rule(rule)
         getattr(self, name)(*words)
 
     @property
     def _values(self) -> Values:
-        return self.facts.values[self.rows]
+        return self.results.values[self.rows]
 
     def _knee(self) -> None:
         self._add("knee", knee(self._values), "the knee of the front")
@@ -99,28 +99,28 @@ class Chooser:
             self._add(f"spread{number}", place, "far from the other choices along the front")
 
     def _best(self, name: str) -> None:
-        column = self.facts.column(name)
+        column = self.results.column(name)
         self._add(f"best_{name}", int(np.argmin(self._values[:, column])), f"the best {name}")
 
     def _tradeoff(self, count: str | None) -> None:
         worth = np.round(tradeoff(self._values), 12)
-        # of equals the later one, which is cheaper in the other objectives
+        # of equal trade-offs the later point, which is better in the other objectives
         best = np.argsort(worth, kind="stable")[::-1][: int(count or 1)]
         for number, place in enumerate(best, start=1):
             name = "tradeoff" if count is None else f"tradeoff{number}"
             self._add(name, int(place), "its neighbours give up most for what they gain")
 
     def _preference(self, wishes: str, *_parts: str) -> None:
-        weights = np.full(len(self.facts.names), np.inf)
+        weights = np.full(len(self.results.names), np.inf)
         for name, wish in re.findall(_WISH, wishes):
-            weights[self.facts.column(name)] = _positive(name, wish)
+            weights[self.results.column(name)] = _positive(name, wish)
         place = int(np.argmin(np.round(achievement(self._values, weights), 12)))
         self._add("asf", place, f"nearest to the wish {wishes}")
 
     def _budget(self, budget: str, *_parts: str) -> None:
         budget, fits = "".join(budget.split()), np.ones(len(self.rows), dtype=bool)
         for name, limit in re.findall(_LIMIT, budget):
-            column, most = self._values[:, self.facts.column(name)], _number(limit)
+            column, most = self._values[:, self.results.column(name)], _number(limit)
             if column.min() > most:
                 raise _too_tight(name, limit, float(column.min()))
             fits &= column <= most
@@ -128,7 +128,7 @@ class Chooser:
             message = f"No network fits all of the budget {budget}, though each limit alone can be met."
             raise UserError(message, "Allow more of one of them.")
         place = int(np.argmin(np.where(fits, self._values[:, 0], np.inf)))
-        self._add("budget", place, f"the best {self.facts.names[0]} with {budget}")
+        self._add("budget", place, f"the best {self.results.names[0]} with {budget}")
 
     def _add(self, name: str, place: int, reason: str) -> None:
         row = int(self.rows[place])
@@ -149,7 +149,10 @@ def _too_tight(name: str, limit: str, least: float) -> UserError:
 def _positive(name: str, text: str) -> float:
     wish = _number(text)
     if not 0 < wish < np.inf:
-        raise UserError(f"select.rules wishes {name}={text}.", "A wish is a finite number above zero.")
+        raise UserError(
+            f"An aspiration level in select.rules must be positive and finite, got {name}={text}.",
+            "Example: select.rules=['asf:error=20,flops=150']",
+        )
     return wish
 
 
@@ -158,5 +161,5 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise UserError(
-            f"select.rules has the limit '{text}', which is no number.", f"Rules are {EXAMPLES}."
+            f"A limit in select.rules must be a number, got '{text}'.", f"Rules are {EXAMPLES}."
         ) from None

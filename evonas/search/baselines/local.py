@@ -1,31 +1,31 @@
-"""Pareto local search: look at every neighbour of a good point before going on to the next.
+"""Pareto local search: evaluates all neighbours of the points of the Pareto front.
 
 Paquete, Chiarandini and Stuetzle, "Pareto local optimum sets in the biobjective traveling
-salesman problem", 2004: the front is explored member by member until all of it is.
+salesman problem", 2004.
 """
 
 from collections.abc import Sequence
 
 from evonas.randomness import generator
-from evonas.search.base import Told
-from evonas.search.ledger import Ledger, opening_points
+from evonas.search.base import Observation
+from evonas.search.history import History, initial_points
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 
 class LocalSearch:
-    """Asks the neighbours (one step of one gene) of front members; where all are known, random points.
+    """Asks for neighbours (one step of one gene) of front members, or random points if all were asked.
 
     Args:
-        space: where to look.
-        seed: of everything random.
-        population: points per batch, and random points at the beginning.
-        evaluations: points in all.
-        corners: whether the smallest and the largest point are asked first.
-        start: points asked before all others.
+        space: search space.
+        seed: random seed.
+        population: points per batch; the first batch is random.
+        evaluations: evaluation budget, in points.
+        corners: whether to ask for the smallest and the largest architecture first.
+        start: points to ask for before all others.
 
     Raises:
-        UserError: for an empty budget.
+        UserError: the population or the budget is below 1.
     """
 
     def __init__(
@@ -37,31 +37,31 @@ class LocalSearch:
         corners: bool = True,
         start: Sequence[Genotype] = (),
     ) -> None:
-        self._ledger = Ledger(space, population, evaluations)
+        self._history = History(space, population, evaluations)
         self._space, self._population = space, population
         self._rng = generator(seed, "search.local")
-        self._start = opening_points(space, start, corners)
+        self._start = initial_points(space, start, corners)
         self._explored: set[Genotype] = set()
 
     def ask(self) -> list[Genotype]:
-        """Neighbours of members of the front, in random order; empty when nothing may be asked any more."""
-        ledger = self._ledger
-        if not ledger.seen:
-            return ledger.ask_opening(self._start, self._population, self._rng)
+        """Next batch of neighbours of front members, in random order; empty when finished."""
+        history = self._history
+        if not history.seen:
+            return history.ask_initial(self._start, self._population, self._rng)
         found = self._neighbours()
-        return ledger.ask(found) or ledger.ask_random(self._population, self._rng)
+        return history.ask(found) or history.ask_random(self._population, self._rng)
 
-    def tell(self, facts: Sequence[Told]) -> None:
-        """Let the measured points join the front; failed ones never do."""
-        self._ledger.tell(facts)
+    def tell(self, observations: Sequence[Observation]) -> None:
+        """Add the successful observations to the history."""
+        self._history.tell(observations)
 
     def _neighbours(self) -> list[Genotype]:
-        """One batch of unasked neighbours; members whose neighbours are all known count as explored."""
-        waiting = [point for point in self._ledger.front() if point not in self._explored]
+        """One batch of unseen neighbours; marks members without further unseen neighbours as explored."""
+        waiting = [point for point in self._history.front() if point not in self._explored]
         found: dict[Genotype, None] = {}
         for at in self._rng.permutation(len(waiting)).tolist():
             near = self._space.neighbours(waiting[at])
-            fresh = [point for point in near if point not in self._ledger.seen and point not in found]
+            fresh = [point for point in near if point not in self._history.seen and point not in found]
             missing = self._population - len(found)
             found.update(dict.fromkeys(fresh[i] for i in self._rng.permutation(len(fresh))[:missing]))
             if len(fresh) <= missing:

@@ -1,31 +1,31 @@
-"""A ranked pool: many random points, asked in the order of a score that costs nothing."""
+"""Zero-cost search: evaluates random points in the order of an analytic score."""
 
 from collections.abc import Sequence
 
 from evonas.errors import UserError
 from evonas.randomness import generator
-from evonas.search.analytic_objectives import Cheap
-from evonas.search.base import Told
-from evonas.search.ledger import Ledger
-from evonas.search.operators import draw_unseen
+from evonas.search.analytic_objectives import AnalyticObjective
+from evonas.search.base import Observation
+from evonas.search.history import History
+from evonas.search.operators import sample_unseen
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 
 class RankedPool:
-    """Zero-cost search: draws `pool` points, asks the best first, and draws again when few are left.
+    """Samples `pool` random points, asks for them in the order of their score, and refills the pool.
 
     Args:
-        space: where to look.
-        seed: of everything random.
+        space: search space.
+        seed: random seed.
         population: points per batch.
-        evaluations: points in all.
-        score: what ranks a pool, smallest first: a closed form, or a proxy with its sign turned.
-        pool: points drawn at a time.
-        start: points asked before all others.
+        evaluations: evaluation budget, in points.
+        score: analytic objective or negated zero-cost proxy; the smallest score is asked first.
+        pool: points sampled at a time.
+        start: points to ask for before all others.
 
     Raises:
-        UserError: for an empty budget or pool.
+        UserError: the budget is below 1, or the pool is smaller than the population.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class RankedPool:
         seed: int,
         population: int,
         evaluations: int,
-        score: Cheap,
+        score: AnalyticObjective,
         pool: int = 1000,
         start: Sequence[Genotype] = (),
     ) -> None:
-        self._ledger = Ledger(space, population, evaluations)
+        self._history = History(space, population, evaluations)
         if pool < population:
             raise UserError(
-                f"A pool of {pool} cannot fill a batch of {population}.",
-                "Set search.pool to the batch at least.",
+                f"search.pool must be at least budget.population = {population}, got {pool}.",
+                f"Set search.pool={population} or more.",
             )
         self._space, self._score = space, score
         self._population, self._size = population, pool
@@ -50,14 +50,14 @@ class RankedPool:
         self._waiting: list[Genotype] = list(start)
 
     def ask(self) -> list[Genotype]:
-        """The best points of the pool that were not asked yet; empty when finished."""
-        fresh = [point for point in self._waiting if point not in self._ledger.seen]
+        """Next batch: the unseen points of the pool with the smallest scores; empty when finished."""
+        fresh = [point for point in self._waiting if point not in self._history.seen]
         if len(fresh) < self._population:
-            drawn = draw_unseen(self._space, self._rng, self._ledger.seen.union(fresh), self._size)
+            drawn = sample_unseen(self._space, self._rng, self._history.seen.union(fresh), self._size)
             fresh += sorted(drawn, key=lambda point: (self._score(self._space, point), point))
         asked, self._waiting = fresh[: self._population], fresh[self._population :]
-        return self._ledger.ask(asked)
+        return self._history.ask(asked)
 
-    def tell(self, facts: Sequence[Told]) -> None:
-        """Facts do not change the order of a pool."""
-        self._ledger.tell(facts)
+    def tell(self, observations: Sequence[Observation]) -> None:
+        """Record the observations; they do not influence later points."""
+        self._history.tell(observations)

@@ -1,7 +1,7 @@
-"""EDNAG: denoising with mutation and with a selection among parents and children.
+"""EDNAG: diffusion evolution with mutation and selection among parents and children.
 
 Zhou and Tang, "Evolving from noise: evolutionary diffusion for neural architecture generation",
-arXiv 2504.17827; constants from its public code. N individuals, D numbers.
+arXiv 2504.17827; constants from the public code. N individuals, D relaxed gene values.
 """
 
 import math
@@ -11,44 +11,44 @@ import numpy as np
 
 from evonas.errors import UserError
 from evonas.randomness import generator
-from evonas.search.diffusion.evolution import Denoising, Descent
+from evonas.search.diffusion.evolution import DenoisingSearch, DenoisingSettings
 from evonas.search.diffusion.fitness import Fitness
-from evonas.search.diffusion.schedules import mutate_shared
+from evonas.search.diffusion.schedules import polynomial_mutation
 from evonas.search.evolution.genetic import check_probability
-from evonas.search.ledger import Ledger
+from evonas.search.history import History
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
-# worth of the best individual before the exponential; only ratios matter
+# logit of the best individual before the exponential; only ratios matter
 _PEAK = 5.0
 _LATE = 1.5
 
 
-class EDNAG(Denoising):
-    """Generates architectures from noise; each step's parents and children compete for the next one.
+class EDNAG(DenoisingSearch):
+    """Denoises a population; the parents and children of each step compete for survival.
 
     Args:
-        space: where to look.
-        seed: of everything random.
-        population: individuals.
-        evaluations: points in all; a run of 99 steps met about 500 on NAS-Bench-201.
-        fitness: from objective values to worth: `FrontFitness` for several objectives, `AccuracyFitness`
-            for the paper's single one.
-        steps: length of the schedule.
-        schedule: cosine, linear or ddpm.
-        noise: fresh noise of a step, from 0 to 1.
-        temperature: of the softmax from worth to weight.
-        mutation_prob: chance of each child to be mutated.
-        eta: distribution index of the mutation; half as much again at the end of a run.
-        elite: share of survivors taken by worth.
-        diverse: share of survivors taken by distance from all others.
-        restarts: whether a new run follows the last step, until the budget is used up.
-        parity: repeat a slip of the reference code, whose weaker mutation acts on the first step
+        space: search space.
+        seed: random seed.
+        population: number of individuals.
+        evaluations: evaluation budget, in points; 99 steps used about 500 on NAS-Bench-201.
+        fitness: maps objective values to fitness: `FrontFitness` for several objectives, `AccuracyFitness`
+            for the single objective of the paper.
+        steps: number of time steps of the noise schedule.
+        schedule: "cosine", "linear" or "ddpm".
+        noise: fraction of fresh noise per step, in [0, 1].
+        temperature: softmax temperature of the fitness weights.
+        mutation_prob: mutation probability per child.
+        eta: distribution index of the mutation; 1.5 times as large in the last step.
+        elite: fraction of survivors selected by fitness.
+        diverse: fraction of survivors selected by their distance from all others.
+        restarts: whether to restart from noise after the last step, until the budget is used up.
+        parity: reproduce an error of the reference code, which applies the larger eta in the first step
             instead of the last.
-        start: points that the first population holds in part, with noise.
+        start: points that seed up to half of the first population, with added noise.
 
     Raises:
-        UserError: for an empty budget, or settings out of their range.
+        UserError: the budget is below 1, or a setting is out of its range.
     """
 
     def __init__(
@@ -73,67 +73,75 @@ class EDNAG(Denoising):
         check_probability("mutation_prob", mutation_prob)
         if not temperature > 0 or eta < 0 or min(elite, diverse) < 0 or elite + diverse > 1:
             raise UserError(
-                f"temperature is {temperature}, eta {eta}, elite {elite} and diverse {diverse}.",
-                "Set temperature above 0, eta from 0, and two shares that do not exceed 1 together.",
+                "search.temperature must be positive, search.eta at least 0, and search.elite and "
+                f"search.diverse fractions with a sum of at most 1, got {temperature}, {eta}, {elite} and {diverse}.",
+                "Try: search.temperature=1 search.eta=5 search.elite=0.1 search.diverse=0.2",
             )
         rng = generator(seed, "search.ednag")
-        ledger = Ledger(space, population, evaluations)
-        descent = Descent(steps, schedule, noise, restarts)
-        super().__init__(ledger, rng, population, fitness, descent, start)
+        history = History(space, population, evaluations)
+        settings = DenoisingSettings(steps, schedule, noise, restarts)
+        super().__init__(history, rng, population, fitness, settings, start)
         self._temperature, self._mutation_prob, self._eta = temperature, mutation_prob, eta
         self._elite, self._diverse, self._parity = elite, diverse, parity
 
-    def _begin(self, start: Sequence[Genotype]) -> None:
-        super()._begin(start)
+    def _restart(self, start: Sequence[Genotype]) -> None:
+        super()._restart(start)
         self._parents: np.ndarray | None = None
 
     def _advance(self) -> None:
         if self._parents is None:
-            self._parents = self._waiting
+            self._parents = self._individuals
         else:
-            self._parents = self._selected(np.vstack([self._parents, self._waiting]))
+            self._parents = self._selected(np.vstack([self._parents, self._individuals]))
             if not self._next_step():
                 return
-        fitness, is_measured = self._worths(self._parents)
+        fitness, is_measured = self._fitness_of(self._parents)
         if not is_measured.any():
-            self._begin(())
+            self._restart(())
             return
-        self._waiting = self._children(self._parents, fitness, is_measured)
+        self._individuals = self._children(self._parents, fitness, is_measured)
 
     def _children(self, rows: np.ndarray, fitness: np.ndarray, is_measured: np.ndarray) -> np.ndarray:
-        """(N, D) denoised, mutated, every gene stretched to [-1, 1]."""
+        """(N, D) denoised and mutated individuals, with every gene rescaled to [-1, 1]."""
         scaled = fitness / self._temperature
         quality = np.where(is_measured, np.exp(scaled - scaled[is_measured].max() + _PEAK), 0.0)
-        moved = self._relaxation.normalise(self._denoised(rows, quality))
-        late = self._descent.steps - 1 if self._parity else 1
+        moved = self._relaxation.normalise(self._denoise(rows, quality))
+        late = self._settings.steps - 1 if self._parity else 1
         eta = math.ceil(_LATE * self._eta) if self._at == late else self._eta
-        return self._relaxation.normalise(mutate_shared(moved, eta, self._mutation_prob, self._rng))
+        return self._relaxation.normalise(polynomial_mutation(moved, eta, self._mutation_prob, self._rng))
 
     def _selected(self, rows: np.ndarray) -> np.ndarray:
-        """(N, D) of (2N, D): elites, diverse ones, and a roulette; noise where too few were measured."""
-        fitness, is_measured = self._worths(rows)
+        """(N, D) survivors of (2N, D) individuals; noise replaces failed ones if too few are left."""
+        fitness, is_measured = self._fitness_of(rows)
         alive = rows[is_measured]
         kept = alive[
-            select(alive, fitness[is_measured], self._population, self._elite, self._diverse, self._rng)
+            select_survivors(
+                alive, fitness[is_measured], self._population, self._elite, self._diverse, self._rng
+            )
         ]
         missing = self._population - len(kept)
         return np.vstack([kept, self._rng.standard_normal((missing, rows.shape[1]))])
 
 
-def select(
+def select_survivors(
     rows: np.ndarray, fitness: np.ndarray, count: int, elite: float, diverse: float, rng: np.random.Generator
 ) -> list[int]:
-    """Indices of at most `count` rows: the best of distinct fitness, the most distant, then a roulette.
+    """Select survivors: the fittest of distinct fitness, then the most distant, then a roulette wheel.
 
-    Distance is summed over all rows; the distant ones need a tenth of the best fitness. The roulette
-    draws without replacement with weights 0.9 m + 0.1, m = f (1 + d) stretched to [0, 1], d the
-    distance stretched likewise.
+    Distances are summed over all rows; distant survivors need a tenth of the best fitness. The roulette wheel
+    draws without replacement with weights 0.9 m + 0.1, where m = f (1 + d) scaled to [0, 1] and d is the
+    distance scaled to [0, 1].
 
     Args:
-        rows: (N, D).
-        fitness: (N,), at least 0.
-        elite: share of `count`, rounded down.
-        diverse: share of `count`, rounded down.
+        rows: (N, D) individuals.
+        fitness: (N,) non-negative fitness.
+        count: number of survivors.
+        elite: fraction of `count` selected by fitness, rounded down.
+        diverse: fraction of `count` selected by distance, rounded down.
+        rng: random generator of the roulette wheel.
+
+    Returns:
+        At most `count` row indices.
     """
     count = min(count, len(rows))
     if not count:
@@ -145,12 +153,12 @@ def select(
     chosen = firsts[: int(elite * count)]
     far = [int(at) for at in np.argsort(-between, kind="stable") if fitness[at] >= 0.1 * fitness.max()]
     chosen += [at for at in far if at not in chosen][: int(diverse * count)]
-    weights = 0.9 * _stretched(fitness * (1 + _stretched(between))) + 0.1
+    weights = 0.9 * _min_max(fitness * (1 + _min_max(between))) + 0.1
     weights[chosen] = 0.0
     drawn = rng.choice(len(rows), count - len(chosen), replace=False, p=weights / weights.sum())
     return [*chosen, *drawn.tolist()]
 
 
-def _stretched(values: np.ndarray) -> np.ndarray:
+def _min_max(values: np.ndarray) -> np.ndarray:
     span = float(np.ptp(values))
     return np.zeros(len(values)) if span == 0 else np.asarray((values - values.min()) / span)

@@ -1,7 +1,7 @@
-"""Genotypes as real numbers, for searchers that move through a continuous space.
+"""Continuous relaxation of genotypes for searchers in a real vector space.
 
-Every axis is a row with one number per choice, every bit a row of two (off, on); the largest
-number of a row is the choice. N individuals, D numbers, which is the sum of all row lengths.
+An axis has one number per choice and a bit has two (off, on); the largest number is the choice (argmax). N
+individuals, D numbers in all.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from evonas.space.space import Space
 
 
 class Relaxation:
-    """Between genotypes of one space and (N, D) numbers from -1 to 1."""
+    """Encodes genotypes of a space as (N, D) vectors in [-1, 1] and decodes them."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
@@ -24,21 +24,22 @@ class Relaxation:
         self.width = int(counts.sum())
 
     def encode(self, points: Sequence[Genotype]) -> np.ndarray:
-        """(N, D) 1 at every choice made, -1 elsewhere."""
+        """(N, D) vectors: 1 at the chosen value of each gene, -1 elsewhere."""
         rows = np.full((len(points), self.width), -1.0)
         for at, point in enumerate(points):
             rows[at, self._starts + np.array(point.genes)] = 1.0
         return rows
 
     def decode(self, rows: np.ndarray) -> list[Genotype]:
-        """The points that (N, D) numbers mean; too few ones in a row of bits are filled by the nearest.
+        """Decode (N, D) vectors by the argmax of each gene.
 
-        What a space refuses beyond that, such as a cell without a path, is repaired, equal numbers alike.
+        If a row of bits has too few ones, the bits closest to being on are set. Other violations, such as a
+        cell without a path, are repaired at random, with a seed that depends on the decoded genes alone.
         """
         return [self._point(row) for row in rows]
 
     def normalise(self, rows: np.ndarray) -> np.ndarray:
-        """(N, D) with the numbers of every axis or bit stretched to [-1, 1]; constant ones become 0."""
+        """(N, D) vectors with the numbers of each gene scaled to [-1, 1]; constant ones become 0."""
         low = np.minimum.reduceat(rows, self._starts, axis=1).repeat(self._counts, axis=1)
         high = np.maximum.reduceat(rows, self._starts, axis=1).repeat(self._counts, axis=1)
         span = np.where(high > low, high - low, 1.0)
@@ -53,5 +54,4 @@ class Relaxation:
             off = [at for at in places if not vector[at]]
             for at in sorted(off, key=lambda at: float(parts[at][0] - parts[at][1]))[: max(missing, 0)]:
                 vector[at] = 1
-        # what else a space asks of its points is mended at random, always alike
         return self._space.repair(vector, generator(0, f"relaxation/{vector}"))

@@ -1,7 +1,7 @@
-"""The formulas of diffusion evolution: schedules, the estimate of the origin, and the step towards it.
+"""Formulas of diffusion evolution: noise schedules, estimate of the origin, DDIM step, mutation.
 
 Zhang et al., "Diffusion models are evolutionary algorithms", ICLR 2025 (arXiv 2410.02543), and
-Song et al., "Denoising diffusion implicit models", ICLR 2021. N individuals, D numbers each.
+Song et al., "DenoisingSearch diffusion implicit models", ICLR 2021. N individuals, D relaxed gene values, T time steps.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ def cosine_schedule(steps: int) -> np.ndarray:
 
 
 def linear_schedule(steps: int) -> np.ndarray:
-    """(T,) alpha falling evenly from 1 to 0."""
+    """(T,) alpha falling linearly from 1 to 0."""
     return np.linspace(1.0, 0.0, steps)
 
 
 def ddpm_schedule(steps: int) -> np.ndarray:
     """(T,) cumulative products of 1 - beta, beta rising evenly from 1e-4 to 0.02 per thousand steps.
 
-    Ho et al., "Denoising diffusion probabilistic models", 2020; betas grow as T shrinks, so that the
+    Ho et al., "DenoisingSearch diffusion probabilistic models", 2020; betas grow as T shrinks, so that the
     last alpha is about 4e-5 whatever T.
     """
     betas = np.clip(np.linspace(1e-4, 0.02, steps) * 1000 / steps, 0.0, 0.999)
@@ -38,7 +38,7 @@ SCHEDULES: dict[str, Schedule] = {"cosine": cosine_schedule, "linear": linear_sc
 
 
 def random_projection(width: int, latent: int, rng: np.random.Generator) -> np.ndarray:
-    """(L, D) rows of unit length: the latent form weighs individuals by distances after this projection."""
+    """(L, D) random unit vectors; latent diffusion evolution computes distances after this projection."""
     rows = rng.standard_normal((latent, width))
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
@@ -46,16 +46,16 @@ def random_projection(width: int, latent: int, rng: np.random.Generator) -> np.n
 def estimate_origin(
     noisy: np.ndarray, quality: np.ndarray, alpha: float, projection: np.ndarray | None = None
 ) -> np.ndarray:
-    """(N, D) where each individual came from: the mean of all, weighted by quality and nearness.
+    """(N, D) estimated origins: the mean of all individuals, weighted by quality and proximity.
 
     x0_i = sum_j Q_j N(x_i; sqrt(a) x_j, 1 - a) x_j / sum_j Q_j N(x_i; sqrt(a) x_j, 1 - a), with a small
-    constant in quality and nearness, so that far individuals are never left without an estimate.
+    constant added to quality and proximity, so that distant individuals have an estimate, too.
 
     Args:
-        noisy: (N, D).
-        quality: (N,) densities, at least 0; 0 takes no part.
-        alpha: of the current step, below 1.
-        projection: (L, D) for the latent form.
+        noisy: (N, D) individuals.
+        quality: (N,) non-negative densities; individuals with density 0 are ignored.
+        alpha: alpha of the current step, below 1.
+        projection: (L, D) projection of latent diffusion evolution.
     """
     seen = noisy if projection is None else noisy @ projection.T
     squared = ((seen[:, None, :] - np.sqrt(alpha) * seen[None, :, :]) ** 2).sum(axis=2)
@@ -72,15 +72,18 @@ def denoise(
     noise: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """(N, D) one DDIM step from alpha to the larger alpha_next, keeping a share of fresh noise.
+    """(N, D) individuals after one DDIM step from alpha to the larger alpha_next.
 
     eps = (x - sqrt(a) x0) / sqrt(1 - a); sigma = s sqrt((1 - a') / (1 - a) (1 - a / a'));
     x' = sqrt(a') x0 + sqrt(1 - a' - sigma^2) eps + sigma w, w ~ N(0, I).
 
     Args:
-        noisy: (N, D).
+        noisy: (N, D) individuals.
         origin: (N, D) from `estimate_origin`.
-        noise: s from 0 (deterministic) to 1.
+        alpha: alpha of the current step (a).
+        alpha_next: alpha of the next step (a').
+        noise: s, from 0 (deterministic) to 1.
+        rng: random generator of w.
     """
     guessed = (noisy - np.sqrt(alpha) * origin) / np.sqrt(1 - alpha)
     sigma = noise * np.sqrt((1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next))
@@ -89,23 +92,24 @@ def denoise(
     return np.asarray(np.sqrt(alpha_next) * origin + kept * guessed + fresh)
 
 
-def mutate_shared(values: np.ndarray, eta: float, prob: float, rng: np.random.Generator) -> np.ndarray:
-    """Polynomial mutation within [-1, 1], one random number for a whole individual: EDNAG's mutation.
+def polynomial_mutation(values: np.ndarray, eta: float, prob: float, rng: np.random.Generator) -> np.ndarray:
+    """Polynomial mutation within [-1, 1] with one random number per individual; EDNAG's mutation.
 
     With u uniform, d1 = (x + 1) / 2, d2 = (1 - x) / 2 and p = 1 / (eta + 1): delta =
     (2u + (1 - 2u)(1 - d1)^(eta + 1))^p - 1 for u <= 1/2, else 1 - (2(1 - u) + (2u - 1)(1 - d2)^(eta + 1))^p;
     x moves by 2 delta (Zhou et al., arXiv 2504.17827; operator of Deb and Goyal, 1996).
 
     Args:
-        values: (N, D) within [-1, 1].
-        eta: distribution index; larger moves less.
-        prob: chance of each individual.
+        values: (N, D) individuals within [-1, 1].
+        eta: distribution index; larger values move less.
+        prob: mutation probability per individual.
+        rng: random generator.
     """
     drawn = rng.random((len(values), 1))
     near_low, near_high = (values + 1) / 2, (1 - values) / 2
     power = 1 / (eta + 1)
     down = (2 * drawn + (1 - 2 * drawn) * (1 - near_low) ** (eta + 1)) ** power - 1
-    # the bases are made non-negative where the other branch is taken, which is then not used
+    # clipped because the base is negative where the other branch is taken
     up = 1 - np.maximum(2 * (1 - drawn) + (2 * drawn - 1) * (1 - near_high) ** (eta + 1), 0.0) ** power
     moved = np.clip(values + 2 * np.where(drawn <= 0.5, down, up), -1.0, 1.0)
     return np.where(rng.random((len(values), 1)) < prob, moved, values)

@@ -1,9 +1,9 @@
-"""Evolution inside windows: points whose costs lie within bounds compete, others only lead there.
+"""Constrained evolution: minimises some objectives within bounds on others.
 
-ElasticViT's search is the single-objective case (Tang et al., ICCV 2023; microsoft/Moonlit,
-ElasticViT): the best half of a pool breeds mutants and crossings within a level of FLOPs.
-Feasible points always beat infeasible ones, and those compare by violation: Deb, "An
-efficient constraint handling method for genetic algorithms", 2000.
+ElasticViT's search is the single-objective case (Tang et al., ICCV 2023; microsoft/Moonlit, ElasticViT): the
+best half of a pool breeds mutants and crossovers within a range of FLOPs. Feasible points dominate infeasible
+ones, which are ordered by constraint violation (Deb, "An efficient constraint handling method for genetic
+algorithms", 2000).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,41 +13,41 @@ import numpy as np
 
 from evonas.errors import UserError
 from evonas.randomness import generator
-from evonas.search.analytic_objectives import Cheap, by_position
-from evonas.search.base import Told
+from evonas.search.analytic_objectives import AnalyticObjective, by_index
+from evonas.search.base import Observation
 from evonas.search.evolution.genetic import check_probability
-from evonas.search.ledger import Ledger, opening_points
-from evonas.search.operators import change_each, cross_points, draw_unseen
+from evonas.search.history import History, initial_points
+from evonas.search.operators import crossover, mutate_each, sample_unseen
 from evonas.search.ranking import best_first
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
-_PATIENCE = 100
+_MAX_TRIES = 100
 
 
 class ConstrainedEvolution:
-    """Keeps the best points inside all windows and breeds mutants and crossings of them.
+    """Breeds mutants and crossovers of the best feasible points.
 
     Args:
-        space: where to look.
-        seed: of everything random.
-        population: children per generation.
-        evaluations: points in all.
-        windows: objective -> [low, high], both allowed; null leaves a side open. Objectives are
-            names, or positions from 0.
-        compete: the objectives that are minimised inside the windows; none for all without a window.
-        objectives: names of the objectives in order; the search stage fills them in.
-        cheap: objective -> a closed form in the objective's own unit; points outside a window by
-            it are thrown away before they are measured.
+        space: search space.
+        seed: random seed.
+        population: number of children per generation.
+        evaluations: evaluation budget, in points.
+        windows: objective -> [low, high], inclusive bounds; null leaves a side open. Objectives are
+            names, or indices from 0.
+        compete: objectives to minimise; by default all without a window.
+        objectives: names of the objectives in order; the search stage sets them.
+        cheap: objective -> analytic objective in the same unit; points that violate a window by it are
+            rejected without evaluation.
         initial: points of the first batch; None for `population`.
-        keep: parents; None for `population`.
-        mutants: share of children that are mutants; the others are crossings of two parents.
-        mutation_prob: chance of each position of a mutant to be drawn anew.
-        corners: whether the smallest and the largest point are asked first.
-        start: points asked before all others.
+        keep: number of parents; None for `population`.
+        mutants: fraction of children made by mutation; the others are made by crossover of two parents.
+        mutation_prob: probability of resampling each position of a mutant.
+        corners: whether to ask for the smallest and the largest architecture first.
+        start: points to ask for before all others.
 
     Raises:
-        UserError: for an empty budget, no window, an impossible window or an unknown name.
+        UserError: the budget is below 1, a window is invalid or an objective is unknown.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ConstrainedEvolution:
         windows: Mapping[str | int, Sequence[float | None]],
         compete: Sequence[str | int] = (),
         objectives: Sequence[str] = (),
-        cheap: Mapping[str | int, Cheap] | None = None,
+        cheap: Mapping[str | int, AnalyticObjective] | None = None,
         initial: int | None = None,
         keep: int | None = None,
         mutants: float = 0.5,
@@ -67,41 +67,41 @@ class ConstrainedEvolution:
         corners: bool = False,
         start: Sequence[Genotype] = (),
     ) -> None:
-        self._ledger = Ledger(space, population, evaluations)
+        self._history = History(space, population, evaluations)
         check_probability("mutants", mutants)
         check_probability("mutation_prob", mutation_prob)
-        self._windows = {at: _bounds(each) for at, each in by_position(windows, objectives).items()}
-        self._compete = sorted(by_position(dict.fromkeys(compete, True), objectives))
-        self._cheap = by_position(cheap or {}, objectives)
+        self._windows = {at: _bounds(each) for at, each in by_index(windows, objectives).items()}
+        self._compete = sorted(by_index(dict.fromkeys(compete, True), objectives))
+        self._cheap = by_index(cheap or {}, objectives)
         self._space, self._population = space, population
         self._initial = population if initial is None else initial
         self._keep = population if keep is None else keep
         if min(self._initial, self._keep) < 1:
             raise UserError(
-                f"initial is {self._initial} and keep {self._keep}.",
+                f"search.initial and search.keep must be at least 1, got {self._initial} and {self._keep}.",
                 "Set search.initial and search.keep to 1 or more.",
             )
         self._mutants, self._mutation_prob = mutants, mutation_prob
-        self._start = opening_points(space, start, corners)
+        self._start = initial_points(space, start, corners)
         self._rng = generator(seed, "search.constrained")
 
     def ask(self) -> list[Genotype]:
-        """The first batch, then generations; empty when the budget or the space is used up."""
-        ledger = self._ledger
-        if not ledger.seen:
-            return ledger.ask([*self._start, *self._drawn(self._initial)][: self._initial])
-        parents = [fact.genotype for fact in self.survivors()]
+        """Next generation; empty when finished."""
+        history = self._history
+        if not history.seen:
+            return history.ask([*self._start, *self._sample(self._initial)][: self._initial])
+        parents = [observation.genotype for observation in self.survivors()]
         if not parents:
-            return ledger.ask_random(self._population, self._rng)
-        return ledger.ask(self._children(parents)) or ledger.ask_random(self._population, self._rng)
+            return history.ask_random(self._population, self._rng)
+        return history.ask(self._children(parents)) or history.ask_random(self._population, self._rng)
 
-    def tell(self, facts: Sequence[Told]) -> None:
-        """Let the measured points compete; failed ones do not take part."""
-        self._ledger.tell(facts)
+    def tell(self, observations: Sequence[Observation]) -> None:
+        """Record the observations; failed points are ignored."""
+        self._history.tell(observations)
 
-    def survivors(self) -> list[Told]:
-        """The current parents, best first; those outside a window stand last, by their violation."""
-        values = self._ledger.values()
+    def survivors(self) -> list[Observation]:
+        """Current parents, best first: feasible points by front and crowding, then others by violation."""
+        values = self._history.values()
         if not len(values):
             return []
         violations = self.violations(values)
@@ -109,16 +109,16 @@ class ConstrainedEvolution:
         ranked = inside[best_first(values[inside][:, self._competing(values.shape[1])])]
         outside = np.flatnonzero(violations > 0)
         order = [*ranked, *outside[np.argsort(violations[outside], kind="stable")]][: self._keep]
-        points = self._ledger.points()
-        return [Told(points[at], tuple(values[at].tolist())) for at in order]
+        points = self._history.points()
+        return [Observation(points[at], tuple(values[at].tolist())) for at in order]
 
     def violations(self, values: np.ndarray) -> np.ndarray:
-        """(N,) how far (N, M) values lie outside the windows, each relative to its bound; 0 is inside."""
+        """(N,) constraint violations of (N, M) values: the sum of relative excesses; 0 is feasible."""
         total = np.zeros(len(values))
         for at, (low, high) in self._windows.items():
             if at >= values.shape[1]:
                 raise UserError(
-                    f"search.windows names objective {at} of {values.shape[1]}.", "Positions count from 0."
+                    f"search.windows has no objective {at} of {values.shape[1]}.", "Indices count from 0."
                 )
             total += _excess(low - values[:, at], low) + _excess(values[:, at] - high, high)
         return total
@@ -127,34 +127,34 @@ class ConstrainedEvolution:
         beyond = [at for at in self._compete if at >= width]
         if beyond:
             raise UserError(
-                f"search.compete names objective {beyond[0]} of {width}.", "Positions count from 0."
+                f"search.compete has no objective {beyond[0]} of {width}.", "Indices count from 0."
             )
         free = [at for at in range(width) if at not in self._windows]
         return self._compete or free or list(range(width))
 
-    def _is_promising(self, point: Genotype) -> bool:
-        """Whether no closed form already says that the point lies outside a window."""
+    def _may_be_feasible(self, point: Genotype) -> bool:
+        """Whether no analytic objective rules the point out."""
         for at, form in self._cheap.items():
             low, high = self._windows.get(at, (-np.inf, np.inf))
             if not low <= form(self._space, point) <= high:
                 return False
         return True
 
-    def _drawn(self, count: int) -> list[Genotype]:
-        """Random points, promising ones as long as patience lasts."""
-        tries = count * _PATIENCE if self._cheap else 0
+    def _sample(self, count: int) -> list[Genotype]:
+        """Distinct random points; possibly feasible ones first, if any are found."""
+        tries = count * _MAX_TRIES if self._cheap else 0
         drawn = (self._space.sample(self._rng) for _ in range(tries))
-        promising = (point for point in drawn if self._is_promising(point))
+        promising = (point for point in drawn if self._may_be_feasible(point))
         chosen = dict.fromkeys(islice(promising, count))
         missing = min(count, self._space.size()) - len(chosen)
-        return [*chosen, *draw_unseen(self._space, self._rng, set(chosen), missing)]
+        return [*chosen, *sample_unseen(self._space, self._rng, set(chosen), missing)]
 
     def _children(self, parents: Sequence[Genotype]) -> list[Genotype]:
-        """Up to one generation of unasked, promising points."""
+        """Up to one generation of unseen, possibly feasible points."""
         found: dict[Genotype, None] = {}
-        for _ in range(_PATIENCE * self._population):
+        for _ in range(_MAX_TRIES * self._population):
             child = self._child(parents, is_mutant=len(found) < self._mutants * self._population)
-            if child not in self._ledger.seen and self._is_promising(child):
+            if child not in self._history.seen and self._may_be_feasible(child):
                 found[child] = None
             if len(found) == self._population:
                 break
@@ -163,14 +163,14 @@ class ConstrainedEvolution:
     def _child(self, parents: Sequence[Genotype], is_mutant: bool) -> Genotype:
         first, second = (parents[at] for at in self._rng.integers(len(parents), size=2).tolist())
         if is_mutant:
-            return change_each(self._space, first, self._mutation_prob, self._rng)
-        return cross_points(self._space, first, second, 0.5, self._rng)
+            return mutate_each(self._space, first, self._mutation_prob, self._rng)
+        return crossover(self._space, first, second, 0.5, self._rng)
 
 
 def _bounds(window: Sequence[float | None]) -> tuple[float, float]:
     if isinstance(window, str) or len(window) != 2:
         raise UserError(
-            f"The window {window!r} is not two numbers.", "Write [low, high], null for an open side."
+            f"A window must be [low, high], got {window!r}.", "Write [low, high]; null leaves a side open."
         )
     low = -np.inf if window[0] is None else float(window[0])
     high = np.inf if window[1] is None else float(window[1])

@@ -1,4 +1,4 @@
-"""NSGA-II over any space: pymoo selects and survives, our operators vary.
+"""NSGA-II, on pymoo's implementation.
 
 Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002.
 """
@@ -10,15 +10,15 @@ from pymoo.algorithms.base.genetic import GeneticAlgorithm
 from pymoo.algorithms.moo import nsga2
 
 from evonas.randomness import derive
-from evonas.search.evolution.genetic import Generational
+from evonas.search.evolution.genetic import GeneticSearch
 
 
-class NSGA2(Generational):
-    """Survival by front and crowding; the first generation holds the ends of the space by default.
+class NSGA2(GeneticSearch):
+    """NSGA-II: survival by non-dominated front and crowding distance.
 
-    The ends (`corners`) matter more than any rate: without them a few hundred evaluations
-    rarely reach the cheap and the accurate part of a front. Arguments are those of `Generational`.
+    By default the first generation contains the smallest and the largest architecture (`corners`); without
+    them, a few hundred evaluations rarely reach both ends of the Pareto front. Arguments: see `GeneticSearch`.
     """
 
-    def _evolution_of(self, population: int, seed: int, operators: Mapping[str, Any]) -> GeneticAlgorithm:
+    def _algorithm(self, population: int, seed: int, operators: Mapping[str, Any]) -> GeneticAlgorithm:
         return nsga2.NSGA2(pop_size=population, seed=derive(seed, "search.nsga2"), **operators)

@@ -1,7 +1,7 @@
-"""Our operators as pymoo wants them: draw, cross, mutate, mend and recognise points of any space.
+"""pymoo operators for search spaces: sampling, crossover, mutation, repair and duplicate elimination.
 
-The operators are those of EvoNAS's search: two-point crossover and polynomial mutation on
-axes, uniform crossover and flips on bits, random bits for an empty stage. P parents, V positions.
+As in EvoNAS's search: two-point crossover and polynomial mutation of axes, uniform crossover and bit flips of
+bits, random bits for an empty stage. P parents, V positions of the genotype vector.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,19 @@ from pymoo.core.population import Population
 from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 
-from evonas.search.operators import cross_two_point, cross_uniform, draw_opening, flip_bits, mutate_ordinals
+from evonas.search.operators import (
+    bit_flip_mutation,
+    polynomial_mutation,
+    sample_initial,
+    two_point_crossover,
+    uniform_crossover,
+)
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 
-class Draw(Sampling):
-    """The first generation: given points, filled up with random ones."""
+class InitialSampling(Sampling):
+    """Samples the first generation: the given points, filled up with random ones."""
 
     def __init__(self, space: Space, seen: set[Genotype], start: Sequence[Genotype] = ()) -> None:
         super().__init__()
@@ -31,12 +37,12 @@ class Draw(Sampling):
         self, problem: Any, n_samples: int, *args: Any, random_state: np.random.Generator, **kwargs: Any
     ) -> np.ndarray:
         del problem, args, kwargs
-        drawn = draw_opening(self._space, random_state, self._start, self._seen, n_samples)
+        drawn = sample_initial(self._space, random_state, self._start, self._seen, n_samples)
         return to_vectors(drawn, self._space)
 
 
-class Cross(Crossover):
-    """Two-point on axes, uniform on bits."""
+class MixedCrossover(Crossover):
+    """Two-point crossover of axes, uniform crossover of bits."""
 
     def __init__(self, space: Space, prob: float, swap_prob: float) -> None:
         super().__init__(n_parents=2, n_offsprings=2, prob=prob)
@@ -48,13 +54,13 @@ class Cross(Crossover):
         del problem, args, kwargs
         axes, bits = X[:, :, ~self._is_bit], X[:, :, self._is_bit]
         children = np.empty_like(X)
-        children[:, :, ~self._is_bit] = cross_two_point(axes[0], axes[1], random_state)
-        children[:, :, self._is_bit] = cross_uniform(bits[0], bits[1], self._swap_prob, random_state)
+        children[:, :, ~self._is_bit] = two_point_crossover(axes[0], axes[1], random_state)
+        children[:, :, self._is_bit] = uniform_crossover(bits[0], bits[1], self._swap_prob, random_state)
         return children
 
 
-class Mutate(Mutation):
-    """Polynomial on axes, flips on bits."""
+class MixedMutation(Mutation):
+    """Polynomial mutation of axes, bit flips of bits."""
 
     def __init__(self, space: Space, prob: float, changes: float, eta: float) -> None:
         super().__init__(prob=prob)
@@ -67,15 +73,15 @@ class Mutate(Mutation):
     ) -> np.ndarray:
         del problem, args, kwargs
         is_bit, mutated = self._is_bit, X.copy()
-        mutated[:, ~is_bit] = mutate_ordinals(
+        mutated[:, ~is_bit] = polynomial_mutation(
             X[:, ~is_bit], self._upper[~is_bit], self._axis_prob, self._eta, random_state
         )
-        mutated[:, is_bit] = flip_bits(X[:, is_bit], self._bit_prob, random_state)
+        mutated[:, is_bit] = bit_flip_mutation(X[:, is_bit], self._bit_prob, random_state)
         return mutated
 
 
-class Mend(Repair):
-    """Enough ones in every row of bits, and the canonical form."""
+class SpaceRepair(Repair):
+    """Repairs children to canonical genotypes of the space."""
 
     def __init__(self, space: Space) -> None:
         super().__init__()
@@ -88,8 +94,8 @@ class Mend(Repair):
         return to_vectors([self._space.repair(row, random_state) for row in X], self._space)
 
 
-class Unasked(DuplicateElimination):
-    """Keeps children that were never asked and are not there yet."""
+class SeenElimination(DuplicateElimination):
+    """Eliminates children that were asked before or occur twice."""
 
     def __init__(self, space: Space, seen: set[Genotype]) -> None:
         super().__init__()
@@ -106,10 +112,10 @@ class Unasked(DuplicateElimination):
 
 
 def to_point(space: Space, vector: np.ndarray) -> Genotype:
-    """A row of pymoo's matrix as a genotype."""
+    """The genotype of a row of pymoo's (P, V) matrix."""
     return Genotype(space.name, tuple(vector.tolist()))
 
 
 def to_vectors(points: Sequence[Genotype], space: Space) -> np.ndarray:
-    """(P, V) integers of some genotypes."""
+    """(P, V) integer matrix of genotypes."""
     return np.array([point.genes for point in points], dtype=np.int64).reshape(-1, len(space.cardinalities))

@@ -1,7 +1,7 @@
-"""Regularized evolution: the best of a few parents has one child, and the oldest dies.
+"""Regularized (aging) evolution.
 
-Real et al., "Regularized evolution for image classifier architecture search", 2019. With
-several objectives, each child's parents are compared along a direction of its own.
+Real et al., "Regularized evolution for image classifier architecture search", AAAI 2019. For several
+objectives, each tournament compares the augmented Chebyshev scalarisation with its own random weights.
 """
 
 from collections import deque
@@ -11,33 +11,33 @@ import numpy as np
 
 from evonas.errors import UserError
 from evonas.randomness import generator
-from evonas.search.base import Told
-from evonas.search.ledger import Ledger, opening_points
-from evonas.search.operators import change_one
+from evonas.search.base import Observation
+from evonas.search.history import History, initial_points
+from evonas.search.operators import mutate_one
 from evonas.search.ranking import chebyshev
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
-_PATIENCE = 50
+_MAX_MUTATIONS = 50
 
 
 class RegularizedEvolution:
-    """Ages its members: a good point stays only through its children, which forgives lucky measurements.
+    """Mutates the winner of a tournament and removes the oldest member of the population.
 
     Args:
-        space: where to look.
-        seed: of everything random.
-        population: living members; the first batch.
-        evaluations: points in all.
-        tournament: members that compete to be the parent.
-        batch: children per question; more than one keeps that many workers busy.
-        weights: importance of each objective in the Chebyshev distance that is compared; [1, 0]
-            minimises the first alone. None draws a direction for each child.
-        corners: whether the smallest and the largest point are asked first.
-        start: points asked before all others.
+        space: search space.
+        seed: random seed.
+        population: size of the population and of the first batch.
+        evaluations: evaluation budget, in points.
+        tournament: tournament size.
+        batch: children per batch, which are evaluated in parallel.
+        weights: scalarisation weight of each objective; [1, 0] minimises the first alone. None draws
+            weights for each tournament.
+        corners: whether to ask for the smallest and the largest architecture first.
+        start: points to ask for before all others.
 
     Raises:
-        UserError: for an empty budget, tournament or batch, or weights that are not positive somewhere.
+        UserError: the budget, the tournament or the batch is below 1, or the weights are invalid.
     """
 
     def __init__(
@@ -52,78 +52,78 @@ class RegularizedEvolution:
         corners: bool = True,
         start: Sequence[Genotype] = (),
     ) -> None:
-        self._ledger = Ledger(space, population, evaluations)
+        self._history = History(space, population, evaluations)
         if min(tournament, batch) < 1:
             raise UserError(
-                f"tournament is {tournament} and batch {batch}.",
+                f"search.tournament and search.batch must be at least 1, got {tournament} and {batch}.",
                 "Set search.tournament and search.batch to 1 or more.",
             )
         self._weights = None if weights is None else _check(weights)
         self._space, self._population = space, population
         self._tournament, self._batch = tournament, batch
         self._rng = generator(seed, "search.regularized")
-        self._alive: deque[Genotype] = deque(maxlen=population)
-        self._start = opening_points(space, start, corners)
+        self._members: deque[Genotype] = deque(maxlen=population)
+        self._start = initial_points(space, start, corners)
 
     def ask(self) -> list[Genotype]:
-        """The first population, then children; empty when the budget or the space is used up."""
-        ledger = self._ledger
-        if not ledger.seen:
-            return ledger.ask_opening(self._start, self._population, self._rng)
-        if not self._alive:
-            return ledger.ask_random(self._batch, self._rng)
+        """The first population, later a batch of children; empty when finished."""
+        history = self._history
+        if not history.seen:
+            return history.ask_initial(self._start, self._population, self._rng)
+        if not self._members:
+            return history.ask_random(self._batch, self._rng)
         children: dict[Genotype, None] = {}
-        for _ in range(min(self._batch, ledger.left)):
+        for _ in range(min(self._batch, history.remaining)):
             child = self._child(children)
             if child is not None:
                 children[child] = None
-        return ledger.ask(children) or ledger.ask_random(self._batch, self._rng)
+        return history.ask(children) or history.ask_random(self._batch, self._rng)
 
-    def tell(self, facts: Sequence[Told]) -> None:
-        """Let the measured points live; those that failed were never born."""
-        self._alive.extend(fact.genotype for fact in self._ledger.tell(facts))
+    def tell(self, observations: Sequence[Observation]) -> None:
+        """Add the successful points to the population."""
+        self._members.extend(observation.genotype for observation in self._history.tell(observations))
 
     def ask_one(self) -> Genotype | None:
-        """The first population, point by point, then a child of those alive; None when finished."""
-        ledger = self._ledger
-        if len(ledger.seen) < self._population:
-            return ledger.ask_one(self._start, self._rng)
-        child = self._child(()) if self._alive and ledger.left > 0 else None
-        return ledger.ask_one(() if child is None else (child,), self._rng)
+        """A point of the first population, later a child; None when finished."""
+        history = self._history
+        if len(history.seen) < self._population:
+            return history.ask_one(self._start, self._rng)
+        child = self._child(()) if self._members and history.remaining > 0 else None
+        return history.ask_one(() if child is None else (child,), self._rng)
 
-    def tell_one(self, fact: Told) -> None:
-        """Let a measured point live; one that failed was never born."""
-        self._alive.extend(each.genotype for each in self._ledger.tell_one(fact))
+    def tell_one(self, observation: Observation) -> None:
+        """Add a successful point to the population."""
+        self._members.extend(each.genotype for each in self._history.tell_one(observation))
 
     def _child(self, others: Collection[Genotype]) -> Genotype | None:
-        """A point nobody asked, one step or a few from a good parent; None where all steps are known."""
+        """An unseen point one or more mutations from a tournament winner; None if none is found."""
         child = self._parent()
-        for _ in range(_PATIENCE):
-            child = change_one(self._space, child, self._rng)
-            if child not in self._ledger.seen and child not in others:
+        for _ in range(_MAX_MUTATIONS):
+            child = mutate_one(self._space, child, self._rng)
+            if child not in self._history.seen and child not in others:
                 return child
         return None
 
     def _parent(self) -> Genotype:
-        size = min(self._tournament, len(self._alive))
-        rivals = [self._alive[at] for at in self._rng.choice(len(self._alive), size, replace=False)]
-        values = np.array([self._ledger.measured[rival] for rival in rivals])
-        weights = direction(self._weights, values.shape[1], self._rng)
+        size = min(self._tournament, len(self._members))
+        rivals = [self._members[at] for at in self._rng.choice(len(self._members), size, replace=False)]
+        values = np.array([self._history.measured[rival] for rival in rivals])
+        weights = scalarisation_weights(self._weights, values.shape[1], self._rng)
         return rivals[int(np.argmin(chebyshev(values, weights)))]
 
 
-def direction(weights: np.ndarray | None, width: int, rng: np.random.Generator) -> np.ndarray:
-    """(M,) the weights given, or ones drawn uniformly from those that sum to one.
+def scalarisation_weights(weights: np.ndarray | None, width: int, rng: np.random.Generator) -> np.ndarray:
+    """(M,) the given weights, or weights drawn uniformly from the simplex.
 
     Raises:
-        UserError: if their number is not that of the objectives.
+        UserError: the number of weights is not the number of objectives.
     """
     if weights is None:
         return rng.dirichlet(np.ones(width))
     if len(weights) != width:
         raise UserError(
             f"search.weights has {len(weights)} numbers for {width} objectives.",
-            "Give one for each objective.",
+            "Give one number per objective.",
         )
     return weights
 
@@ -132,7 +132,7 @@ def _check(weights: Sequence[float]) -> np.ndarray:
     checked = np.array(weights, dtype=float)
     if not (np.isfinite(checked).all() and (checked >= 0).all() and checked.any()):
         raise UserError(
-            f"search.weights is {list(weights)}.",
-            "Give a number of at least 0 for each objective, not all 0.",
+            f"search.weights must be non-negative numbers that are not all 0, got {list(weights)}.",
+            "Give one number per objective, such as search.weights=[1,1].",
         )
     return checked

@@ -1,9 +1,9 @@
-"""The asynchronous search: many points in flight, each told when it is known, and another asked at once.
+"""Asynchronous search loop: a new point is submitted as soon as a pending one completes.
 
-No worker waits for a generation to end. Which point is known first is up to the machines, so two such
-searches differ; but the archive keeps the order in which facts were told, and the rest follows from it: a
-point is told only when as many fly as may, so the order of tells alone says what was asked between them.
-Resuming replays the recorded order and goes on; what was in flight is measured again.
+No worker waits for the end of a generation. The order of completion depends on the machines, so two such
+searches differ; but the archive stores that order, and a point is told only while the maximum number of
+points is pending, so the order of completion alone determines what was asked in between. Resuming replays
+the archived order; points that were pending are evaluated again.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,78 +13,78 @@ from evonas import fault_injection
 from evonas.archive import Archive, Evaluation
 from evonas.errors import DataError, EngineError, UserError
 from evonas.evaluate.engine import Engine, Job, Outcome, Part
-from evonas.search.base import Searcher, SteadySearcher, Told
-from evonas.search.loop.evaluation import Measuring
+from evonas.search.base import AsynchronousSearcher, Observation, Searcher
+from evonas.search.loop.evaluation import CachedEngine
 from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 
 @dataclass
-class Flight:
-    """The points that were asked and not told yet; whoever lands is told, and another takes off.
+class Pending:
+    """Points that were asked and are not told yet.
 
     Args:
-        searcher: fresh; it is replayed from its seed.
-        limit: points in flight.
-        measuring: makes facts of answers.
-        report: told after every point, whether it was measured or not.
+        searcher: in its initial state; a resumed search replays it from its seed.
+        limit: maximum number of pending points.
+        engine: formats jobs and assembles observations.
+        report: called with each observation, failed or not.
+        asked: number of points asked so far.
     """
 
-    searcher: SteadySearcher
+    searcher: AsynchronousSearcher
     limit: int
-    measuring: Measuring
-    report: Callable[[Told], None]
+    engine: CachedEngine
+    report: Callable[[Observation], None]
     asked: int = 0
-    _flying: list[tuple[Genotype, Job]] = field(default_factory=list)
-    _known: dict[str, Evaluation] = field(default_factory=dict)
-    _given: set[str] = field(default_factory=set)
+    _points: list[tuple[Genotype, Job]] = field(default_factory=list)
+    _completed: dict[str, Evaluation] = field(default_factory=dict)
+    _submitted: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        """Number of pending points."""
+        return len(self._points)
 
     def fill(self) -> None:
-        """Ask until as many points fly as may; those that repeat a known one land at once."""
+        """Ask until `limit` points are pending; points evaluated before are told at once."""
         while True:
-            while len(self._flying) < self.limit and (point := self.searcher.ask_one()) is not None:
-                text = self.measuring.space.format(point)
-                self._flying.append((point, self.measuring.jobs([text], self.asked)[0]))
+            while len(self) < self.limit and (point := self.searcher.ask_one()) is not None:
+                text = self.engine.space.format(point)
+                self._points.append((point, self.engine.jobs([text], self.asked)[0]))
                 self.asked += 1
-            repeated = next((job for _, job in self._flying if job.genotype in self._known), None)
+            repeated = next((job for _, job in self._points if job.genotype in self._completed), None)
             if repeated is None:
                 return
             self._tell(repeated.genotype)
 
-    def take_off(self) -> list[Job]:
-        """The jobs of points that fly and were not given to an engine yet, each genotype once."""
+    def submit(self) -> list[Job]:
+        """Jobs of pending points that were not submitted to the engine yet, one per genotype."""
         fresh: dict[str, Job] = {}
-        for _, job in self._flying:
-            if job.genotype not in self._given:
+        for _, job in self._points:
+            if job.genotype not in self._submitted:
                 fresh.setdefault(job.genotype, job)
-        self._given.update(fresh)
+        self._submitted.update(fresh)
         return list(fresh.values())
 
-    def land(self, fact: Evaluation) -> bool:
-        """Tell what is known about a point and fill its place; False if no such point flies."""
-        if not any(job.genotype == fact.genotype for _, job in self._flying):
+    def complete(self, evaluation: Evaluation) -> bool:
+        """Tell a completed evaluation and ask for a new point; False if no pending point has its genotype."""
+        if not any(job.genotype == evaluation.genotype for _, job in self._points):
             return False
-        self._known[fact.genotype] = fact
-        self._tell(fact.genotype)
+        self._completed[evaluation.genotype] = evaluation
+        self._tell(evaluation.genotype)
         self.fill()
         return True
 
-    @property
-    def flying(self) -> int:
-        """How many points were asked and not told yet."""
-        return len(self._flying)
-
     def _tell(self, text: str) -> None:
-        place = next(at for at, (_, job) in enumerate(self._flying) if job.genotype == text)
-        point, job = self._flying.pop(place)
-        told = self.measuring.told(point, {(text, job.part): self._known[text]})
-        self.searcher.tell_one(told)
+        index = next(at for at, (_, job) in enumerate(self._points) if job.genotype == text)
+        point, job = self._points.pop(index)
+        observation = self.engine.observation(point, {(text, job.part): self._completed[text]})
+        self.searcher.tell_one(observation)
         fault_injection.point("search.after_tell")
-        self.report(told)
+        self.report(observation)
 
 
-def steady_search(
+def asynchronous_search(
     searcher: Searcher,
     engine: Engine,
     archive: Archive,
@@ -96,87 +96,87 @@ def steady_search(
     on_generation: Callable[[Generation], None] | None = None,
     on_outcome: Callable[[Outcome, Evaluation], None] | None = None,
 ) -> int:
-    """Run the searcher, asked point by point, until it has nothing more to ask; the number of points told.
+    """Run the searcher asynchronously until it is finished; returns the number of points told.
 
     Args:
-        in_flight: points that are asked and not told; part of the search's identity.
-        generation: after so many points `on_generation` is told, and at the end; it changes nothing else.
+        in_flight: maximum number of pending points; part of the search's identity.
+        generation: `on_generation` is called after this many points, and at the end; it has no other effect.
 
     The other arguments are those of `evonas.search.loop.generational.search`.
 
     Raises:
-        UserError: the searcher cannot be asked for one point at a time, or an objective needs quiet devices.
-        DataError: the archive's order of facts is not that of this search.
-        EngineError: if the engine loses a job or cannot work.
+        UserError: the searcher does not support asynchronous search, or an objective needs idle devices.
+        DataError: the archived order of evaluations is not one of this search.
+        EngineError: the engine loses a job or cannot work.
     """
-    able = require_steady(searcher, objectives, in_flight)
-    measuring = Measuring(engine, archive, space, objectives, fingerprints, on_outcome)
-    batches = _Batches(generation, measuring, on_generation)
-    flight = Flight(able, in_flight, measuring, batches.add)
-    flight.fill()
-    _replay(flight, archive, fingerprints["shared"])
-    for outcome in engine.run(flight.take_off()):
-        flight.land(measuring.record(outcome))
-        engine.submit(flight.take_off())
-    if flight.flying:
-        raise EngineError(f"The engine lost {flight.flying} jobs.", "Repeat with resume=true")
-    batches.end()
-    return batches.evaluations
+    able = require_asynchronous(searcher, objectives, in_flight)
+    cached = CachedEngine(engine, archive, space, objectives, fingerprints, on_outcome)
+    reporter = _GenerationReporter(generation, cached, on_generation)
+    pending = Pending(able, in_flight, cached, reporter.add)
+    pending.fill()
+    for evaluation in archive.in_order_recorded():
+        if evaluation.fingerprint == fingerprints["shared"] and not pending.complete(evaluation):
+            raise DataError(
+                f"{archive.path}: evaluation {evaluation.seq} does not belong to a replay of this search; "
+                "another version of evonas recorded it.",
+                "Start another search with run=<new name> and reuse=<this run>; no evaluation is lost",
+            )
+    for outcome in engine.run(pending.submit()):
+        pending.complete(cached.record(outcome))
+        engine.submit(pending.submit())
+    if pending:
+        raise EngineError(f"The engine lost {len(pending)} jobs.", "Repeat with resume=true")
+    reporter.flush()
+    return reporter.evaluations
 
 
-def require_steady(searcher: Searcher, objectives: Mapping[str, Part], in_flight: int) -> SteadySearcher:
-    """The searcher, if it may be asked point by point for these objectives; else a UserError says why not."""
-    alone = [name for name, part in objectives.items() if part == "exclusive"]
-    if alone:
+def require_asynchronous(
+    searcher: Searcher, objectives: Mapping[str, Part], in_flight: int
+) -> AsynchronousSearcher:
+    """Return the searcher if it supports asynchronous search with these objectives.
+
+    Raises:
+        UserError: it does not, or `in_flight` is below 1.
+    """
+    exclusive = [name for name, part in objectives.items() if part == "exclusive"]
+    if exclusive:
         raise UserError(
-            f"{alone[0]} is measured while nothing else runs, but an asynchronous search never rests.",
+            f"Objective {exclusive[0]} must be measured while no other evaluation runs, which an asynchronous "
+            "search cannot grant.",
             "Use 'objective=[error,latency_lookup,macs]', or budget.in_flight=null",
         )
     if in_flight < 1:
+        raise UserError(f"budget.in_flight must be at least 1, got {in_flight}.", "budget.in_flight=8")
+    if not isinstance(searcher, AsynchronousSearcher):
         raise UserError(
-            f"budget.in_flight is {in_flight}; at least one point must fly.", "budget.in_flight=8"
-        )
-    if not isinstance(searcher, SteadySearcher):
-        raise UserError(
-            f"{type(searcher).__name__} asks for whole batches; an asynchronous search asks point by point.",
+            f"{type(searcher).__name__} does not support asynchronous search.",
             "Use search=nsga2, nsga3, regularized or random, or budget.in_flight=null",
         )
     return searcher
 
 
-def _replay(flight: Flight, archive: Archive, fingerprint: str) -> None:
-    for fact in archive.in_order_recorded():
-        if fact.fingerprint == fingerprint and not flight.land(fact):
-            raise DataError(
-                f"{archive.path}: this search would not have asked for evaluation {fact.seq} yet; "
-                "another version of the software did.",
-                "Start another search with run=<new name> and reuse=<this run>, which loses nothing",
-            )
-
-
-class _Batches:
-    """Counts points, and reports them in batches as if they were generations."""
+class _GenerationReporter:
+    """Groups observations into pseudo-generations of a fixed size for the listener."""
 
     def __init__(
-        self, size: int, measuring: Measuring, listener: Callable[[Generation], None] | None
+        self, size: int, engine: CachedEngine, listener: Callable[[Generation], None] | None
     ) -> None:
-        self._size, self._measuring, self._listener = size, measuring, listener
-        self._told: list[Told] = []
+        self._size, self._engine, self._listener = size, engine, listener
+        self._told: list[Observation] = []
         self._number = self._failures = self.evaluations = 0
 
-    def add(self, told: Told) -> None:
-        """One more point was told."""
+    def add(self, observation: Observation) -> None:
         self.evaluations += 1
-        self._failures += told.objectives is None
-        self._told.append(told)
+        self._failures += observation.objectives is None
+        self._told.append(observation)
         if len(self._told) >= self._size:
-            self.end()
+            self.flush()
 
-    def end(self) -> None:
-        """Report what was not reported yet."""
+    def flush(self) -> None:
+        """Report the observations that were not reported yet."""
         told, self._told = tuple(self._told), []
         if told:
             self._number += 1
             if self._listener is not None:
-                measured = self._measuring.measured
+                measured = self._engine.measured
                 self._listener(Generation(self._number, told, self.evaluations, self._failures, measured))

@@ -1,4 +1,4 @@
-"""How asked points become facts: what the archive knows is looked up, the rest is measured once."""
+"""Evaluates points through an engine; archived results are looked up, and every new result is archived."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,26 +7,26 @@ from typing import Any, Protocol, TypeAlias
 from evonas.archive import Archive, Evaluation
 from evonas.errors import EngineError
 from evonas.evaluate.engine import PARTS, Engine, Job, Measurement, Outcome, Part
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
-Facts: TypeAlias = Mapping[tuple[str, Part], Evaluation]
+Evaluations: TypeAlias = Mapping[tuple[str, Part], Evaluation]
 
 
-def _whole(measurement: Measurement) -> Measurement:
+def _unchanged(measurement: Measurement) -> Measurement:
     return measurement
 
 
 @dataclass
-class Measuring:
-    """An engine whose every answer goes to the archive, and which is never asked what stands there.
+class CachedEngine:
+    """An engine behind the archive: archived evaluations are never repeated, new ones are always recorded.
 
     Args:
-        objectives: part of each objective; their order is that of the objective vectors.
-        fingerprints: of each part that an objective belongs to, measured in full.
-        on_outcome: told after every measurement is recorded.
-        measured: facts that this object measured rather than looked up.
+        objectives: objective name -> part that measures it, in the order of the objective vectors.
+        fingerprints: fingerprint of each part, for measurements on all images.
+        on_outcome: called after each new evaluation is recorded.
+        measured: number of evaluations that the engine computed, in contrast to those looked up.
     """
 
     engine: Engine
@@ -39,109 +39,110 @@ class Measuring:
 
     @property
     def parts(self) -> list[Part]:
-        """The parts that an objective belongs to, shared ones first."""
+        """Parts that measure an objective, "shared" first."""
         return [part for part in PARTS if part in self.objectives.values()]
 
     def jobs(self, texts: Sequence[str], first: int) -> list[Job]:
-        """A job for every part of every point.
+        """One job per part and point.
 
         Args:
-            texts: of the points of a batch.
-            first: points asked before them; `seq` counts all facts of all points asked.
+            texts: formatted genotypes of a batch.
+            first: number of points asked before; it offsets `Job.seq`, which counts the jobs of a search.
         """
         parts = self.parts
         return [
-            Job(index * len(parts) + place, text, part)
+            Job(index * len(parts) + offset, text, part)
             for index, text in enumerate(texts, start=first)
-            for place, part in enumerate(parts)
+            for offset, part in enumerate(parts)
         ]
 
-    def facts(
+    def evaluate(
         self,
         jobs: Iterable[Job],
         fingerprints: Mapping[Part, str] | None = None,
-        kept: Callable[[Measurement], Measurement] = _whole,
-    ) -> Facts:
-        """The fact of every job, by genotype and part; of equal jobs the first counts.
+        condense: Callable[[Measurement], Measurement] = _unchanged,
+    ) -> Evaluations:
+        """Look up or compute the evaluation of every job.
 
         Args:
-            jobs: with different `seq` where their facts differ.
-            fingerprints: under which the facts are known, if not those of full measurements.
-            kept: what of a new measurement is recorded.
+            jobs: of jobs with equal genotype and part, only the first runs.
+            fingerprints: used instead of `self.fingerprints`, for measurements on some of the images.
+            condense: maps each new measurement to what the archive stores.
+
+        Returns:
+            (genotype text, part) -> evaluation.
 
         Raises:
-            EngineError: if the engine loses a job or cannot work.
+            EngineError: the engine loses a job or cannot work.
         """
         prints = self.fingerprints if fingerprints is None else fingerprints
         wanted: dict[tuple[str, Part], Job] = {}
         for job in jobs:
             wanted.setdefault((job.genotype, job.part), job)
-        looked_up = {key: self.archive.lookup(prints[key[1]], key[0]) for key in wanted}
-        known = {key: fact for key, fact in looked_up.items() if fact is not None}
+        cached = {key: self.archive.lookup(prints[key[1]], key[0]) for key in wanted}
+        known = {key: found for key, found in cached.items() if found is not None}
         missing = [job for key, job in wanted.items() if key not in known]
-        for outcome in _answers(missing, self.engine):
-            fact = self.record(_shortened(outcome, kept), prints)
-            known[outcome.job.genotype, outcome.job.part] = fact
+        for outcome in _run(missing, self.engine):
+            if outcome.measurement is not None:
+                outcome = replace(outcome, measurement=condense(outcome.measurement))
+            known[outcome.job.genotype, outcome.job.part] = self.record(outcome, prints)
         return known
 
-    def told(self, genotype: Genotype, facts: Facts) -> Told:
-        """The objective vector that a point's facts make; None if one of them failed."""
+    def observation(self, genotype: Genotype, evaluations: Evaluations) -> Observation:
+        """Assemble a point's objective vector from the evaluations of its parts; None if one failed."""
         text = self.space.format(genotype)
-        found = [facts[text, part].objectives.get(name) for name, part in self.objectives.items()]
+        found = [evaluations[text, part].objectives.get(name) for name, part in self.objectives.items()]
         values = tuple(value for value in found if value is not None)
-        return Told(genotype, values if len(values) == len(found) else None)
+        return Observation(genotype, values if len(values) == len(found) else None)
 
     def record(self, outcome: Outcome, fingerprints: Mapping[Part, str] | None = None) -> Evaluation:
-        """The fact that an answer is, durable before it is returned; `fingerprints` as in `facts`."""
-        found = _fact(outcome, self.objectives, self.fingerprints if fingerprints is None else fingerprints)
-        fact = self.archive.record(found, outcome.seconds, outcome.worker)
+        """Archive an outcome durably and return it as an evaluation; `fingerprints` as in `evaluate`."""
+        found = _evaluation(
+            outcome, self.objectives, self.fingerprints if fingerprints is None else fingerprints
+        )
+        evaluation = self.archive.record(found, outcome.seconds, outcome.worker)
         self.measured += 1
         if self.on_outcome is not None:
-            self.on_outcome(outcome, fact)
-        return fact
+            self.on_outcome(outcome, evaluation)
+        return evaluation
 
 
 class Fidelity(Protocol):
-    """How exactly points are measured: all in full, or all a little and the promising ones in full."""
+    """How many images points are evaluated on: all of them, or some first and all for promising points."""
 
     def prepare(self, evaluator: object) -> Mapping[str, Any]:
-        """Get to know what measures; what must not change over the life of the search."""
+        """Read what the fidelity needs from the evaluator; returns settings that a resume must not change."""
         ...
 
-    def told(self, asked: Sequence[Genotype], first: int, measuring: Measuring) -> list[Told]:
-        """What a searcher is told about a batch, in the order asked; `first` points were asked before."""
+    def evaluate(self, asked: Sequence[Genotype], first: int, engine: CachedEngine) -> list[Observation]:
+        """Evaluate a batch; returns its observations in the order asked. `first` points were asked before."""
         ...
 
 
 class Full:
-    """Every point is measured on the whole holdout split."""
+    """Evaluates every point on the whole holdout split."""
 
     def prepare(self, evaluator: object) -> Mapping[str, Any]:  # noqa: ARG002
-        """See `Fidelity`."""
         return {}
 
-    def told(self, asked: Sequence[Genotype], first: int, measuring: Measuring) -> list[Told]:
-        """See `Fidelity`."""
-        texts = [measuring.space.format(genotype) for genotype in asked]
-        facts = measuring.facts(measuring.jobs(texts, first))
-        return [measuring.told(genotype, facts) for genotype in asked]
+    def evaluate(self, asked: Sequence[Genotype], first: int, engine: CachedEngine) -> list[Observation]:
+        texts = [engine.space.format(genotype) for genotype in asked]
+        evaluations = engine.evaluate(engine.jobs(texts, first))
+        return [engine.observation(genotype, evaluations) for genotype in asked]
 
 
-def _answers(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
-    """The engine's outcomes; an EngineError if it did not answer every job."""
-    waiting = {job.seq for job in jobs}
+def _run(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
+    pending = {job.seq for job in jobs}
     for outcome in engine.run(jobs) if jobs else ():
         yield outcome
-        waiting.discard(outcome.job.seq)
-    if waiting:
-        raise EngineError(f"The engine lost {len(waiting)} of {len(jobs)} jobs.", "Repeat with resume=true")
+        pending.discard(outcome.job.seq)
+    if pending:
+        raise EngineError(f"The engine lost {len(pending)} of {len(jobs)} jobs.", "Repeat with resume=true")
 
 
-def _shortened(outcome: Outcome, kept: Callable[[Measurement], Measurement]) -> Outcome:
-    return outcome if outcome.measurement is None else replace(outcome, measurement=kept(outcome.measurement))
-
-
-def _fact(outcome: Outcome, objectives: Mapping[str, Part], fingerprints: Mapping[Part, str]) -> Evaluation:
+def _evaluation(
+    outcome: Outcome, objectives: Mapping[str, Part], fingerprints: Mapping[Part, str]
+) -> Evaluation:
     job, measurement = outcome.job, outcome.measurement
     failed = Evaluation(job.seq, fingerprints[job.part], job.genotype, job.part, "failed")
     if measurement is None:

@@ -1,4 +1,4 @@
-"""The search: ask, look up or measure, record, tell. Resuming is replaying the same code."""
+"""Generational search loop: ask, evaluate or look up, record, tell. A resumed search replays the archive."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from evonas import fault_injection
 from evonas.archive import Archive, Evaluation
 from evonas.evaluate.engine import Engine, Outcome, Part
-from evonas.search.base import Searcher, Told
-from evonas.search.loop.evaluation import Fidelity, Full, Measuring
+from evonas.search.base import Observation, Searcher
+from evonas.search.loop.evaluation import CachedEngine, Fidelity, Full
 from evonas.space.space import Space
 
 FULL = Full()
@@ -15,10 +15,18 @@ FULL = Full()
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What is known after one batch was told; counts are of genotypes and run over the whole search."""
+    """Progress after one batch.
+
+    Args:
+        number: index of the batch, from 1.
+        told: observations of the batch.
+        evaluations: points told since the start of the search.
+        failures: failed points since the start of the search.
+        measured: evaluations that this process computed rather than looked up.
+    """
 
     number: int
-    told: tuple[Told, ...]
+    told: tuple[Observation, ...]
     evaluations: int
     failures: int
     measured: int
@@ -35,30 +43,30 @@ def search(
     on_outcome: Callable[[Outcome, Evaluation], None] | None = None,
     fidelity: Fidelity = FULL,
 ) -> int:
-    """Run the searcher until it has nothing more to ask; the number of genotypes told.
+    """Run the searcher until it is finished; returns the number of points told.
 
-    What the archive knows is never measured again, so a killed search that is started
-    with the same searcher asks the same points, replays its facts and goes on.
+    Archived evaluations are not repeated, so a killed search that is restarted with the same searcher asks
+    the same points, replays the archive and continues.
 
     Args:
-        searcher: fresh; it is replayed from its seed.
-        objectives: part of each objective; their order is that of the objective vectors.
-        fingerprints: of each part that an objective belongs to.
-        on_generation: told after every batch.
-        on_outcome: told after every measurement is recorded.
-        fidelity: how exactly the points of a batch are measured; fresh, as it is replayed too.
+        searcher: in its initial state; a resumed search replays it from its seed.
+        objectives: objective name -> part that measures it, in the order of the objective vectors.
+        fingerprints: fingerprint of each part.
+        on_generation: called after each batch.
+        on_outcome: called after each new evaluation is recorded.
+        fidelity: decides on how many images each point is evaluated; in its initial state.
 
     Raises:
-        EngineError: if the engine loses a job or cannot work.
+        EngineError: the engine loses a job or cannot work.
     """
-    measuring = Measuring(engine, archive, space, objectives, fingerprints, on_outcome)
+    cached = CachedEngine(engine, archive, space, objectives, fingerprints, on_outcome)
     number = evaluations = failures = 0
     while asked := searcher.ask():
-        told = fidelity.told(asked, evaluations, measuring)
+        told = fidelity.evaluate(asked, evaluations, cached)
         searcher.tell(told)
         fault_injection.point("search.after_tell")
         number, evaluations = number + 1, evaluations + len(told)
-        failures += sum(fact.objectives is None for fact in told)
+        failures += sum(each.objectives is None for each in told)
         if on_generation is not None:
-            on_generation(Generation(number, tuple(told), evaluations, failures, measuring.measured))
+            on_generation(Generation(number, tuple(told), evaluations, failures, cached.measured))
     return evaluations

@@ -1,6 +1,6 @@
-"""Paired comparisons: which points are worse than another beyond doubt, from errors on the same images.
+"""Paired one-sided t-tests between points from their errors on the same images.
 
-Legend: N points, K pieces of the data, M objectives besides the error.
+N points, K blocks of images, M objectives besides the error.
 """
 
 import math
@@ -14,22 +14,22 @@ from scipy.special import stdtrit
 Values = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-# fewer differences say too little about their own spread
-LEAST_PIECES = 4
-MOST_PIECES = 32
+# with fewer blocks the variance of the differences is too uncertain
+MIN_BLOCKS = 4
+MAX_BLOCKS = 32
 _DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What some points have shown on the same images.
+class PairedSample:
+    """Errors of several points on the same images.
 
     Args:
-        values: (N,) the error over these images.
-        errors: (N, K) the error on each piece of them.
-        sizes: (K,) images in each piece.
-        exact: (N, M) the other objectives, which images do not change.
-        share: these images over all there are.
+        values: (N,) error over these images.
+        errors: (N, K) error on each block of these images.
+        sizes: (K,) number of images of each block.
+        exact: (N, M) the other objectives, which do not depend on the images.
+        share: these images as a fraction of all images.
     """
 
     values: Values
@@ -39,53 +39,54 @@ class Sample:
     share: float
 
     def rivals(self, row: int) -> Rows:
-        """The rows that are no worse than a point in every objective besides the error."""
+        """Indices of the points that are no worse than point `row` in every objective besides the error."""
         no_worse = (self.exact <= self.exact[row]).all(axis=1)
         no_worse[row] = False
         return np.flatnonzero(no_worse)
 
-    def excess(self, row: int, rivals: Rows, risk: float) -> Values:
-        """How much larger the error of a point is on all images than that of each rival, at least.
+    def lower_bound(self, row: int, rivals: Rows, risk: float) -> Values:
+        """Lower confidence bound of a point's error minus each rival's error, over all images.
 
-        The lower end of a one-sided interval of Student's t for the mean of paired differences, with the
-        correction for sampling without replacement (Cochran, Sampling Techniques, 3rd ed. 1977, sections
-        2.6 and 2.8): the images not seen are all that is uncertain. -inf where nothing can be said: few
-        pieces, or differences that are all the same and so say nothing about their spread.
+        One-sided interval of Student's t for the mean of paired differences with the finite population
+        correction (Cochran, Sampling Techniques, 3rd ed. 1977, sections 2.6 and 2.8), since only the images
+        not seen are uncertain.
 
         Args:
-            row: the point.
-            rivals: rows to compare it with.
-            risk: the chance of being above the true difference, for each rival.
+            row: index of the point.
+            rivals: (R,) indices of the points it is compared with.
+            risk: probability that the bound exceeds the true difference, per rival.
+
+        Returns:
+            (R,) bounds; -inf for fewer than 4 blocks, or where all differences are equal.
         """
-        pieces = len(self.sizes)
-        if pieces < LEAST_PIECES:
+        blocks = len(self.sizes)
+        if blocks < MIN_BLOCKS:
             return np.full(len(rivals), -np.inf)
         weights = self.sizes / self.sizes.sum()
         differences = self.errors[row] - self.errors[rivals]
         away = differences - (differences @ weights)[:, None]
-        variance = (np.square(weights * away)).sum(axis=1) * pieces / (pieces - 1)
+        variance = (np.square(weights * away)).sum(axis=1) * blocks / (blocks - 1)
         deviation = np.sqrt(variance * (1.0 - self.share))
-        lower = self.values[row] - self.values[rivals] - _quantile(pieces - 1, risk) * deviation
-        # below the digits that are kept, differences are all the same
+        lower = self.values[row] - self.values[rivals] - float(-stdtrit(blocks - 1, risk)) * deviation
+        # smaller deviations are below the stored precision
         resolution = np.abs(self.errors[row]).max() * 10.0 ** (1 - _DIGITS)
         return np.where(deviation > resolution, lower, -np.inf)
 
 
-def condensed(errors: Sequence[float], sizes: Sequence[int]) -> tuple[list[float], list[int]]:
-    """At most 32 pieces out of many, neighbours joined to their mean; six digits, as only spreads need them.
+def condense(errors: Sequence[float], sizes: Sequence[int]) -> tuple[list[float], list[int]]:
+    """Merge neighbouring blocks into at most 32, with errors rounded to 6 significant digits.
 
     Args:
-        errors: on each piece.
-        sizes: images in each piece.
+        errors: error on each block.
+        sizes: number of images of each block.
+
+    Returns:
+        Errors (means weighted by size) and sizes of the merged blocks.
     """
-    blocks = np.array_split(np.arange(len(errors)), min(len(errors), MOST_PIECES)) if len(errors) else []
+    blocks = np.array_split(np.arange(len(errors)), min(len(errors), MAX_BLOCKS)) if len(errors) else []
     means = [
         math.fsum(errors[i] * sizes[i] for i in block) / sum(sizes[i] for i in block) for block in blocks
     ]
     return [float(f"{mean:.{_DIGITS}g}") for mean in means], [
         sum(sizes[i] for i in block) for block in blocks
     ]
-
-
-def _quantile(freedom: int, risk: float) -> float:
-    return float(-stdtrit(freedom, risk))

@@ -1,6 +1,6 @@
-"""Predicts every objective of a point from the recorded facts: by a surrogate, or by a closed form.
+"""Predicts all objectives of points from a search history, by surrogates and analytic objectives.
 
-N points, S draws, M objectives.
+N points, S deviations, M objectives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,111 +8,117 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from evonas.randomness import derive
-from evonas.search.analytic_objectives import Cheap
-from evonas.search.ledger import Ledger
+from evonas.search.analytic_objectives import AnalyticObjective
+from evonas.search.history import History
 from evonas.search.surrogates.base import Predict, Surrogate
-from evonas.search.surrogates.gp_posterior import Belief, Process
-from evonas.search.surrogates.graph_encoding import views_of
-from evonas.search.surrogates.joint_posterior import Alone, Blended, BlendedProcess, Line, Part
+from evonas.search.surrogates.gp_posterior import GaussianProcess, ObjectivePosterior
+from evonas.search.surrogates.graph_encoding import encodings_of
+from evonas.search.surrogates.joint_posterior import (
+    BatchPosterior,
+    IndependentPosterior,
+    LinearPosterior,
+    LogScalePosterior,
+    MultiViewGaussianProcess,
+)
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 
-class Oracle:
-    """Fitted once to a ledger; what was measured is answered with the measurement.
+class Predictor:
+    """Models of all objectives, fitted once to a history.
 
     Args:
-        ledger: with at least two measured points.
-        surrogate: of every objective that has no closed form.
-        cheap: position of an objective -> its closed form, aligned to the facts by an affine fit.
-        seed: of the fits.
-    """
-
-    def __init__(self, ledger: Ledger, surrogate: Surrogate, cheap: Mapping[int, Cheap], seed: int) -> None:
-        self._known = dict(ledger.measured)
-        self._views = views_of(ledger.space)
-        points, values = ledger.points(), ledger.values()
-        rows = [view(points) for view in self._views]
-        self._models: list[_Aligned | _Single | Belief | Blended | Line] = []
-        for at in range(values.shape[1]):
-            told, of = values[:, at], derive(seed, "surrogate", at)
-            if at in cheap:
-                self._models.append(_Aligned(cheap[at], ledger.space, points, told))
-            elif isinstance(surrogate, Process):
-                self._models.append(surrogate.believe(rows, told, of))
-            elif isinstance(surrogate, BlendedProcess):
-                self._models.append(surrogate.believe_views(rows, told))
-            else:
-                self._models.append(_Single(surrogate.fit(rows[0], told, of)))
-
-    def __call__(self, points: Sequence[Genotype]) -> np.ndarray:
-        """(N, M) facts where they are recorded, predictions elsewhere."""
-        values = self.predict(points)
-        for row, point in enumerate(points):
-            if point in self._known:
-                values[row] = self._known[point]
-        return values
-
-    def predict(self, points: Sequence[Genotype]) -> np.ndarray:
-        """(N, M) predictions, whatever is recorded."""
-        return np.asarray(self.about(points)(np.arange(len(points)), np.zeros((1, len(self._models))))[:, 0])
-
-    def about(self, points: Sequence[Genotype]) -> "Outlook":
-        """What some points may turn out to be: `Outcomes` of choices that weigh.
-
-        Closed forms and surrogates that give one number are sure of it.
-        """
-        views = [view(points) for view in self._views]
-        sure = {at: form(points) for at, form in enumerate(self._models) if isinstance(form, _Aligned)}
-        return Outlook(self._models, views, sure)
-
-
-class Outlook:
-    """What some points may turn out to be.
-
-    Args:
-        models: of the objectives.
-        views: features of the points.
-        sure: position of an objective with a closed form -> (N,) its values.
+        history: has at least two evaluated points.
+        surrogate: models each objective that has no analytic form.
+        cheap: objective index -> analytic objective, aligned to the observations by an affine fit.
+        seed: random seed of the fits.
     """
 
     def __init__(
-        self,
-        models: "Sequence[_Aligned | _Single | Belief | Blended | Line]",
-        views: Sequence[np.ndarray],
-        sure: Mapping[int, np.ndarray],
+        self, history: History, surrogate: Surrogate, cheap: Mapping[int, AnalyticObjective], seed: int
     ) -> None:
-        self._models, self._views, self._sure = models, views, sure
+        self._observed = dict(history.measured)
+        self._encodings = encodings_of(history.space)
+        points, values = history.points(), history.values()
+        views = [encode(points) for encode in self._encodings]
+        self._models: list[_Model] = []
+        for at in range(values.shape[1]):
+            column, model_seed = values[:, at], derive(seed, "surrogate", at)
+            if at in cheap:
+                self._models.append(_AffineFit(cheap[at], history.space, points, column))
+            elif isinstance(surrogate, GaussianProcess):
+                self._models.append(surrogate.posterior(views, column, model_seed))
+            elif isinstance(surrogate, MultiViewGaussianProcess):
+                self._models.append(surrogate.posterior(views, column))
+            else:
+                self._models.append(_PointPrediction(surrogate.fit(views[0], column, model_seed)))
+
+    def __call__(self, points: Sequence[Genotype]) -> np.ndarray:
+        """(N, M) values: observations where they exist, predictions elsewhere."""
+        values = self.predict(points)
+        for row, point in enumerate(points):
+            if point in self._observed:
+                values[row] = self._observed[point]
+        return values
+
+    def predict(self, points: Sequence[Genotype]) -> np.ndarray:
+        """(N, M) predictions, also where observations exist."""
+        means = self.posterior(points)(np.arange(len(points)), np.zeros((1, len(self._models))))
+        return np.asarray(means[:, 0])
+
+    def posterior(self, points: Sequence[Genotype]) -> "PredictiveDistribution":
+        """Posterior distribution over the points.
+
+        Analytic objectives and surrogates without an uncertainty estimate have variance 0.
+        """
+        views = [encode(points) for encode in self._encodings]
+        exact = {at: form(points) for at, form in enumerate(self._models) if isinstance(form, _AffineFit)}
+        return PredictiveDistribution(self._models, views, exact)
+
+
+class PredictiveDistribution:
+    """Posterior distribution of all objectives over N points; a `CandidatePosterior`.
+
+    Args:
+        models: model of each objective.
+        views: features of the points, per view.
+        exact: index of an analytic objective -> (N,) its values.
+    """
+
+    def __init__(
+        self, models: "Sequence[_Model]", views: Sequence[np.ndarray], exact: Mapping[int, np.ndarray]
+    ) -> None:
+        self._models, self._views, self._exact = models, views, exact
 
     def __call__(self, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-        """(P, S, M) values of some of the points, each alone, at (S, M) deviations from their middle."""
+        """(P, S, M) marginal values of P of the points at (S, M) standard deviations from the mean."""
         found = np.empty((len(rows), *deviations.shape))
         for at in range(len(self._models)):
-            found[..., at] = self._alone(at, rows, deviations[:, at])
+            found[..., at] = self._marginal(at, rows, deviations[:, at])
         return found
 
-    def joint(self, rows: np.ndarray) -> list[Part]:
-        """Some of the points together, objective by objective."""
-        return [self._part(at, rows) for at in range(len(self._models))]
+    def joint(self, rows: np.ndarray) -> list[BatchPosterior]:
+        """Joint posterior of each objective over some of the points."""
+        return [self._joint(at, rows) for at in range(len(self._models))]
 
-    def _part(self, at: int, rows: np.ndarray) -> Part:
+    def _joint(self, at: int, rows: np.ndarray) -> BatchPosterior:
         model = self._models[at]
-        if isinstance(model, Blended | Line):
-            return model.part([view[rows] for view in self._views])
-        return Alone(lambda deviations: self._alone(at, rows, deviations))
+        if isinstance(model, LogScalePosterior | LinearPosterior):
+            return model.joint([view[rows] for view in self._views])
+        return IndependentPosterior(lambda deviations: self._marginal(at, rows, deviations))
 
-    def _alone(self, at: int, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    def _marginal(self, at: int, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
         model = self._models[at]
-        if isinstance(model, Belief):
-            return model.outcomes(self._views[model.view][rows], deviations)
-        if isinstance(model, Blended | Line):
-            return model.outcomes([view[rows] for view in self._views], deviations)
-        told = model(self._views[0][rows]) if isinstance(model, _Single) else self._sure[at][rows]
-        return np.repeat(told[:, None], len(deviations), axis=1)
+        if isinstance(model, ObjectivePosterior):
+            return model.values_at(self._views[model.view][rows], deviations)
+        if isinstance(model, LogScalePosterior | LinearPosterior):
+            return model.values_at([view[rows] for view in self._views], deviations)
+        values = model(self._views[0][rows]) if isinstance(model, _PointPrediction) else self._exact[at][rows]
+        return np.repeat(values[:, None], len(deviations), axis=1)
 
 
-class _Single:
-    """A surrogate's prediction: one number a point."""
+class _PointPrediction:
+    """A fitted surrogate without an uncertainty estimate."""
 
     def __init__(self, predict: Predict) -> None:
         self._predict = predict
@@ -121,19 +127,24 @@ class _Single:
         return self._predict(rows)
 
 
-class _Aligned:
-    """A closed form with the scale and offset that fit the facts best."""
+class _AffineFit:
+    """An analytic objective with the slope and the intercept of a least-squares fit to the observations."""
 
-    def __init__(self, form: Cheap, space: Space, points: Sequence[Genotype], values: np.ndarray) -> None:
+    def __init__(
+        self, form: AnalyticObjective, space: Space, points: Sequence[Genotype], values: np.ndarray
+    ) -> None:
         self._form, self._space = form, space
-        given = self._raw(points)
-        self._slope, self._offset = 0.0, float(values.mean())
-        if np.ptp(given) > 0:
-            slope, offset = np.polyfit(given, values, 1)
-            self._slope, self._offset = float(slope), float(offset)
+        raw = self._raw(points)
+        self._slope, self._intercept = 0.0, float(values.mean())
+        if np.ptp(raw) > 0:
+            slope, intercept = np.polyfit(raw, values, 1)
+            self._slope, self._intercept = float(slope), float(intercept)
 
     def __call__(self, points: Sequence[Genotype]) -> np.ndarray:
-        return self._raw(points) * self._slope + self._offset
+        return self._raw(points) * self._slope + self._intercept
 
     def _raw(self, points: Sequence[Genotype]) -> np.ndarray:
         return np.array([self._form(self._space, point) for point in points], dtype=float)
+
+
+_Model = _AffineFit | _PointPrediction | ObjectivePosterior | LogScalePosterior | LinearPosterior

@@ -1,8 +1,8 @@
-"""What a surrogate is: a recipe that learns one objective from a few hundred points.
+"""Surrogates: regression models of one objective, fitted to a few hundred points.
 
-The contract. `fit` receives (N, D) features, (N,) finite values and a seed, and returns a
-function from (Q, D) features to (Q,) predictions in the unit of the values. The recipe keeps
-nothing, so fitting is a pure function of its arguments; N is at least 2 and may be smaller than D.
+`fit` takes (N, D) features, (N,) finite values and a seed, and returns a function from (Q, D) features to
+(Q,) predictions in the unit of the values. It is a pure function of its arguments. N is at least 2 and may be
+smaller than D.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 @runtime_checkable
 class Surrogate(Protocol):
-    """See the module's contract."""
+    """A regression model; the module's docstring states the contract."""
 
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict: ...
 
 
-def rank_agreement(predicted: np.ndarray, found: np.ndarray) -> float:
-    """Kendall's tau-b of two (N,) vectors, from -1 to 1; 0 where one of them does not vary.
+def kendall_tau(predicted: np.ndarray, found: np.ndarray) -> float:
+    """Kendall's tau-b of two (N,) vectors; 0 if one of them is constant.
 
     Kendall, "The treatment of ties in ranking problems", 1945.
     """

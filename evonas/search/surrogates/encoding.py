@@ -1,4 +1,4 @@
-"""Points as rows of numbers, for models that learn an objective from them."""
+"""Encoding of genotypes as feature vectors for surrogates."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,22 @@ from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
 
-class Features:
-    """Turns canonical genotypes into (N, D) numbers from 0 to 1.
+class GenotypeEncoding:
+    """Encodes canonical genotypes as (N, D) features in [0, 1].
 
-    Numbers and bits keep their order; an axis of more than two words becomes one column per
-    word, for words have no order. An axis that is not expressed is 0 and its smallest choice
-    lies above that, so that a block which is absent differs from one which is small.
+    Numeric axes and bits are one ordinal column each; an axis of more than two strings is one-hot. An axis
+    that may be unexpressed is 0 where it is, and its smallest choice is positive, which distinguishes an
+    absent block from a small one.
 
     Args:
-        space: where the genotypes come from.
+        space: search space of the genotypes.
     """
 
     def __init__(self, space: Space) -> None:
         self._space = space
 
     def __call__(self, points: Sequence[Genotype]) -> np.ndarray:
-        """(N, D) features; equal rows mean equal points."""
+        """(N, D) features; distinct points have distinct rows."""
         genes = np.array([point.genes for point in points], dtype=float)
         genes = genes.reshape(len(points), len(self._space.cardinalities))
         present = self._space.expressed_rows(genes.astype(int))
@@ -36,7 +36,7 @@ class Features:
 
 
 def _columns(gene: Gene, chosen: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """(N, W) features of one gene from its part of the layouts, and whether that means something."""
+    """(N, W) features of one gene, from its (N, V) chosen indices and whether it is expressed."""
     if not isinstance(gene, Axis):
         return chosen
     if isinstance(gene.choices[0], str) and gene.cardinality > 2:

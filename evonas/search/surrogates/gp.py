@@ -1,8 +1,8 @@
-"""A Gaussian process with a length scale for every feature, which knows how sure it is.
+"""Gaussian-process regression with automatic relevance determination (one length scale per feature).
 
-Covariance: a linear part, plus a Gaussian one with a weight for every feature, plus noise (Rasmussen and
-Williams, "Gaussian Processes for Machine Learning", 2006, chapters 2 and 5). All are found by maximum a
-posteriori with exact gradients. N facts, Q points, D features; values are standardised.
+The covariance is the sum of a squared exponential kernel, a linear kernel and noise (Rasmussen and Williams,
+"Gaussian Processes for Machine Learning", 2006, chapters 2 and 5). Hyperparameters are maximum a posteriori
+estimates with exact gradients. N observations, Q points, D features; values are standardised.
 """
 
 from dataclasses import dataclass
@@ -11,75 +11,82 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-# priors of the logarithms: sum of the features' weights; rough part, linear part, noise
+# normal priors (mean, deviation) of log hyperparameters: sum of feature weights; signal, linear, noise
 _WEIGHT, _REST = (np.log(3.0), 1.5), (np.array([0.0, 0.0, -4.0]), np.array([1.5, 1.5, 4.0]))
 _BOUNDS = [(-7.0, 5.0), (-9.0, 5.0), (-20.0, 2.0)]
 _JITTER = 1e-10
-_MOST = 400
+_MAX_OBSERVATIONS = 400
 
 
 @dataclass(frozen=True)
-class Posterior:
-    """What a process believes after some facts.
+class GPPosterior:
+    """Posterior of a Gaussian process.
 
     Args:
-        loss: negative log posterior of the facts, for comparing features of the same facts.
+        features: (N, D) features of the observations.
+        theta: (D + 3,) log hyperparameters: feature weights, signal, linear and noise variance.
+        factor: (N, N) lower Cholesky factor of the covariance of the observations.
+        weights: (N,) inverse covariance times standardised values.
+        centre: mean of the values.
+        scale: standard deviation of the values.
+        loss: negative log posterior density of the hyperparameters, comparable between features of the same
+            observations.
     """
 
     features: np.ndarray
-    settings: np.ndarray
+    theta: np.ndarray
     factor: np.ndarray
     weights: np.ndarray
     centre: float
     scale: float
     loss: float
 
-    def outlook(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(Q,) means and standard deviations of measurements at (Q, D) features, noise included."""
-        shared = _covariance(asked, self.features, self.settings, self.features.mean(axis=0))
+    def predict(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(Q,) means and standard deviations of observations at (Q, D) features, noise included."""
+        shared = _covariance(asked, self.features, self.theta, self.features.mean(axis=0))
         seen = solve_triangular(self.factor, shared.T, lower=True)
-        rough, linear, noise = np.exp(self.settings[-3:])
+        signal, linear, noise = np.exp(self.theta[-3:])
         away = ((asked - self.features.mean(axis=0)) ** 2).sum(axis=1) * 4 / asked.shape[1]
-        variance = rough + linear * away + noise - (seen**2).sum(axis=0)
+        variance = signal + linear * away + noise - (seen**2).sum(axis=0)
         mean = shared @ self.weights * self.scale + self.centre
         return mean, np.sqrt(np.maximum(variance, 0.0)) * self.scale
 
-    def left_out(self, values: np.ndarray) -> np.ndarray:
-        """(N,) what would be predicted of each fact without it."""
+    def leave_one_out(self, values: np.ndarray) -> np.ndarray:
+        """(N,) leave-one-out predictions (Rasmussen and Williams, 2006, eq. 5.12)."""
         inverse = np.diag(cho_solve((self.factor, True), np.eye(len(values))))
         return np.asarray(values - self.weights / inverse * self.scale)
 
 
-def learn(features: np.ndarray, values: np.ndarray, seed: int, steps: int = 20) -> Posterior:
-    """The posterior after (N,) values at (N, D) features.
+def fit_gp(features: np.ndarray, values: np.ndarray, seed: int, steps: int = 20) -> GPPosterior:
+    """Fit a Gaussian process to (N,) values at (N, D) features.
 
     Args:
-        seed: which facts settle the covariance, where there are very many.
-        steps: of the optimiser.
+        features: (N, D).
+        values: (N,).
+        seed: selects the 400 observations that determine the hyperparameters, if there are more.
+        steps: iterations of the optimiser.
     """
     centre, scale = float(values.mean()), float(values.std()) or 1.0
-    told = (values - centre) / scale
-    order = np.random.default_rng(seed).permutation(len(values))[:_MOST]
-    settings, loss = _settled(features[order], told[order], steps)
-    whole = _covariance(features, features, settings, features.mean(axis=0))
-    whole[np.diag_indices(len(whole))] += np.exp(settings[-1]) + _JITTER
-    factor = factor_of(whole)
-    return Posterior(features, settings, factor, cho_solve((factor, True), told), centre, scale, loss)
+    targets = (values - centre) / scale
+    order = np.random.default_rng(seed).permutation(len(values))[:_MAX_OBSERVATIONS]
+    theta, loss = _optimise(features[order], targets[order], steps)
+    whole = _covariance(features, features, theta, features.mean(axis=0))
+    whole[np.diag_indices(len(whole))] += np.exp(theta[-1]) + _JITTER
+    factor = cholesky(whole)
+    return GPPosterior(features, theta, factor, cho_solve((factor, True), targets), centre, scale, loss)
 
 
-def _covariance(
-    first: np.ndarray, second: np.ndarray, settings: np.ndarray, middle: np.ndarray
-) -> np.ndarray:
-    width, (rough, linear) = first.shape[1], np.exp(settings[-3:-1])
-    root = np.exp(settings[:-3] / 2)
+def _covariance(first: np.ndarray, second: np.ndarray, theta: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    width, (signal, linear) = first.shape[1], np.exp(theta[-3:-1])
+    root = np.exp(theta[:-3] / 2)
     left, right = first * root, second * root
-    apart = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
-    along = (first - middle) @ (second - middle).T * 4 / width
-    return np.asarray(rough * np.exp(-np.maximum(apart, 0.0)) + linear * along)
+    distances = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
+    products = (first - middle) @ (second - middle).T * 4 / width
+    return np.asarray(signal * np.exp(-np.maximum(distances, 0.0)) + linear * products)
 
 
-def factor_of(matrix: np.ndarray) -> np.ndarray:
-    """The Cholesky factor, with as much more noise as the matrix needs to have one."""
+def cholesky(matrix: np.ndarray) -> np.ndarray:
+    """Lower Cholesky factor; adds increasing noise to the diagonal until the matrix is positive definite."""
     more = 0.0
     while True:
         try:
@@ -88,16 +95,16 @@ def factor_of(matrix: np.ndarray) -> np.ndarray:
             more = max(more * 10, 1e-9)
 
 
-def _settled(features: np.ndarray, told: np.ndarray, steps: int) -> tuple[np.ndarray, float]:
-    """The logarithms of all settings, and the loss they have."""
+def _optimise(features: np.ndarray, targets: np.ndarray, steps: int) -> tuple[np.ndarray, float]:
+    """Maximum a posteriori log hyperparameters and their loss."""
     width = features.shape[1]
-    apart = np.stack([(column[:, None] - column).ravel() ** 2 for column in features.T])
+    distances = np.stack([(column[:, None] - column).ravel() ** 2 for column in features.T])
     centred = features - features.mean(axis=0)
-    along = centred @ centred.T * 4 / width
-    start = _expected(width)
+    products = centred @ centred.T * 4 / width
+    start = _prior_mean(width)
     bounds = [(-9.0, 5.0)] * width + _BOUNDS
     found = minimize(
-        lambda settings: _loss(settings, apart, along, told),
+        lambda theta: _negative_log_posterior(theta, distances, products, targets),
         start,
         jac=True,
         method="L-BFGS-B",
@@ -107,27 +114,27 @@ def _settled(features: np.ndarray, told: np.ndarray, steps: int) -> tuple[np.nda
     return np.asarray(found.x), float(found.fun)
 
 
-def _loss(
-    settings: np.ndarray, apart: np.ndarray, along: np.ndarray, told: np.ndarray
+def _negative_log_posterior(
+    theta: np.ndarray, distances: np.ndarray, products: np.ndarray, targets: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Negative log posterior and its gradient."""
-    weights, (rough, linear, noise) = np.exp(settings[:-3]), np.exp(settings[-3:])
-    bumps = rough * np.exp(-(weights @ apart)).reshape(along.shape)
+    """Negative log posterior density of log hyperparameters, and its gradient."""
+    weights, (signal, linear, noise) = np.exp(theta[:-3]), np.exp(theta[-3:])
+    kernel = signal * np.exp(-(weights @ distances)).reshape(products.shape)
     try:
-        factor = cho_factor(bumps + linear * along + (noise + _JITTER) * np.eye(len(told)), lower=True)
+        factor = cho_factor(kernel + linear * products + (noise + _JITTER) * np.eye(len(targets)), lower=True)
     except LinAlgError:
-        return 1e10, np.zeros_like(settings)
-    solved = cho_solve(factor, told)
-    loss = 0.5 * told @ solved + np.log(np.diag(factor[0])).sum()
-    slope = 0.5 * (cho_solve(factor, np.eye(len(told))) - np.outer(solved, solved))
-    shared = slope * bumps
-    rest = [shared.sum(), linear * (slope * along).sum(), noise * np.trace(slope)]
-    gradient = np.concatenate([-(apart @ shared.ravel()) * weights, rest])
+        return 1e10, np.zeros_like(theta)
+    solved = cho_solve(factor, targets)
+    loss = 0.5 * targets @ solved + np.log(np.diag(factor[0])).sum()
+    slope = 0.5 * (cho_solve(factor, np.eye(len(targets))) - np.outer(solved, solved))
+    shared = slope * kernel
+    rest = [shared.sum(), linear * (slope * products).sum(), noise * np.trace(slope)]
+    gradient = np.concatenate([-(distances @ shared.ravel()) * weights, rest])
     spread = np.concatenate([np.full(len(weights), _WEIGHT[1]), _REST[1]])
-    away = (settings - _expected(len(weights))) / spread
+    away = (theta - _prior_mean(len(weights))) / spread
     return float(loss + 0.5 * away @ away), gradient + away / spread
 
 
-def _expected(width: int) -> np.ndarray:
-    """(D + 3,) the settings that the priors hold for likeliest."""
+def _prior_mean(width: int) -> np.ndarray:
+    """(D + 3,) prior means of the log hyperparameters."""
     return np.concatenate([np.full(width, _WEIGHT[0] - np.log(width)), _REST[0]])

@@ -1,90 +1,84 @@
-"""What a search believes of one objective: not a number for each point but a range of numbers.
+"""Gaussian-process surrogate of one objective that selects its view and its scale.
 
-N facts, Q points, S draws.
+N observations, Q points, S deviations.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from evonas.search.surrogates.base import Predict, rank_agreement
-from evonas.search.surrogates.gp import Posterior, learn
-from evonas.search.surrogates.rank_transform import Ranks
+from evonas.search.surrogates.base import Predict, kendall_tau
+from evonas.search.surrogates.gp import GPPosterior, fit_gp
+from evonas.search.surrogates.rank_transform import RankTransform
 
-_SURE = 0.98
+# a leave-one-out tau from which values are modelled directly
+_MIN_TAU = 0.98
 
 
 @dataclass(frozen=True)
-class Belief:
-    """A posterior on the view and the scale that suit an objective best.
+class ObjectivePosterior:
+    """Gaussian-process posterior of one objective.
 
     Args:
-        posterior: of the values, or of the scores of their ranks.
-        view: position of the features that it reads.
-        ranks: turns scores back into values; None where values were learnt.
-        reach: how far the facts spread.
+        posterior: posterior of the values, or of the normal scores of their ranks.
+        view: index of the view that the posterior reads.
+        ranks: maps normal scores back to values; None if values are modelled directly.
+        span: range of the observed values.
     """
 
-    posterior: Posterior
+    posterior: GPPosterior
     view: int
-    ranks: Ranks | None
-    reach: float
+    ranks: RankTransform | None
+    span: float
 
-    def values(self, features: np.ndarray) -> np.ndarray:
-        """(Q,) the middle of what is believed."""
-        return self._back(self.posterior.outlook(features)[0])
+    def median(self, features: np.ndarray) -> np.ndarray:
+        """(Q,) posterior medians."""
+        return self._inverse(self.posterior.predict(features)[0])
 
-    def outcomes(self, features: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-        """(Q, S) values that lie so many standard deviations from the middle.
+    def values_at(self, features: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+        """(Q, S) values at (S,) standard deviations from the mean.
 
-        What is known to a thousandth of the facts' spread is taken as known, because a front is full of
-        points that gain next to nothing on a cost nobody doubts.
+        A median deviation below a thousandth of the observed range is taken as 0: otherwise many points near
+        the front have tiny improvements of an objective that is known almost exactly, such as a cost.
         """
-        mean, spread = self.posterior.outlook(features)
-        if self.ranks is None and np.median(spread) < self.reach / 1000:
-            spread = np.zeros_like(spread)
-        return self._back(mean[:, None] + spread[:, None] * deviations)
+        mean, deviation = self.posterior.predict(features)
+        if self.ranks is None and np.median(deviation) < self.span / 1000:
+            deviation = np.zeros_like(deviation)
+        return self._inverse(mean[:, None] + deviation[:, None] * deviations)
 
-    def _back(self, told: np.ndarray) -> np.ndarray:
-        return told if self.ranks is None else self.ranks.values(told)
-
-
-class Believer(Protocol):
-    """A surrogate that learns from several views at once, and how sure it is."""
-
-    def believe(self, views: Sequence[np.ndarray], values: np.ndarray, seed: int) -> Belief: ...
+    def _inverse(self, modelled: np.ndarray) -> np.ndarray:
+        return modelled if self.ranks is None else self.ranks.values(modelled)
 
 
-class Process:
-    """Gaussian processes on values and on ranks, and on every view of the space; the best one is believed.
+class GaussianProcess:
+    """Surrogate: a Gaussian process on values or on normal scores of ranks, on one view of the space.
 
-    Values or normal scores of ranks: whichever predicts left-out facts in the better order. The view: the one
-    under which the facts are likeliest.
+    It models whichever of values and normal scores has the larger leave-one-out Kendall tau, on the view with
+    the largest posterior density.
 
     Args:
-        steps: of the optimiser that settles the covariance.
+        steps: iterations of the optimiser of the hyperparameters.
     """
 
     def __init__(self, steps: int = 20) -> None:
         self._steps = steps
 
-    def believe(self, views: Sequence[np.ndarray], values: np.ndarray, seed: int) -> Belief:
-        """The belief after (N,) values at N rows of every view."""
-        reach = float(np.ptp(values))
-        plain = learn(views[0], values, seed, self._steps)
-        sure = rank_agreement(plain.left_out(values), values)
-        if sure >= _SURE or reach == 0:
-            return Belief(plain, 0, None, reach)
-        ranks = Ranks.of(values, tail=5)
-        scored = learn(views[0], ranks.scores, seed, self._steps)
-        is_ranked = rank_agreement(scored.left_out(ranks.scores), values) >= sure
-        told, first = (ranks.scores, scored) if is_ranked else (values, plain)
-        found = [first, *(learn(view, told, seed, self._steps) for view in views[1:])]
+    def posterior(self, views: Sequence[np.ndarray], values: np.ndarray, seed: int) -> ObjectivePosterior:
+        """Posterior given (N,) values at N rows of every view; `seed` as in `fit_gp`."""
+        span = float(np.ptp(values))
+        plain = fit_gp(views[0], values, seed, self._steps)
+        tau = kendall_tau(plain.leave_one_out(values), values)
+        if tau >= _MIN_TAU or span == 0:
+            return ObjectivePosterior(plain, 0, None, span)
+        ranks = RankTransform.of(values, tail=5)
+        scored = fit_gp(views[0], ranks.scores, seed, self._steps)
+        is_ranked = kendall_tau(scored.leave_one_out(ranks.scores), values) >= tau
+        targets, first = (ranks.scores, scored) if is_ranked else (values, plain)
+        found = [first, *(fit_gp(view, targets, seed, self._steps) for view in views[1:])]
         best = min(range(len(found)), key=lambda at: found[at].loss)
-        return Belief(found[best], best, ranks if is_ranked else None, reach)
+        return ObjectivePosterior(found[best], best, ranks if is_ranked else None, span)
 
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
-        """The middle of the belief, as every surrogate gives it."""
-        return self.believe([features], values, seed).values
+        """See `Surrogate`; predicts the posterior median."""
+        return self.posterior([features], values, seed).median

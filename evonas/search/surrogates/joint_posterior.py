@@ -1,6 +1,6 @@
-"""What several points may turn out to be together: measuring one says something of those that are like it.
+"""Joint posterior of one objective over several candidates, and the multi-view Gaussian-process surrogate.
 
-P points, S draws.
+P candidates, N observations, S deviations.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,59 +10,67 @@ from typing import Protocol
 import numpy as np
 
 from evonas.search.surrogates.base import Predict
-from evonas.search.surrogates.multi_view_gp import Blend, blend, steadied
+from evonas.search.surrogates.multi_view_gp import MultiViewPosterior, fit_multi_view_gp, refit_robust
 
-# of the facts' spread: how far a line may miss left-out facts and still be believed
-_SURE = 0.01
+# a linear model is accepted if its leave-one-out error is below this fraction of the standard deviation
+_MAX_LINEAR_ERROR = 0.01
 _RIDGE = 1e-6
-# weights by facts above which a line is not judged
-_FULL = 0.9
-# more than this lies beyond any float once it is raised
-_MOST = 300.0
+# with a larger mean leverage, leave-one-out errors are meaningless
+_MAX_LEVERAGE = 0.9
+# keeps exp() finite
+_MAX_LOG = 300.0
 
 
-class Part(Protocol):
-    """One objective of some points.
+class BatchPosterior(Protocol):
+    """Joint posterior of one objective over P candidates.
 
-    `outcomes` gives (P, S) values at (S,) deviations from their middle; `believe` takes it that one of the
-    points turned out as expected, which leaves less doubt about those like it.
+    `values_at` returns (P, S) values at (S,) standard deviations from the mean. `condition_on` conditions the
+    posterior on the candidate with this index, observed at its mean: the mean stays, the variance of
+    correlated candidates shrinks.
     """
 
-    def outcomes(self, deviations: np.ndarray) -> np.ndarray: ...
+    def values_at(self, deviations: np.ndarray) -> np.ndarray: ...
 
-    def believe(self, at: int) -> None: ...
+    def condition_on(self, at: int) -> None: ...
 
 
-class Together(Protocol):
-    """What candidates may turn out to be, alone and together; `oracle.Outlook` is one."""
+class CandidatePosterior(Protocol):
+    """Posterior of all objectives over the candidates of a search; see `predictor.PredictiveDistribution`.
+
+    A call returns marginals: (P, S, M) values of the candidates `rows` at (S, M) standard deviations from the
+    mean. `joint` returns the joint posterior of each objective over the candidates `rows`.
+    """
 
     def __call__(self, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray: ...
 
-    def joint(self, rows: np.ndarray) -> Sequence[Part]: ...
+    def joint(self, rows: np.ndarray) -> Sequence[BatchPosterior]: ...
 
 
-class Alone:
-    """Points that say nothing of one another, by a function from deviations to values."""
-
-    def __init__(self, outcomes: Callable[[np.ndarray], np.ndarray]) -> None:
-        self._outcomes = outcomes
-
-    def outcomes(self, deviations: np.ndarray) -> np.ndarray:
-        """(P, S) values."""
-        return self._outcomes(deviations)
-
-    def believe(self, at: int) -> None:
-        """Nothing follows."""
-
-
-class Correlated:
-    """Points of one process.
+class IndependentPosterior:
+    """A `BatchPosterior` of independent candidates.
 
     Args:
-        mean: (P,).
-        covariance: (P, P) without the noise of measuring, which a measurement of a like point leaves.
-        noise: its variance.
-        back: from what was learnt to values.
+        values_at: maps (S,) deviations to (P, S) values.
+    """
+
+    def __init__(self, values_at: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._values_at = values_at
+
+    def values_at(self, deviations: np.ndarray) -> np.ndarray:
+        return self._values_at(deviations)
+
+    def condition_on(self, at: int) -> None:
+        """Do nothing: the candidates are independent."""
+
+
+class CorrelatedPosterior:
+    """A `BatchPosterior` of a Gaussian process.
+
+    Args:
+        mean: (P,) posterior mean.
+        covariance: (P, P) posterior covariance without observation noise.
+        noise: variance of the observation noise.
+        inverse: maps the modelled scale back to values of the objective.
     """
 
     def __init__(
@@ -70,143 +78,146 @@ class Correlated:
         mean: np.ndarray,
         covariance: np.ndarray,
         noise: float,
-        back: Callable[[np.ndarray], np.ndarray],
+        inverse: Callable[[np.ndarray], np.ndarray],
     ) -> None:
-        self._mean, self._covariance, self._noise, self._back = mean, covariance.copy(), noise, back
+        self._mean, self._covariance, self._noise, self._inverse = mean, covariance.copy(), noise, inverse
 
-    def outcomes(self, deviations: np.ndarray) -> np.ndarray:
-        """(P, S) values."""
-        spread = np.sqrt(np.maximum(np.diag(self._covariance), 0.0) + self._noise)
-        return self._back(self._mean[:, None] + spread[:, None] * deviations)
+    def values_at(self, deviations: np.ndarray) -> np.ndarray:
+        deviation = np.sqrt(np.maximum(np.diag(self._covariance), 0.0) + self._noise)
+        return self._inverse(self._mean[:, None] + deviation[:, None] * deviations)
 
-    def believe(self, at: int) -> None:
-        """The covariance given the point; the mean stays, as it turned out as expected."""
-        shared = self._covariance[:, at]
-        total = float(shared[at]) + self._noise
+    def condition_on(self, at: int) -> None:
+        """Rank-one downdate of the covariance by a noisy observation of candidate `at`."""
+        column = self._covariance[:, at]
+        total = float(column[at]) + self._noise
         if total > 0:
-            self._covariance -= np.outer(shared, shared) / total
+            self._covariance -= np.outer(column, column) / total
 
 
 @dataclass(frozen=True)
-class Scale:
-    """The scale that an objective is learnt on: logarithms of the distance to just below the best fact.
+class LogScale:
+    """Log transform of an objective: log(value - offset).
 
-    Errors have a few terrible facts, which would govern a fit, and the best lie close. The step below the
-    best fact is a share of the way from it to the median.
+    It weighs differences among the best values more than those among bad outliers.
 
     Args:
-        floor: the value whose logarithm does not exist.
-        is_straight: whether values are learnt as they are.
+        offset: lies below the best observed value.
+        is_identity: whether values are not transformed.
     """
 
-    floor: float
-    is_straight: bool
+    offset: float
+    is_identity: bool
 
     @classmethod
-    def of(cls, values: np.ndarray, step: float) -> "Scale":
-        """From (N,) values; straight where half of them are the best."""
-        way = float(np.median(values) - values.min()) * step
-        return cls(float(values.min()) - way, way <= 0)
+    def of(cls, values: np.ndarray, step: float) -> "LogScale":
+        """Fit to (N,) values: the offset lies `step` times (median - minimum) below the minimum.
 
-    def there(self, values: np.ndarray) -> np.ndarray:
-        """Values on the scale."""
-        return values if self.is_straight else np.log(values - self.floor)
+        The transform is the identity if the median is the minimum.
+        """
+        distance = float(np.median(values) - values.min()) * step
+        return cls(float(values.min()) - distance, distance <= 0)
 
-    def back(self, told: np.ndarray) -> np.ndarray:
-        """What lies on the scale as values."""
-        return told if self.is_straight else np.exp(np.minimum(told, _MOST)) + self.floor
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        return values if self.is_identity else np.log(values - self.offset)
+
+    def inverse(self, logs: np.ndarray) -> np.ndarray:
+        return logs if self.is_identity else np.exp(np.minimum(logs, _MAX_LOG)) + self.offset
 
 
 @dataclass(frozen=True)
-class Blended:
-    """A belief on a scale, from the last views of the space.
+class LogScalePosterior:
+    """Multi-view Gaussian-process posterior on a log scale.
 
     Args:
-        first: position of the first view that it reads.
+        posterior: posterior on the log scale, from `views[first:]`.
+        scale: the log scale.
+        first: index of the first view that the posterior reads.
     """
 
-    posterior: Blend
-    scale: Scale
+    posterior: MultiViewPosterior
+    scale: LogScale
     first: int
 
-    def outcomes(self, views: Sequence[np.ndarray], deviations: np.ndarray) -> np.ndarray:
-        """(P, S) values of points, each alone."""
-        mean, spread = self.posterior.outlook(views[self.first :])
-        return self.scale.back(mean[:, None] + spread[:, None] * deviations)
+    def values_at(self, views: Sequence[np.ndarray], deviations: np.ndarray) -> np.ndarray:
+        """(P, S) values at (S,) standard deviations from the mean, each candidate alone."""
+        mean, deviation = self.posterior.predict(views[self.first :])
+        return self.scale.inverse(mean[:, None] + deviation[:, None] * deviations)
 
-    def part(self, views: Sequence[np.ndarray]) -> Part:
-        """The points together."""
-        mine = views[self.first :]
-        mean = self.posterior.outlook(mine)[0]
-        return Correlated(mean, self.posterior.covariance(mine), self.posterior.noise, self.scale.back)
+    def joint(self, views: Sequence[np.ndarray]) -> BatchPosterior:
+        """Joint posterior over P candidates."""
+        used = views[self.first :]
+        mean, covariance = self.posterior.predict(used)[0], self.posterior.covariance(used)
+        return CorrelatedPosterior(mean, covariance, self.posterior.noise, self.scale.inverse)
 
 
 @dataclass(frozen=True)
-class Line:
-    """A cost that adds up over the genes: nobody doubts it.
+class LinearPosterior:
+    """Linear model of an objective that is additive over genes; its variance is 0.
 
     Args:
-        weights: of the features of the first view, and the constant.
+        weights: (D + 1,) weights of the features of the first view, and the intercept.
     """
 
     weights: np.ndarray
 
-    def outcomes(self, views: Sequence[np.ndarray], deviations: np.ndarray) -> np.ndarray:
-        """(P, S) values of points, the same at every deviation."""
-        return np.repeat((_extended(views[0]) @ self.weights)[:, None], len(deviations), axis=1)
+    def values_at(self, views: Sequence[np.ndarray], deviations: np.ndarray) -> np.ndarray:
+        """(P, S) predictions, equal at all deviations."""
+        return np.repeat((_with_intercept(views[0]) @ self.weights)[:, None], len(deviations), axis=1)
 
-    def part(self, views: Sequence[np.ndarray]) -> Part:
-        """The points together."""
-        return Alone(lambda deviations: self.outcomes(views, deviations))
+    def joint(self, views: Sequence[np.ndarray]) -> BatchPosterior:
+        """Joint posterior over P candidates."""
+        return IndependentPosterior(lambda deviations: self.values_at(views, deviations))
 
 
-class BlendedProcess:
-    """Straight lines for what adds up over genes; for the rest, processes on a blend of views.
+class MultiViewGaussianProcess:
+    """Surrogate: a linear model for additive objectives, else a Gaussian process on a sum of view kernels.
 
-    A line is believed if it tells left-out facts to a hundredth of their spread. Otherwise the blend of all
-    views and the one without the genes are compared, because errors follow what is computed; the likelier
-    one is believed.
+    The linear model is used if its leave-one-out error is below 1 % of the standard deviation of the values.
+    Otherwise the Gaussian process is fitted with all views and without the first (the genes), since errors
+    depend on the computed function; the fit with the larger posterior density is used.
 
     Args:
-        steps: of the optimiser that settles a covariance.
-        step: below the best fact, where the scale of logarithms begins; see `Scale`.
+        steps: iterations of the optimiser of the hyperparameters.
+        step: distance of the log scale's offset below the best value; see `LogScale.of`.
     """
 
     def __init__(self, steps: int = 20, step: float = 0.5) -> None:
         self._steps, self._step = steps, step
 
-    def believe_views(self, views: Sequence[np.ndarray], values: np.ndarray) -> Blended | Line:
-        """The belief after (N,) values at N rows of every view."""
-        line, missed = _line(views[0], values)
-        if np.ptp(values) == 0 or missed <= _SURE * np.std(values):
-            return Line(line)
-        scale = Scale.of(values, self._step)
-        told, starts = scale.there(values), range(min(len(views), 2))
-        found = [blend(views[first:], told, self._steps) for first in starts]
+    def posterior(
+        self, views: Sequence[np.ndarray], values: np.ndarray
+    ) -> LogScalePosterior | LinearPosterior:
+        """Posterior given (N,) values at N rows of every view."""
+        weights, error = _fit_linear(views[0], values)
+        if np.ptp(values) == 0 or error <= _MAX_LINEAR_ERROR * np.std(values):
+            return LinearPosterior(weights)
+        scale = LogScale.of(values, self._step)
+        targets, starts = scale.transform(values), range(min(len(views), 2))
+        found = [fit_multi_view_gp(views[first:], targets, self._steps) for first in starts]
         best = min(starts, key=lambda first: found[first].loss)
-        return Blended(steadied(found[best], told, self._steps // 2), scale, best)
+        return LogScalePosterior(refit_robust(found[best], targets, self._steps // 2), scale, best)
 
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
-        """The middle of the belief, as every surrogate gives it."""
+        """See `Surrogate`; predicts the posterior median."""
         del seed
-        belief, middle = self.believe_views([features], values), np.zeros(1)
-        return lambda asked: belief.outcomes([asked], middle)[:, 0]
+        posterior, median = self.posterior([features], values), np.zeros(1)
+        return lambda asked: posterior.values_at([asked], median)[:, 0]
 
 
-def _line(features: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights of a line through the facts, and how far it misses facts that it has not seen.
+def _fit_linear(features: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Ridge regression: (D + 1,) weights and the standard deviation of the leave-one-out residuals.
 
-    Left out by leverages: Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2009,
-    eq. 7.64. Infinite where there are hardly more facts than weights, for then nothing is left out.
+    Leave-one-out by leverages: Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2009,
+    eq. 7.64. The deviation is infinite if there are hardly more observations than weights.
     """
-    rows = _extended(features)
+    rows = _with_intercept(features)
     inverse = np.linalg.inv(rows.T @ rows + _RIDGE * np.eye(rows.shape[1]))
     weights = inverse @ rows.T @ values
     leverage = np.einsum("ij,jk,ik->i", rows, inverse, rows)
-    if leverage.mean() > _FULL:
+    if leverage.mean() > _MAX_LEVERAGE:
         return weights, float("inf")
     return weights, float(np.std((values - rows @ weights) / np.maximum(1 - leverage, 1e-3)))
 
 
-def _extended(features: np.ndarray) -> np.ndarray:
+def _with_intercept(features: np.ndarray) -> np.ndarray:
     return np.hstack([features, np.ones((len(features), 1))])

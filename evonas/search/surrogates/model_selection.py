@@ -1,40 +1,41 @@
-"""Adaptive switching: of several surrogates, the one that ranks unseen facts best and most steadily."""
+"""Adaptive switching: selects the best of several surrogates by cross-validation."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from evonas.errors import UserError
-from evonas.search.surrogates.base import Predict, Surrogate, rank_agreement
+from evonas.search.surrogates.base import Predict, Surrogate, kendall_tau
 
 
 class AdaptiveSwitching:
-    """Cross-validates its candidates at every fit and fits the winner on all facts; NSGANetV2's `as`.
+    """Cross-validates its candidates at every fit and uses the best ("adaptive switching" in NSGANetV2).
 
     Args:
         candidates: name -> surrogate.
-        folds: of the cross-validation.
+        folds: number of cross-validation folds.
 
     Raises:
-        UserError: for no candidates or fewer than two folds.
+        UserError: there are no candidates or fewer than 2 folds.
     """
 
     def __init__(self, candidates: Mapping[str, Surrogate], folds: int = 10) -> None:
         if not candidates or folds < 2:
             raise UserError(
-                f"Cannot switch between {len(candidates)} surrogates in {folds} folds.",
-                "Give search.surrogate.candidates, and folds of at least 2.",
+                "search.surrogate needs at least 1 candidate and 2 folds, "
+                f"got {len(candidates)} candidates and {folds} folds.",
+                "Set search.surrogate.candidates, and search.surrogate.folds to at least 2.",
             )
         self._candidates, self._folds = dict(candidates), folds
 
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
-        """Fit the candidate with the largest mean tau - std tau over the folds; ties go to the first."""
+        """See `Surrogate`; fits the first candidate with the largest score."""
         scores = self.scores(features, values, seed)
         winner = max(scores, key=lambda name: scores[name])
         return self._candidates[winner].fit(features, values, seed)
 
     def scores(self, features: np.ndarray, values: np.ndarray, seed: int) -> dict[str, float]:
-        """Mean tau - std tau of each candidate; folds are drawn from the seed."""
+        """Mean minus standard deviation of Kendall's tau over the folds, per candidate."""
         folds = min(self._folds, len(values) // 2)
         if folds < 2:
             return dict.fromkeys(self._candidates, 0.0)
@@ -53,5 +54,5 @@ def _score(
     for held in parts:
         known = np.setdiff1d(np.arange(len(values)), held)
         predict = candidate.fit(features[known], values[known], seed)
-        taus.append(rank_agreement(predict(features[held]), values[held]))
+        taus.append(kendall_tau(predict(features[held]), values[held]))
     return float(np.mean(taus) - np.std(taus))

@@ -1,8 +1,8 @@
-"""A Gaussian process on several views of the points at once: how alike two points are is a sum over views.
+"""Gaussian-process regression with a sum of kernels over several views (encodings) of the points.
 
-Each view adds a Gaussian and a linear covariance of its own size, so few settings are learnt and every view
-counts as much as the facts say (sums of kernels: Rasmussen and Williams, "Gaussian Processes for Machine
-Learning", 2006, section 4.2.4). N facts, Q points, D features, V views.
+Each view contributes a squared exponential and a linear kernel with three hyperparameters of its own (sums of
+kernels: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section 4.2.4).
+N observations, Q points, D features, V views.
 """
 
 from collections.abc import Sequence
@@ -12,51 +12,57 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-from evonas.search.surrogates.gp import factor_of
+from evonas.search.surrogates.gp import cholesky
 
-# spread of the priors of a view's size, reach and slope; the noise's prior and its spread
+# deviations of the priors of a view's log amplitude, inverse length scale and slope; prior of the log noise
 _SPREADS, _NOISE = (1.5, 1.0, 1.5), (-4.0, 3.0)
 _BOUNDS, _NOISE_BOUNDS = (-12.0, 6.0), (-16.0, 1.0)
 _JITTER = 1e-8
-# degrees of freedom of the scatter that `steadied` expects, and how far a weight may go
+# degrees of freedom of `refit_robust`, and bounds of its noise factors
 _FREEDOM, _WEIGHTS = 4.0, (0.5, 1e4)
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One view of the facts: its features, their middle, and how far they lie from it on average, squared."""
+class ViewStatistics:
+    """Features of the observations in one view, with their mean and total variance."""
 
     features: np.ndarray
-    middle: np.ndarray
+    mean: np.ndarray
     variance: float
 
     @classmethod
-    def of(cls, features: np.ndarray) -> "Frame":
-        """From (N, D) features."""
-        middle = features.mean(axis=0)
-        return cls(features, middle, float(((features - middle) ** 2).sum(axis=1).mean()) + 1e-12)
+    def of(cls, features: np.ndarray) -> "ViewStatistics":
+        """Compute from (N, D) features."""
+        mean = features.mean(axis=0)
+        return cls(features, mean, float(((features - mean) ** 2).sum(axis=1).mean()) + 1e-12)
 
-    def against(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(Q, R) squared distances and products about the middle."""
-        left, right = first - self.middle, second - self.middle
-        along = left @ right.T
-        apart = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * along
-        return np.maximum(apart, 0.0), along
+    def compare(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(Q, R) squared distances and centred scalar products."""
+        left, right = first - self.mean, second - self.mean
+        products = left @ right.T
+        distances = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * products
+        return np.maximum(distances, 0.0), products
 
 
 @dataclass(frozen=True)
-class Blend:
-    """What a process on several views believes after some facts.
+class MultiViewPosterior:
+    """Posterior of a multi-view Gaussian process.
 
     Args:
-        settings: logarithms of size, reach and slope of every view, then of the noise.
-        doubts: (N,) how many times the noise each fact is taken to have.
-        loss: negative log posterior of the facts, for comparing views of the same facts.
+        views: features of the observations, per view.
+        theta: (3 V + 1,) log hyperparameters: amplitude, inverse length scale and slope of each view; noise.
+        noise_factors: (N,) factor of each observation on the noise variance.
+        factor: (N, N) lower Cholesky factor of the covariance of the observations.
+        weights: (N,) inverse covariance times standardised values.
+        centre: mean of the values.
+        scale: standard deviation of the values.
+        loss: negative log posterior density of the hyperparameters, comparable between views of the same
+            observations.
     """
 
-    frames: Sequence[Frame]
-    settings: np.ndarray
-    doubts: np.ndarray
+    views: Sequence[ViewStatistics]
+    theta: np.ndarray
+    noise_factors: np.ndarray
     factor: np.ndarray
     weights: np.ndarray
     centre: float
@@ -65,119 +71,130 @@ class Blend:
 
     @property
     def noise(self) -> float:
-        """The variance that one measurement has, whatever is known."""
-        return float(np.exp(self.settings[-1])) * self.scale**2
+        """Variance of the observation noise, in squared units of the values."""
+        return float(np.exp(self.theta[-1])) * self.scale**2
 
-    def outlook(self, views: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """(Q,) means and standard deviations of measurements at (Q, D) features of every view."""
-        shared, seen = self._seen(views)
+    def predict(self, asked: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(Q,) means and standard deviations of observations at (Q, D) features of every view."""
+        shared, seen = self._projected(asked)
         own = sum(
-            size + slope * ((view - frame.middle) ** 2).sum(axis=1)
-            for frame, view, (size, _, slope) in zip(self.frames, views, self._parts(), strict=True)
+            size + slope * ((view - stat.mean) ** 2).sum(axis=1)
+            for stat, view, (size, _, slope) in zip(self.views, asked, self._parts(), strict=True)
         )
         variance = np.maximum(own - (seen**2).sum(axis=0), 0.0) * self.scale**2 + self.noise
         return shared @ self.weights * self.scale + self.centre, np.sqrt(variance)
 
-    def covariance(self, views: Sequence[np.ndarray]) -> np.ndarray:
-        """(Q, Q) of what is measured without its noise, given the facts."""
-        seen = self._seen(views)[1]
-        return np.asarray((self._between(views, views) - seen.T @ seen) * self.scale**2)
+    def covariance(self, asked: Sequence[np.ndarray]) -> np.ndarray:
+        """(Q, Q) posterior covariance without observation noise."""
+        seen = self._projected(asked)[1]
+        return np.asarray((self._between(asked, asked) - seen.T @ seen) * self.scale**2)
 
-    def _seen(self, views: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        shared = self._between(views, [frame.features for frame in self.frames])
+    def _projected(self, asked: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        shared = self._between(asked, [stat.features for stat in self.views])
         return shared, solve_triangular(self.factor, shared.T, lower=True)
 
     def _between(self, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
-        pairs = [each.against(*rows) for each, *rows in zip(self.frames, first, second, strict=True)]
-        return _covariance(pairs, self.settings)
+        pairs = [each.compare(*rows) for each, *rows in zip(self.views, first, second, strict=True)]
+        return _covariance(pairs, self.theta)
 
     def _parts(self) -> np.ndarray:
-        return np.exp(self.settings[:-1]).reshape(-1, 3)
+        return np.exp(self.theta[:-1]).reshape(-1, 3)
 
 
-def blend(views: Sequence[np.ndarray], values: np.ndarray, steps: int) -> Blend:
-    """The posterior after (N,) values at (N, D) features of every view.
+def fit_multi_view_gp(views: Sequence[np.ndarray], values: np.ndarray, steps: int) -> MultiViewPosterior:
+    """Fit a Gaussian process to (N,) values at (N, D) features of every view.
 
     Args:
-        steps: of the optimiser that settles the covariance.
+        views: (N, D) features, per view.
+        values: (N,).
+        steps: iterations of the optimiser of the hyperparameters.
     """
-    frames = [Frame.of(view) for view in views]
-    return _settled(frames, values, np.ones(len(values)), _expected(frames)[0], steps)
+    statistics = [ViewStatistics.of(view) for view in views]
+    return _optimise(statistics, values, np.ones(len(values)), _prior(statistics)[0], steps)
 
 
-def steadied(first: Blend, values: np.ndarray, steps: int) -> Blend:
-    """The posterior once facts that lie far off are doubted, as slow outliers of a timing deserve.
+def refit_robust(first: MultiViewPosterior, values: np.ndarray, steps: int) -> MultiViewPosterior:
+    """Refit with larger noise for outliers, such as slow latency measurements.
 
-    One step of the expectation maximisation of a Student t scatter (Lange, Little and Taylor, "Robust
-    statistical modeling using the t distribution", 1989).
+    One step of expectation maximisation for Student's t noise (Lange, Little and Taylor, "Robust statistical
+    modeling using the t distribution", 1989).
     """
-    noise = np.exp(first.settings[-1])
-    off = ((noise * first.doubts + _JITTER) * first.weights) ** 2 / noise
-    doubts = np.clip((_FREEDOM + off) / (_FREEDOM + 1), *_WEIGHTS)
-    return _settled(first.frames, values, doubts, first.settings, steps)
+    noise = np.exp(first.theta[-1])
+    off = ((noise * first.noise_factors + _JITTER) * first.weights) ** 2 / noise
+    noise_factors = np.clip((_FREEDOM + off) / (_FREEDOM + 1), *_WEIGHTS)
+    return _optimise(first.views, values, noise_factors, first.theta, steps)
 
 
-def _settled(
-    frames: Sequence[Frame], values: np.ndarray, doubts: np.ndarray, begun: np.ndarray, steps: int
-) -> Blend:
+def _optimise(
+    statistics: Sequence[ViewStatistics],
+    values: np.ndarray,
+    noise_factors: np.ndarray,
+    start: np.ndarray,
+    steps: int,
+) -> MultiViewPosterior:
     centre, scale = float(values.mean()), float(values.std()) or 1.0
-    told = (values - centre) / scale
-    pairs = [frame.against(frame.features, frame.features) for frame in frames]
-    expected = _expected(frames)
+    targets = (values - centre) / scale
+    pairs = [stat.compare(stat.features, stat.features) for stat in statistics]
+    prior = _prior(statistics)
     found = minimize(
-        lambda settings: _loss(settings, pairs, told, doubts, expected),
-        begun,
+        lambda theta: _negative_log_posterior(theta, pairs, targets, noise_factors, prior),
+        start,
         jac=True,
         method="L-BFGS-B",
-        bounds=[_BOUNDS] * (len(begun) - 1) + [_NOISE_BOUNDS],
+        bounds=[_BOUNDS] * (len(start) - 1) + [_NOISE_BOUNDS],
         options={"maxiter": steps},
     )
     whole = _covariance(pairs, found.x)
-    whole[np.diag_indices(len(whole))] += np.exp(found.x[-1]) * doubts + _JITTER
-    factor = factor_of(whole)
-    weights = cho_solve((factor, True), told)
-    return Blend(frames, np.asarray(found.x), doubts, factor, weights, centre, scale, float(found.fun))
+    whole[np.diag_indices(len(whole))] += np.exp(found.x[-1]) * noise_factors + _JITTER
+    factor = cholesky(whole)
+    weights = cho_solve((factor, True), targets)
+    return MultiViewPosterior(
+        statistics, np.asarray(found.x), noise_factors, factor, weights, centre, scale, float(found.fun)
+    )
 
 
-def _covariance(pairs: Sequence[tuple[np.ndarray, np.ndarray]], settings: np.ndarray) -> np.ndarray:
+def _covariance(pairs: Sequence[tuple[np.ndarray, np.ndarray]], theta: np.ndarray) -> np.ndarray:
     total = np.zeros(pairs[0][0].shape)
-    parts = np.exp(settings[:-1]).reshape(-1, 3)
-    for (apart, along), (size, reach, slope) in zip(pairs, parts, strict=True):
-        total += size * np.exp(-reach * apart) + slope * along
+    parts = np.exp(theta[:-1]).reshape(-1, 3)
+    for (distances, products), (size, reach, slope) in zip(pairs, parts, strict=True):
+        total += size * np.exp(-reach * distances) + slope * products
     return total
 
 
-def _loss(
-    settings: np.ndarray,
+def _negative_log_posterior(
+    theta: np.ndarray,
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
-    told: np.ndarray,
-    doubts: np.ndarray,
-    expected: tuple[np.ndarray, np.ndarray],
+    targets: np.ndarray,
+    noise_factors: np.ndarray,
+    prior: tuple[np.ndarray, np.ndarray],
 ) -> tuple[float, np.ndarray]:
-    """Negative log posterior and its gradient."""
-    parts, noise = np.exp(settings[:-1]).reshape(-1, 3), np.exp(settings[-1])
-    bumps = [size * np.exp(-reach * apart) for (apart, _), (size, reach, _) in zip(pairs, parts, strict=True)]
-    slopes = [slope * along for (_, along), (_, _, slope) in zip(pairs, parts, strict=True)]
-    whole = np.sum([*bumps, *slopes], axis=0)
-    whole[np.diag_indices(len(whole))] += noise * doubts + _JITTER
+    """Negative log posterior density of log hyperparameters, and its gradient."""
+    parts, noise = np.exp(theta[:-1]).reshape(-1, 3), np.exp(theta[-1])
+    kernels = [
+        size * np.exp(-reach * distances)
+        for (distances, _), (size, reach, _) in zip(pairs, parts, strict=True)
+    ]
+    slopes = [slope * products for (_, products), (_, _, slope) in zip(pairs, parts, strict=True)]
+    whole = np.sum([*kernels, *slopes], axis=0)
+    whole[np.diag_indices(len(whole))] += noise * noise_factors + _JITTER
     try:
         factor = cho_factor(whole, lower=True)
     except LinAlgError:
-        return 1e10, np.zeros_like(settings)
-    solved = cho_solve(factor, told)
-    loss = 0.5 * told @ solved + np.log(np.diag(factor[0])).sum()
-    slant = 0.5 * (cho_solve(factor, np.eye(len(told))) - np.outer(solved, solved))
+        return 1e10, np.zeros_like(theta)
+    solved = cho_solve(factor, targets)
+    loss = 0.5 * targets @ solved + np.log(np.diag(factor[0])).sum()
+    slant = 0.5 * (cho_solve(factor, np.eye(len(targets))) - np.outer(solved, solved))
     gradient = []
-    for bump, line, (apart, _), (_, reach, _) in zip(bumps, slopes, pairs, parts, strict=True):
-        shared = slant * bump
-        gradient += [shared.sum(), -reach * (shared * apart).sum(), (slant * line).sum()]
-    gradient.append(noise * (np.diag(slant) * doubts).sum())
-    away = (settings - expected[0]) / expected[1]
-    return float(loss + 0.5 * away @ away), np.array(gradient) + away / expected[1]
+    for kernel, line, (distances, _), (_, reach, _) in zip(kernels, slopes, pairs, parts, strict=True):
+        shared = slant * kernel
+        gradient += [shared.sum(), -reach * (shared * distances).sum(), (slant * line).sum()]
+    gradient.append(noise * (np.diag(slant) * noise_factors).sum())
+    away = (theta - prior[0]) / prior[1]
+    return float(loss + 0.5 * away @ away), np.array(gradient) + away / prior[1]
 
 
-def _expected(frames: Sequence[Frame]) -> tuple[np.ndarray, np.ndarray]:
-    """(3 V + 1,) the settings that the priors hold for likeliest, and their spreads."""
-    own = [(np.log(0.5), -np.log(2 * each.variance), np.log(0.5 / each.variance)) for each in frames]
+def _prior(statistics: Sequence[ViewStatistics]) -> tuple[np.ndarray, np.ndarray]:
+    """(3 V + 1,) prior means and deviations of the log hyperparameters."""
+    own = [(np.log(0.5), -np.log(2 * each.variance), np.log(0.5 / each.variance)) for each in statistics]
     start = np.append(np.ravel(own), _NOISE[0])
-    return start, np.append(np.tile(_SPREADS, len(frames)), _NOISE[1])
+    return start, np.append(np.tile(_SPREADS, len(statistics)), _NOISE[1])

@@ -1,8 +1,4 @@
-"""Smooth surrogates: a cubic radial basis interpolant, and a Gaussian process.
-
-Both are those of NSGANetV2 (Lu et al., ECCV 2020): RBF with cubic kernel and linear tail, and
-Kriging with a linear trend and one length scale for all dimensions.
-"""
+"""Radial basis function and Kriging surrogates of NSGANetV2 (Lu et al., ECCV 2020)."""
 
 import warnings
 
@@ -17,48 +13,48 @@ from evonas.search.surrogates.base import Predict
 
 
 class RBF:
-    """Passes through every fact; the best of the parts when measurements do not scatter.
+    """Radial basis functions with a cubic kernel and a linear tail.
 
     Args:
-        smoothing: how far it may miss the facts, to ride out noise; 0 interpolates.
+        smoothing: regularisation for noisy observations; 0 interpolates them.
     """
 
     def __init__(self, smoothing: float = 0.0) -> None:
         self._smoothing = smoothing
 
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
-        """Solve for the weights; the linear tail is dropped where the facts do not determine it."""
+        """See `Surrogate`; with D + 1 or fewer observations, uses a linear kernel with a constant tail."""
         del seed
-        # words as columns sum to one, so the facts fill a plane only, and a tail needs its coordinates
+        # one-hot columns are linearly dependent, but a tail needs independent coordinates
         axes = _directions(features)
         given = features @ axes
         is_determined = len(given) > given.shape[1] + 1
-        # without the tail the cubic kernel is not definite, the linear one (constant tail) is
+        # without a linear tail, the cubic kernel is not conditionally positive definite
         kernel, degree = ("cubic", 1) if is_determined else ("linear", 0)
         fitted = RBFInterpolator(given, values, kernel=kernel, degree=degree, smoothing=self._smoothing)
         return lambda asked: np.asarray(fitted(asked @ axes))
 
 
 class GP:
-    """A Gaussian process on what a linear trend leaves; learns the noise of the facts."""
+    """Gaussian process (Kriging) with a linear trend, one length scale and learned noise."""
 
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
-        """Find length scale and noise by maximum likelihood, from one start."""
+        """See `Surrogate`; length scale and noise by maximum likelihood from a single start."""
         trend = Ridge(alpha=1e-3).fit(features, values)
         rest = values - trend.predict(features)
-        # a Matern kernel of infinite smoothness is the Gaussian one
+        # a Matern kernel of infinite smoothness is the squared exponential kernel
         kernel = ConstantKernel() * Matern(2.0, (0.1, 1e3), nu=np.inf)
         process = GaussianProcessRegressor(
             kernel + WhiteKernel(1e-4, (1e-10, 10.0)), normalize_y=True, random_state=seed % 2**32
         )
-        # a length scale at its bound is an answer, not an accident
+        # a length scale at its bound is not an error
         with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             process.fit(features, rest)
         return lambda asked: np.asarray(trend.predict(asked) + process.predict(asked))
 
 
 def _directions(features: np.ndarray) -> np.ndarray:
-    """(D, R) orthonormal columns along which (N, D) features vary at all; distances among them are kept."""
+    """(D, R) orthonormal basis of the subspace in which (N, D) features vary; R is its dimension."""
     live = np.flatnonzero(np.ptp(features, axis=0) > 0)
     centred = features[:, live] - features[:, live].mean(axis=0)
     rank = int(np.linalg.matrix_rank(centred)) if live.size else 0

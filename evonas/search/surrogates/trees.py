@@ -1,4 +1,4 @@
-"""Surrogates made of trees: an ensemble on random parts of the genome, and gradient boosting."""
+"""Tree surrogates: an ensemble of CARTs on random feature subsets, and gradient boosting."""
 
 import numpy as np
 from sklearn.ensemble import GradientBoostingRegressor
@@ -8,20 +8,20 @@ from evonas.search.surrogates.base import Predict
 
 
 class CARTs:
-    """The mean of many trees, each grown on a random subset of the genes; NSGANetV2's third surrogate.
+    """Mean of regression trees on random feature subsets, as in NSGANetV2.
 
     Args:
-        trees: how many (NSGANetV2: 5000; a few hundred rank as well).
+        trees: number of trees (NSGANetV2: 5000; a few hundred rank as well).
     """
 
     def __init__(self, trees: int = 300) -> None:
         self._trees = trees
 
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
-        """Grow the trees on all facts; subset sizes are uniform from 1 to D."""
+        """See `Surrogate`; subset sizes are uniform in 1..D."""
         rng = np.random.default_rng(seed)
         width = features.shape[1]
-        # trees compare single precision, so it is converted once here and not once a tree
+        # trees use single precision; converting once avoids a conversion per tree
         given = np.asarray(features, dtype=np.float32)
         grown = []
         for _ in range(self._trees):
@@ -40,19 +40,19 @@ class CARTs:
 
 
 class Boosting:
-    """Gradient-boosted trees; for objectives with steps, and facts that scatter.
+    """Gradient-boosted trees, for discontinuous or noisy objectives.
 
     Args:
-        trees: rounds of boosting.
-        depth: of each tree.
-        rate: of learning.
+        trees: boosting rounds.
+        depth: maximum depth of each tree.
+        rate: learning rate.
     """
 
     def __init__(self, trees: int = 300, depth: int = 4, rate: float = 0.05) -> None:
         self._trees, self._depth, self._rate = trees, depth, rate
 
     def fit(self, features: np.ndarray, values: np.ndarray, seed: int) -> Predict:
-        """Boost on random 70 % of the facts per round."""
+        """See `Surrogate`; each round uses a random 70 % of the observations."""
         boosted = GradientBoostingRegressor(
             n_estimators=self._trees,
             max_depth=self._depth,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from evonas.config import build
 from evonas.report.metrics.hypervolume import curve
-from evonas.report.results import Facts
+from evonas.report.results import SearchResults
 from evonas.stages.base import Context
-from evonas.track.base import Chart, Guarded, Results
+from evonas.track.base import Chart, GuardedTracker, Results
 
 # a file takes longer to send than a number
 PATIENCE_S = 60.0
@@ -32,13 +32,13 @@ def keep(
     if not cfg or not cfg.get("artifacts"):
         return
     built = build(cfg, folder=paths[0].parent, run=context.run.name, stage=stage)
-    with closing(Guarded(built, PATIENCE_S)) as tracker:
+    with closing(GuardedTracker(built, PATIENCE_S)) as tracker:
         for table in tables():
             tracker.table(table)
         tracker.artifact(kind, paths)
 
 
-def tables_of(facts: Facts) -> Iterator[Results]:
+def tables_of(facts: SearchResults) -> Iterator[Results]:
     """Every evaluated network with its objectives, and the hypervolume against their number."""
     error, *others = facts.names
     rows = [[text, *map(float, row)] for text, row in zip(facts.genotypes, facts.values, strict=True)]

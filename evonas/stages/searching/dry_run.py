@@ -18,7 +18,7 @@ from evonas.evaluate.engine import PARTS, Engine, Job, Outcome, Part
 from evonas.identifiers import identifier
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.randomness import generator
-from evonas.search.base import Searcher, Told
+from evonas.search.base import Observation, Searcher
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.base import Context
@@ -149,7 +149,7 @@ def rehearsed(asking: Searcher, space: Space, num_objectives: int) -> list[str]:
         asked = batch
         values = [pretend.values(genotype) for genotype in asked]
         found = [[value[names[min(at, 2) % len(names)]] for at in range(num_objectives)] for value in values]
-        asking.tell([Told(point, tuple(row)) for point, row in zip(asked, found, strict=True)])
+        asking.tell([Observation(point, tuple(row)) for point, row in zip(asked, found, strict=True)])
     return [space.format(genotype) for genotype in asked]
 
 

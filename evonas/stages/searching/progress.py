@@ -12,10 +12,10 @@ from evonas.evaluate.engine import Outcome
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import Values
 from evonas.report.results import front_summary
-from evonas.search.base import Told
+from evonas.search.base import Observation
 from evonas.search.loop.generational import Generation
 from evonas.stages.searching.warnings import Doubts, lifeless
-from evonas.track.base import Guarded
+from evonas.track.base import GuardedTracker
 from evonas.track.progress import Progress, human_time, plural
 
 # the reference point lies this far beyond the worst of the first generation
@@ -48,7 +48,7 @@ class Watch:
         num_parts: int,
         budget: int,
         progress: Progress,
-        tracker: Guarded,
+        tracker: GuardedTracker,
         long_after: float = math.inf,
         resume: str = "",
     ) -> None:
@@ -108,7 +108,7 @@ class Watch:
         """The reference point, in the order of the objectives; empty before the first generation."""
         return self._reference
 
-    def _rows(self, told: Iterable[Told]) -> Values:
+    def _rows(self, told: Iterable[Observation]) -> Values:
         rows = [each.objectives for each in told if each.objectives is not None]
         return np.array(rows, dtype=float).reshape(-1, len(self._names))
 

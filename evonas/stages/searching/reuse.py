@@ -10,7 +10,7 @@ from evonas.archive import Archive
 from evonas.config import build
 from evonas.errors import UserError
 from evonas.evaluate.engine import Engine, Job, Part
-from evonas.evaluate.reuse import FingerprintOf, Reusing, require_common
+from evonas.evaluate.reuse import FingerprintOf, ReusingEngine, require_common
 from evonas.identifiers import naming_of
 from evonas.run import find_run
 from evonas.stages.base import Context
@@ -38,7 +38,7 @@ def reusing(
         DataError: an archive is damaged or none.
     """
     named = context.cfg.get("reuse") or []
-    made: list[Reusing] = []
+    made: list[ReusingEngine] = []
     with ExitStack() as opened:
         archives: list[tuple[Archive, FingerprintOf]] = []
         for name in [named] if isinstance(named, str) else named:
@@ -50,7 +50,7 @@ def reusing(
             archives.append((archive, fingerprint_of))
 
         def put_before(engine: Engine) -> Engine:
-            made.append(Reusing(engine, archives))
+            made.append(ReusingEngine(engine, archives))
             return made[-1]
 
         yield put_before if archives else lambda engine: engine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evonas.config import build
 from evonas.stages.base import Context
-from evonas.track.base import Guarded
+from evonas.track.base import GuardedTracker
 from evonas.track.progress import Progress
 
 EVERY = 10
@@ -20,7 +20,7 @@ class Listening:
         tracker: given the numbers of every tenth step.
     """
 
-    def __init__(self, progress: Progress, tracker: Guarded) -> None:
+    def __init__(self, progress: Progress, tracker: GuardedTracker) -> None:
         self.progress, self.tracker = progress, tracker
         self._before = self._now = 0
 
@@ -49,7 +49,7 @@ class Listening:
 def listening(context: Context, stage: str, title: str, steps: int, folder: Path) -> Iterator[Listening]:
     """A progress bar and the configured tracker for one training stage."""
     built = build(context.cfg.tracker, folder=folder, run=context.run.name, stage=stage)
-    tracker = Guarded(built)
+    tracker = GuardedTracker(built)
     try:
         with Progress(title, steps) as progress:
             yield Listening(progress, tracker)

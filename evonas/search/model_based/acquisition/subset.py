@@ -1,8 +1,6 @@
-"""Which of many predicted points are worth a measurement.
+"""Subset selection: which of many predicted points to evaluate.
 
-The contract. `choose` receives (P, M) predictions of unseen points, the (F, M) recorded front,
-how many to choose, and a generator; it returns distinct indices into the predictions, best
-first, at most that many. All objectives are minimised.
+P predicted points, F points of the observed front, M minimised objectives.
 """
 
 from typing import Protocol
@@ -13,56 +11,59 @@ import numpy as np
 from evonas.errors import UserError
 from evonas.search.ranking import best_first, non_dominated, to_unit
 
-_REACH = 1.1
+_REFERENCE = 1.1
 
 
-class Choice(Protocol):
-    """See the module's contract."""
+class SubsetSelection(Protocol):
+    """Selects points by their predicted objectives.
 
-    def choose(
+    `select` takes (P, M) predictions of unseen points, the (F, M) observed front, the number of points to
+    select and a random generator. It returns distinct indices into the predictions, best first, at most
+    `count`.
+    """
+
+    def select(
         self, predicted: np.ndarray, front: np.ndarray, count: int, rng: np.random.Generator
     ) -> list[int]: ...
 
 
-class Best:
-    """The first ones by front and crowding among the predictions; what LINAS does."""
+class RankAndCrowding:
+    """The best predictions by front and crowding distance, as in LINAS."""
 
-    def choose(
+    def select(
         self, predicted: np.ndarray, front: np.ndarray, count: int, rng: np.random.Generator
     ) -> list[int]:
-        """Ignores the recorded front."""
+        """See `SubsetSelection`; ignores the observed front."""
         del front, rng
         return [int(at) for at in best_first(predicted)[:count]]
 
 
-class Spread:
-    """Evens out one objective: the gaps between the recorded front and the chosen become alike.
+class EvenSpacing:
+    """Subset that evens out the gaps of the front along one objective, as in NSGANetV2.
 
-    NSGANetV2's subset selection (Lu et al., ECCV 2020, section 3.3): minimises the standard
-    deviation of consecutive gaps of the second objective. Swaps are tried until none helps,
-    where the original runs a genetic algorithm. Accuracy plays no role here: the pool is
-    good already.
+    Minimises the standard deviation of consecutive gaps of the second objective (Lu et al., ECCV 2020,
+    section 3.3) by pairwise swaps until no swap helps; the original uses a genetic algorithm.
 
     Args:
-        along: position of the objective whose gaps count; the last one where there are fewer.
-        pool: how many of the predictions, the best by front and crowding, are considered.
+        along: index of the objective whose gaps are evened out, capped at the last objective.
+        pool: number of predictions to select from, the best by front and crowding distance.
 
     Raises:
-        UserError: for a pool below one or a negative position.
+        UserError: `pool` is below 1 or `along` is negative.
     """
 
     def __init__(self, along: int = 1, pool: int = 40) -> None:
         if pool < 1 or along < 0:
             raise UserError(
-                f"pool is {pool} and along {along}.",
-                "Set search.choice.pool from 1, search.choice.along from 0.",
+                f"search.choice.pool must be at least 1 and search.choice.along at least 0, got {pool} and {along}.",
+                "Try: search.choice.pool=40 search.choice.along=1",
             )
         self._along, self._pool = along, pool
 
-    def choose(
+    def select(
         self, predicted: np.ndarray, front: np.ndarray, count: int, rng: np.random.Generator
     ) -> list[int]:
-        """A subset of the pool that no single swap improves."""
+        """See `SubsetSelection`; returns a subset of the pool that no single swap improves."""
         pool = best_first(predicted)[: self._pool]
         if len(pool) <= count:
             return [int(at) for at in pool]
@@ -84,28 +85,30 @@ class Spread:
         return [int(pool[at]) for at in np.sort(chosen)]
 
 
-class HypervolumeGain:
-    """The points that, one after the other, would add most hypervolume to the recorded front.
+class HypervolumeSubset:
+    """Greedy hypervolume subset selection.
 
-    Objectives are scaled by the recorded front and the pool, the reference is at 1.1. Greedy, as in
+    Objectives are scaled to [0, 1] over the observed front and the pool; the reference point is 1.1.
     Guerreiro et al., "Greedy hypervolume subset selection in low dimensions", 2016.
 
     Args:
-        pool: how many of the predictions, the best by front and crowding, are considered.
+        pool: number of predictions to select from, the best by front and crowding distance.
 
     Raises:
-        UserError: for a pool below one.
+        UserError: `pool` is below 1.
     """
 
     def __init__(self, pool: int = 100) -> None:
         if pool < 1:
-            raise UserError(f"pool is {pool}.", "Set search.choice.pool to 1 or more.")
+            raise UserError(
+                f"search.choice.pool must be at least 1, got {pool}.", "Try: search.choice.pool=100"
+            )
         self._pool = pool
 
-    def choose(
+    def select(
         self, predicted: np.ndarray, front: np.ndarray, count: int, rng: np.random.Generator
     ) -> list[int]:
-        """Greedy picks; where none would gain, the best by front and crowding."""
+        """See `SubsetSelection`; without any hypervolume gain, the best by front and crowding distance."""
         del rng
         pool = best_first(predicted)[: self._pool]
         scaled = to_unit(np.vstack([front, predicted[pool]]))
@@ -128,4 +131,4 @@ def _unevenness(fixed: np.ndarray, chosen: np.ndarray) -> float:
 
 def _volume(values: np.ndarray) -> float:
     kept = values[non_dominated(values)]
-    return float(moocore.hypervolume(kept, ref=np.full(values.shape[1], _REACH)))
+    return float(moocore.hypervolume(kept, ref=np.full(values.shape[1], _REFERENCE)))
