@@ -44,23 +44,29 @@ _F, _U, _C = "tests/faults/test_", "tests/unit/test_", "tests/contract/test_"
 PROMISES = (
     Promise(
         "R1",
-        "killing the driver loses nothing",
+        "a killed driver loses no recorded evaluation",
         (f"{_F}kills.py", f"{_F}fault_points.py"),
         "three kills in `make test`; twenty are a slow test",
     ),
-    Promise("R2", "at most the evaluations in flight are repeated", (f"{_F}kills.py",)),
+    Promise("R2", "a resume repeats at most the evaluations in flight", (f"{_F}kills.py",)),
     Promise(
         "R3",
-        "killing workers is invisible",
+        "killed workers do not change the result",
         (f"{_F}workers_killed.py",),
         "four kills in `make test`; forty are a slow test",
     ),
-    Promise("R4", "a hanging worker is bounded", (f"{_F}poison.py::test_hanging_is_bounded",)),
-    Promise("R5", "poison genotypes are quarantined", (f"{_F}poison.py::test_poison_is_quarantined",)),
-    Promise("R6", "exhausted memory is contained", (f"{_F}poison.py::test_exhausted_memory_is_contained",)),
+    Promise("R4", "a deadline ends a hanging worker", (f"{_F}poison.py::test_hanging_is_bounded",)),
+    Promise(
+        "R5", "genotypes that crash workers are quarantined", (f"{_F}poison.py::test_poison_is_quarantined",)
+    ),
+    Promise(
+        "R6",
+        "running out of memory fails one evaluation only",
+        (f"{_F}poison.py::test_exhausted_memory_is_contained",),
+    ),
     Promise(
         "R7",
-        "NaN and junk never become results",
+        "NaN and invalid values never become results",
         (
             f"{_F}poison.py::test_junk_never_becomes_a_result",
             f"{_U}archive.py::test_what_is_no_finite_number_becomes_a_failure",
@@ -69,13 +75,13 @@ PROMISES = (
     ),
     Promise(
         "R8",
-        "a full disk is survivable",
+        "a full disk loses no recorded evaluation",
         (f"{_U}archive.py::test_a_full_disk_loses_nothing", f"{_F}full_disk.py"),
-        "by limits on the size of files and archives, not on a file system that is full",
+        "simulated by size limits on files and archives, not by a full file system",
     ),
     Promise(
         "R9",
-        "checkpoints are all or nothing",
+        "checkpoints are written atomically",
         (
             f"{_U}weights.py::test_a_crash_during_a_save_keeps_the_previous_weights",
             f"{_U}files.py",
@@ -85,7 +91,7 @@ PROMISES = (
     ),
     Promise(
         "R10",
-        "corruption is noticed",
+        "corruption is detected",
         (
             f"{_U}weights.py::test_every_flipped_bit_of_what_is_used_is_noticed",
             f"{_U}weights.py::test_truncation_is_noticed",
@@ -95,14 +101,14 @@ PROMISES = (
     ),
     Promise(
         "R11",
-        "same seed, same result, whatever the engine",
+        "the same seed gives the same result on every engine",
         (
             f"{_F}workers_killed.py::test_same_seed_same_archive",
             f"{_F}same_dump.py::test_local_engines_agree_with_inline",
             f"{_U}loop.py::test_order_of_completion_does_not_matter",
             f"{_F}order_and_clocks.py::test_the_order_of_answers_does_not_matter",
         ),
-        "engines with NSGA-II, the order of answers with six searchers; others by their contract",
+        "engines are compared with NSGA-II, orders of completion with six searchers; the rest by the contract",
     ),
     Promise(
         "R12",
@@ -111,13 +117,13 @@ PROMISES = (
     ),
     Promise(
         "R13",
-        "nothing is evaluated twice",
+        "no point is evaluated twice",
         (f"{_U}loop.py::test_nothing_is_measured_twice",),
-        "within one search; there are no requests from two searches at once",
+        "within one search; concurrent searches are not covered",
     ),
     Promise(
         "R14",
-        "a resume cannot change the question",
+        "a resume cannot change the search's identity",
         (
             f"{_U}archive.py::test_a_changed_question_is_refused_by_key",
             f"{_U}search_stage.py::test_resume_cannot_change_the_question",
@@ -128,7 +134,7 @@ PROMISES = (
     Promise("R15", "one driver per run", (f"{_U}lock.py",)),
     Promise(
         "R16",
-        "clocks do not matter",
+        "clock changes have no effect",
         (
             f"{_F}poison.py::test_deadlines_ignore_the_wall_clock",
             f"{_F}order_and_clocks.py::test_a_wall_clock_that_jumps_changes_nothing",
@@ -136,24 +142,24 @@ PROMISES = (
     ),
     Promise(
         "R17",
-        "signals are polite",
+        "signals shut the search down cleanly",
         (
             "tests/cli/test_commands.py::test_signals_are_polite",
             f"{_F}kills.py::test_interruption_leaves_a_whole_archive_and_no_process",
             f"{_F}signals.py",
         ),
-        "a handful of moments in `make test`; twenty are a slow test",
+        "a few moments in `make test`; twenty are a slow test",
     ),
-    Promise("R18", "trackers cannot hurt", (f"{_C}trackers.py",)),
+    Promise("R18", "failing trackers do not affect a run", (f"{_C}trackers.py",)),
     Promise(
         "R19",
-        "readers cannot hurt",
+        "concurrent readers do not affect the archive",
         (f"{_U}archive.py::test_readers_see_commits_and_cannot_write", f"{_F}readers.py"),
-        "300 commits in `make test`, 2000 are a slow test; what the readers cost the writer is not asserted",
+        "300 commits in `make test`, 2000 are a slow test; the slowdown of the writer is not asserted",
     ),
     Promise(
         "R20",
-        "scale",
+        "long searches stay fast",
         (
             f"{_U}loop.py::test_six_hundred_facts_replay_fast",
             f"{_U}report_html.py::test_it_scales_to_a_long_search",
@@ -163,11 +169,11 @@ PROMISES = (
     ),
     Promise(
         "R21",
-        "the archive's schema moves forward",
+        "archive schema versions are checked",
         (f"{_U}archive.py::test_newer_archives_are_refused_kindly",),
-        "there is one version so far, and nothing to migrate",
+        "there is one version so far, so migration is untested",
     ),
-    Promise("R22", "network disks are not trusted", (f"{_U}archive.py::test_network_disks_are_refused",)),
+    Promise("R22", "network disks are refused", (f"{_U}archive.py::test_network_disks_are_refused",)),
     Promise(
         "R23",
         "latency is measured alone",
@@ -176,17 +182,17 @@ PROMISES = (
             f"{_U}objectives_latency.py",
             f"{_U}doubts.py",
         ),
-        "by the event log on a CPU; several GPUs were not at hand",
+        "checked by the event log on a CPU; no machine with several GPUs was available",
     ),
     Promise(
         "R24",
-        "Ray obeys the same contract, and a machine may be lost",
+        "the Ray engine keeps the same contract and survives the loss of a machine",
         (f"{_C}engines.py::TestRayEngine", f"{_F}same_dump.py"),
-        "slow tests, where ray is installed: make test-ray",
+        "slow tests, where Ray is installed: make test-ray",
     ),
     Promise(
         "R25",
-        "logs are bounded",
+        "log sizes are bounded",
         (
             f"{_F}poison.py::test_logs_are_bounded_and_keep_their_end",
             f"{_F}poison.py::test_endless_printing_is_stopped",
@@ -240,18 +246,19 @@ def _page(rows: Sequence[str], slow: bool) -> str:
     command = "python benchmarks/reliability.py" + (" --slow" if slow else "")
     return "\n".join(
         [
-            "# What a long search may rely on",
+            "# Reliability of long searches",
             "",
-            f"Made by `{command}` with Python {platform.python_version()} on {platform.machine()}, "
+            f"Generated by `{command}` with Python {platform.python_version()} on {platform.machine()}, "
             f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}.",
-            "Paths are below `tests/`; a test that serves several promises is counted in each row.",
+            "Each row is a guarantee with the tests behind it. Paths are below `tests/`; a test that covers several",
+            "guarantees is counted in each row.",
             "",
-            "| | promised | held by | measured here | what no test does |",
+            "| | guarantee | tests | result and time | not tested |",
             "|---|---|---|---|---|",
             *rows,
             "",
-            "Not promised: durability beyond what the disk honours, equal bits on different processors or",
-            "thread counts, measuring exactly once (it is recorded once), and latencies that repeat exactly.",
+            "Not guaranteed: durability beyond that of the disk, equal bits on different processors or thread counts,",
+            "exactly-once measurement (a result is recorded once), and exactly repeatable latencies.",
             "",
         ]
     )
