@@ -12,6 +12,7 @@ import torch
 from evonas import files, weights
 from evonas.stages.base import Context
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.rank import Rank
 from evonas.stages.retrain import Retrain
@@ -87,7 +88,7 @@ def trained_steps(stage: Any, made: Context) -> int:
 
     task.loss = counting
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(factory, "task", lambda _: task)
+        patch.setattr(Setup, "task", task)
         stage.run(made)
     return len(calls)
 

@@ -91,7 +91,7 @@ def test_a_stopped_supernet_continues_to_the_same_weights(trained: Path, tmp_pat
     task = Setup(composed()).task
     stop = _stop_after(task, calls=3 + 2 * 3 + 2 * 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(factory, "task", lambda _: stop)
+        patch.setattr(Setup, "task", stop)
         with pytest.raises(KeyboardInterrupt):
             Supernet().run(Context(composed(), inputs))
     left = sorted(path.name for path in (tmp_path / "supernet/curriculum").glob("*.safetensors"))
@@ -122,7 +122,7 @@ def test_a_continuation_with_another_recipe_is_refused(trained: Path, tmp_path: 
     run = Run(tmp_path, "synthetic", resume=True, inputs=trained)
     stop = _stop_after(Setup(composed()).task, calls=5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(factory, "task", lambda _: stop)
+        patch.setattr(Setup, "task", stop)
         with pytest.raises(KeyboardInterrupt):
             Supernet().run(Context(composed(), run))
     with pytest.raises(UserError, match=r"lr=0\.002, now it is 0\.1"):
