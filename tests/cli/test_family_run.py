@@ -35,4 +35,4 @@ def test_a_cnn_runs_from_one_command(tmp_path: Path, evonas_command: Callable[..
         loaded = evonas.load(f"run:cnn#{net['name']}", "outputs")
         assert sum(each.numel() for each in loaded.parameters()) == tested[net["name"]]["params"]
     page = (run / "report/index.html").read_text()
-    assert "of 14 blocks are on" in page and "3x3" in page
+    assert "of 14 blocks are active" in page and "3x3" in page

@@ -123,7 +123,7 @@ def test_holdout_stays_within_its_share() -> None:
     for share in (0.0, 1.0):
         with pytest.raises(UserError, match=r"data\.holdout="):
             hold_out(frames, share, 0, 5)
-    with pytest.raises(UserError, match=r"data\.holdout_images=0"):
+    with pytest.raises(UserError, match="holdout_images must be at least 1, got 0"):
         hold_out(frames, 0.1, 0, 0)
 
 

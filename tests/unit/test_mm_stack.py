@@ -86,7 +86,13 @@ def test_the_doctor_says_which_pair_is_there(monkeypatch: pytest.MonkeyPatch) ->
 
 NAMES = ("mmcv", "mmengine", "mmdet", "mmseg")
 # what a configuration of OpenMMLab imports, and what is imported after the packages were loaded
-THEIRS = {"mm/decode_heads.py", "mm/necks.py", "mm/registry.py", "stages/networks/openmmlab.py"}
+THEIRS = {
+    "mm/decode_heads.py",
+    "mm/necks.py",
+    "mm/registry.py",
+    "stages/networks/openmmlab.py",
+    "stages/openmm.py",
+}
 
 
 def imported_at_once(path: Path) -> set[str]:

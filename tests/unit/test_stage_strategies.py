@@ -80,12 +80,12 @@ def test_what_a_later_step_cannot_do_is_said_before_the_first(started: Path, tmp
     shutil.copytree(started, tmp_path, dirs_exist_ok=True)
     steps = "sampler.steps=[{name: a, num_subnets: 2, epochs: 1},{name: b, num_subnets: 1, epochs: 1}]"
     made = small_stages.context(tmp_path, *OPTIONS, "sampler=level_walk", steps)
-    with pytest.raises(UserError, match="step 'b' has no room"):
+    with pytest.raises(UserError, match="step 'b' leaves no subnet to sample"):
         Supernet().run(made)
     assert not list(tmp_path.glob("supernet/*.safetensors"))
     # a whole pipeline says it before it has trained a teacher
     fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "sampler=level_walk", steps)
-    with pytest.raises(UserError, match="step 'b' has no room"):
+    with pytest.raises(UserError, match="step 'b' leaves no subnet to sample"):
         Pipeline({"pretrain": Pretrain(), "supernet": Supernet()}).run(fresh)
     twins = "+objective.flops={_target_: evonas.objectives.macs.Macs}"
     fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "objective=[error,macs]", twins)

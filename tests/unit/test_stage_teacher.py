@@ -227,5 +227,5 @@ def test_other_data_and_another_teacher_have_other_caches(distilled: Path) -> No
 
 
 def test_a_cache_of_augmented_images_is_refused(distilled: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="augmented"):
+    with pytest.raises(UserError, match="without augmentation"):
         supernet_again(distilled, tmp_path, *TINY, "distill.cache=true")

@@ -20,7 +20,7 @@ class Halved(nn.BatchNorm2d):
 def two_equal_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second rank that sees the same images: sums over ranks are twice the own, and means stay."""
     monkeypatch.setattr(sync_batchnorm, "world_size", lambda: 2)
-    monkeypatch.setattr(sync_batchnorm._Summed, "apply", staticmethod(lambda value: 2 * value))
+    monkeypatch.setattr(sync_batchnorm._AllReduceSum, "apply", staticmethod(lambda value: 2 * value))
 
 
 @pytest.mark.usefixtures("two_equal_ranks")

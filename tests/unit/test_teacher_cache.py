@@ -248,6 +248,6 @@ def test_numbered_images_are_not_augmented_and_know_their_place() -> None:
 
 
 def test_augmented_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="augmented") as caught:
+    with pytest.raises(UserError, match="without augmentation") as caught:
         teacher_outputs(cached(tmp_path, Counting()), {"image": torch.zeros(1, 3, HEIGHT, WIDTH)})
     assert "augment=false" in caught.value.hint

@@ -51,7 +51,7 @@ def test_other_levels_stay_as_they_are() -> None:
     maps = [torch.randn(1, 8, 4, 4), torch.randn(1, 8, 2, 2)]
     assert Steps(levels)(maps) is maps and Steps(levels).levels == tuple(levels)
     assert Steps(PLAIN[:1]).levels == (PLAIN[0],)
-    with pytest.raises(UserError, match="odd stride, 7"):
+    with pytest.raises(UserError, match="even stride, got 7"):
         Steps([Level(8, 7)] * 2)
 
 

@@ -238,11 +238,11 @@ def test_missing_weights_name_the_file_its_project_and_what_to_type() -> None:
     with pytest.raises(UserError, match=r"Metric-Indoor-Small-hf/model\.safetensors") as caught:
         DepthAnything("depth_anything_v2", "small", "indoor", folder="data")
     assert "depth_anything_v2_metric_hypersim_vits.pth" in caught.value.hint
-    with pytest.raises(UserError, match="No weights of depth_anything base outdoor: nobody"):
+    with pytest.raises(UserError, match="No weights of depth_anything base outdoor: none are published"):
         DepthAnything(size="base")
     with pytest.raises(UserError, match=r"dinov2-large/model\.safetensors"):
         DINOv2Backbone()
-    with pytest.raises(UserError, match=r"no nowhere\.pt"):
+    with pytest.raises(UserError, match=r"nowhere\.pt does not exist"):
         DepthAnything(size="tiny", weights="nowhere.pt")
 
 

@@ -42,9 +42,7 @@ def made(task: Detection) -> SupernetModule:
     net = Supernet(family, task.head(family.levels))
     schedule = Schedule(STEPS, 0, 1e-3, 1e-3, 1e-3)
     sampler = Sandwich(space.largest(), space.smallest())
-    return SupernetModule(
-        net, sampler, task, schedule, 0, inplace_distillation=InPlaceDistillation("first", ratio=0.5)
-    )
+    return SupernetModule(net, sampler, task, schedule, 0, lesson=InPlaceDistillation("first", ratio=0.5))
 
 
 def test_a_stopped_detector_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:

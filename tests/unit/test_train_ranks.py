@@ -142,7 +142,7 @@ def test_unknown_hardware_is_the_users_error() -> None:
         Devices(strategy="fsdp")
     with pytest.raises(UserError, match="precision=8-bit"):
         Devices(precision="8-bit")
-    with pytest.raises(UserError, match="devices=0"):
+    with pytest.raises(UserError, match="devices must be at least 1, got 0"):
         Devices(devices=0)
 
 
