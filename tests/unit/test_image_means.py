@@ -42,8 +42,8 @@ def test_an_output_that_is_not_finite_is_zero() -> None:
 
 def test_without_any_truth_there_is_no_score() -> None:
     meter = ImageMeans(terms)
-    with pytest.raises(UserError, match="valid pixels|No image"):
+    with pytest.raises(UserError, match="valid pixels"):
         meter.compute()
     meter.update(torch.ones(1, 1, 1, 2), batch([[False, False]]))
-    with pytest.raises(UserError, match="valid pixels|No image"):
+    with pytest.raises(UserError, match="valid pixels"):
         meter.compute()

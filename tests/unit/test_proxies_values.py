@@ -402,5 +402,5 @@ def test_words_of_another_space_are_refused() -> None:
         NB201Net(["conv3x3"] * 6)
     with pytest.raises(UserError, match="not a cell of TransNAS"):
         TransNASNet(["skip"] * 5)
-    with pytest.raises(UserError, match="no task 'depth'"):
+    with pytest.raises(UserError, match="task=depth is unknown"):
         TransNASNet(["skip"] * 6, "depth")
