@@ -79,7 +79,7 @@ def architecture(space: Space, genotype: Genotype) -> Architecture:
     if set(values) != wanted:
         raise UserError(
             f"Space {space.name} is not a VSS-ViT space: its genes are {', '.join(values)}.",
-            "Use space=evonet, space=nano, or a file that builds evonas.supernets.evonet.space.evonet_space.",
+            "Leave space= out: a network brings its own. Or choose space=evonet, space=nano or one of evonet_space.",
         )
     return Architecture(
         tuple(

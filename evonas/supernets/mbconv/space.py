@@ -13,7 +13,7 @@ from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
 
 _GROUPS = {"resolution": "r", "width": "w", "depth": "d", "kernel": "k", "expand": "e"}
-_HINT = "Choose space=nano_cnn, or a file that builds evonas.supernets.mbconv.space.mbconv_space."
+_HINT = "Leave space= out: a network brings its own. Or choose space=nano_cnn or one of mbconv_space."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,21 @@ def mbconv_space(
     """
     if not depths or len(depths) != len(widths):
         raise UserError(
-            f"{len(widths)} widths and {len(depths)} depths do not make stages.", "Give both per stage."
+            f"space.widths has {len(widths)} stages and space.depths has {len(depths)}.",
+            "Give both one list per stage.",
         )
     if any(int(side) != side or side < 1 or side % 2 == 0 for side in kernels):
-        raise UserError(f"Kernels of {list(kernels)} have no middle.", "Use odd numbers, as in [3, 5].")
+        raise UserError(f"space.kernels must be odd, got {list(kernels)}.", "Try space.kernels=[3,5].")
     if any(not 0 < each <= 1 for each in resolutions):
         raise UserError(
-            f"Images cannot be read at {list(resolutions)} of their sides.", "As in [0.5, 0.75, 1.0]."
+            f"space.resolutions must be in (0, 1], got {list(resolutions)}.",
+            "Try space.resolutions=[0.5,0.75,1.0].",
         )
-    if min((value for each in (*widths, *depths, expand) for value in each), default=0) < 1:
-        raise UserError("A width, depth or expansion is below 1.", "Use numbers from 1.")
+    for name, lists in (("widths", widths), ("depths", depths), ("expand", [expand])):
+        if any(not each or min(each) < 1 for each in lists):
+            raise UserError(
+                f"space.{name} must hold numbers from 1, got {list(lists)}.", "See conf/space/nano_cnn.yaml."
+            )
     axes = [Axis("r1", tuple(map(float, resolutions)))]
     stages = range(1, len(depths) + 1)
     axes += [Axis(f"w{stage}", tuple(map(int, given))) for stage, given in zip(stages, widths, strict=True)]
