@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from evonas import schema
 from evonas.cli import conf_dir
 from evonas.config import build
-from evonas.mm.stack import installed
+from evonas.mm import installed
 from evonas.stages.build.setup import Setup
 from evonas.supernets.evonet.published import PUBLISHED
 from evonas.supernets.static_net import StaticNet, static_net
@@ -52,7 +52,7 @@ HEADS = {
 def main(*words: str) -> None:
     """Print a Markdown table with a row for each network that is named, or for all."""
     heads = next((word.removeprefix("heads=") for word in words if word.startswith("heads=")), None)
-    heads = heads or ("mm" if {"mmdet", "mmseg"} <= installed().keys() else "ours")
+    heads = heads or ("mm" if {"mmdet", "mmseg"} <= installed.packages().keys() else "ours")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, heads={heads}, one image\n")
     print(
         "| network | backbone M | neck M | heads M | whole M (published) | aux M | forward s | backward s ",

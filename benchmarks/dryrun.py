@@ -70,7 +70,7 @@ def _row(name: str, made: Context) -> None:
     objectives = build(spec).objectives
     names = [objective.name for objective in objectives]
     asking = searcher(made.cfg.search, build(made.cfg.space), made.cfg.seed, names)
-    found = probe(made.cfg, spec, parts_of(objectives), asking)
+    found = probe(made.setup, spec, parts_of(objectives), asking)
     probed = time.monotonic()
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         Search().run(made)

@@ -131,7 +131,7 @@ def _row(evaluator: Remembering, seed: int, options: argparse.Namespace) -> tupl
     told, share = _searched(evaluator, Racing(), seed, options)
     full, _ = _searched(evaluator, Full(), seed, options)
     reference = (MARGIN * _values(full[: options.population]).max(axis=0)).tolist()
-    space = evaluator.inner._bench.space
+    space = evaluator.inner._context.space
     texts = [space.format(each.genotype) for each in told]
     truth = np.array(
         [list(each.objectives.values()) for each in evaluator.measure_together(texts, "shared")]  # type: ignore[union-attr]
@@ -151,7 +151,7 @@ def _searched(
     evaluator: Remembering, fidelity: Fidelity, seed: int, options: argparse.Namespace
 ) -> tuple[list[Observation], float]:
     """Everything told, and the share of image evaluations that were spent."""
-    space = evaluator.inner._bench.space
+    space = evaluator.inner._context.space
     prints: dict[Part, str] = {"shared": evaluator.fingerprint("shared")}
     told: list[Observation] = []
 

@@ -93,7 +93,7 @@ def _demo() -> DictConfig:
 
 
 def _times(evaluator: Evaluator, options: argparse.Namespace) -> Rows:
-    space = evaluator._bench.space
+    space = evaluator._context.space
     found = searched(evaluator, options.population, options.generations, options.mutation_prob)
     generations = [[space.format(each) for each in asked] for asked in found[-LAST:]]
     ways: dict[str, Callable[[Sequence[str]], list[Any]]] = {
@@ -119,7 +119,7 @@ def _times(evaluator: Evaluator, options: argparse.Namespace) -> Rows:
 
 def searched(evaluator: Evaluator, size: int, generations: int, mutation_prob: float) -> list[list[Genotype]]:
     """What NSGA-II asked for, generation by generation."""
-    space, asked = evaluator._bench.space, []
+    space, asked = evaluator._context.space, []
     searcher = NSGA2(space, 0, size, size * generations, mutation_prob=mutation_prob)
     while points := searcher.ask():
         answers = evaluator.measure_together([space.format(point) for point in points], "shared")
@@ -137,7 +137,7 @@ def searched(evaluator: Evaluator, size: int, generations: int, mutation_prob: f
 
 def bundled(evaluator: Evaluator, texts: Sequence[str], size: int) -> list[Any]:
     """As engines do it: neighbours in the order of their beginnings go together."""
-    family = evaluator._bench.family
+    family = evaluator._context.family
     ordered = sorted(texts, key=lambda text: family.path(family.space.parse(text)))
     return [
         answer
@@ -148,7 +148,7 @@ def bundled(evaluator: Evaluator, texts: Sequence[str], size: int) -> list[Any]:
 
 def overhead(evaluator: Evaluator, texts: Sequence[str]) -> list[float]:
     """How many times the bare forwards of an extracted network its evaluation takes, for a few networks."""
-    bench, ratios = evaluator._bench, []
+    bench, ratios = evaluator._context, []
     for text in texts[:REPEATS]:
         net = extract(bench.supernet, bench.space.parse(text)).requires_grad_(False)
         bare, whole = [], []

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from trials import composed
 
 from evonas.config import to_plain
-from evonas.objectives.context import Bench
+from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency.measured import Latency
 from evonas.objectives.macs import Macs
 from evonas.objectives.params import Params
@@ -34,7 +34,7 @@ def main(*networks: str) -> None:
 def _rows(network: str) -> Iterator[tuple[str, ...]]:
     cfg = composed("+task=synthetic", f"network={network}")
     config = {key: value for key, value in to_plain(cfg.network).items() if key != "space"}
-    bench = Bench(to_plain(cfg.space), config, to_plain(cfg.task), path="")
+    bench = EvaluationContext(to_plain(cfg.space), config, to_plain(cfg.task), path="")
     # random weights cost what trained ones cost
     bench.__dict__["supernet"] = Supernet(bench.family, bench.head).eval().requires_grad_(False)
     objectives = [Params(), Macs(), *(Latency(runtime=each) for each in RUNTIMES)]

@@ -141,7 +141,7 @@ def fact(seq: int, text: str, values: Mapping[str, float] | None) -> Evaluation:
 def watched(searcher: NSGA2) -> Parents:
     """Fills up, while the searcher breeds, with the two parents of each network."""
     found: Parents = {}
-    crossover, ask = searcher._evolution.mating.crossover, searcher._next_generation
+    crossover, ask = searcher._pymoo.mating.crossover, searcher._next_generation
     plain = crossover.do
 
     def do(problem: Any, pop: Any, *args: Any, **kwargs: Any) -> Any:

@@ -130,7 +130,7 @@ def _mixers(repeats: int, lengths: tuple[int, ...]) -> Iterator[Row]:
     for length in lengths:
         x = torch.randn(1, length // 32, 32, WIDTH)
         for name, act in (
-            ("state space", lambda x=x: mixer(x, 2 * WIDTH, STATES)),
+            ("state space", lambda x=x: mixer(x)),
             ("attention", lambda x=x: attention(x)),
         ):
             times[name].append(least(act, repeats))

@@ -58,13 +58,13 @@ def rows(repeats: int, is_small: bool) -> Iterator[Row]:
 
 
 def _random(made: Evaluator, number: int) -> list[str]:
-    space, rng = made._bench.space, generator(0, "speed/networks")
+    space, rng = made._context.space, generator(0, "speed/networks")
     return [space.format(space.sample(rng)) for _ in range(number)]
 
 
 def _renewed(made: Evaluator, repeats: int) -> Row:
     """What batch-norm statistics of a subnet's own cost."""
-    bench = made._bench
+    bench = made._context
     points = [bench.space.parse(text) for text in _random(made, 8)]
 
     def measured(recalibrate: int) -> None:
@@ -79,7 +79,7 @@ def _renewed(made: Evaluator, repeats: int) -> Row:
 
 
 def _evaluations(made: Evaluator, repeats: int, is_small: bool) -> Iterator[Row]:
-    space = made._bench.space
+    space = made._context.space
     population, generations = (8, 4) if is_small else (POPULATION, LATE)
     late = [space.format(each) for each in searched(made, population, generations, 1.0)[-1]]
     together = ratios(
@@ -89,7 +89,7 @@ def _evaluations(made: Evaluator, repeats: int, is_small: bool) -> Iterator[Row]
     )
     yield at_most(f"a late generation of {population} / one by one", together, 0.5)
     proxy = ZeroCost("synflow", weights="inherited")
-    proxy.prepare(made._bench)
+    proxy.prepare(made._context)
     few = late[:5]
     scored = ratios(
         lambda: [proxy.measure(space.parse(text)) for text in few],
@@ -139,7 +139,7 @@ def _images(folder: Path, numbers: Sequence[int]) -> Iterator[Row]:
     times = []
     for number in numbers:
         made = evaluator_of(None, folder, number)
-        text = made._bench.space.format(made._bench.space.largest())
+        text = made._context.space.format(made._context.space.largest())
         made.measure(text, "shared")
         times.append(
             min(seconds(lambda made=made, text=text: made.measure(text, "shared")) for _ in range(3))
@@ -157,7 +157,7 @@ def _depths(repeats: int, numbers: Sequence[int]) -> Row:
     def through(number: int) -> None:
         y = x
         for block in blocks[:number]:
-            y = block(y, CHOICE)
+            y = block(y)
 
     with torch.inference_mode():
         times = [least(partial(through, number), repeats) for number in numbers]
