@@ -102,6 +102,10 @@ def test_other_spaces_are_refused(space):
     assert "space=nano_cnn" in str(caught.value.hint)
 
 
+def test_a_space_has_the_name_it_is_given():
+    assert mbconv_space("small").format(mbconv_space("small").smallest()).startswith("small:r=")
+
+
 def test_unusable_choices_are_refused():
     with pytest.raises(UserError, match="kernels must be odd"):
         mbconv_space(kernels=(2, 4))

@@ -78,10 +78,10 @@ def mbconv_space(
             f"space.resolutions must be in (0, 1], got {list(resolutions)}.",
             "Try space.resolutions=[0.5,0.75,1.0].",
         )
-    for name, lists in (("widths", widths), ("depths", depths), ("expand", [expand])):
+    for key, lists in (("widths", widths), ("depths", depths), ("expand", [expand])):
         if any(not each or min(each) < 1 for each in lists):
             raise UserError(
-                f"space.{name} must hold numbers from 1, got {list(lists)}.", "See conf/space/nano_cnn.yaml."
+                f"space.{key} must hold numbers from 1, got {list(lists)}.", "See conf/space/nano_cnn.yaml."
             )
     axes = [Axis("r1", tuple(map(float, resolutions)))]
     stages = range(1, len(depths) + 1)
