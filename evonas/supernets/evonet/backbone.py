@@ -13,7 +13,7 @@ from torch import nn
 
 from evonas.nn.checkpointing import checkpointed
 from evonas.nn.initialise import uninitialised
-from evonas.nn.level import Level
+from evonas.nn.level import pyramid
 from evonas.nn.residual import rising_rates
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.evonet.block import Block
@@ -57,8 +57,7 @@ class EvoNetBackbone(Backbone):
         momentum: float = 0.1,
         seed: int | None = 0,
     ) -> None:
-        levels = [Level(dim, 4 * 2**index) for index, dim in enumerate(shape.dims)]
-        super().__init__(path(of), levels, description(of, shape))
+        super().__init__(path(of), pyramid(shape.dims), description(of, shape))
         dims, last = shape.dims, len(shape.dims) - 1
         rates = rising_rates([len(choice.blocks) for choice in of.stages], drop_path)
         with uninitialised(self, seed):

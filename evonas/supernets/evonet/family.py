@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from evonas.errors import UserError
-from evonas.nn.level import Level
+from evonas.nn.level import Level, pyramid
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage
@@ -83,7 +83,7 @@ class EvoNet:
     @property
     def levels(self) -> tuple[Level, ...]:
         """One per stage, at strides 4, 8, 16 and so on."""
-        return tuple(Level(dim, 4 * 2**index) for index, dim in enumerate(self.shape.dims))
+        return pyramid(self.shape.dims)
 
     @cached_property
     def places(self) -> Mapping[Place, tuple[str, ...]]:

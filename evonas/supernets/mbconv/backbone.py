@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.nn.initialise import uninitialised
-from evonas.nn.level import Level
+from evonas.nn.level import pyramid
 from evonas.nn.residual import ResidualBlock, rising_rates
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.mbconv.cost import BlockShape, NetworkShape, block_shapes, description, input_size, path
@@ -92,8 +92,12 @@ class MBConvBackbone(Backbone):
         momentum: float = 0.1,
         seed: int | None = 0,
     ) -> None:
-        levels = [Level(channels, 4 * 2**at) for at, channels in enumerate(shape.levels)]
-        super().__init__(path(of, shape), levels, description(of, shape), partial(input_size, of.resolution))
+        super().__init__(
+            path(of, shape),
+            pyramid(shape.levels),
+            description(of, shape),
+            partial(input_size, of.resolution),
+        )
         rates = rising_rates(shape.depths, drop_path)
         with uninitialised(self, seed):
             self.stem = nn.Conv2d(3, shape.stem, 3, stride=2, padding=1, bias=False)

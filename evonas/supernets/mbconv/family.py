@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from evonas.errors import UserError
-from evonas.nn.level import Level
+from evonas.nn.level import Level, pyramid
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage
@@ -70,7 +70,7 @@ class MBConv:
     @property
     def levels(self) -> tuple[Level, ...]:
         """One per stage, at strides 4, 8, 16 and so on."""
-        return tuple(Level(channels, 4 * 2**at) for at, channels in enumerate(self.shape.levels))
+        return pyramid(self.shape.levels)
 
     @cached_property
     def places(self) -> Mapping[Place, tuple[str, ...]]:
