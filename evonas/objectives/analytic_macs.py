@@ -12,6 +12,7 @@ from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily, cost
+from evonas.supernets.families import without_space
 
 
 class AnalyticMacs:
@@ -33,7 +34,7 @@ class AnalyticMacs:
                 f"and a network with {', '.join(network)}.",
                 "Set network: ${network}, and the size of the task's images.",
             )
-        self._network = {key: value for key, value in network.items() if key != "space"}
+        self._network = without_space(network)
         self._size = int(height), int(width)
         self._families: dict[str, SupernetFamily] = {}
 

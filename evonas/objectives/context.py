@@ -25,6 +25,7 @@ from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily
 from evonas.supernets.extract import extract
+from evonas.supernets.families import without_space
 from evonas.supernets.static_net import StaticNet, static_net
 from evonas.supernets.step import Size
 from evonas.supernets.supernet import Supernet
@@ -71,7 +72,7 @@ class EvaluationContext:
             )
         self.space_config, self._task_config = space, task
         # the space is a separate entry of every identity
-        self.network_config = {key: value for key, value in network.items() if key != "space"}
+        self.network_config = without_space(network)
         self.path = Path(path)
         self.batch_size = batch_size
         self.device = torch.device(device)

@@ -1,5 +1,6 @@
 """The list of supernet families, and the way from an exported description back to a backbone."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,11 @@ FAMILIES = {
 }
 # what configurations of OpenMMLab called every exported backbone when there was one family
 FORMER_TYPES = ("EvoNet",)
+
+
+def without_space(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The network config as its family is built from it: the space, an entry of its own, is passed beside it."""
+    return {key: value for key, value in network.items() if key != "space"}
 
 
 def restore(description: dict[str, Any]) -> "Backbone":

@@ -9,6 +9,7 @@ from evonas.config import build, to_plain
 from evonas.space.space import Space
 from evonas.stages.build.run_mode import RunMode, mode_of
 from evonas.supernets.base import SupernetFamily
+from evonas.supernets.families import without_space
 
 if TYPE_CHECKING:
     from evonas.tasks.base import Task
@@ -42,6 +43,5 @@ class Setup:
     @cached_property
     def family(self) -> SupernetFamily:
         """The family of the searched supernet, over the searched space."""
-        network = {key: value for key, value in to_plain(self.cfg.network).items() if key != "space"}
-        built: SupernetFamily = build(network, space=self.space)
+        built: SupernetFamily = build(without_space(to_plain(self.cfg.network)), space=self.space)
         return built
