@@ -3,7 +3,7 @@
 Legend: B batch, C channels, H W space.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class Backbone(nn.Module):
     Args:
         path: the steps, in their order.
         levels: what it yields, finest first.
-        description: plain JSON from which `families.restore` builds it again.
+        describe: makes the plain JSON from which `families.restore` builds it again.
         input_size: the size at which images of a size are read.
     """
 
@@ -45,12 +45,12 @@ class Backbone(nn.Module):
         self,
         path: Sequence[Step],
         levels: Sequence[Level],
-        description: Mapping[str, Any],
+        describe: Callable[[], dict[str, Any]],
         input_size: Callable[[Size], Size] = unchanged,
     ) -> None:
         super().__init__()
         self.path, self.levels = tuple(path), tuple(levels)
-        self.description, self.input_size = dict(description), input_size
+        self.describe, self.input_size = describe, input_size
 
     def begin(self, images: Float[Tensor, "B 3 H W"]) -> Activation:
         """The images as the first step reads them, resized where the network wants another size."""

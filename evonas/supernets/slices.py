@@ -29,7 +29,9 @@ def bind(family: SupernetFamily, shared: Backbone, genotype: Genotype) -> Backbo
         shared: as `family.build(None, ...)` made it.
     """
     net = bound(shared, family.cuts(genotype), family.absent(genotype))
-    net.path, net.description = family.path(genotype), family.describe(genotype)
+    net.path = family.path(genotype)
+    # only an export reads the description: a training step does not pay for it
+    net.describe = lambda: family.describe(genotype)
     net.input_size = lambda size: family.input_size(genotype, size)
     return net
 

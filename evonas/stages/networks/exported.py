@@ -103,7 +103,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def describe(net: StaticNet) -> dict[str, Any]:
     """Everything besides the weights that is needed to build a network again, as plain numbers."""
-    return {**net.backbone.description, "head": _describe_head(net.head)}
+    return {**net.backbone.describe(), "head": _describe_head(net.head)}
 
 
 def _describe_head(head: nn.Module) -> dict[str, Any] | None:

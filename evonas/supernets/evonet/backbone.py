@@ -6,6 +6,7 @@ have in the supernet.
 Legend: B batch, C channels, H W space, D width of a stage.
 """
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -57,7 +58,7 @@ class EvoNetBackbone(Backbone):
         momentum: float = 0.1,
         seed: int | None = 0,
     ) -> None:
-        super().__init__(path(of), pyramid(shape.dims), description(of, shape))
+        super().__init__(path(of), pyramid(shape.dims), partial(description, of, shape))
         dims, last = shape.dims, len(shape.dims) - 1
         rates = rising_rates([len(choice.blocks) for choice in of.stages], drop_path)
         with uninitialised(self, seed):

@@ -95,7 +95,7 @@ class MBConvBackbone(Backbone):
         super().__init__(
             path(of, shape),
             pyramid(shape.levels),
-            description(of, shape),
+            partial(description, of, shape),
             partial(input_size, of.resolution),
         )
         rates = rising_rates(shape.depths, drop_path)
