@@ -36,7 +36,7 @@ test-ray: $(DEV)
 # OpenMMLab's maintained packages, without a compiler (two minutes), and what is tested with them
 openmm: $(DEV)
 	$(RUN) -m pip install --quiet --editable ".[det-mm,seg-mm]"
-	$(RUN) -m pytest tests/unit/test_mm_heads.py tests/unit/test_mm_configs.py tests/contract/test_mm_detection_heads.py
+	$(RUN) -m pytest tests/unit/mm/test_upernet.py tests/unit/mm/test_configs.py tests/contract/test_mm_detection_heads.py
 
 # compiled kernels for this processor; needs a C++ compiler, takes seconds
 kernels: $(BASE)

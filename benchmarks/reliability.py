@@ -40,7 +40,7 @@ class Ended:
     seconds: float
 
 
-_F, _U, _C = "tests/faults/test_", "tests/unit/test_", "tests/contract/test_"
+_F, _U, _C = "tests/faults/test_", "tests/unit/", "tests/contract/test_"
 PROMISES = (
     Promise(
         "R1",
@@ -69,22 +69,22 @@ PROMISES = (
         "NaN and invalid values never become results",
         (
             f"{_F}poison.py::test_junk_never_becomes_a_result",
-            f"{_U}archive.py::test_what_is_no_finite_number_becomes_a_failure",
+            f"{_U}test_archive.py::test_what_is_no_finite_number_becomes_a_failure",
             f"{_C}searchers.py",
         ),
     ),
     Promise(
         "R8",
         "a full disk loses no recorded evaluation",
-        (f"{_U}archive.py::test_a_full_disk_loses_nothing", f"{_F}full_disk.py"),
+        (f"{_U}test_archive.py::test_a_full_disk_loses_nothing", f"{_F}full_disk.py"),
         "simulated by size limits on files and archives, not by a full file system",
     ),
     Promise(
         "R9",
         "checkpoints are written atomically",
         (
-            f"{_U}weights.py::test_a_crash_during_a_save_keeps_the_previous_weights",
-            f"{_U}files.py",
+            f"{_U}test_weights.py::test_a_crash_during_a_save_keeps_the_previous_weights",
+            f"{_U}test_files.py",
             f"{_F}saves_killed.py",
         ),
         "four kills of 2 MB in `make test`; twenty of 32 MB are a slow test",
@@ -93,10 +93,10 @@ PROMISES = (
         "R10",
         "corruption is detected",
         (
-            f"{_U}weights.py::test_every_flipped_bit_of_what_is_used_is_noticed",
-            f"{_U}weights.py::test_truncation_is_noticed",
-            f"{_U}archive.py::test_a_changed_value_is_noticed",
-            f"{_U}archive.py::test_truncation_is_noticed",
+            f"{_U}test_weights.py::test_every_flipped_bit_of_what_is_used_is_noticed",
+            f"{_U}test_weights.py::test_truncation_is_noticed",
+            f"{_U}test_archive.py::test_a_changed_value_is_noticed",
+            f"{_U}test_archive.py::test_truncation_is_noticed",
         ),
     ),
     Promise(
@@ -105,7 +105,7 @@ PROMISES = (
         (
             f"{_F}workers_killed.py::test_same_seed_same_archive",
             f"{_F}same_dump.py::test_local_engines_agree_with_inline",
-            f"{_U}loop.py::test_order_of_completion_does_not_matter",
+            f"{_U}search/loop/test_generational.py::test_order_of_completion_does_not_matter",
             f"{_F}order_and_clocks.py::test_the_order_of_answers_does_not_matter",
         ),
         "engines are compared with NSGA-II, orders of completion with six searchers; the rest by the contract",
@@ -113,25 +113,25 @@ PROMISES = (
     Promise(
         "R12",
         "training resumes bit for bit",
-        (f"{_U}train_fit.py::test_a_stopped_training_continues_bit_for_bit", f"{_F}training_kills.py"),
+        (f"{_U}train/test_fit.py::test_a_stopped_training_continues_bit_for_bit", f"{_F}training_kills.py"),
     ),
     Promise(
         "R13",
         "no point is evaluated twice",
-        (f"{_U}loop.py::test_nothing_is_measured_twice",),
+        (f"{_U}search/loop/test_generational.py::test_nothing_is_measured_twice",),
         "within one search; concurrent searches are not covered",
     ),
     Promise(
         "R14",
         "a resume cannot change the search's identity",
         (
-            f"{_U}archive.py::test_a_changed_question_is_refused_by_key",
-            f"{_U}search_stage.py::test_resume_cannot_change_the_question",
-            f"{_U}run.py::test_another_question_is_refused_by_key",
-            f"{_U}run.py::test_another_effort_is_accepted",
+            f"{_U}test_archive.py::test_a_changed_question_is_refused_by_key",
+            f"{_U}stages/test_search.py::test_resume_cannot_change_the_question",
+            f"{_U}test_run.py::test_another_question_is_refused_by_key",
+            f"{_U}test_run.py::test_another_effort_is_accepted",
         ),
     ),
-    Promise("R15", "one driver per run", (f"{_U}lock.py",)),
+    Promise("R15", "one driver per run", (f"{_U}test_lock.py",)),
     Promise(
         "R16",
         "clock changes have no effect",
@@ -154,15 +154,15 @@ PROMISES = (
     Promise(
         "R19",
         "concurrent readers do not affect the archive",
-        (f"{_U}archive.py::test_readers_see_commits_and_cannot_write", f"{_F}readers.py"),
+        (f"{_U}test_archive.py::test_readers_see_commits_and_cannot_write", f"{_F}readers.py"),
         "300 commits in `make test`, 2000 are a slow test; the slowdown of the writer is not asserted",
     ),
     Promise(
         "R20",
         "long searches stay fast",
         (
-            f"{_U}loop.py::test_six_hundred_facts_replay_fast",
-            f"{_U}report_html.py::test_it_scales_to_a_long_search",
+            f"{_U}search/loop/test_generational.py::test_six_hundred_facts_replay_fast",
+            f"{_U}report/page/test_html.py::test_it_scales_to_a_long_search",
             f"{_F}scale.py",
         ),
         "replay of 600 facts in `make test`; of 19 200 is a slow test",
@@ -170,17 +170,17 @@ PROMISES = (
     Promise(
         "R21",
         "archive schema versions are checked",
-        (f"{_U}archive.py::test_newer_archives_are_refused_kindly",),
+        (f"{_U}test_archive.py::test_newer_archives_are_refused_kindly",),
         "there is one version so far, so migration is untested",
     ),
-    Promise("R22", "network disks are refused", (f"{_U}archive.py::test_network_disks_are_refused",)),
+    Promise("R22", "network disks are refused", (f"{_U}test_archive.py::test_network_disks_are_refused",)),
     Promise(
         "R23",
         "latency is measured alone",
         (
-            f"{_U}engine_events.py",
-            f"{_U}objectives_latency.py",
-            f"{_U}doubts.py",
+            f"{_U}evaluate/test_events.py",
+            f"{_U}objectives/latency/test_measured.py",
+            f"{_U}stages/searching/test_warnings.py",
         ),
         "checked by the event log on a CPU; no machine with several GPUs was available",
     ),
@@ -196,7 +196,7 @@ PROMISES = (
         (
             f"{_F}poison.py::test_logs_are_bounded_and_keep_their_end",
             f"{_F}poison.py::test_endless_printing_is_stopped",
-            f"{_U}engine_events.py::test_the_log_is_bounded_and_private",
+            f"{_U}evaluate/test_events.py::test_the_log_is_bounded_and_private",
         ),
     ),
 )

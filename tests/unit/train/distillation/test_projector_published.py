@@ -20,7 +20,7 @@ from evonas.train.distillation.cross_architecture import (
 )
 from evonas.train.distillation.projector import Projector
 
-PRESETS = Path(__file__).resolve().parents[2] / "conf" / "distill"
+PRESETS = Path(__file__).resolve().parents[4] / "conf" / "distill"
 # spec 4.2 to 4.4: ratio, alpha 1, alpha 2, reduction, query grid, position grid
 PUBLISHED = {
     "caddkd_kitti": (0.1, 0.08, 0.06, "sum", (14, 19), (11, 38)),

@@ -20,7 +20,7 @@ from evonas.data.detection.voc import convert
 from evonas.data.io.safe import read_xml
 from evonas.errors import DataError, UserError
 
-BCCD = Path(__file__).resolve().parents[3] / "shared" / "images" / "bccd"
+BCCD = Path(__file__).resolve().parents[5] / "shared" / "images" / "bccd"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import tables_written
 from evonas.report.archive_reader import read
 from evonas.stages import NEEDS_NO_NETWORK, TARGETS
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

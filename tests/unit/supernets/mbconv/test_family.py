@@ -20,7 +20,7 @@ from evonas.supernets.mbconv.space import architecture, mbconv_space
 from evonas.supernets.slices import bind
 from evonas.supernets.static_net import static_net
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = Path(__file__).resolve().parents[4] / "conf"
 
 
 def _composed(*words):

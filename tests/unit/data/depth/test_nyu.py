@@ -12,7 +12,7 @@ from trees import nyu
 from evonas.data.depth.nyu import Nyu, room
 from evonas.errors import DataError, UserError
 
-REAL = Path(__file__).parents[3] / "shared" / "images" / "open3d_rgbd"
+REAL = Path(__file__).parents[5] / "shared" / "images" / "open3d_rgbd"
 HEIGHT, WIDTH = 32, 64
 
 

@@ -20,7 +20,7 @@ NAMES = ("trials", "tables", "ofa", "pictures", "kept", "searchers_zdt", "join",
 @pytest.fixture(scope="module")
 def drivers() -> Iterator[dict[str, ModuleType]]:
     """The modules of the folder benchmarks, which is no package."""
-    folder = str(Path(__file__).parent.parent.parent / "benchmarks")
+    folder = str(Path(__file__).parents[4] / "benchmarks")
     sys.path.insert(0, folder)
     try:
         yield {name: __import__(name) for name in NAMES}

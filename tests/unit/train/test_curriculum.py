@@ -16,7 +16,7 @@ from evonas.train.sampling.base import Sampler
 from evonas.train.sampling.step import CurriculumStep
 from evonas.train.validation_panel import members_within
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = Path(__file__).resolve().parents[3] / "conf"
 KITTI, NYU = 1448, 2266
 
 

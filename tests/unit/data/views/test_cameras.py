@@ -16,7 +16,7 @@ from evonas.data.views.nerf import read_transforms
 from evonas.data.views.realestate import read_video
 from evonas.errors import DataError
 
-FOX = Path(__file__).parent.parent.parent.parent / "shared/images/fox_quarter"
+FOX = Path(__file__).parents[5] / "shared/images/fox_quarter"
 
 
 def transforms(folder: Path) -> list[PosedImage]:

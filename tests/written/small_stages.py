@@ -11,7 +11,7 @@ from evonas import schema
 from evonas.run import Run
 from evonas.stages.base import Context
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 SMALL = (
     "+task=synthetic",
     "data.height=32",
