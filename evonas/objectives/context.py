@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from evonas import files, weights
 from evonas.config import build
-from evonas.data.loading import holdout
-from evonas.data.loading.calibration import calibration
+from evonas.data.loading.batches import calibration, decoded, first
 from evonas.data.loading.shared_memory import shared_batches
 from evonas.errors import UserError
 from evonas.nn.count import count_head
@@ -126,19 +125,19 @@ class EvaluationContext:
         """
         images = self.task.dataset("holdout")
         if self.shared_dir is None:
-            decoded = list(holdout.decoded(images, self.batch_size))
+            found = list(decoded(images, self.batch_size))
         else:
             key = f"{images.manifest()}/{self.batch_size}"
-            decoded = shared_batches(self.shared_dir, key, lambda: holdout.decoded(images, self.batch_size))
-        return [{key: value.to(self.device) for key, value in batch.items()} for batch in decoded]
+            found = shared_batches(self.shared_dir, key, lambda: decoded(images, self.batch_size))
+        return [{key: value.to(self.device) for key, value in batch.items()} for batch in found]
 
     def some(self, images: int | None) -> Iterable[Mapping[str, Tensor]]:
-        """Batches of the first `images` holdout images in `holdout.order`; None for the whole split in order.
+        """Batches of the first `images` validation images in `loading.batches.order`; None for the whole split.
 
         Raises:
             UserError: images is below 1.
         """
-        return self.batches if images is None else holdout.first(self.batches, images, self.batch_size)
+        return self.batches if images is None else first(self.batches, images, self.batch_size)
 
     @cached_property
     def data_manifest(self) -> str:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from evonas.config import build
-from evonas.data.loading.holdout import ORDER
+from evonas.data.loading.batches import ORDER
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import Objective, Pooled

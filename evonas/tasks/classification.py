@@ -112,7 +112,7 @@ class Classification:
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
         """The image, and the image with a frame and caption of its label, and of the predicted class."""
-        from evonas.tasks.captions import captioned
+        from evonas.tasks.drawing import captioned
 
         names = list(self._data.class_names())
         drawn = []

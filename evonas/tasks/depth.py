@@ -105,7 +105,7 @@ class Depth:
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
         """Image, ground truth and prediction, with a common colour scale up to max_depth."""
-        from evonas.tasks.palette import depth_picture
+        from evonas.tasks.drawing import depth_picture
 
         images = denormalise(batch["image"])
         predictions = output.detach().float().cpu().numpy()[:, 0]

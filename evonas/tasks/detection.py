@@ -114,7 +114,7 @@ class Detection:
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
         """Boxes in the colours of their classes: ground truth, and detections above the minimum score."""
-        from evonas.tasks.boxes_drawn import drawn
+        from evonas.tasks.drawing import boxes_drawn
 
         found = []
         for row, image in enumerate(denormalise(batch["image"])):
@@ -124,8 +124,8 @@ class Detection:
             found.append(
                 {
                     "image": image,
-                    "truth": drawn(image, batch["boxes"][row][known], truth[known]),
-                    "prediction": drawn(image, sure[:, BOX], sure[:, LABEL].long()),
+                    "truth": boxes_drawn(image, batch["boxes"][row][known], truth[known]),
+                    "prediction": boxes_drawn(image, sure[:, BOX], sure[:, LABEL].long()),
                 }
             )
         return found

@@ -110,7 +110,7 @@ class Segmentation:
 
     def pictures(self, output: Tensor, batch: Batch) -> list[dict[str, Picture]]:
         """Image at the network's input size; ground truth and prediction at the size of the mask."""
-        from evonas.tasks.palette import class_picture
+        from evonas.tasks.drawing import class_picture
 
         truth = batch["classes"].cpu().numpy()
         labels = to_size(output.detach().float(), truth.shape[-2:]).argmax(dim=1).cpu().numpy()

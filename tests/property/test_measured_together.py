@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evonas import weights
-from evonas.data.loading import holdout
+from evonas.data.loading.batches import order
 from evonas.errors import UserError
 from evonas.evaluate.engine import BatchEvaluator
 from evonas.nn.bn_calibration import calibrate_batch_norm
@@ -340,7 +340,7 @@ class TestSomeImages:
     def test_are_a_split_of_their_own(self, task: str, number: int, folder: Path) -> None:
         bench = _trained(task, "32-true", folder)
         whole = bench.task.dataset("holdout")
-        chosen = [whole[index] for index in holdout.order(len(whole))[:number]]
+        chosen = [whole[index] for index in order(len(whole))[:number]]
         batches = [
             torch.utils.data.default_collate(chosen[start : start + BATCH])
             for start in range(0, len(chosen), BATCH)
@@ -373,7 +373,7 @@ class TestSomeImages:
     def test_images_without_truth_have_no_error(self, folder: Path) -> None:
         bench = _trained("depth", "32-true", folder)
         error, bundle = _error(bench), _bundle(bench, 0, 2)
-        position = holdout.order(5)[1]
+        position = order(5)[1]
         valid = bench.batches[position // BATCH]["valid"][position % BATCH]
         before = valid.clone()
         valid.zero_()

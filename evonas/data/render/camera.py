@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data.render.vectors import Array
+from evonas.data.render.solids import Array
 
 Window = tuple[slice, slice]
 FIELD_OF_VIEW = np.deg2rad(62.0)

@@ -5,18 +5,40 @@ gives (N,) distances in units of the direction's length, infinite where the ray 
 origins lie outside. `normal` and `surface` take (3, N) points on the solid and give
 outward unit normals (3, N) and texture coordinates in metres (2, N). `bound` is the
 centre and the radius of a ball around the solid, or None for one that never ends.
+
+Vectors are float32 arrays of shape (3, N), because NumPy is fastest with one contiguous row per axis.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evonas.data.render.vectors import Array, column, dot, safe_inverse
-
+Array = NDArray[np.floating]
 Ball = tuple[tuple[float, float, float], float]
 MISS = np.float32(np.inf)
 NEAR = np.float32(1e-4)
+
+
+def column(*values: float) -> Array:
+    """One vector as (3, 1)."""
+    return np.array(values, dtype=np.float32).reshape(-1, 1)
+
+
+def dot(a: Array, b: Array) -> Array:
+    """Dot products of (3, N) with (3, N) or (3, 1)."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def unit(vectors: Array) -> Array:
+    """The vectors scaled to length one."""
+    return vectors / np.sqrt(dot(vectors, vectors))
+
+
+def safe_inverse(values: Array) -> Array:
+    """Reciprocals; zero counts as 1e-9, so that no NaN arises."""
+    return np.float32(1.0) / np.where(np.abs(values) < 1e-9, np.float32(1e-9), values)
 
 
 class Solid(Protocol):

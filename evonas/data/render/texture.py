@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from evonas.data.render.vectors import Array, column
+from evonas.data.render.solids import Array, column
 
 Kind = Literal["checker", "stripes", "noise"]
 KINDS: tuple[Kind, ...] = ("checker", "stripes", "noise")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evonas.data.render.camera import Camera, intrinsics
 from evonas.data.render.scene import SKY, Scene
-from evonas.data.render.vectors import Array, column, dot, unit
+from evonas.data.render.solids import Array, column, dot, unit
 
 Seen = NDArray[np.int8]
 AMBIENT = np.float32(0.4)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from evonas import weights
-from evonas.data.loading.calibration import calibration
+from evonas.data.loading.batches import calibration
 from evonas.nn.bn_calibration import BNCalibration
 from evonas.stages.base import Context
 from evonas.stages.build import factory

@@ -10,7 +10,7 @@ import torch
 
 from evonas import files, weights
 from evonas.config import to_plain
-from evonas.data.loading.calibration import calibration
+from evonas.data.loading.batches import calibration
 from evonas.identifiers import identified
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.randomness import derive

@@ -9,7 +9,7 @@ from torch import nn
 
 from evonas import weights
 from evonas.config import build
-from evonas.data.loading.calibration import calibration
+from evonas.data.loading.batches import calibration
 from evonas.errors import UserError
 from evonas.nn.bn_calibration import BNCalibration, calibrate_batch_norm
 from evonas.objectives.context import EvaluationContext

@@ -10,7 +10,7 @@ from PIL import Image
 
 from evonas import files
 from evonas.config import to_plain
-from evonas.data.loading.calibration import calibration
+from evonas.data.loading.batches import calibration
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.objectives.context import EvaluationContext
 from evonas.objectives.macs import Macs

@@ -13,9 +13,9 @@ from evonas.errors import UserError
 from evonas.nn.classifier import Classifier
 from evonas.nn.level import Level
 from evonas.randomness import generator
-from evonas.tasks.captions import captioned
 from evonas.tasks.classification import Classification
 from evonas.tasks.classification_metrics import WORST_LOSS, TopMeter
+from evonas.tasks.drawing import captioned
 
 LEVELS = (Level(4, 4), Level(6, 32))
 

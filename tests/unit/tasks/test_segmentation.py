@@ -8,8 +8,8 @@ from evonas.data.synthetic.scenes import SyntheticScenes
 from evonas.errors import UserError
 from evonas.nn.heads import DenseHead
 from evonas.nn.level import Level
+from evonas.tasks.drawing import CLASS_COLOURS, class_picture
 from evonas.tasks.iou import IouMeter, to_size
-from evonas.tasks.palette import CLASS_COLOURS, class_picture
 from evonas.tasks.segmentation import Segmentation
 
 CLASSES = ("road", "tree", "car")

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tables_written
 
-from evonas.data.nas_bench.base import Table, nb201, own, transnas
-from evonas.data.nas_bench.nb201_cells import canonical_cell
+from evonas.data.nas_bench.base import Table, canonical_cell, nb201, own, transnas
 from evonas.errors import DataError, UserError
 
 CELL = ("nor_conv_3x3", "none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "none")

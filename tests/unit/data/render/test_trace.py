@@ -6,10 +6,9 @@ import pytest
 from evonas.data.render import trace
 from evonas.data.render.camera import Camera, intrinsics
 from evonas.data.render.scene import BOX, CLASSES, CYLINDER, GROUND, SKY, SPHERE, Part, Scene, make_scene
-from evonas.data.render.solids import Plane, Sphere
+from evonas.data.render.solids import Plane, Sphere, column
 from evonas.data.render.texture import random_texture
 from evonas.data.render.trace import render, tight_boxes
-from evonas.data.render.vectors import column
 from evonas.data.synthetic.scenes import RENDERER
 
 HEIGHT, WIDTH = 64, 96
