@@ -20,8 +20,8 @@ from evonas.report.analysis.rank_correlation import Scores, ranking_statistics
 from evonas.report.charts.plots import two_digits
 from evonas.stages.base import Context
 from evonas.stages.build.run_mode import RunMode
-from evonas.stages.proxy_discovery.networks import FEWEST, Subjects, subjects
-from evonas.stages.proxy_discovery.statistics import Measured, measured
+from evonas.stages.proxy_discovery.networks import FEWEST, TrainedNetworks, trained_networks
+from evonas.stages.proxy_discovery.statistics import NetworkStatistics, network_statistics
 from evonas.track.progress import Progress
 
 RESULT = "discover/formula.json"
@@ -50,8 +50,8 @@ class Discover:
         """Write discover/formula.json; the formula and how to use it."""
         settings = context.cfg.discover
         _check(settings)
-        found = subjects(context, settings.networks + settings.held_out)
-        known = measured(context, found)
+        found = trained_networks(context, settings.networks + settings.held_out)
+        known = network_statistics(context, found)
         errors = np.array([subject.error for subject in found.all])
         number = _training(len(found.all), settings)
         best = _evolve(context, known.samples.some(range(number)), -errors[:number], found)
@@ -107,7 +107,7 @@ def _training(number: int, settings: Any) -> int:
 
 
 def _evolve(
-    context: Context, samples: LayerSamples, quality: NDArray[np.float64], found: Subjects
+    context: Context, samples: LayerSamples, quality: NDArray[np.float64], found: TrainedNetworks
 ) -> list[ScoredFormula]:
     settings, path = context.cfg.discover, context.run.path(FITNESS)
     identity = {
@@ -139,7 +139,7 @@ def _known(path: Path, identity: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _result(
-    context: Context, found: Subjects, known: Measured, best: list[ScoredFormula], number: int
+    context: Context, found: TrainedNetworks, known: NetworkStatistics, best: list[ScoredFormula], number: int
 ) -> dict[str, Any]:
     text, calculator = str(best[0].formula), Calculator(known.samples)
     errors = np.array([subject.error for subject in found.all])

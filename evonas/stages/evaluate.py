@@ -17,8 +17,8 @@ from evonas.stages.base import Context
 from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.networks import selected
-from evonas.stages.networks.initial_weights import load_start, started
-from evonas.stages.training.bn_calibration import renewal
+from evonas.stages.networks.initial_weights import initial_network, load_initial_supernet
+from evonas.stages.training.bn_calibration import bn_calibration
 from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
 from evonas.track.progress import Progress
@@ -37,7 +37,7 @@ class Evaluate:
 
     def run(self, context: Context) -> str:
         """Write evaluate/test.json and pictures of three test images."""
-        nets, path = selected.chosen(context.run), context.run.path(TEST)
+        nets, path = selected.selected_networks(context.run), context.run.path(TEST)
         test = _Test(context)
         with Progress("Test", len(nets) + 2, "predictor") as progress:
             result = test.header()
@@ -57,8 +57,8 @@ class _Test:
     def __init__(self, context: Context) -> None:
         self.context, self.run = context, context.run
         self.task = context.setup.task
-        self.supernet = load_start(context)
-        self.renewal = renewal(context, self.task)
+        self.supernet = load_initial_supernet(context)
+        self.renewal = bn_calibration(context, self.task)
         self.device = factory.devices(context.cfg).torch_device
         self.batch_size = eval_batch_size(context.setup)
         self.pictures = _Pictures(self.task, context.run.path(TEST).with_name("pictures"), self.device)
@@ -79,13 +79,13 @@ class _Test:
         self.pictures.add("teacher", net.to(self.device))
         return self._score(net)
 
-    def net(self, net: selected.Net) -> dict[str, Any]:
+    def net(self, net: selected.SelectedNetwork) -> dict[str, Any]:
         """One network with inherited weights, and with those that training alone gave it."""
-        static = started(self.run, self.supernet, net, self.renewal)
+        static = initial_network(self.run, self.supernet, net, self.renewal)
         costs = count_costs(static, self.task.input_size)
         found: dict[str, Any] = {"inherited": self._score(static), "retrained": None, "scratch": None}
         # retrained comes last, so that the pictures are drawn with it
-        for kind, path in sorted(selected.trained(self.run, net), reverse=True):
+        for kind, path in sorted(selected.trained_weights(self.run, net), reverse=True):
             factory.load_into(static, path)
             found[kind] = self._score(static)
         self.pictures.add(net.name, static)

@@ -15,7 +15,7 @@ from evonas.stages.evaluate import TEST
 from evonas.stages.networks import selected
 from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
 from evonas.stages.networks.graphs import capture, write_graph, write_onnx, write_tensorrt
-from evonas.stages.networks.initial_weights import load_start
+from evonas.stages.networks.initial_weights import load_initial_supernet
 from evonas.stages.networks.model_card import card
 from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
@@ -32,10 +32,10 @@ class Export:
 
     def run(self, context: Context) -> str:
         """Write export/<net>/ for each network of selected.json."""
-        nets = selected.chosen(context.run)
-        files_of = {net.name: selected.need_trained(context.run, net) for net in nets}
+        nets = selected.selected_networks(context.run)
+        files_of = {net.name: selected.need_retrained(context.run, net) for net in nets}
         task = context.setup.task
-        supernet = load_start(context)
+        supernet = load_initial_supernet(context)
         lines = []
         with Progress("Export", len(nets), "network") as progress:
             for net in nets:
@@ -95,10 +95,10 @@ def _write_graphs(net: StaticNet, folder: Path, size: tuple[int, int], seed: int
 
 
 def _about(
-    context: Context, net: selected.Net, task: str, size: tuple[int, int], error_name: str
+    context: Context, net: selected.SelectedNetwork, task: str, size: tuple[int, int], error_name: str
 ) -> dict[str, Any]:
     """Facts about a network from the run's files."""
-    result = selected.result(context.run, net) or {}
+    result = selected.retraining_result(context.run, net) or {}
     tested = context.run.find(TEST)
     rows = json.loads(tested.read_text(encoding="utf-8"))["nets"] if tested else []
     mine = [row for row in rows if row["name"] == net.name and row["genotype"] == net.genotype]

@@ -8,11 +8,11 @@ from evonas.archive import Archive
 from evonas.config import build
 from evonas.evaluate.engine import PARTS
 from evonas.stages.base import Context
-from evonas.stages.naming import naming_in
-from evonas.stages.networks.selected import Net
+from evonas.stages.naming import archive_naming
+from evonas.stages.networks.selected import SelectedNetwork
 from evonas.stages.search import evaluator_config
 from evonas.stages.searching.reuse import ARCHIVE
-from evonas.stages.show import asked
+from evonas.stages.show import requested_networks
 from evonas.track.console import print_table
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class Measure:
 
     def run(self, context: Context) -> str:
         """Print recorded beside new numbers, and write them to measure/measured.json."""
-        naming = naming_in(context.run.find(ARCHIVE))
+        naming = archive_naming(context.run.find(ARCHIVE))
         evaluator: Evaluator = build(naming(evaluator_config(context)))
         evaluator.setup()
-        rows = [row for net in asked(context) for row in _rows(context, evaluator, net)]
+        rows = [row for net in requested_networks(context) for row in _rows(context, evaluator, net)]
         path = context.run.path(MEASURED)
         files.write_json(path, rows)
         shown = [["-" if row[key] is None else str(row[key]) for key in COLUMNS] for row in rows]
@@ -44,7 +44,7 @@ class Measure:
         return f"Measured: {path}"
 
 
-def _rows(context: Context, evaluator: "Evaluator", net: Net) -> Iterator[dict[str, object]]:
+def _rows(context: Context, evaluator: "Evaluator", net: SelectedNetwork) -> Iterator[dict[str, object]]:
     for part in PARTS:
         if not any(objective.part == part for objective in evaluator.objectives):
             continue

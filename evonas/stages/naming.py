@@ -7,7 +7,7 @@ from evonas.errors import DataError, UserError
 from evonas.identifiers import Naming, identified, naming_of
 
 
-def naming_in(path: Path | None) -> Naming:
+def archive_naming(path: Path | None) -> Naming:
     """The naming of an archive that is there already, else that of new ones."""
     if path is None:
         return identified

@@ -8,7 +8,7 @@ from evonas import files, weights
 from evonas.errors import EvoNASError
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.training.supernet_trainer import Walk
+from evonas.stages.training.supernet_trainer import SupernetTrainer
 from evonas.tasks.classification import Classification
 
 PRETRAINED = "pretrain/supernet.safetensors"
@@ -43,7 +43,7 @@ class Pretrain:
         if origin.file is not None:
             print(_kept(context, origin, START), flush=True)
             start = context.run.path(START)
-        walk = Walk(context, "pretrain", "pretrain", start)
+        walk = SupernetTrainer(context, "pretrain", "pretrain", start)
         if walk.is_finished():
             return f"The supernet is pretrained: {walk.path}"
         error = walk.run()

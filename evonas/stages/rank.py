@@ -17,8 +17,8 @@ from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.training import subnet_trainer
-from evonas.stages.training.bn_calibration import origin, renewal
-from evonas.stages.training.logging import Listening, listening
+from evonas.stages.training.bn_calibration import bn_calibration, origin
+from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.supernets.base import cost
 from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
@@ -43,7 +43,7 @@ class Rank:
         chosen = _chosen(context, inherited, task.input_size, other)
         path = context.run.path(RESULT)
         steps = subnet_trainer.total_steps(task, factory.recipe(context.cfg, "rank"))
-        with listening(context, "rank", "Rank", steps * len(chosen), path.parent) as listener:
+        with training_logger(context, "rank", "Rank", steps * len(chosen), path.parent) as listener:
             ranking = _Ranking(context, task, inherited, listener)
             pairs = [ranking.pair(genotype, macs) for genotype, macs in chosen]
         result: dict[str, Any] = {"error_name": task.error_name, "steps": steps, "pairs": pairs}
@@ -62,14 +62,14 @@ class Rank:
 class _Ranking:
     """Measures one subnet after another; finished pairs survive in rank/pairs.json."""
 
-    def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
+    def __init__(self, context: Context, task: Task, inherited: Supernet, listener: TrainingLogger) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = factory.recipe(context.cfg, "rank")
         self.teaching = factory.Teaching(context)
         self.path = context.run.path("rank/pairs.json")
         self.known: dict[str, Any] = {}
         start = context.run.need(factory.SUPERNET, made_by="supernet")
-        self.renewal = renewal(context, task)
+        self.renewal = bn_calibration(context, task)
         self.origin = {"supernet": weights.digest(start), **origin(self.renewal), **factory.origin(context)}
         if context.run.resume and self.path.exists():
             left = files.read_json(self.path)
@@ -135,7 +135,7 @@ def _chosen(
     """The subnets to train: those of the other check, or fresh ones."""
     if other is None:
         return spread(supernet, size, context.cfg.rank.subnets, context.cfg.seed)
-    return costed(supernet, size, {supernet.space.parse(pair["genotype"]) for pair in other["pairs"]})
+    return with_macs(supernet, size, {supernet.space.parse(pair["genotype"]) for pair in other["pairs"]})
 
 
 def spread(supernet: Supernet, size: tuple[int, int], count: int, seed: int) -> list[tuple[Genotype, int]]:
@@ -144,7 +144,7 @@ def spread(supernet: Supernet, size: tuple[int, int], count: int, seed: int) -> 
     rng = generator(seed, "rank")
     drawn = {_draw(space, rng) for _ in range(DRAWS_PER_SUBNET * count)}
     ends = {space.smallest(), space.largest()}
-    costs = dict(costed(supernet, size, drawn | ends))
+    costs = dict(with_macs(supernet, size, drawn | ends))
     chosen = {genotype: costs.pop(genotype) for genotype in sorted(ends)}
     targets = np.linspace(min(chosen.values()), max(chosen.values()), count)[1:-1]
     for target in targets[: len(costs)]:
@@ -153,7 +153,7 @@ def spread(supernet: Supernet, size: tuple[int, int], count: int, seed: int) -> 
     return sorted(chosen.items(), key=lambda item: (item[1], item[0]))
 
 
-def costed(supernet: Supernet, size: tuple[int, int], points: set[Genotype]) -> list[tuple[Genotype, int]]:
+def with_macs(supernet: Supernet, size: tuple[int, int], points: set[Genotype]) -> list[tuple[Genotype, int]]:
     """Genotypes with their MACs, cheapest first."""
     costs = [(point, cost(supernet.family, point, size).macs) for point in points]
     return sorted(costs, key=lambda item: (item[1], item[0]))

@@ -20,7 +20,7 @@ from evonas.run import ATTEMPTS, IDENTITY, Run, typed
 from evonas.search.loop.racing import image_evaluations
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.searching.artifacts import keep
+from evonas.stages.searching.artifacts import log_artifacts
 from evonas.stages.stage_times import stage_seconds
 from evonas.supernets.base import SupernetFamily
 from evonas.track.progress import human_time
@@ -40,7 +40,7 @@ class Report:
         """Write the page; may be repeated while other stages work, and then shows more."""
         path = context.run.path(PAGE)
         files.write_text(path, render(gather(context.run)))
-        keep(context, "report", "report", [path])
+        log_artifacts(context, "report", "report", [path])
         return f"Report: {path}"
 
 

@@ -8,12 +8,16 @@ from torch import nn
 from evonas import files, weights
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.networks.initial_weights import load_start, start_file, started
-from evonas.stages.networks.selected import WEIGHTS, Net, chosen
-from evonas.stages.searching.artifacts import keep
+from evonas.stages.networks.initial_weights import (
+    initial_network,
+    initial_weights_file,
+    load_initial_supernet,
+)
+from evonas.stages.networks.selected import WEIGHTS, SelectedNetwork, selected_networks
+from evonas.stages.searching.artifacts import log_artifacts
 from evonas.stages.training import subnet_trainer
-from evonas.stages.training.bn_calibration import origin, renewal
-from evonas.stages.training.logging import Listening, listening
+from evonas.stages.training.bn_calibration import bn_calibration, origin
+from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.supernets.extract import extract
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Task
@@ -27,33 +31,33 @@ class Retrain:
 
     def run(self, context: Context) -> str:
         """Write retrain/<net>/model.safetensors and result.json for every selected net."""
-        nets = chosen(context.run)
+        nets = selected_networks(context.run)
         task, recipe = context.setup.task, factory.recipe(context.cfg, "retrain")
-        inherited = load_start(context)
+        inherited = load_initial_supernet(context)
         folder = context.run.path("retrain/metrics.csv").parent
         tries = 2 if context.cfg.train.scratch else 1
         steps = subnet_trainer.total_steps(task, recipe) * len(nets) * tries
-        with listening(context, "retrain", "Retrain", steps, folder) as listener:
+        with training_logger(context, "retrain", "Retrain", steps, folder) as listener:
             retraining = _Retraining(context, task, inherited, listener)
             for net in nets:
                 retraining.run(net)
         made = [folder / net.name / WEIGHTS["retrained"] for net in nets]
-        keep(context, "retrain", "checkpoint", made)
+        log_artifacts(context, "retrain", "checkpoint", made)
         return f"Retrained networks: {folder}"
 
 
 class _Retraining:
     """One selected net after another."""
 
-    def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
+    def __init__(self, context: Context, task: Task, inherited: Supernet, listener: TrainingLogger) -> None:
         self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
         self.recipe = factory.recipe(context.cfg, "retrain")
         self.teaching = factory.Teaching(context)
-        self.renewal = renewal(context, task)
-        supernet = weights.digest(start_file(context))
+        self.renewal = bn_calibration(context, task)
+        supernet = weights.digest(initial_weights_file(context))
         self.origin = {"supernet": supernet, **origin(self.renewal), **factory.origin(context)}
 
-    def run(self, net: Net) -> None:
+    def run(self, net: SelectedNetwork) -> None:
         """Retrain one net, or report the result of an earlier attempt."""
         path = self.context.run.path(f"retrain/{net.name}/result.json")
         if self.context.run.resume and self._is_done(net):
@@ -69,7 +73,7 @@ class _Retraining:
     def _kinds(self) -> tuple[str, ...]:
         return ("model", "scratch") if self.context.cfg.train.scratch else ("model",)
 
-    def _is_done(self, net: Net) -> bool:
+    def _is_done(self, net: SelectedNetwork) -> bool:
         """Whether the result is there, and was made from the same weights by the same recipe."""
         folder = self.context.run.path(f"retrain/{net.name}/result.json").parent
         made = [
@@ -78,16 +82,16 @@ class _Retraining:
         ]
         return (folder / "result.json").exists() and all(made)
 
-    def _identity(self, net: Net) -> dict[str, Any]:
+    def _identity(self, net: SelectedNetwork) -> dict[str, Any]:
         text = self._text(net)
         origin = {**self.origin, "transferred": net.transferred["sha256"]} if net.transferred else self.origin
         return subnet_trainer.identity(self.recipe, f"retrain/{net.name}", genotype=text, **origin)
 
-    def _text(self, net: Net) -> str:
+    def _text(self, net: SelectedNetwork) -> str:
         return self.inherited.space.format(self.inherited.space.parse(net.genotype))
 
-    def _retrain(self, selected: Net) -> dict[str, Any]:
-        net = started(self.context.run, self.inherited, selected, self.renewal)
+    def _retrain(self, selected: SelectedNetwork) -> dict[str, Any]:
+        net = initial_network(self.context.run, self.inherited, selected, self.renewal)
         before = subnet_trainer.holdout(self.context, net, self.task)
         cost = self._fit(net, selected, "model")
         after = subnet_trainer.holdout(self.context, net, self.task)
@@ -102,14 +106,14 @@ class _Retraining:
             "scratch": self._from_scratch(selected) if self.context.cfg.train.scratch else None,
         }
 
-    def _from_scratch(self, selected: Net) -> dict[str, float]:
+    def _from_scratch(self, selected: SelectedNetwork) -> dict[str, float]:
         """The same architecture, recipe, teacher and order of data; only the start differs."""
         fresh = factory.supernet(self.context.setup, "init/scratch")
         net = extract(fresh, fresh.space.parse(selected.genotype))
         self._fit(net, selected, "scratch")
         return subnet_trainer.holdout(self.context, net, self.task)
 
-    def _fit(self, net: nn.Module, selected: Net, kind: str) -> subnet_trainer.Fitted:
+    def _fit(self, net: nn.Module, selected: SelectedNetwork, kind: str) -> subnet_trainer.Fitted:
         folder = self.context.run.path(f"retrain/{selected.name}/{kind}.safetensors").parent
         levels = self.inherited.levels
         taught = self.teaching.options(levels, f"retrain/{selected.name}")

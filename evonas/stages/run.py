@@ -12,9 +12,9 @@ from evonas.report.selection.rules import read_rule
 from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
-from evonas.stages.build.objectives import located
+from evonas.stages.build.objectives import with_latency_table
 from evonas.stages.build.run_mode import RunMode, mode_of
-from evonas.stages.networks.references import given
+from evonas.stages.networks.references import referenced_networks
 from evonas.stages.stage_times import note_seconds
 from evonas.track.progress import heading, human_time
 
@@ -89,8 +89,8 @@ class Pipeline:
     def _check_ahead(self, context: Context) -> None:
         """What is wrong with a later stage must not be found out after hours of training."""
         cfg = context.cfg
-        if context.setup.mode is RunMode.GIVEN:
-            given(context)
+        if context.setup.mode is RunMode.NAMED:
+            referenced_networks(context)
         for rule in cfg.select.rules if "select" in self.steps else ():
             read_rule(rule)
         is_made = "supernet" in self.steps and is_wanted(cfg, "supernet")
@@ -103,7 +103,7 @@ class Pipeline:
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
 
-                made(located(config.to_plain(cfg.objective), context.run))
+                made(with_latency_table(config.to_plain(cfg.objective), context.run))
 
     def _refuse_again(self, run: Run) -> None:
         """What took hours must not be lost because a word was forgotten."""
@@ -148,7 +148,7 @@ def is_wanted(cfg: DictConfig, name: str) -> bool:
     mode = mode_of(cfg)
     if not mode.has_network:
         return name in NEEDS_NO_NETWORK
-    if mode is RunMode.GIVEN and name in ("supernet", "search"):
+    if mode is RunMode.NAMED and name in ("supernet", "search"):
         return False
     if name == "search" and not cfg.select.rules:
         return False

@@ -25,16 +25,16 @@ from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.build.engine import engine
-from evonas.stages.build.objectives import located
+from evonas.stages.build.objectives import with_latency_table
 from evonas.stages.build.run_mode import RunMode
 from evonas.stages.build.setup import Setup
-from evonas.stages.naming import naming_in
-from evonas.stages.searching.artifacts import keep, tables_of
+from evonas.stages.naming import archive_naming
+from evonas.stages.searching.artifacts import log_artifacts, search_tables
 from evonas.stages.searching.dry_run import dry_run, parts_of
-from evonas.stages.searching.live_page import Live
-from evonas.stages.searching.progress import Watch
-from evonas.stages.searching.reuse import ARCHIVE, reusing
-from evonas.stages.searching.shared_images import sharing
+from evonas.stages.searching.live_page import LivePage
+from evonas.stages.searching.progress import SearchProgress
+from evonas.stages.searching.reuse import ARCHIVE, reuse_results
+from evonas.stages.searching.shared_images import share_images
 from evonas.track.base import GuardedTracker
 from evonas.track.braille import scatter
 from evonas.track.progress import Progress, human_time, is_terminal
@@ -61,7 +61,7 @@ class Search:
 
     def run(self, context: Context) -> str:
         """Search until the budget is spent; the next command."""
-        naming = naming_in(context.run.directory / ARCHIVE)
+        naming = archive_naming(context.run.directory / ARCHIVE)
         spec = naming(evaluator_config(context))
         evaluator: Evaluator | TableEvaluator = build(spec)
         if context.cfg.get("dry_run"):
@@ -71,17 +71,17 @@ class Search:
         # whatever is wrong with them must be said before there is an archive, which would want resume=true
         asking = _searcher(context.setup, evaluator)
         with (
-            reusing(context, spec, evaluator, list(about["fingerprints"])) as reuse,
+            reuse_results(context, spec, evaluator, list(about["fingerprints"])) as reuse,
             closing(Archive.open(context.run.path(ARCHIVE), about, context.run.resume)) as archive,
-            sharing(context, spec) as shared,
+            share_images(context, spec) as shared,
             closing(engine(context, shared)) as workers,
         ):
             self._search(context, evaluator, archive, asking, reuse(workers), fidelity)
             print(f"Measuring took {human_time(archive.seconds())} in all; {archive.path}", flush=True)
-            for line in [*predictions(archive.meta), *said_of_race(archive), *_picture(context)]:
+            for line in [*predictions(archive.meta), *racing_summary(archive), *_picture(context)]:
                 print(line, flush=True)
         path = context.run.directory / ARCHIVE
-        keep(context, "search", "archive", [path], lambda: tables_of(read(path)))
+        log_artifacts(context, "search", "archive", [path], lambda: search_tables(read(path)))
         return f"Next: {context.run.command('select')}"
 
     def _search(
@@ -100,9 +100,9 @@ class Search:
         folder = context.run.path("search/metrics.csv").parent
         tracker = GuardedTracker(build(cfg.tracker, folder=folder, run=context.run.name, stage="search"))
         progress = Progress("search", budget * num_parts, unit="measurement")
-        with closing(tracker), closing(Live(context.run)) as live, progress:
-            announced = long_after(cfg), f"{context.run.command('search')} resume=true"
-            watch = Watch(archive, list(parts), num_parts, budget, progress, tracker, *announced)
+        with closing(tracker), closing(LivePage(context.run)) as live, progress:
+            announced = announcement_limit(cfg), f"{context.run.command('search')} resume=true"
+            watch = SearchProgress(archive, list(parts), num_parts, budget, progress, tracker, *announced)
             question = (asking, workers, archive, space, parts, fingerprints)
             listeners = _both(watch.generation, live.generation), watch.outcome
             if cfg.budget.get("in_flight") is None:
@@ -111,7 +111,7 @@ class Search:
                 asynchronous_search(*question, cfg.budget.in_flight, cfg.budget.population, *listeners)
 
 
-def long_after(cfg: DictConfig) -> float:
+def announcement_limit(cfg: DictConfig) -> float:
     """Seconds of work beyond which whoever sits at the terminal is told how to stop and go on."""
     is_attended = sys.stdin is not None and sys.stdin.isatty()
     return 3600 * cfg.get("confirm_over", math.inf) if is_attended else math.inf
@@ -143,7 +143,7 @@ def _parts(evaluator: "Evaluator | TableEvaluator") -> dict[str, Part]:
 def _searcher(setup: Setup, evaluator: "Evaluator | TableEvaluator") -> Searcher:
     """The searcher of the config, which suits the way it will be asked."""
     cfg, parts = setup.cfg, _parts(evaluator)
-    asking = searcher(cfg.search, setup.space, cfg.seed, list(parts))
+    asking = build_searcher(cfg.search, setup.space, cfg.seed, list(parts))
     if cfg.budget.get("in_flight") is not None:
         require_asynchronous(asking, parts, cfg.budget.in_flight)
     return asking
@@ -160,7 +160,7 @@ def _fidelity(cfg: DictConfig) -> Fidelity:
     return built
 
 
-def said_of_race(archive: Archive) -> list[str]:
+def racing_summary(archive: Archive) -> list[str]:
     """A line about the images that racing looked at; none where every point was measured in full."""
     counts = image_evaluations(archive)
     if counts is None or counts[1] == 0:
@@ -168,7 +168,7 @@ def said_of_race(archive: Archive) -> list[str]:
     return [f"Racing spent {counts[0] / counts[1]:.0%} of the image evaluations of full evaluation."]
 
 
-def searcher(node: Any, space: Space, seed: int, objectives: Sequence[str]) -> Searcher:
+def build_searcher(node: Any, space: Space, seed: int, objectives: Sequence[str]) -> Searcher:
     """The searcher of a config; one that speaks of objectives by name is told their order."""
     named = {"objectives": list(objectives)} if "objectives" in node and not node["objectives"] else {}
     built: Searcher = build(node, space=space, seed=seed, **named)
@@ -194,7 +194,7 @@ def evaluator_config(context: Context) -> dict[str, Any]:
         "space": to_plain(cfg.space),
         "network": to_plain(cfg.network),
         "task": to_plain(cfg.task),
-        "objectives": located(to_plain(cfg.objective), context.run),
+        "objectives": with_latency_table(to_plain(cfg.objective), context.run),
         "weights": str(context.run.need(SUPERNET, made_by="supernet")),
         "batch_size": eval_batch_size(context.setup),
         "device": device(cfg.hardware.accelerator),

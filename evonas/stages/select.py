@@ -11,9 +11,9 @@ from evonas.report.selection.rules import Choice, choose
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build.run_mode import RunMode
-from evonas.stages.networks.references import Given, given
+from evonas.stages.networks.references import NetworkRef, referenced_networks
 from evonas.stages.networks.selected import SELECTED
-from evonas.stages.searching.artifacts import keep
+from evonas.stages.searching.artifacts import log_artifacts
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.track.console import print_table
 
@@ -34,10 +34,10 @@ class Select:
         """Write selected.json and print it as a table."""
         cfg, run = context.cfg, context.run
         space = context.setup.space
-        is_given = context.setup.mode is RunMode.GIVEN
+        is_given = context.setup.mode is RunMode.NAMED
         rules = [] if is_given else list(cfg.select.rules)
         nets = [_typed(name, text, space) for name, text in cfg.select.genotypes.items()]
-        nets += [_kept(context, each) for each in given(context)] if is_given else []
+        nets += [_kept(context, each) for each in referenced_networks(context)] if is_given else []
         facts = read(run.need(ARCHIVE, made_by="search")) if rules else NOTHING
         found = choose(facts, rules, cfg.select.get("noise", False)) if rules else []
         nets += [_entry(facts, choice) for choice in found]
@@ -46,7 +46,7 @@ class Select:
         error_name = str(context.setup.task.error_name)
         path = run.path(SELECTED)
         files.write_json(path, {"error_name": error_name, "nets": nets})
-        keep(context, "select", "genotypes", [path])
+        log_artifacts(context, "select", "genotypes", [path])
         _show(nets, facts)
         return f"{path}\nNext: {_next(context, nets)}"
 
@@ -56,11 +56,9 @@ def _next(context: Context, nets: list[dict[str, Any]]) -> str:
     mode = context.setup.mode
     if mode is not RunMode.JOINT:
         return context.run.command("report" if mode is RunMode.TABLE else "retrain")
-    from evonas.stages.build.joint import following
+    from evonas.stages.build.joint import training_commands
 
-    return (
-        f"{context.run.command('report')}\nor train {nets[0]['name']}:\n{following(context, nets[0]['name'])}"
-    )
+    return f"{context.run.command('report')}\nor train {nets[0]['name']}:\n{training_commands(context, nets[0]['name'])}"
 
 
 def _typed(name: str, text: str, space: Space) -> dict[str, Any]:
@@ -68,12 +66,12 @@ def _typed(name: str, text: str, space: Space) -> dict[str, Any]:
     return {"name": name, "genotype": genotype, "objectives": {}, "reason": "named in select.genotypes"}
 
 
-def _kept(context: Context, each: Given) -> dict[str, Any]:
+def _kept(context: Context, each: NetworkRef) -> dict[str, Any]:
     entry = {"name": each.name, "genotype": each.genotype, "objectives": {}, "reason": each.reason}
     # a choice from a table must not wait for torch
-    from evonas.stages.networks.initial_weights import transfer
+    from evonas.stages.networks.initial_weights import transfer_backbone
 
-    transferred = transfer(context, each)
+    transferred = transfer_backbone(context, each)
     if not transferred:
         return entry
     return {

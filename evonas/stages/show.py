@@ -8,8 +8,8 @@ from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.report.results import SearchResults
 from evonas.stages.base import Context
-from evonas.stages.networks.references import given
-from evonas.stages.networks.selected import SELECTED, Net, chosen, result
+from evonas.stages.networks.references import referenced_networks
+from evonas.stages.networks.selected import SELECTED, SelectedNetwork, retraining_result, selected_networks
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.track.progress import human_time
 
@@ -26,7 +26,7 @@ class Show:
 
     def run(self, context: Context) -> str:
         """Without `genotype=` the chosen networks are shown; the command that measures the last one again."""
-        nets = asked(context)
+        nets = requested_networks(context)
         path = context.run.need(ARCHIVE, made_by="search")
         facts = read(path)
         with Archive.read(path) as archive:
@@ -39,13 +39,13 @@ class Show:
         return f"Measure again: {context.run.command('measure')} 'genotype={nets[-1].genotype}'"
 
 
-def asked(context: Context) -> list[Net]:
+def requested_networks(context: Context) -> list[SelectedNetwork]:
     """The networks that a command is about: a chosen one by its name, what `genotype=` means, or all chosen.
 
     Raises:
         UserError: there is no such network, or none is chosen.
     """
-    known = {net.name: net for net in chosen(context.run)} if context.run.find(SELECTED) else {}
+    known = {net.name: net for net in selected_networks(context.run)} if context.run.find(SELECTED) else {}
     typed = context.cfg.genotype
     if typed is None:
         if not known:
@@ -53,10 +53,10 @@ def asked(context: Context) -> list[Net]:
         return list(known.values())
     if isinstance(typed, str) and typed.lstrip("#") in known:
         return [known[typed.lstrip("#")]]
-    return [Net(each.name, each.genotype, {}) for each in given(context)]
+    return [SelectedNetwork(each.name, each.genotype, {}) for each in referenced_networks(context)]
 
 
-def _head(net: Net, facts: SearchResults) -> Iterator[str]:
+def _head(net: SelectedNetwork, facts: SearchResults) -> Iterator[str]:
     yield f"{net.name}  {net.genotype}"
     if net.genotype not in facts.genotypes:
         yield "  not among the points of the search whose every objective is known"
@@ -98,8 +98,8 @@ def _numbers(extra: object, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix.removesuffix("."), str(extra)
 
 
-def _trained(context: Context, net: Net) -> Sequence[str]:
-    found = result(context.run, net)
+def _trained(context: Context, net: SelectedNetwork) -> Sequence[str]:
+    found = retraining_result(context.run, net)
     if found is None:
         return []
     error = str(context.setup.task.error_name)

@@ -7,8 +7,8 @@ from evonas.errors import UserError
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.pretrain import PRETRAINED
-from evonas.stages.searching.artifacts import keep
-from evonas.stages.training.supernet_trainer import Walk
+from evonas.stages.searching.artifacts import log_artifacts
+from evonas.stages.training.supernet_trainer import SupernetTrainer
 
 _STARTING = "starting weights"
 
@@ -29,11 +29,11 @@ class Supernet:
             _refuse_to_replace(path, context.run.name)
             weights.save(path, weights.load(start), {"source": _STARTING})
             return f"The supernet keeps its starting weights: {path}"
-        walk = Walk(context, "supernet", "supernet", start)
+        walk = SupernetTrainer(context, "supernet", "supernet", start)
         if walk.is_finished():
             return f"The supernet is trained: {walk.path}"
         error = walk.run()
-        keep(context, "supernet", "checkpoint", [walk.path])
+        log_artifacts(context, "supernet", "checkpoint", [walk.path])
         return f"Supernet, mean holdout {walk.task.error_name} of the panel {error:.4f}: {walk.path}"
 
 

@@ -8,7 +8,7 @@ from evonas.identifiers import identified
 from evonas.stages.base import Context
 from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.training import subnet_trainer
-from evonas.stages.training.logging import listening
+from evonas.stages.training.logging import training_logger
 from evonas.tasks.base import Task
 from evonas.train.loop.checkpoint_io import remove
 
@@ -40,7 +40,7 @@ def _train(context: Context, net: Any, task: Task) -> str:
     if context.run.resume and result.exists() and subnet_trainer.is_made(path, identity):
         return f"The teacher is trained: {path}"
     steps, state = subnet_trainer.total_steps(task, recipe), path.with_name("state.safetensors")
-    with listening(context, "teacher", "Teacher", steps, path.parent) as listener:
+    with training_logger(context, "teacher", "Teacher", steps, path.parent) as listener:
         cost = subnet_trainer.fit_net(context, net, task, recipe, identity, state, listener, {})
         metrics = subnet_trainer.holdout(context, net, task)
         listener.measured(metrics)
@@ -61,7 +61,7 @@ def _check(context: Context, net: Any, task: Task) -> str:
         return f"The teacher is known: {result}"
     started, metrics = time.monotonic(), {}
     if net.has_output:
-        with listening(context, "teacher", "Teacher", 1, result.parent) as listener:
+        with training_logger(context, "teacher", "Teacher", 1, result.parent) as listener:
             metrics = subnet_trainer.holdout(context, net, task)
             listener.measured(metrics)
             listener.next_training(1)

@@ -15,7 +15,7 @@ from evonas.run import Run, find_run, recorded_config, recorded_overrides
 from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.build.factory import SUPERNET
-from evonas.stages.build.objectives import located
+from evonas.stages.build.objectives import with_latency_table
 from evonas.stages.build.run_mode import mode_of
 from evonas.stages.build.setup import Setup
 
@@ -37,11 +37,11 @@ def joint_config(context: Context, device: str) -> dict[str, Any]:
             name: {**_parts(context, run, recorded_config(run.directory)), **common}
             for name, run in runs.items()
         },
-        "objectives": located(to_plain(context.cfg.objective), next(iter(runs.values()))),
+        "objectives": with_latency_table(to_plain(context.cfg.objective), next(iter(runs.values()))),
     }
 
 
-def following(context: Context, net: str) -> str:
+def training_commands(context: Context, net: str) -> str:
     """The commands that train a network of the joint search on every task, from that task's supernet."""
     own = context.run
     place = [] if own.directory.parent == Path("outputs").absolute() else [f"outputs={own.directory.parent}"]

@@ -10,7 +10,7 @@ TABLE = "lookup/table.json"
 _LOOKUP = "objective/latency_lookup"
 
 
-def located(objectives: Mapping[str, Mapping[str, Any]], run: Run) -> dict[str, dict[str, Any]]:
+def with_latency_table(objectives: Mapping[str, Mapping[str, Any]], run: Run) -> dict[str, dict[str, Any]]:
     """The objectives with the run's own table where one of them names none.
 
     Raises:

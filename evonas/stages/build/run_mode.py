@@ -14,12 +14,12 @@ class RunMode(Enum):
     # `joint=` names runs whose supernets are searched together
     JOINT = "joint"
     # `genotype=` names the networks, and nothing is searched
-    GIVEN = "given"
+    NAMED = "named"
 
     @property
     def has_network(self) -> bool:
         """Whether the run trains networks itself."""
-        return self in (RunMode.SUPERNET, RunMode.GIVEN)
+        return self in (RunMode.SUPERNET, RunMode.NAMED)
 
 
 def mode_of(cfg: DictConfig) -> RunMode:
@@ -28,4 +28,4 @@ def mode_of(cfg: DictConfig) -> RunMode:
         return RunMode.TABLE
     if cfg.get("joint") is not None:
         return RunMode.JOINT
-    return RunMode.SUPERNET if cfg.get("genotype") is None else RunMode.GIVEN
+    return RunMode.SUPERNET if cfg.get("genotype") is None else RunMode.NAMED

@@ -18,8 +18,8 @@ from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.run_mode import RunMode
-from evonas.stages.networks.references import Given
-from evonas.stages.networks.selected import TRANSFERRED, Net, transferred
+from evonas.stages.networks.references import NetworkRef
+from evonas.stages.networks.selected import TRANSFERRED, SelectedNetwork, transferred_backbone
 from evonas.stages.pretrain import PRETRAINED
 from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
@@ -28,22 +28,24 @@ from evonas.supernets.supernet import Supernet
 _BACKBONE = "backbone."
 
 
-def start_file(context: Context) -> Path:
+def initial_weights_file(context: Context) -> Path:
     """The weights of the supernet, or in a run without one its starting weights."""
     run = context.run
-    if context.setup.mode is RunMode.GIVEN and run.find(factory.SUPERNET) is None:
+    if context.setup.mode is RunMode.NAMED and run.find(factory.SUPERNET) is None:
         return run.need(PRETRAINED, made_by="pretrain")
     return run.need(factory.SUPERNET, made_by="supernet")
 
 
-def load_start(context: Context) -> Supernet:
+def load_initial_supernet(context: Context) -> Supernet:
     """A supernet with the weights of `start_file`, in eval mode."""
     net = factory.supernet(context.setup)
-    factory.load_into(net, start_file(context))
+    factory.load_into(net, initial_weights_file(context))
     return net.eval()
 
 
-def started(run: Run, supernet: Supernet, net: Net, renewal: BNCalibration | None = None) -> StaticNet:
+def initial_network(
+    run: Run, supernet: Supernet, net: SelectedNetwork, renewal: BNCalibration | None = None
+) -> StaticNet:
     """A chosen network with the weights that it starts from.
 
     Args:
@@ -53,7 +55,7 @@ def started(run: Run, supernet: Supernet, net: Net, renewal: BNCalibration | Non
         DataError: a backbone that was transferred is damaged.
     """
     static = extract(supernet, supernet.space.parse(net.genotype))
-    path = transferred(run, net)
+    path = transferred_backbone(run, net)
     if path is not None:
         static.backbone.load_state_dict(weights.load(path))
     elif renewal is not None:
@@ -61,7 +63,7 @@ def started(run: Run, supernet: Supernet, net: Net, renewal: BNCalibration | Non
     return static
 
 
-def transfer(context: Context, each: Given) -> dict[str, str]:
+def transfer_backbone(context: Context, each: NetworkRef) -> dict[str, str]:
     """Keep the backbone that a given network was retrained to, where it is what the network shall start from.
 
     Returns:
@@ -96,7 +98,7 @@ def _is_trained(run: Run) -> bool:
     return path is not None and weights.load_meta(path).get("source") != "seed"
 
 
-def _check(context: Context, each: Given, found: dict[str, Tensor]) -> None:
+def _check(context: Context, each: NetworkRef, found: dict[str, Tensor]) -> None:
     """Refuse weights that do not fill the network exactly."""
     family = context.setup.family
     vessel = family.build(family.space.parse(each.genotype), seed=None)

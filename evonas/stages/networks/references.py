@@ -20,7 +20,7 @@ from evonas.report.selection.rules import EXAMPLES, choose
 from evonas.run import IDENTITY, LAST, Run, find_run, list_runs
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.networks.selected import SELECTED, Net, net_of, trained
+from evonas.stages.networks.selected import SELECTED, SelectedNetwork, network_of_entry, trained_weights
 
 ALL = "all"
 TYPED = "given"
@@ -28,7 +28,7 @@ _RUN = "run:"
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class NetworkRef:
     """One network that was given.
 
     Args:
@@ -46,7 +46,7 @@ class Given:
     weights: Path | None = None
 
 
-def given(context: Context) -> list[Given]:
+def referenced_networks(context: Context) -> list[NetworkRef]:
     """The networks that `genotype=` means, with different names; equal ones are preceded by their runs'.
 
     Raises:
@@ -69,11 +69,11 @@ def given(context: Context) -> list[Given]:
     return named
 
 
-def _full_name(each: Given, place: int) -> str:
+def _full_name(each: NetworkRef, place: int) -> str:
     return f"{each.home}_{each.name}" if each.home else f"{each.name}{place}"
 
 
-def _meant(context: Context, text: str) -> Iterator[Given]:
+def _meant(context: Context, text: str) -> Iterator[NetworkRef]:
     """What one reference stands for."""
     place, _, name = text.partition("#")
     path = Path(place).expanduser()
@@ -84,7 +84,7 @@ def _meant(context: Context, text: str) -> Iterator[Given]:
     elif path.suffix == ".json" or path.is_dir():
         yield from _chosen(path / SELECTED if path.is_dir() else path, name, text)
     else:
-        yield Given(TYPED, text, "given as genotype=")
+        yield NetworkRef(TYPED, text, "given as genotype=")
 
 
 def _folder(own: Run, name: str) -> Path:
@@ -99,7 +99,7 @@ def _folder(own: Run, name: str) -> Path:
     return folder
 
 
-def _chosen(path: Path, name: str, text: str) -> Iterator[Given]:
+def _chosen(path: Path, name: str, text: str) -> Iterator[NetworkRef]:
     """One network of a selected.json, or all of them."""
     home = path.parent.name if (path.parent / IDENTITY).exists() else ""
     nets = _read(path, home)
@@ -111,17 +111,17 @@ def _chosen(path: Path, name: str, text: str) -> Iterator[Given]:
         raise UserError(f"{path} has no network '{name}'.", f"It has: {names}")
     for net in nets.values() if name in ("", ALL) else [nets[name]]:
         where = f"run {home}" if home else str(path)
-        weights = dict(trained(Run(path.parent, ""), net)).get("retrained")
-        yield Given(net.name, net.genotype, f"{net.name} of {where}", home, weights)
+        weights = dict(trained_weights(Run(path.parent, ""), net)).get("retrained")
+        yield NetworkRef(net.name, net.genotype, f"{net.name} of {where}", home, weights)
 
 
-def _read(path: Path, home: str) -> dict[str, Net]:
+def _read(path: Path, home: str) -> dict[str, SelectedNetwork]:
     if not path.exists():
         what = f"Run '{home}' has chosen no network yet" if home else f"There is no {path}"
         hint = f"Choose with: python -m evonas stage=select run={home}" if home else "Check genotype="
         raise UserError(f"{what}.", hint)
     try:
-        nets = [net_of(each) for each in files.read_json(path)["nets"]]
+        nets = [network_of_entry(each) for each in files.read_json(path)["nets"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no list of networks.", "Name a selected.json of evonas.") from error
     if not nets:
@@ -129,17 +129,17 @@ def _read(path: Path, home: str) -> dict[str, Net]:
     return {net.name: net for net in nets}
 
 
-def _of_front(path: Path, rule: str) -> Iterator[Given]:
+def _of_front(path: Path, rule: str) -> Iterator[NetworkRef]:
     """What a rule chooses from the front of an archive."""
     if not rule:
         hint = f"Add a rule, such as: 'genotype={path}#knee'. Rules are {EXAMPLES}"
         raise UserError(f"genotype={path} has many networks.", hint)
     facts = read(path)
     for choice in choose(facts, [rule]):
-        yield Given(choice.name, facts.genotypes[choice.row], f"{choice.reason} of {path}")
+        yield NetworkRef(choice.name, facts.genotypes[choice.row], f"{choice.reason} of {path}")
 
 
-def _in_space(each: Given, space: Space) -> Given:
+def _in_space(each: NetworkRef, space: Space) -> NetworkRef:
     """The network with its text in canonical form."""
     theirs = each.genotype.partition(":")[0]
     if each.name != TYPED and theirs != space.name:

@@ -19,7 +19,7 @@ WEIGHTS = {"retrained": "model.safetensors", "scratch": "scratch.safetensors"}
 
 
 @dataclass(frozen=True, slots=True)
-class Net:
+class SelectedNetwork:
     """One entry of selected.json.
 
     A name that could not be a folder's is a UserError.
@@ -44,31 +44,33 @@ class Net:
             )
 
 
-def chosen(run: Run) -> list[Net]:
+def selected_networks(run: Run) -> list[SelectedNetwork]:
     """The networks of selected.json; a missing file is a UserError that names `select`."""
     selected = files.read_json(run.need(SELECTED, made_by="select"))
-    return [net_of(entry) for entry in selected["nets"]]
+    return [network_of_entry(entry) for entry in selected["nets"]]
 
 
-def net_of(entry: Mapping[str, Any]) -> Net:
-    return Net(entry["name"], entry["genotype"], entry["objectives"], entry.get("transferred", {}))
+def network_of_entry(entry: Mapping[str, Any]) -> SelectedNetwork:
+    return SelectedNetwork(
+        entry["name"], entry["genotype"], entry["objectives"], entry.get("transferred", {})
+    )
 
 
-def transferred(run: Run, net: Net) -> Path | None:
+def transferred_backbone(run: Run, net: SelectedNetwork) -> Path | None:
     """The backbone that a network starts from, where another run retrained it."""
     return run.need(TRANSFERRED.format(net.name), made_by="select") if net.transferred else None
 
 
-def result(run: Run, net: Net) -> dict[str, Any] | None:
+def retraining_result(run: Run, net: SelectedNetwork) -> dict[str, Any] | None:
     """What retraining found for a network, unless that was for an earlier choice of the same name."""
     path = run.find(f"retrain/{net.name}/result.json")
     found: dict[str, Any] | None = files.read_json(path) if path else None
     return found if found and found["genotype"] == net.genotype else None
 
 
-def trained(run: Run, net: Net) -> Iterator[tuple[str, Path]]:
+def trained_weights(run: Run, net: SelectedNetwork) -> Iterator[tuple[str, Path]]:
     """Kind (`retrained`, `scratch`) and file of the weights that belong to this very network."""
-    if result(run, net) is None:
+    if retraining_result(run, net) is None:
         return
     for kind, file in WEIGHTS.items():
         path = run.find(f"retrain/{net.name}/{file}")
@@ -76,9 +78,9 @@ def trained(run: Run, net: Net) -> Iterator[tuple[str, Path]]:
             yield kind, path
 
 
-def need_trained(run: Run, net: Net) -> Path:
+def need_retrained(run: Run, net: SelectedNetwork) -> Path:
     """The retrained weights of a network, or a UserError that says how to make them."""
-    path = dict(trained(run, net)).get("retrained")
+    path = dict(trained_weights(run, net)).get("retrained")
     if path is None:
         message = f"Network '{net.name}' of run '{run.name}' is not retrained yet."
         raise UserError(message, f"Make it with: {run.command('retrain')}")

@@ -29,7 +29,7 @@ _DRAWS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class TrainedNetwork:
     """A network whose outcome is known.
 
     Args:
@@ -44,7 +44,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Subjects:
+class TrainedNetworks:
     """Some networks of one table or one run, in an order that means nothing.
 
     Args:
@@ -54,11 +54,11 @@ class Subjects:
     """
 
     error_name: str
-    all: Sequence[Subject]
+    all: Sequence[TrainedNetwork]
     origin: dict[str, Any]
 
 
-def subjects(context: Context, count: int) -> Subjects:
+def trained_networks(context: Context, count: int) -> TrainedNetworks:
     """Networks of the task's table, or else those that the run's ranking check trained.
 
     Args:
@@ -76,28 +76,28 @@ def subjects(context: Context, count: int) -> Subjects:
     return found
 
 
-def _of_run(context: Context, count: int) -> Subjects:
+def _of_run(context: Context, count: int) -> TrainedNetworks:
     path = context.run.need(RANK, made_by="rank")
     rank, seed = files.read_json(path), context.cfg.seed
     supernet = factory.supernet(context.setup)
     pairs = sorted(rank["pairs"], key=lambda pair: str(pair["genotype"]))
     order = generator(seed, "discover/subjects").permutation(len(pairs))[:count]
     every = [
-        Subject(
+        TrainedNetwork(
             pairs[i]["genotype"],
             float(pairs[i]["retrained"]),
             partial(_subnet, supernet, pairs[i]["genotype"], derive(seed, "discover/network")),
         )
         for i in order
     ]
-    return Subjects(rank["error_name"], every, {"rank": files.sha256(path), "seed": seed})
+    return TrainedNetworks(rank["error_name"], every, {"rank": files.sha256(path), "seed": seed})
 
 
 def _subnet(supernet: Supernet, genotype: str, seed: int) -> nn.Module:
     return static_net(supernet.family, supernet.head, supernet.space.parse(genotype), seed)
 
 
-def _of_table(context: Context, count: int) -> Subjects:
+def _of_table(context: Context, count: int) -> TrainedNetworks:
     cfg = context.cfg
     evaluator: TableEvaluator = build(cfg.evaluator)
     if not cfg.get("cells"):
@@ -107,10 +107,10 @@ def _of_table(context: Context, count: int) -> Subjects:
         )
     every = list(islice(_rows(evaluator, to_plain(cfg.cells), cfg.seed, count), count))
     error = evaluator.objectives[0].name
-    return Subjects(error, every, {"table": evaluator.weights_digest, "seed": cfg.seed})
+    return TrainedNetworks(error, every, {"table": evaluator.weights_digest, "seed": cfg.seed})
 
 
-def _rows(evaluator: "TableEvaluator", cells: Any, seed: int, count: int) -> Iterator[Subject]:
+def _rows(evaluator: "TableEvaluator", cells: Any, seed: int, count: int) -> Iterator[TrainedNetwork]:
     """Random networks of the table, each once; those without an error are passed over."""
     rng = generator(seed, "discover/subjects")
     name, space, seen = evaluator.objectives[0].name, evaluator.space, set()
@@ -125,4 +125,4 @@ def _rows(evaluator: "TableEvaluator", cells: Any, seed: int, count: int) -> Ite
         except ValueError:
             continue
         make = partial(build, cells, words=list(words), seed=derive(seed, "discover/network"))
-        yield Subject(text, error, make)
+        yield TrainedNetwork(text, error, make)

@@ -23,7 +23,7 @@ from evonas.proxies.probe import Probe
 from evonas.proxies.samples import LayerSamples, join
 from evonas.proxies.sampling import sampled
 from evonas.stages.base import Context
-from evonas.stages.proxy_discovery.networks import Subjects
+from evonas.stages.proxy_discovery.networks import TrainedNetworks
 from evonas.track.progress import Progress
 
 SAMPLES = "discover/samples.npz"
@@ -31,7 +31,7 @@ _KINDS: tuple[Kind, ...] = ("weight", "map")
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class NetworkStatistics:
     """Some networks as a discovery sees them.
 
     Args:
@@ -43,7 +43,7 @@ class Measured:
     scores: dict[str, NDArray[np.float64]]
 
 
-def measured(context: Context, found: Subjects) -> Measured:
+def network_statistics(context: Context, found: TrainedNetworks) -> NetworkStatistics:
     """The networks, measured or read from the run's file where it is about these."""
     path = context.run.path(SAMPLES)
     about = _about(context, found)
@@ -59,7 +59,7 @@ def measured(context: Context, found: Subjects) -> Measured:
     return made
 
 
-def _about(context: Context, found: Subjects) -> dict[str, Any]:
+def _about(context: Context, found: TrainedNetworks) -> dict[str, Any]:
     settings = context.cfg.discover
     return {
         **found.origin,
@@ -79,7 +79,7 @@ def _shape(context: Context) -> tuple[int, int, int, int]:
     return settings.images, 3, settings.size, settings.size
 
 
-def _made(context: Context, found: Subjects) -> Measured:
+def _made(context: Context, found: TrainedNetworks) -> NetworkStatistics:
     seed, names = context.cfg.seed, list(context.cfg.discover.beside)
     images = random_images(_shape(context), seed)
     parts, scores = [], []
@@ -90,7 +90,7 @@ def _made(context: Context, found: Subjects) -> Measured:
             scores.append([_score(name, probe) for name in names])
             progress.advance()
     columns = np.array(scores, dtype=float).reshape(len(parts), len(names))
-    return Measured(join(parts), {name: columns[:, place] for place, name in enumerate(names)})
+    return NetworkStatistics(join(parts), {name: columns[:, place] for place, name in enumerate(names)})
 
 
 def _score(name: str, probe: Probe) -> float:
@@ -101,11 +101,11 @@ def _score(name: str, probe: Probe) -> float:
         return float("nan")
 
 
-def _from_arrays(kept: dict[str, NDArray[Any]]) -> Measured:
+def _from_arrays(kept: dict[str, NDArray[Any]]) -> NetworkStatistics:
     values = {leaf: kept[leaf] for leaf in LEAVES}
     samples = LayerSamples(values, {kind: kept[kind] for kind in _KINDS}, kept["starts"])
     names = [name for name in kept if name.startswith("score_")]
-    return Measured(samples, {name.removeprefix("score_"): kept[name] for name in names})
+    return NetworkStatistics(samples, {name.removeprefix("score_"): kept[name] for name in names})
 
 
 def _write(arrays: dict[str, Any], path: Path) -> None:

@@ -14,7 +14,7 @@ from evonas.track.base import Chart, GuardedTracker, Results
 PATIENCE_S = 60.0
 
 
-def keep(
+def log_artifacts(
     context: Context,
     stage: str,
     kind: str,
@@ -38,7 +38,7 @@ def keep(
         tracker.artifact(kind, paths)
 
 
-def tables_of(facts: SearchResults) -> Iterator[Results]:
+def search_tables(facts: SearchResults) -> Iterator[Results]:
     """Every evaluated network with its objectives, and the hypervolume against their number."""
     error, *others = facts.names
     rows = [[text, *map(float, row)] for text, row in zip(facts.genotypes, facts.values, strict=True)]

@@ -118,7 +118,7 @@ def probe(setup: Setup, spec: Mapping[str, Any], parts: Sequence[Part], asking: 
         asking: a searcher like that of the search, which a rehearsal uses up.
     """
     cfg, space = setup.cfg, setup.space
-    late = rehearsed(asking, space, len(cfg.get("objective") or ()) or 2)
+    late = rehearse(asking, space, len(cfg.get("objective") or ()) or 2)
     with closing(engine_for(cfg.hardware, spec, None, sharing_order(setup))) as workers:
         return estimate(workers, space, _load(cfg, parts), cfg.seed, late)
 
@@ -134,7 +134,7 @@ def _load(cfg: DictConfig, parts: Sequence[Part]) -> Load:
     return Load(int(cfg.budget.evaluations), at_a_time, of_parts, int(cfg.hardware.subnets_per_pass))
 
 
-def rehearsed(asking: Searcher, space: Space, num_objectives: int) -> list[str]:
+def rehearse(asking: Searcher, space: Space, num_objectives: int) -> list[str]:
     """What a searcher asks for later on, when the points have become alike, which makes passes cheaper.
 
     It searches closed forms of the genes for some generations: more capacity, less error and more cost.

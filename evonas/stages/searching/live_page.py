@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 _SHARE = 0.05
 
 
-class Live:
+class LivePage:
     """Draws the page after generations, on a thread of its own that only reads the archive.
 
     It can neither stop nor slow the search: its first error switches it off with one warning, and while a

@@ -14,7 +14,7 @@ from evonas.report.metrics.pareto import Values
 from evonas.report.results import front_summary
 from evonas.search.base import Observation
 from evonas.search.loop.generational import Generation
-from evonas.stages.searching.warnings import Doubts, lifeless
+from evonas.stages.searching.warnings import LatencyWarnings, constant_objectives
 from evonas.track.base import GuardedTracker
 from evonas.track.progress import Progress, human_time, plural
 
@@ -23,7 +23,7 @@ MARGIN = 1.1
 SHOWN_FAILURES = 5
 
 
-class Watch:
+class SearchProgress:
     """Listens to `search.loop.search`; it never changes what the search does.
 
     The reference point of the hypervolume is settled in the archive after the first generation: 1.1 times the
@@ -61,7 +61,7 @@ class Watch:
         self._began = time.monotonic()
         self._counted = self._taken = self._failed = self._replayed = 0
         self._last_reason = ""
-        self._doubts = Doubts()
+        self._doubts = LatencyWarnings()
 
     def outcome(self, outcome: Outcome, fact: Evaluation) -> None:
         """A measurement was recorded; one on some images is no progress by itself."""
@@ -92,7 +92,7 @@ class Watch:
         if not self._reference:
             worst = MARGIN * known.max(axis=0)
             self._reference = list(self._archive.settle("reference", worst.tolist()))
-        for doubt in lifeless(self._names, known) if generation.number == 1 else ():
+        for doubt in constant_objectives(self._names, known) if generation.number == 1 else ():
             self._progress.note(doubt)
         is_replay = generation.measured == 0
         # what was known, left a race or failed in one has no outcome that counts

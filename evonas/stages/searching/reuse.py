@@ -23,7 +23,7 @@ ARCHIVE = "search/archive.sqlite"
 
 
 @contextmanager
-def reusing(
+def reuse_results(
     context: Context, spec: Mapping[str, Any], evaluator: "Evaluator | TableEvaluator", parts: Sequence[Part]
 ) -> Iterator[Callable[[Engine], Engine]]:
     """What puts the archives of `reuse=` before an engine; it says at the end how much they knew.

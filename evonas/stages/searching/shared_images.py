@@ -13,7 +13,7 @@ IMAGES = "search/workers/images"
 
 
 @contextmanager
-def sharing(context: Context, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def share_images(context: Context, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The evaluator's config with a folder for decoded images, which is gone afterwards.
 
     A single worker, and a table, share nothing. A search that is killed leaves the folder in its run; the

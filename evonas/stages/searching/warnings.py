@@ -1,4 +1,4 @@
-"""Doubts about what a search measures: latencies that are noise, objectives that say nothing."""
+"""Warnings about measurements of a search: noisy latencies and constant objectives."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from evonas.report.metrics.pareto import Values
 SHOWN = 3
 
 
-class Doubts:
+class LatencyWarnings:
     """Notices measurements whose spread is above their limit; each of the first few is worth a line."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Doubts:
             )
 
 
-def lifeless(names: Sequence[str], values: Values) -> Iterator[str]:
+def constant_objectives(names: Sequence[str], values: Values) -> Iterator[str]:
     """What to tell about objectives that are the same for every point of the first generation.
 
     Args:

@@ -11,7 +11,7 @@ from evonas.stages.build.batch_size import eval_batch_size
 from evonas.tasks.base import Task
 
 
-def renewal(context: Context, of: Task) -> BNCalibration | None:
+def bn_calibration(context: Context, of: Task) -> BNCalibration | None:
     """What renews a subnet's statistics, kept in statistics/; None where the supernet's are used as they are.
 
     That is with `train.recalibrate=0`, and in a run whose networks start from other weights.

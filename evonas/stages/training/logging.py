@@ -12,7 +12,7 @@ from evonas.track.progress import Progress
 EVERY = 10
 
 
-class Listening:
+class TrainingLogger:
     """A listener for `evonas.train.fit`; its steps count on over several trainings.
 
     Args:
@@ -46,12 +46,14 @@ class Listening:
 
 
 @contextmanager
-def listening(context: Context, stage: str, title: str, steps: int, folder: Path) -> Iterator[Listening]:
+def training_logger(
+    context: Context, stage: str, title: str, steps: int, folder: Path
+) -> Iterator[TrainingLogger]:
     """A progress bar and the configured tracker for one training stage."""
     built = build(context.cfg.tracker, folder=folder, run=context.run.name, stage=stage)
     tracker = GuardedTracker(built)
     try:
         with Progress(title, steps) as progress:
-            yield Listening(progress, tracker)
+            yield TrainingLogger(progress, tracker)
     finally:
         tracker.close()

@@ -15,7 +15,7 @@ from evonas.schema import Recipe
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.batch_size import eval_batch_size
-from evonas.stages.training.logging import Listening
+from evonas.stages.training.logging import TrainingLogger
 from evonas.tasks.base import Task
 from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
@@ -45,7 +45,7 @@ def fit_net(
     recipe: Recipe,
     identity: Mapping[str, Any],
     state: Path,
-    listening: Listening,
+    listening: TrainingLogger,
     taught: Mapping[str, Any],
 ) -> Fitted:
     """Train a network in place.

@@ -19,7 +19,7 @@ from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.training import subnet_trainer
-from evonas.stages.training.logging import Listening, listening
+from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
@@ -35,7 +35,7 @@ from evonas.train.sampling.step import CurriculumStep
 log = logging.getLogger(__name__)
 
 
-class Walk:
+class SupernetTrainer:
     """Trains a supernet along `sampler=`; every finished step is one durable file.
 
     A step hands on its best weights by the mean error of a panel of its own (`train.panel_every`),
@@ -90,7 +90,7 @@ class Walk:
         title, folder = self.folder.title(), self.path.parent
         self._check()
         rows: Rows = []
-        with listening(self.context, self.folder, title, total, folder) as listener:
+        with training_logger(self.context, self.folder, title, total, folder) as listener:
             for index, step in enumerate(self.curriculum.steps):
                 done = self._reuse(index, step) or self._train(index, step, listener)
                 rows = done["panel"]
@@ -132,7 +132,7 @@ class Walk:
         meta = weights.load_meta(path)
         return {key: meta[key] for key in ("panel", "measured")}
 
-    def _train(self, index: int, step: CurriculumStep, listener: Listening) -> dict[str, Any]:
+    def _train(self, index: int, step: CurriculumStep, listener: TrainingLogger) -> dict[str, Any]:
         """One step of the curriculum: optimizer and projectors start afresh."""
         measured = self._fit(index, step, listener)
         rows = self._measure(self.members, self.devices.torch_device)
@@ -144,7 +144,7 @@ class Walk:
         self._sweep(index, step)
         return done
 
-    def _fit(self, index: int, step: CurriculumStep, listener: Listening) -> Rows:
+    def _fit(self, index: int, step: CurriculumStep, listener: TrainingLogger) -> Rows:
         """Train, and load the weights that are handed on; what was measured on the way."""
         steps, identity = step.optimizer_steps(self.steps_per_epoch), self._identity(step)
         state = Resumable(

@@ -29,7 +29,7 @@ from evonas.schema import Discover as Settings
 from evonas.stages.base import Context
 from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover, _each
 from evonas.stages.proxy_discovery import statistics
-from evonas.stages.proxy_discovery.networks import RANK, subjects
+from evonas.stages.proxy_discovery.networks import RANK, trained_networks
 
 SMALL = {
     "networks": 8,
@@ -74,7 +74,7 @@ def test_the_formula_is_the_best_of_those_that_were_judged(discovered: Any) -> N
 
 def test_its_scores_are_those_of_the_proxy_that_is_named(discovered: Any) -> None:
     made, result = discovered
-    found = subjects(made, 12)
+    found = trained_networks(made, 12)
     images = random_images((2, 3, 16, 16), 3)
     chosen = proxy(result["proxy"])
     parts = [chosen.parts(Probe(each.make(), images, 3)) for each in found.all]
@@ -116,12 +116,12 @@ def test_stopped_and_resumed_it_finds_the_same(discovered: Any, tmp_path: Path, 
 def test_statistics_are_taken_once(discovered: Any, monkeypatch: Any) -> None:
     made = discovered[0]
     monkeypatch.setattr(statistics, "Probe", lambda *_: pytest.fail("the networks ran again"))
-    statistics.measured(made, subjects(made, 12))
+    statistics.network_statistics(made, trained_networks(made, 12))
 
 
 def test_other_networks_have_other_statistics(discovered: Any) -> None:
     made = discovered[0]
-    fewer = statistics.measured(made, subjects(made, 7))
+    fewer = statistics.network_statistics(made, trained_networks(made, 7))
     assert fewer.samples.num_networks == len(fewer.scores["nwot"]) == 7
 
 

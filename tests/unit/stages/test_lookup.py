@@ -15,7 +15,7 @@ from evonas.objectives.latency.lookup_table import load
 from evonas.objectives.latency.predicted import LookupLatency
 from evonas.run import Run
 from evonas.schema import Budget
-from evonas.stages.build.objectives import TABLE, located
+from evonas.stages.build.objectives import TABLE, with_latency_table
 from evonas.stages.lookup import Lookup
 from evonas.stages.report import Report
 from evonas.stages.search import Search
@@ -103,7 +103,7 @@ def test_a_table_of_another_space_is_refused(built: Path) -> None:
 def test_missing_tables_name_their_command(tmp_path: Path) -> None:
     wanted = {"fast": {"_target_": "evonas.objectives.latency.predicted.LookupLatency", "table": None}}
     with pytest.raises(UserError, match="lookup") as caught:
-        located(wanted, Run(tmp_path, "synthetic"))
+        with_latency_table(wanted, Run(tmp_path, "synthetic"))
     assert "stage=lookup" in caught.value.hint
     with pytest.raises(UserError, match="no table"):
         LookupLatency()
@@ -119,8 +119,8 @@ def test_the_run_s_own_table_is_found(built: Path) -> None:
         "fast": {"_target_": "evonas.objectives.latency.predicted.LookupLatency", "table": None},
         "macs": {"_target_": "evonas.objectives.macs.Macs"},
     }
-    assert located(wanted, run)["fast"]["table"] == str(built)
-    assert located(wanted, run)["macs"] == wanted["macs"]
+    assert with_latency_table(wanted, run)["fast"]["table"] == str(built)
+    assert with_latency_table(wanted, run)["macs"] == wanted["macs"]
 
 
 def test_a_table_cannot_be_made_of_nothing() -> None:

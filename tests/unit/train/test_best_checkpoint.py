@@ -14,7 +14,7 @@ from evonas.stages.base import Context
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.training import supernet_trainer
-from evonas.stages.training.supernet_trainer import Walk
+from evonas.stages.training.supernet_trainer import SupernetTrainer
 from evonas.train import validation_panel
 
 OPTIONS = [
@@ -53,16 +53,16 @@ def walk(directory: Path, *overrides: str, resume: bool = False) -> dict[str, to
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The mean errors of the panels within steps are SCORES, by curriculum step and epoch."""
     given: list[float] = []
-    real = Walk._chain
+    real = SupernetTrainer._chain
 
-    def chain(self: Walk, index: int, step: Any, identity: Any) -> Any:
+    def chain(self: SupernetTrainer, index: int, step: Any, identity: Any) -> Any:
         made = real(self, index, step, identity)
         if made is not None:
             offset = 3 * index
             made._score = lambda _: given.append(SCORES[offset + len(made.measured)]) or given[-1]
         return made
 
-    monkeypatch.setattr(Walk, "_chain", chain)
+    monkeypatch.setattr(SupernetTrainer, "_chain", chain)
     return given
 
 
@@ -136,7 +136,7 @@ def test_a_finished_supernet_is_not_trained_again(tmp_path: Path, monkeypatch: p
     walk(tmp_path, "train.panel_every=0")
     made = (tmp_path / "supernet/supernet.safetensors").stat().st_mtime_ns
     with monkeypatch.context() as patch:
-        patch.setattr(Walk, "run", lambda _: pytest.fail("trained again"))
+        patch.setattr(SupernetTrainer, "run", lambda _: pytest.fail("trained again"))
         again = context(tmp_path, "train.panel_every=0", "train.supernet.checkpoint_steps=7", resume=True)
         assert "is trained" in Supernet().run(again)
     assert (tmp_path / "supernet/supernet.safetensors").stat().st_mtime_ns == made
@@ -148,7 +148,10 @@ def test_another_chain_is_another_question(tmp_path: Path) -> None:
     Pretrain().run(context(tmp_path))
     start = tmp_path / "pretrain/supernet.safetensors"
     overrides = ("seed=0", "train.panel_every=2", "sampler.chain=last", "train.recalibrate=2")
-    made = [Walk(context(tmp_path, each), "supernet", "supernet", start).identity() for each in overrides]
+    made = [
+        SupernetTrainer(context(tmp_path, each), "supernet", "supernet", start).identity()
+        for each in overrides
+    ]
     assert all(made[0] != other for other in made[1:])
 
 

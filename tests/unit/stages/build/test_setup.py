@@ -83,7 +83,7 @@ def test_the_driver_of_a_search_builds_no_part_twice(
     [
         ({}, RunMode.SUPERNET, True),
         ({"genotype": None, "joint": None, "evaluator": None}, RunMode.SUPERNET, True),
-        ({"genotype": "run:a#knee"}, RunMode.GIVEN, True),
+        ({"genotype": "run:a#knee"}, RunMode.NAMED, True),
         ({"joint": []}, RunMode.JOINT, False),
         ({"evaluator": {"_target_": "evaluator/table"}}, RunMode.TABLE, False),
         ({"evaluator": {"_target_": "evaluator/table"}, "genotype": "x"}, RunMode.TABLE, False),

@@ -25,7 +25,7 @@ from evonas.search.loop.generational import search
 from evonas.stages.build.engine import sharing_order
 from evonas.stages.build.setup import Setup
 from evonas.stages.search import ARCHIVE, Search
-from evonas.stages.searching.dry_run import Load, estimate, rehearsed
+from evonas.stages.searching.dry_run import Load, estimate, rehearse
 from evonas.supernets.evonet.space import evonet_space
 
 ANALYTIC = {
@@ -108,7 +108,7 @@ def test_probes_fill_the_passes_of_a_generation(
 def test_later_generations_count_as_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, space = Paced(2, 8, monkeypatch), evonet_space()
     # a second for the first generation, and as long for half as many points later
-    late = rehearsed(NSGA2(space, seed=0, population=16, evaluations=96), space, 2)[:8]
+    late = rehearse(NSGA2(space, seed=0, population=16, evaluations=96), space, 2)[:8]
     found = estimate(engine, space, Load(160, 16, {"shared": 2}, 8), late=late)
     assert [job.genotype for job in engine.asked[2]] == late
     assert found.wall_s[1] == pytest.approx(1 + 16 / 16 + 144 / 8, rel=0.05)
@@ -120,7 +120,7 @@ def test_a_rehearsal_ends_with_points_that_share_more(objectives: int) -> None:
     network = {"_target_": "network/evonet", "dims": [8] * 4, "heads": [2] * 4}
     key = sharing_order(Setup(OmegaConf.create({"space": {"_target_": "space/evonet"}, "network": network})))
     assert key is not None
-    late = rehearsed(NSGA2(space, seed=0, population=24, evaluations=480), space, objectives)
+    late = rehearse(NSGA2(space, seed=0, population=24, evaluations=480), space, objectives)
     assert len(set(late)) == 24
     drawn = [space.format(space.sample(generator(0, "drawn", number))) for number in range(24)]
 
@@ -134,7 +134,7 @@ def test_a_rehearsal_ends_with_points_that_share_more(objectives: int) -> None:
 
 def test_a_search_that_is_short_is_rehearsed_to_its_end() -> None:
     space = evonet_space()
-    assert len(rehearsed(RandomSearch(space, seed=0, population=4, evaluations=6), space, 2)) == 2
+    assert len(rehearse(RandomSearch(space, seed=0, population=4, evaluations=6), space, 2)) == 2
 
 
 def test_a_race_is_told_to_be_counted_in_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
