@@ -58,7 +58,8 @@ def _next(context: Context, nets: list[dict[str, Any]]) -> str:
         return context.run.command("report" if mode is RunMode.TABLE else "retrain")
     from evonas.stages.build.joint import training_commands
 
-    return f"{context.run.command('report')}\nor train {nets[0]['name']}:\n{training_commands(context, nets[0]['name'])}"
+    name = nets[0]["name"]
+    return f"{context.run.command('report')}\nor train {name}:\n{training_commands(context, name)}"
 
 
 def _typed(name: str, text: str, space: Space) -> dict[str, Any]:

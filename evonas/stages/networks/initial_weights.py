@@ -44,12 +44,12 @@ def load_initial_supernet(context: Context) -> Supernet:
 
 
 def initial_network(
-    run: Run, supernet: Supernet, net: SelectedNetwork, renewal: BNCalibration | None = None
+    run: Run, supernet: Supernet, net: SelectedNetwork, bn_calibration: BNCalibration | None = None
 ) -> StaticNet:
     """A chosen network with the weights that it starts from.
 
     Args:
-        renewal: gives a subnet of the supernet batch-norm statistics of its own.
+        bn_calibration: calibrates a subnet of the supernet; None leaves the supernet's statistics.
 
     Raises:
         DataError: a backbone that was transferred is damaged.
@@ -58,8 +58,8 @@ def initial_network(
     path = transferred_backbone(run, net)
     if path is not None:
         static.backbone.load_state_dict(weights.load(path))
-    elif renewal is not None:
-        renewal(static, net.genotype)
+    elif bn_calibration is not None:
+        bn_calibration(static, net.genotype)
     return static
 
 

@@ -106,7 +106,7 @@ def test_a_random_teacher_is_warned_of(
 def test_a_strategy_is_part_of_the_question(started: Path, tmp_path: Path) -> None:
     def identity(*choice: str) -> object:
         context = small_stages.context(tmp_path, *OPTIONS, *choice, inputs=started)
-        return SupernetTrainer(context, "supernet", "supernet", None).identity()
+        return SupernetTrainer(context, "supernet", None).identity()
 
     assert identity("sampler=sandwich") != identity("sampler=sandwich", "sampler/lesson=alpha")
     assert set(identity("sampler=uniform")["steps"][0]) & {"draw", "lesson", "merge"} == set()
@@ -129,10 +129,10 @@ def test_a_network_that_is_kept_to_teach_has_statistics_of_its_own(
 ) -> None:
     words = (*OPTIONS, "sampler=ofa_nano", f"train.recalibrate={number}")
     context = small_stages.context(tmp_path, *words, inputs=started)
-    walk = SupernetTrainer(context, "supernet", "supernet", None)
+    walk = SupernetTrainer(context, "supernet", None)
     step = walk.curriculum.steps[2]
-    assert walk._kept(0, step) is None
-    kept = walk._kept(2, step)
+    assert walk._initial_network(0, step) is None
+    kept = walk._initial_network(2, step)
     assert kept is not None
     shared = extract(walk.net, walk.curriculum.sampler(step).corner("largest"))
     same = [torch.equal(one, other) for one, other in zip(kept.buffers(), shared.buffers(), strict=True)]
@@ -152,7 +152,7 @@ def test_levels_are_those_of_the_walk(tmp_path: Path, capsys: pytest.CaptureFixt
     path = Path(Levels(levels=4, window=0.2, size=64, groups=2).run(context))
     assert path == tmp_path / "levels/levels.json"
     written = files.read_json(path)
-    walk = SupernetTrainer(context, "supernet", "supernet", None)
+    walk = SupernetTrainer(context, "supernet", None)
     sampler = walk.curriculum.training_sampler(walk.curriculum.steps[0], walk._costs, 10)
     assert isinstance(sampler, ComplexityAwareSampler)
     assert [level["macs"] for level in written["levels"]] == [level.macs for level in sampler.table.levels]

@@ -16,6 +16,7 @@ from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
+from evonas.stages.training.setup import TrainingSetup
 
 pytest.importorskip("transformers")
 
@@ -142,8 +143,8 @@ def test_a_stage_loads_its_teacher_once(tmp_path: Path, overrides: list[str]) ->
     made = context(tmp_path, *overrides)
     Teacher().run(made)
     student = factory.supernet(made.setup).levels
-    teaching = factory.Teaching(made)
-    first, second = (teaching.options(student, purpose) for purpose in ("first", "second"))
+    training = TrainingSetup(made, "supernet")
+    first, second = (training.distillation(student, purpose) for purpose in ("first", "second"))
     assert first["teacher"] is second["teacher"]
     states = [options["distiller"].state_dict() for options in (first, second)]
     assert not all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -156,10 +157,10 @@ def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
     student = factory.supernet(context(tmp_path).setup).levels
     made = context(tmp_path, *alone)
     with pytest.raises(UserError, match=r"distill\.ratio=0\.1") as caught:
-        factory.Teaching(made).options(student, "test")
+        TrainingSetup(made, "supernet").distillation(student, "test")
     assert "distill.ratio=0" in caught.value.hint
     made = context(tmp_path, *alone, "distill.ratio=0.0")
-    assert set(factory.Teaching(made).options(student, "test")) == {
+    assert set(TrainingSetup(made, "supernet").distillation(student, "test")) == {
         "teacher",
         "distiller",
     }
@@ -167,12 +168,14 @@ def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
 
 def test_the_origin_of_a_training_follows_the_teacher(tmp_path: Path, weights_file: Path) -> None:
     Teacher().run(context(tmp_path, *TINY))
-    first = factory.origin(context(tmp_path, *TINY))
+    first = TrainingSetup(context(tmp_path, *TINY), "supernet").distillation_origin()
     Teacher().run(context(tmp_path, *foreign(weights_file)))
-    second = factory.origin(context(tmp_path, *foreign(weights_file)))
+    second = TrainingSetup(context(tmp_path, *foreign(weights_file)), "supernet").distillation_origin()
     assert first["teacher"] != second["teacher"] and first["distill"] == second["distill"]
     Teacher().run(context(tmp_path))
-    assert factory.origin(context(tmp_path))["teacher"] == weights.digest(tmp_path / factory.TEACHER)
+    assert TrainingSetup(context(tmp_path), "supernet").distillation_origin()["teacher"] == weights.digest(
+        tmp_path / factory.TEACHER
+    )
 
 
 @pytest.fixture(scope="module")

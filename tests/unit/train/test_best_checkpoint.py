@@ -53,7 +53,7 @@ def walk(directory: Path, *overrides: str, resume: bool = False) -> dict[str, to
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The mean errors of the panels within steps are SCORES, by curriculum step and epoch."""
     given: list[float] = []
-    real = SupernetTrainer._chain
+    real = SupernetTrainer._best_checkpoint
 
     def chain(self: SupernetTrainer, index: int, step: Any, identity: Any) -> Any:
         made = real(self, index, step, identity)
@@ -62,7 +62,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             made._score = lambda _: given.append(SCORES[offset + len(made.measured)]) or given[-1]
         return made
 
-    monkeypatch.setattr(SupernetTrainer, "_chain", chain)
+    monkeypatch.setattr(SupernetTrainer, "_best_checkpoint", chain)
     return given
 
 
@@ -148,10 +148,7 @@ def test_another_chain_is_another_question(tmp_path: Path) -> None:
     Pretrain().run(context(tmp_path))
     start = tmp_path / "pretrain/supernet.safetensors"
     overrides = ("seed=0", "train.panel_every=2", "sampler.chain=last", "train.recalibrate=2")
-    made = [
-        SupernetTrainer(context(tmp_path, each), "supernet", "supernet", start).identity()
-        for each in overrides
-    ]
+    made = [SupernetTrainer(context(tmp_path, each), "supernet", start).identity() for each in overrides]
     assert all(made[0] != other for other in made[1:])
 
 
