@@ -31,7 +31,7 @@ from evonas.report.analysis.indicators import Scale, common_scale
 from evonas.run import Run
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.search import evaluator_config
+from evonas.stages.build.evaluator import evaluator_config
 
 METHODS = (
     "random",

@@ -30,7 +30,7 @@ from evonas.config import conf_dir
 from evonas.errors import EngineError, EvoNASError, UserError
 from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
-from evonas.stages.build.run_mode import RunMode, mode_of
+from evonas.stages.build.setup import RunMode, mode_of
 from evonas.version import __version__
 
 log = logging.getLogger("evonas.cli")

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas import files
-from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.identifiers import identified
 from evonas.proxies.catalogue import PROXIES
@@ -19,7 +18,7 @@ from evonas.randomness import generator
 from evonas.report.analysis.rank_correlation import Scores, ranking_statistics
 from evonas.report.charts.plots import two_digits
 from evonas.stages.base import Context
-from evonas.stages.build.run_mode import RunMode
+from evonas.stages.build.setup import RunMode
 from evonas.stages.proxy_discovery.networks import FEWEST, TrainedNetworks, trained_networks
 from evonas.stages.proxy_discovery.statistics import NetworkStatistics, network_statistics
 from evonas.track.progress import Progress
@@ -113,7 +112,7 @@ def _evolve(
     identity = {
         **found.origin,
         "quality": quality.tolist(),
-        "cells": identified(to_plain(context.cfg.cells)) if context.cfg.get("cells") else None,
+        "cells": identified(context.setup.cells),
         **{key: settings[key] for key in ("networks", "held_out", "images", "size")},
     }
     judge = FormulaEvaluator(samples, quality, _known(path, identity) if context.run.resume else {})

@@ -30,8 +30,8 @@ from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.build.objectives import TABLE
-from evonas.stages.search import device
+from evonas.stages.build.evaluator import torch_device
+from evonas.stages.build.setup import LATENCY_TABLE
 from evonas.supernets.extract import extract
 from evonas.supernets.profile import profile
 from evonas.supernets.supernet import Supernet
@@ -87,7 +87,7 @@ class Lookup:
         with pinned(self.threads, is_pinned), torch.inference_mode(), runtimes.threads(self.threads):
             table = self._table(context, stand)
         table = replace(table, seconds=time.monotonic() - began)
-        path = context.run.path(TABLE)
+        path = context.run.path(LATENCY_TABLE)
         table.save(path)
         print(f"{len(table.entries)} steps on {table.about['machine']['name']}, {table.seconds:.0f} s")
         for kind, held_out in table.held_out.items():
@@ -117,7 +117,7 @@ class Lookup:
 
 def _stand(context: Context, threads: int) -> _Stand:
     cfg = context.cfg
-    place = device(cfg.hardware.accelerator)
+    place = torch_device(cfg.hardware.accelerator)
     configs = identified({key: to_plain(cfg[key]) for key in ("space", "network", "task")})
     bench = EvaluationContext(**configs, path="", device=place, precision=cfg.hardware.precision)
     supernet = factory.supernet(context.setup).eval().requires_grad_(False).to(bench.device)

@@ -8,9 +8,8 @@ from evonas.archive import Archive
 from evonas.config import build
 from evonas.evaluate.engine import PARTS
 from evonas.stages.base import Context
-from evonas.stages.naming import archive_naming
+from evonas.stages.build.evaluator import archive_naming, evaluator_config
 from evonas.stages.networks.selected import SelectedNetwork
-from evonas.stages.search import evaluator_config
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.stages.show import requested_networks
 from evonas.track.console import print_table

@@ -12,8 +12,7 @@ from evonas.report.selection.rules import read_rule
 from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
-from evonas.stages.build.objectives import with_latency_table
-from evonas.stages.build.run_mode import RunMode, mode_of
+from evonas.stages.build.setup import RunMode, mode_of
 from evonas.stages.networks.references import referenced_networks
 from evonas.stages.stage_times import note_seconds
 from evonas.track.progress import heading, human_time
@@ -103,7 +102,7 @@ class Pipeline:
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
 
-                made(with_latency_table(config.to_plain(cfg.objective), context.run))
+                made(context.setup.objectives(context.run))
 
     def _refuse_again(self, run: Run) -> None:
         """What took hours must not be lost because a word was forgotten."""

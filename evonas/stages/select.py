@@ -10,7 +10,7 @@ from evonas.report.results import SearchResults, predictions
 from evonas.report.selection.rules import Choice, choose
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.build.run_mode import RunMode
+from evonas.stages.build.setup import RunMode
 from evonas.stages.networks.references import NetworkRef, referenced_networks
 from evonas.stages.networks.selected import SELECTED
 from evonas.stages.searching.artifacts import log_artifacts

@@ -17,7 +17,7 @@ from evonas.nn.bn_calibration import BNCalibration
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.build.run_mode import RunMode
+from evonas.stages.build.setup import RunMode
 from evonas.stages.networks.references import NetworkRef
 from evonas.stages.networks.selected import TRANSFERRED, SelectedNetwork, transferred_backbone
 from evonas.stages.pretrain import PRETRAINED

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from evonas import files
-from evonas.config import build, to_plain
+from evonas.config import build
 from evonas.errors import UserError
 from evonas.objectives.tabular.evaluator import words_of
 from evonas.randomness import derive, generator
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.build.run_mode import RunMode
+from evonas.stages.build.setup import RunMode
 from evonas.supernets.static_net import static_net
 from evonas.supernets.supernet import Supernet
 
@@ -100,12 +100,13 @@ def _subnet(supernet: Supernet, genotype: str, seed: int) -> nn.Module:
 def _of_table(context: Context, count: int) -> TrainedNetworks:
     cfg = context.cfg
     evaluator: TableEvaluator = build(cfg.evaluator)
-    if not cfg.get("cells"):
+    cells = context.setup.cells
+    if cells is None:
         raise UserError(
             f"Nothing builds the networks of {evaluator.table.name}.",
             "Choose a table whose networks are known: +task=nb201 or +task=transnas_micro",
         )
-    every = list(islice(_rows(evaluator, to_plain(cfg.cells), cfg.seed, count), count))
+    every = list(islice(_rows(evaluator, cells, cfg.seed, count), count))
     error = evaluator.objectives[0].name
     return TrainedNetworks(error, every, {"table": evaluator.weights_digest, "seed": cfg.seed})
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas import files
-from evonas.config import to_plain
 from evonas.data.io.safe import read_arrays
 from evonas.errors import UserError
 from evonas.identifiers import as_first_release, identified
@@ -64,7 +63,7 @@ def _about(context: Context, found: TrainedNetworks) -> dict[str, Any]:
     return {
         **found.origin,
         "networks": [subject.genotype for subject in found.all],
-        "cells": to_plain(context.cfg.cells) if context.cfg.cells else None,
+        "cells": context.setup.cells,
         "shape": _shape(context),
         "beside": list(settings.beside),
     }

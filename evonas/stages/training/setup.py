@@ -11,6 +11,7 @@ from torch import nn
 
 from evonas import weights
 from evonas.config import to_plain
+from evonas.data.base import Split
 from evonas.data.loading.calibration import calibration
 from evonas.errors import UserError
 from evonas.nn.bn_calibration import BNCalibration
@@ -63,7 +64,7 @@ class EvaluationSetup:
         batches = partial(calibration, images, number, size)
         return BNCalibration(batches, min(number, len(images)), self.run.path("statistics"), about)
 
-    def score(self, net: nn.Module, split: str = "holdout") -> dict[str, float]:
+    def score(self, net: nn.Module, split: Split = "holdout") -> dict[str, float]:
         """A network's metrics on a split; it is moved to the device and left in eval mode."""
         device = self.devices.torch_device
         return validation_panel.score(net.eval().to(device), self.task, split, self.batch_size, device)

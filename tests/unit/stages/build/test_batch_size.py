@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from small_stages import composed
 from trees import coco
 
+from evonas.cli_errors import refuse_too_small
 from evonas.errors import UserError
 from evonas.nn.memory import peak_bytes
 from evonas.schema import Hardware
@@ -42,8 +43,8 @@ def test_the_largest_power_of_two_that_fits(image: int, memory: float, expected:
 
 def test_what_was_asked_for_is_taken() -> None:
     assert eval_batch_size(Setup(composed("hardware.eval_batch_size=5"))) == 5
-    with pytest.raises(UserError, match=r"hardware\.eval_batch_size is 0; it must be at least 1"):
-        eval_batch_size(Setup(composed("hardware.eval_batch_size=0")))
+    with pytest.raises(UserError, match=r"hardware\.eval_batch_size=0 is too small"):
+        refuse_too_small(composed("hardware.eval_batch_size=0"))
 
 
 def test_memory_decides_where_nothing_was_asked() -> None:

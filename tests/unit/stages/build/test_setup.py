@@ -13,8 +13,7 @@ from evonas.run import Run
 from evonas.schema import Budget
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.build.run_mode import RunMode, mode_of
-from evonas.stages.build.setup import Setup
+from evonas.stages.build.setup import RunMode, Setup, mode_of
 from evonas.stages.search import Search
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.supernet import Supernet

@@ -22,10 +22,10 @@ from evonas.schema import Budget
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.generational import search
-from evonas.stages.build.engine import sharing_order
+from evonas.stages.build.engine import prefix_order
 from evonas.stages.build.setup import Setup
 from evonas.stages.search import ARCHIVE, Search
-from evonas.stages.searching.dry_run import Load, estimate, rehearse
+from evonas.stages.searching.dry_run import Workload, estimate, rehearse
 from evonas.supernets.evonet.space import evonet_space
 
 ANALYTIC = {
@@ -54,7 +54,7 @@ PARTS = {"error": "shared", "latency": "exclusive"}
 def test_estimate_comes_true_within_30_percent(
     tmp_path: Path, make: Callable[[Any], Engine], parts: dict[str, Any], lanes: dict[Any, int]
 ) -> None:
-    space, load = evonet_space(), Load(60, 20, lanes)
+    space, load = evonet_space(), Workload(60, 20, lanes)
     spec = {**ANALYTIC, "objectives": list(parts), "seconds": 0.06}
     engine = make(spec)
     found = estimate(engine, space, load)
@@ -97,7 +97,7 @@ def test_probes_fill_the_passes_of_a_generation(
     population: int, probes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Paced(2, 8, monkeypatch)
-    found = estimate(engine, evonet_space(), Load(160, population, {"shared": 2}, subnets_per_pass=8))
+    found = estimate(engine, evonet_space(), Workload(160, population, {"shared": 2}, subnets_per_pass=8))
     warm, drawn, corners = engine.asked
     assert (len(warm), len(drawn), len(corners)) == (2, probes, 2)
     assert len({job.genotype for job in drawn}) == probes
@@ -109,7 +109,7 @@ def test_later_generations_count_as_what_they_are(monkeypatch: pytest.MonkeyPatc
     engine, space = Paced(2, 8, monkeypatch), evonet_space()
     # a second for the first generation, and as long for half as many points later
     late = rehearse(NSGA2(space, seed=0, population=16, evaluations=96), space, 2)[:8]
-    found = estimate(engine, space, Load(160, 16, {"shared": 2}, 8), late=late)
+    found = estimate(engine, space, Workload(160, 16, {"shared": 2}, 8), late=late)
     assert [job.genotype for job in engine.asked[2]] == late
     assert found.wall_s[1] == pytest.approx(1 + 16 / 16 + 144 / 8, rel=0.05)
 
@@ -118,7 +118,7 @@ def test_later_generations_count_as_what_they_are(monkeypatch: pytest.MonkeyPatc
 def test_a_rehearsal_ends_with_points_that_share_more(objectives: int) -> None:
     space = evonet_space()
     network = {"_target_": "network/evonet", "dims": [8] * 4, "heads": [2] * 4}
-    key = sharing_order(Setup(OmegaConf.create({"space": {"_target_": "space/evonet"}, "network": network})))
+    key = prefix_order(Setup(OmegaConf.create({"space": {"_target_": "space/evonet"}, "network": network})))
     assert key is not None
     late = rehearse(NSGA2(space, seed=0, population=24, evaluations=480), space, objectives)
     assert len(set(late)) == 24
@@ -151,7 +151,7 @@ def test_probes_that_all_fail_are_an_error() -> None:
     # Obedient knows no genotypes of a space
     engine = InlineEngine(Obedient())
     with pytest.raises(EngineError, match=r"No probe of the part shared .* AttributeError"):
-        estimate(engine, evonet_space(), Load(10, 5, {"shared": 1}))
+        estimate(engine, evonet_space(), Workload(10, 5, {"shared": 1}))
 
 
 def test_stage_search_prints_it_and_makes_no_archive(

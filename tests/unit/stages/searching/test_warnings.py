@@ -27,13 +27,13 @@ def fact(noisy: bool) -> Evaluation:
 
 
 def test_noise_is_told_a_few_times_and_counted_always() -> None:
-    doubts = LatencyWarnings()
-    assert list(doubts.about(fact(False))) == []
-    said = [line for _ in range(10) for line in doubts.about(fact(True))]
+    warnings = LatencyWarnings()
+    assert list(warnings.check(fact(False))) == []
+    said = [line for _ in range(10) for line in warnings.check(fact(True))]
     assert len(said) == SHOWN
     assert "34% of its mean, more than 10%" in said[0]
-    assert doubts.noisy == 10
-    assert list(doubts.about(Evaluation(0, "f", "g", "shared", "failed", reason="x"))) == []
+    assert warnings.noisy == 10
+    assert list(warnings.check(Evaluation(0, "f", "g", "shared", "failed", reason="x"))) == []
 
 
 def test_an_objective_that_never_changes_is_named() -> None:
