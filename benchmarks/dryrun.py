@@ -26,11 +26,11 @@ from evonas.run import Run
 from evonas.schema import register
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.build.evaluator import evaluator_config
+from evonas.stages.build.evaluator import evaluator_config, parts_of
 from evonas.stages.build.setup import Setup
 from evonas.stages.lookup import Lookup
 from evonas.stages.search import Search, build_searcher
-from evonas.stages.searching.dry_run import parts_of, probe
+from evonas.stages.searching.dry_run import probe
 
 SEARCHES = {
     "latency": ["objective=[error,latency]", "budget.evaluations=64"],

@@ -72,7 +72,7 @@ class _Test:
 
     def teacher(self) -> Metrics | None:
         """The teacher's metrics, or None in a run without one."""
-        if not self.setup.cfg.distill or not teacher_checkpoint.has_answers(self.setup.run):
+        if not self.setup.cfg.distill or not teacher_checkpoint.has_output(self.setup.run):
             return None
         net = factory.load_teacher(self.setup.context)
         self.pictures.add("teacher", net.to(self.setup.devices.torch_device))

@@ -1,4 +1,4 @@
-"""stage=measure: measure networks again, beside what the search recorded."""
+"""stage=measure: measure networks again and compare with the values that the search recorded."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 from evonas import files
 from evonas.archive import Archive
 from evonas.config import build
-from evonas.evaluate.engine import PARTS
 from evonas.stages.base import Context
-from evonas.stages.build.evaluator import archive_naming, evaluator_config
+from evonas.stages.build.evaluator import archive_naming, evaluator_config, parts_of
 from evonas.stages.networks.selected import SelectedNetwork
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.stages.show import requested_networks
@@ -22,16 +21,16 @@ COLUMNS = ("name", "objective", "recorded", "measured", "note")
 
 
 class Measure:
-    """Measures each network of `genotype=`, or each chosen one, in this process and one after another.
+    """Measures each network of `genotype=`, or each selected one, in this process and one after another.
 
-    Objectives that look at no clock give the recorded numbers to the last bit on the same device; where the
-    fingerprint is another, something that the numbers depend on has changed, and the table says so.
+    Objectives other than latencies reproduce the recorded numbers bit for bit on the same device. If the fingerprint
+    differs, something that the numbers depend on has changed, and the table says so.
     """
 
     needs_task = True
 
     def run(self, context: Context) -> str:
-        """Print recorded beside new numbers, and write them to measure/measured.json."""
+        """Print recorded and new values side by side, and write them to measure/measured.json."""
         naming = archive_naming(context.run.find(ARCHIVE))
         evaluator: Evaluator = build(naming(evaluator_config(context)))
         evaluator.setup()
@@ -44,9 +43,7 @@ class Measure:
 
 
 def _rows(context: Context, evaluator: "Evaluator", net: SelectedNetwork) -> Iterator[dict[str, object]]:
-    for part in PARTS:
-        if not any(objective.part == part for objective in evaluator.objectives):
-            continue
+    for part in parts_of(evaluator.objectives):
         fingerprint = evaluator.fingerprint(part)
         found = evaluator.measure(net.genotype, part).objectives
         before, note = _recorded(context, part, fingerprint, net.genotype)
@@ -63,7 +60,7 @@ def _rows(context: Context, evaluator: "Evaluator", net: SelectedNetwork) -> Ite
 
 
 def _recorded(context: Context, part: str, fingerprint: str, genotype: str) -> tuple[dict[str, float], str]:
-    """What the search recorded of a part, and what keeps it from being comparable."""
+    """The recorded objectives of a part, and a note why they may not be comparable."""
     path = context.run.find(ARCHIVE)
     if path is None:
         return {}, "no search"

@@ -24,10 +24,10 @@ from evonas.search.loop.racing import image_evaluations
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build.engine import engine, shared_images
-from evonas.stages.build.evaluator import archive_naming, evaluator_config
+from evonas.stages.build.evaluator import archive_naming, evaluator_config, parts_of
 from evonas.stages.build.setup import RunMode, mode_of
 from evonas.stages.searching.artifacts import log_artifacts, search_tables
-from evonas.stages.searching.dry_run import dry_run, parts_of
+from evonas.stages.searching.dry_run import dry_run
 from evonas.stages.searching.live_page import LivePage
 from evonas.stages.searching.progress import SearchProgress
 from evonas.stages.searching.reuse import ARCHIVE, reuse_results

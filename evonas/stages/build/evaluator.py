@@ -1,11 +1,13 @@
 """The config of a search's evaluator: what workers build to measure genotypes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evonas.archive import Archive
 from evonas.config import to_plain
 from evonas.errors import DataError, UserError
+from evonas.evaluate.engine import PARTS, Part
 from evonas.identifiers import Naming, identified, naming_of
 from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
@@ -56,6 +58,11 @@ def archive_naming(path: Path | None) -> Naming:
     except (UserError, DataError):
         # missing or empty; a damaged archive is refused where it is opened
         return identified
+
+
+def parts_of(objectives: Sequence[Any]) -> list[Part]:
+    """The resource classes that a search measures, shared ones first."""
+    return [part for part in PARTS if any(objective.part == part for objective in objectives)]
 
 
 def torch_device(accelerator: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from evonas.errors import EngineError
-from evonas.evaluate.engine import PARTS, Engine, Job, Outcome, Part
+from evonas.evaluate.engine import Engine, Job, Outcome, Part
 from evonas.identifiers import identifier
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.randomness import generator
@@ -265,8 +265,3 @@ def _peak_mb(engine: Engine) -> float | None:
             lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
             peaks += [int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM")]
     return max(peaks, default=None)
-
-
-def parts_of(objectives: Sequence[Any]) -> list[Part]:
-    """The resource classes that a search measures, shared ones first."""
-    return [part for part in PARTS if any(objective.part == part for objective in objectives)]

@@ -79,7 +79,7 @@ def test_a_loaded_teacher_is_scored_and_noted_and_not_copied(tmp_path: Path, wei
     assert files_below(tmp_path / "teacher") == ["metrics.csv", "result.json"]
     found = factory.load_teacher(context(tmp_path, *foreign(weights_file)))
     assert not found.training and found.origin.sha256 == result["origin"]["sha256"]
-    assert teacher_checkpoint.has_answers(context(tmp_path).run)
+    assert teacher_checkpoint.has_output(context(tmp_path).run)
 
 
 def test_a_resumed_check_is_not_repeated(tmp_path: Path, weights_file: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_stage_loads_its_teacher_once(tmp_path: Path, overrides: list[str]) ->
 def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
     alone = [*DINO, "teacher.head=false"]
     assert "features alone" in Teacher().run(context(tmp_path, *alone))
-    assert not teacher_checkpoint.has_answers(context(tmp_path).run)
+    assert not teacher_checkpoint.has_output(context(tmp_path).run)
     student = factory.supernet(context(tmp_path).setup).levels
     made = context(tmp_path, *alone)
     with pytest.raises(UserError, match=r"distill\.ratio=0\.1") as caught:
@@ -204,7 +204,7 @@ def test_a_supernet_learns_the_same_bits_from_kept_answers(
     found = supernet_again(distilled, tmp_path)
     assert all(torch.equal(straight[name], found[name]) for name in straight)
     assert [(path.name, path.stat().st_mtime_ns) for path in place.iterdir()] == before
-    assert "The teacher's answers to 6 images take 50.9 kB when all are kept" in capsys.readouterr().out
+    assert "The teacher's outputs for 6 images take 50.9 kB when all are cached" in capsys.readouterr().out
 
 
 def test_with_batches_of_one_a_supernet_is_the_same_without_the_cache(

@@ -61,7 +61,7 @@ def test_a_run_is_asked_by_name(tmp_path: Path) -> None:
 def test_a_folder_and_a_file_mean_the_same(way: str, tmp_path: Path) -> None:
     source(tmp_path / "a", knee=TEXT, max=OTHER)
     [net] = referenced_networks(asking(tmp_path / "b", way.format(tmp_path)))
-    assert (net.name, net.genotype, net.home) == ("max", OTHER, "a")
+    assert (net.name, net.genotype, net.source_run) == ("max", OTHER, "a")
     assert net.weights is not None
 
 
@@ -101,7 +101,7 @@ def test_last_is_the_newest_other_run(tmp_path: Path) -> None:
     source(tmp_path / "b", knee=OTHER)
     own = source(tmp_path / "c", knee=TEXT)
     own.cfg.genotype = "run:last"
-    assert referenced_networks(own)[0].home == "b"
+    assert referenced_networks(own)[0].source_run == "b"
     own.cfg.genotype = "run:c"
     with pytest.raises(UserError, match="this run itself"):
         referenced_networks(own)
