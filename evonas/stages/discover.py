@@ -1,4 +1,4 @@
-"""stage=discover: a formula that ranks untrained networks as their training would, found by evolution."""
+"""stage=discover: proxy discovery, the evolution of a formula that ranks untrained networks as training does."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ from evonas.track.progress import Progress
 
 RESULT = "discover/formula.json"
 FITNESS = "discover/fitness.json"
-# proxies of the literature that are formulas themselves, to compare with
+# published proxies that are formulas, for comparison
 KNOWN: Mapping[str, str] = {
     "grad_norm": "sum(l2(G))",
     "l2": "sum(l2(W))",
@@ -37,16 +37,16 @@ _TOP = 10
 
 
 class Discover:
-    """Evolves formulas on some trained networks, and says how well the best one ranks others.
+    """Evolves formulas on some trained networks, and tests how well the best one ranks others.
 
-    The statistics of the networks and the fitness of every formula stay in the run, so that a discovery that
-    was stopped goes on with `resume=true`.
+    The statistics of the networks and the fitness of every formula are stored in the run, so that a stopped discovery
+    continues with `resume=true`.
     """
 
     needs_task = True
 
     def run(self, context: Context) -> str:
-        """Write discover/formula.json; the formula and how to use it."""
+        """Write discover/formula.json; returns how to use the formula."""
         settings = context.cfg.discover
         _check(settings)
         found = trained_networks(context, settings.networks + settings.held_out)
@@ -63,7 +63,7 @@ class Discover:
 
 
 def _usage(context: Context, proxy: str) -> str:
-    """How to search with a proxy; tables have objectives of their own."""
+    """The overrides that search with a proxy."""
     line = f'"objective=[zero_cost,macs]" "objective.zero_cost.proxy=\'{proxy}\'"'
     if context.setup.mode is not RunMode.TABLE:
         return f"Use it: {line}"
@@ -74,7 +74,7 @@ def _usage(context: Context, proxy: str) -> str:
 
 
 def sentence(result: Mapping[str, Any]) -> str:
-    """What was found, and whether it is better than what was known."""
+    """The result in one sentence, with the best known proxy."""
     known = {name: row["held_out"]["tau"] for name, row in result["known"].items()}
     name = max(known, key=lambda each: _rank(known[each]))
     trained, unseen = (result["found"][result["proxy"]][part] for part in ("training", "held_out"))
@@ -100,7 +100,7 @@ def _check(settings: Any) -> None:
 
 
 def _training(number: int, settings: Any) -> int:
-    """How many networks the formulas are ranking_statistics on; fewer than asked for where there are fewer."""
+    """Number of networks that formulas are fitted on, out of `number` that are known."""
     share = settings.networks / (settings.networks + settings.held_out)
     return min(settings.networks, max(FEWEST, round(number * share)), number)
 
@@ -115,22 +115,22 @@ def _evolve(
         "cells": identified(context.setup.cells),
         **{key: settings[key] for key in ("networks", "held_out", "images", "size")},
     }
-    judge = FormulaEvaluator(samples, quality, _known(path, identity) if context.run.resume else {})
+    evaluator = FormulaEvaluator(samples, quality, _known(path, identity) if context.run.resume else {})
     schedule = Schedule(settings.population, settings.parents, patience=settings.patience)
     with Progress("discover", settings.formulas, unit="formula") as progress:
         done = 0
 
         def after(count: int, best: ScoredFormula) -> None:
             nonlocal done
-            files.write_json(path, {"identity": identity, "fitness": judge.known})
+            files.write_json(path, {"identity": identity, "fitness": evaluator.known})
             progress.advance(count - done, tau=best.rank)
             done = count
 
-        return discover(judge, settings.formulas, context.cfg.seed, schedule, after)
+        return discover(evaluator, settings.formulas, context.cfg.seed, schedule, after)
 
 
 def _known(path: Path, identity: Mapping[str, Any]) -> dict[str, float | None]:
-    """What an earlier attempt found out on the same networks."""
+    """The fitness of formulas from an earlier attempt on the same networks."""
     left = files.read_json(path) if path.exists() else {"identity": None, "fitness": {}}
     is_same = identified(left["identity"]) == identity
     known: dict[str, float | None] = left["fitness"] if is_same else {}
@@ -172,7 +172,7 @@ def _result(
 
 
 def _each(calculator: Calculator, formula: Node) -> NDArray[np.float64]:
-    """The score of every network by itself, NaN for one without."""
+    """The score of every network, NaN for a network without one."""
     found = _scores(calculator, formula)
     if np.isfinite(found).all():
         return found
@@ -185,18 +185,18 @@ def _rows(
     scores: NDArray[np.float64], errors: NDArray[np.float64], number: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     parts = {"training": slice(number), "held_out": slice(number, None)}
-    return {name: _judged(scores[part], errors[part], rng) for name, part in parts.items()}
+    return {name: _correlation(scores[part], errors[part], rng) for name, part in parts.items()}
 
 
 def _scores(calculator: Calculator, formula: Node) -> NDArray[np.float64]:
-    """Scores, or NaN for all where one network has none."""
+    """Scores of all networks; NaN for all if one network has none."""
     try:
         return calculator.score(formula)
     except NotFiniteError:
         return np.full(calculator.samples.num_networks, np.nan)
 
 
-def _judged(
+def _correlation(
     scores: NDArray[np.float64], errors: NDArray[np.float64], rng: np.random.Generator
 ) -> dict[str, float | None]:
     """Tau between scores and quality with its interval; None where it is not defined."""

@@ -1,4 +1,4 @@
-"""stage=show: everything that is known about a network of a run."""
+"""stage=show: all measurements of a network of a run."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +17,7 @@ SHOWN_EXTRAS = 12
 
 
 class Show:
-    """Prints what was measured of networks, under which fingerprint, and how to measure them again.
+    """Prints the measurements of networks with their fingerprints, and the command that repeats them.
 
     Reads only, and may be used while a search runs.
     """
@@ -25,25 +25,26 @@ class Show:
     needs_task = False
 
     def run(self, context: Context) -> str:
-        """Without `genotype=` the chosen networks are shown; the command that measures the last one again."""
+        """Print the networks of `genotype=`, or the selected ones; returns the command that measures the last one again."""
         nets = requested_networks(context)
         path = context.run.need(ARCHIVE, made_by="search")
-        facts = read(path)
+        results = read(path)
         with Archive.read(path) as archive:
             for net in nets:
-                print(
-                    "\n".join(
-                        [*_head(net, facts), *_measured(archive, net.genotype), *_trained(context, net)]
-                    )
-                )
+                lines = [
+                    *_position(net, results),
+                    *_measurements(archive, net.genotype),
+                    *_retraining(context, net),
+                ]
+                print("\n".join(lines))
         return f"Measure again: {context.run.command('measure')} 'genotype={nets[-1].genotype}'"
 
 
 def requested_networks(context: Context) -> list[SelectedNetwork]:
-    """The networks that a command is about: a chosen one by its name, what `genotype=` means, or all chosen.
+    """The networks of a command: a selected one by its name, those of `genotype=`, or all selected ones.
 
     Raises:
-        UserError: there is no such network, or none is chosen.
+        UserError: there is no such network, or none is selected.
     """
     known = {net.name: net for net in selected_networks(context.run)} if context.run.find(SELECTED) else {}
     typed = context.cfg.genotype
@@ -56,17 +57,17 @@ def requested_networks(context: Context) -> list[SelectedNetwork]:
     return [SelectedNetwork(each.name, each.genotype, {}) for each in referenced_networks(context)]
 
 
-def _head(net: SelectedNetwork, facts: SearchResults) -> Iterator[str]:
+def _position(net: SelectedNetwork, results: SearchResults) -> Iterator[str]:
     yield f"{net.name}  {net.genotype}"
-    if net.genotype not in facts.genotypes:
+    if net.genotype not in results.genotypes:
         yield "  not among the points of the search whose every objective is known"
         return
-    row = facts.genotypes.index(net.genotype)
-    place = "on the front" if row in front(facts.values) else "dominated"
-    yield f"  point {row + 1} of {len(facts.genotypes)}, {place}"
+    row = results.genotypes.index(net.genotype)
+    place = "on the front" if row in front(results.values) else "dominated"
+    yield f"  point {row + 1} of {len(results.genotypes)}, {place}"
 
 
-def _measured(archive: Archive, genotype: str) -> Iterator[str]:
+def _measurements(archive: Archive, genotype: str) -> Iterator[str]:
     for part, fingerprint in archive.meta["fingerprints"].items():
         fact = archive.lookup(fingerprint, genotype)
         if fact is not None:
@@ -88,7 +89,7 @@ def _fact(fact: Evaluation, took: tuple[float, str] | None) -> Iterator[str]:
 
 
 def _numbers(extra: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Numbers and words among the extra facts, by path; long lists are left out."""
+    """Numbers and words of the extra data by path, without lists."""
     if isinstance(extra, dict):
         for key, value in extra.items():
             yield from _numbers(value, f"{prefix}{key}.")
@@ -98,7 +99,7 @@ def _numbers(extra: object, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix.removesuffix("."), str(extra)
 
 
-def _trained(context: Context, net: SelectedNetwork) -> Sequence[str]:
+def _retraining(context: Context, net: SelectedNetwork) -> Sequence[str]:
     found = retraining_result(context.run, net)
     if found is None:
         return []

@@ -1,4 +1,4 @@
-"""The networks on which a proxy is discovered, each with its error after a training of its own."""
+"""The trained networks that proxy discovery ranks, each with its error after separate training."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 RANK = "rank/rank.json"
 FEWEST = 6
-# draws of which a network of the table must be among, for each network that is wanted
+# most samples for each network of a table
 _DRAWS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedNetwork:
-    """A network whose outcome is known.
+    """A network with a known error.
 
     Args:
         genotype: as text.
-        error: after its own training.
-        make: the untrained network.
+        error: after separate training.
+        make: builds the untrained network.
     """
 
     genotype: str
@@ -45,12 +45,12 @@ class TrainedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class TrainedNetworks:
-    """Some networks of one table or one run, in an order that means nothing.
+    """Some networks of one table or one run, in random order.
 
     Args:
-        error_name: what their errors are.
+        error_name: the metric of their errors.
         all: the networks.
-        origin: what they depend on, as plain JSON data.
+        origin: what they depend on, as plain data.
     """
 
     error_name: str
@@ -59,10 +59,10 @@ class TrainedNetworks:
 
 
 def trained_networks(context: Context, count: int) -> TrainedNetworks:
-    """Networks of the task's table, or else those that the run's ranking check trained.
+    """Networks of the task's table, or those that the run's ranking check trained.
 
     Args:
-        count: how many are wanted; a ranking check may have fewer.
+        count: number of networks; a ranking check may have fewer.
 
     Raises:
         UserError: there are too few, or no network is known for the table.
@@ -112,7 +112,7 @@ def _of_table(context: Context, count: int) -> TrainedNetworks:
 
 
 def _rows(evaluator: "TableEvaluator", cells: Any, seed: int, count: int) -> Iterator[TrainedNetwork]:
-    """Random networks of the table, each once; those without an error are passed over."""
+    """Distinct random networks of the table that have an error."""
     rng = generator(seed, "discover/subjects")
     name, space, seen = evaluator.objectives[0].name, evaluator.space, set()
     for _ in range(_DRAWS * count):

@@ -1,4 +1,4 @@
-"""What a discovery knows of its networks, computed once a run: tensors of their layers, and known proxies."""
+"""Statistics of networks for proxy discovery, computed once for a run: layer samples and known proxies."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ _KINDS: tuple[Kind, ...] = ("weight", "map")
 
 @dataclass(frozen=True, slots=True)
 class NetworkStatistics:
-    """Some networks as a discovery sees them.
+    """Statistics of some networks.
 
     Args:
         samples: of the tensors of their layers.
@@ -43,7 +43,7 @@ class NetworkStatistics:
 
 
 def network_statistics(context: Context, found: TrainedNetworks) -> NetworkStatistics:
-    """The networks, measured or read from the run's file where it is about these."""
+    """Statistics of networks, from the run's file if it is about the same networks."""
     path = context.run.path(SAMPLES)
     about = _about(context, found)
     key = _key(identified(about))
