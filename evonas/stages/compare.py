@@ -42,7 +42,8 @@ class Compare:
         """Print the comparison or write it.
 
         Raises:
-            UserError: there are fewer than two runs, one is unknown or has no search, or their searches are not comparable.
+            UserError: there are fewer than two runs, one is unknown or has no search, or they are not
+                comparable.
         """
         folders = self._folders(Path(context.cfg.outputs))
         found = compared({name: read(folder / ARCHIVE) for name, folder in folders.items()})

@@ -25,7 +25,7 @@ class Show:
     needs_task = False
 
     def run(self, context: Context) -> str:
-        """Print the networks of `genotype=`, or the selected ones; returns the command that measures the last one again."""
+        """Print the networks of `genotype=` or the selected ones; returns the command that measures the last again."""
         nets = requested_networks(context)
         path = context.run.need(ARCHIVE, made_by="search")
         results = read(path)

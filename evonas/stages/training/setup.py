@@ -12,7 +12,7 @@ from torch import nn
 from evonas import weights
 from evonas.config import to_plain
 from evonas.data.base import Split
-from evonas.data.loading.calibration import calibration
+from evonas.data.loading.batches import calibration
 from evonas.errors import UserError
 from evonas.nn.bn_calibration import BNCalibration
 from evonas.randomness import derive
