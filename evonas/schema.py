@@ -151,7 +151,7 @@ class Rank:
 class Discover:
     """On which networks a proxy is discovered, and how long it evolves."""
 
-    networks: int = 50
+    networks: int = _least(6, 50)
     # further networks that tell how well the formula ranks what it has not seen
     held_out: int = _least(2, 20)
     # distinct formulas that are judged

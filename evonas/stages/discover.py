@@ -48,7 +48,10 @@ class Discover:
     def run(self, context: Context) -> str:
         """Write discover/formula.json; returns how to use the formula."""
         settings = context.cfg.discover
-        _check(settings)
+        single = [name for name, proxy in PROXIES.items() if proxy.rule == "single"]
+        for name in settings.beside:
+            if name not in single:
+                raise UserError(f"discover.beside names '{name}'.", f"Choose among {', '.join(single)}.")
         found = trained_networks(context, settings.networks + settings.held_out)
         known = network_statistics(context, found)
         errors = np.array([subject.error for subject in found.all])
@@ -85,18 +88,6 @@ def sentence(result: Mapping[str, Any]) -> str:
         f"and {result['held_out']} others with {two_digits(unseen['tau'])} ({bounds}); "
         f"the best known one there is {name} with {two_digits(known[name])}."
     )
-
-
-def _check(settings: Any) -> None:
-    if settings.networks < FEWEST:
-        raise UserError(
-            f"discover.networks={settings.networks} is too small.",
-            f"Use at least discover.networks={FEWEST}.",
-        )
-    single = [name for name, proxy in PROXIES.items() if proxy.rule == "single"]
-    for name in settings.beside:
-        if name not in single:
-            raise UserError(f"discover.beside names '{name}'.", f"Choose among {', '.join(single)}.")
 
 
 def _training(number: int, settings: Any) -> int:

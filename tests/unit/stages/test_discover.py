@@ -12,6 +12,7 @@ import tables_written
 from omegaconf import OmegaConf
 
 from evonas import files
+from evonas.cli_errors import refuse_too_small
 from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.nn.cells.nb201 import NB201Net
@@ -153,7 +154,6 @@ def test_fitness_on_another_truth_is_not_reused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"networks": 2}, "networks=2"),
         ({"beside": ["saswot"]}, "beside"),
         ({"beside": ["q"]}, "beside"),
     ],
@@ -161,6 +161,11 @@ def test_fitness_on_another_truth_is_not_reused(tmp_path: Path) -> None:
 def test_settings_that_cannot_work_are_named(tmp_path: Path, setting: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"discover.{said}"):
         Discover().run(context(tmp_path / "run", **setting))
+
+
+def test_the_least_number_of_networks_is_refused_before_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"discover\.networks=2 is too small"):
+        refuse_too_small(context(tmp_path / "run", networks=2).cfg)
 
 
 def test_a_check_of_few_networks_says_what_to_type(tmp_path: Path) -> None:

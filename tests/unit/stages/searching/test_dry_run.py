@@ -109,7 +109,7 @@ def test_later_generations_count_as_what_they_are(monkeypatch: pytest.MonkeyPatc
     engine, space = Paced(2, 8, monkeypatch), evonet_space()
     # a second for the first generation, and as long for half as many points later
     late = rehearse(NSGA2(space, seed=0, population=16, evaluations=96), space, 2)[:8]
-    found = estimate(engine, space, Workload(160, 16, {"shared": 2}, 8), late=late)
+    found = estimate(engine, space, Workload(160, 16, {"shared": 2}, 8), later=late)
     assert [job.genotype for job in engine.asked[2]] == late
     assert found.wall_s[1] == pytest.approx(1 + 16 / 16 + 144 / 8, rel=0.05)
 
