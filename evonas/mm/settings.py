@@ -74,23 +74,17 @@ def roi_head(
         },
         "test_cfg": {},
     }
-    return {**settings, **_masks(width, strides, num_classes, mask_side)}
-
-
-def _masks(width: int, strides: Sequence[int], num_classes: int, mask_side: int) -> Settings:
-    if not mask_side:
-        return {}
-    return {
-        "mask_roi_extractor": _extractor(width, strides, mask_side // 2),
-        "mask_head": {
+    if mask_side:
+        settings["mask_roi_extractor"] = _extractor(width, strides, mask_side // 2)
+        settings["mask_head"] = {
             "type": "FCNMaskHead",
             "num_convs": 4,
             "in_channels": width,
             "conv_out_channels": 256,
             "num_classes": num_classes,
             "loss_mask": {"type": "CrossEntropyLoss", "use_mask": True, "loss_weight": 1.0},
-        },
-    }
+        }
+    return settings
 
 
 def _extractor(width: int, strides: Sequence[int], side: int) -> Settings:

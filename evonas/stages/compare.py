@@ -118,7 +118,7 @@ def _show_budgets(found: Comparison, runs: Sequence[str]) -> None:
     rows = [
         [
             f"{each.cost} <= {each.limit:.5g}",
-            *[_number(each.errors[run]) for run in runs],
+            *["-" if each.errors[run] is None else f"{each.errors[run]:.5g}" for run in runs],
             each.better or "equal",
         ]
         for each in found.budgets
@@ -143,7 +143,3 @@ def _show_differences(differs: Mapping[str, Mapping[str, Any]], runs: Sequence[s
         print_table(f"settings that differ{more}", ["setting", *runs], rows)
     else:
         print("Their recorded settings are the same.")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.5g}"

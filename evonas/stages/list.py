@@ -62,7 +62,20 @@ class List:
             return json.dumps([asdict(row) for row in rows], indent=2)
         if not rows:
             return f"No run in {context.cfg.outputs}. Make one with: python -m evonas +task=synthetic"
-        print_table("", COLUMNS, [_cells(row) for row in rows])
+        cells = [
+            [
+                row.run,
+                row.task,
+                row.stage,
+                row.state,
+                "-" if row.points is None else str(row.points),
+                "-" if row.hypervolume is None else f"{row.hypervolume:.4f}",
+                human_time(row.seconds),
+                f"{row.megabytes:.1f} MB",
+            ]
+            for row in rows
+        ]
+        print_table("", COLUMNS, cells)
         return "Next: python -m evonas report run=last"
 
 
@@ -102,10 +115,3 @@ def _search_results(archive: Path) -> tuple[int | None, float | None]:
     except EvoNASError:
         return None, None
     return len(facts.values), facts.hypervolume
-
-
-def _cells(row: Row) -> list[str]:
-    points = "-" if row.points is None else str(row.points)
-    share = "-" if row.hypervolume is None else f"{row.hypervolume:.4f}"
-    about = [row.run, row.task, row.stage, row.state, points, share]
-    return [*about, human_time(row.seconds), f"{row.megabytes:.1f} MB"]

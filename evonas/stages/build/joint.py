@@ -60,20 +60,18 @@ def _runs(context: Context) -> dict[str, Run]:
         raise UserError(
             "A joint search needs the runs of two tasks or more, each once.", "Try: 'joint=[<run>,<run>]'"
         )
-    found = [_open(outputs, name) for name in names]
+    found = []
+    for name in names:
+        directory = find_run(outputs, name)
+        cfg = recorded_config(directory)
+        if cfg.get("task") is None or not Setup(cfg).mode.has_network:
+            raise UserError(f"Run '{name}' has no network of its own.", "Name runs that trained a supernet.")
+        inputs = find_run(outputs, cfg.inputs) if cfg.get("inputs") else None
+        found.append(Run(directory, str(cfg.task.name), inputs=inputs))
     counts = Counter(run.task for run in found)
     tasks = {run.task if counts[run.task] == 1 else run.name: run for run in found}
     # selection rules such as best:error_<name> read words
     return {re.sub(r"\W", "_", name): run for name, run in tasks.items()}
-
-
-def _open(outputs: Path, name: str) -> Run:
-    directory = find_run(outputs, name)
-    cfg = recorded_config(directory)
-    if cfg.get("task") is None or not Setup(cfg).mode.has_network:
-        raise UserError(f"Run '{name}' has no network of its own.", "Name runs that trained a supernet.")
-    inputs = find_run(outputs, cfg.inputs) if cfg.get("inputs") else None
-    return Run(directory, str(cfg.task.name), inputs=inputs)
 
 
 def _member(context: Context, run: Run, cfg: DictConfig) -> dict[str, Any]:

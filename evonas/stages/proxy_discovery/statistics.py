@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,13 @@ class NetworkStatistics:
 def network_statistics(context: Context, found: TrainedNetworks) -> NetworkStatistics:
     """Statistics of networks, from the run's file if it is about the same networks."""
     path = context.run.path(SAMPLES)
-    about = _about(context, found)
+    about = {
+        **found.origin,
+        "networks": [network.genotype for network in found.all],
+        "cells": context.setup.cells,
+        "shape": _shape(context),
+        "beside": list(context.cfg.discover.beside),
+    }
     key = _key(identified(about))
     known = {key, _key(as_first_release(about))}
     if path.exists() and (kept := read_arrays(path))["key"].item() in known:
@@ -54,19 +59,13 @@ def network_statistics(context: Context, found: TrainedNetworks) -> NetworkStati
     arrays: dict[str, Any] = {**made.samples.values, "starts": made.samples.starts, "key": np.array(key)}
     arrays |= {kind: made.samples.counts[kind] for kind in _KINDS}
     arrays |= {f"score_{name}": scores for name, scores in made.scores.items()}
-    files.write_atomic(path, partial(_write, arrays))
+
+    def write(target: Path) -> None:
+        with target.open("wb") as stream:
+            np.savez(stream, **arrays)
+
+    files.write_atomic(path, write)
     return made
-
-
-def _about(context: Context, found: TrainedNetworks) -> dict[str, Any]:
-    settings = context.cfg.discover
-    return {
-        **found.origin,
-        "networks": [subject.genotype for subject in found.all],
-        "cells": context.setup.cells,
-        "shape": _shape(context),
-        "beside": list(settings.beside),
-    }
 
 
 def _key(about: dict[str, Any]) -> str:
@@ -105,8 +104,3 @@ def _from_arrays(kept: dict[str, NDArray[Any]]) -> NetworkStatistics:
     samples = LayerSamples(values, {kind: kept[kind] for kind in _KINDS}, kept["starts"])
     names = [name for name in kept if name.startswith("score_")]
     return NetworkStatistics(samples, {name.removeprefix("score_"): kept[name] for name in names})
-
-
-def _write(arrays: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, **arrays)
