@@ -32,7 +32,7 @@ from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.genotype import Genotype
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
-from evonas.supernets.extract import extract
+from evonas.supernets.supernet import extract
 
 REPEATS, LAST, IMAGES = 5, 10, 8
 OBJECTIVES = {

@@ -23,11 +23,10 @@ from evonas.ops import native
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily
-from evonas.supernets.extract import extract
 from evonas.supernets.families import without_space
 from evonas.supernets.static_net import StaticNet, static_net
 from evonas.supernets.step import Size
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import Task
 
 # autocast dtype of each supported precision, with Lightning's names

@@ -32,9 +32,8 @@ from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.objectives import TABLE
 from evonas.stages.search import device
-from evonas.supernets.extract import extract
 from evonas.supernets.profile import profile
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.track.progress import Progress
 
 # short rounds some time apart: what disturbs one of them does not reach the others

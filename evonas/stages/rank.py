@@ -20,9 +20,8 @@ from evonas.stages.training import subnet_trainer
 from evonas.stages.training.bn_calibration import origin, renewal
 from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.base import cost
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import Task, best_of
 from evonas.train.loop.checkpoint_io import remove
 

@@ -14,8 +14,7 @@ from evonas.stages.searching.artifacts import keep
 from evonas.stages.training import subnet_trainer
 from evonas.stages.training.bn_calibration import origin, renewal
 from evonas.stages.training.logging import Listening, listening
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import Task
 from evonas.train.loop.checkpoint_io import remove
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # name of a family -> the module whose `restore(description)` builds one of its backbones
 FAMILIES = {
-    "evonet": "evonas.supernets.evonet.restore",
-    "mbconv": "evonas.supernets.mbconv.restore",
+    "evonet": "evonas.supernets.evonet.backbone",
+    "mbconv": "evonas.supernets.mbconv.backbone",
 }
 # what configurations of OpenMMLab called every exported backbone when there was one family
 FORMER_TYPES = ("EvoNet",)

@@ -11,8 +11,8 @@ from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily
-from evonas.supernets.slices import bind
-from evonas.supernets.static_net import StaticNet
+from evonas.supernets.slices import bind, slices
+from evonas.supernets.static_net import StaticNet, static_net
 
 
 class Supernet(nn.Module):
@@ -62,3 +62,16 @@ class Supernet(nn.Module):
     def forward(self, x: Float[Tensor, "B 3 H W"], genotype: Genotype) -> HeadOutput:
         """Output of one subnet."""
         return self.forward_with_features(x, genotype)[0]
+
+
+def extract(supernet: Supernet, genotype: Genotype) -> StaticNet:
+    """One subnet with its inherited weights: on CPU in fp32 equal to the supernet bit for bit.
+
+    Device, dtype and mode (training or not) are those of the supernet. Nothing is shared
+    with it afterwards.
+    """
+    net = static_net(supernet.family, supernet.head, genotype, seed=None)
+    some = next(supernet.backbone.parameters())
+    net.backbone.to(some.device, some.dtype)
+    net.backbone.load_state_dict(slices(supernet.family, supernet.backbone, genotype))
+    return net.train(supernet.training)

@@ -14,8 +14,7 @@ from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import Split, Task, best_of, predict
 from evonas.train.sampling.step import StepSampler
 

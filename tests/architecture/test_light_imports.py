@@ -12,7 +12,6 @@ LIGHT_FILES = (
     "supernets/families.py",
     "supernets/evonet/cost.py",
     "supernets/evonet/family.py",
-    "supernets/evonet/path.py",
     "supernets/evonet/published.py",
     "supernets/evonet/space.py",
     "supernets/mbconv/cost.py",

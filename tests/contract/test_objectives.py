@@ -21,8 +21,7 @@ from evonas.objectives.context import EvaluationContext
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.latency.machine import machine
 from evonas.randomness import generator
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 SPACE = {
     "_target_": "evonas.supernets.evonet.space.evonet_space",

@@ -21,9 +21,8 @@ from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
 from evonas.objectives.evaluator import Evaluator
 from evonas.space.genotype import Genotype
-from evonas.supernets.extract import extract
 from evonas.supernets.prefix import PrefixExecutor
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import predict
 
 SPACE = {

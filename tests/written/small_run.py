@@ -13,7 +13,7 @@ from evonas.run import Run
 from evonas.schema import Hardware, Select, Train
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.supernets.extract import extract
+from evonas.supernets.supernet import extract
 
 NAMES = ("error", "macs")
 FINGERPRINTS = {"shared": "f0"}

@@ -21,9 +21,8 @@ from evonas.stages.build.run_mode import RunMode
 from evonas.stages.networks.references import Given
 from evonas.stages.networks.selected import TRANSFERRED, Net, transferred
 from evonas.stages.pretrain import PRETRAINED
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 _BACKBONE = "backbone."
 

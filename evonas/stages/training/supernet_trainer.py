@@ -21,8 +21,8 @@ from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.training import subnet_trainer
 from evonas.stages.training.logging import Listening, listening
 from evonas.supernets.cost_table import CostTable
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
+from evonas.supernets.supernet import extract
 from evonas.train import validation_panel
 from evonas.train.best_checkpoint import BestCheckpoint, Rows, best_epoch
 from evonas.train.curriculum import Curriculum

@@ -7,7 +7,7 @@ Legend: B batch, C channels, H W space, D width of a stage.
 """
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,8 +18,7 @@ from evonas.nn.level import pyramid
 from evonas.nn.residual import rising_rates
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.evonet.block import Block
-from evonas.supernets.evonet.cost import NetworkShape, description
-from evonas.supernets.evonet.path import path
+from evonas.supernets.evonet.cost import NetworkShape, description, path
 from evonas.supernets.evonet.space import Architecture, StageChoice
 from evonas.supernets.evonet.stem import PatchMerge, Stem
 
@@ -102,3 +101,14 @@ class EvoNetBackbone(Backbone):
             return None, None
         stage = cast(Stage, self.stages[step.at[0] - 1])
         return stage, cast(Block, stage.blocks[str(step.at[1])]) if step.choice else None
+
+
+def restore(description: dict[str, Any]) -> EvoNetBackbone:
+    """See `families.restore`."""
+    stages = tuple(StageChoice(**_tuples(stage)) for stage in description["architecture"])
+    return EvoNetBackbone(Architecture(stages), NetworkShape(**_tuples(description["network"])), seed=None)
+
+
+def _tuples(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as frozen dataclasses want it, since JSON has lists alone."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}

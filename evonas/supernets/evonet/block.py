@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from evonas.nn.residual import ResidualBlock
 from evonas.supernets.evonet import cost
-from evonas.supernets.evonet.layers import Depthwise
-from evonas.supernets.evonet.mixers import Attention, SSDMixer
+from evonas.supernets.evonet.mixers import Attention, Depthwise, SSDMixer
 from evonas.supernets.evonet.space import StageChoice
 
 

@@ -16,9 +16,9 @@ from evonas.supernets.evonet.cost import (
     description,
     end_cost,
     inner,
+    path,
     stem_cost,
 )
-from evonas.supernets.evonet.path import path
 from evonas.supernets.evonet.segments import Segments
 from evonas.supernets.evonet.space import Architecture, StageChoice, architecture
 from evonas.supernets.step import Place, Size, Step

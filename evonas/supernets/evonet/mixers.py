@@ -1,6 +1,8 @@
-"""The token mixers: SSD and self-attention.
+"""Token mixers of EvoNet (SSD and self-attention) and the elastic layers in them.
 
-Legend: B batch, D width of a stage, H W space, L = H W tokens, N heads, P head dim, I = N P, S state.
+Elastic layers read their width from their weights, so a subnet runs them on slices of the shared tensors.
+
+Legend: B batch, C channels, D width of a stage, H W space, L = H W tokens, N heads, P head dim, I = N P, S state.
 """
 
 import torch
@@ -13,7 +15,27 @@ from evonas.ops.causal_ssd import causal_ssd
 from evonas.ops.depthwise_silu import depthwise_silu
 from evonas.ops.ssd import ssd
 from evonas.supernets.evonet.cost import MIXERS
-from evonas.supernets.evonet.layers import Depthwise, LayerNorm
+
+
+class Depthwise(nn.Conv2d):
+    """A 3x3 depthwise convolution over channels-last maps."""
+
+    bias: nn.Parameter
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, input: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        channels = self.weight.shape[0]
+        y = F.conv2d(input.permute(0, 3, 1, 2), self.weight, self.bias, padding=1, groups=channels)
+        return y.permute(0, 2, 3, 1)
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm over the width that its weight has."""
+
+    def forward(self, input: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
+        return F.layer_norm(input, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 class SSDMixer(nn.Module):

@@ -7,7 +7,7 @@ Legend: B batch, C channels, H W space.
 """
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from evonas.nn.level import pyramid
 from evonas.nn.residual import ResidualBlock, rising_rates
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.mbconv.cost import BlockShape, NetworkShape, block_shapes, description, input_size, path
-from evonas.supernets.mbconv.space import Architecture
+from evonas.supernets.mbconv.space import Architecture, BlockChoice, StageChoice
 
 
 class Depthwise(nn.Conv2d):
@@ -126,3 +126,14 @@ class MBConvBackbone(Backbone):
             return Activation(F.relu(norm(project(images))))
         found = norm(project(at.map))
         return Activation(found, (*at.levels, found))
+
+
+def restore(description: dict[str, Any]) -> MBConvBackbone:
+    """See `families.restore`."""
+    given, network = description["architecture"], description["network"]
+    stages = tuple(
+        StageChoice(stage["width"], tuple(BlockChoice(**block) for block in stage["blocks"]))
+        for stage in given["stages"]
+    )
+    shape = NetworkShape(network["stem"], tuple(network["levels"]), tuple(network["depths"]))
+    return MBConvBackbone(Architecture(given["resolution"], stages), shape, seed=None)

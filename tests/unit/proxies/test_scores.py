@@ -28,8 +28,7 @@ from evonas.proxies.synflow import synflow
 from evonas.randomness import derive
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = 1e-5

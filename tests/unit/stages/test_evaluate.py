@@ -18,7 +18,7 @@ from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.evaluate import Evaluate, finite
 from evonas.stages.select import Select
-from evonas.supernets.extract import extract
+from evonas.supernets.supernet import extract
 from evonas.train import validation_panel
 
 

@@ -23,7 +23,7 @@ from evonas.stages.run import Pipeline
 from evonas.stages.search import Search
 from evonas.stages.supernet import Supernet
 from evonas.stages.training.supernet_trainer import Walk
-from evonas.supernets.extract import extract
+from evonas.supernets.supernet import extract
 from evonas.train.distillation.inplace import InPlaceDistillation
 from evonas.train.optim.gradient_merge import Merge, PcGrad
 from evonas.train.sampling.complexity_aware import ComplexityAwareSampler

@@ -15,8 +15,7 @@ from evonas.supernets.adoption import Adoption
 from evonas.supernets.evonet.checkpoint_names import translate
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 SMALL = Sizes(
     dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), heads=(2, 2, 2, 4), expand=2, states=4, mlp=2, stem=8

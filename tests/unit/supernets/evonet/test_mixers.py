@@ -11,8 +11,7 @@ from evonas.ops.causal_ssd import reference
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.mixers import SSDMixer
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 SPACE = evonet_space(expand=[1, 2], d_state=[4, 6], mlp_ratio=[1], depths=[1, 2])
 
