@@ -48,7 +48,7 @@ from evonas.tasks.base import best_of
 from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
 from evonas.train.module import SubnetModule
-from evonas.train.optim.duration import Duration
+from evonas.train.optim.lr_schedule import Duration
 from evonas.train.sampling.replay_pool import ReplayPoolSampling
 
 STRATEGIES: Mapping[str, tuple[str, ...]] = {

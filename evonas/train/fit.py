@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
@@ -26,11 +27,11 @@ from evonas.train.loop.callbacks import Checkpointing, StepReporter
 from evonas.train.loop.checkpoint_io import SafeCheckpointIO, remove
 from evonas.train.loop.data import TrainingData
 from evonas.train.loop.ddp_strategy import ForkedDDPStrategy, Listener, own_environment, relayed
-from evonas.train.loop.precision import check_precision, precision_plugin
 from evonas.train.loop.sync_batchnorm import synchronise
 from evonas.train.module import TrainingModule
 
 _STRATEGIES = ("auto", "ddp")
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,10 @@ class Devices:
     profile: bool = False
 
     def __post_init__(self) -> None:
-        check_precision(self.precision)
+        if self.precision not in _PRECISIONS:
+            raise UserError(
+                f"hardware.precision={self.precision} is unknown.", f"Choose among {', '.join(_PRECISIONS)}."
+            )
         if self.strategy not in _STRATEGIES:
             raise UserError(
                 f"hardware.strategy={self.strategy} is unknown.", f"Choose among {', '.join(_STRATEGIES)}."
@@ -141,8 +145,7 @@ def fit(
         every = [*([StepReporter(listen)] if listen else []), *callbacks]
         if state:
             every.append(Checkpointing(state.path, state.every))
-        trainer = _trainer(epochs, devices, every, state)
-        _run(trainer, module, data, start)
+        _run(_trainer(epochs, devices, every, state), module, data, start)
     if state and not state.keep:
         remove(state.path)
 
@@ -173,7 +176,7 @@ def _trainer(
     epochs: int, devices: Devices, callbacks: list[Callback], state: Resumable | None
 ) -> lightning.Trainer:
     identity = state.identity if state else {}
-    plugin = precision_plugin(devices.precision, devices.accelerator)
+    plugin = _precision_plugin(devices.precision, devices.accelerator)
     plugins: list[Any] = [SafeCheckpointIO({"identity": identity}), *([plugin] if plugin else [])]
     return lightning.Trainer(
         max_epochs=epochs,
@@ -193,6 +196,17 @@ def _trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+
+
+def _precision_plugin(name: str, accelerator: str) -> MixedPrecision | None:
+    """The plugin for mixed precision on the CPU, fp16 with a loss scaler; else None for Lightning's default.
+
+    Lightning replaces fp16 on the CPU by bf16.
+    """
+    if name == "32-true" or accelerator != "cpu":
+        return None
+    scaler = torch.amp.GradScaler("cpu") if name == "16-mixed" else None
+    return MixedPrecision(cast(Literal["16-mixed", "bf16-mixed"], name), "cpu", scaler)
 
 
 def _starting_point(state: Resumable) -> Path | None:

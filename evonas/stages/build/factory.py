@@ -28,8 +28,8 @@ from evonas.train.curriculum import Curriculum
 from evonas.train.distillation.cross_architecture import Distiller, distilled_level
 from evonas.train.fit import Devices
 from evonas.train.loop.data import TrainingData, seeded
-from evonas.train.optim.duration import Duration
-from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.module import TrainingOptions
+from evonas.train.optim.lr_schedule import Duration, Schedule
 from evonas.train.teachers.base import Teacher, TeacherModel
 from evonas.train.teachers.feature_cache import CachedTeacher, IndexedImages
 
@@ -113,7 +113,7 @@ class Teaching:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def options(self, student: Any, purpose: str) -> dict[str, Any]:
+    def options(self, student: Any, purpose: str) -> TrainingOptions:
         """The keywords `teacher` and `distiller` of a Lightning module; empty without distillation.
 
         Raises:
@@ -256,7 +256,12 @@ def rates(
     )
 
 
-def optimisation(by: Recipe) -> dict[str, Any]:
-    """The keywords of a Lightning module that say how its optimizer treats parameters."""
-    names = ("weight_decay", "grad_clip", "decay", "projector_lr", "projector_weight_decay")
-    return {name: getattr(by, name) for name in names}
+def optimisation(by: Recipe) -> TrainingOptions:
+    """The optimizer's keywords of a Lightning module."""
+    return {
+        "weight_decay": by.weight_decay,
+        "grad_clip": by.grad_clip,
+        "decay": by.decay,
+        "projector_lr": by.projector_lr,
+        "projector_weight_decay": by.projector_weight_decay,
+    }

@@ -55,7 +55,7 @@ class ComplexityAwareSampler:
         """The cost level of a step."""
         return self.table.levels[self._walk.at(step)]
 
-    def place(self, step: int) -> int:
+    def level_index(self, step: int) -> int:
         """The index of the cost level of a step."""
         return self._walk.at(step)
 

@@ -35,20 +35,18 @@ class ReplayPoolSampler:
         return [(1 - share) / self._fresh] * self._fresh + [share / max(1, pool)] * pool
 
     def _pool_before(self, step: int) -> list[Genotype]:
+        """The pool after all earlier steps, oldest subnet first."""
         if step < self._known:
             self._known, self._pool = 0, []
         for earlier in range(self._known, step):
             # fixed subnets are trained at every step, so the pool excludes them
             for genotype in self._inside.genotypes(earlier)[len(self._inside.corners) :]:
-                self._take(genotype)
+                if len(self._pool) >= self._size:
+                    nearest = min(self._pool, key=lambda member: hamming(member, genotype))
+                    self._pool.remove(nearest)
+                self._pool.append(genotype)
         self._known = step
         return list(self._pool)
-
-    def _take(self, genotype: Genotype) -> None:
-        """Inserts a subnet; the pool is ordered by age, oldest first."""
-        if len(self._pool) >= self._size:
-            self._pool.remove(min(self._pool, key=lambda member: hamming(member, genotype)))
-        self._pool.append(genotype)
 
 
 class ReplayPoolSampling:

@@ -30,8 +30,8 @@ class SmallToLargeSampler:
         """The subnets of one optimizer step."""
         rng = generator(self._inside.seed, f"subnets/{self._inside.step.name}", step)
         levels = self._table.levels[: self.open_levels(step)]
-        places = rng.integers(len(levels), size=self._inside.free)
-        return [*self._inside.corners, *(sample_level(rng, levels[place], 1)[0] for place in places.tolist())]
+        indices = rng.integers(len(levels), size=self._inside.free)
+        return [*self._inside.corners, *(sample_level(rng, levels[at], 1)[0] for at in indices.tolist())]
 
 
 class SmallToLargeSampling:

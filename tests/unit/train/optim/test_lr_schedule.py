@@ -8,8 +8,7 @@ from evonas.errors import UserError
 from evonas.schema import Recipe
 from evonas.stages.build import factory
 from evonas.stages.training import subnet_trainer
-from evonas.train.optim.duration import Duration
-from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.optim.lr_schedule import Duration, Schedule
 from evonas.train.sampling.step import CurriculumStep
 
 ADE_BATCHES, COCO_BATCHES = 1263, 7330
