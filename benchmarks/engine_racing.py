@@ -39,7 +39,7 @@ from evonas.stages.build import factory
 MARGIN = 1.1
 OBJECTIVES = {
     "error": {"_target_": "evonas.objectives.error.Error"},
-    "macs": {"_target_": "evonas.objectives.macs.Macs"},
+    "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
 }
 PARTS: dict[str, Part] = {"error": "shared", "macs": "shared"}
 

@@ -37,7 +37,7 @@ from evonas.supernets.supernet import extract
 REPEATS, LAST, IMAGES = 5, 10, 8
 OBJECTIVES = {
     "error": {"_target_": "evonas.objectives.error.Error"},
-    "macs": {"_target_": "evonas.objectives.macs.Macs"},
+    "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
 }
 Rows = list[tuple[str, list[float]]]
 

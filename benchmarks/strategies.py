@@ -264,7 +264,7 @@ def _shortened(question: Question, cfg: DictConfig) -> int:
 def _evaluator(cfg: DictConfig, path: str, recalibrate: int) -> dict[str, Any]:
     objectives = {
         "error": {"_target_": "evonas.objectives.error.Error", "recalibrate": recalibrate},
-        "macs": {"_target_": "evonas.objectives.macs.Macs"},
+        "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
     }
     parts = {key: to_plain(cfg[key]) for key in ("space", "network", "task")}
     return {

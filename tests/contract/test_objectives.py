@@ -63,8 +63,8 @@ OBJECTIVES = {
         "warmup_seconds": 0.1,
         "max_seconds": 0.2,
     },
-    "macs": {"_target_": "evonas.objectives.macs.Macs"},
-    "params": {"_target_": "evonas.objectives.params.Params"},
+    "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
+    "params": {"_target_": "evonas.objectives.analytic_costs.Params"},
 }
 
 

@@ -256,7 +256,7 @@ def test_other_images_are_never_mistaken_for_the_same(folder: Path) -> None:
 class TestTheEvaluator:
     def made(self, bench: EvaluationContext, **changes: Any) -> Evaluator:
         objectives = {
-            "macs": {"_target_": "evonas.objectives.macs.Macs"},
+            "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
             "error": {"_target_": "evonas.objectives.error.Error"},
         }
         arguments = {"space": SPACE, "network": NETWORK, "task": bench._task_config, **changes}

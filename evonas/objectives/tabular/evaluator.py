@@ -89,7 +89,9 @@ class TableEvaluator:
         Raises:
             UserError: a column is unknown.
         """
-        return tuple(Lookup(name, self._unit(name)) for name in self._names)
+        for name in self._names:
+            self.table.column(name)
+        return tuple(Lookup(name, self.table.units.get(name, "")) for name in self._names)
 
     @property
     def weights_digest(self) -> str:
@@ -136,10 +138,6 @@ class TableEvaluator:
         """The sha256 of the identity; values with equal fingerprints may be reused."""
         text = json.dumps(self.identity(part), sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    def _unit(self, name: str) -> str:
-        self.table.column(name)
-        return self.table.units.get(name, "")
 
 
 class KnownColumn:

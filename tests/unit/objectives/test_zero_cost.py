@@ -146,7 +146,7 @@ def test_an_engine_runs_it_beside_a_cost(tmp_path: Path) -> None:
         "objectives": {
             "snip": {"_target_": TARGET, "proxy": "snip", "batch_size": 2, "name": "snip"},
             "zero_cost": {"_target_": TARGET, "proxy": "saswot", "batch_size": 2, "references": 2},
-            "macs": {"_target_": "evonas.objectives.macs.Macs"},
+            "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
         },
         "weights": str(tmp_path / "nowhere"),
     }
@@ -171,7 +171,7 @@ def test_two_objectives_of_one_name_are_refused(keys: dict[str, Any], hint: str,
     with pytest.raises(UserError, match="are both called") as caught:
         _ = Evaluator(SPACE, NETWORK, TASK, objectives, str(tmp_path / "nowhere")).objectives
     assert hint in caught.value.hint
-    macs = {"_target_": "evonas.objectives.macs.Macs"}
+    macs = {"_target_": "evonas.objectives.analytic_costs.Macs"}
     with pytest.raises(UserError, match=r"objective\.macs and objective\.flops") as caught:
         made({"macs": macs, "flops": macs})
     assert caught.value.hint == "Remove one of them."

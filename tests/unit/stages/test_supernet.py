@@ -87,7 +87,7 @@ def test_what_a_later_step_cannot_do_is_said_before_the_first(started: Path, tmp
     fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "sampler=level_walk", steps)
     with pytest.raises(UserError, match="step 'b' leaves no subnet to sample"):
         Pipeline({"pretrain": Pretrain(), "supernet": Supernet()}).run(fresh)
-    twins = "+objective.flops={_target_: evonas.objectives.macs.Macs}"
+    twins = "+objective.flops={_target_: evonas.objectives.analytic_costs.Macs}"
     fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "objective=[error,macs]", twins)
     with pytest.raises(UserError, match=r"objective\.macs and objective\.flops are both called 'macs'"):
         Pipeline({"pretrain": Pretrain(), "supernet": Supernet(), "search": Search()}).run(fresh)

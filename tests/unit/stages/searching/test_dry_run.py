@@ -36,7 +36,7 @@ ANALYTIC = {
 ON_PAPER: dict[str, Any] = {
     "budget": OmegaConf.structured(Budget(4, 8)),
     "search": {"_target_": "evonas.search.baselines.random.RandomSearch", "population": 4, "evaluations": 8},
-    "objective": {"macs": {"_target_": "evonas.objectives.macs.Macs"}},
+    "objective": {"macs": {"_target_": "evonas.objectives.analytic_costs.Macs"}},
 }
 PARTS = {"error": "shared", "latency": "exclusive"}
 
