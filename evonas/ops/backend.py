@@ -1,6 +1,6 @@
-"""Which implementation of a primitive runs: the best one that lives here, or the one asked for.
+"""Selection of a primitive's implementation: the fastest available one, or the one requested by `use`.
 
-The choice is a context variable, so it is local to a thread or task and cannot leak.
+The request is a context variable, local to a thread or task.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +11,10 @@ from typing import Any
 from evonas.errors import UserError
 
 Implementations = Mapping[str, Callable[..., Any]]
-# by name: whether a kernel can take operands now, and what runs it
+# by name: whether a kernel supports the operands, and the function that runs it
 Kernels = Mapping[str, tuple[Callable[..., bool], Callable[..., Any]]]
 
-# best first; a name is added here when a package under ops/ brings it
+# fastest first; a new backend of a package under ops/ adds its name here
 NAMES: tuple[str, ...] = (
     "gsplat",
     "mamba",
@@ -33,10 +33,12 @@ _WANTED: ContextVar[str | None] = ContextVar("evonas_ops_backend", default=None)
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run every primitive inside the block with the backend `name`; blocks may be nested.
+    """Runs every primitive within the context with the backend `name`; contexts may be nested.
+
+    A primitive without this backend runs its reference.
 
     Raises:
-        UserError: no backend of that name lives here.
+        UserError: the backend is unknown.
     """
     if name not in NAMES:
         raise UserError(f"There is no backend '{name}'.", f"Choose one of: {', '.join(NAMES)}")
@@ -48,16 +50,16 @@ def use(name: str) -> Iterator[None]:
 
 
 def wanted() -> str | None:
-    """The backend asked for by the innermost `use`, or None outside of any."""
+    """The backend requested by the innermost `use`, or None."""
     return _WANTED.get()
 
 
 def beside(plain: Implementations, kernels: Kernels, operands: tuple[Any, ...]) -> Implementations:
-    """The implementations of a primitive, and those of its kernels that can take these operands now."""
+    """The implementations of a primitive, including those of its kernels that support these operands."""
     return {**plain, **{name: run for name, (can_run, run) in kernels.items() if can_run(*operands)}}
 
 
 def choose(implementations: Implementations) -> Callable[..., Any]:
-    """The implementation to run now: the one asked for, else the best; `reference` always exists."""
+    """The requested implementation, else the fastest; `reference` always exists."""
     name = _WANTED.get() or next(name for name in NAMES if name in implementations)
     return implementations.get(name, implementations["reference"])

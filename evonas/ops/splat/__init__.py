@@ -1,4 +1,4 @@
-"""splat: an image of 3-D Gaussians; see `reference.py`."""
+"""splat: rasterization of 3-D Gaussians; see `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,9 +25,9 @@ def splat(
     height: int,
     width: int,
 ) -> Float[Tensor, "H W D"]:
-    """Run `reference.splat` or the faster implementation chosen by `evonas.ops.backend`.
+    """Runs `reference.splat`, or the faster implementation chosen by `evonas.ops.backend`.
 
-    On a GPU the best are the kernels of gsplat, where they are installed.
+    On a GPU the fastest is gsplat, if it is installed.
     """
     shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
     run = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, shape))

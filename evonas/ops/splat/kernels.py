@@ -1,4 +1,4 @@
-"""Gaussian splatting by the CUDA kernels of gsplat (Ye et al., arXiv 2409.06765), where it is installed."""
+"""Gaussian splatting by the CUDA kernels of gsplat (Ye et al., arXiv 2409.06765), an optional package."""
 
 from importlib.util import find_spec
 
@@ -10,7 +10,7 @@ from evonas.ops.splat.projection import BLUR, NEAR
 
 
 def is_usable(*operands: Tensor) -> bool:
-    """Whether the kernels are here and can take these operands."""
+    """Whether gsplat is installed and supports these operands."""
     known = all(each.is_cuda and each.dtype is torch.float32 for each in operands)
     return known and find_spec("gsplat") is not None
 
@@ -26,7 +26,7 @@ def splat(
     height: int,
     width: int,
 ) -> Float[Tensor, "H W D"]:
-    """See `reference.splat`; float32 on a CUDA device alone."""
+    """See `reference.splat`; needs float32 on a CUDA device."""
     from gsplat import rasterization
 
     shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
