@@ -145,7 +145,7 @@ def test_copies_keep_the_function_of_the_largest_net(backbone: State, slice: str
 
 
 def test_copies_need_a_whole_multiple(backbone: State) -> None:
-    with pytest.raises(UserError, match="24 inner channels out of 16"):
+    with pytest.raises(UserError, match="multiple of 16 channels, got 24"):
         adopt(net(expand=(2.0, 3.0)), backbone, widening="copies")
     with pytest.raises(UserError, match="widening=none"):
         adopt(net(), backbone, widening="none")

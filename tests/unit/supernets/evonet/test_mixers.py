@@ -17,7 +17,7 @@ SPACE = evonet_space(expand=[1, 2], d_state=[4, 6], mlp_ratio=[1], depths=[1, 2]
 
 
 def _mixer(which):
-    mixer = SSDMixer(4, heads=2, inner=8, d_state=3, mixer=which).eval()
+    mixer = SSDMixer(4, heads=2, width=8, d_state=3, mixer=which).eval()
     initialise(mixer, 0)
     return mixer
 
