@@ -126,5 +126,5 @@ def test_chains_differ_as_published() -> None:
 
 
 def test_stages_have_layers() -> None:
-    with pytest.raises(UserError, match="do not all have a layer"):
+    with pytest.raises(UserError, match="needs a layer"):
         macro_space("macro", [2, 0], ["a", "b"])
