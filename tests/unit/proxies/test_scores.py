@@ -20,9 +20,20 @@ from evonas.proxies.codes import nwot, regularised, swap
 from evonas.proxies.features import meco, zen
 from evonas.proxies.inputs import random_images
 from evonas.proxies.jacobian import epe, epe_of_classes, jacov
-from evonas.proxies.magnitudes import fisher, flops, grad_norm, grasp, l2_norm, params, plain, snip, zico
+from evonas.proxies.magnitudes import (
+    below,
+    fisher,
+    flops,
+    grad_norm,
+    grasp,
+    l2_norm,
+    params,
+    plain,
+    saswot_minus,
+    snip,
+    zico,
+)
 from evonas.proxies.probe import Probe
-from evonas.proxies.saswot import below, saswot_minus
 from evonas.proxies.scorer import Scorer
 from evonas.proxies.synflow import synflow
 from evonas.randomness import derive

@@ -20,10 +20,10 @@ from evonas.proxies.catalogue import proxy
 from evonas.proxies.discovery import FormulaEvaluator, filled
 from evonas.proxies.expression import Calculator, NotFiniteError, parse
 from evonas.proxies.formula import SAMPLE
+from evonas.proxies.formula import sampled as sampled_layers
 from evonas.proxies.inputs import random_images
 from evonas.proxies.probe import Probe
 from evonas.proxies.samples import join
-from evonas.proxies.sampling import sampled as sampled_layers
 from evonas.run import Run
 from evonas.schema import Discover as Settings
 from evonas.stages.base import Context
