@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from torch import Tensor
+
 from evonas.errors import UserError
 
 Implementations = Mapping[str, Callable[..., Any]]
@@ -54,9 +56,20 @@ def wanted() -> str | None:
     return _WANTED.get()
 
 
-def beside(plain: Implementations, kernels: Kernels, operands: tuple[Any, ...]) -> Implementations:
-    """The implementations of a primitive, including those of its kernels that support these operands."""
-    return {**plain, **{name: run for name, (can_run, run) in kernels.items() if can_run(*operands)}}
+def run(
+    implementations: Implementations, kernels: Kernels, operands: tuple[Tensor, ...], *others: Any
+) -> Tensor:
+    """Runs a primitive with the requested implementation, else with the fastest one that supports the operands.
+
+    Args:
+        implementations: functions in plain torch, which support all operands; `reference` among them.
+        kernels: optional kernels.
+        operands: tensors of which the kernels may support some only.
+        others: further arguments.
+    """
+    usable = {name: function for name, (is_usable, function) in kernels.items() if is_usable(*operands)}
+    result: Tensor = choose({**implementations, **usable})(*operands, *others)
+    return result
 
 
 def choose(implementations: Implementations) -> Callable[..., Any]:

@@ -86,7 +86,7 @@ class ChainSpace(Space):
             return None
         kept = ", ".join(word for word in words if word != self.absent)
         return (
-            f"{kept} is no network: it has {counts[self.limits.index(broken)]} {broken.name}.",
+            f"{kept} is not a network: it has {counts[self.limits.index(broken)]} {broken.name}.",
             f"A network of {self.name} has {' and '.join(limit.rule for limit in self.limits)}.",
         )
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.prefix_statistics import PrefixStatistics
-from evonas.supernets.resolution import answer
+from evonas.supernets.resolution import head_output
 from evonas.supernets.slices import bind
 from evonas.supernets.step import Step
 from evonas.supernets.supernet import Supernet
@@ -74,7 +74,7 @@ class PrefixExecutor:
         def net(images: Tensor) -> Any:
             levels = self._levels(images, backbone, next(calls), kept)
             return self._run(
-                (head,), backbone.path, lambda: answer(head, levels, backbone, images.shape[-2:])
+                (head,), backbone.path, lambda: head_output(head, levels, backbone, images.shape[-2:])
             )
 
         return net

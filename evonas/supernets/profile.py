@@ -15,7 +15,7 @@ from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Activation
 from evonas.supernets.base import SupernetFamily, column, head_label
-from evonas.supernets.resolution import answer
+from evonas.supernets.resolution import head_output
 from evonas.supernets.slices import bind
 from evonas.supernets.step import Step
 from evonas.supernets.supernet import Supernet
@@ -82,6 +82,6 @@ def profile(supernet: Supernet, image: Tensor) -> Iterator[ProfiledStep]:
             maps = backbone(image)
             yield ProfiledStep(
                 label,
-                lambda x, maps=maps, net=backbone: answer(supernet.head, maps, net, x.shape[-2:]),  # type: ignore[misc]
+                lambda x, maps=maps, net=backbone: head_output(supernet.head, maps, net, x.shape[-2:]),  # type: ignore[misc]
                 image,
             )

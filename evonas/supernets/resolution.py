@@ -19,7 +19,7 @@ from evonas.supernets.step import Size
 _IN_COORDINATES = (RegionHead, GaussianHead)
 
 
-def answer(head: nn.Module, levels: list[Tensor], backbone: Backbone, size: Sequence[int]) -> HeadOutput:
+def head_output(head: nn.Module, levels: list[Tensor], backbone: Backbone, size: Sequence[int]) -> HeadOutput:
     """The output of a head for images of `size`.
 
     Args:

@@ -104,8 +104,8 @@ class Curriculum:
             costs: returns the multiply-adds of subnets; called only if a sampling strategy is set.
             total_steps: optimizer steps of the curriculum step.
         """
-        inside = self.sampler(step)
-        return inside if self.draw is None else self.draw.sampler(inside, costs(), total_steps)
+        uniform = self.sampler(step)
+        return uniform if self.draw is None else self.draw.sampler(uniform, costs(), total_steps)
 
     def check_draws(self, costs: Callable[[], CostTable]) -> None:
         """Builds the sampler of every step once, so that a UserError is raised before training."""

@@ -120,7 +120,7 @@ def fit(
     rank 0 writes files.
 
     Args:
-        module: what is trained, in place.
+        module: the module to train, in place.
         data: the training split.
         epochs: passes over it.
         devices: hardware settings.
@@ -159,17 +159,14 @@ def _run(trainer: lightning.Trainer, module: TrainingModule, data: TrainingData,
         # Lightning converts Ctrl-C into SystemExit
         raise KeyboardInterrupt from error
     except ProcessRaisedException as error:
-        raise EngineError(f"A training process failed: {_reason(str(error))}") from error
+        # the last line of the traceback that names an error
+        lines = [line for line in str(error).splitlines() if re.match(r"[A-Za-z_][\w.]*(: |$)", line)]
+        reason = lines[-1] if lines else str(error).strip()
+        raise EngineError(f"A training process failed: {reason}") from error
     except ProcessExitedException as error:
         raise EngineError(f"A training process died: {error}.", "Continue with resume=true.") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
-
-
-def _reason(trace: str) -> str:
-    """The last line of a traceback that names an error."""
-    lines = [line for line in trace.splitlines() if re.match(r"[A-Za-z_][\w.]*(: |$)", line)]
-    return lines[-1] if lines else trace.strip()
 
 
 def _trainer(

@@ -208,7 +208,7 @@ class SupernetModule(TrainingModule):
     """Trains sampled subnets of a supernet on the same batch, with one update.
 
     Args:
-        supernet: what is trained.
+        supernet: the supernet to train.
         sampler: chooses the subnets of a step.
         task, schedule, seed, options: see `TrainingModule`.
         lesson: in-place distillation between the subnets; None for no distillation.

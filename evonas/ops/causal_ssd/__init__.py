@@ -27,6 +27,4 @@ def causal_ssd(
     d_N: Float[Tensor, " N"],
 ) -> Float[Tensor, "B L N P"]:
     """Runs `reference.causal_ssd`, or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N))

@@ -13,14 +13,12 @@ INVERSE: backend.Implementations = {"reference": reference.idct2}
 
 def dct2(x: Float[Tensor, "*batch H W"], norm: Norm = "ortho") -> Float[Tensor, "*batch H W"]:
     """Runs `reference.dct2`, or the implementation chosen by `evonas.ops.backend`."""
-    result: Tensor = backend.choose(FORWARD)(x, norm)
-    return result
+    return backend.run(FORWARD, {}, (x,), norm)
 
 
 def idct2(x: Float[Tensor, "*batch H W"], norm: Norm = "ortho") -> Float[Tensor, "*batch H W"]:
     """Runs `reference.idct2`, or the implementation chosen by `evonas.ops.backend`."""
-    result: Tensor = backend.choose(INVERSE)(x, norm)
-    return result
+    return backend.run(INVERSE, {}, (x,), norm)
 
 
 __all__ = ["Norm", "dct2", "idct2"]

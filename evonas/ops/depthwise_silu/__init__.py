@@ -15,6 +15,4 @@ def depthwise_silu(
     x_BHWC: Float[Tensor, "B H W C"], kernels_C133: Float[Tensor, "C 1 3 3"], bias_C: Float[Tensor, " C"]
 ) -> Float[Tensor, "B H W C"]:
     """Runs `reference.depthwise_silu`, or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BHWC, kernels_C133, bias_C)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BHWC, kernels_C133, bias_C))

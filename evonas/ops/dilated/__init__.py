@@ -22,9 +22,7 @@ def dilated(
     alpha_K: Float[Tensor, " K"],
 ) -> Float[Tensor, "B C H W"]:
     """Runs `reference.dilated`, or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BCHW, kernels_KC33, alpha_K)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BCHW, kernels_KC33, alpha_K))
 
 
 __all__ = ["DILATIONS", "depthwise", "dilated", "merge"]

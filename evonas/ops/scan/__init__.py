@@ -22,6 +22,4 @@ def scan(
     b_BL: Float[Tensor, "B L"],
 ) -> Float[Tensor, "B L C"]:
     """Runs `reference.scan`, or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BLC, dt_BLC, a_C, b_BL)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BLC, dt_BLC, a_C, b_BL))

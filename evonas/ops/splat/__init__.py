@@ -30,6 +30,4 @@ def splat(
     On a GPU the fastest is gsplat, if it is installed.
     """
     shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    run = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, shape))
-    result: Tensor = run(*shape, view_44, intrinsics_33, height, width)
-    return result
+    return backend.run(IMPLEMENTATIONS, KERNELS, shape, view_44, intrinsics_33, height, width)

@@ -22,6 +22,4 @@ def ssd(
     d_N: Float[Tensor, " N"],
 ) -> Float[Tensor, "B L N P"]:
     """Runs `reference.ssd`, or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BLNP, a_BLN, b_BLS, c_BLS, d_N))

@@ -28,7 +28,7 @@ class AttentiveSampler:
     """Attentive sampler of one curriculum step, a `LossAwareSampler`; its state is that of the loss predictor.
 
     Args:
-        inside: uniform sampler of the step.
+        uniform: uniform sampler of the step.
         table: cost levels.
         tries: candidates per trained subnet.
         sign: 1 trains the candidate with the lowest loss, -1 the one with the highest.
@@ -36,12 +36,12 @@ class AttentiveSampler:
     """
 
     def __init__(
-        self, inside: StepSampler, table: LevelTable, tries: int, sign: int, predictor: LossPredictor | None
+        self, uniform: StepSampler, table: LevelTable, tries: int, sign: int, predictor: LossPredictor | None
     ) -> None:
-        self._inside, self._table = inside, table
+        self._uniform, self._table = uniform, table
         self._tries, self._sign, self._predictor = tries, sign, predictor
         # the frequency of each level under uniform sampling, with add-one smoothing
-        drawn = np.array([inside.example(index).genes for index in range(_PRIOR)])
+        drawn = np.array([uniform.example(index).genes for index in range(_PRIOR)])
         lower_ends = [level.macs for level in table.levels]
         indices = np.searchsorted(lower_ends, table.costs.macs(drawn), side="right") - 1
         counts = 1.0 + np.bincount(indices.clip(0), minlength=len(lower_ends))
@@ -49,12 +49,12 @@ class AttentiveSampler:
 
     def chosen(self, step: int, oracle: LossOracle) -> list[Genotype]:
         """The step's fixed subnets, followed by one subnet per free slot, the best or worst of its candidates."""
-        rng = generator(self._inside.seed, f"subnets/{self._inside.step.name}", step)
-        indices = rng.choice(len(self.prior), size=self._inside.free, p=self.prior).tolist()
+        rng = generator(self._uniform.seed, f"subnets/{self._uniform.step.name}", step)
+        indices = rng.choice(len(self.prior), size=self._uniform.free, p=self.prior).tolist()
         groups = [sample_level(rng, self._table.levels[index], self._tries) for index in indices]
         losses = self._losses([genotype for group in groups for genotype in group], oracle)
         trained = [min(group, key=lambda genotype: self._sign * losses[genotype]) for group in groups]
-        return [*self._inside.corners, *trained]
+        return [*self._uniform.corners, *trained]
 
     def state(self) -> dict[str, Any]:
         """The state of the loss predictor; empty without one."""
@@ -102,8 +102,8 @@ class AttentiveSampling:
         self.sign, self.by, self.tries = (1 if prefer == "best" else -1), by, tries
         self.plan = LevelPlan(levels, None, size, groups=1)
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:  # noqa: ARG002
+    def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:  # noqa: ARG002
         """The sampler of one curriculum step; it ignores `total_steps`."""
         predictor = LossPredictor(costs.space) if self.by == "predictor" else None
-        table = level_table(inside, costs, self.plan)
-        return AttentiveSampler(inside, table, self.tries, self.sign, predictor)
+        table = level_table(uniform, costs, self.plan)
+        return AttentiveSampler(uniform, table, self.tries, self.sign, predictor)

@@ -79,8 +79,8 @@ class PerformanceAwareSampler:
         """The subnets of one optimizer step; explored ones are evaluated and offered to the level's bank."""
         self._rescore(step, oracle)
         index, level = self._walk.level_index(step), self._walk.level(step)
-        inside = self._walk.inside
-        rng = generator(inside.seed, f"subnets/{inside.step.name}", step)
+        uniform = self._walk.uniform
+        rng = generator(uniform.seed, f"subnets/{uniform.step.name}", step)
         picks = [self._pick(index, step, rng) for _ in range(self._walk.free)]
         explored = list(dict.fromkeys(genotype for genotype, is_new in picks if is_new))
         for genotype, loss in zip(explored, oracle(explored) if explored else [], strict=True):
@@ -154,6 +154,6 @@ class PerformanceAwareSampling:
         self.walk = ComplexityAwareSampling(levels, window, size, groups)
         self.plan = BankPlan(members, tuple(exploit), tries, rescore_every, refresh_every)
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:
+    def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:
         """The sampler of one curriculum step, with empty banks."""
-        return PerformanceAwareSampler(self.walk.level_sampler(inside, costs), self.plan, total_steps)
+        return PerformanceAwareSampler(self.walk.level_sampler(uniform, costs), self.plan, total_steps)
