@@ -78,7 +78,14 @@ class Curriculum:
 
     def within(self, max_epochs: int | None) -> "Curriculum":
         """The curriculum with every step limited to `max_epochs`; None for no limit."""
-        steps = [_within(step, max_epochs) for step in self.steps]
+        if max_epochs is None:
+            return self
+        steps = [
+            step
+            if step.epochs is not None and step.epochs <= max_epochs
+            else replace(step, epochs=max_epochs, warmup_epochs=min(step.warmup_epochs, float(max_epochs)))
+            for step in self.steps
+        ]
         return Curriculum(
             self._space, self._seed, steps, self.chain, self.draw, self.inplace_distillation, self.merge
         )
@@ -125,12 +132,6 @@ class Curriculum:
         With one batch per epoch the unit is the epoch, unless durations are given in iterations.
         """
         return sum(step.optimizer_steps(batches_per_epoch) * step.num_subnets for step in self.steps)
-
-
-def _within(step: CurriculumStep, max_epochs: int | None) -> CurriculumStep:
-    if max_epochs is None or (step.epochs is not None and step.epochs <= max_epochs):
-        return step
-    return replace(step, epochs=max_epochs, warmup_epochs=min(step.warmup_epochs, float(max_epochs)))
 
 
 def _as_step(step: CurriculumStep | Mapping[str, Any]) -> CurriculumStep:

@@ -2,7 +2,7 @@
 
 Legend: M visible Gaussians, P pairs, R rows of a band, W its width, C channels, K rows of the table.
 
-Results equal those of `reference.splat`. Small Gaussians reach few pixels, so the list is several times shorter than
+Results equal those of `reference.draw`. Small Gaussians reach few pixels, so the list is several times shorter than
 the pairs that tiles evaluate. Pairs that add nothing to a pixel are dropped before anything is saved for the backward
 pass. The image is drawn in bands of rows, which bounds the memory.
 """
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from evonas.ops.splat.projection import LEAST_ALPHA, Ellipses, project
+from evonas.ops.splat.projection import LEAST_ALPHA, Ellipses
 from evonas.ops.splat.reference import LEAST_LIGHT, MOST_ALPHA
 
 # maximum number of pairs of a band
@@ -39,20 +39,8 @@ class _Boxes(NamedTuple):
     high: Int[Tensor, " M"]
 
 
-def splat(
-    means_N3: Float[Tensor, "N 3"],
-    quats_N4: Float[Tensor, "N 4"],
-    scales_N3: Float[Tensor, "N 3"],
-    opacities_N: Float[Tensor, " N"],
-    colours_NC: Float[Tensor, "N C"],
-    view_44: Float[Tensor, "4 4"],
-    intrinsics_33: Float[Tensor, "3 3"],
-    height: int,
-    width: int,
-) -> Float[Tensor, "H W D"]:
-    """See `reference.splat`."""
-    shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    seen = project(*shape, view_44, intrinsics_33, height, width)
+def draw(seen: Ellipses, height: int, width: int) -> Float[Tensor, "H W D"]:
+    """The image of projected Gaussians; see `evonas.ops.splat.splat`."""
     table = torch.cat([seen.centres, seen.conics, seen.opacities[:, None], seen.colours], 1).T.contiguous()
     boxes = _boxes(seen, height, width)
     return torch.cat([_Drawn.apply(table, boxes, *band, width) for band in _bands(boxes, height)])

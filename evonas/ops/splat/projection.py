@@ -48,7 +48,7 @@ def project(
     height: int,
     width: int,
 ) -> Ellipses:
-    """The visible ellipses of Gaussians; see `reference.splat` for the arguments."""
+    """The visible ellipses of Gaussians; see `evonas.ops.splat.splat` for the arguments."""
     camera_N3 = means_N3 @ view_44[:3, :3].T + view_44[:3, 3]
     covariances = _covariances(view_44[:3, :3] @ rotations(quats_N4), scales_N3)
     centres, jacobians = _perspective(camera_N3, intrinsics_33, height, width)

@@ -11,45 +11,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from evonas.ops.splat.projection import LEAST_ALPHA, project
+from evonas.ops.splat.projection import LEAST_ALPHA, Ellipses
 
 MOST_ALPHA = 0.999
 LEAST_LIGHT = 1e-4
 
 
-def splat(
-    means_N3: Float[Tensor, "N 3"],
-    quats_N4: Float[Tensor, "N 4"],
-    scales_N3: Float[Tensor, "N 3"],
-    opacities_N: Float[Tensor, " N"],
-    colours_NC: Float[Tensor, "N C"],
-    view_44: Float[Tensor, "4 4"],
-    intrinsics_33: Float[Tensor, "3 3"],
-    height: int,
-    width: int,
-) -> Float[Tensor, "H W D"]:
-    """An image of Gaussians, on black.
-
-    Args:
-        means_N3: centres in the world.
-        quats_N4: rotations, w x y z, of any length but zero.
-        scales_N3: standard deviations along the own axes.
-        opacities_N: in [0, 1].
-        colours_NC: any channels.
-        view_44: world to camera; x right, y down, z forward.
-        intrinsics_33: of the pinhole camera, in pixels.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-
-    Returns:
-        The C channels and, last, the opacity of the pixel: D = C + 1.
-    """
-    shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    seen = project(*shape, view_44, intrinsics_33, height, width)
-    places = pixel_centres(height, width, means_N3)
-    light = means_N3.new_ones(height, width)
+def draw(seen: Ellipses, height: int, width: int) -> Float[Tensor, "H W D"]:
+    """The image of projected Gaussians; see `evonas.ops.splat.splat`."""
+    places = pixel_centres(height, width, seen.centres)
+    light = seen.centres.new_ones(height, width)
     is_open = torch.ones_like(light, dtype=torch.bool)
-    image = means_N3.new_zeros(height, width, colours_NC.shape[1])
+    image = seen.centres.new_zeros(height, width, seen.colours.shape[1])
     for centre, conic, opacity, colour in zip(*seen[:4], strict=True):
         alpha = opacity_at(places - centre, conic, opacity)
         left = light * (1 - alpha)

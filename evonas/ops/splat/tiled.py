@@ -2,7 +2,7 @@
 
 Legend: T tiles, K Gaussians of the fullest tile, P pixels of a tile, M visible Gaussians, C channels.
 
-Results equal those of `reference.splat`. Tiles are processed in chunks that the backward pass recomputes, so that
+Results equal those of `reference.draw`. Tiles are processed in chunks that the backward pass recomputes, so that
 memory does not grow with the image.
 """
 
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from evonas.ops.splat.projection import Ellipses, project
+from evonas.ops.splat.projection import Ellipses
 from evonas.ops.splat.reference import LEAST_LIGHT, opacity_at, pixel_centres
 
 TILE = 8
@@ -19,30 +19,14 @@ TILE = 8
 PORTION = 2_000_000
 
 
-def splat(
-    means_N3: Float[Tensor, "N 3"],
-    quats_N4: Float[Tensor, "N 4"],
-    scales_N3: Float[Tensor, "N 3"],
-    opacities_N: Float[Tensor, " N"],
-    colours_NC: Float[Tensor, "N C"],
-    view_44: Float[Tensor, "4 4"],
-    intrinsics_33: Float[Tensor, "3 3"],
-    height: int,
-    width: int,
-) -> Float[Tensor, "H W D"]:
-    """See `reference.splat`."""
-    shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    seen = project(*shape, view_44, intrinsics_33, height, width)
+def draw(seen: Ellipses, height: int, width: int) -> Float[Tensor, "H W D"]:
+    """The image of projected Gaussians; see `evonas.ops.splat.splat`."""
     rows, columns = -(-height // TILE), -(-width // TILE)
-    corners = _corners(rows, columns, means_N3)
+    # upper left corner (x, y) of each tile, row by row
+    corners = (pixel_centres(rows, columns, seen.centres) - 0.5).flatten(0, 1) * TILE
     tiles = torch.cat([_drawn(seen, part) for part in _portions(seen, corners)])
     image = tiles.unflatten(0, (rows, columns)).unflatten(2, (TILE, TILE))
     return image.permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(1, 2)[:height, :width]
-
-
-def _corners(rows: int, columns: int, like: Tensor) -> Float[Tensor, "T 2"]:
-    """The upper left corner (x, y) of each tile, row by row."""
-    return (pixel_centres(rows, columns, like) - 0.5).flatten(0, 1) * TILE
 
 
 def _portions(seen: Ellipses, corners: Float[Tensor, "T 2"]) -> list[tuple[Tensor, Tensor]]:
