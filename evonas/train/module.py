@@ -33,16 +33,25 @@ Outputs = tuple[HeadOutput, list[Tensor]]
 Pass = Callable[[Tensor], Outputs]
 
 
-class TrainingOptions(TypedDict, total=False):
-    """The optional keywords of `TrainingModule`, for modules that pass them on."""
+class OptimizerOptions(TypedDict, total=False):
+    """Keywords of `TrainingModule` for the optimizer."""
 
     weight_decay: float
     grad_clip: float
     decay: str
     projector_lr: float | None
     projector_weight_decay: float | None
+
+
+class DistillationOptions(TypedDict, total=False):
+    """Keywords of `TrainingModule` for distillation from a teacher; empty without one."""
+
     teacher: nn.Module | None
     distiller: Distiller | None
+
+
+class TrainingOptions(OptimizerOptions, DistillationOptions, total=False):
+    """All optional keywords of `TrainingModule`."""
 
 
 class TrainingModule(lightning.LightningModule):

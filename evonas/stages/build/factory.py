@@ -28,7 +28,7 @@ from evonas.train.curriculum import Curriculum
 from evonas.train.distillation.cross_architecture import Distiller, distilled_level
 from evonas.train.fit import Devices
 from evonas.train.loop.data import TrainingData, seeded
-from evonas.train.module import TrainingOptions
+from evonas.train.module import DistillationOptions, OptimizerOptions
 from evonas.train.optim.lr_schedule import Duration, Schedule
 from evonas.train.teachers.base import Teacher, TeacherModel
 from evonas.train.teachers.feature_cache import CachedTeacher, IndexedImages
@@ -113,7 +113,7 @@ class Teaching:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def options(self, student: Any, purpose: str) -> TrainingOptions:
+    def options(self, student: Any, purpose: str) -> DistillationOptions:
         """The keywords `teacher` and `distiller` of a Lightning module; empty without distillation.
 
         Raises:
@@ -256,7 +256,7 @@ def rates(
     )
 
 
-def optimisation(by: Recipe) -> TrainingOptions:
+def optimisation(by: Recipe) -> OptimizerOptions:
     """The optimizer's keywords of a Lightning module."""
     return {
         "weight_decay": by.weight_decay,

@@ -20,7 +20,7 @@ from evonas.tasks.base import Task
 from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
 from evonas.train.loop.data import batches_per_epoch
-from evonas.train.module import SubnetModule, TrainingOptions
+from evonas.train.module import DistillationOptions, SubnetModule
 
 # how often a training is saved changes nothing of what it makes
 IRRELEVANT = ("checkpoint_steps",)
@@ -46,7 +46,7 @@ def fit_net(
     identity: Mapping[str, Any],
     state: Path,
     listening: Listening,
-    taught: TrainingOptions,
+    taught: DistillationOptions,
 ) -> Fitted:
     """Train a network in place.
 
