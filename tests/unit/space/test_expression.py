@@ -145,7 +145,7 @@ def test_evonet_opens_by_group_as_by_prefix() -> None:
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
-        ({"kernel": ["z"]}, ["'z'", "no gene", "k, d"]),
+        ({"kernel": ["z"]}, ["'z'", "unknown gene", "k, d"]),
         ({"kernel": []}, ["no genes"]),
         ({"Kernel": ["k"]}, ["cannot name a group"]),
         ({"k": ["k1"]}, ["k also means k1, k2"]),
