@@ -145,10 +145,7 @@ class TrainingModule(lightning.LightningModule):
         rate = self.schedule.at(self.global_step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        teacher_out = None
-        if self._teacher and self.distiller is not None:
-            with torch.no_grad():
-                teacher_out = teacher_outputs(self._teacher[0], batch)
+        teacher_out = self._teacher_outputs(batch)
         optimizer.zero_grad()
         loss = self._accumulate(batch, teacher_out)
         gradients.clip(self.parameters(), self.grad_clip, self._scaler.get_scale() if self._scaler else 1.0)
@@ -175,6 +172,13 @@ class TrainingModule(lightning.LightningModule):
                 f"The loss is {total.item()} at step {self.global_step}.",
                 "Lower the learning rate (train.*.lr).",
             )
+
+    @torch.no_grad()
+    def _teacher_outputs(self, batch: Batch) -> Outputs | None:
+        """The teacher's outputs on a batch; None without distillation."""
+        if not self._teacher or self.distiller is None:
+            return None
+        return teacher_outputs(self._teacher[0], batch)
 
     def loss(self, outputs: Outputs, batch: Batch, teacher_out: Outputs | None) -> Tensor:
         """The loss (1 - ratio) task + ratio task(teacher) + spatial + frequency, or the task loss without a teacher.
@@ -280,11 +284,7 @@ class SupernetModule(TrainingModule):
         has_equal_weights = not is_loss_aware and not hasattr(self.sampler, "weights")
         if self.inplace_distillation is None and self.merge is None and has_equal_weights:
             return super()._accumulate(batch, teacher_out)
-        if isinstance(self.sampler, LossAwareSampler):
-            oracle = BatchLossOracle(self.supernet, self.task, batch)
-            genotypes = self.sampler.chosen(self.global_step, oracle)
-        else:
-            genotypes = self.sampler.genotypes(self.global_step)
+        genotypes = self._chosen(batch)
         total, parts = torch.zeros((), device=self.device), list[Gradients]()
         for loss in self._losses(genotypes, batch, teacher_out):
             self.manual_backward(loss)
@@ -299,6 +299,12 @@ class SupernetModule(TrainingModule):
             self._combine(self.merge, parts, genotypes)
         self._check_finite(total)
         return total
+
+    def _chosen(self, batch: Batch) -> list[Genotype]:
+        """The subnets of this step; equal on every rank."""
+        if isinstance(self.sampler, LossAwareSampler):
+            return self.sampler.chosen(self.global_step, BatchLossOracle(self.supernet, self.task, batch))
+        return self.sampler.genotypes(self.global_step)
 
     def _losses(
         self, genotypes: Sequence[Genotype], batch: Batch, teacher_out: Outputs | None
