@@ -347,7 +347,7 @@ def test_an_auxiliary_head_is_left_out_of_scores(name: str) -> None:
 def test_a_detector_has_no_such_score() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     net.register_forward_hook(lambda *_: {"boxes": 1})
-    with pytest.raises(UserError, match="this one returns dict"):
+    with pytest.raises(UserError, match="got dict"):
         Probe(net, random_images((2, 3, 8, 8), 0)).codes  # noqa: B018
 
 

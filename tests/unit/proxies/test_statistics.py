@@ -158,7 +158,7 @@ def test_a_network_without_layers_or_with_several_outputs_is_refused() -> None:
 
     with pytest.raises(UserError, match="no convolution and no linear layer"):
         statistics(nn.ReLU(), torch.ones(2, 4, requires_grad=True))
-    with pytest.raises(UserError, match="returns tuple"):
+    with pytest.raises(UserError, match="got tuple"):
         statistics(Pair(2, 2), torch.ones(2, 2))
     with pytest.raises(UserError, match="empty"):
         random_images((2, 3, 0, 4), 0)
