@@ -72,12 +72,11 @@ class Error:
         """For each genotype the result of `measure`, or the exception it raises.
 
         Args:
-            genotypes: in any order, possibly repeated.
+            genotypes: in any order, possibly repeated; sorted by path they share most computation.
             images: number of holdout images (see `EvaluationContext.some`), which adds `errors` and `error_sizes` to
                 the metrics (see `MetricAccumulator`); None for the whole split.
         """
-        order = sorted(dict.fromkeys(genotypes), key=self._context.family.path)
-        results = self._measured(order, images)
+        results = self._measured(list(dict.fromkeys(genotypes)), images)
         return [results[genotype] for genotype in genotypes]
 
     def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
@@ -100,7 +99,7 @@ class Error:
     def _measured(
         self, genotypes: Sequence[Genotype], images: int | None
     ) -> dict[Genotype, Result | Exception]:
-        """One pass over the data; genotypes are distinct and sorted by path."""
+        """One pass over the data; genotypes are distinct."""
         accumulators = {
             each: MetricAccumulator(self._context.task, by_pieces=images is not None) for each in genotypes
         }

@@ -11,6 +11,7 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import Objective, Pooled
 from evonas.objectives.evaluator import Evaluator, made
+from evonas.space.genotype import Genotype
 
 # facts of data objectives, stored per task
 _PER_TASK = ("metrics", "errors", "error_sizes")
@@ -91,7 +92,7 @@ class JointEvaluator:
         for member in self._members.values():
             member.setup()
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """Values and additional facts of the objectives of `part`."""
         [answer] = self.measure_together([genotype], part)
         if isinstance(answer, Exception):
@@ -99,7 +100,7 @@ class JointEvaluator:
         return answer
 
     def measure_together(
-        self, genotypes: Sequence[str], part: Part, images: int | None = None
+        self, genotypes: Sequence[Genotype], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
         """See `Evaluator.measure_together`; runs task after task and skips genotypes that failed before."""
         found: list[Measurement | Exception] = [Measurement({}, {}) for _ in genotypes]

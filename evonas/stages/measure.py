@@ -49,7 +49,7 @@ def _rows(context: Context, evaluator: "Evaluator", net: Net) -> Iterator[dict[s
         if not any(objective.part == part for objective in evaluator.objectives):
             continue
         fingerprint = evaluator.fingerprint(part)
-        found = evaluator.measure(net.genotype, part).objectives
+        found = evaluator.measure(context.setup.space.parse(net.genotype), part).objectives
         before, note = _recorded(context, part, fingerprint, net.genotype)
         for name, value in found.items():
             known = before.get(name)

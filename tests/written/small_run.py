@@ -84,7 +84,7 @@ def search(made: Context, count: int = 60) -> None:
     texts = dict.fromkeys(space.format(space.sample(generator(0, "test", number))) for number in range(count))
     with Archive.open(made.run.path("search/archive.sqlite"), identity, resume=False) as archive:
         for seq, text in enumerate(texts):
-            found = measuring.measure(text, "shared").objectives
+            found = measuring.measure(space.parse(text), "shared").objectives
             archive.record(Evaluation(seq, "f0", text, "shared", "done", found), seconds=0.5)
         last = Evaluation(
             len(texts), "f0", space.format(space.smallest()), "shared", "failed", reason="timeout"

@@ -111,7 +111,7 @@ class TableEvaluator:
         """Reads the table and checks its columns and the space."""
         _ = self.objectives, self.space
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """The values of the genotype's row.
 
         Raises:
@@ -119,7 +119,7 @@ class TableEvaluator:
         """
         if part != "shared":
             raise ValueError(f"a table has no objectives of the part {part}")
-        words = words_of(self.space, self.space.parse(genotype))
+        words = words_of(self.space, self.space.canonical(genotype))
         return Measurement(self.table.values(words, self._names))
 
     def identity(self, part: Part) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from evonas.config import build
 from evonas.errors import UserError
 from evonas.evaluate.backlog import Order
 from evonas.evaluate.engine import Engine
@@ -14,6 +15,8 @@ from evonas.evaluate.local import LocalEngine
 from evonas.stages.base import Context
 from evonas.stages.build.run_mode import RunMode
 from evonas.stages.build.setup import Setup
+from evonas.supernets.base import SupernetFamily
+from evonas.supernets.families import without_space
 
 WORKER_LOGS = "search/workers"
 ENGINES = ("local", "inline", "ray")
@@ -27,22 +30,25 @@ def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
         UserError: `hardware.engine` is unknown, or needs a package that is not installed.
     """
     cfg = context.cfg
-    order = sharing_order(context.setup)
+    order = sharing_order(context.setup, spec)
     return engine_for(cfg.hardware, spec, context.run.directory / WORKER_LOGS, order)
 
 
-def sharing_order(setup: Setup) -> Order | None:
-    """The order in which neighbours share the longest prefixes; None where the network is none of the space.
+def sharing_order(setup: Setup, spec: Mapping[str, Any]) -> Order | None:
+    """The order in which neighbours share the longest prefixes; None for a table, which has no network.
 
-    A table has no network; a joint search asks for a space alone, and its members bring networks of their own.
+    A joint search sorts by the family of its first member: all members search one space.
+
+    Args:
+        spec: config of the evaluator.
     """
     if setup.mode is RunMode.TABLE:
         return None
-    try:
-        family = setup.family
-    except UserError:
-        return None
-    return lambda text: family.path(family.space.parse(text))
+    if setup.mode is RunMode.JOINT:
+        first = next(iter(spec["members"].values()))
+        family: SupernetFamily = build(without_space(first["network"]), space=setup.space)
+        return family.path
+    return setup.family.path
 
 
 def engine_for(

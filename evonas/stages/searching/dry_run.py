@@ -119,7 +119,7 @@ def probe(setup: Setup, spec: Mapping[str, Any], parts: Sequence[Part], asking: 
     """
     cfg, space = setup.cfg, setup.space
     late = rehearsed(asking, space, len(cfg.get("objective") or ()) or 2)
-    with closing(engine_for(cfg.hardware, spec, None, sharing_order(setup))) as workers:
+    with closing(engine_for(cfg.hardware, spec, None, sharing_order(setup, spec))) as workers:
         return estimate(workers, space, _load(cfg, parts), cfg.seed, late)
 
 
@@ -134,7 +134,7 @@ def _load(cfg: DictConfig, parts: Sequence[Part]) -> Load:
     return Load(int(cfg.budget.evaluations), at_a_time, of_parts, int(cfg.hardware.subnets_per_pass))
 
 
-def rehearsed(asking: Searcher, space: Space, num_objectives: int) -> list[str]:
+def rehearsed(asking: Searcher, space: Space, num_objectives: int) -> list[Genotype]:
     """What a searcher asks for later on, when the points have become alike, which makes passes cheaper.
 
     It searches closed forms of the genes for some generations: more capacity, less error and more cost.
@@ -150,10 +150,12 @@ def rehearsed(asking: Searcher, space: Space, num_objectives: int) -> list[str]:
         values = [pretend.values(genotype) for genotype in asked]
         found = [[value[names[min(at, 2) % len(names)]] for at in range(num_objectives)] for value in values]
         asking.tell([Observation(point, tuple(row)) for point, row in zip(asked, found, strict=True)])
-    return [space.format(genotype) for genotype in asked]
+    return asked
 
 
-def estimate(engine: Engine, space: Space, load: Load, seed: int = 0, late: Sequence[str] = ()) -> Estimate:
+def estimate(
+    engine: Engine, space: Space, load: Load, seed: int = 0, late: Sequence[Genotype] = ()
+) -> Estimate:
     """Measure random genotypes as the first generation will be, then the corners, and work out the rest.
 
     Args:
@@ -170,7 +172,7 @@ def estimate(engine: Engine, space: Space, load: Load, seed: int = 0, late: Sequ
     later = dict(batches)
     if "shared" in load.lanes and late:
         count = len(batches["shared"].outcomes)
-        later["shared"] = _measured(engine, [Job(seq, text) for seq, text in enumerate(late[:count])])
+        later["shared"] = _measured(engine, [Job(seq, point) for seq, point in enumerate(late[:count])])
     # the corners only widen what is told of single measurements
     corners = {part: _measured(engine, _corners(space, part)) for part in load.lanes}
     every = {part: [*batches[part].seconds, *corners[part].seconds] for part in load.lanes}
@@ -180,15 +182,15 @@ def estimate(engine: Engine, space: Space, load: Load, seed: int = 0, late: Sequ
         startup,
         _wall(load, batches, later, startup),
         _peak_mb(engine),
-        load.evaluations * sum(_bytes(batch.outcomes) for batch in batches.values()) / 1e6,
+        load.evaluations * sum(_bytes(space, batch.outcomes) for batch in batches.values()) / 1e6,
     )
 
 
 def _warm(engine: Engine, space: Space, part: Part, lanes: int) -> None:
     """Let every worker of a part load what it needs, and make what is made when first needed."""
-    text, answered = space.format(space.smallest()), set[str]()
+    smallest, answered = space.smallest(), set[str]()
     for _ in range(_WARM_ROUNDS):
-        jobs = [Job(seq, text, part) for seq in range(lanes)]
+        jobs = [Job(seq, smallest, part) for seq in range(lanes)]
         answered |= {outcome.worker for outcome in engine.run(jobs)}
         if len(answered) >= lanes:
             return
@@ -209,13 +211,11 @@ def _probes(space: Space, load: Load, part: Part, seed: int) -> list[Job]:
     in_passes = min(load.population, lanes * load.subnets_per_pass) if part == "shared" else 0
     count = max(PROBES, 2 * lanes, in_passes)
     drawn = [space.sample(generator(seed, "dryrun", number)) for number in range(count)]
-    return [Job(seq, space.format(genotype), part) for seq, genotype in enumerate(drawn)]
+    return [Job(seq, genotype, part) for seq, genotype in enumerate(drawn)]
 
 
 def _corners(space: Space, part: Part) -> list[Job]:
-    return [
-        Job(seq, space.format(each), part) for seq, each in enumerate([space.largest(), space.smallest()])
-    ]
+    return [Job(seq, each, part) for seq, each in enumerate([space.largest(), space.smallest()])]
 
 
 def _wall(
@@ -238,10 +238,10 @@ def _doubt(batch: _Batch) -> float:
     return max(2 * statistics.pstdev(times) / math.sqrt(len(times)) / statistics.fmean(times), 0.15)
 
 
-def _bytes(outcomes: Sequence[Outcome]) -> float:
+def _bytes(space: Space, outcomes: Sequence[Outcome]) -> float:
     sizes = [
         _FACT_BYTES
-        + 3 * len(each.job.genotype)
+        + 3 * len(space.format(each.job.genotype))
         + len(json.dumps([dict(each.measurement.objectives), dict(each.measurement.extra)]))
         for each in outcomes
         if each.measurement

@@ -74,7 +74,7 @@ class Watch:
             self._last_reason = fact.reason
             if self._failed <= SHOWN_FAILURES:
                 more = " (further ones are in the archive)" if self._failed == SHOWN_FAILURES else ""
-                self._progress.note(f"failed: {outcome.job.genotype}: {fact.reason}{more}")
+                self._progress.note(f"failed: {fact.genotype}: {fact.reason}{more}")
 
     def generation(self, generation: Generation) -> None:
         """A generation was told; EngineError if no point of the search could be measured so far."""

@@ -152,7 +152,7 @@ def test_an_engine_runs_it_beside_a_cost(tmp_path: Path) -> None:
     }
     space = build(SPACE)
     engine = InlineEngine(spec)
-    [outcome] = list(engine.run([Job(0, space.format(space.largest()), "shared")]))
+    [outcome] = list(engine.run([Job(0, space.largest(), "shared")]))
     engine.close()
     assert outcome.measurement is not None, outcome.reason
     assert set(outcome.measurement.objectives) == {"snip", "zero_cost", "macs"}
@@ -268,7 +268,7 @@ def test_a_table_is_scored_beside_its_columns(tables: Path) -> None:
     measuring.setup()
     assert [each.name for each in measuring.objectives] == ["nwot", "flops"]
     words = ["conv1x1", "none", "skip", "skip", "none", "conv1x1"]
-    found = measuring.measure(f"transnas_micro:e={','.join(words)}", "shared")
+    found = measuring.measure(measuring.space.parse(f"transnas_micro:e={','.join(words)}"), "shared")
     row = int("".join(str(WORDS.index(word)) for word in words), 4)
     assert found.objectives["flops"] == 100.0 + row
     assert found.extra == {"table": {"error": 100.0 - row}}

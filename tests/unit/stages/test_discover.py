@@ -194,7 +194,7 @@ def test_a_formula_is_an_objective(tmp_path: Path) -> None:
         configs = (plain["space"], plain["network"], plain["task"], {"zero_cost": objective})
         evaluator = Evaluator(*configs, weights=weights)
         evaluator.setup()
-        values.append(evaluator.measure(space.format(space.largest()), "shared").objectives["zero_cost"])
+        values.append(evaluator.measure(space.largest(), "shared").objectives["zero_cost"])
     # more is better for a score, and an objective is minimised
     assert values[0] < 0 and values[1] == -values[0]
 
