@@ -26,12 +26,11 @@ from evonas.nn.cells.transnas import TransNASNet
 from evonas.proxies.catalogue import PROXIES
 from evonas.proxies.discovery import FormulaEvaluator, Schedule, added, at_random, discover
 from evonas.proxies.expression import Calculator
-from evonas.proxies.formula import SAMPLE
+from evonas.proxies.formula import SAMPLE, sampled
 from evonas.proxies.inputs import random_images
 from evonas.proxies.operators import LEAVES
 from evonas.proxies.probe import Probe
 from evonas.proxies.samples import LayerSamples, join
-from evonas.proxies.sampling import sampled
 from evonas.randomness import derive, generator
 
 KNOWN = ("params", "flops", "grad_norm", "l2_norm", "snip", "synflow", "nwot", "saswot_minus")

@@ -31,6 +31,7 @@ from evonas.objectives.latency.machine import machine
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search
+from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
@@ -110,15 +111,15 @@ def _uneven(repetitions: int) -> dict[str, Any]:
 def ready(evaluator: Timed, workers: int) -> LocalEngine:
     """An engine all of whose workers have started."""
     engine, heard, number = LocalEngine(evaluator, workers=workers), set[str](), count()
-    texts = _texts(4 * workers)
+    points = _points(4 * workers)
     while len(heard) < workers:
-        heard |= {outcome.worker for outcome in engine.run([Job(next(number), text) for text in texts])}
+        heard |= {outcome.worker for outcome in engine.run([Job(next(number), point) for point in points])}
     return engine
 
 
 def _drained(engine: LocalEngine) -> float:
     began = time.monotonic()
-    outcomes = list(engine.run([Job(seq, text) for seq, text in enumerate(_texts(JOBS))]))
+    outcomes = list(engine.run([Job(seq, point) for seq, point in enumerate(_points(JOBS))]))
     assert all(outcome.measurement for outcome in outcomes)
     return time.monotonic() - began
 
@@ -141,13 +142,11 @@ def _searched(
 
 def _busy(evaluator: Timed, seed: int) -> float:
     """What the points of a search take in all."""
-    return sum(
-        evaluator.seconds(SPACE.format(each)) for each in RandomSearch(SPACE, seed, POINTS, POINTS).ask()
-    )
+    return sum(evaluator.seconds(each) for each in RandomSearch(SPACE, seed, POINTS, POINTS).ask())
 
 
-def _texts(number: int) -> list[str]:
-    return [SPACE.format(each) for each in RandomSearch(SPACE, 0, number, number).ask()]
+def _points(number: int) -> list[Genotype]:
+    return RandomSearch(SPACE, 0, number, number).ask()
 
 
 def _spread(values: Sequence[float]) -> str:

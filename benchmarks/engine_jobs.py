@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
+from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
+
+_SPACE = evonet_space()
 
 
 @dataclass
@@ -28,10 +31,10 @@ class Timed:
 
     def setup(self) -> None:
         """Draw the constants of the closed form."""
-        self._inner = AnalyticEvaluator(evonet_space())
+        self._inner = AnalyticEvaluator(_SPACE)
         self._inner.setup()
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """The closed form, later."""
         seconds = self.seconds(genotype)
         if self.burns:
@@ -42,7 +45,7 @@ class Timed:
             time.sleep(seconds)
         return self._inner.measure(genotype, part)
 
-    def seconds(self, genotype: str) -> float:
+    def seconds(self, genotype: Genotype) -> float:
         """How long a genotype takes."""
-        share = int.from_bytes(hashlib.sha256(genotype.encode()).digest()[:4]) / 2**32
+        share = int.from_bytes(hashlib.sha256(_SPACE.format(genotype).encode()).digest()[:4]) / 2**32
         return self.low + share * (self.high - self.low)

@@ -34,12 +34,13 @@ from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.evaluation import Fidelity, Full
 from evonas.search.loop.generational import Generation, search
 from evonas.search.loop.racing import Racing, image_evaluations
+from evonas.space.genotype import Genotype
 from evonas.stages.build import factory
 
 MARGIN = 1.1
 OBJECTIVES = {
     "error": {"_target_": "evonas.objectives.error.Error"},
-    "macs": {"_target_": "evonas.objectives.macs.Macs"},
+    "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
 }
 PARTS: dict[str, Part] = {"error": "shared", "macs": "shared"}
 
@@ -48,7 +49,7 @@ class Remembering:
     """The evaluator itself, which measures nothing twice."""
 
     def __init__(self, evaluator: Evaluator) -> None:
-        self.inner, self._known = evaluator, dict[tuple[str, int | None], Measurement | Exception]()
+        self.inner, self._known = evaluator, dict[tuple[Genotype, int | None], Measurement | Exception]()
         self.objectives, self.fingerprint = evaluator.objectives, evaluator.fingerprint
 
     def __call__(self) -> "Remembering":
@@ -62,7 +63,7 @@ class Remembering:
     def setup(self) -> None:
         """Nothing; the evaluator is ready."""
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """In full."""
         [answer] = self.measure_together([genotype], part)
         if isinstance(answer, Exception):
@@ -70,13 +71,13 @@ class Remembering:
         return answer
 
     def measure_together(
-        self, genotypes: Sequence[str], part: Part, images: int | None = None
+        self, genotypes: Sequence[Genotype], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
         """See `evonas.evaluate.engine.BatchEvaluator`."""
-        missing = [text for text in dict.fromkeys(genotypes) if (text, images) not in self._known]
+        missing = [each for each in dict.fromkeys(genotypes) if (each, images) not in self._known]
         answers = self.inner.measure_together(missing, part, images) if missing else []
-        self._known.update(zip(((text, images) for text in missing), answers, strict=True))
-        return [self._known[text, images] for text in genotypes]
+        self._known.update(zip(((each, images) for each in missing), answers, strict=True))
+        return [self._known[each, images] for each in genotypes]
 
 
 def main() -> None:
@@ -131,10 +132,9 @@ def _row(evaluator: Remembering, seed: int, options: argparse.Namespace) -> tupl
     told, share = _searched(evaluator, Racing(), seed, options)
     full, _ = _searched(evaluator, Full(), seed, options)
     reference = (MARGIN * _values(full[: options.population]).max(axis=0)).tolist()
-    space = evaluator.inner._context.space
-    texts = [space.format(each.genotype) for each in told]
+    points = [each.genotype for each in told]
     truth = np.array(
-        [list(each.objectives.values()) for each in evaluator.measure_together(texts, "shared")]  # type: ignore[union-attr]
+        [list(each.objectives.values()) for each in evaluator.measure_together(points, "shared")]  # type: ignore[union-attr]
     )
     found = hypervolume(_values([each for each in told if not each.estimated]), reference)
     row = (

@@ -32,12 +32,12 @@ from evonas.search.evolution.nsga2 import NSGA2
 from evonas.space.genotype import Genotype
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
-from evonas.supernets.extract import extract
+from evonas.supernets.supernet import extract
 
 REPEATS, LAST, IMAGES = 5, 10, 8
 OBJECTIVES = {
     "error": {"_target_": "evonas.objectives.error.Error"},
-    "macs": {"_target_": "evonas.objectives.macs.Macs"},
+    "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
 }
 Rows = list[tuple[str, list[float]]]
 
@@ -93,20 +93,19 @@ def _demo() -> DictConfig:
 
 
 def _times(evaluator: Evaluator, options: argparse.Namespace) -> Rows:
-    space = evaluator._context.space
     found = searched(evaluator, options.population, options.generations, options.mutation_prob)
-    generations = [[space.format(each) for each in asked] for asked in found[-LAST:]]
-    ways: dict[str, Callable[[Sequence[str]], list[Any]]] = {
-        "one by one": lambda texts: [evaluator.measure(text, "shared") for text in texts],
-        "in bundles of 8": lambda texts: bundled(evaluator, texts, 8),
-        "a generation together": lambda texts: bundled(evaluator, texts, len(texts)),
+    generations = found[-LAST:]
+    ways: dict[str, Callable[[Sequence[Genotype]], list[Any]]] = {
+        "one by one": lambda points: [evaluator.measure(point, "shared") for point in points],
+        "in bundles of 8": lambda points: bundled(evaluator, points, 8),
+        "a generation together": lambda points: bundled(evaluator, points, len(points)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    expected = [sorted(map(str, ways["one by one"](texts))) for texts in generations]
+    expected = [sorted(map(str, ways["one by one"](points))) for points in generations]
     for _ in range(REPEATS):
         for name, way in ways.items():
             begin = time.perf_counter()
-            answers = [sorted(map(str, way(texts))) for texts in generations]
+            answers = [sorted(map(str, way(points))) for points in generations]
             seconds[name].append(time.perf_counter() - begin)
             assert answers == expected, f"{name} gives other numbers"
     alone = seconds["one by one"]
@@ -119,26 +118,29 @@ def _times(evaluator: Evaluator, options: argparse.Namespace) -> Rows:
 
 def searched(evaluator: Evaluator, size: int, generations: int, mutation_prob: float) -> list[list[Genotype]]:
     """What NSGA-II asked for, generation by generation."""
-    space, asked = evaluator._context.space, []
+    space, path, asked = evaluator._context.space, evaluator._context.family.path, []
     searcher = NSGA2(space, 0, size, size * generations, mutation_prob=mutation_prob)
     while points := searcher.ask():
-        answers = evaluator.measure_together([space.format(point) for point in points], "shared")
+        ordered = sorted(points, key=path)
+        answers = dict(zip(ordered, evaluator.measure_together(ordered, "shared"), strict=True))
         searcher.tell(
             [
                 Observation(
-                    point, None if isinstance(answer, Exception) else tuple(answer.objectives.values())
+                    point,
+                    None
+                    if isinstance(answers[point], Exception)
+                    else tuple(answers[point].objectives.values()),
                 )
-                for point, answer in zip(points, answers, strict=True)
+                for point in points
             ]
         )
         asked.append(points)
     return asked
 
 
-def bundled(evaluator: Evaluator, texts: Sequence[str], size: int) -> list[Any]:
+def bundled(evaluator: Evaluator, points: Sequence[Genotype], size: int) -> list[Any]:
     """As engines do it: neighbours in the order of their beginnings go together."""
-    family = evaluator._context.family
-    ordered = sorted(texts, key=lambda text: family.path(family.space.parse(text)))
+    ordered = sorted(points, key=evaluator._context.family.path)
     return [
         answer
         for start in range(0, len(ordered), size)
@@ -146,16 +148,16 @@ def bundled(evaluator: Evaluator, texts: Sequence[str], size: int) -> list[Any]:
     ]
 
 
-def overhead(evaluator: Evaluator, texts: Sequence[str]) -> list[float]:
+def overhead(evaluator: Evaluator, points: Sequence[Genotype]) -> list[float]:
     """How many times the bare forwards of an extracted network its evaluation takes, for a few networks."""
     bench, ratios = evaluator._context, []
-    for text in texts[:REPEATS]:
-        net = extract(bench.supernet, bench.space.parse(text)).requires_grad_(False)
+    for point in points[:REPEATS]:
+        net = extract(bench.supernet, point).requires_grad_(False)
         bare, whole = [], []
         with torch.inference_mode():
             for _ in range(REPEATS + 1):
                 bare.append(_timed(lambda net=net: [net(batch["image"]) for batch in bench.batches]))
-                whole.append(_timed(lambda text=text: evaluator.measure(text, "shared")))
+                whole.append(_timed(lambda point=point: evaluator.measure(point, "shared")))
         ratios.append(statistics.median(whole[1:]) / statistics.median(bare[1:]))
     return ratios
 

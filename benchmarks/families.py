@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from trials import composed
 
 from evonas.config import to_plain
+from evonas.objectives.analytic_costs import Macs, Params
 from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency.measured import Latency
-from evonas.objectives.macs import Macs
-from evonas.objectives.params import Params
 from evonas.supernets.supernet import Supernet
 
 NETWORKS = ("nano", "nano_cnn")

@@ -27,6 +27,7 @@ import trials
 from evonas.evaluate.engine import Measurement, Part
 from evonas.files import sha256
 from evonas.report.analysis.indicators import Scale
+from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
 
 STAGES, LAYERS = 5, 4
@@ -72,10 +73,10 @@ class OfaEvaluator:
     def setup(self) -> None:
         """Nothing to load."""
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """Exact and at once."""
         del part
-        chosen = self._space.decode(self._space.parse(genotype))
+        chosen = self._space.decode(genotype)
         return Measurement({"error": 100.0 - top1(chosen), "macs": macs(chosen)})
 
 

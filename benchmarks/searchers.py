@@ -29,6 +29,7 @@ from evonas.files import read_json, write_json
 from evonas.objectives.evaluator import Evaluator
 from evonas.report.analysis.indicators import Scale, common_scale
 from evonas.run import Run
+from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build.evaluator import evaluator_config
@@ -55,8 +56,8 @@ class Remembering:
         path: facts by the evaluator's fingerprint, so that other weights or images never share them.
     """
 
-    def __init__(self, evaluator: Evaluator, path: Path) -> None:
-        self._evaluator, self._path, self._is_ready = evaluator, path, False
+    def __init__(self, evaluator: Evaluator, space: Space, path: Path) -> None:
+        self._evaluator, self._space, self._path, self._is_ready = evaluator, space, path, False
         self._key = evaluator.fingerprint("shared")
         self._all: dict[str, dict[str, dict[str, float]]] = read_json(path) if path.exists() else {}
         self._facts = self._all.setdefault(self._key, {})
@@ -66,17 +67,18 @@ class Remembering:
     def setup(self) -> None:
         """Nothing yet."""
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """The fact, measured now or earlier."""
-        if genotype not in self._facts:
+        text = self._space.format(genotype)
+        if text not in self._facts:
             if not self._is_ready:
                 self._evaluator.setup()
                 self._is_ready = True
             began = time.monotonic()
-            self._facts[genotype] = dict(self._evaluator.measure(genotype, part).objectives)
+            self._facts[text] = dict(self._evaluator.measure(genotype, part).objectives)
             self.seconds += time.monotonic() - began
             self.measured += 1
-        return Measurement(self._facts[genotype])
+        return Measurement(self._facts[text])
 
     def keep(self) -> None:
         """Write the facts down."""
@@ -97,14 +99,13 @@ class Problem:
         few = () if holdout is None else (f"data.holdout={holdout}",)
         cfg = trials.composed(f"+task={task}", f"objective=[{','.join(NAMES)}]", *few)
         spec = evaluator_config(Context(cfg, Run(run.absolute(), task)))
-        memory = Remembering(config.build(spec), folder / "facts.json")
-        return cls(cfg, config.build(cfg.space), memory)
+        space = config.build(cfg.space)
+        return cls(cfg, space, Remembering(config.build(spec), space, folder / "facts.json"))
 
 
 def box(space: Space, evaluator: EvaluatorLike) -> Scale:
     """From zero to 1.01 times the worst of the smallest and the largest network."""
-    ends = [space.format(point) for point in (space.smallest(), space.largest())]
-    found = [evaluator.measure(end, "shared").objectives for end in ends]
+    found = [evaluator.measure(end, "shared").objectives for end in (space.smallest(), space.largest())]
     return Scale(NAMES, (0.0, 0.0), tuple(1.01 * max(each[name] for each in found) for name in NAMES))
 
 

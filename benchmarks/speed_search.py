@@ -25,6 +25,7 @@ from evonas.randomness import generator
 from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.generational import search
+from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.block import Block
 from evonas.supernets.evonet.space import evonet_space
 
@@ -57,15 +58,15 @@ def rows(repeats: int, is_small: bool) -> Iterator[Row]:
         yield _started(words, repeats, limit)
 
 
-def _random(made: Evaluator, number: int) -> list[str]:
+def _random(made: Evaluator, number: int) -> list[Genotype]:
     space, rng = made._context.space, generator(0, "speed/networks")
-    return [space.format(space.sample(rng)) for _ in range(number)]
+    return [space.sample(rng) for _ in range(number)]
 
 
 def _renewed(made: Evaluator, repeats: int) -> Row:
     """What batch-norm statistics of a subnet's own cost."""
     bench = made._context
-    points = [bench.space.parse(text) for text in _random(made, 8)]
+    points = sorted(_random(made, 8), key=bench.family.path)
 
     def measured(recalibrate: int) -> None:
         error = Error(recalibrate)
@@ -79,12 +80,11 @@ def _renewed(made: Evaluator, repeats: int) -> Row:
 
 
 def _evaluations(made: Evaluator, repeats: int, is_small: bool) -> Iterator[Row]:
-    space = made._context.space
     population, generations = (8, 4) if is_small else (POPULATION, LATE)
-    late = [space.format(each) for each in searched(made, population, generations, 1.0)[-1]]
+    late = searched(made, population, generations, 1.0)[-1]
     together = ratios(
         lambda: bundled(made, late, len(late)),
-        lambda: [made.measure(text, "shared") for text in late],
+        lambda: [made.measure(point, "shared") for point in late],
         repeats if is_small else 3,
     )
     yield at_most(f"a late generation of {population} / one by one", together, 0.5)
@@ -92,8 +92,8 @@ def _evaluations(made: Evaluator, repeats: int, is_small: bool) -> Iterator[Row]
     proxy.prepare(made._context)
     few = late[:5]
     scored = ratios(
-        lambda: [proxy.measure(space.parse(text)) for text in few],
-        lambda: [made.measure(text, "shared") for text in few],
+        lambda: [proxy.measure(point) for point in few],
+        lambda: [made.measure(point, "shared") for point in few],
         repeats,
     )
     yield Row("score without training (synflow) / inherited evaluation of 8 images", scored)
@@ -101,8 +101,8 @@ def _evaluations(made: Evaluator, repeats: int, is_small: bool) -> Iterator[Row]
 
 def _bookkeeping(made: Evaluator, generations: int) -> Iterator[Row]:
     """What searcher, engine and archive take of a search of 96 x 200, and how the searcher's part grows."""
-    texts = _random(made, 8)
-    measured = seconds(lambda: [made.measure(text, "shared") for text in texts]) / len(texts)
+    points = _random(made, 8)
+    measured = seconds(lambda: [made.measure(point, "shared") for point in points]) / len(points)
     own = _searched_for_nothing(generations) / (POPULATION * generations)
     about = f"{POPULATION} x {generations}, {made.num_images} images"
     what = f"searcher, engine and archive, % of a search of {about}"
@@ -139,10 +139,10 @@ def _images(folder: Path, numbers: Sequence[int]) -> Iterator[Row]:
     times = []
     for number in numbers:
         made = evaluator_of(None, folder, number)
-        text = made._context.space.format(made._context.space.largest())
-        made.measure(text, "shared")
+        largest = made._context.space.largest()
+        made.measure(largest, "shared")
         times.append(
-            min(seconds(lambda made=made, text=text: made.measure(text, "shared")) for _ in range(3))
+            min(seconds(lambda made=made, point=largest: made.measure(point, "shared")) for _ in range(3))
         )
     yield Row("time of an evaluation: exponent in the images", [exponent(numbers, times)])
 

@@ -17,7 +17,7 @@ from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
 from evonas.supernets.evonet.block import Block
 from evonas.supernets.evonet.space import StageChoice
-from evonas.supernets.extract import extract
+from evonas.supernets.supernet import extract
 from evonas.tasks.base import Batch, Task
 
 # width, heads, images and tokens along a side: the second stage of nano, the third of the published network

@@ -28,7 +28,7 @@ from evonas.stages.build.setup import Setup
 from evonas.stages.training.recipe import read_recipe, schedule
 from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.train.module import SupernetModule
-from evonas.train.optim.duration import Duration
+from evonas.train.optim.lr_schedule import Duration
 
 WARMUP, REPEATS = 2, 5
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

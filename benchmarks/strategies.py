@@ -49,7 +49,7 @@ from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
 from evonas.train.loop.data import TrainingData, batches_per_epoch
 from evonas.train.module import SubnetModule
-from evonas.train.optim.duration import Duration
+from evonas.train.optim.lr_schedule import Duration
 from evonas.train.sampling.replay_pool import ReplayPoolSampling
 
 STRATEGIES: Mapping[str, tuple[str, ...]] = {
@@ -224,17 +224,18 @@ def _answer(question: Question, name: str, seed: int, alone: Sequence[Mapping[st
     path = str(context.run.path(factory.SUPERNET))
     plain, renewed = (ready_evaluator(_evaluator(cfg, path, images)) for images in (0, CALIBRATED))
     found: dict[str, Any] = {"steps": steps, "step_s": seconds["train"] / steps if is_fresh else None}
-    nets = alone[0]["nets"]
-    seconds["inherited"] = _timed(lambda: found.update(inherited=_errors(plain, nets)))
-    seconds["recalibrated"] = _timed(lambda: found.update(recalibrated=_errors(renewed, nets)))
+    space = Setup(cfg).space
+    points = [space.parse(net["genotype"]) for net in alone[0]["nets"]]
+    seconds["inherited"] = _timed(lambda: found.update(inherited=_errors(plain, points)))
+    seconds["recalibrated"] = _timed(lambda: found.update(recalibrated=_errors(renewed, points)))
     seconds["search"] = _timed(lambda: found.update(front=_front(cfg, renewed, seed)))
     told = ", ".join(f"{key} {value:.0f} s" for key, value in seconds.items())
     print(f"{name}, seed {seed}: {told}", flush=True)
     return {**found, "seconds": seconds}
 
 
-def _errors(evaluator: EvaluatorLike, nets: Sequence[Mapping[str, Any]]) -> list[float]:
-    return [evaluator.measure(net["genotype"], "shared").objectives["error"] for net in nets]
+def _errors(evaluator: EvaluatorLike, points: Sequence[Genotype]) -> list[float]:
+    return [evaluator.measure(point, "shared").objectives["error"] for point in points]
 
 
 def _timed(work: Callable[[], Any]) -> float:
@@ -267,7 +268,7 @@ def _shortened(question: Question, cfg: DictConfig) -> int:
 def _evaluator(cfg: DictConfig, path: str, recalibrate: int) -> dict[str, Any]:
     objectives = {
         "error": {"_target_": "evonas.objectives.error.Error", "recalibrate": recalibrate},
-        "macs": {"_target_": "evonas.objectives.macs.Macs"},
+        "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
     }
     parts = {key: to_plain(cfg[key]) for key in ("space", "network", "task")}
     return {

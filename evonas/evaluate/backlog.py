@@ -8,9 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from evonas.evaluate.engine import Job
+from evonas.space.genotype import Genotype
 
-# sort key of a formatted genotype; neighbours in this order share most computation
-Order = Callable[[str], Any]
+# sort key of genotypes; neighbours in this order share most computation
+Order = Callable[[Genotype], Any]
 
 
 @dataclass(slots=True)
@@ -45,9 +46,9 @@ class Pass:
 
     @property
     def request(self) -> dict[str, Any]:
-        """The request to the worker, as plain JSON data."""
+        """The request to the worker, as plain JSON data; a genotype is the name of its space and its genes."""
         first = self.members[0].job
-        genotypes = [job.genotype for job in self.jobs]
+        genotypes = [[job.genotype.space, job.genotype.genes] for job in self.jobs]
         return {"genotypes": genotypes, "part": first.part, "images": first.images}
 
 

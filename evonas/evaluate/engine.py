@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from evonas.space.genotype import Genotype
+
 Part = Literal["shared", "exclusive"]
 PARTS: tuple[Part, ...] = ("shared", "exclusive")
 
@@ -27,13 +29,13 @@ class Job:
 
     Args:
         seq: identifies the job within the search.
-        genotype: formatted genotype.
+        genotype: point to measure, canonical.
         part: the objectives to measure: "shared" or "exclusive".
         images: data objectives use the first `images` images of the holdout split; None means all.
     """
 
     seq: int
-    genotype: str
+    genotype: Genotype
     part: Part = "shared"
     images: int | None = None
 
@@ -72,7 +74,7 @@ class EvaluatorLike(Protocol):
 
     def setup(self) -> None: ...
 
-    def measure(self, genotype: str, part: Part) -> Measurement: ...
+    def measure(self, genotype: Genotype, part: Part) -> Measurement: ...
 
 
 @runtime_checkable
@@ -80,11 +82,12 @@ class BatchEvaluator(Protocol):
     """An evaluator that can measure several genotypes in one pass over its data.
 
     Returns one answer per genotype, in order, equal to the answer of `measure` (bit for bit on the CPU). A
-    failed genotype has its exception in its place and does not affect the others.
+    failed genotype has its exception in its place and does not affect the others. An engine with an `order`
+    passes the genotypes sorted by it.
     """
 
     def measure_together(
-        self, genotypes: Sequence[str], part: Part, images: int | None = None
+        self, genotypes: Sequence[Genotype], part: Part, images: int | None = None
     ) -> Sequence[Measurement | Exception]: ...
 
 

@@ -3,7 +3,8 @@
 The driver writes a start event after it has sent a task, and a stop event after it has received the answer or
 the process has ended. A task that was sent after a stop event therefore started after the stopped task ended.
 Each line is JSON: `{"t", "driver", "event", "what", "seqs", "genotypes", "worker", "device"}`, with `t` in
-seconds of the monotonic clock, `event` "start" or "stop", and `what` "shared", "exclusive" or "setup".
+seconds of the monotonic clock, `event` "start" or "stop", `what` "shared", "exclusive" or "setup", and the
+genes of each genotype.
 """
 
 import json
@@ -41,7 +42,7 @@ class EventLog:
         if self._path is None:
             return
         about = {"t": time.monotonic(), "driver": os.getpid(), "event": event}
-        seqs, genotypes = [job.seq for job in jobs], [job.genotype for job in jobs]
+        seqs, genotypes = [job.seq for job in jobs], [job.genotype.genes for job in jobs]
         task = {"what": jobs[0].part, "seqs": seqs, "genotypes": genotypes} if jobs else {"what": "setup"}
         line = json.dumps({**about, **task, "worker": worker, "device": device})
         self._path.parent.mkdir(parents=True, exist_ok=True)

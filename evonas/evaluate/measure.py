@@ -9,6 +9,7 @@ from typing import Any
 from evonas import config, fault_injection
 from evonas.errors import EngineError, EvoNASError
 from evonas.evaluate.engine import BatchEvaluator, EvaluatorLike, Measurement, Part
+from evonas.space.genotype import Genotype
 
 EvaluatorSpec = Mapping[str, Any] | Callable[[], EvaluatorLike]
 
@@ -33,7 +34,7 @@ def ready_evaluator(spec: EvaluatorSpec) -> EvaluatorLike:
     return evaluator
 
 
-def attempt(evaluator: EvaluatorLike, genotype: str, part: Part) -> tuple[Measurement | None, str]:
+def attempt(evaluator: EvaluatorLike, genotype: Genotype, part: Part) -> tuple[Measurement | None, str]:
     """Measure once; returns the measurement and an empty reason, or None and the reason of the failure.
 
     The reason becomes part of the archive and is therefore equal on all machines and in all runs.
@@ -45,7 +46,7 @@ def attempt(evaluator: EvaluatorLike, genotype: str, part: Part) -> tuple[Measur
 
 
 def attempt_together(
-    evaluator: EvaluatorLike, genotypes: Sequence[str], part: Part, images: int | None = None
+    evaluator: EvaluatorLike, genotypes: Sequence[Genotype], part: Part, images: int | None = None
 ) -> list[tuple[Measurement | None, str]]:
     """`attempt` for several genotypes, in one pass if the evaluator is a `BatchEvaluator`.
 
@@ -76,9 +77,10 @@ def no_images(images: int) -> EngineError:
 
 
 def answer(evaluator: EvaluatorLike, request: Mapping[str, Any]) -> dict[str, Any]:
-    """A worker's answer to `{"genotypes", "part", "images"}`: values or a reason per genotype, in order."""
+    """A worker's answer to a `Pass.request`: values or a reason per genotype, in order."""
     fault_injection.point("worker.before_measure")
-    found = attempt_together(evaluator, request["genotypes"], request["part"], request["images"])
+    genotypes = [Genotype(space, tuple(genes)) for space, genes in request["genotypes"]]
+    found = attempt_together(evaluator, genotypes, request["part"], request["images"])
     fault_injection.point("worker.before_answer")
     return {"answers": [_plain(*each) for each in found]}
 

@@ -7,8 +7,10 @@ from typing import TypeAlias
 from evonas.archive import Archive
 from evonas.errors import UserError
 from evonas.evaluate.engine import Engine, Job, Measurement, Outcome, Part
+from evonas.space.space import Space
 
-FingerprintOf: TypeAlias = Callable[[Job], str]
+# fingerprint of a part, measured on the given number of images or, with None, on all
+FingerprintOf: TypeAlias = Callable[[Part, int | None], str]
 
 
 class ReusingEngine:
@@ -20,12 +22,15 @@ class ReusingEngine:
 
     Args:
         engine: measures jobs that are in no archive; closed with this engine.
-        archives: archives opened for reading (the caller closes them), each with a function from a job to its
-            fingerprint in that archive. The first archive with an evaluation is used.
+        archives: archives opened for reading (the caller closes them), each with the fingerprints that this
+            search's measurements have in it. The first archive with an evaluation is used.
+        space: formats genotypes as the archives do.
     """
 
-    def __init__(self, engine: Engine, archives: Sequence[tuple[Archive, FingerprintOf]]) -> None:
-        self._engine, self._archives = engine, archives
+    def __init__(
+        self, engine: Engine, archives: Sequence[tuple[Archive, FingerprintOf]], space: Space
+    ) -> None:
+        self._engine, self._archives, self._space = engine, archives, space
         self._found: deque[Outcome] = deque()
         self._unknown: list[Job] = []
         self.reused = 0
@@ -66,8 +71,9 @@ class ReusingEngine:
         return taken
 
     def _look_up(self, job: Job) -> Outcome | None:
+        text = self._space.format(job.genotype)
         for archive, fingerprint_of in self._archives:
-            fact = archive.lookup(fingerprint_of(job), job.genotype)
+            fact = archive.lookup(fingerprint_of(job.part, job.images), text)
             if fact is not None and fact.state == "done":
                 measured = Measurement(fact.objectives, fact.extra)
                 return Outcome(job, measured, worker=f"from {archive.path}")

@@ -17,7 +17,7 @@ from evonas.nn.detection.pooling import pooled
 from evonas.nn.detection.proposals import Proposals, flattened, proposed
 from evonas.nn.detection.rcnn import BOX_SIDE, MASK_SIDE, RCNN
 from evonas.nn.level import Level
-from evonas.nn.necks.kinds import made
+from evonas.nn.necks.registry import made
 
 
 class MMDetRCNN(RCNN):

@@ -45,12 +45,9 @@ class DenseHead(nn.Module):
             raise UserError(f"head.output={output} is unknown.", "Choose output=linear or output=sigmoid.")
         self.output, self.scale, self.stride = output, scale, levels[0].stride
         with uninitialised(self, seed):
-            self._build([level.channels for level in levels], width, out_channels)
-
-    def _build(self, channels: Sequence[int], width: int, out_channels: int) -> None:
-        self.laterals = nn.ModuleList(nn.Conv2d(dim, width, 1) for dim in channels)
-        self.refines = nn.ModuleList(_Refine(width) for _ in channels[:-1])
-        self.predict = nn.Conv2d(width, out_channels, 1)
+            self.laterals = nn.ModuleList(nn.Conv2d(level.channels, width, 1) for level in levels)
+            self.refines = nn.ModuleList(_Refine(width) for _ in levels[:-1])
+            self.predict = nn.Conv2d(width, out_channels, 1)
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H W"]:
         """The prediction from maps, finest first; its size is that of the finest map times its stride."""

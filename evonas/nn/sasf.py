@@ -1,6 +1,6 @@
 """SASF, the block of EvoNAS's decoders: a selective scan with spatial fusion of its states.
 
-Legend: B batch, C channels, H W space, L = H W tokens in raster order, I inner width, R rank of the steps.
+Legend: B batch, C channels, H W space, L = H W tokens in raster order, I width of the mixer, R rank of the steps.
 """
 
 import copy
@@ -66,24 +66,24 @@ class ScanMixer(nn.Module):
 
     Args:
         dim: C.
-        inner: I.
+        width: I.
         rank: R.
     """
 
-    def __init__(self, dim: int, inner: int, rank: int) -> None:
+    def __init__(self, dim: int, width: int, rank: int) -> None:
         super().__init__()
         self.rank = rank
-        self.value_proj = nn.Linear(dim, inner, bias=False)
-        self.gate_proj = nn.Linear(dim, inner, bias=False)
-        self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
-        self.scan_proj = nn.Linear(inner, rank + 2, bias=False)
-        self.dt_weight = nn.Parameter(torch.empty(inner, rank))
-        self.dt_bias = nn.Parameter(torch.empty(inner))
-        self.A_log = nn.Parameter(torch.zeros(inner))
-        self.D = nn.Parameter(torch.ones(inner))
-        self.fusion: StateFusion | FusedStates = StateFusion(inner)
-        self.norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, dim, bias=False)
+        self.value_proj = nn.Linear(dim, width, bias=False)
+        self.gate_proj = nn.Linear(dim, width, bias=False)
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.scan_proj = nn.Linear(width, rank + 2, bias=False)
+        self.dt_weight = nn.Parameter(torch.empty(width, rank))
+        self.dt_bias = nn.Parameter(torch.empty(width))
+        self.A_log = nn.Parameter(torch.zeros(width))
+        self.D = nn.Parameter(torch.ones(width))
+        self.fusion: StateFusion | FusedStates = StateFusion(width)
+        self.norm = nn.LayerNorm(width)
+        self.out_proj = nn.Linear(width, dim, bias=False)
 
     def draw_weights(self, generator: torch.Generator) -> None:
         """Initialises A and D with one and step sizes log-uniformly in [1e-3, 1e-1] (Mamba, arXiv 2312.00752)."""
@@ -109,8 +109,8 @@ class SASF(nn.Module):
 
     Args:
         dim: C.
-        expand: inner width of the mixer over C.
-        mlp_ratio: hidden width of the MLP over C.
+        expand: width of the mixer divided by C.
+        mlp_ratio: hidden width of the MLP divided by C.
     """
 
     def __init__(self, dim: int, expand: float = 2.0, mlp_ratio: float = 4.0) -> None:

@@ -27,8 +27,10 @@ class StripPooling(nn.Module):
         super().__init__()
         quarter, self.pool_sizes = dim // 4, tuple(pool_sizes)
 
-        def conv(inner: int, outer: int, height: int, width: int) -> nn.Sequential:
-            return _conv_norm(inner, outer, (height, width), momentum)
+        def conv(in_dim: int, out_dim: int, height: int, width: int) -> nn.Sequential:
+            padding = height // 2, width // 2
+            layer = nn.Conv2d(in_dim, out_dim, (height, width), padding=padding, bias=False)
+            return nn.Sequential(layer, nn.BatchNorm2d(out_dim, momentum=momentum))
 
         self.enter_squares, self.enter_strips = conv(dim, quarter, 1, 1), conv(dim, quarter, 1, 1)
         self.near = conv(quarter, quarter, 3, 3)
@@ -54,12 +56,6 @@ class StripPooling(nn.Module):
         row = self.row(x.mean(dim=2, keepdim=True))
         column = self.column(x.mean(dim=3, keepdim=True))
         return F.relu(row + column)
-
-
-def _conv_norm(inner: int, outer: int, kernel: tuple[int, int], momentum: float) -> nn.Sequential:
-    padding = kernel[0] // 2, kernel[1] // 2
-    conv = nn.Conv2d(inner, outer, kernel, padding=padding, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outer, momentum=momentum))
 
 
 def _average(x: Tensor, size: int) -> Tensor:

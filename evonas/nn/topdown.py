@@ -52,7 +52,18 @@ class SASFDecoder(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check(levels, output)
+        if output not in _OUTPUTS:
+            raise UserError(f"head.output={output} is unknown.", "Choose output=linear or output=sigmoid.")
+        strides, last = [level.stride for level in levels], levels[-1].channels
+        if any(2 * fine != coarse for fine, coarse in pairwise(strides)):
+            raise UserError(
+                f"The head SASFDecoder needs levels that double in stride, not {strides}.", "Use head=light."
+            )
+        if last % 4:
+            raise UserError(
+                f"The head SASFDecoder needs a last level whose channels divide by 4, not {last}.",
+                "Change network.dims or use head=light.",
+            )
         self.output, self.scale = output, scale
         self.pool_sizes, self.mlp_ratio, self.bn_momentum = tuple(pool_sizes), mlp_ratio, bn_momentum
         self.stride, self.multiple = levels[0].stride, levels[-1].stride
@@ -106,18 +117,3 @@ class SASFDecoder(nn.Module):
                 f"{self.multiple}, got maps of {shown}.",
                 f"Make the task's images a multiple of {self.multiple}, or use head=light.",
             )
-
-
-def _check(levels: Sequence[Level], output: str) -> None:
-    if output not in _OUTPUTS:
-        raise UserError(f"head.output={output} is unknown.", "Choose output=linear or output=sigmoid.")
-    strides, last = [level.stride for level in levels], levels[-1].channels
-    if any(2 * fine != coarse for fine, coarse in pairwise(strides)):
-        raise UserError(
-            f"The head SASFDecoder needs levels that double in stride, not {strides}.", "Use head=light."
-        )
-    if last % 4:
-        raise UserError(
-            f"The head SASFDecoder needs a last level whose channels divide by 4, not {last}.",
-            "Change network.dims or use head=light.",
-        )

@@ -116,25 +116,23 @@ class UPerNet(nn.Module):
         self.width, self.context, self.dropout, self.bn_momentum = width, context, dropout, bn_momentum
         self.side_width, self.side_weight = side_width, side_weight
         self.side_level = min(AUXILIARY_LEVEL, len(levels) - 1)
+        channels, momentum, is_mamba = [level.channels for level in levels], bn_momentum, context == "mamba"
         with uninitialised(self, seed):
-            self._build([level.channels for level in levels], out_channels)
-
-    def _build(self, channels: Sequence[int], out_channels: int) -> None:
-        width, momentum = self.width, self.bn_momentum
-        is_mamba = self.context == "mamba"
-        self.top_down: nn.Module = (
-            TopDown(channels, bn_momentum=momentum) if is_mamba else PooledTopDown(channels, width, momentum)
-        )
-        # the coarsest map of PooledTopDown has passed its convolution already
-        inner = list(channels) if is_mamba else [width] * (len(channels) - 1)
-        self.leaves = nn.ModuleList(ConvNormReLU(dim, width, 3, momentum) for dim in inner)
-        self.join = ConvNormReLU(len(channels) * width, width, 3, momentum)
-        self.drop, self.predict = nn.Dropout2d(self.dropout), nn.Conv2d(width, out_channels, 1)
-        self.auxiliary = (
-            AuxiliaryHead(channels[self.side_level], out_channels, self.side_width, self.dropout, momentum)
-            if self.side_width
-            else None
-        )
+            self.top_down: nn.Module = (
+                TopDown(channels, bn_momentum=momentum)
+                if is_mamba
+                else PooledTopDown(channels, width, momentum)
+            )
+            # the coarsest map of PooledTopDown has passed its convolution already
+            dims = channels if is_mamba else [width] * (len(channels) - 1)
+            self.leaves = nn.ModuleList(ConvNormReLU(dim, width, 3, momentum) for dim in dims)
+            self.join = ConvNormReLU(len(channels) * width, width, 3, momentum)
+            self.drop, self.predict = nn.Dropout2d(dropout), nn.Conv2d(width, out_channels, 1)
+            self.auxiliary = (
+                AuxiliaryHead(channels[self.side_level], out_channels, side_width, dropout, momentum)
+                if side_width
+                else None
+            )
 
     @property
     def settings(self) -> dict[str, Any]:

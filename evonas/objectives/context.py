@@ -23,11 +23,11 @@ from evonas.ops import native
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily
-from evonas.supernets.extract import extract
 from evonas.supernets.families import without_space
+from evonas.supernets.resolution import head_size
 from evonas.supernets.static_net import StaticNet, static_net
 from evonas.supernets.step import Size
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import Task
 
 # autocast dtype of each supported precision, with Lightning's names
@@ -172,6 +172,10 @@ class EvaluationContext:
         if size not in self._head_macs:
             self._head_macs[size] = count_head(self.head, self.family.levels, *size)[1]
         return self._head_macs[size]
+
+    def head_size(self, genotype: Genotype) -> Size:
+        """The image size (height, width) that the head's maps belong to behind a genotype's backbone."""
+        return head_size(self.head, self.input_size, self.family.input_size(genotype, self.input_size))
 
     @property
     def kernels(self) -> dict[str, str]:

@@ -72,12 +72,11 @@ class Error:
         """For each genotype the result of `measure`, or the exception it raises.
 
         Args:
-            genotypes: in any order, possibly repeated.
+            genotypes: in any order, possibly repeated; sorted by path they share most computation.
             images: number of holdout images (see `EvaluationContext.some`), which adds `errors` and `error_sizes` to
                 the metrics (see `MetricAccumulator`); None for the whole split.
         """
-        order = sorted(dict.fromkeys(genotypes), key=self._context.family.path)
-        results = self._measured(order, images)
+        results = self._measured(list(dict.fromkeys(genotypes)), images)
         return [results[genotype] for genotype in genotypes]
 
     def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
@@ -100,7 +99,7 @@ class Error:
     def _measured(
         self, genotypes: Sequence[Genotype], images: int | None
     ) -> dict[Genotype, Result | Exception]:
-        """One pass over the data; genotypes are distinct and sorted by path."""
+        """One pass over the data; genotypes are distinct."""
         accumulators = {
             each: MetricAccumulator(self._context.task, by_pieces=images is not None) for each in genotypes
         }
@@ -108,13 +107,20 @@ class Error:
         statistics = self._calibrated(genotypes, failed) if self.recalibrate else None
         for batch in self._context.some(images):
             executor = PrefixExecutor(self._context.network, statistics)
-            forward = partial(self._predict, images=batch["image"])
+            forward = partial(predict, self._context.task, images=batch["image"])
             for genotype, output in self._outputs(executor, genotypes, failed, forward):
                 try:
                     accumulators[genotype].add(output, batch)
                 except Exception as error:
                     failed[genotype] = error
-        return {each: failed[each] if each in failed else _result(accumulators[each]) for each in genotypes}
+        results: dict[Genotype, Result | Exception] = {**failed}
+        for genotype in genotypes:
+            if genotype not in failed:
+                try:
+                    results[genotype] = accumulators[genotype].result()
+                except Exception as error:
+                    results[genotype] = error
+        return results
 
     def _calibrated(
         self, genotypes: Sequence[Genotype], failed: dict[Genotype, Exception]
@@ -126,7 +132,7 @@ class Error:
         for number, images in enumerate(self._context.calibration(self.recalibrate) if fresh else ()):
             statistics.learn(number)
             executor = PrefixExecutor(self._context.network, statistics)
-            for _ in self._outputs(executor, fresh, failed, partial(self._run, images=images)):
+            for _ in self._outputs(executor, fresh, failed, lambda net, images=images: net(images)):  # type: ignore[misc]
                 pass
         statistics.learn(None)
         self._known.update(each for each in fresh if each not in failed)
@@ -152,26 +158,12 @@ class Error:
     def _output(
         self, executor: PrefixExecutor, genotype: Genotype, following: Genotype | None, forward: Forward
     ) -> Tensor:
-        try:
-            return forward(executor.subnet(genotype, following))
-        except Exception:
-            # cached activations of shared prefixes may have exhausted the memory: retry without them
-            if not executor.holds_maps:
-                raise
-            executor.forget()
-            return forward(executor.subnet(genotype))
-
-    def _run(self, net: Net, images: Tensor) -> Tensor:
         with self._context.autocast():
-            return net(images)
-
-    def _predict(self, net: Net, images: Tensor) -> Tensor:
-        with self._context.autocast():
-            return predict(self._context.task, net, images)
-
-
-def _result(accumulator: MetricAccumulator) -> Result | Exception:
-    try:
-        return accumulator.result()
-    except Exception as error:
-        return error
+            try:
+                return forward(executor.subnet(genotype, following))
+            except Exception:
+                # cached activations of shared prefixes may have exhausted the memory: retry without them
+                if not executor.holds_maps:
+                    raise
+                executor.forget()
+                return forward(executor.subnet(genotype))

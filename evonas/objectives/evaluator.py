@@ -98,7 +98,7 @@ class Evaluator:
         for objective in self.objectives:
             objective.prepare(self._context)
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """Values and additional facts of the objectives of `part`."""
         [answer] = self.measure_together([genotype], part)
         if isinstance(answer, Exception):
@@ -106,12 +106,12 @@ class Evaluator:
         return answer
 
     def measure_together(
-        self, genotypes: Sequence[str], part: Part, images: int | None = None
+        self, genotypes: Sequence[Genotype], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
         """For each genotype the result of `measure`, or the exception it raises, in one pass over the holdout split.
 
         Args:
-            genotypes: in any order, possibly repeated.
+            genotypes: in any order, possibly repeated; sorted by path they share most computation.
             part: `shared` or `exclusive`.
             images: number of holdout images, in a fixed shuffled order; None for the whole split. With a number, the
                 facts contain `errors`, the error of each data piece, and `error_sizes`, its number of images.
@@ -122,9 +122,9 @@ class Evaluator:
         """
         found: list[Measurement | Exception] = [Measurement({}, {}) for _ in genotypes]
         points: dict[int, Genotype] = {}
-        for index, text in enumerate(genotypes):
+        for index, genotype in enumerate(genotypes):
             try:
-                points[index] = self._context.space.parse(text)
+                points[index] = self._context.space.canonical(genotype)
             except Exception as error:
                 found[index] = error
         for objective in self._of(part):

@@ -11,13 +11,14 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import Objective, Pooled
 from evonas.objectives.evaluator import Evaluator, made
+from evonas.space.genotype import Genotype
 
 # facts of data objectives, stored per task
-_OF_A_TASK = ("metrics", "errors", "error_sizes")
+_PER_TASK = ("metrics", "errors", "error_sizes")
 
 
 @dataclass(frozen=True, slots=True)
-class OfTask:
+class TaskObjective:
     """An objective of one task, with its name in the multi-task search."""
 
     name: str
@@ -51,25 +52,27 @@ class JointEvaluator:
                 "A joint search needs the runs of at least two tasks.", "Try: 'joint=[<run>,<run>]'"
             )
         built = made(objectives)
-        looking = {key: objectives[key] for key, each in built.items() if isinstance(each, Pooled)}
-        if not looking:
+        pooled = {key: objectives[key] for key, each in built.items() if isinstance(each, Pooled)}
+        if not pooled:
             raise UserError(
                 "A joint search needs an objective that evaluates data.", "Try: 'objective=[error,macs]'"
             )
         self._built: tuple[Objective, ...] = tuple(built.values())
-        self._looking = {built[key].name for key in looking}
+        self._pooled = {built[key].name for key in pooled}
         self._members: dict[str, Evaluator] = {}
         for task, keywords in members.items():
-            of_task = looking if self._members else objectives
-            self._members[task] = Evaluator(**keywords, objectives=of_task, shared_dir=shared_dir)
+            measured = pooled if self._members else objectives
+            self._members[task] = Evaluator(**keywords, objectives=measured, shared_dir=shared_dir)
 
     @cached_property
-    def objectives(self) -> tuple[Objective | OfTask, ...]:
+    def objectives(self) -> tuple[Objective | TaskObjective, ...]:
         """The objectives in order; data objectives occur once per task."""
-        found: list[Objective | OfTask] = []
+        found: list[Objective | TaskObjective] = []
         for each in self._built:
-            if each.name in self._looking:
-                found += [OfTask(f"{each.name}_{task}", each.unit, each.part) for task in self._members]
+            if each.name in self._pooled:
+                found += [
+                    TaskObjective(f"{each.name}_{task}", each.unit, each.part) for task in self._members
+                ]
             else:
                 found.append(each)
         return tuple(found)
@@ -89,7 +92,7 @@ class JointEvaluator:
         for member in self._members.values():
             member.setup()
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """Values and additional facts of the objectives of `part`."""
         [answer] = self.measure_together([genotype], part)
         if isinstance(answer, Exception):
@@ -97,7 +100,7 @@ class JointEvaluator:
         return answer
 
     def measure_together(
-        self, genotypes: Sequence[str], part: Part, images: int | None = None
+        self, genotypes: Sequence[Genotype], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
         """See `Evaluator.measure_together`; runs task after task and skips genotypes that failed before."""
         found: list[Measurement | Exception] = [Measurement({}, {}) for _ in genotypes]
@@ -125,8 +128,8 @@ class JointEvaluator:
             return so_far
         if isinstance(answer, Exception):
             return type(answer)(f"{task}: {answer}") if type(answer) is ValueError else answer
-        values = {_named(name, task, self._looking): value for name, value in answer.objectives.items()}
-        facts = {_named(name, task, _OF_A_TASK): value for name, value in answer.extra.items()}
+        values = {_named(name, task, self._pooled): value for name, value in answer.objectives.items()}
+        facts = {_named(name, task, _PER_TASK): value for name, value in answer.extra.items()}
         return Measurement({**so_far.objectives, **values}, {**so_far.extra, **facts})
 
 

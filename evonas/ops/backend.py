@@ -1,6 +1,6 @@
-"""Which implementation of a primitive runs: the best one that lives here, or the one asked for.
+"""Selection of a primitive's implementation: the fastest available one, or the one requested by `use`.
 
-The choice is a context variable, so it is local to a thread or task and cannot leak.
+The request is a context variable, local to a thread or task.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from torch import Tensor
+
 from evonas.errors import UserError
 
 Implementations = Mapping[str, Callable[..., Any]]
-# by name: whether a kernel can take operands now, and what runs it
+# by name: whether a kernel supports the operands, and the function that runs it
 Kernels = Mapping[str, tuple[Callable[..., bool], Callable[..., Any]]]
 
-# best first; a name is added here when a package under ops/ brings it
+# fastest first; a new backend of a package under ops/ adds its name here
 NAMES: tuple[str, ...] = (
     "gsplat",
     "mamba",
@@ -33,10 +35,12 @@ _WANTED: ContextVar[str | None] = ContextVar("evonas_ops_backend", default=None)
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run every primitive inside the block with the backend `name`; blocks may be nested.
+    """Runs every primitive within the context with the backend `name`; contexts may be nested.
+
+    A primitive without this backend runs its reference.
 
     Raises:
-        UserError: no backend of that name lives here.
+        UserError: the backend is unknown.
     """
     if name not in NAMES:
         raise UserError(f"There is no backend '{name}'.", f"Choose one of: {', '.join(NAMES)}")
@@ -48,16 +52,27 @@ def use(name: str) -> Iterator[None]:
 
 
 def wanted() -> str | None:
-    """The backend asked for by the innermost `use`, or None outside of any."""
+    """The backend requested by the innermost `use`, or None."""
     return _WANTED.get()
 
 
-def beside(plain: Implementations, kernels: Kernels, operands: tuple[Any, ...]) -> Implementations:
-    """The implementations of a primitive, and those of its kernels that can take these operands now."""
-    return {**plain, **{name: run for name, (can_run, run) in kernels.items() if can_run(*operands)}}
+def run(
+    implementations: Implementations, kernels: Kernels, operands: tuple[Tensor, ...], *others: Any
+) -> Tensor:
+    """Runs a primitive with the requested implementation, else with the fastest one that supports the operands.
+
+    Args:
+        implementations: functions in plain torch, which support all operands; `reference` among them.
+        kernels: optional kernels.
+        operands: tensors of which the kernels may support some only.
+        others: further arguments.
+    """
+    usable = {name: function for name, (is_usable, function) in kernels.items() if is_usable(*operands)}
+    result: Tensor = choose({**implementations, **usable})(*operands, *others)
+    return result
 
 
 def choose(implementations: Implementations) -> Callable[..., Any]:
-    """The implementation to run now: the one asked for, else the best; `reference` always exists."""
+    """The requested implementation, else the fastest; `reference` always exists."""
     name = _WANTED.get() or next(name for name in NAMES if name in implementations)
     return implementations.get(name, implementations["reference"])

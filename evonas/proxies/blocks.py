@@ -23,7 +23,7 @@ _LEAST = 2
 
 
 @dataclass(frozen=True, eq=False)
-class _Passage:
+class _BlockCall:
     """Input and output of a block, channels first."""
 
     given: Tensor
@@ -43,14 +43,14 @@ def az_nas(probe: Probe) -> dict[str, float]:
         UserError: the network has fewer than two blocks.
     """
     net = probe.copy()
-    passages = _passages(net, probe.images)
-    entropies = [_entropy(_features(passage.made.detach(), passage)) for passage in passages]
+    calls = _calls(net, probe.images)
+    entropies = [_entropy(_features(call.made.detach(), call)) for call in calls]
     increases = [after - before for before, after in pairwise(entropies)]
     source = torch.Generator().manual_seed(derive(probe.seed, "proxies/signs"))
     return {
         "expressivity": sum(entropies),
         "progressivity": min(increases),
-        "trainability": sum(_trainability(passage, source) for passage in passages) / len(passages),
+        "trainability": sum(_trainability(call, source) for call in calls) / len(calls),
         "complexity": flops(probe),
     }
 
@@ -69,12 +69,12 @@ def blocks_of(net: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _passages(net: nn.Module, images: Tensor) -> list[_Passage]:
+def _calls(net: nn.Module, images: Tensor) -> list[_BlockCall]:
     """Input and output of every block in one forward pass."""
-    found: list[_Passage] = []
+    found: list[_BlockCall] = []
 
     def note(block: nn.Module, args: tuple[Any, ...], made: Tensor) -> None:
-        found.append(_Passage(args[0], made, getattr(block, "channels_last", False)))
+        found.append(_BlockCall(args[0], made, getattr(block, "channels_last", False)))
 
     hooks = [block.register_forward_hook(note) for block in blocks_of(net)]
     try:
@@ -87,7 +87,7 @@ def _passages(net: nn.Module, images: Tensor) -> list[_Passage]:
     return found
 
 
-def _features(maps: Tensor, of: _Passage) -> Tensor:
+def _features(maps: Tensor, of: _BlockCall) -> Tensor:
     """(P C)."""
     last = maps if of.channels_last or maps.ndim < 3 else maps.movedim(1, -1)
     return last.reshape(-1, last.shape[-1])
@@ -103,20 +103,20 @@ def _entropy(features: Tensor) -> float:
     return float(torch.special.entr(shares).sum())
 
 
-def _trainability(passage: _Passage, source: torch.Generator) -> float:
+def _trainability(call: _BlockCall, source: torch.Generator) -> float:
     """2 - s - 1/s; without gradient s = 0, the worst value."""
-    given, made = passage.given, passage.made
+    given, made = call.given, call.made
     signs = torch.randint(2, made.shape, generator=source).to(made) * 2 - 1
     if not (given.requires_grad and made.requires_grad):
-        return _worth(0.0)
+        return _score(0.0)
     found = torch.autograd.grad(made, given, signs, retain_graph=True, allow_unused=True)[0]
     if found is None:
-        return _worth(0.0)
-    back, out = _paired(found, signs, passage)
-    return _worth(float(torch.linalg.matrix_norm(back.T @ out / len(back), 2)))
+        return _score(0.0)
+    back, out = _paired(found, signs, call)
+    return _score(float(torch.linalg.matrix_norm(back.T @ out / len(back), 2)))
 
 
-def _paired(gradient: Tensor, signs: Tensor, of: _Passage) -> tuple[Tensor, Tensor]:
+def _paired(gradient: Tensor, signs: Tensor, of: _BlockCall) -> tuple[Tensor, Tensor]:
     """Gradients and signs at the positions of the smaller map, (P C_in) and (P C_out)."""
     if gradient.ndim == 4 and not of.channels_last:
         scale = (gradient.shape[-1] / signs.shape[-1]) ** 2
@@ -124,7 +124,6 @@ def _paired(gradient: Tensor, signs: Tensor, of: _Passage) -> tuple[Tensor, Tens
     return _features(gradient, of), _features(signs, of)
 
 
-def _worth(norm: float) -> float:
-    least = 1e-6
-    norm = max(norm, least)
+def _score(norm: float) -> float:
+    norm = max(norm, 1e-6)
     return 2 - norm - 1 / norm

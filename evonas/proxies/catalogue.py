@@ -14,13 +14,23 @@ from typing import Literal
 
 from evonas.errors import UserError
 from evonas.proxies.blocks import az_nas
-from evonas.proxies.codes import nwot, regularised, swap, swap_regularised
+from evonas.proxies.codes import nwot, regularised, saswot, swap, swap_regularised
 from evonas.proxies.features import meco, zen
 from evonas.proxies.formula import formula
 from evonas.proxies.jacobian import epe, jacov
-from evonas.proxies.magnitudes import fisher, flops, grad_norm, grasp, l2_norm, params, plain, snip, zico
+from evonas.proxies.magnitudes import (
+    fisher,
+    flops,
+    grad_norm,
+    grasp,
+    l2_norm,
+    params,
+    plain,
+    saswot_minus,
+    snip,
+    zico,
+)
 from evonas.proxies.probe import Probe
-from evonas.proxies.saswot import saswot, saswot_minus
 from evonas.proxies.synflow import synflow
 
 Parts = Mapping[str, float]

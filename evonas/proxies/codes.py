@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from evonas.errors import UserError
-from evonas.proxies.magnitudes import params
+from evonas.proxies.magnitudes import params, saswot_minus
 from evonas.proxies.probe import Probe
 
-# codes of so many images fit into one integer
+# maximum number of images whose codes fit into one integer
 _MOST = 62
-# of so few images large networks have every pattern there is, and one score
+# minimum number of images; with fewer, large networks contain every pattern and have equal scores
 _FEWEST = 32
 
 
@@ -27,6 +27,11 @@ def nwot(probe: Probe) -> float:
         on = code.double().cpu()
         total += on @ on.T + (1 - on) @ (1 - on).T
     return float(torch.linalg.slogdet(total).logabsdet)
+
+
+def saswot(probe: Probe) -> dict[str, float]:
+    """The parts of SasWOT's rho (Dong et al., AAAI 2024), which are summed after min-max scaling over a set."""
+    return {"saswot_minus": saswot_minus(probe), "nwot": nwot(probe)}
 
 
 def swap(probe: Probe) -> float:

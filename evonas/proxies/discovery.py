@@ -93,7 +93,7 @@ class Schedule:
 
 
 def discover(
-    judge: Callable[[Node], ScoredFormula],
+    evaluate: Callable[[Node], ScoredFormula],
     budget: int,
     seed: int,
     schedule: Schedule,
@@ -102,7 +102,7 @@ def discover(
     """Runs a discovery; returns all evaluated formulas, best first, shorter ones first among ties.
 
     Args:
-        judge: evaluates a formula.
+        evaluate: evaluates a formula.
         budget: number of distinct formulas to evaluate, including rejected ones.
         seed: seed of the evolution.
         schedule: settings.
@@ -113,10 +113,10 @@ def discover(
     best, waited, step = -np.inf, 0, 0
     while len(seen) < budget:
         rng = generator(seed, "discover", step)
-        drawn = _brood(rng, pool, schedule)[: budget - len(seen)]
-        pool = _kept(pool, schedule) + [judge(formula) for formula in drawn if str(formula) not in seen]
-        seen |= {str(judged.formula): judged for judged in pool}
-        found = max(judged.rank for judged in pool) if pool else -np.inf
+        drawn = _next_generation(rng, pool, schedule)[: budget - len(seen)]
+        pool = _best(pool, schedule) + [evaluate(formula) for formula in drawn if str(formula) not in seen]
+        seen |= {str(each.formula): each for each in pool}
+        found = max(each.rank for each in pool) if pool else -np.inf
         waited = 0 if found > best else waited + 1
         best, step = max(best, found), step + 1
         if waited >= schedule.patience:
@@ -126,26 +126,26 @@ def discover(
     return ordered(seen.values())
 
 
-def at_random(judge: Callable[[Node], ScoredFormula], budget: int, seed: int) -> list[ScoredFormula]:
+def at_random(evaluate: Callable[[Node], ScoredFormula], budget: int, seed: int) -> list[ScoredFormula]:
     """Random search over formulas, the baseline of a discovery; all evaluated formulas, best first."""
     seen: dict[str, ScoredFormula] = {}
     rng = generator(seed, "discover/random")
     while len(seen) < budget:
         formula = random_formula(rng)
         if str(formula) not in seen:
-            seen[str(formula)] = judge(formula)
+            seen[str(formula)] = evaluate(formula)
     return ordered(seen.values())
 
 
-def ordered(judged: Iterable[ScoredFormula]) -> list[ScoredFormula]:
+def ordered(scored: Iterable[ScoredFormula]) -> list[ScoredFormula]:
     """Sorts by fitness, best first; ties by length of the formula, then alphabetically."""
-    return sorted(judged, key=lambda one: (-one.rank, len(str(one.formula)), str(one.formula)))
+    return sorted(scored, key=lambda one: (-one.rank, len(str(one.formula)), str(one.formula)))
 
 
 def minmax(
     scores: NDArray[np.float64], low: float | None = None, high: float | None = None
 ) -> NDArray[np.float64]:
-    """Min-max scales scores by the range over the networks `seen`."""
+    """Min-max scales scores, by their own range unless `low` and `high` are given; zeros if the range is empty."""
     low = float(scores.min()) if low is None else low
     high = float(scores.max()) if high is None else high
     return (scores - low) / (high - low) if high > low else np.zeros_like(scores)
@@ -166,13 +166,13 @@ def added(
     return scaled[0] + scaled[1]
 
 
-def _kept(pool: list[ScoredFormula], schedule: Schedule) -> list[ScoredFormula]:
-    return [judged for judged in ordered(pool) if judged.fitness is not None][: schedule.parents]
+def _best(pool: list[ScoredFormula], schedule: Schedule) -> list[ScoredFormula]:
+    return [each for each in ordered(pool) if each.fitness is not None][: schedule.parents]
 
 
-def _brood(rng: np.random.Generator, pool: list[ScoredFormula], schedule: Schedule) -> list[Node]:
+def _next_generation(rng: np.random.Generator, pool: list[ScoredFormula], schedule: Schedule) -> list[Node]:
     """Offspring of the best formulas, and random formulas, without duplicates."""
-    parents = [judged.formula for judged in _kept(pool, schedule)]
+    parents = [each.formula for each in _best(pool, schedule)]
     size = schedule.population
     drawn: list[Node] = []
     if parents:

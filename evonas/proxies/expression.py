@@ -110,16 +110,13 @@ class _Reader:
         if name not in OPERATORS:
             known = ", ".join([*LEAVES, *OPERATORS])
             raise UserError(f"'{name}' in the formula '{self._text}' is unknown.", f"Choose among {known}.")
-        return Node(name, self._arguments(depth))
-
-    def _arguments(self, depth: int) -> tuple[Node, ...]:
         self._expect("(")
         children = [self._node(depth + 1)]
         while self._tokens and self._tokens[0] == ",":
             self._take()
             children.append(self._node(depth + 1))
         self._expect(")")
-        return tuple(children)
+        return Node(name, tuple(children))
 
     def _take(self) -> str:
         if not self._tokens:
@@ -180,9 +177,6 @@ def _finite(node: Node, arguments: list[Tensors]) -> Tensors:
     if not np.isfinite(values).all():
         raise NotFiniteError(f"{node} is not finite")
     is_scalar = values.shape[1] == 1
-    counts = np.ones((len(values), 1)) if is_scalar else max(arguments, key=_width).counts
+    widest = max(arguments, key=lambda each: each.values.shape[1])
+    counts = np.ones((len(values), 1)) if is_scalar else widest.counts
     return Tensors(values, counts)
-
-
-def _width(tensors: Tensors) -> int:
-    return tensors.values.shape[1]

@@ -48,9 +48,6 @@ class RandomTargets:
         if output.ndim < 2 or output.shape[1] == 1:
             target = torch.randn(output.shape, generator=generator).to(output)
             return F.mse_loss(output, target)
-        return F.cross_entropy(output, self._labels(output, generator))
-
-    @staticmethod
-    def _labels(output: Tensor, generator: torch.Generator) -> Tensor:
         shape = (output.shape[0], *output.shape[2:])
-        return torch.randint(output.shape[1], shape, generator=generator).to(output.device)
+        labels = torch.randint(output.shape[1], shape, generator=generator)
+        return F.cross_entropy(output, labels.to(output.device))

@@ -49,11 +49,25 @@ def snip(probe: Probe) -> float:
     return _summed(probe, lambda layer: (layer.weight * layer.weight_gradient).abs().sum())
 
 
+def saswot_minus(probe: Probe) -> float:
+    """rho_- of SasWOT: the number of weights with softmax(w) < ReLU(g), summed over layers (Dong et al., AAAI 2024).
+
+    The softmax is over the whole layer; this reading of the paper reproduces its ranking of TransNAS-Bench-101 cells.
+    """
+    return float(sum(below(layer.weight, layer.weight_gradient) for layer in probe.statistics.layers))
+
+
+def below(weight: Tensor, gradient: Tensor) -> int:
+    """The number of entries of one layer with softmax(w) < ReLU(g)."""
+    chances = torch.softmax(weight.flatten().double(), 0)
+    return int((chances < gradient.flatten().double().relu()).sum())
+
+
 def fisher(probe: Probe) -> float:
     """Half the mean over images of (sum of a dL/da over a channel) squared, summed over channels.
 
-    a is what a layer returns (Theis et al. 2018; Turner et al., ICLR 2020). Channels are the second
-    axis of a convolution's output and the last of a linear layer's.
+    a is the output of a layer (Theis et al. 2018; Turner et al., ICLR 2020). Channels are the second axis of a
+    convolution's output and the last axis of a linear layer's.
     """
     return _summed(probe, _fisher)
 

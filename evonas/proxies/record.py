@@ -94,8 +94,9 @@ class Recorder(TorchFunctionMode):
             self._note_layer(kind, given, second, result)
         elif func in ACTIVATIONS:
             self._note_activation(func, given, result)
-        elif func in NORMS or func in _SHAPES:
-            self._follow(given, result)
+        elif (func in NORMS or func in _SHAPES) and id(given) in self._origins:
+            # the reference keeps the tensor's id unique
+            self._origins[id(result)] = result, self._origins[id(given)][1]
 
     def _note_layer(self, kind: str, given: Tensor, weight: Tensor, result: Tensor) -> None:
         found = self._weights.get((weight.data_ptr(), tuple(weight.shape)))
@@ -111,11 +112,6 @@ class Recorder(TorchFunctionMode):
         _, call = self._origins.get(id(given), (given, None))
         if call is not None and call.activation is None:
             call.preactivation, call.activation = given, result
-
-    def _follow(self, given: Tensor, result: Tensor) -> None:
-        if id(given) in self._origins:
-            # the reference keeps the tensor's id unique
-            self._origins[id(result)] = result, self._origins[id(given)][1]
 
 
 def weights_of(net: nn.Module) -> Weights:

@@ -1,6 +1,7 @@
 """Scorer: computes one proxy with fixed images and reference networks."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -11,10 +12,8 @@ from evonas.proxies.catalogue import Parts, proxy
 from evonas.proxies.inputs import random_images
 from evonas.proxies.probe import Probe
 
-# images, and networks of a comparison
+# minimum number of images and of reference networks
 _FEWEST = 2
-# of an image: height and width
-_SIDES = 2
 
 
 class Scorer:
@@ -60,48 +59,45 @@ class Scorer:
         return self._proxy.score(parts, self.references()), parts
 
     def references(self) -> list[Parts]:
-        """The parts of the reference networks; empty for a proxy that does not compare.
+        """The parts of the reference networks; empty for a proxy that does not compare networks.
 
         Raises:
-            UserError: not one of them has a score.
+            UserError: no reference network has a score.
         """
-        if self._measured is None:
-            self._measured = self._measure() if self._proxy.rule != "single" else []
-        return self._measured
+        if self._measured is not None:
+            return self._measured
+        found: list[Parts] = []
+        for number in range(self._number if self._proxy.rule != "single" else 0):
+            # networks without a finite score are excluded
+            with suppress(ValueError):
+                found.append(self._parts(self._reference(number)))
+        if not found and self._proxy.rule != "single":
+            raise UserError(f"{self._proxy.name} is not finite for any of {self._number} random networks.")
+        self._measured = found
+        return found
 
     def _parts(self, net: nn.Module) -> dict[str, float]:
         return self._proxy.parts(Probe(net, self._images, self._seed))
 
-    def _measure(self) -> list[Parts]:
-        found: list[Parts] = []
-        for number in range(self._number):
-            try:
-                found.append(self._parts(self._reference(number)))
-            except ValueError:
-                continue
-        if not found:
-            raise UserError(f"{self._proxy.name} is not finite for any of {self._number} random networks.")
-        return found
-
 
 def refuse_too_few(owner: str, batch_size: int, references: int) -> None:
-    """Raise a UserError for numbers of images and networks that nothing can be compared among."""
+    """Raises a UserError if there are fewer than two images or reference networks."""
     if batch_size < _FEWEST or references < _FEWEST:
         raise UserError(
-            f"{owner} has batch_size={batch_size} and references={references}.",
-            f"Both are at least {_FEWEST}.",
+            f"{owner} needs batch_size and references of at least {_FEWEST}, got {batch_size} and {references}.",
+            f"Try {owner}.batch_size=8 {owner}.references=16.",
         )
 
 
 def is_size(size: Any) -> bool:
-    """Whether this is a height and a width in pixels."""
+    """Whether `size` is a height and a width in pixels."""
     return (
         isinstance(size, Sequence)
-        and len(size) == _SIDES
+        and len(size) == 2
         and all(isinstance(side, int) and side > 0 for side in size)
     )
 
 
 def compares(name: str) -> bool:
-    """Whether a proxy compares a network with others."""
+    """Whether a proxy combines its parts by comparison with reference networks."""
     return proxy(name).rule != "single"

@@ -1,7 +1,6 @@
-"""What one forward and one backward of an untrained network tell, layer by layer.
+"""Layer statistics of one forward and backward pass of an untrained network.
 
-Zero-cost proxies and their discovery read these numbers and nothing else, so that a network runs once for
-all of them.
+Several zero-cost proxies and their discovery use the same statistics, so a network runs once for all of them.
 Legend: B batch, C channels, H W space.
 """
 
@@ -21,21 +20,23 @@ from evonas.proxies.record import Call, Recorder
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LayerStatistics:
-    """A convolution or linear layer, with the activation that reads its output where there is one.
+    """Statistics of a convolution or linear layer, and of the following activation if there is one.
 
-    Gradients are those of the loss, zero where it does not depend on the layer. Activations are None if they
-    were not asked for; `preactivation`, `activation` and its gradient also if no activation follows.
+    Gradients are those of the loss, zero if it does not depend on the layer. Maps are None if they were not requested;
+    `preactivation`, `activation` and its gradient are also None if no activation follows.
 
     Args:
-        name: of the layer in the network.
+        name: name of the layer in the network.
         kind: convolution, transposed or linear.
-        weight: (out in h w), for transposed (in out h w), for linear (out in).
-        weight_gradient: of the same shape.
+        weight: (out in h w), (in out h w) for transposed, (out in) for linear.
+        weight_gradient: gradient of the weight.
         macs: multiply-adds for one image.
-        input: what the layer read.
-        output: what it returned; `output_gradient` has its shape.
-        preactivation: what the activation read: the output, behind norms if there are any.
-        activation: what it returned; `activation_gradient` has its shape.
+        input: input of the layer.
+        output: output of the layer.
+        output_gradient: gradient of the output.
+        preactivation: input of the activation: the output, after norms if there are any.
+        activation: output of the activation.
+        activation_gradient: gradient of the activation's output.
     """
 
     name: str
@@ -53,13 +54,13 @@ class LayerStatistics:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NetworkStatistics:
-    """All layers in the order in which they ran.
+    """Statistics of all layers in execution order.
 
     Args:
-        layers: one record each.
-        params: numbers that can be trained, of the whole network.
-        macs: multiply-adds of the layers for one image; products of tokens are not among them.
-        loss: its value.
+        layers: statistics of each layer.
+        params: number of parameters of the whole network.
+        macs: multiply-adds of the layers for one image, without products of tokens.
+        loss: value of the loss.
     """
 
     layers: tuple[LayerStatistics, ...]
@@ -76,22 +77,21 @@ def statistics(
     activations: bool = True,
     positions: int | None = None,
 ) -> NetworkStatistics:
-    """Run a copy of the network once forward and once backward, in training mode without dropout.
+    """The statistics of one forward and backward pass of a copy of the network, in training mode without dropout.
 
-    The network itself stays as it is: weights, running averages, mode and gradients. Equal seeds give
-    equal numbers.
+    The network is not changed. Equal seeds give equal results.
 
     Args:
-        net: any network that maps images to one tensor.
-        images: (B C H W), on the device of the network; B at least 2 where it normalises over batches.
-        seed: of the targets; read only without a loss.
-        loss: of the output; None for random targets.
-        activations: whether inputs, outputs and their gradients are kept besides weights.
-        positions: at most so many places of every map are kept, evenly spread: (B C P) instead of (B C H W);
-            None for all. Weights are always whole.
+        net: a network that maps images to one tensor.
+        images: (B C H W) on the network's device; B is at least 2 for networks with batch norms.
+        seed: seed of the random targets, which are used without `loss`.
+        loss: loss of the output; None for random targets.
+        activations: whether maps and their gradients are kept in addition to weights.
+        positions: maximum number of evenly spaced positions that are kept of every map, (B C P) instead of (B C H W);
+            None for all.
 
     Raises:
-        UserError: the network has no convolution or linear layer, or returns several tensors.
+        UserError: the network has no convolution or linear layer, or its output is not one tensor.
     """
     own = untrained_copy(net)
     with torch.enable_grad():
@@ -110,7 +110,7 @@ def statistics(
 
 
 def untrained_copy(net: nn.Module) -> nn.Module:
-    """A copy in training mode, all of it trainable, without dropout: what proxies may run and change."""
+    """A trainable copy in training mode without dropout and stochastic depth, which proxies may change."""
     own = copy.deepcopy(net).train().requires_grad_(True)
     own.zero_grad(set_to_none=True)
     for module in own.modules():
@@ -122,20 +122,24 @@ def untrained_copy(net: nn.Module) -> nn.Module:
 
 
 def single(output: object) -> Tensor:
-    """The answer without an auxiliary one; UserError for networks that answer anything but one tensor."""
-    answer = main_output(output)
-    if not isinstance(answer, Tensor):
+    """The main output of a network, without that of an auxiliary head.
+
+    Raises:
+        UserError: the output is not one tensor.
+    """
+    tensor = main_output(output)
+    if not isinstance(tensor, Tensor):
         raise UserError(
-            f"A proxy needs a network that returns one tensor; this one returns {type(answer).__name__}.",
-            "Give the part of it that does, such as its backbone with one of its maps.",
+            f"A proxy needs a network with one output tensor, got {type(tensor).__name__}.",
+            "Use a part of the network, such as its backbone with one of its maps.",
         )
-    return answer
+    return tensor
 
 
 def _gradients(
     value: Tensor, calls: Sequence[Call], activations: bool
 ) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
-    """Gradients of each call's weight, output and activation, by one backward."""
+    """The gradients of each call's weight, output and activation, by one backward pass."""
     wanted: list[Tensor] = [call.weight for call in calls]
     if activations:
         wanted += [call.output for call in calls]
@@ -168,7 +172,7 @@ def _record(
 
 
 def _thinned(map: Tensor, positions: int | None) -> Tensor:
-    """A map at evenly spread places; what has no more of them, or is no map, stays."""
+    """A map at evenly spaced positions; smaller maps and other tensors are unchanged."""
     if positions is None or map.ndim != 4 or map.shape[2:].numel() <= positions:
         return map
     places = map.flatten(2)

@@ -1,4 +1,4 @@
-"""SynFlow: the flow through a network of positive weights, in the log domain.
+"""SynFlow: the synaptic flow of a network with absolute weights, as a logarithm.
 
 Tanaka et al. (NeurIPS 2020), algorithm 1: R = 1' |W_L| ... |W_1| 1, and the score is the sum of |w dR/dw|.
 """
@@ -14,19 +14,18 @@ from evonas.proxies.probe import Probe
 from evonas.proxies.record import ACTIVATIONS, NORMS, weights_of
 from evonas.proxies.statistics import single
 
-# a network of positive weights grows without bound, forwards and backwards; what overflows is measured with
-# smaller inputs and smaller gradients
+# factors of inputs and output gradients; activations of deep networks with positive weights may overflow
 _SIZES = (1.0, 1e-150, 1e-300)
 
 
 def synflow(probe: Probe) -> float:
-    """The log of the sum of |w dR/dw| over all weights, in double precision.
+    """The logarithm of the sum of |w dR/dw| over all weights, in double precision.
 
-    Norms are left out, biases are zero, and smooth activations count as ReLU, so that the flow of a network
-    of convolutions is proportional to the input: where it overflows, smaller numbers give the same score.
+    Norms are identities, biases are zero, and all activations are ReLU, so the flow of a convolutional network is
+    proportional to its input: if it overflows, a smaller input gives the same score after rescaling.
 
     Raises:
-        ValueError: nothing flows from the input to the output, or more than a double holds.
+        ValueError: the flow is zero, or overflows for every input.
     """
     net = _positive(probe.copy())
     ones = torch.ones_like(probe.images[:1], dtype=torch.float64)
@@ -40,7 +39,7 @@ def synflow(probe: Probe) -> float:
 
 
 class _Linearised(TorchFunctionMode):
-    """Norms do nothing inside, and all activations are ReLU."""
+    """Context in which norms are identities and all activations are ReLU."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -66,6 +65,7 @@ def _positive(net: nn.Module) -> nn.Module:
 
 
 def _flow(net: nn.Module, image: Tensor, size: float) -> float:
+    """The sum of |w dR/dw| for an image and an output gradient of `size`; infinite if it overflows."""
     weights = [parameter for _, parameter in weights_of(net).values()]
     with torch.enable_grad(), _Linearised():
         output = single(net(image)).sum()

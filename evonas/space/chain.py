@@ -1,7 +1,7 @@
-"""Chains of modules that may be shorter than the longest and are limited in what they do.
+"""Chains of modules with variable length and limits on the number of certain modules.
 
-TransNAS-Bench-101 macro (Duan et al. 2021, arXiv 2105.11871): four to six modules, one to four halvings of
-the resolution, one to three doublings of the channels; 3256 networks.
+TransNAS-Bench-101 macro (Duan et al. 2021, arXiv 2105.11871): four to six modules, with one to four halvings of the
+resolution and one to three doublings of the channels; 3256 networks.
 """
 
 from collections import Counter
@@ -20,13 +20,13 @@ from evonas.space.space import Space
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many modules of a chain may do one thing.
+    """A limit on the number of certain modules in a chain.
 
     Args:
-        name: what they do, in the plural: `halvings`.
-        words: the modules that do it.
-        least: of them in a network.
-        most: of them in a network.
+        name: effect of the modules, in the plural, such as `halvings`.
+        words: the modules with this effect.
+        least: minimum number of them.
+        most: maximum number of them.
     """
 
     name: str
@@ -36,27 +36,26 @@ class Limit:
 
     @property
     def rule(self) -> str:
-        """What a network has."""
+        """The limit as text."""
         return f"{self.least} to {self.most} {self.name} ({', '.join(self.words)})"
 
 
 @dataclass(frozen=True)
 class ChainSpace(Space):
-    """One axis a module; the last ones may be absent, and a chain outside of the limits is no network.
+    """A space with one axis per module; the last modules may be absent, and chains outside of the limits are forbidden.
 
-    An absent module before a present one is the same chain as the one with the gap closed, so a point has
-    its absent modules at the end.
+    Absent modules between present ones do not change the chain, so canonical layouts have them at the end.
 
     Args:
-        absent: the first choice of the axes that may be absent, which are the last ones.
-        limits: what a network keeps.
+        absent: the choice for no module, which is the first choice of optional axes; these are the last axes.
+        limits: limits of a network.
     """
 
     absent: str
     limits: tuple[Limit, ...]
 
     def size(self) -> int:
-        """The number of networks: chains of each length, counted by what the limits count."""
+        """The number of networks, by dynamic programming over the counts that the limits use."""
         choices = self.axes[0].choices
         gains = [tuple(int(word in limit.words) for limit in self.limits) for word in choices]
         found, counts = 0, Counter({(0,) * len(self.limits): 1})
@@ -71,7 +70,7 @@ class ChainSpace(Space):
         return found
 
     def canonical_rows(self, rows: np.ndarray) -> np.ndarray:
-        """(N, V) chains with what is absent at the end."""
+        """(N, V) chains with absent modules at the end."""
         found = np.array(rows)
         tail = found[:, self._required :]
         order = np.argsort(tail == 0, axis=1, kind="stable")
@@ -79,7 +78,7 @@ class ChainSpace(Space):
         return found
 
     def no_network(self, genes: tuple[int, ...]) -> tuple[str, str] | None:
-        """Which limit a chain breaks."""
+        """The violated limit of a chain, as a message and a hint; None if there is none."""
         words = [str(axis.choices[gene]) for axis, gene in zip(self.axes, genes, strict=True)]
         counts = [sum(word in limit.words for word in words) for limit in self.limits]
         broken = self._broken(counts)
@@ -87,12 +86,12 @@ class ChainSpace(Space):
             return None
         kept = ", ".join(word for word in words if word != self.absent)
         return (
-            f"{kept} is no network: it has {counts[self.limits.index(broken)]} {broken.name}.",
+            f"{kept} is not a network: it has {counts[self.limits.index(broken)]} {broken.name}.",
             f"A network of {self.name} has {' and '.join(limit.rule for limit in self.limits)}.",
         )
 
     def _layouts(self, settings: Sequence[Sequence[tuple[int, ...]]]) -> Iterator[tuple[int, ...]]:
-        """Shorter chains first, so that the smallest network is one of the shortest."""
+        """Yields shorter chains first, so that the smallest network is one of the shortest."""
         required, tails = self._required, product(*settings[self._required :])
         heads = partial(product, *settings[:required])
         return (tuple(chain.from_iterable(head + tail)) for tail in tails for head in heads())
@@ -112,26 +111,27 @@ def chain_space(
     """A `ChainSpace` from plain data.
 
     Args:
-        axes: modules by the name of the axis; those that may be absent come last and name it first.
-        absent: the word for no module.
-        limits: name -> {words, least, most}.
+        name: name of the space.
+        axes: modules by name of the axis; optional axes come last and have `absent` as first choice.
+        absent: the choice for no module.
+        limits: maps the name of a limit to {words, least, most}.
 
     Raises:
-        UserError: axes that differ in their modules, one that must be there behind one that need not, an
-            unusable limit, or no network at all.
+        UserError: axes have different modules, a required axis follows an optional one, a limit is invalid, or no
+            chain satisfies the limits.
     """
     plain = declared_space(name, axes)
     is_optional = [axis.choices[0] == absent for axis in plain.axes]
     modules = {axis.choices[is_optional[at] :] for at, axis in enumerate(plain.axes)}
     if len(modules) > 1 or is_optional != sorted(is_optional) or absent in next(iter(modules)):
         raise UserError(
-            f"The axes of {name} are no chain: {', '.join(axes)} differ in their modules.",
+            f"The axes of {name} must have equal modules, optional ones last, got {', '.join(axes)}.",
             f"Give all the same modules; the last axes may have {absent!r} before them.",
         )
     made = tuple(_limit(word, given, next(iter(modules))) for word, given in limits.items())
     space = ChainSpace(name, plain.genes, absent, made)
     if not space.size():
-        raise UserError(f"No chain of {name} keeps its limits.", "Widen them.")
+        raise UserError(f"No chain of {name} satisfies its limits.", "Widen them.")
     return space
 
 

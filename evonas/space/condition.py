@@ -1,4 +1,4 @@
-"""Conditions: when an axis means something, as `Axis.expressed_by` says it."""
+"""Conditions of conditional genes, parsed from `Axis.expressed_by`."""
 
 import operator
 import re
@@ -15,13 +15,13 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {">=": operator.gt, "<=": opera
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """When one axis is expressed: one of some positions holds one of some integers.
+    """The condition of an axis: it is expressed if any of `places` has a value in `held`.
 
     Args:
-        axis: whom it is about.
-        on: the gene that decides.
-        places: positions of the layout, all of them of `on`.
-        held: the integers with which it holds.
+        axis: name of the conditional axis.
+        on: name of the gene that decides.
+        places: positions of `on` in the layout.
+        held: values for which the condition holds.
     """
 
     axis: str
@@ -33,8 +33,13 @@ class Condition:
 def condition_of(axis: Axis, genes: Sequence[Gene], spans: Mapping[str, slice]) -> Condition | None:
     """The condition of an axis; None if it is always expressed.
 
+    Args:
+        axis: the axis.
+        genes: genes of the space.
+        spans: position of each gene in the layout.
+
     Raises:
-        UserError: it names no bit and no choice of the genes, or never holds.
+        UserError: the condition refers to no bit and no choice, or never holds.
     """
     if axis.expressed_by is None:
         return None
@@ -63,26 +68,21 @@ def _held(axis: Axis, on: Axis, sign: str, text: str) -> frozenset[int]:
             )
         value: float | str = text
     else:
-        value = _number(axis, text)
+        try:
+            value = float(text)
+        except ValueError:
+            raise UserError(
+                f"Axis {axis.name} is expressed by {axis.expressed_by!r}, and {text!r} is not a number.",
+                "Compare with a number, as in d2>=3.",
+            ) from None
     equal = {index for index, choice in enumerate(on.choices) if same_choice(choice, value)}
-    everywhere = set(range(len(on.choices)))
     if sign in _ORDERS:
         is_beyond = _ORDERS[sign]
         equal |= {index for index, choice in enumerate(on.choices) if is_beyond(choice, value)}
-    held = everywhere - equal if sign == "!=" else equal
+    held = set(range(len(on.choices))) - equal if sign == "!=" else equal
     if not held:
         raise UserError(
             f"Axis {axis.name} is expressed by {axis.expressed_by!r}, which never holds.",
             f"{on.name} may be: {on.allowed()}.",
         )
     return frozenset(held)
-
-
-def _number(axis: Axis, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(
-            f"Axis {axis.name} is expressed by {axis.expressed_by!r}, and {text!r} is no number.",
-            "Compare with a number, as in d2>=3.",
-        ) from None

@@ -1,4 +1,4 @@
-"""A space that a user declares in YAML, without code."""
+"""Spaces declared in YAML."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,16 +13,16 @@ def declared_space(
     bits: Mapping[str, Any] | None = None,
     groups: Mapping[str, Any] | None = None,
 ) -> Space:
-    """A space from plain data; axes come first in the integer layout, in the order written.
+    """A space from plain data; in the integer layout axes come first, in the order written.
 
     Args:
-        name: the first word of the text form.
-        axes: name -> choices, or name -> {choices, expressed_by}.
-        bits: name -> length, or name -> {length, minimum}.
-        groups: word -> names or prefixes of genes, for openings.
+        name: name of the space.
+        axes: maps names to choices, or to {choices, expressed_by}.
+        bits: maps names to lengths, or to {length, minimum}.
+        groups: maps names of groups to names or prefixes of genes.
 
     Raises:
-        UserError: for anything that does not describe a space.
+        UserError: the data does not describe a space.
 
     Example:
         >>> declared_space("toy", {"k1": [3, 5], "k2": [3, 5]}, {"d1": 3}).size()
@@ -30,11 +30,11 @@ def declared_space(
     """
     made = [_axis(gene, given) for gene, given in (axes or {}).items()]
     rows = [_bits(gene, given) for gene, given in (bits or {}).items()]
-    return Space(name, (*made, *rows), groups={word: _keys(given) for word, given in (groups or {}).items()})
-
-
-def _keys(given: Any) -> tuple[str, ...]:
-    return tuple(map(str, [given] if isinstance(given, str) else given))
+    members = {
+        word: tuple(map(str, [given] if isinstance(given, str) else given))
+        for word, given in (groups or {}).items()
+    }
+    return Space(name, (*made, *rows), groups=members)
 
 
 def _axis(name: str, given: Any) -> Axis:

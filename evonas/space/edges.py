@@ -1,13 +1,12 @@
-"""Cells whose operations sit on edges, such as those of NAS-Bench-201: a declared space that knows its graph.
+"""Cell spaces with operations on edges, such as NAS-Bench-201: a declared space with its graph.
 
-N points, E edges.
+Legend: N points, E edges, K path types.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,13 @@ from evonas.space.space import Space
 class EdgeCell(Space):
     """A space with one axis per edge of a graph, whose node 0 is the input and whose last node is the output.
 
-    Genotypes keep operations that no path uses, because benchmarks count and train them apart. `live` and
-    `paths` say what such a cell computes, for models that learn from points.
+    Genotypes keep operations that no path uses, since benchmarks distinguish them. `live` and `paths` describe what a
+    cell computes, as features for surrogates.
 
     Args:
-        edges: of each axis, in order: the nodes from and to.
-        absent: the word for no edge.
-        same: the word for the identity.
+        edges: source and target node of each axis, in order.
+        absent: the choice for no edge.
+        same: the choice for the identity.
     """
 
     edges: tuple[tuple[int, int], ...]
@@ -35,7 +34,7 @@ class EdgeCell(Space):
 
     @cached_property
     def walks(self) -> tuple[tuple[int, ...], ...]:
-        """Every way from the input to the output, as positions of edges."""
+        """All paths from the input to the output, as indices of edges."""
         last = max(end for _, end in self.edges)
 
         def onward(node: int) -> list[tuple[int, ...]]:
@@ -47,40 +46,34 @@ class EdgeCell(Space):
         return tuple(onward(0))
 
     def live(self, genes: np.ndarray) -> np.ndarray:
-        """(N, E) words' indices of (N, E) genes, -1 on an edge that is absent or on no whole path."""
+        """(N, E) genes, with -1 for edges that are absent or on no complete path."""
         used = np.zeros(genes.shape, dtype=bool)
         for walk in self.walks:
             used[:, walk] |= self._is_whole(genes, walk)[:, None]
         return np.where(used, genes, -1)
 
     def paths(self, genes: np.ndarray) -> np.ndarray:
-        """(N, K) how many whole paths hold each multiset of operations, identities left out; then, for each
-        operation, how many live edges hold it.
+        """(N, K) counts of complete paths by their multiset of operations except identities, and of live edges by
+        operation, both scaled.
 
-        Two cells that differ by the names of their nodes have equal rows.
+        Isomorphic cells have equal rows.
         """
-        kinds, live = self._operations, self.live(genes)
+        choices, live = self.axes[0].choices, self.live(genes)
+        operations = [at for at, word in enumerate(choices) if word not in (self.absent, self.same)]
         longest = max(map(len, self.walks))
-        held = [each for each in product(range(longest + 1), repeat=len(kinds)) if sum(each) <= longest]
+        lengths = product(range(longest + 1), repeat=len(operations))
+        held = [each for each in lengths if sum(each) <= longest]
         place = {counts: at for at, counts in enumerate(held)}
         found = np.zeros((len(genes), len(held)))
         for walk in self.walks:
-            counts = self._counted(genes[:, walk], kinds)
+            counts = self._counted(genes[:, walk], operations)
             columns = [place[tuple(row)] for row in counts.tolist()]
             found[np.arange(len(genes)), columns] += self._is_whole(genes, walk)
-        words = [*kinds, self._index(self.same)]
-        return np.hstack([found / 2, self._counted(live, words) / len(self.edges)])
-
-    @cached_property
-    def _operations(self) -> tuple[int, ...]:
-        plain = (self.absent, self.same)
-        return tuple(at for at, word in enumerate(self.axes[0].choices) if word not in plain)
-
-    def _index(self, word: str) -> int:
-        return self.axes[0].choices.index(word)
+        edge_counts = self._counted(live, [*operations, choices.index(self.same)])
+        return np.hstack([found / 2, edge_counts / len(self.edges)])
 
     def _is_whole(self, genes: np.ndarray, walk: Sequence[int]) -> np.ndarray:
-        return np.asarray((genes[:, walk] != self._index(self.absent)).all(axis=1))
+        return np.asarray((genes[:, walk] != self.axes[0].choices.index(self.absent)).all(axis=1))
 
     @staticmethod
     def _counted(genes: np.ndarray, words: Sequence[int]) -> np.ndarray:
@@ -93,13 +86,14 @@ def edge_cell(
     """An `EdgeCell` from plain data.
 
     Args:
-        axes: operations by the name of the edge, the same for every edge.
-        edges: [from, to] by the name of the edge; nodes count from 0, the input.
-        absent: the operation that is no edge.
-        same: the operation that is the identity.
+        name: name of the space.
+        axes: operations by name of the edge, the same for every edge.
+        edges: [source, target] by name of the edge; nodes count from 0, the input.
+        absent: the operation for no edge.
+        same: the identity operation.
 
     Raises:
-        UserError: axes and edges differ, an edge does not lead onward, or a word is no operation.
+        UserError: axes and edges differ, an edge does not point to a later node, or an operation is unknown.
     """
     plain = declared_space(name, axes)
     if list(edges) != [axis.name for axis in plain.axes] or len({axis.choices for axis in plain.axes}) > 1:
@@ -110,15 +104,12 @@ def edge_cell(
     for word in (absent, same):
         if word not in plain.axes[0].choices:
             raise UserError(
-                f"{word!r} is no operation of space {name}.", "Set absent and same to operations."
+                f"{word!r} is not an operation of space {name}.", "Set absent and same to operations."
             )
-    return EdgeCell(name, plain.genes, _checked(name, edges), absent, same)
-
-
-def _checked(name: str, edges: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
     pairs = [tuple(map(int, pair)) for pair in edges.values()]
     if any(len(pair) != 2 or not 0 <= pair[0] < pair[1] for pair in pairs):
         raise UserError(
-            f"The edges of space {name} are {dict(edges)}.", "An edge is [from, to], and from is the smaller."
+            f"The edges of space {name} are {dict(edges)}.",
+            "An edge is [source, target] with source < target.",
         )
-    return tuple((pair[0], pair[1]) for pair in pairs)
+    return EdgeCell(name, plain.genes, tuple((pair[0], pair[1]) for pair in pairs), absent, same)

@@ -1,6 +1,6 @@
-"""Expression: which genes of a layout mean something, for one layout, for many, and for all of a space.
+"""Expression of conditional genes: masks, canonical layouts, counting and enumeration.
 
-N layouts, V positions, A conditional axes.
+Legend: N layouts, V positions, A conditional axes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,13 +20,13 @@ Part = tuple[int, ...]
 class Expression:
     """The conditions of a space's genes.
 
-    An axis whose condition looks at an axis that is itself not expressed is not expressed either.
+    An axis that depends on an axis that is not expressed is not expressed either.
 
     Args:
-        genes: of a space, in order.
+        genes: genes of the space, in order.
 
     Raises:
-        UserError: a condition names no gene, never holds, or depends on itself.
+        UserError: a condition refers to no gene, never holds, or depends on itself.
     """
 
     def __init__(self, genes: Sequence[Gene]) -> None:
@@ -40,7 +40,7 @@ class Expression:
         self._chains = {name: self._chain(name) for name in self.conditions}
 
     def _chain(self, name: str) -> list[Condition]:
-        """All conditions that must hold for an axis, its own first."""
+        """All conditions of an axis, its own first, then those of the axes that it depends on."""
         chain = [self.conditions[name]]
         while (on := self.conditions.get(chain[-1].on)) is not None:
             chain.append(on)
@@ -52,7 +52,7 @@ class Expression:
         return chain
 
     def expressed(self, rows: np.ndarray) -> NDArray[np.bool_]:
-        """(N, V) whether each position of (N, V) layouts means something; positions of bits always do."""
+        """(N, V) whether each position of (N, V) layouts is expressed; bits always are."""
         mask = np.ones((len(rows), self._width), dtype=bool)
         for targets, columns, owners, tables in self._levels:
             held = tables[np.arange(len(targets)), self._with_any(rows)[:, columns]]
@@ -60,11 +60,11 @@ class Expression:
         return mask
 
     def canonical(self, rows: np.ndarray) -> np.ndarray:
-        """(N, V) layouts with 0 wherever nothing is expressed."""
+        """(N, V) layouts with 0 at positions that are not expressed."""
         return np.asarray(rows * self.expressed(rows)) if self.conditions else rows
 
     def _with_any(self, rows: np.ndarray) -> np.ndarray:
-        """Layouts with one more column for each whole row of bits that a condition looks at."""
+        """Layouts with an additional column (any bit set) for each row of bits that a condition uses as a whole."""
         if not self._whole:
             return rows
         more = [rows[:, self.spans[name]].max(axis=1, keepdims=True) for name in self._whole]
@@ -76,8 +76,8 @@ class Expression:
 
     @cached_property
     def _levels(self) -> list[tuple[NDArray[np.intp], ...]]:
-        """For axes by the length of their chain: positions, columns that decide, positions whose own
-        expression counts, and (A, choices) whether a condition holds."""
+        """For axes grouped by length of their chain: positions, deciding columns, positions of the deciding genes, and
+        a table (A, choices) of whether the condition holds."""
         most = max((gene.cardinality for gene in self._genes), default=0)
         levels = []
         for length in sorted({len(chain) for chain in self._chains.values()}):
@@ -93,11 +93,11 @@ class Expression:
         return levels
 
     def count(self) -> int:
-        """How many layouts are canonical and have enough ones."""
+        """The number of canonical layouts with enough ones."""
         return prod(self._ways(gene) for gene in self._genes if gene.name not in self.conditions)
 
     def _ways(self, gene: Gene) -> int:
-        """Settings of a gene together with all that it expresses."""
+        """The number of settings of a gene and of all genes that depend on it."""
         decided = [
             (condition, self._ways(each))
             for each in self._genes
@@ -111,7 +111,7 @@ class Expression:
         )
 
     def walk(self, settings: Sequence[Sequence[Part]]) -> Iterator[Part]:
-        """Every canonical layout made of one setting of each gene, in the order of the settings."""
+        """Yields every canonical layout of one setting per gene, in the order of the settings."""
         yield from self._onward(settings, 0, ())
 
     def _onward(self, settings: Sequence[Sequence[Part]], at: int, head: Part) -> Iterator[Part]:
@@ -131,7 +131,7 @@ class Expression:
 
     @cached_property
     def _settled(self) -> list[list[str]]:
-        """Conditional axes by the gene after which it is known whether they are expressed."""
+        """For each gene, the conditional axes whose expression is determined once this gene is set."""
         order = {gene.name: at for at, gene in enumerate(self._genes)}
         settled: list[list[str]] = [[] for _ in self._genes]
         for name, chain in self._chains.items():
@@ -140,7 +140,7 @@ class Expression:
 
 
 def _ways_of_bits(bits: Bits, start: int, decided: Sequence[tuple[Condition, int]]) -> int:
-    """Settings of one row of bits together with the axes it expresses, counted by ones."""
+    """The number of settings of a row of bits and of the axes that depend on it, by number of ones."""
     whole, single = 1, [1] * bits.length
     for condition, ways in decided:
         if len(condition.places) == bits.length > 1:

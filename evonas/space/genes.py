@@ -1,4 +1,4 @@
-"""Axis and Bits: the two kinds of decision that a space is made of."""
+"""Genes of a space: `Axis`, an ordinal decision, and `Bits`, a row of on/off decisions."""
 
 import math
 import re
@@ -17,17 +17,16 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One ordinal decision, from the smallest choice to the largest.
+    """An ordinal decision, from the smallest choice to the largest.
 
     Args:
         name: a prefix and a number (`m1`); the text form groups axes by prefix.
-        choices: distinct; numbers ascend, words keep the order given.
-        expressed_by: without what this axis means nothing: `d1` (any bit of `d1` on), `d1.3` (its
-            third bit on), or a comparison of another axis with a number (`d2>=3`, also <=, == and !=) or a
-            word (`op1==conv`, also !=). None: always expressed.
+        choices: distinct choices; numbers ascend, words keep the given order.
+        expressed_by: condition of the axis: `d1` (any bit of `d1`), `d1.3` (its third bit), or a comparison of another
+            axis with a number (`d2>=3`, also <=, == and !=) or a word (`op1==conv`, also !=). None: always expressed.
 
     Raises:
-        UserError: for an unusable name or choices that are empty, repeated or unordered.
+        UserError: the name is invalid, or choices are empty, repeated or unordered.
     """
 
     name: str
@@ -51,7 +50,7 @@ class Axis:
 
     @property
     def width(self) -> int:
-        """An axis takes one position of the layout."""
+        """Number of positions in the layout."""
         return 1
 
     @property
@@ -63,7 +62,7 @@ class Axis:
         """The index of a choice; floats match within 1e-9, so 0.1 + 0.2 finds 0.3.
 
         Raises:
-            UserError: if the value is not one of the choices.
+            UserError: the value is not one of the choices.
         """
         for index, choice in enumerate(self.choices):
             if same_choice(choice, value):
@@ -73,36 +72,45 @@ class Axis:
         )
 
     def indices(self, value: object) -> list[int]:
-        """The part of the layout that means this value."""
+        """The layout of a value."""
         return [self.index(value)]
 
     def value(self, indices: tuple[int, ...]) -> Value:
-        """The choice that this part of the layout means."""
+        """The choice of a layout."""
         return self.choices[indices[0]]
 
     def settings(self) -> list[tuple[int, ...]]:
-        """Every part of the layout that is allowed, ascending."""
+        """All layouts, ascending."""
         return [(index,) for index in range(len(self.choices))]
 
     def read(self, word: str) -> Value:
-        """The choice that a word of the text form names."""
+        """The choice of a word of the text form."""
         try:
             return self.choices[self.index(word if isinstance(self.choices[0], str) else float(word))]
         except ValueError:
             return self.choices[self.index(word)]
 
     def show(self, value: Value) -> str:
-        """A choice as text: 4.0 is '4', 0.5 is '0.5'; reading it back gives the same choice."""
+        """A choice as text, such as '4' for 4.0; the inverse of `read`."""
         return _show(value)
 
     def allowed(self) -> str:
-        """The choices as a user would type them."""
+        """The choices as text, for messages."""
         return ", ".join(map(_show, self.choices))
 
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """A row of on/off decisions, at least `minimum` of them on; `d1` has the bits `d1.1`, `d1.2`..."""
+    """A row of on/off decisions; `d1` has the bits `d1.1`, `d1.2` and so on.
+
+    Args:
+        name: a prefix and a number.
+        length: number of bits.
+        minimum: minimum number of ones.
+
+    Raises:
+        UserError: the name is invalid, or a number is out of range.
+    """
 
     name: str
     length: int
@@ -118,19 +126,19 @@ class Bits:
 
     @property
     def width(self) -> int:
-        """One position per bit."""
+        """Number of positions in the layout."""
         return self.length
 
     @property
     def cardinality(self) -> int:
-        """Of one bit."""
+        """The number of values of one bit."""
         return 2
 
     def indices(self, value: Iterable[Any]) -> list[int]:
-        """The part of the layout that means these bits, given as 0 and 1 or as booleans.
+        """The layout of bits, given as 0 and 1 or as booleans.
 
         Raises:
-            UserError: for another number of bits, or anything but 0 and 1.
+            UserError: the number of bits is wrong, or a value is neither 0 nor 1.
         """
         bits = list(value)
         if len(bits) != self.length or any(bit not in (0, 1) for bit in bits):
@@ -142,11 +150,11 @@ class Bits:
         return tuple(map(bool, indices))
 
     def settings(self) -> list[tuple[int, ...]]:
-        """Every row with enough ones, ascending."""
+        """All rows with enough ones, ascending."""
         return [row for row in product((0, 1), repeat=self.length) if sum(row) >= self.minimum]
 
     def read(self, word: str) -> tuple[bool, ...]:
-        """The bits that a word of the text form names."""
+        """The bits of a word of the text form."""
         if len(word) != self.length or set(word) - {"0", "1"}:
             raise UserError(
                 f"{self.name}={word[:80]} is not in the space.", f"{self.name} is {self.allowed()}."
@@ -158,7 +166,7 @@ class Bits:
         return "".join("1" if bit else "0" for bit in value)
 
     def allowed(self) -> str:
-        """What a user may type, in words."""
+        """The allowed digits as text, for messages."""
         return f"{self.length} digits 0 or 1, at least {self.minimum} of them 1"
 
 
@@ -169,7 +177,7 @@ def prefix_of(name: str) -> str:
     """The letters of a gene's name: `m` of `m1`.
 
     Raises:
-        UserError: if the name is not lower-case letters followed by an optional number.
+        UserError: the name is not lower-case letters followed by an optional number.
     """
     match = _NAME.match(name)
     if match is None:
@@ -195,7 +203,7 @@ def _check_choice(name: str, choice: object) -> None:
 
 
 def same_choice(choice: Value, value: object) -> bool:
-    """Whether a value means a choice; numbers match within 1e-9."""
+    """Whether a value equals a choice; numbers match within 1e-9."""
     if isinstance(choice, str) or not isinstance(value, int | float) or isinstance(value, bool):
         return choice == value and not isinstance(value, bool)
     return math.isclose(choice, value, rel_tol=1e-9, abs_tol=1e-12)

@@ -1,4 +1,4 @@
-"""Groups: words such as `kernel` or `depth` for genes that a curriculum opens together, in any family."""
+"""Gene groups: names such as `kernel` or `depth` for genes that a curriculum opens together, in any family."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ _WORD = re.compile(r"[a-z][a-z_]*\Z")
 
 
 def groups_of(genes: Sequence[Gene], given: GivenGroups) -> Groups:
-    """Groups with the names of their genes in the order of the space.
+    """Groups with the names of their genes, in the order of the space.
 
     Args:
-        genes: of the space.
-        given: word -> names or prefixes of genes, or one of them.
+        genes: genes of the space.
+        given: maps names of groups to names or prefixes of genes.
 
     Raises:
-        UserError: an unusable word, an unknown gene, a gene in two groups, or a word that openings would
-            read as another gene or prefix.
+        UserError: the name of a group is invalid or is also that of another gene or prefix, a gene is unknown, or a
+            gene is in two groups.
     """
     made: list[tuple[str, tuple[str, ...]]] = []
     owner: dict[str, str] = {}
@@ -45,7 +45,7 @@ def _members(genes: Sequence[Gene], word: str, given: Sequence[str]) -> tuple[st
         if not found:
             known = ", ".join(dict.fromkeys(prefix_of(gene.name) for gene in genes))
             raise UserError(
-                f"Group {word} names {key!r}, which is no gene.", f"Use names or prefixes: {known}."
+                f"Group {word} contains the unknown gene {key!r}.", f"Use names or prefixes: {known}."
             )
         wanted |= found
     if not wanted:

@@ -1,4 +1,4 @@
-"""Chains of blocks in stages, where a block may be left out: NAS-Bench-Macro (Su et al. 2021)."""
+"""Macro spaces: chains of blocks in stages with optional blocks, as NAS-Bench-Macro (Su et al. 2021)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from evonas.space.space import Space
 
 @dataclass(frozen=True)
 class MacroSpace(Space):
-    """One axis a layer, whose first choice is the identity; where in a stage that stands does not matter.
+    """A space with one axis per layer, whose first choice is the identity.
 
-    The first layer of a stage changes size, so it stays in its place. A point has the identities of each
-    stage at the stage's end.
+    The position of identities within a stage does not matter, except for its first layer, which changes the resolution.
+    Canonical layouts have the identities at the end of each stage.
 
     Args:
-        stages: how many layers each stage has.
+        stages: number of layers of each stage.
     """
 
     stages: tuple[int, ...] = ()
 
     def size(self) -> int:
-        """The number of networks that differ: 3969 of NAS-Bench-Macro's 6561 chains."""
+        """The number of distinct networks: 3969 of NAS-Bench-Macro's 6561 chains."""
         choices, count = self.cardinalities[0], 1
         for length in self.stages:
             count *= choices * sum((choices - 1) ** kept for kept in range(length))
@@ -42,14 +42,19 @@ class MacroSpace(Space):
 
 
 def macro_space(name: str, stages: Sequence[int], blocks: Sequence[str]) -> MacroSpace:
-    """The chains of some stages over some blocks, identity first.
+    """A macro space.
+
+    Args:
+        name: name of the space.
+        stages: number of layers of each stage.
+        blocks: choices of every layer, identity first.
 
     Raises:
         UserError: a stage has no layer.
     """
     if not stages or min(stages) < 1:
         raise UserError(
-            f"The stages {list(stages)} of {name} do not all have a layer.", "As in stages: [2, 3, 3]"
+            f"Every stage of {name} needs a layer, got stages {list(stages)}.", "Try stages: [2, 3, 3]"
         )
     layers = range(1, sum(stages) + 1)
     return MacroSpace(name, tuple(Axis(f"m{layer}", tuple(blocks)) for layer in layers), tuple(stages))

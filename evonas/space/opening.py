@@ -1,4 +1,4 @@
-"""An opening: the part of a space that a curriculum has opened so far."""
+"""Openings: restrictions of a space for a step of a curriculum."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,41 +15,41 @@ _BITS = {"all": "max", "max": "max", "min": "min", "free": "free"}
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """What an opening leaves of each gene.
+    """The open values of each gene.
 
     Args:
-        choices: of every axis, the open indices, ascending.
-        bits: of every row of bits that is not free, its one setting.
+        choices: open indices of every axis, ascending.
+        bits: setting of every row of bits that is fixed; other rows are free.
     """
 
     choices: Mapping[str, list[int]]
     bits: Mapping[str, list[int]]
 
     def settings(self, gene: Gene) -> list[tuple[int, ...]]:
-        """Every part of the layout that is open, ascending."""
+        """All open layouts of a gene, ascending."""
         if isinstance(gene, Axis):
             return [(index,) for index in self.choices[gene.name]]
         return [tuple(self.bits[gene.name])] if gene.name in self.bits else gene.settings()
 
     def values(self, gene: Gene) -> list[list[int]]:
-        """The open integers of each position of a gene."""
+        """The open values of each position of a gene."""
         if isinstance(gene, Axis):
             return [self.choices[gene.name]]
         return [[bit] for bit in self.bits.get(gene.name, ())] or [[0, 1]] * gene.length
 
 
 def narrowed(genes: Sequence[Gene], groups: Groups, opened: Opening | None) -> Narrowed:
-    """What is open.
+    """The open values of all genes.
 
     Args:
-        genes: of the space.
-        groups: of the space.
-        opened: keys are names of genes (`s2`), prefixes (`s`) or groups (`state`); a name wins over a
-            prefix, a prefix over a group. Values are lists of choices or "free" for axes, "all" or "free"
-            for bits, "max" or "min" for both. What is not named is free.
+        genes: genes of the space.
+        groups: groups of the space.
+        opened: keys are names of genes (`s2`), prefixes (`s`) or groups (`state`); names take precedence over
+            prefixes, prefixes over groups. Values are lists of choices or "free" for axes, "all" or "free" for bits,
+            "max" or "min" for both. Genes without an entry are free.
 
     Raises:
-        UserError: for an unknown key or a choice outside the axis.
+        UserError: a key is unknown, or a choice is not in the axis.
     """
     named = dict(opened or {})
     _check_keys(genes, groups, named)
@@ -71,13 +71,13 @@ def _check_keys(genes: Sequence[Gene], groups: Groups, named: Opening) -> None:
     for key in named:
         if key not in known:
             raise UserError(
-                f"The opening names {key!r}, which is no gene and no group.",
+                f"The opening contains {key!r}, which is neither a gene nor a group.",
                 f"Use: {', '.join(sorted(known))}.",
             )
 
 
 def _row(bits: Bits, setting: Any) -> list[int] | None:
-    """The one row that is open; None if all are."""
+    """The setting of a fixed row of bits; None if it is free."""
     end = _BITS.get(setting) if isinstance(setting, str) else None
     if end is None:
         raise UserError(
@@ -88,6 +88,7 @@ def _row(bits: Bits, setting: Any) -> list[int] | None:
 
 
 def _indices(axis: Axis, setting: Any) -> list[int]:
+    """The open indices of an axis."""
     everywhere = list(range(len(axis.choices)))
     ends = {"free": everywhere, "max": everywhere[-1:], "min": everywhere[:1]}
     if isinstance(setting, str) and setting in ends:

@@ -1,4 +1,7 @@
-"""Space: every point that may exist, and the ways to name, draw and change points."""
+"""Search spaces: encoding, sampling, repair and enumeration of genotypes.
+
+Legend: N layouts, V positions of the integer layout.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,30 +22,29 @@ from evonas.space.opening import Narrowed, Opening, narrowed
 
 __all__ = ["Axis", "Bits", "Gene", "Opening", "Space"]
 
-# draws of a sample before the last one is repaired, changes tried of each size by a repair, layouts walked
-# in search of an extreme, layouts that `points` looks at together
+# attempts of a sample before the last one is repaired, attempts of a repair per number of changes, layouts enumerated
+# in search of an extreme, layouts that `points` processes at a time
 _DRAWS, _TRIES, _WALK, _CHUNK = 64, 32, 100_000, 1024
 
 
 @dataclass(frozen=True)
 class Space:
-    """An ordered list of decisions; a genotype holds one integer per axis and one per bit.
+    """A search space: an ordered list of genes. A genotype has one integer per axis and one per bit.
 
-    Every genotype that a space hands out is canonical: an axis that is not expressed
-    (`Axis.expressed_by`) has index 0, so that equal networks are equal genotypes.
+    All returned genotypes are canonical: an axis that is not expressed (`Axis.expressed_by`) has index 0, so that equal
+    networks are equal genotypes.
 
-    A subclass that knows more names for one network overrides `canonical_rows` (and then `size`); one
-    whose layouts are not all networks overrides `no_network` (and then `size`).
+    A subclass with further equivalent layouts overrides `canonical_rows` and `size`; one with layouts that are no
+    networks overrides `no_network` and `size`.
 
     Args:
-        name: the first word of the text form.
+        name: name of the space, the first word of the text form.
         genes: axes and bits in the order of the integer layout.
-        groups: words for genes that an opening names together, `{"kernel": ["k"]}`: names or prefixes,
-            kept as pairs of a word and names.
+        groups: maps names of groups to names or prefixes of genes, such as `{"kernel": ["k"]}`; stored as pairs.
 
     Raises:
-        UserError: for repeated names, a prefix shared by axes and bits, an `expressed_by` that names
-            nothing of this space, or unusable groups.
+        UserError: names are repeated, axes and bits share a prefix, `expressed_by` refers to no gene, or groups are
+            invalid.
     """
 
     name: str
@@ -54,10 +56,10 @@ class Space:
         names = [gene.name for gene in self.genes]
         if not names or len(set(names)) < len(names):
             raise UserError(f"Space {self.name} has no genes or repeats one: {names}.", "Name each once.")
-        kinds: dict[str, type] = {}
+        types: dict[str, type] = {}
         for gene in self.genes:
-            if kinds.setdefault(prefix_of(gene.name), type(gene)) is not type(gene):
-                raise UserError(f"Both axes and bits start like {gene.name}.", "Rename the bits.")
+            if types.setdefault(prefix_of(gene.name), type(gene)) is not type(gene):
+                raise UserError(f"Axes and bits share the prefix of {gene.name}.", "Rename the bits.")
         object.__setattr__(self, "groups", groups_of(self.genes, self.groups))
         _ = self._expression
 
@@ -68,7 +70,7 @@ class Space:
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
-        """The ordinal decisions, in order."""
+        """The axes, in order."""
         return tuple(gene for gene in self.genes if isinstance(gene, Axis))
 
     @cached_property
@@ -78,7 +80,7 @@ class Space:
 
     @cached_property
     def spans(self) -> Mapping[str, slice]:
-        """Where each gene lies in the integer layout."""
+        """The positions of each gene in the integer layout."""
         starts = np.cumsum([0, *(gene.width for gene in self.genes)]).tolist()
         return {g.name: slice(at, at + g.width) for g, at in zip(self.genes, starts, strict=False)}
 
@@ -89,7 +91,7 @@ class Space:
 
     @cached_property
     def is_bit(self) -> tuple[bool, ...]:
-        """Which positions of the layout are bits."""
+        """Whether each position of the layout is a bit."""
         return tuple(isinstance(gene, Bits) for gene in self.genes for _ in range(gene.width))
 
     @property
@@ -104,7 +106,7 @@ class Space:
 
     @cached_property
     def is_depth(self) -> tuple[bool, ...]:
-        """Which positions say what runs: the group `depth`, or else bits and the axes that express others."""
+        """Whether each position is a depth gene: the group `depth`, or else bits and axes that express others."""
         deciding = {each.on for each in self._expression.conditions.values()}
         names = self.members.get("depth", (*(bits.name for bits in self.bits), *deciding))
         return tuple(gene.name in names for gene in self.genes for _ in range(gene.width))
@@ -115,17 +117,17 @@ class Space:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every layout with enough ones is a network."""
+        """Whether every layout with enough ones is a network, that is, no layout is forbidden."""
         return type(self).no_network is Space.no_network
 
     def size(self) -> int:
-        """The number of canonical points, exactly."""
+        """The exact number of canonical points."""
         if not self.is_complete:
             return sum(1 for _ in self.points())
         return self._expression.count()
 
     def points(self) -> Iterator[Genotype]:
-        """Every canonical point once, lexicographically; only small spaces should be walked to the end."""
+        """Yields every canonical point once, in lexicographic order."""
         layouts = self._expression.walk([gene.settings() for gene in self.genes])
         while chunk := list(islice(layouts, _CHUNK)):
             rows = np.array(chunk)
@@ -136,15 +138,15 @@ class Space:
         """The genotype with these values; the inverse of `decode`.
 
         Args:
-            values: for every gene, a choice or a sequence of 0 and 1.
+            values: a choice for every axis, and a sequence of 0 and 1 for every row of bits.
 
         Raises:
-            UserError: for a missing, unknown or forbidden value.
+            UserError: a value is missing, unknown or forbidden.
         """
-        odd = sorted(set(values) ^ set(self.spans))
-        if odd:
+        wrong = sorted(set(values) ^ set(self.spans))
+        if wrong:
             raise UserError(
-                f"{odd[0]} is missing, or no gene of space {self.name}.",
+                f"{wrong[0]} is missing, or is not a gene of space {self.name}.",
                 f"Give exactly: {', '.join(self.spans)}.",
             )
         return self.from_vector([index for gene in self.genes for index in gene.indices(values[gene.name])])
@@ -158,10 +160,11 @@ class Space:
         """The canonical genotype of an integer layout, such as the paper's 28 integers.
 
         Raises:
-            UserError: for a wrong length, an integer out of bounds, too few bits on, or no network.
+            UserError: the length is wrong, an integer is out of bounds, a row has too few ones, or the layout is
+                forbidden.
         """
         genes = _integers(vector)
-        self._check(genes)
+        _raise(self._problem(genes))
         return Genotype(self.name, self._neutral(genes))
 
     def to_vector(self, genotype: Genotype) -> list[int]:
@@ -170,15 +173,15 @@ class Space:
         return list(genotype.genes)
 
     def parse(self, line: str) -> Genotype:
-        """The genotype that `format` printed.
+        """The genotype of a text form; the inverse of `format`.
 
         Raises:
-            UserError: naming the axis, the value and what is allowed.
+            UserError: the text is malformed; the message names gene, value and allowed values.
         """
         return self.encode(text.parse(self.name, self.genes, line))
 
     def format(self, genotype: Genotype) -> str:
-        """The text form, which can be pasted back: `small:m=3.5,4,1,3.5/s=.../d=11.0001...`."""
+        """The text form, such as `small:m=3.5,4,1,3.5/s=.../d=11.0001...`."""
         return text.write(self.name, self.genes, self.decode(genotype))
 
     def contains(self, genotype: Genotype) -> bool:
@@ -187,20 +190,20 @@ class Space:
         return genotype.space == self.name and self._problem(genes) is None and self._neutral(genes) == genes
 
     def canonical(self, genotype: Genotype) -> Genotype:
-        """The same network with index 0 wherever a gene is not expressed."""
+        """The canonical genotype of the same network."""
         self._require(genotype)
         return Genotype(self.name, self._neutral(genotype.genes))
 
     def canonical_rows(self, rows: np.ndarray) -> np.ndarray:
-        """(N, V) integer layouts in canonical form; overridden where a network has more names."""
+        """(N, V) integer layouts in canonical form."""
         return self._expression.canonical(np.array(rows))
 
     def expressed_rows(self, rows: np.ndarray) -> NDArray[np.bool_]:
-        """(N, V) whether each position of integer layouts means something."""
+        """(N, V) whether each position of integer layouts is expressed."""
         return self._expression.expressed(np.asarray(rows))
 
     def no_network(self, genes: tuple[int, ...]) -> tuple[str, str] | None:  # noqa: ARG002
-        """Why a canonical layout is no network, as a message and a hint; a subclass overrides it."""
+        """Why a canonical layout is forbidden, as a message and a hint; None if it is a network."""
         return None
 
     def are_networks(self, rows: np.ndarray) -> NDArray[np.bool_]:
@@ -210,30 +213,32 @@ class Space:
         return np.array([self.no_network(tuple(row)) is None for row in rows.tolist()], dtype=bool)
 
     def narrowed(self, opened: Opening | None) -> Narrowed:
-        """What an opening leaves of each gene.
+        """The open values of each gene.
 
         Raises:
-            UserError: if the opening names unknown genes or choices.
+            UserError: the opening contains unknown genes or choices.
         """
         return narrowed(self.genes, tuple(self.members.items()), opened) if opened else self._everything
 
     @cached_property
     def _everything(self) -> Narrowed:
+        """The opening without restrictions, cached."""
         return narrowed(self.genes, (), None)
 
     def repair(self, vector: Sequence[int] | np.ndarray, rng: np.random.Generator) -> Genotype:
-        """The canonical genotype of a varied vector: rows with too few ones get random ones.
+        """The canonical genotype of a vector; rows with too few ones get random ones.
 
-        What is no network yet is varied at random, in as few positions as lead to one.
+        A forbidden layout is changed at random, in as few positions as lead to a network.
 
         Raises:
-            UserError: for a wrong length or an integer out of bounds, which no repair can mean.
+            UserError: the length is wrong, or an integer is out of bounds.
         """
         genes = _integers(vector)
         _raise(self._out_of_bounds(genes))
         return self._mended(self._filled(genes, rng), self.narrowed(None), rng)
 
     def _filled(self, genes: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+        """A layout with random ones added to rows with too few."""
         filled = list(genes)
         for bits in self.bits:
             span = self.spans[bits.name]
@@ -245,7 +250,7 @@ class Space:
         return tuple(filled)
 
     def _mended(self, genes: tuple[int, ...], open_: Narrowed, rng: np.random.Generator) -> Genotype:
-        """A network within an opening that differs from a layout in few positions."""
+        """The network of a layout, or one within an opening that differs from it in few positions."""
         if self._refusal(genes) is None:
             return self.from_vector(genes)
         values = [each for gene in self.genes for each in open_.values(gene)]
@@ -264,55 +269,51 @@ class Space:
         for genes in islice(self._layouts(settings), _WALK):
             if self._refusal(genes) is None:
                 return self.from_vector(genes)
-        raise UserError(f"What is open of space {self.name} holds no network.", "Open more choices.")
+        raise UserError(f"The opening of space {self.name} contains no network.", "Open more choices.")
 
     def _layouts(self, settings: Sequence[Sequence[tuple[int, ...]]]) -> Iterator[tuple[int, ...]]:
-        """Every layout made of one setting of each gene, in order."""
+        """Yields every layout of one setting per gene, in order."""
         return (tuple(chain.from_iterable(parts)) for parts in product(*settings))
 
     def sample(self, rng: np.random.Generator, opened: Opening | None = None) -> Genotype:
-        """A random point: uniform choices, fair coins, then the repair of rows with too few ones.
+        """A random point: uniform choices and bits, then repair of rows with too few ones.
 
-        This is the rule of EvoNAS's curriculum (its `search_space.py`: sample). It is not
-        uniform over points, because repaired rows have exactly the minimum of ones. What is no network is
-        drawn anew.
+        This is the sampling of EvoNAS's curriculum (`sample` in its `search_space.py`). It is not uniform over points,
+        since repaired rows have exactly the minimum number of ones. Forbidden layouts are resampled.
 
         Args:
-            rng: where the randomness comes from.
-            opened: what is open, `{"s": [48, 64], "depth": "max"}`; None opens everything.
+            rng: random generator.
+            opened: the opening, such as `{"s": [48, 64], "depth": "max"}`; None opens everything.
 
         Raises:
-            UserError: if the opening names unknown genes or choices, or holds no network.
+            UserError: the opening contains unknown genes or choices, or no network.
         """
         open_ = self.narrowed(opened)
         for _ in range(_DRAWS):
-            genes = self._filled(self._drawn(open_, rng), rng)
+            vector: list[int] = []
+            for gene in self.genes:
+                if isinstance(gene, Axis):
+                    choices = open_.choices[gene.name]
+                    vector.append(choices[int(rng.integers(len(choices)))])
+                else:
+                    row = open_.bits.get(gene.name)
+                    vector += rng.integers(2, size=gene.length).tolist() if row is None else row
+            genes = self._filled(vector, rng)
             if self._refusal(genes) is None:
                 return self.repair(genes, rng)
         return self._mended(genes, open_, rng)
 
-    def _drawn(self, open_: Narrowed, rng: np.random.Generator) -> list[int]:
-        vector: list[int] = []
-        for gene in self.genes:
-            if isinstance(gene, Axis):
-                choices = open_.choices[gene.name]
-                vector.append(choices[int(rng.integers(len(choices)))])
-            else:
-                row = open_.bits.get(gene.name)
-                vector += rng.integers(2, size=gene.length).tolist() if row is None else row
-        return vector
-
     def smallest(self, opened: Opening | None = None) -> Genotype:
         """The first open choice of every axis and the first `minimum` bits of every row.
 
-        Where that is no network, the first open layout that is one.
+        If this layout is forbidden, the first open layout that is a network.
         """
         return self._extreme(opened, is_largest=False)
 
     def largest(self, opened: Opening | None = None) -> Genotype:
         """The last open choice of every axis and all bits on.
 
-        Where that is no network, the last open layout that is one.
+        If this layout is forbidden, the last open layout that is a network.
         """
         return self._extreme(opened, is_largest=True)
 
@@ -330,7 +331,7 @@ class Space:
         return self._first([open_.settings(gene)[:: -1 if is_largest else 1] for gene in self.genes])
 
     def neighbours(self, genotype: Genotype) -> list[Genotype]:
-        """The points one step away: an adjacent choice of one axis, or one bit flipped."""
+        """The points at distance one: an adjacent choice of one axis, or one flipped bit."""
         self._require(genotype)
         found: dict[Genotype, None] = {}
         for at, gene in enumerate(genotype.genes):
@@ -349,13 +350,10 @@ class Space:
             raise UserError(
                 f"A genotype of space {genotype.space} was given to {self.name}.", "Use its space."
             )
-        self._check(genotype.genes)
-
-    def _check(self, genes: tuple[int, ...]) -> None:
-        _raise(self._problem(genes))
+        _raise(self._problem(genotype.genes))
 
     def _problem(self, genes: tuple[int, ...]) -> tuple[str, str] | None:
-        """Why these integers are no point, as a message and a hint; None if they are one."""
+        """Why a layout is invalid, as a message and a hint; None if it is valid."""
         problem = self._out_of_bounds(genes)
         for bits in self.bits if problem is None else ():
             row = genes[self.spans[bits.name]]
@@ -364,7 +362,7 @@ class Space:
         return self._refusal(genes) if problem is None else problem
 
     def _refusal(self, genes: tuple[int, ...]) -> tuple[str, str] | None:
-        """Why allowed integers are no network."""
+        """Why a layout within bounds is forbidden; None if it is a network."""
         return None if self.is_complete else self.no_network(self._neutral(genes))
 
     def _out_of_bounds(self, genes: tuple[int, ...]) -> tuple[str, str] | None:
@@ -373,15 +371,10 @@ class Space:
             return f"{len(genes)} integers do not make a point of {self.name}.", f"Give {len(counts)}."
         for at, (gene, count) in enumerate(zip(genes, counts, strict=True)):
             if not 0 <= gene < count:
-                return f"Gene {self._name_at(at)} is {gene}.", f"It is an integer from 0 to {count - 1}."
+                name, start = next((n, s.start) for n, s in self.spans.items() if s.start <= at < s.stop)
+                shown = f"{name}.{at - start + 1}" if self.is_bit[at] else name
+                return f"Gene {shown} is {gene}.", f"It is an integer from 0 to {count - 1}."
         return None
-
-    def _name_at(self, position: int) -> str:
-        """`m1`, or `d3.2` for the second bit of `d3`."""
-        for name, span in self.spans.items():
-            if span.start <= position < span.stop:
-                return f"{name}.{position - span.start + 1}" if self.is_bit[position] else name
-        raise AssertionError(f"position {position} is outside of the layout")
 
 
 def _raise(problem: tuple[str, str] | None) -> None:

@@ -1,7 +1,7 @@
-"""The text form of a point, made to be read, grepped and pasted back.
+"""Text form of genotypes: parsing and formatting.
 
-`small:m=3.5,4,1,3.5/s=64,64,48/e=0.5,4,0.5/d=11.0001.10011101.0111`: the space, then one
-group per prefix; axes are separated by commas, rows of bits by dots.
+In `small:m=3.5,4,1,3.5/s=64,64,48/e=0.5,4,0.5/d=11.0001.10011101.0111` the name of the space is followed by one group
+per prefix; axes are separated by commas, rows of bits by dots.
 """
 
 import re
@@ -16,7 +16,7 @@ _LONGEST = 10_000
 
 
 def check_name(name: str) -> None:
-    """Raise a UserError unless the name can start a text form."""
+    """Raises a UserError if the name of a space is invalid."""
     if not _SPACE_NAME.match(name):
         raise UserError(f"{name!r} cannot name a space.", "Use letters, digits, '_' and '-', a letter first.")
 
@@ -30,17 +30,22 @@ def write(name: str, genes: Sequence[Gene], values: Mapping[str, Any]) -> str:
 
 
 def parse(name: str, genes: Sequence[Gene], line: str) -> dict[str, Any]:
-    """The values that a text form names, each checked.
+    """The validated values of a text form, by name of the gene.
 
     Raises:
-        UserError: naming the group or gene, the value and what is allowed.
+        UserError: the text is malformed; the message names group or gene, value and allowed values.
     """
     groups = _groups(genes)
     example = f"A point of {name} looks like {name}:" + "/".join(f"{prefix}=..." for prefix in groups)
     space, colon, rest = line[:_LONGEST].strip().partition(":")
     if not colon or space != name:
         raise UserError(f"{line[:80]!r} is not a point of space {name}.", example)
-    given = _split_groups(rest, example)
+    given: dict[str, str] = {}
+    for part in rest.split("/"):
+        prefix, equals, words = part.partition("=")
+        if not equals or prefix in given:
+            raise UserError(f"{part[:80]!r} is not a group of a point, or is there twice.", example)
+        given[prefix] = words
     if list(given) != list(groups):
         raise UserError(f"The groups are {', '.join(given)}, not {', '.join(groups)}.", example)
     values: dict[str, Any] = {}
@@ -55,16 +60,6 @@ def _groups(genes: Sequence[Gene]) -> dict[str, list[Gene]]:
     for gene in genes:
         groups.setdefault(prefix_of(gene.name), []).append(gene)
     return groups
-
-
-def _split_groups(rest: str, example: str) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for part in rest.split("/"):
-        prefix, equals, words = part.partition("=")
-        if not equals or prefix in given:
-            raise UserError(f"{part[:80]!r} is not a group of a point, or is there twice.", example)
-        given[prefix] = words
-    return given
 
 
 def _read_group(prefix: str, group: list[Gene], words: str) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, 
 from evonas.stages.networks.graphs import capture, write_graph, write_onnx, write_tensorrt
 from evonas.stages.networks.initial_weights import load_initial_supernet
 from evonas.stages.networks.model_card import card
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
+from evonas.supernets.supernet import extract
 from evonas.track.progress import Progress
 from evonas.version import __version__
 

@@ -32,9 +32,8 @@ from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.evaluator import torch_device
 from evonas.stages.build.setup import LATENCY_TABLE
-from evonas.supernets.extract import extract
 from evonas.supernets.profile import profile
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.track.progress import Progress
 
 # short rounds some time apart, so that a disturbance reaches only one of them

@@ -45,7 +45,7 @@ class Measure:
 def _rows(context: Context, evaluator: "Evaluator", net: SelectedNetwork) -> Iterator[dict[str, object]]:
     for part in parts_of(evaluator.objectives):
         fingerprint = evaluator.fingerprint(part)
-        found = evaluator.measure(net.genotype, part).objectives
+        found = evaluator.measure(context.setup.space.parse(net.genotype), part).objectives
         before, note = _recorded(context, part, fingerprint, net.genotype)
         for name, value in found.items():
             known = before.get(name)

@@ -19,8 +19,7 @@ from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.stages.training.recipe import training_identity
 from evonas.stages.training.setup import TrainingSetup
 from evonas.supernets.base import cost
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import best_of
 from evonas.train.loop.checkpoint_io import remove
 

@@ -16,9 +16,8 @@ from evonas.stages.searching.artifacts import log_artifacts
 from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.stages.training.recipe import is_trained, training_identity
 from evonas.stages.training.setup import Fitted, TrainingSetup
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.train.loop.checkpoint_io import remove
 
 

@@ -1,4 +1,4 @@
-"""Taking over a checkpoint that somebody else made: what became of its tensors, and the plain way."""
+"""Initialising a supernet from another checkpoint: the record of its tensors, and the rule without widening."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What became of a checkpoint: tensors by our names, `unused` by the names in the file.
+    """Result of loading a checkpoint; `unused` lists names of the file, the other fields names of the network.
 
     Args:
-        naming: whose names the file used.
-        adopted: taken over as they are.
-        padded: taken over inside larger ones.
-        left: as they were before.
-        unused: in the file, with no place in the network.
+        naming: naming scheme of the file.
+        adopted: tensors loaded unchanged.
+        padded: tensors loaded into larger ones.
+        left: tensors of the network that keep their values.
+        unused: tensors of the file without a counterpart.
     """
 
     naming: str
@@ -29,7 +29,7 @@ class Adoption:
     unused: tuple[str, ...]
 
     def sentence(self) -> str:
-        """Counts, and the first names of what did not match."""
+        """Counts, and the first names that did not match."""
         taken = len(self.adopted) + len(self.padded)
         of = taken + len(self.left)
         return (
@@ -38,7 +38,7 @@ class Adoption:
         )
 
     def facts(self) -> dict[str, object]:
-        """As plain JSON, for the file that is made of it."""
+        """The record as JSON data."""
         return {
             "naming": self.naming,
             "adopted": len(self.adopted) + len(self.padded),
@@ -50,11 +50,16 @@ class Adoption:
 
 
 def adopt_equal(net: nn.Module, found: Mapping[str, Tensor], widening: str = "zeros") -> Adoption:
-    """Take over tensors of equal name and shape, in place, as a family without foreign layouts does.
+    """Loads tensors of equal name and shape in place, for families without other naming schemes or widening.
+
+    Args:
+        net: has `backbone` and `head`; the head is loaded completely or not at all.
+        found: tensors of the checkpoint by name.
+        widening: must be `zeros`, the default of `stage.widening`.
 
     Raises:
-        DataError: no tensor of the backbone found a place.
-        UserError: another widening than `zeros` is asked for; there is nothing to widen.
+        DataError: no tensor of the backbone matches.
+        UserError: widening is not `zeros`.
     """
     if widening != "zeros":
         raise UserError(f"stage.widening={widening} is not for this network.", "Leave stage.widening out.")
@@ -76,7 +81,7 @@ def adopt_equal(net: nn.Module, found: Mapping[str, Tensor], widening: str = "ze
 
 
 def first_names(names: tuple[str, ...]) -> str:
-    """How many names, and the first of them."""
+    """The number of names, and the first of them."""
     if not names:
         return "none"
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -1,4 +1,4 @@
-"""A backbone that runs step by step.
+"""Base class of backbones, which run step by step.
 
 Legend: B batch, C channels, H W space.
 """
@@ -17,28 +17,28 @@ from evonas.supernets.step import Size, Step
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """How far some images have come: the map that the next step reads, and the levels behind it."""
+    """State between two steps: the map that the next step reads, and the levels so far, finest first."""
 
     map: Tensor
     levels: tuple[Tensor, ...] = ()
 
 
 def unchanged(size: Size) -> Size:
-    """The input size of a network that reads images as they are."""
+    """The input size of a network that does not resize images."""
     return size
 
 
 class Backbone(nn.Module):
-    """One genotype's backbone: `backbone(images)` gives one map per level.
+    """The backbone of one genotype; `backbone(images)` returns one map per level.
 
-    A family's own class brings the modules, and `parts` and `run` by the index of a step. Modules bear the
-    names that they have in the supernet, so that a state dict is a part of the supernet's.
+    The subclass of a family defines the modules and the methods `parts` and `run`. Modules have the names that they
+    have in the supernet, so a state dict is a part of the supernet's.
 
     Args:
-        path: the steps, in their order.
-        levels: what it yields, finest first.
-        describe: makes the plain JSON from which `families.restore` builds it again.
-        input_size: the size at which images of a size are read.
+        path: the steps in order.
+        levels: levels of the output, finest first.
+        describe: returns the JSON data from which `families.restore` rebuilds the backbone.
+        input_size: maps the size of images to the size at which the network reads them.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Backbone(nn.Module):
         self.describe, self.input_size = describe, input_size
 
     def begin(self, images: Float[Tensor, "B 3 H W"]) -> Activation:
-        """The images as the first step reads them, resized where the network wants another size."""
+        """The input of the first step: the images, resized to the network's input size."""
         height, width = images.shape[-2:]
         wanted = self.input_size((height, width))
         if wanted != (height, width):
@@ -61,15 +61,15 @@ class Backbone(nn.Module):
         return Activation(images)
 
     def parts(self, index: int) -> tuple[nn.Module, ...]:
-        """The modules that a step runs; every norm that it looks through is inside of them."""
+        """The modules that a step runs; they contain all norms of the step."""
         raise NotImplementedError
 
     def run(self, index: int, at: Activation) -> Activation:
-        """One step further."""
+        """Runs the step `index` of the path."""
         raise NotImplementedError
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        """Maps B C h/s w/s, one per entry of `levels`, sizes rounded up; h w is the input size."""
+        """Maps B C h/s w/s, one per level of stride s, with sizes rounded up; h w is the network's input size."""
         at = self.begin(images)
         for index in range(len(self.path)):
             at = self.run(index, at)

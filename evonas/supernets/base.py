@@ -1,25 +1,23 @@
-"""What a supernet family is: a way to build networks from genotypes out of shared weights.
+"""Contract of supernet families: a family builds networks from genotypes out of shared weights.
 
-A family has two sides. Its *facts* need no torch: which space it has, which steps a genotype runs, what a step
-costs, at which size it reads images, how it is described and drawn. Search, archives, engines, cost tables,
-samplers and reports ask for facts alone. Its *modules* are the other side: `build` makes the backbone of one
-genotype as a plain static network, and `cuts` says which slice of the supernet's tensors each of that network's
-tensors is. Everything else is written once for all families:
+The torch-free part of a family describes subnets: space, steps of a genotype, their costs, input size, description
+and drawing. Search, archives, engines, cost tables, samplers and reports use this part only. The other part builds
+modules: `build` returns the backbone of one genotype as a static network, and `cuts` maps each of its tensors to a
+slice of a supernet tensor. Everything else is implemented once for all families:
 
-- The supernet's tensors are those of `build(None, seed)`, the backbone of the largest genotype; its state dict
-  is the weights file.
-- A subnet is that backbone without the modules that `absent` names, bound to slices of the shared tensors
-  (`supernets/slices.py`). It is made for a call and forgotten: no subnet is ever active, and nothing is cached.
+- The supernet's tensors are those of `build(None, seed)`, the backbone of the largest genotype; its state dict is
+  the weights file.
+- A subnet is this backbone without the modules in `absent`, bound to slices of the shared tensors
+  (`supernets/slices.py`). It is created per call: no subnet is active between calls, and nothing is cached.
 - Extraction is `build(genotype, None)` with copies of the same slices, so it computes the same bits.
-- A backbone runs step by step (`supernets/backbone.py`). Subnets whose paths begin alike compute the same
-  activations up to there, so prefix sharing, batch-norm calibration of shared prefixes, profiles and latency
-  tables walk over steps and know nothing else of a family.
+- A backbone runs step by step (`supernets/backbone.py`). Subnets with a common path prefix compute the same
+  activations up to its end, so prefix sharing, BN calibration of shared prefixes, profiles and latency tables depend
+  on steps only.
 
-What a family must promise is held in tests/contract/test_families.py, one class for all families: the price of
-a genotype's steps is what is counted on the extracted network, equal paths compute equal bits and different
-paths different ones, gradients reach exactly the slices, and a genotype drawn from the space is canonical, so
-that networks which compute the same are one point. A family lives in a folder of its own beside this file; the
-list in `families.py` and one YAML in conf/network name it, and nothing else does.
+tests/contract/test_families.py tests the contract for every family: the costs of a genotype's steps equal those
+counted on the extracted network, equal paths compute equal bits and different paths different ones, gradients reach
+exactly the slices, and sampled genotypes are canonical, so that equal networks are one point. A family is a folder
+beside this file; only the list in `families.py` and a YAML file in conf/network name it.
 """
 
 from collections.abc import Mapping
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Trainable numbers, and multiply-adds of convolutions and matrix products for one image."""
+    """Number of trainable parameters, and multiply-adds of convolutions and matrix products for one image."""
 
     params: int
     macs: int
@@ -51,24 +49,24 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One axis of a tensor that a subnet has a part of.
+    """A slice along one axis of a supernet tensor.
 
     Args:
-        axis: of the supernet's tensor.
-        pieces: (start, length) of each part, in the order in which the subnet's tensor holds them.
+        axis: axis of the supernet's tensor.
+        pieces: (start, length) of each selected range, in the order of the subnet's tensor.
     """
 
     axis: int
     pieces: tuple[tuple[int, int], ...]
 
 
-# by name of tensor; a tensor that is not named belongs to the subnet whole
+# by name of the tensor; tensors without an entry are used whole
 Cuts = Mapping[str, tuple[Cut, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A part of a drawn block: a class of the report's style sheet, what it is, and its width in channels."""
+    """A part of a drawn block: CSS class of the report, label, and width in channels."""
 
     style: str
     what: str
@@ -77,12 +75,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class DrawnStage:
-    """A stage as the report draws it.
+    """The drawing of a stage in the report.
 
     Args:
         width: channels of the stage.
-        captions: short lines below it.
-        blocks: the bars of every place; None for a place where no block runs.
+        captions: short lines below the stage.
+        blocks: the bars of each place; None for a place without a block.
     """
 
     width: int
@@ -92,14 +90,14 @@ class DrawnStage:
 
 @runtime_checkable
 class SupernetFamily(Protocol):
-    """See the module's contract.
+    """A supernet family; see the module's contract.
 
     Attributes:
-        name: a word, written into exported networks.
-        space: all genotypes.
-        levels: what every backbone of the family yields, finest first.
-        places: every place where a step may stand, with the genes that its choice depends on: names of axes,
-            and of single bits as `d1.3`.
+        name: name of the family in exported networks.
+        space: the search space.
+        levels: levels of every backbone of the family, finest first.
+        places: all places of steps, with the genes that the step there depends on: names of axes, and single bits
+            such as `d1.3`.
     """
 
     name: str
@@ -112,58 +110,58 @@ class SupernetFamily(Protocol):
     def places(self) -> Mapping[Place, tuple[str, ...]]: ...
 
     def path(self, genotype: Genotype) -> tuple[Step, ...]:
-        """The steps that a genotype runs, in their order."""
+        """The steps that a genotype runs, in order."""
         ...
 
     def price(self, step: Step, size: Size) -> Cost:
-        """What a step costs on an image of this size, given before the network resizes it."""
+        """The cost of a step for an image of `size` (height, width in pixels), before the network resizes it."""
         ...
 
     def input_size(self, genotype: Genotype, size: Size) -> Size:
-        """The size at which the genotype's backbone reads an image of `size`; resolution may be a gene."""
+        """The size to which the genotype's backbone resizes an image of `size`; resolution may be a gene."""
         ...
 
     def features(self, genotype: Genotype) -> list[float]:
-        """Numbers in which the latency of a genotype is about linear, for predictors."""
+        """Features in which latency is approximately linear, for predictors."""
         ...
 
     def describe(self, genotype: Genotype) -> dict[str, Any]:
-        """Plain JSON from which `families.restore` builds the backbone again, `family` among it."""
+        """JSON data from which `families.restore` rebuilds the backbone; it contains `family`."""
         ...
 
     def draw(self, genotype: Genotype) -> tuple[DrawnStage, ...]:
-        """The stages as a report draws them."""
+        """The drawing of each stage in the report."""
         ...
 
     def build(self, genotype: Genotype | None, seed: int | None) -> "Backbone":
-        """A static backbone with tensors of its own.
+        """A static backbone with its own tensors.
 
         Args:
-            genotype: which; None for the largest, whose tensors are the supernet's.
-            seed: of the random weights; None leaves them uninitialised for a state dict.
+            genotype: the network; None for the largest, whose tensors are the supernet's.
+            seed: seed of the random weights; None leaves them uninitialised, to be loaded.
         """
         ...
 
     def cuts(self, genotype: Genotype) -> Cuts:
-        """Which slices of the supernet's tensors the genotype's backbone consists of."""
+        """The slices of the supernet's tensors that make the genotype's backbone."""
         ...
 
     def absent(self, genotype: Genotype) -> frozenset[str]:
-        """Names of the supernet's modules that the genotype's backbone does not have."""
+        """Names of the supernet's modules that the genotype's backbone lacks."""
         ...
 
     def adopt(self, net: "nn.Module", found: Mapping[str, "Tensor"], widening: str) -> "Adoption":
-        """Put a checkpoint's tensors into a supernet of this family, in place.
+        """Loads a checkpoint into a supernet of this family, in place.
 
         Args:
-            net: has `backbone` and `head`; what finds no partner stays as it is. A head is taken over whole or
-                not at all.
-            found: as `weights.load_foreign` gives it, in our naming or in a published one that the family knows.
-            widening: what new channels around smaller tensors hold: `zeros`, or `copies` of old ones.
+            net: has `backbone` and `head`; tensors without a counterpart keep their values. The head is loaded
+                completely or not at all.
+            found: result of `weights.load_foreign`, in our naming or in a published one that the family knows.
+            widening: initialisation of new channels around smaller tensors: `zeros`, or `copies` of old ones.
 
         Raises:
-            DataError: no tensor of the backbone found a place.
-            UserError: the widening is unknown or cannot be done.
+            DataError: no tensor of the backbone matches.
+            UserError: the widening is unknown or not possible.
         """
         ...
 
@@ -177,18 +175,18 @@ def cost(family: SupernetFamily, genotype: Genotype, size: Size) -> Cost:
 
 
 def labels(family: SupernetFamily, genotype: Genotype, size: Size) -> list[str]:
-    """The label of every step of a genotype that not all subnets run alike, and of the head behind it."""
+    """The labels of a genotype's steps that differ between subnets, and of its head if images are resized."""
     found = [step.label for step in family.path(genotype) if step.label]
     behind = head_label(size, family.input_size(genotype, size))
     return [*found, behind] if behind else found
 
 
 def head_label(size: Size, own: Size) -> str:
-    """The label of the head behind a backbone that reads images of `size` at its `own` size."""
+    """The label of the head behind a backbone that resizes images of `size` to `own`; empty if it does not."""
     return "" if own == size else f"head/{own[0]}x{own[1]}"
 
 
 def column(space: Space, gene: str) -> int:
-    """Where an axis (`m1`) or a single bit (`d1.3`) stands in the integer layout."""
+    """The position of an axis (`m1`) or a single bit (`d1.3`) in the integer layout."""
     name, _, bit = gene.partition(".")
     return space.spans[name].start + (int(bit) - 1 if bit else 0)

@@ -1,4 +1,4 @@
-"""Multiply-adds of many subnets at once: the prices of a family's steps, each asked once."""
+"""Multiply-adds of arrays of genotypes, from the cached costs of a family's steps. Torch-free."""
 
 from dataclasses import dataclass, field
 
@@ -14,25 +14,29 @@ Vectors = NDArray[np.integer]
 
 
 class CostTable:
-    """Backbone multiply-adds of whole arrays of genotypes.
+    """Backbone multiply-adds of arrays of genotypes.
 
-    A network costs the sum of its steps. What stands at a place depends on the genes that `family.places`
-    names for it, so every combination of those is priced once, when it first occurs. Free of torch.
+    The cost of a network is the sum over its steps. The step at a place depends on the genes that `family.places`
+    lists for it, so every combination of these genes is computed once, when it first occurs.
 
     Args:
-        family: of the genotypes.
-        size: of one image, in pixels.
+        family: family of the genotypes.
+        size: height and width of the image in pixels.
     """
 
     def __init__(self, family: SupernetFamily, size: Size) -> None:
         self.family, self.size = family, size
-        self._places = [
-            _PlacePrices(place, *_columns(self.space, genes)) for place, genes in family.places.items()
-        ]
+        self._places: list[_PlaceCosts] = []
+        for place, genes in family.places.items():
+            columns = [column(self.space, gene) for gene in genes]
+            counts = [self.space.cardinalities[each] for each in columns]
+            # mixed-radix weights that encode the indices of the genes as one integer
+            radix = np.cumprod([1, *counts[:-1]], dtype=np.int64)[: len(columns)]
+            self._places.append(_PlaceCosts(place, columns, radix))
 
     @property
     def space(self) -> Space:
-        """Of the genotypes."""
+        """The search space."""
         return self.family.space
 
     def macs(self, vectors: Vectors) -> NDArray[np.int64]:
@@ -43,38 +47,29 @@ class CostTable:
             codes = rows[:, place.columns] @ place.radix
             for code in np.unique(codes).tolist():
                 if code not in place.known:
-                    place.known[code] = self._price(place.at, rows[int(np.argmax(codes == code))])
-            total += place.priced(codes)
+                    row = rows[int(np.argmax(codes == code))]
+                    steps = self.family.path(self.space.from_vector(row.tolist()))
+                    costs = (self.family.price(step, self.size).macs for step in steps if step.at == place.at)
+                    place.known[code] = sum(costs)
+            total += place.costs(codes)
         return total
 
     def of(self, genotype: Genotype) -> int:
         """Multiply-adds of one genotype."""
         return int(self.macs(np.array([genotype.genes]))[0])
 
-    def _price(self, at: Place, row: Vectors) -> int:
-        steps = self.family.path(self.space.from_vector(row.tolist()))
-        return sum(self.family.price(step, self.size).macs for step in steps if step.at == at)
-
 
 @dataclass(slots=True)
-class _PlacePrices:
-    """The prices at one place, by a code of the genes that decide there."""
+class _PlaceCosts:
+    """The costs at one place, by a code of the genes that determine the step there."""
 
     at: Place
     columns: list[int]
     radix: NDArray[np.int64]
     known: dict[int, int] = field(default_factory=dict)
 
-    def priced(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The price of each code, all of which are known."""
+    def costs(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The cost of each code; all codes must be known."""
         keys = np.array(sorted(self.known), dtype=np.int64)
-        prices = np.array([self.known[key] for key in keys.tolist()], dtype=np.int64)
-        return prices[np.searchsorted(keys, codes)]
-
-
-def _columns(space: Space, genes: tuple[str, ...]) -> tuple[list[int], NDArray[np.int64]]:
-    """Where some genes stand in the layout, and the weights that make one number of their indices."""
-    columns = [column(space, gene) for gene in genes]
-    counts = [space.cardinalities[column] for column in columns]
-    radix = np.cumprod([1, *counts[:-1]], dtype=np.int64)[: len(columns)]
-    return columns, radix
+        values = np.array([self.known[key] for key in keys.tolist()], dtype=np.int64)
+        return values[np.searchsorted(keys, codes)]

@@ -1,4 +1,4 @@
-"""The list of supernet families, and the way from an exported description back to a backbone."""
+"""Registry of supernet families, and rebuilding of backbones from exported descriptions."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -9,30 +9,30 @@ from evonas.errors import DataError
 if TYPE_CHECKING:
     from evonas.supernets.backbone import Backbone
 
-# name of a family -> the module whose `restore(description)` builds one of its backbones
+# name of a family -> module whose `restore(description)` builds a backbone
 FAMILIES = {
-    "evonet": "evonas.supernets.evonet.restore",
-    "mbconv": "evonas.supernets.mbconv.restore",
+    "evonet": "evonas.supernets.evonet.backbone",
+    "mbconv": "evonas.supernets.mbconv.backbone",
 }
-# what configurations of OpenMMLab called every exported backbone when there was one family
+# type of every exported backbone in OpenMMLab configs of the first release, which had one family
 FORMER_TYPES = ("EvoNet",)
 
 
 def without_space(network: Mapping[str, Any]) -> dict[str, Any]:
-    """The network config as its family is built from it: the space, an entry of its own, is passed beside it."""
+    """The network config without `space`, which is a separate entry and is passed to the family as an argument."""
     return {key: value for key, value in network.items() if key != "space"}
 
 
 def restore(description: dict[str, Any]) -> "Backbone":
-    """The backbone that `family.describe` described, its tensors uninitialised for a state dict.
+    """The backbone of a description by `family.describe`, with uninitialised tensors, to be loaded.
 
     Args:
-        description: plain JSON, perhaps of somebody else; nothing in it is taken for a name of code.
+        description: JSON data, possibly untrusted; no part of it is used as the name of code.
 
     Raises:
-        DataError: no such family, or the description does not fit it.
+        DataError: the family is unknown, or the description is malformed.
     """
-    # exports of the first release know one family and do not name it
+    # exports of the first release do not name their family
     name = description.get("family", "evonet")
     if name not in FAMILIES:
         raise DataError(

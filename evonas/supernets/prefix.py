@@ -1,16 +1,16 @@
-"""Subnets run in trie order on the same images; activations of shared prefixes are computed once.
+"""Prefix sharing: runs subnets in trie order on the same images and reuses activations of shared prefixes.
 
-In the order of their paths a sequence of subnets is a depth-first walk of the trie of their paths. Only the
-activations along the prefix that a subnet shares with its successor are kept, so memory is that of one path
-whatever the number of subnets. Subnets are bound to the supernet's weights and compute the bits of an
-extracted network.
+Subnets sorted by path are a depth-first traversal of the trie of their paths. Only activations of the prefix that a
+subnet shares with its successor are kept, so memory is that of one path for any number of subnets. Subnets are bound
+to the supernet's weights and compute the same bits as extracted networks.
 
 Legend: B batch, H W space.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.prefix_statistics import PrefixStatistics
-from evonas.supernets.resolution import answer
+from evonas.supernets.resolution import head_output
 from evonas.supernets.slices import bind
 from evonas.supernets.step import Step
 from evonas.supernets.supernet import Supernet
@@ -28,7 +28,7 @@ from evonas.supernets.supernet import Supernet
 
 @dataclass(slots=True)
 class _Cache:
-    """What is kept of one look at some images: the activation behind each step."""
+    """The activation after each step of a forward pass on `images`."""
 
     images: Tensor
     steps: list[Step] = field(default_factory=list)
@@ -36,14 +36,14 @@ class _Cache:
 
 
 class PrefixExecutor:
-    """Runs subnets of one supernet, in the order of their paths, on the same images.
+    """Runs subnets of a supernet on the same images, in the order of their paths.
 
-    A subnet may be called more than once, as a flip test does: its n-th look is compared with the
-    n-th look of the subnet before it, and nothing is reused unless the images are equal.
+    A subnet may be called several times, such as with flipped images: its n-th call reuses activations of the
+    previous subnet's n-th call, if the images are equal.
 
     Args:
-        supernet: in eval mode.
-        statistics: of batch norms, for subnets that have their own; None for those of the supernet.
+        supernet: the supernet, in eval mode.
+        statistics: batch-norm statistics of each subnet; None for those of the supernet.
     """
 
     def __init__(self, supernet: Supernet, statistics: PrefixStatistics | None = None) -> None:
@@ -52,69 +52,62 @@ class PrefixExecutor:
 
     @property
     def holds_maps(self) -> bool:
-        """Whether memory is spent on what the next subnet may share."""
+        """Whether activations are cached for the next subnet."""
         return bool(self._caches)
 
     def forget(self) -> None:
-        """Free all activations; the next subnet computes everything anew."""
+        """Frees all cached activations."""
         self._caches.clear()
 
     def subnet(self, genotype: Genotype, following: Genotype | None = None) -> Callable[[Tensor], Any]:
-        """The subnet as images -> output, to be used before another one is asked for.
+        """The subnet as a function from images to output, to be called before the next subnet is requested.
 
         Args:
-            following: the subnet that comes next; what it shares with this one is kept.
+            genotype: the subnet.
+            following: the next subnet; activations of the prefix that it shares with this one are kept.
         """
         family = self._supernet.family
         backbone, head = bind(family, self._supernet.backbone, genotype), self._supernet.head
         kept = 0 if following is None else shared_length(backbone.path, family.path(following))
-        looks = iter(range(2**31))
+        calls = itertools.count()
 
         def net(images: Tensor) -> Any:
-            levels = self._levels(images, backbone, next(looks), kept)
+            levels = self._levels(images, backbone, next(calls), kept)
             return self._run(
-                (head,), backbone.path, lambda: answer(head, levels, backbone, images.shape[-2:])
+                (head,), backbone.path, lambda: head_output(head, levels, backbone, images.shape[-2:])
             )
 
         return net
 
     def _run(self, parts: Sequence[nn.Module], steps: Sequence[Step], call: Callable[[], Any]) -> Any:
-        """What some modules compute behind some steps."""
+        """Runs `call` with the statistics of the modules `parts` behind `steps`."""
         if self._statistics is None:
             return call()
         return self._statistics.run(parts, tuple(steps), call)
 
     def _levels(
-        self, images: Float[Tensor, "B 3 H W"], backbone: Backbone, look: int, kept: int
+        self, images: Float[Tensor, "B 3 H W"], backbone: Backbone, number: int, kept: int
     ) -> list[Tensor]:
-        cache, path = self._cache(images, look), backbone.path
+        """The levels of call `number`; caches the activations of its first `kept` steps."""
+        path, cache = backbone.path, self._caches.get(number)
+        if cache is None or not torch.equal(cache.images, images):
+            cache = _Cache(images)
         common = shared_length(cache.steps, path)
         del cache.steps[common:], cache.reached[common:]
         if kept:
-            self._caches[look] = cache
+            self._caches[number] = cache
         else:
-            self._caches.pop(look, None)
+            self._caches.pop(number, None)
         at = cache.reached[-1] if common else backbone.begin(images)
         for index in range(common, len(path)):
-            at = self._step(backbone, index, at)
+            run = partial(backbone.run, index, at)
+            at = self._run(backbone.parts(index), path[: index + 1], run)
             if index < kept:
                 cache.steps.append(path[index])
                 cache.reached.append(at)
         return list(at.levels)
 
-    def _step(self, backbone: Backbone, index: int, at: Activation) -> Activation:
-        reached: Activation = self._run(
-            backbone.parts(index), backbone.path[: index + 1], lambda: backbone.run(index, at)
-        )
-        return reached
-
-    def _cache(self, images: Tensor, look: int) -> _Cache:
-        before = self._caches.get(look)
-        if before is not None and torch.equal(before.images, images):
-            return before
-        return _Cache(images)
-
 
 def shared_length(one: Sequence[Step], other: Sequence[Step]) -> int:
-    """How many steps two paths have in common from the start."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    """The length of the common prefix of two paths."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

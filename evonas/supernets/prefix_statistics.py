@@ -1,7 +1,7 @@
-"""BN calibration of subnets that share a prefix: the statistics of the prefix are measured once.
+"""BN calibration of subnets with shared prefixes: the statistics of a prefix are computed once.
 
-What a norm sees depends on the steps up to it, so its statistics belong to that beginning of a path.
-They are the averages of `recalibrate`, to the bit.
+The input of a norm depends on the steps up to it, so statistics are stored by path prefix. They equal those of
+`calibrate_batch_norm` bit for bit.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -18,7 +18,7 @@ _Norm = nn.modules.batchnorm._BatchNorm
 
 @dataclass(frozen=True, slots=True)
 class _Average:
-    """The plain averages of a norm over some batches."""
+    """Running statistics of a norm."""
 
     mean: Tensor
     var: Tensor
@@ -26,10 +26,10 @@ class _Average:
 
 
 class PrefixStatistics:
-    """Statistics by place: the steps that lead to some norms.
+    """Batch-norm statistics by path prefix.
 
-    First every batch of the images to learn from goes through all subnets, `learn(n)` said before the n-th
-    (from 0); after `learn(None)` the statistics are used. A part keeps its own outside of `run`.
+    For calibration, `learn(n)` is called before batch n (from 0) passes through all subnets; after `learn(None)` the
+    statistics are used. Outside of `run` the norms keep their own statistics.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,18 @@ class PrefixStatistics:
         self._batch: int | None = None
 
     def learn(self, batch: int | None) -> None:
-        """Which batch comes next; None for an end of learning."""
+        """Sets the index of the next calibration batch; None ends the calibration."""
         self._batch = batch
 
     def run(self, parts: Sequence[nn.Module], place: Place, call: Callable[[], Any]) -> Any:
-        """`call()`, which runs the parts; their norms have the statistics of this place, or learn them.
+        """The result of `call()`, which runs `parts` with the statistics of `place`, or computes them.
 
-        A place that is visited twice with one batch learns from the first visit.
+        A place that is visited twice with one batch is calibrated on the first visit.
+
+        Args:
+            parts: modules that `call` runs.
+            place: the steps up to these modules.
+            call: runs the modules.
         """
         norms = [norm for part in parts for norm in batch_norms(part)]
         if not norms:
@@ -53,7 +58,14 @@ class PrefixStatistics:
         for norm, own in zip(norms, known, strict=False):
             _hold(norm, own)
         if self._batch is not None:
-            _open(norms, is_first=not known)
+            # normalise by the batch, and average into copies of the statistics
+            for norm in norms:
+                held = _held(norm)
+                _hold(norm, _Average(held.mean.clone(), held.var.clone(), held.batches.clone()))
+                if not known:
+                    norm.reset_running_stats()
+                norm.momentum = None
+                norm.train()
         try:
             output = call()
             if self._batch is not None and seen <= self._batch:
@@ -63,17 +75,6 @@ class PrefixStatistics:
             for norm, (shared, momentum) in zip(norms, before, strict=True):
                 _hold(norm.eval(), shared)
                 norm.momentum = momentum
-
-
-def _open(norms: list[_Norm], is_first: bool) -> None:
-    """Normalise by the batch, and average into statistics of their own."""
-    for norm in norms:
-        held = _held(norm)
-        _hold(norm, _Average(held.mean.clone(), held.var.clone(), held.batches.clone()))
-        if is_first:
-            norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
 
 
 def _held(norm: _Norm) -> _Average:

@@ -1,4 +1,4 @@
-"""The steps of a family's subnets, each ready to be timed alone.
+"""Distinct steps of a family's subnets with sample inputs, for separate timing.
 
 Legend: H W space.
 """
@@ -15,7 +15,7 @@ from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Activation
 from evonas.supernets.base import SupernetFamily, column, head_label
-from evonas.supernets.resolution import answer
+from evonas.supernets.resolution import head_output
 from evonas.supernets.slices import bind
 from evonas.supernets.step import Step
 from evonas.supernets.supernet import Supernet
@@ -23,7 +23,7 @@ from evonas.supernets.supernet import Supernet
 
 @dataclass(frozen=True, slots=True)
 class ProfiledStep:
-    """A part of a network and what goes into it; the label is empty for what every network has."""
+    """A step and its input; the label is empty for steps that all subnets share."""
 
     label: str
     run: Callable[[Tensor], object]
@@ -31,7 +31,7 @@ class ProfiledStep:
 
 
 def distinct_steps(family: SupernetFamily) -> Iterator[tuple[Step, Genotype]]:
-    """Every label of the family once, and every step without one, with a genotype that runs it."""
+    """Yields a step for each label of the family, and each step without label, with a genotype that runs it."""
     seen: set[Step | str] = set()
     for at, genes in family.places.items():
         for genotype in _variants(family, genes):
@@ -42,7 +42,7 @@ def distinct_steps(family: SupernetFamily) -> Iterator[tuple[Step, Genotype]]:
 
 
 def _variants(family: SupernetFamily, genes: tuple[str, ...]) -> Iterator[Genotype]:
-    """Genotypes with every combination of some genes, the others being the smallest."""
+    """Yields genotypes with every combination of `genes`; all other genes are smallest."""
     space = family.space
     base = list(space.smallest().genes)
     places = [column(space, gene) for gene in genes]
@@ -56,11 +56,11 @@ def _variants(family: SupernetFamily, genes: tuple[str, ...]) -> Iterator[Genoty
 
 @torch.no_grad()
 def profile(supernet: Supernet, image: Tensor) -> Iterator[ProfiledStep]:
-    """Every distinct step of the family once, and the head at every size at which it is asked.
+    """Yields every distinct step of the family once, and the head at each of its input sizes.
 
     Args:
-        supernet: in eval mode, on the image's device.
-        image: [1 3 H W].
+        supernet: the supernet, in eval mode, on the image's device.
+        image: 1 3 H W.
     """
     family, heads = supernet.family, set[str]()
     height, width = image.shape[-2:]
@@ -82,6 +82,6 @@ def profile(supernet: Supernet, image: Tensor) -> Iterator[ProfiledStep]:
             maps = backbone(image)
             yield ProfiledStep(
                 label,
-                lambda x, maps=maps, net=backbone: answer(supernet.head, maps, net, x.shape[-2:]),  # type: ignore[misc]
+                lambda x, maps=maps, net=backbone: head_output(supernet.head, maps, net, x.shape[-2:]),  # type: ignore[misc]
                 image,
             )

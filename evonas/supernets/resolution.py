@@ -1,4 +1,4 @@
-"""Subnets that read smaller images answer at the size of the images they were given.
+"""Output size of subnets that resize their input: heads predict at the size of the original images.
 
 Legend: B batch, C channels, H W space.
 """
@@ -15,12 +15,19 @@ from evonas.nn.gaussians import GaussianHead
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.step import Size
 
-# heads whose answers hold coordinates in the image: their maps are resized, not their answers
+# heads whose outputs are image coordinates: their input maps are resized instead of their outputs
 _IN_COORDINATES = (RegionHead, GaussianHead)
 
 
-def answer(head: nn.Module, levels: list[Tensor], backbone: Backbone, size: Sequence[int]) -> HeadOutput:
-    """What a head says of images of `size`, whose levels a backbone gave at its own input size."""
+def head_output(head: nn.Module, levels: list[Tensor], backbone: Backbone, size: Sequence[int]) -> HeadOutput:
+    """The output of a head for images of `size`.
+
+    Args:
+        head: the task's head.
+        levels: maps of the backbone, at the backbone's input size.
+        backbone: the backbone.
+        size: height and width of the images in pixels.
+    """
     height, width = size
     if backbone.input_size((height, width)) == (height, width):
         return head(levels)
@@ -30,18 +37,18 @@ def answer(head: nn.Module, levels: list[Tensor], backbone: Backbone, size: Sequ
 
 
 def head_size(head: nn.Module, size: Size, own: Size) -> Size:
-    """The image size that a head's maps belong to, behind a backbone that reads images of `size` at its own."""
+    """The image size that a head's input maps correspond to, if the backbone resizes images of `size` to `own`."""
     return size if isinstance(head, _IN_COORDINATES) else own
 
 
 def at_full_size(levels: Sequence[Tensor], backbone: Backbone, size: Sequence[int]) -> list[Tensor]:
-    """Levels on the grids that images of `size` have where nothing is resized."""
+    """The levels, interpolated to their sizes for images of `size` without resizing."""
     grids = [[-(-side // level.stride) for side in size] for level in backbone.levels]
     return [_interpolated(each, grid) for each, grid in zip(levels, grids, strict=True)]
 
 
 def _resized(output: HeadOutput, stride: int, size: Sequence[int]) -> HeadOutput:
-    """A dense output as large as that of a network that reads the images themselves; logits as they are."""
+    """A dense output at the size that it has without resizing; other outputs are unchanged."""
     wanted = [-(-side // stride) * stride for side in size]
     if isinstance(output, AuxiliaryOutput):
         return replace(output, main=_interpolated(output.main, wanted))

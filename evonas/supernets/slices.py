@@ -1,9 +1,9 @@
 """Subnets as static modules bound to slices of shared tensors.
 
-`torch.func.functional_call` would do the same, but a recomputed forward (activation checkpointing) then finds
-the skeleton's own tensors; a bound module holds its slices for as long as somebody holds the module. All slices
-of a subnet are taken by one node of autograd, whose backward adds the gradients into views of the shared
-tensors' gradients by one fused operation; a chain of `narrow` would fill a zero tensor of full size per axis.
+With `torch.func.functional_call`, a forward pass recomputed by activation checkpointing would use the skeleton's own
+tensors; a bound module holds its slices as long as it exists. One autograd node takes all slices of a subnet. Its
+backward adds the gradients into views of the shared tensors' gradients by one fused operation, whereas a chain of
+`narrow` would allocate a zero tensor of full size per axis.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,34 +20,37 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def bind(family: SupernetFamily, shared: Backbone, genotype: Genotype) -> Backbone:
-    """The backbone of a genotype, whose tensors are slices of the shared ones.
+    """The backbone of a genotype, whose tensors are slices of shared ones.
 
-    Mode, hooks and buffers are those of the shared modules; running statistics are views, so a subnet in
-    training mode moves those of the supernet. A module that the genotype has whole is the shared one itself.
+    It has mode, hooks and buffers of the shared modules. Running statistics are views, so a subnet in training mode
+    updates those of the supernet. Modules that are used whole are the shared ones themselves.
 
     Args:
-        shared: as `family.build(None, ...)` made it.
+        family: the supernet family.
+        shared: result of `family.build(None, ...)`.
+        genotype: the subnet.
     """
     net = bound(shared, family.cuts(genotype), family.absent(genotype))
     net.path = family.path(genotype)
-    # only an export reads the description: a training step does not pay for it
+    # computed on demand, since only exports read the description
     net.describe = lambda: family.describe(genotype)
     net.input_size = lambda size: family.input_size(genotype, size)
     return net
 
 
 def slices(family: SupernetFamily, shared: Backbone, genotype: Genotype) -> dict[str, Tensor]:
-    """The state dict of a genotype's backbone, as slices of the shared tensors without gradients."""
+    """The state dict of a genotype's backbone: slices of the shared tensors, without gradients."""
     with torch.no_grad():
         return bind(family, shared, genotype).state_dict()
 
 
 def bound(module: Net, cuts: Cuts, absent: Collection[str] = ()) -> Net:
-    """A module that shares everything with another one but the tensors that are cut.
+    """A copy of a module that shares everything except sliced tensors.
 
     Args:
-        cuts: of tensors inside, by name; a module that holds none of them is shared whole.
-        absent: names of modules inside that the new one does not have.
+        module: the shared module.
+        cuts: slices of its tensors, by name; submodules without sliced tensors are shared whole.
+        absent: names of submodules that the copy lacks.
     """
     changed = {""}
     for name in (*cuts, *absent):
@@ -64,7 +67,7 @@ def bound(module: Net, cuts: Cuts, absent: Collection[str] = ()) -> Net:
 def _skeleton(
     module: Net, name: str, changed: Collection[str], absent: Collection[str], made: dict[str, nn.Module]
 ) -> Net:
-    """A copy of what is changed, with dictionaries of its own for tensors and modules; `made` has it by name."""
+    """Copies changed modules, with their own dictionaries of tensors and modules; `made` collects them by name."""
     if name not in changed:
         return module
     copied = object.__new__(type(module))
@@ -82,7 +85,7 @@ def _skeleton(
 
 
 def _attach(modules: Mapping[str, nn.Module], cuts: Cuts) -> None:
-    """Give skeletons the slices of their tensors, in place."""
+    """Replaces tensors of the copied modules by their slices, in place."""
     places: list[tuple[dict[str, Any], str]] = []
     sources: list[Tensor] = []
     wanted: list[tuple[Cut, ...]] = []
@@ -103,7 +106,7 @@ def _attach(modules: Mapping[str, nn.Module], cuts: Cuts) -> None:
 
 
 def cut(tensor: Tensor, cuts: Sequence[Cut]) -> Tensor:
-    """The slice of a tensor, contiguous, as an extracted network would hold it; a view where it can be."""
+    """The contiguous slice of a tensor, as in an extracted network; a view where possible."""
     if len(cuts) > 1 and all(len(each.pieces) == 1 for each in cuts):
         return _view(tensor, cuts).contiguous()
     for each in cuts:
@@ -113,7 +116,7 @@ def cut(tensor: Tensor, cuts: Sequence[Cut]) -> Tensor:
 
 
 def _view(tensor: Tensor, cuts: Sequence[Cut]) -> Tensor:
-    """Several axes cut at once, each to one piece; one call is cheaper than a `narrow` an axis."""
+    """A view with one range per axis; one call is cheaper than one `narrow` per axis."""
     sizes, strides, offset = list(tensor.shape), tensor.stride(), tensor.storage_offset()
     for each in cuts:
         [(start, sizes[each.axis])] = each.pieces
@@ -122,10 +125,9 @@ def _view(tensor: Tensor, cuts: Sequence[Cut]) -> Tensor:
 
 
 class _Slices(torch.autograd.Function):
-    """Slices of many tensors at once; their gradients go straight into the tensors' `grad`.
+    """Slices many tensors at once; the backward adds gradients directly to the tensors' `grad`.
 
-    So `torch.autograd.grad` with respect to shared tensors sees nothing: whoever differentiates a subnet by
-    hand extracts it first.
+    `torch.autograd.grad` with respect to shared tensors therefore returns nothing; extract a subnet first.
     """
 
     @staticmethod
@@ -153,7 +155,7 @@ class _Slices(torch.autograd.Function):
 
 
 def _pairs(whole: Tensor, part: Tensor, cuts: Sequence[Cut]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Views of a whole tensor and of its slice that hold the same numbers."""
+    """Yields views of a tensor and of its slice that contain the same elements."""
     if all(len(each.pieces) == 1 for each in cuts):
         yield _view(whole, cuts), part
         return

@@ -1,4 +1,4 @@
-"""One genotype's network as a plain module.
+"""Static network: backbone and head of one genotype as a plain module.
 
 Legend: B batch, H W space.
 """
@@ -13,16 +13,16 @@ from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.base import SupernetFamily
-from evonas.supernets.resolution import answer
+from evonas.supernets.resolution import head_output
 
 
 class StaticNet(nn.Module):
-    """One genotype's backbone and a head; trainable, exportable, and ignorant of the supernet.
+    """A backbone and a head; trainable and exportable without the supernet.
 
     Args:
-        backbone: static, with tensors of its own or bound to a supernet's.
-        head: maps its feature maps to the output.
-        training: the mode that both are in.
+        backbone: backbone of a genotype, with its own tensors or bound to a supernet's.
+        head: maps feature maps to the output.
+        training: the mode of backbone and head.
     """
 
     def __init__(self, backbone: Backbone, head: nn.Module, training: bool = True) -> None:
@@ -32,31 +32,33 @@ class StaticNet(nn.Module):
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """What `features` returns: channels and strides."""
+        """Channels and strides of the maps of `features`."""
         return self.backbone.levels
 
     def features(self, x: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        """The feature maps, one per level, at the size at which the backbone reads images."""
+        """The feature maps, one per level, at the backbone's input size."""
         return self.backbone(x)
 
     def forward_with_features(self, x: Float[Tensor, "B 3 H W"]) -> tuple[HeadOutput, list[Tensor]]:
         """Output and feature maps in one pass."""
         levels = self.features(x)
-        return answer(self.head, levels, self.backbone, x.shape[-2:]), levels
+        return head_output(self.head, levels, self.backbone, x.shape[-2:]), levels
 
     def forward(self, x: Float[Tensor, "B 3 H W"]) -> HeadOutput:
-        """The head's output."""
+        """The output of the head."""
         return self.forward_with_features(x)[0]
 
 
 def static_net(
     family: SupernetFamily, head: nn.Module, genotype: Genotype, seed: int | None = 0
 ) -> StaticNet:
-    """The network of one genotype with random weights, as a vessel for a state dict or for scratch training.
+    """The network of a genotype with its own weights.
 
     Args:
+        family: the supernet family.
         head: copied with its weights.
-        seed: of the backbone's random weights, or None to leave them uninitialised for a state dict.
+        genotype: the network.
+        seed: seed of the backbone's random weights; None leaves them uninitialised, to be loaded.
     """
     net = StaticNet(family.build(genotype, seed), copy.deepcopy(head))
     net.zero_grad(set_to_none=True)

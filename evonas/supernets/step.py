@@ -1,22 +1,22 @@
-"""The unit in which a subnet runs: what a family prices, and what its backbones execute."""
+"""Step: the unit of execution and cost of a subnet. Torch-free."""
 
 from dataclasses import dataclass
 
 # height and width in pixels
 Size = tuple[int, int]
-# where a step stands in the supernet, such as (stage, block); tuples compare in the order of execution
+# position of a step in the supernet, such as (stage, block); tuples compare in execution order
 Place = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Step:
-    """One unit of execution of a subnet: run, priced, timed, drawn and shared as one.
+    """A unit of execution of a subnet: stem, block or end of a stage.
 
     Args:
         at: its place in the supernet.
-        choice: what the genotype chose there, widths and image size included where they change the work.
-        label: equal labels are equal work, `stage2/m=2/s=16/e=1`; empty for what every subnet of the family
-            runs alike.
+        choice: choices of the genotype at this place, including widths and image size where they affect the cost.
+        label: steps with equal labels have equal latency, such as `stage2/m=2/s=16/e=1`; empty for steps that all
+            subnets of the family share.
     """
 
     at: Place

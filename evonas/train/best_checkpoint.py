@@ -53,16 +53,13 @@ class BestCheckpoint(Callback):
         assert isinstance(pl_module, SupernetModule)
         rows: Rows = trainer.strategy.broadcast(self._measure(pl_module.device))
         pl_module.train()
-        self._note(epoch, rows, pl_module)
-        if is_last and trainer.is_global_zero:
-            weights.save(self._path, self._best, {"identity": self._identity, "measured": self.measured})
-
-    def _note(self, epoch: int, rows: Rows, module: SupernetModule) -> None:
         error = self._score(rows)
         if all(error < each["error"] for each in self.measured):
-            state = module.supernet.state_dict()
+            state = pl_module.supernet.state_dict()
             self._best = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         self.measured.append({"epoch": epoch, "error": error, "panel": rows})
+        if is_last and trainer.is_global_zero:
+            weights.save(self._path, self._best, {"identity": self._identity, "measured": self.measured})
 
     @override
     def state_dict(self) -> dict[str, Any]:

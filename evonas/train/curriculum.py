@@ -47,13 +47,24 @@ class Curriculum:
         lesson: InPlaceDistillation | None = None,
         merge: Merge | None = None,
     ) -> None:
-        self.steps = _as_steps(steps)
+        if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
+            raise UserError(
+                f"sampler.steps must be a list of steps, got {steps}.",
+                "Try sampler.steps=[{name: all, epochs: 10}]",
+            )
+        self.steps = tuple(_as_step(step) for step in steps)
         if len({step.name for step in self.steps}) != len(self.steps) or not self.steps:
             raise UserError("A curriculum needs steps with distinct names.", "Check conf/sampler.")
         if chain not in _CHAINS:
             raise UserError(f"sampler.chain={chain} is unknown.", f"Known: {', '.join(_CHAINS)}")
         for step in self.steps:
-            _check_opening(space, step)
+            try:
+                space.smallest(step.opened)
+            except UserError as error:
+                raise UserError(
+                    f"Curriculum step '{step.name}' does not fit the space. {error.message}",
+                    "Choose a curriculum for this space, such as sampler=uniform.",
+                ) from error
         for name, kind, made in (
             ("draw", SamplingStrategy, draw),
             ("lesson", InPlaceDistillation, lesson),
@@ -67,7 +78,14 @@ class Curriculum:
 
     def within(self, max_epochs: int | None) -> "Curriculum":
         """The curriculum with every step limited to `max_epochs`; None for no limit."""
-        steps = [_within(step, max_epochs) for step in self.steps]
+        if max_epochs is None:
+            return self
+        steps = [
+            step
+            if step.epochs is not None and step.epochs <= max_epochs
+            else replace(step, epochs=max_epochs, warmup_epochs=min(step.warmup_epochs, float(max_epochs)))
+            for step in self.steps
+        ]
         return Curriculum(
             self._space, self._seed, steps, self.chain, self.draw, self.inplace_distillation, self.merge
         )
@@ -93,8 +111,8 @@ class Curriculum:
             costs: returns the multiply-adds of subnets; called only if a sampling strategy is set.
             total_steps: optimizer steps of the curriculum step.
         """
-        inside = self.sampler(step)
-        return inside if self.draw is None else self.draw.sampler(inside, costs(), total_steps)
+        uniform = self.sampler(step)
+        return uniform if self.draw is None else self.draw.sampler(uniform, costs(), total_steps)
 
     def check_draws(self, costs: Callable[[], CostTable]) -> None:
         """Builds the sampler of every step once, so that a UserError is raised before training."""
@@ -114,32 +132,6 @@ class Curriculum:
         With one batch per epoch the unit is the epoch, unless durations are given in iterations.
         """
         return sum(step.optimizer_steps(batches_per_epoch) * step.num_subnets for step in self.steps)
-
-
-def _within(step: CurriculumStep, max_epochs: int | None) -> CurriculumStep:
-    if max_epochs is None or (step.epochs is not None and step.epochs <= max_epochs):
-        return step
-    return replace(step, epochs=max_epochs, warmup_epochs=min(step.warmup_epochs, float(max_epochs)))
-
-
-def _check_opening(space: Space, step: CurriculumStep) -> None:
-    """Raises a UserError if the space has no such opening."""
-    try:
-        space.smallest(step.opened)
-    except UserError as error:
-        raise UserError(
-            f"Curriculum step '{step.name}' does not fit the space. {error.message}",
-            "Choose a curriculum for this space, such as sampler=uniform.",
-        ) from error
-
-
-def _as_steps(steps: Any) -> tuple[CurriculumStep, ...]:
-    if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
-        raise UserError(
-            f"sampler.steps must be a list of steps, got {steps}.",
-            "Try sampler.steps=[{name: all, epochs: 10}]",
-        )
-    return tuple(_as_step(step) for step in steps)
 
 
 def _as_step(step: CurriculumStep | Mapping[str, Any]) -> CurriculumStep:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
@@ -26,11 +27,11 @@ from evonas.train.loop.callbacks import Checkpointing, StepReporter
 from evonas.train.loop.checkpoint_io import SafeCheckpointIO, remove
 from evonas.train.loop.data import TrainingData
 from evonas.train.loop.ddp_strategy import ForkedDDPStrategy, Listener, own_environment, relayed
-from evonas.train.loop.precision import check_precision, precision_plugin
 from evonas.train.loop.sync_batchnorm import synchronise
 from evonas.train.module import TrainingModule
 
 _STRATEGIES = ("auto", "ddp")
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,10 @@ class Devices:
     profile: bool = False
 
     def __post_init__(self) -> None:
-        check_precision(self.precision)
+        if self.precision not in _PRECISIONS:
+            raise UserError(
+                f"hardware.precision={self.precision} is unknown.", f"Choose among {', '.join(_PRECISIONS)}."
+            )
         if self.strategy not in _STRATEGIES:
             raise UserError(
                 f"hardware.strategy={self.strategy} is unknown.", f"Choose among {', '.join(_STRATEGIES)}."
@@ -116,7 +120,7 @@ def fit(
     rank 0 writes files.
 
     Args:
-        module: what is trained, in place.
+        module: the module to train, in place.
         data: the training split.
         epochs: passes over it.
         devices: hardware settings.
@@ -141,8 +145,7 @@ def fit(
         every = [*([StepReporter(listen)] if listen else []), *callbacks]
         if state:
             every.append(Checkpointing(state.path, state.every))
-        trainer = _trainer(epochs, devices, every, state)
-        _run(trainer, module, data, start)
+        _run(_trainer(epochs, devices, every, state), module, data, start)
     if state and not state.keep:
         remove(state.path)
 
@@ -156,24 +159,21 @@ def _run(trainer: lightning.Trainer, module: TrainingModule, data: TrainingData,
         # Lightning converts Ctrl-C into SystemExit
         raise KeyboardInterrupt from error
     except ProcessRaisedException as error:
-        raise EngineError(f"A training process failed: {_reason(str(error))}") from error
+        # the last line of the traceback that names an error
+        lines = [line for line in str(error).splitlines() if re.match(r"[A-Za-z_][\w.]*(: |$)", line)]
+        reason = lines[-1] if lines else str(error).strip()
+        raise EngineError(f"A training process failed: {reason}") from error
     except ProcessExitedException as error:
         raise EngineError(f"A training process died: {error}.", "Continue with resume=true.") from error
     if trainer.interrupted:
         raise KeyboardInterrupt
 
 
-def _reason(trace: str) -> str:
-    """The last line of a traceback that names an error."""
-    lines = [line for line in trace.splitlines() if re.match(r"[A-Za-z_][\w.]*(: |$)", line)]
-    return lines[-1] if lines else trace.strip()
-
-
 def _trainer(
     epochs: int, devices: Devices, callbacks: list[Callback], state: Resumable | None
 ) -> lightning.Trainer:
     identity = state.identity if state else {}
-    plugin = precision_plugin(devices.precision, devices.accelerator)
+    plugin = _precision_plugin(devices.precision, devices.accelerator)
     plugins: list[Any] = [SafeCheckpointIO({"identity": identity}), *([plugin] if plugin else [])]
     return lightning.Trainer(
         max_epochs=epochs,
@@ -193,6 +193,17 @@ def _trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+
+
+def _precision_plugin(name: str, accelerator: str) -> MixedPrecision | None:
+    """The plugin for mixed precision on the CPU, fp16 with a loss scaler; else None for Lightning's default.
+
+    Lightning replaces fp16 on the CPU by bf16.
+    """
+    if name == "32-true" or accelerator != "cpu":
+        return None
+    scaler = torch.amp.GradScaler("cpu") if name == "16-mixed" else None
+    return MixedPrecision(cast(Literal["16-mixed", "bf16-mixed"], name), "cpu", scaler)
 
 
 def _starting_point(state: Resumable) -> Path | None:

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import lightning
 import torch
@@ -31,6 +31,27 @@ from evonas.train.teachers.feature_cache import CachedTeacher, teacher_outputs
 # output of the head, and feature maps of the backbone
 Outputs = tuple[HeadOutput, list[Tensor]]
 Pass = Callable[[Tensor], Outputs]
+
+
+class OptimizerOptions(TypedDict, total=False):
+    """Keywords of `TrainingModule` for the optimizer."""
+
+    weight_decay: float
+    grad_clip: float
+    decay: str
+    projector_lr: float | None
+    projector_weight_decay: float | None
+
+
+class DistillationOptions(TypedDict, total=False):
+    """Keywords of `TrainingModule` for distillation from a teacher; empty without one."""
+
+    teacher: nn.Module | None
+    distiller: Distiller | None
+
+
+class TrainingOptions(OptimizerOptions, DistillationOptions, total=False):
+    """All optional keywords of `TrainingModule`."""
 
 
 class TrainingModule(lightning.LightningModule):
@@ -132,34 +153,32 @@ class TrainingModule(lightning.LightningModule):
         return loss
 
     def _accumulate(self, batch: Batch, teacher_out: Outputs | None) -> Tensor:
-        """Accumulates gradients averaged over ranks; returns the mean loss over this rank's images."""
-        loss = self._backward(self.passes(self.global_step), batch, teacher_out)
-        gradients.average(self.parameters())
-        return loss
+        """Accumulates gradients averaged over ranks; returns the mean loss over this rank's images.
 
-    def _backward(self, passes: Sequence[Pass], batch: Batch, teacher_out: Outputs | None) -> Tensor:
-        """Accumulates gradients pass by pass, so that memory does not grow with k."""
-        total = torch.zeros((), device=self.device)
+        One graph exists at a time, so memory does not grow with the number of passes.
+        """
+        passes, total = self.passes(self.global_step), torch.zeros((), device=self.device)
         for one in passes:
             loss = self.loss(one(batch["image"]), batch, teacher_out) / len(passes)
             self.manual_backward(loss)
             total += loss.detach()
-        return self._finite(total)
+        self._check_finite(total)
+        gradients.average(self.parameters())
+        return total
 
-    def _finite(self, total: Tensor) -> Tensor:
+    def _check_finite(self, total: Tensor) -> None:
         if not math.isfinite(total.item()):
             raise EngineError(
                 f"The loss is {total.item()} at step {self.global_step}.",
                 "Lower the learning rate (train.*.lr).",
             )
-        return total
 
     @torch.no_grad()
     def _teacher_outputs(self, batch: Batch) -> Outputs | None:
+        """The teacher's outputs on a batch; None without distillation."""
         if not self._teacher or self.distiller is None:
             return None
-        (teacher,) = self._teacher
-        return teacher_outputs(teacher, batch)
+        return teacher_outputs(self._teacher[0], batch)
 
     def loss(self, outputs: Outputs, batch: Batch, teacher_out: Outputs | None) -> Tensor:
         """The loss (1 - ratio) task + ratio task(teacher) + spatial + frequency, or the task loss without a teacher.
@@ -185,7 +204,9 @@ class TrainingModule(lightning.LightningModule):
 class SubnetModule(TrainingModule):
     """Trains one network with `forward_with_features`: a teacher, or a subnet (retrained or from scratch)."""
 
-    def __init__(self, net: nn.Module, task: Task, schedule: Schedule, seed: int, **options: Any) -> None:
+    def __init__(
+        self, net: nn.Module, task: Task, schedule: Schedule, seed: int, **options: Unpack[TrainingOptions]
+    ) -> None:
         super().__init__(task, schedule, seed, **options)
         self.net = net
 
@@ -200,10 +221,10 @@ class SupernetModule(TrainingModule):
     """Trains sampled subnets of a supernet on the same batch, with one update.
 
     Args:
-        supernet: what is trained.
+        supernet: the supernet to train.
         sampler: chooses the subnets of a step.
         task, schedule, seed, options: see `TrainingModule`.
-        inplace_distillation: distillation between the subnets; None for no distillation.
+        lesson: in-place distillation between the subnets; None for no distillation.
         merge: how gradients of the subnets are combined; None for their sum, accumulated in place.
         start: frozen teacher of in-place distillation that `needs_initial_network`; not part of the state dict.
         costs: multiply-adds of subnets. If given, a merge logs `cosine_near` and `cosine_far`, the cosines between
@@ -222,7 +243,7 @@ class SupernetModule(TrainingModule):
         merge: Merge | None = None,
         start: nn.Module | None = None,
         costs: CostTable | None = None,
-        **options: Any,
+        **options: Unpack[TrainingOptions],
     ) -> None:
         super().__init__(task, schedule, seed, **options)
         self.supernet, self.sampler, self.inplace_distillation, self.merge = supernet, sampler, lesson, merge
@@ -235,7 +256,8 @@ class SupernetModule(TrainingModule):
     def passes(self, step: int) -> Sequence[Pass]:
         """One pass per sampled subnet; the sampler must not be loss-aware."""
         assert isinstance(self.sampler, Sampler), "a loss-aware sampler needs a batch"
-        return [partial(_forward, self.supernet, genotype) for genotype in self.sampler.genotypes(step)]
+        forward = self.supernet.forward_with_features
+        return [partial(forward, genotype=genotype) for genotype in self.sampler.genotypes(step)]
 
     @override
     def on_train_start(self) -> None:
@@ -258,7 +280,9 @@ class SupernetModule(TrainingModule):
 
     @override
     def _accumulate(self, batch: Batch, teacher_out: Outputs | None) -> Tensor:
-        if self.inplace_distillation is None and self.merge is None and _is_plain(self.sampler):
+        is_loss_aware = isinstance(self.sampler, LossAwareSampler)
+        has_equal_weights = not is_loss_aware and not hasattr(self.sampler, "weights")
+        if self.inplace_distillation is None and self.merge is None and has_equal_weights:
             return super()._accumulate(batch, teacher_out)
         genotypes = self._chosen(batch)
         total, parts = torch.zeros((), device=self.device), list[Gradients]()
@@ -273,9 +297,11 @@ class SupernetModule(TrainingModule):
             gradients.average(self.parameters())
         else:
             self._combine(self.merge, parts, genotypes)
-        return self._finite(total)
+        self._check_finite(total)
+        return total
 
     def _chosen(self, batch: Batch) -> list[Genotype]:
+        """The subnets of this step; equal on every rank."""
         if isinstance(self.sampler, LossAwareSampler):
             return self.sampler.chosen(self.global_step, BatchLossOracle(self.supernet, self.task, batch))
         return self.sampler.genotypes(self.global_step)
@@ -284,7 +310,10 @@ class SupernetModule(TrainingModule):
         self, genotypes: Sequence[Genotype], batch: Batch, teacher_out: Outputs | None
     ) -> Iterator[Tensor]:
         """The weighted loss of each subnet, computed lazily, so that one graph exists at a time."""
-        initial, earlier = self._initial_output(batch), list[HeadOutput]()
+        initial, earlier = None, list[HeadOutput]()
+        with torch.no_grad():
+            for net in self._start:
+                initial = net(batch["image"])
         for index, weight in enumerate(weights_of(self.sampler, len(genotypes))):
             outputs = self.supernet.forward_with_features(batch["image"], genotypes[index])
             target = None
@@ -296,21 +325,13 @@ class SupernetModule(TrainingModule):
     def _distilled_loss(
         self, outputs: Outputs, target: HeadOutput | None, batch: Batch, teacher_out: Outputs | None
     ) -> Tensor:
-        if self.inplace_distillation is None or target is None:
+        distillation = self.inplace_distillation
+        if distillation is None or target is None:
             return self.loss(outputs, batch, teacher_out)
-        loss = self.inplace_distillation.ratio * self.inplace_distillation.loss(
-            outputs[0], target, batch, self.task
-        )
-        if self.inplace_distillation.ratio < 1:
-            loss = loss + (1 - self.inplace_distillation.ratio) * self.loss(outputs, batch, teacher_out)
+        loss = distillation.ratio * distillation.loss(outputs[0], target, batch, self.task)
+        if distillation.ratio < 1:
+            loss = loss + (1 - distillation.ratio) * self.loss(outputs, batch, teacher_out)
         return loss
-
-    @torch.no_grad()
-    def _initial_output(self, batch: Batch) -> HeadOutput | None:
-        for net in self._start:
-            output: HeadOutput = net(batch["image"])
-            return output
-        return None
 
     def _combine(self, merge: Merge, parts: list[Gradients], genotypes: Sequence[Genotype]) -> None:
         share = self.global_step / max(1, self.schedule.total_steps)
@@ -320,14 +341,6 @@ class SupernetModule(TrainingModule):
             self.noted = gradient_cosines(
                 cosines(parts), [self._costs.of(genotype) for genotype in genotypes]
             )
-
-
-def _forward(supernet: Supernet, genotype: Genotype, image: Tensor) -> Outputs:
-    return supernet.forward_with_features(image, genotype)
-
-
-def _is_plain(sampler: Sampler | LossAwareSampler) -> bool:
-    return not isinstance(sampler, LossAwareSampler) and not hasattr(sampler, "weights")
 
 
 def gradient_cosines(found: Mapping[tuple[int, int], float], costs: Sequence[int]) -> dict[str, float]:

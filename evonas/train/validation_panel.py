@@ -14,8 +14,7 @@ from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import Split, Task, best_of, predict
 from evonas.train.sampling.step import StepSampler
 
@@ -74,18 +73,15 @@ def measure(
         predict = _predictor(supernet, member.genotype, placed)
         metrics = score(predict, task, "holdout", batch_size, device)
         text = supernet.space.format(member.genotype)
-        rows.append({"name": member.name, "genotype": text, "metrics": _finite(metrics, task, text)})
+        if not math.isfinite(best_of(metrics, task)):
+            raise EngineError(
+                f"The {task.error_name} of {text} is {best_of(metrics, task)} on the holdout split.",
+                "Lower the learning rate (train.*.lr).",
+            )
+        # secondary metrics without a finite value, such as those of a class that never occurs, are dropped
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        rows.append({"name": member.name, "genotype": text, "metrics": finite})
     return rows
-
-
-def _finite(metrics: dict[str, float], task: Task, genotype: str) -> dict[str, float]:
-    """Drops secondary metrics without a finite value, such as those of a class that never occurs."""
-    if not math.isfinite(best_of(metrics, task)):
-        raise EngineError(
-            f"The {task.error_name} of {genotype} is {best_of(metrics, task)} on the holdout split.",
-            "Lower the learning rate (train.*.lr).",
-        )
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def mean_error(rows: Sequence[Mapping[str, Any]], task: Task) -> float:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from misbehaving import JUNK, Obedient, Sociable, Unready
+from misbehaving import JUNK, Obedient, Sociable, Unready, point
 
 from evonas.errors import EngineError
 from evonas.evaluate.engine import Engine, Job, Outcome
@@ -25,7 +26,7 @@ class Stranger(Obedient):
 
 
 def jobs(*genotypes: str, part: str = "shared") -> list[Job]:
-    return [Job(seq, genotype, part) for seq, genotype in enumerate(genotypes)]  # type: ignore[arg-type]
+    return [Job(seq, point(text), part) for seq, text in enumerate(genotypes)]  # type: ignore[arg-type]
 
 
 def by_seq(outcomes: Iterator[Outcome]) -> list[Outcome]:
@@ -87,7 +88,7 @@ class EngineContract:
     def test_exclusive_jobs_run_alone_and_last(self, tmp_path: Path) -> None:
         events = tmp_path / "events"
         engine = self.make(Obedient(str(events), seconds=0.02))
-        mixed = [Job(seq, f"ok:{seq}", "exclusive" if seq % 2 else "shared") for seq in range(10)]
+        mixed = [Job(seq, point(f"ok:{seq}"), "exclusive" if seq % 2 else "shared") for seq in range(10)]
         try:
             assert all(outcome.measurement for outcome in engine.run(mixed))
         finally:
@@ -114,7 +115,7 @@ class EngineContract:
         for _ in engine.run(jobs("ok:0", "ok:1")):
             engine.submit(jobs("ok:2", "ok:3"))
             break
-        assert [outcome.job.genotype for outcome in engine.run(jobs("ok:5"))] == ["ok:5"]
+        assert [outcome.job.genotype for outcome in engine.run(jobs("ok:5"))] == [point("ok:5")]
 
     def test_together_in_passes_of_equal_size(self, tmp_path: Path) -> None:
         events = tmp_path / "events"
@@ -150,7 +151,7 @@ class EngineContract:
     def test_neighbours_in_the_order_given_are_measured_together(self, tmp_path: Path) -> None:
         events = tmp_path / "events"
         asked = jobs("ok:3", "ok:10", "ok:1", "ok:12", "ok:2", "ok:11")
-        order = lambda genotype: int(genotype.partition(":")[2])  # noqa: E731
+        order = attrgetter("genes")
         limit = 3 if self.lanes == 1 else 8
         with closing(self.make(Sociable(str(events)), subnets_per_pass=limit, order=order)) as engine:
             assert [outcome.job for outcome in by_seq(engine.run(asked))] == asked
@@ -158,7 +159,7 @@ class EngineContract:
 
     def test_a_pass_is_over_one_set_of_images(self, tmp_path: Path) -> None:
         events = tmp_path / "events"
-        asked = [Job(seq, f"ok:{seq}", images=(None, 4, 8)[seq % 3]) for seq in range(12)]
+        asked = [Job(seq, point(f"ok:{seq}"), images=(None, 4, 8)[seq % 3]) for seq in range(12)]
         with closing(self.make(Sociable(str(events)), subnets_per_pass=8)) as engine:
             assert len(list(engine.run(asked))) == 12
         for line in events.read_text().splitlines():
@@ -169,7 +170,7 @@ class EngineContract:
 
     def test_fewer_images_are_refused_where_they_mean_nothing(self, engine: Engine) -> None:
         with pytest.raises(EngineError, match="cannot measure on 4 images only"):
-            list(engine.run([Job(0, "ok:1", images=4)]))
+            list(engine.run([Job(0, point("ok:1"), images=4)]))
 
     def test_exclusive_jobs_are_never_measured_together(self, tmp_path: Path) -> None:
         events = tmp_path / "events"
@@ -263,7 +264,7 @@ class TestLocalEngine(EngineContract):
         engine = LocalEngine(Obedient(), workers=2, deadline_s=60)
         for _ in engine.run(jobs("ok:0", "sleeps:1", "ok:2")):
             break
-        assert [outcome.job.genotype for outcome in engine.run(jobs("ok:5"))] == ["ok:5"]
+        assert [outcome.job.genotype for outcome in engine.run(jobs("ok:5"))] == [point("ok:5")]
         engine.close()
 
     def test_threads_are_set_before_the_worker_starts(self) -> None:

@@ -31,7 +31,6 @@ from evonas.supernets.base import SupernetFamily
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
 from evonas.supernets.mbconv.family import MBConv
 from evonas.supernets.mbconv.space import mbconv_space
 from evonas.supernets.prefix import PrefixExecutor, shared_length
@@ -39,7 +38,7 @@ from evonas.supernets.prefix_statistics import PrefixStatistics
 from evonas.supernets.profile import distinct_steps, profile
 from evonas.supernets.slices import bind, cut
 from evonas.supernets.static_net import StaticNet
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.train.loop.sync_batchnorm import SyncedNorm, synchronise
 
 # such that resolutions differ: a side is not reduced below 32 pixels

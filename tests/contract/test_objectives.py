@@ -21,8 +21,8 @@ from evonas.objectives.context import EvaluationContext
 from evonas.objectives.evaluator import Evaluator
 from evonas.objectives.latency.machine import machine
 from evonas.randomness import generator
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.space.genotype import Genotype
+from evonas.supernets.supernet import Supernet, extract
 
 SPACE = {
     "_target_": "evonas.supernets.evonet.space.evonet_space",
@@ -64,8 +64,8 @@ OBJECTIVES = {
         "warmup_seconds": 0.1,
         "max_seconds": 0.2,
     },
-    "macs": {"_target_": "evonas.objectives.macs.Macs"},
-    "params": {"_target_": "evonas.objectives.params.Params"},
+    "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
+    "params": {"_target_": "evonas.objectives.analytic_costs.Params"},
 }
 
 
@@ -180,15 +180,14 @@ class TestEvaluator:
         }
 
     def jobs(self, bench: EvaluationContext) -> list[Job]:
-        texts = [bench.space.format(genotype) for genotype in points(bench, 3)]
-        parts = ("shared", "exclusive")
-        return [Job(seq, text, part) for part in parts for seq, text in enumerate(texts)]  # type: ignore[arg-type]
+        asked, parts = points(bench, 3), ("shared", "exclusive")
+        return [Job(seq, point, part) for part in parts for seq, point in enumerate(asked)]  # type: ignore[arg-type]
 
     def test_is_an_evaluator(self, trained: Path) -> None:
         assert isinstance(build(self.spec(trained)), EvaluatorLike)
 
     def test_worker_and_process_agree_bit_for_bit(self, trained: Path, bench: EvaluationContext) -> None:
-        def shared(engine: Any) -> dict[str, Mapping[str, float]]:
+        def shared(engine: Any) -> dict[Genotype, Mapping[str, float]]:
             try:
                 outcomes = list(engine.run(self.jobs(bench)))
             finally:

@@ -47,6 +47,6 @@ def test_only_full_facts_are_found_and_replay_is_exact(tmp_path: Path, make: Mak
     full = {evaluator.space.format(each.genotype) for each in told if each.objectives and not each.estimated}
     assert set(facts.genotypes) == full and 0 < len(full) < len(told) == 48
     for row in front(facts.values):
-        assert not evaluator.is_spoilt(facts.genotypes[row])
-        assert facts.values[row, 0] == evaluator.errors(facts.genotypes[row]).mean()
+        assert not evaluator.is_spoilt(evaluator.space.parse(facts.genotypes[row]))
+        assert facts.values[row, 0] == evaluator.errors(evaluator.space.parse(facts.genotypes[row])).mean()
     assert raced(tmp_path / "a", make, 3) == told

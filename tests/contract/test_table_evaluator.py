@@ -57,7 +57,10 @@ def test_it_measures_and_its_identity_is_plain(root: Path, folder: Path) -> None
     evaluator: TableEvaluator = build(spec(root, folder))
     assert isinstance(evaluator, EvaluatorLike)
     evaluator.setup()
-    assert dict(evaluator.measure(POINT, "shared").objectives) == {"error": 10.0, "flops": 10.0}
+    assert dict(evaluator.measure(evaluator.space.parse(POINT), "shared").objectives) == {
+        "error": 10.0,
+        "flops": 10.0,
+    }
     assert [(each.name, each.unit, each.part) for each in evaluator.objectives] == [
         ("error", "", "shared"),
         ("flops", "M", "shared"),
@@ -73,7 +76,8 @@ def test_failures_of_the_table_are_failed_facts(root: Path, folder: Path) -> Non
         "transnas_macro:m=both,normal,normal,normal,none,none": "has 2 different error for",
         "transnas_macro:m=both,both,channel,resolution,normal,normal": "has no entry for",
     }
-    jobs = [Job(seq, point) for seq, point in enumerate(points)]
+    parse = build(spec(root, folder)).space.parse
+    jobs = [Job(seq, parse(point)) for seq, point in enumerate(points)]
     outcomes = list(InlineEngine(spec(root, folder)).run(jobs))
     for outcome, reason in zip(outcomes, points.values(), strict=True):
         assert (outcome.measurement is None) == bool(reason) and reason in outcome.reason
@@ -81,9 +85,8 @@ def test_failures_of_the_table_are_failed_facts(root: Path, folder: Path) -> Non
 
 def test_where_the_disagreement_is_not_asked_for_it_does_no_harm(root: Path, folder: Path) -> None:
     evaluator: TableEvaluator = build(spec(root, folder, "flops"))
-    assert evaluator.measure("transnas_macro:m=both,normal,normal,normal,none,none", "shared").objectives == {
-        "flops": 30.0
-    }
+    point = evaluator.space.parse("transnas_macro:m=both,normal,normal,normal,none,none")
+    assert evaluator.measure(point, "shared").objectives == {"flops": 30.0}
 
 
 def test_the_fingerprint_follows_the_numbers_and_not_the_place(
@@ -153,7 +156,7 @@ def test_rows_under_other_names_of_a_chain_are_found(root: Path, tmp_path: Path)
     )
     evaluator: TableEvaluator = build(spec(root, tmp_path))
     for tail in ("none,normal", "normal,none"):
-        point = f"transnas_macro:m=normal,channel,resolution,both,{tail}"
+        point = evaluator.space.parse(f"transnas_macro:m=normal,channel,resolution,both,{tail}")
         assert evaluator.measure(point, "shared").objectives["error"] == 10.0
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from misbehaving import JUNK, Obedient
+from misbehaving import JUNK, Obedient, point, text
 
 from evonas.evaluate.engine import Job, Outcome
 from evonas.evaluate.local import LocalEngine
@@ -23,7 +23,7 @@ def local(evaluator: Obedient, **settings: Any) -> Iterator[LocalEngine]:
 
 
 def outcomes(engine: LocalEngine, genotypes: Sequence[str]) -> list[Outcome]:
-    jobs = [Job(seq, genotype) for seq, genotype in enumerate(genotypes)]
+    jobs = [Job(seq, point(genotype)) for seq, genotype in enumerate(genotypes)]
     return sorted(engine.run(jobs), key=lambda outcome: outcome.job.seq)
 
 
@@ -40,7 +40,7 @@ def test_hanging_is_bounded() -> None:
     with local(Obedient(), deadline_s=1.0, tries=2) as engine:
         found = outcomes(engine, hundred("sleeps", "sleeps", "sleeps"))
     failed = [outcome for outcome in found if outcome.measurement is None]
-    assert [outcome.job.genotype.split(":")[0] for outcome in failed] == ["sleeps"] * 3
+    assert [outcome.job.genotype.space for outcome in failed] == ["sleeps"] * 3
     assert {outcome.reason for outcome in failed} == {"timeout: no answer within 1 s"}
     assert {outcome.attempts for outcome in failed} == {2}
 
@@ -53,7 +53,7 @@ def test_poison_is_quarantined(tmp_path: Path) -> None:
     failed = [outcome for outcome in found if outcome.measurement is None]
     assert len(failed) == 6
     begun = [line.split()[3] for line in events.read_text().splitlines() if " begin " in line]
-    tried = {outcome.job.genotype: begun.count(outcome.job.genotype) for outcome in failed}
+    tried = {outcome.job: begun.count(text(outcome.job.genotype)) for outcome in failed}
     # a wrong answer is final, a lost process is not
     assert list(tried.values()) == [3, 3, 3, 3, 3, 1]
 
@@ -96,7 +96,7 @@ def test_deadlines_ignore_the_wall_clock(monkeypatch: Any) -> None:
     clock = time.time
     with local(Obedient(seconds=0.02), deadline_s=2.0) as engine:
         found = []
-        for shift, outcome in enumerate(engine.run([Job(seq, f"ok:{seq}") for seq in range(20)])):
+        for shift, outcome in enumerate(engine.run([Job(seq, point(f"ok:{seq}")) for seq in range(20)])):
             jump = 86_400 * (-1) ** shift
             monkeypatch.setattr(time, "time", lambda jump=jump: clock() + jump)
             found.append(outcome)

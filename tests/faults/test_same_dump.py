@@ -12,12 +12,14 @@ import pytest
 from witnessed import Witnessed, WitnessedTogether
 
 from evonas.archive import Archive
+from evonas.evaluate.backlog import Order
 from evonas.evaluate.engine import Engine, Job, Outcome
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.evaluate.ray import RayEngine
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.generational import search
+from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
 
 NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install 'evonas[ray]'")
@@ -25,9 +27,9 @@ PARTS = {"error": "shared", "macs": "shared", "latency": "exclusive"}
 FINGERPRINTS = {"shared": "analytic-1", "exclusive": "analytic-2"}
 
 
-def reversed_text(genotype: str) -> str:
+def reversed_genes(genotype: Genotype) -> tuple[int, ...]:
     """An order of genotypes that is not the one in which they are asked."""
-    return genotype[::-1]
+    return genotype.genes[::-1]
 
 
 def searched(
@@ -63,9 +65,9 @@ def test_local_engines_agree_with_inline(tmp_path: Path, inline: str, workers: i
 @pytest.mark.parametrize(
     "make", [InlineEngine, partial(LocalEngine, workers=1), partial(LocalEngine, workers=2)]
 )
-@pytest.mark.parametrize("order", [None, reversed_text])
+@pytest.mark.parametrize("order", [None, reversed_genes])
 def test_passes_over_several_genotypes_agree_with_one_by_one(
-    tmp_path: Path, inline: str, make: Callable[..., Engine], order: Callable[[str], str] | None
+    tmp_path: Path, inline: str, make: Callable[..., Engine], order: Order | None
 ) -> None:
     found = searched(tmp_path, partial(make, subnets_per_pass=5, order=order), witness=WitnessedTogether)
     assert found == inline

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
+from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
 
 
@@ -21,12 +22,13 @@ class Witnessed:
         return self
 
     def setup(self) -> None:
-        self.inner = AnalyticEvaluator(evonet_space(), self.objectives, self.seconds)
+        self.space = evonet_space()
+        self.inner = AnalyticEvaluator(self.space, self.objectives, self.seconds)
         self.inner.setup()
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         handle = os.open(self.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(handle, f"{part} {genotype}\n".encode())
+        os.write(handle, f"{part} {self.space.format(genotype)}\n".encode())
         os.close(handle)
         return self.inner.measure(genotype, part)
 
@@ -36,7 +38,7 @@ class WitnessedTogether(Witnessed):
     """The same in passes over several genotypes."""
 
     def measure_together(
-        self, genotypes: Sequence[str], part: Part, images: int | None = None
+        self, genotypes: Sequence[Genotype], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
         assert images is None
         return [self.measure(genotype, part) for genotype in genotypes]

@@ -7,8 +7,7 @@ from evonas.nn.heads import DenseHead
 from evonas.randomness import generator
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.train.distillation.cross_architecture import Distiller
 
 pytestmark = [

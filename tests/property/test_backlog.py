@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from evonas.evaluate.backlog import Backlog, Pass
 from evonas.evaluate.engine import Job
+from evonas.space.genotype import Genotype
 
 IMAGES = st.sampled_from([None, 4, 8])
 
@@ -20,8 +21,8 @@ def taken(backlog: Backlog, workers: int, limit: int) -> list[Pass]:
 
 @given(st.lists(IMAGES, max_size=60), st.integers(1, 4), st.integers(1, 9))
 def test_passes_are_even_and_whole(images: list[int | None], workers: int, limit: int) -> None:
-    backlog = Backlog(order=lambda text: text[::-1])
-    jobs = [Job(seq, str(seq), images=each) for seq, each in enumerate(images)]
+    backlog = Backlog(order=lambda genotype: str(genotype.genes[0])[::-1])
+    jobs = [Job(seq, Genotype("line", (seq,)), images=each) for seq, each in enumerate(images)]
     backlog.add(jobs)
     assert len(backlog) == len(jobs)
     passes = taken(backlog, workers, limit)
@@ -38,7 +39,7 @@ def test_passes_are_even_and_whole(images: list[int | None], workers: int, limit
 @given(st.integers(1, 30), st.integers(1, 3), st.integers(2, 8))
 def test_what_comes_back_is_taken_again(number: int, workers: int, limit: int) -> None:
     backlog = Backlog()
-    backlog.add(Job(seq, str(seq)) for seq in range(number))
+    backlog.add(Job(seq, Genotype("line", (seq,))) for seq in range(number))
     first = backlog.take(workers, limit)
     assert first is not None
     backlog.put_back(first)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from evonas.nn.heads import DenseHead
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import static_net
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 NANO = {
     "space": evonet_space("nano", [0.5, 1, 2, 3], [8, 16, 24, 32], [0.5, 1, 2], [2, 2, 4, 2]),

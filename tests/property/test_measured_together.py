@@ -21,9 +21,8 @@ from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
 from evonas.objectives.evaluator import Evaluator
 from evonas.space.genotype import Genotype
-from evonas.supernets.extract import extract
 from evonas.supernets.prefix import PrefixExecutor
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import predict
 
 SPACE = {
@@ -257,7 +256,7 @@ def test_other_images_are_never_mistaken_for_the_same(folder: Path) -> None:
 class TestTheEvaluator:
     def made(self, bench: EvaluationContext, **changes: Any) -> Evaluator:
         objectives = {
-            "macs": {"_target_": "evonas.objectives.macs.Macs"},
+            "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
             "error": {"_target_": "evonas.objectives.error.Error"},
         }
         arguments = {"space": SPACE, "network": NETWORK, "task": bench._task_config, **changes}
@@ -271,21 +270,21 @@ class TestTheEvaluator:
         bench = _trained("depth", "32-true", folder)
         evaluator = self.made(bench)
         assert isinstance(evaluator, BatchEvaluator)
-        texts = [bench.space.format(each) for each in _bundle(bench, 1, 5)]
-        texts += texts[:2]
-        together = evaluator.measure_together(texts, "shared")
-        assert together == [evaluator.measure(text, "shared") for text in texts]
+        points = [*_bundle(bench, 1, 5)]
+        points += points[:2]
+        together = evaluator.measure_together(points, "shared")
+        assert together == [evaluator.measure(point, "shared") for point in points]
         assert list(together[0].objectives) == ["macs", "error"]
         assert evaluator.measure_together([], "shared") == []
 
     def test_a_bad_genotype_fails_in_its_own_place(self, folder: Path) -> None:
         bench = _trained("depth", "32-true", folder)
         evaluator, space = self.made(bench), bench.space
-        good = [text[:-2] + "10" for text in map(space.format, _bundle(bench, 3, 4))]
-        expected = [evaluator.measure(text, "shared") for text in good]
+        good = [space.parse(text[:-2] + "10") for text in map(space.format, _bundle(bench, 3, 4))]
+        expected = [evaluator.measure(point, "shared") for point in good]
         stage = evaluator._context.network.backbone.stages[3].blocks["1"]
-        bad = good[0][:-2] + "11"
-        mixed = [good[0], bad, "tiny:nonsense", *good[1:], bad]
+        bad = space.parse(space.format(good[0])[:-2] + "11")
+        mixed = [good[0], bad, Genotype("tiny", (99,)), *good[1:], bad]
         with torch.no_grad():
             stage.mlp.fc2.weight.fill_(torch.nan)
         found = evaluator.measure_together(mixed, "shared")
@@ -300,12 +299,12 @@ class TestTheEvaluator:
     ) -> None:
         bench = _trained("depth", "32-true", folder)
         evaluator, space = self.made(bench), bench.space
-        bundle = [space.format(each) for each in _bundle(bench, 4, 6)]
-        expected = [evaluator.measure(text, "shared") for text in bundle]
+        bundle = _bundle(bench, 4, 6)
+        expected = [evaluator.measure(point, "shared") for point in bundle]
         block = evaluator._context.network.backbone.stages[1].blocks["0"]
         monkeypatch.setattr(block, "forward", _refusing(block.forward))
         found = evaluator.measure_together(bundle, "shared")
-        refused = [space.decode(space.parse(text))["d2"][0] for text in bundle]
+        refused = [space.decode(point)["d2"][0] for point in bundle]
         assert set(refused) == {True, False}
         for answer, right, is_refused in zip(found, expected, refused, strict=True):
             assert str(answer) == "no room" if is_refused else answer == right
@@ -313,8 +312,8 @@ class TestTheEvaluator:
     def test_memory_that_others_hold_is_given_back_first(self, folder: Path) -> None:
         bench = _trained("depth", "32-true", folder)
         evaluator = self.made(bench)
-        bundle = [bench.space.format(each) for each in _bundle(bench, 5, 4)]
-        expected = [evaluator.measure(text, "shared") for text in bundle]
+        bundle = _bundle(bench, 5, 4)
+        expected = [evaluator.measure(point, "shared") for point in bundle]
         head, told = evaluator._context.network.head, []
 
         def refuse_once(*_: Any) -> None:

@@ -99,7 +99,7 @@ def test_ids_build_at_any_depth_and_nothing_of_the_caller_is_changed() -> None:
 
 
 def test_what_stays_config_is_left_as_it_is_written() -> None:
-    objectives = {"macs": {"_target_": "evonas.objectives.macs.Macs"}}
+    objectives = {"macs": {"_target_": "evonas.objectives.analytic_costs.Macs"}}
     made = config.build({**SUPERNET, "_recursive_": False, "objectives": objectives})
     assert made.identity("shared")["space"] == SUPERNET["space"]
     assert made.identity("shared")["network"] == SUPERNET["network"]

@@ -1,6 +1,6 @@
-"""Evaluators for tests of the engines: they obey, or misbehave as the genotype's text asks.
+"""Evaluators for tests of the engines: they obey, or misbehave as the genotype's space asks.
 
-`ok:<number>` measures; any other word before the colon names the misbehaviour. Workers import this module.
+Points of the space `ok` are measured; any other space is named after a misbehaviour. Workers import this module.
 """
 
 import os
@@ -15,6 +15,7 @@ import numpy as np
 
 from evonas.errors import DataError
 from evonas.evaluate.engine import Measurement, Part
+from evonas.space.genotype import Genotype
 
 JUNK: dict[str, Any] = {
     "nan": Measurement({"error": float("nan")}),
@@ -31,6 +32,17 @@ JUNK: dict[str, Any] = {
 }
 
 
+def point(text: str) -> Genotype:
+    """`ok:3`, a point of a space `ok`."""
+    word, _, number = text.partition(":")
+    return Genotype(word, (int(number),))
+
+
+def text(genotype: Genotype) -> str:
+    """The inverse of `point`."""
+    return f"{genotype.space}:{genotype.genes[0]}"
+
+
 @dataclass
 class Obedient:
     """Measures `ok:<number>` as error = number; notes begin and end of each measurement in a file."""
@@ -41,15 +53,15 @@ class Obedient:
     def setup(self) -> None:
         self.pid = os.getpid()
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
-        self.note(f"begin {part} {genotype} {self.pid}")
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
+        self.note(f"begin {part} {text(genotype)} {self.pid}")
         time.sleep(self.seconds)
         measurement = self.obey(genotype, part)
-        self.note(f"end {part} {genotype} {self.pid}")
+        self.note(f"end {part} {text(genotype)} {self.pid}")
         return measurement
 
-    def obey(self, genotype: str, part: Part) -> Measurement:
-        word, _, number = genotype.partition(":")
+    def obey(self, genotype: Genotype, part: Part) -> Measurement:
+        word, number = genotype.space, genotype.genes[0]
         if word in JUNK:
             return JUNK[word]
         if word != "ok":
@@ -104,14 +116,14 @@ class Sociable(Obedient):
     """Measures several genotypes in one pass, and notes of each pass how many and on how many images."""
 
     def measure_together(
-        self, genotypes: Sequence[str], part: Part, images: int | None = None
+        self, genotypes: Sequence[Genotype], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
-        self.note(f"pass {part} {','.join(genotypes)} {images}")
-        if any(genotype.startswith("crowds") for genotype in genotypes) and len(genotypes) > 1:
+        self.note(f"pass {part} {','.join(map(text, genotypes))} {images}")
+        if any(genotype.space == "crowds" for genotype in genotypes) and len(genotypes) > 1:
             raise MemoryError("too many at a time")
         return [self.attempt(genotype, part) for genotype in genotypes]
 
-    def attempt(self, genotype: str, part: Part) -> Measurement | Exception:
+    def attempt(self, genotype: Genotype, part: Part) -> Measurement | Exception:
         try:
             return self.measure(genotype, part)
         except Exception as error:

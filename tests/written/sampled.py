@@ -13,6 +13,7 @@ import numpy as np
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.tabular.analytic import PARTS_OF, AnalyticEvaluator
 from evonas.randomness import derive, generator
+from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
 
 
@@ -56,7 +57,7 @@ class Sampled:
         self.inner.setup()
         self.hardness = generator(0, "images").lognormal(0.0, 0.4, self.num_images)
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """On all images."""
         [answer] = self.measure_together([genotype], part)
         if isinstance(answer, Exception):
@@ -64,23 +65,25 @@ class Sampled:
         return answer
 
     def measure_together(
-        self, genotypes: Sequence[str], part: Part, images: int | None = None
+        self, genotypes: Sequence[Genotype], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
-        """See `evonas.evaluate.engine.Together`."""
+        """See `evonas.evaluate.engine.BatchEvaluator`."""
         return [self._measured(genotype, part, images) for genotype in genotypes]
 
-    def errors(self, genotype: str) -> np.ndarray:
+    def errors(self, genotype: Genotype) -> np.ndarray:
         """On every image."""
         error = self.inner.measure(genotype, "shared").objectives["error"]
-        own = generator(derive(0, genotype), "noise").normal(0.0, self.noise, self.num_images)
+        own = generator(derive(0, self.space.format(genotype)), "noise").normal(
+            0.0, self.noise, self.num_images
+        )
         return np.asarray(error * self.hardness + own)
 
-    def is_spoilt(self, genotype: str) -> bool:
+    def is_spoilt(self, genotype: Genotype) -> bool:
         """About every tenth."""
-        return sum(self.space.parse(genotype).genes) % 10 == 0
+        return sum(genotype.genes) % 10 == 0
 
-    def _measured(self, genotype: str, part: Part, images: int | None) -> Measurement | Exception:
-        self._note(f"{part} {images} {genotype}")
+    def _measured(self, genotype: Genotype, part: Part, images: int | None) -> Measurement | Exception:
+        self._note(f"{part} {images} {self.space.format(genotype)}")
         if part == "shared" and images in self.spoilt and self.is_spoilt(genotype):
             return ValueError("spoilt")
         found = dict(self.inner.measure(genotype, part).objectives)

@@ -13,7 +13,7 @@ from evonas.run import Run
 from evonas.schema import Hardware, Select, Train
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.supernets.extract import extract
+from evonas.supernets.supernet import extract
 
 NAMES = ("error", "macs")
 FINGERPRINTS = {"shared": "f0"}
@@ -84,7 +84,7 @@ def search(made: Context, count: int = 60) -> None:
     texts = dict.fromkeys(space.format(space.sample(generator(0, "test", number))) for number in range(count))
     with Archive.open(made.run.path("search/archive.sqlite"), identity, resume=False) as archive:
         for seq, text in enumerate(texts):
-            found = measuring.measure(text, "shared").objectives
+            found = measuring.measure(space.parse(text), "shared").objectives
             archive.record(Evaluation(seq, "f0", text, "shared", "done", found), seconds=0.5)
         last = Evaluation(
             len(texts), "f0", space.format(space.smallest()), "shared", "failed", reason="timeout"

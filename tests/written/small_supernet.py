@@ -12,8 +12,7 @@ from evonas.space.space import Space
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.depth import Depth
 from evonas.train.curriculum import Curriculum
 from evonas.train.loop.data import seeded

@@ -1,10 +1,10 @@
-"""The augmentation of images with measured depth, each range a switch of its own.
+"""Augmentation of images with measured depth.
 
-Legend: C channels, H W space. Images are H W 3 uint8 before and float32 in [0, 1] after;
-depth is H W float32 in metres with 0 where nothing is known.
+Legend: C channels, H W space. Images are H W 3, uint8 before augmentation and float32 in [0, 1] after it; depth is
+H W float32 in metres, 0 where it is unknown.
 
-The published values (KITTI / NYU): rotation 1.0 / 2.5 degrees, flip 0.5, and half of the
-time gamma 0.1, brightness 0.1 / 0.25, channels 0.1.
+Published values (KITTI / NYU): rotation 1.0 / 2.5 degrees, flip 0.5, and with probability 0.5 gamma 0.1, brightness
+0.1 / 0.25, channels 0.1.
 """
 
 from dataclasses import dataclass
@@ -22,15 +22,20 @@ Metres = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class DepthAugment:
-    """Rotates, crops, mirrors and recolours; every number is drawn, so one switch moves no other draw.
+    """Rotates, crops, flips and jitters colours.
+
+    Every random number is drawn whether it is used or not, so that switching one operation off changes no other.
 
     Args:
-        rotation: degrees; the angle is uniform in [-rotation, rotation]. Image bilinear, depth nearest.
-        flip: probability of mirroring left and right.
-        colour: probability of changing colours at all.
+        rotation: maximum angle in degrees; images are resampled bilinearly, depth by nearest neighbour.
+        flip: probability of a horizontal flip.
+        colour: probability of colour jitter.
         gamma: the exponent is uniform in 1 +- gamma.
         brightness: the gain of the whole image is uniform in 1 +- brightness.
         channels: the gain of each channel is uniform in 1 +- channels.
+
+    Raises:
+        UserError: a value is out of range.
     """
 
     rotation: float = 1.0
@@ -44,19 +49,19 @@ class DepthAugment:
         for name in ("flip", "colour", "gamma", "brightness", "channels"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(
-                    f"data.augment.{name}={getattr(self, name)} is not in [0, 1].",
-                    f"0 switches it off: data.augment.{name}=0",
+                    f"data.augment.{name} must be in [0, 1], got {getattr(self, name)}.",
+                    f"To switch it off: data.augment.{name}=0",
                 )
         if not 0 <= self.rotation <= 180:
             raise UserError(
-                f"data.augment.rotation={self.rotation} is not an angle between 0 and 180 degrees.",
-                "0 switches it off: data.augment.rotation=0",
+                f"data.augment.rotation must be in [0, 180] degrees, got {self.rotation}.",
+                "To switch it off: data.augment.rotation=0",
             )
 
     def __call__(
         self, image: Pixels, depth: Metres, size: tuple[int, int], random: np.random.Generator
     ) -> tuple[Array, Metres]:
-        """One augmented pair of `size`, which is cut out at random where the pair is larger."""
+        """An augmented pair of `size`; larger pairs are cropped at random."""
         angle = float(random.uniform(-self.rotation, self.rotation))
         down, right, mirrored = random.random(3)
         image, depth = rotated(image, depth, angle)
@@ -70,7 +75,7 @@ class DepthAugment:
 
 
 def rotated(image: Pixels, depth: Metres, angle: float) -> tuple[Pixels, Metres]:
-    """Both turned by `angle` degrees about their centre; corners from outside are black and unknown."""
+    """Rotates both by `angle` degrees about their centre; new corners are black, and their depth unknown."""
     if angle == 0:
         return image, depth
     turned = Image.fromarray(image).rotate(angle, resample=Image.Resampling.BILINEAR)

@@ -1,21 +1,21 @@
-"""KITTI depth prediction: street scenes with laser depth, in the Eigen split or the official one.
+"""KITTI depth prediction: street scenes with lidar depth, in the Eigen split or the official split.
 
-The drives are those of Eigen et al. 2014 (arXiv 1406.2283): 697 test images of 28 drives of
-the categories city, residential and road; the other 33 drives are for training. Counted
-over the file lists that Godard et al. 2017 publish (mrharicot/monodepth), these 33 drives
-have 23 488 left images, of which 23 158 have ground truth (it leaves out the first and the
-last five images of each drive). The 13 validation drives of the official split are those
-of the folder `val` of KITTI's data_depth_annotated.zip.
+The drives are those of Eigen et al. 2014 (arXiv 1406.2283): 697 test images of 28 drives of the categories city,
+residential and road; the other 33 drives are for training. By the file lists of Godard et al. 2017
+(mrharicot/monodepth) these 33 drives have 23 488 left images, 23 158 of them with ground truth, which omits the first
+and the last five images of each drive. The 13 validation drives of the official split are those in the folder `val` of
+KITTI's data_depth_annotated.zip.
 """
 
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
 from evonas.data.base import Split
-from evonas.data.depth.augment import DepthAugment, Metres, Pixels
+from evonas.data.depth.augment import Metres, Pixels
 from evonas.data.depth.base import FrameSource, bottom_centred
 from evonas.data.io.split_lists import Folders, Frame, check_present, list_of, listed
 from evonas.errors import DataError, UserError
@@ -57,53 +57,45 @@ TREE = """\
 
 
 def drives(numbers: dict[str, str]) -> tuple[str, ...]:
-    """Names of drives as KITTI's folders spell them."""
+    """Names of the drives' folders."""
     return tuple(f"{date}_drive_{int(n):04}_sync" for date, ns in numbers.items() for n in ns.split())
 
 
 EIGEN_TRAIN_DRIVES, OFFICIAL_VAL_DRIVES = drives(_EIGEN_TRAIN), drives(_OFFICIAL_VAL)
 
 
+@dataclass(eq=False)
 class Kitti(FrameSource):
-    """A source of KITTI's frames, cut to the benchmark's window at the bottom centre.
+    """A source of KITTI's frames, cropped to the benchmark's window at the bottom centre.
 
     Args:
-        root: holds the raw drives and their ground truth in either layout of `TREE`.
+        root: folder of the raw drives and their ground truth, in either layout of `TREE`.
         split: `eigen` (left images) or `official` (both colour cameras; its validation selection is `test`).
-        lists: a folder with the published lists; lists that can be made from the folders may be missing.
-        height: 352 and `width` 1216 as published; smaller multiples of 32 cut a smaller window.
-        holdout, holdout_seed, holdout_images, augment, augment_seed, max_pixels: see `FrameSource`.
+        lists: folder of the published lists; lists that can be generated from the folders may be missing.
+        height, width: 352 and 1216 as published; smaller multiples of 32 crop a smaller window.
+        others: see `FrameSource`.
+
+    Raises:
+        UserError: split is unknown.
     """
+
+    split: Version = "eigen"
+    lists: str | None = None
+    _: KW_ONLY
+    height: int = 352
+    width: int = 1216
 
     name = "kitti"
     units_per_metre = 256.0
 
-    def __init__(
-        self,
-        root: str,
-        split: Version = "eigen",
-        lists: str | None = None,
-        height: int = 352,
-        width: int = 1216,
-        holdout: float = 0.05,
-        holdout_seed: int = 0,
-        holdout_images: int = 650,
-        augment: DepthAugment | None = None,
-        augment_seed: int = 0,
-        max_pixels: int = 4_000_000,
-    ) -> None:
-        if split not in VERSIONS:
-            raise UserError(f"data.split={split} is unknown.", f"Choose {' or '.join(VERSIONS)}.")
-        how = augment or DepthAugment()
-        super().__init__(
-            root, height, width, holdout, holdout_seed, holdout_images, how, augment_seed, max_pixels
-        )
-        self.split: Version = split
-        self.lists = lists
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.split not in VERSIONS:
+            raise UserError(f"data.split={self.split} is unknown.", f"Choose {' or '.join(VERSIONS)}.")
 
     def training_frames(self) -> list[Frame]:
-        """The published list where it is given, otherwise every frame of the training drives with truth."""
-        tree = KittiTree(self.root)
+        """The published list if given, otherwise all frames of the training drives with ground truth."""
+        tree = KittiTree(self.folder)
         path = list_of(self.lists, (TRAIN_LISTS[self.split],))
         if path is not None:
             return tree.listed(path)
@@ -112,8 +104,8 @@ class Kitti(FrameSource):
         return tree.generated(tree.annotated(but=OFFICIAL_VAL_DRIVES), cameras=("02", "03"))
 
     def test_frames(self) -> list[Frame]:
-        """Eigen's test images, which only the list knows, or the official validation selection."""
-        tree = KittiTree(self.root)
+        """Eigen's test images, which only the published list defines, or the official validation selection."""
+        tree = KittiTree(self.folder)
         if self.split == "official":
             return tree.selected(list_of(self.lists, (OFFICIAL_TEST_LIST,)))
         path = list_of(self.lists, EIGEN_TEST_LISTS)
@@ -126,7 +118,7 @@ class Kitti(FrameSource):
         return tree.listed(path)
 
     def fitted(self, image: Pixels, depth: Metres, split: Split) -> tuple[Pixels, Metres]:  # noqa: ARG002
-        """The benchmark's window, for truth and image alike."""
+        """The benchmark's window."""
         return bottom_centred(image, depth, self.size)
 
 
@@ -153,7 +145,7 @@ class KittiTree:
         return frames
 
     def generated(self, drives: Sequence[str], cameras: Sequence[str]) -> list[Frame]:
-        """Every image of the drives that has ground truth; drives that are not here are passed over."""
+        """All images of the drives with ground truth; missing drives are skipped with a warning."""
         self._check()
         frames = []
         for drive in drives:
@@ -163,7 +155,7 @@ class KittiTree:
                         frames.append(self._named(drive, camera, name[:10]))
         if not frames:
             raise DataError(
-                f"None of the {len(drives)} training drives is below {self.depth}.", f"Expected:\n{TREE}"
+                f"{self.depth} contains none of the {len(drives)} training drives.", f"Expected:\n{TREE}"
             )
         check_present(frames, self.folders, f"{len(drives)} training drives")
         here = {frame.group for frame in frames}
@@ -177,14 +169,14 @@ class KittiTree:
         return frames
 
     def annotated(self, but: Sequence[str]) -> list[str]:
-        """Drives with ground truth that are not among `but`."""
+        """Drives with ground truth, except those in `but`."""
         depth = self._check()
         places = (depth, depth / "train", depth / "val")
         found = {name for place in places for name in self.folders.names(place) if re.fullmatch(_DRIVE, name)}
         return sorted(found - set(but))
 
     def selected(self, path: Path | None) -> list[Frame]:
-        """The official validation selection: all of the folder, or what a list of one column names."""
+        """The official validation selection: the whole folder, or the images of a list with one column."""
         places = [place / "val_selection_cropped" for place in self.selections]
         place = next((place for place in places if self.folders.names(place / "image")), None)
         if place is None:
@@ -204,7 +196,7 @@ class KittiTree:
         return self._named(drive, groups["camera"], groups["number"])
 
     def _named(self, drive: str, camera: str, number: str) -> Frame:
-        """The files of one frame; images may have been stored as JPEG to save space."""
+        """The files of one frame; images may be JPEG copies."""
         assert self.raw is not None
         folder = self.raw / drive[:10] / drive / f"image_{camera}" / "data"
         image = folder / f"{number}.png"
@@ -223,7 +215,7 @@ class KittiTree:
         return any(re.fullmatch(r"[0-9]{4}_[0-9]{2}_[0-9]{2}", name) for name in names)
 
     def _check(self) -> Path:
-        """The folder of ground truth; a DataError says what is missing."""
+        """The folder of ground truth; raises a DataError that names what is missing."""
         if self.raw is not None and self.depth is not None:
             return self.depth
         missing = []
@@ -233,12 +225,12 @@ class KittiTree:
             missing.append(f"ground truth ({self._root}/data_depth_annotated or {self._root}/depth)")
         raise DataError(
             f"KITTI is not in {self._root}; missing: {', '.join(missing)}.",
-            f"Set data.root=<root>; docs/data.md says what to download. Either layout will do:\n{TREE}\n"
-            "Meanwhile: +task=synthetic",
+            f"Set data.root=<root>; docs/data.md lists the downloads. Either layout works:\n{TREE}\n"
+            "To try evonas without KITTI: +task=synthetic",
         )
 
 
 def _selected(place: Path, name: str) -> Frame:
-    """Image and truth of the selection; their names differ in one word."""
+    """An image of the selection and its ground truth, whose names differ in one word."""
     truth = place / "groundtruth_depth" / name.replace("_sync_image_", "_sync_groundtruth_depth_")
     return Frame(name.partition("_image_")[0], place / "image" / name, truth)

@@ -1,89 +1,81 @@
-"""Pairs on disk, an image and its truth: what depth maps and masks have in common.
+"""Pairs of an image and its ground truth (a depth map or a mask) on disk.
 
-A source keeps nothing but its lists and decodes an item when it is asked for. Data sets
-differ in where their pairs lie; `holdout` is cut from the training pairs unless there is
-an official one.
+A source keeps only lists of files and decodes items on access. `holdout` is a part of the training pairs, unless the
+data set has an official validation split.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from evonas.data.base import Images, Split, check_size, seeded
+from evonas.data.io.safe import MAX_PIXELS
 from evonas.data.io.split_lists import Frame, hold_out
 from evonas.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """How `holdout` is cut from the training pairs, between whole groups.
-
-    Args:
-        share: of the training pairs.
-        seed: which of them; keep it fixed to compare runs on the same data.
-        images: at most so many held-out pairs are scored, evenly spaced.
-    """
-
-    share: float = 0.05
-    seed: int = 0
-    images: int = 650
-
-
+@dataclass(eq=False)
 class PairSource(ABC):
-    """The lists of a data set, read once and shared by its datasets.
+    """Base of sources of pairs; lists are read once and shared by all datasets of a source.
 
     Args:
-        root: the folder of the data set.
-        height: of the images given to networks, a multiple of 32; likewise `width`.
-        cut: makes `holdout` where the data set has none.
-        augment_seed: decides the augmentation of `train`.
+        root: folder of the data set.
+        height, width: size of the network's images in pixels, multiples of 32.
+        holdout: share of the training pairs in the validation split, cut between whole groups (drives, scenes,
+            cities); not used with an official validation split, and neither are the next two.
+        holdout_seed: seed of that cut; keep it fixed to compare runs on the same data.
+        holdout_images: maximum number of pairs in the validation split, evenly spaced.
+        augment_seed: seed of the augmentation of `train`.
         max_pixels: larger images are refused.
     """
 
-    name: str
+    root: str
+    _: KW_ONLY
+    height: int = 512
+    width: int = 512
+    holdout: float = 0.05
+    holdout_seed: int = 0
+    holdout_images: int = 650
+    augment_seed: int = 0
+    max_pixels: int = MAX_PIXELS
 
-    def __init__(
-        self, root: str, height: int, width: int, cut: Cut, augment_seed: int, max_pixels: int
-    ) -> None:
-        self.root, self.size = Path(root), check_size(height, width)
-        self.cut, self.augment_seed, self.max_pixels = cut, augment_seed, max_pixels
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        self.folder, self.size = Path(self.root), check_size(self.height, self.width)
         self._frames: dict[Split, list[Frame]] = {}
 
     @abstractmethod
     def training_frames(self) -> list[Frame]:
-        """Everything that may be trained on, frames to be held out included; reads the disk."""
+        """All training pairs, including those of a validation split that is cut from them; reads the disk."""
 
     @abstractmethod
     def test_frames(self) -> list[Frame]:
         """The published test split; reads the disk."""
 
     def holdout_frames(self) -> list[Frame] | None:
-        """An official holdout, no part of the training frames; None where it must be cut from them."""
+        """The official validation split, disjoint from the training pairs; None if there is none."""
         return None
 
     def frames(self, split: Split) -> list[Frame]:
-        """The frames of a split in the order of their groups and names, listed once and shared."""
+        """The pairs of a split, sorted by group and name, listed once and shared."""
         if split not in self._frames:
-            self._list(split)
+            official = None if split == "test" else self.holdout_frames()
+            if split == "test":
+                self._frames[split] = sorted(self.test_frames())
+            elif official is not None:
+                self._frames[split] = sorted(official if split == "holdout" else self.training_frames())
+            else:
+                cut = self.holdout, self.holdout_seed, self.holdout_images
+                self._frames["train"], self._frames["holdout"] = hold_out(self.training_frames(), *cut)
         return self._frames[split]
 
-    def _list(self, split: Split) -> None:
-        if split == "test":
-            self._frames[split] = sorted(self.test_frames())
-            return
-        official = self.holdout_frames()
-        if official is None:
-            parts = hold_out(self.training_frames(), self.cut.share, self.cut.seed, self.cut.images)
-            self._frames["train"], self._frames["holdout"] = parts
-        else:
-            self._frames[split] = sorted(official if split == "holdout" else self.training_frames())
-
     def details(self) -> dict[str, object]:
-        """What else decides the items of a data set, for its manifest."""
+        """Further settings that determine the items, for the manifest."""
         return {}
 
 
@@ -91,7 +83,7 @@ S = TypeVar("S", bound=PairSource)
 
 
 class PairImages(Images, Generic[S]):
-    """A split of pairs; each access decodes, so memory does not grow with the data set."""
+    """A split of pairs; every access decodes, so that memory does not grow with the data set."""
 
     def __init__(self, split: Split, source: S) -> None:
         super().__init__(split)
@@ -105,44 +97,44 @@ class PairImages(Images, Generic[S]):
         return self._source.frames(self.split)[self.position(index)]
 
     def manifest(self) -> str:
-        """The sha256 of names and sizes in bytes, and of what cuts them; pixels are not read."""
+        """The sha256 of file names, file sizes and settings; pixels are not read."""
         source = self._source
         head = seeded(source=source.name, split=self.split, size=source.size, **source.details())
         files = (path for frame in source.frames(self.split) for path in (frame.image, frame.truth))
-        lines = [f"{path.relative_to(source.root).as_posix()} {path.stat().st_size}" for path in files]
+        lines = [f"{path.relative_to(source.folder).as_posix()} {path.stat().st_size}" for path in files]
         return hashlib.sha256("\n".join([head, *lines]).encode()).hexdigest()
 
 
 def matched(images: Path, truths: Path, layout: str) -> list[Frame]:
-    """Images paired with truths of the same name, each a group of its own.
+    """The pairs of equal names in two folders, each a group of its own; hidden files are skipped.
 
     Args:
-        layout: says in messages which files are expected.
+        images: folder of the images.
+        truths: folder of the ground truth.
+        layout: description of the expected files, for messages.
 
     Raises:
-        DataError: a file without a partner, or nothing at all.
+        DataError: a file has no partner, two have the same name, or there are no images.
     """
-    pictures, labels = _by_name(images), _by_name(truths)
-    for name in sorted(pictures.keys() ^ labels.keys()):
-        alone, other = (pictures[name], truths) if name in pictures else (labels[name], images)
+    by_name: list[dict[str, Path]] = []
+    for folder in (images, truths):
+        found: dict[str, Path] = {}
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+                continue
+            if path.stem in found:
+                raise DataError(f"{path} and {found[path.stem]} have the same name.", "Remove one of them.")
+            found[path.stem] = path
+        by_name.append(found)
+    image_of, truth_of = by_name
+    for name in sorted(image_of.keys() ^ truth_of.keys()):
+        alone, other = (image_of[name], truths) if name in image_of else (truth_of[name], images)
         raise DataError(f"{alone} has no partner in {other}.", f"Add {other / name}.png, or remove the file.")
-    if not pictures:
+    if not image_of:
         raise DataError(f"{images} contains no images ({', '.join(SUFFIXES)}).", f"Expected:\n{layout}")
-    return [Frame(name, pictures[name], labels[name]) for name in sorted(pictures)]
+    return [Frame(name, image_of[name], truth_of[name]) for name in sorted(image_of)]
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    """Image files by name without suffix; hidden files are skipped."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in found:
-            raise DataError(f"{path} and {found[path.stem]} have the same name.", "Remove one of them.")
-        found[path.stem] = path
-    return found
-
-
-def spelt(shape: tuple[int, ...]) -> str:
-    """Height and width as messages name them."""
+def dimensions(shape: tuple[int, ...]) -> str:
+    """Height and width of an array as text, for messages."""
     return f"{shape[0]}x{shape[1]}"

@@ -1,4 +1,4 @@
-"""Lists of frames: what a split holds, whether its files are there, and which of them are held out."""
+"""Lists of image and ground truth files: reading published lists, checking files, cutting a validation split."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ NOTHING = "None"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Frame:
-    """An image and its truth on disk; `group` is the drive, scene or city that is never split."""
+    """An image and its ground truth on disk; `group` is a drive, scene or city, which lies in one split."""
 
     group: str
     image: Path
@@ -27,13 +27,13 @@ class Frame:
 
 
 class Folders:
-    """The names in folders, each folder listed once; a folder that is not there is empty."""
+    """The names in folders, each listed once; a missing folder counts as empty."""
 
     def __init__(self) -> None:
         self._names: dict[Path, frozenset[str]] = {}
 
     def names(self, folder: Path) -> frozenset[str]:
-        """Names of everything in the folder but hidden files."""
+        """Names of all entries of the folder except hidden ones."""
         if folder not in self._names:
             try:
                 found = frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
@@ -41,22 +41,22 @@ class Folders:
                 found = frozenset()
             except OSError as error:
                 raise DataError(
-                    f"{folder} cannot be listed: {error.strerror}.", "Check its rights."
+                    f"{folder} cannot be listed: {error.strerror}.", "Check its permissions."
                 ) from error
             self._names[folder] = found
         return self._names[folder]
 
     def has(self, path: Path) -> bool:
-        """Whether the file is listed in its folder."""
+        """Whether the file is in its folder."""
         return path.name in self.names(path.parent)
 
 
 def list_of(folder: str | None, names: Sequence[str]) -> Path | None:
-    """The first list of these names in the user's folder; None where there is no folder or no such list."""
+    """The first existing list of these names in a folder; None without a folder or such a list."""
     if folder is None:
         return None
     if not Path(folder).is_dir():
-        raise DataError(f"data.lists={folder} is not a folder.", f"It should hold {names[0]}.")
+        raise DataError(f"data.lists={folder} is not a folder.", f"Expected: a folder of {names[0]}.")
     return next((path for name in names if (path := Path(folder) / name).exists()), None)
 
 
@@ -66,45 +66,41 @@ def listed(
     truth: re.Pattern[str] | None,
     frame: Callable[[dict[str, str]], Frame],
 ) -> list[Frame]:
-    """The frames a list names; images without ground truth (`None`) are left out, and counted in one warning.
+    """The frames of a published list; images without ground truth (`None`) are skipped with one warning.
 
-    Only the parts that the patterns name are used, never the words as paths, so a list
-    cannot reach a file outside the layout. Further columns (focal length, dense depth) are
-    not read.
+    Words are matched against patterns and never used as paths, so that a list cannot reach a file outside the layout.
+    Further columns (focal length, dense depth) are not read.
 
     Args:
-        image: matches the whole first word; its groups describe the frame.
-        truth: matches the whole second word; groups of the same name must agree. None for
-            lists of one column.
-        frame: from the groups of `image` to the files.
+        path: the list, one frame per line.
+        image: pattern of the whole first word; its groups describe the frame.
+        truth: pattern of the whole second word, whose groups must equal those of `image` with the same name. None
+            for lists of one column.
+        frame: maps the groups of `image` to the files.
 
-    Errors: DataError naming the line.
+    Raises:
+        DataError: a line does not match, or no image has ground truth.
     """
     rows = read_rows(path, columns=1 if truth is None else 2)
-    described = [_described(row, image, truth) for row in rows]
-    scored = [groups for groups in described if groups is not None]
-    if not scored:
+    frames: list[Frame] = []
+    for row in rows:
+        groups = _matched(row, row.fields[0], image)
+        if truth is not None:
+            if row.fields[1] == NOTHING:
+                continue
+            other = _matched(row, row.fields[1], truth)
+            if any(groups.get(name) != value for name, value in other.items()):
+                raise DataError(
+                    f"{row.where} pairs {row.fields[0]} with {row.fields[1]}, which is another frame.",
+                    "Image and ground truth must show the same frame.",
+                )
+        frames.append(frame(groups))
+    if not frames:
         raise DataError(f"{path} names no image with ground truth.", "Use the published list.")
-    if len(scored) < len(rows):
-        without, total = len(rows) - len(scored), len(rows)
-        log.warning("Not used: %d of %d images in %s, which have no ground truth.", without, total, path.name)
-    return [frame(groups) for groups in scored]
-
-
-def _described(row: Row, image: re.Pattern[str], truth: re.Pattern[str] | None) -> dict[str, str] | None:
-    """The groups of a line; None where it has no ground truth."""
-    groups = _matched(row, row.fields[0], image)
-    if truth is None:
-        return groups
-    if row.fields[1] == NOTHING:
-        return None
-    other = _matched(row, row.fields[1], truth)
-    if any(groups.get(name) != value for name, value in other.items()):
-        raise DataError(
-            f"{row.where} pairs {row.fields[0]} with {row.fields[1]}, which is another frame.",
-            "Image and ground truth must show the same frame.",
-        )
-    return groups
+    if len(frames) < len(rows):
+        skipped, total = len(rows) - len(frames), len(rows)
+        log.warning("Skipped: %d of %d images in %s, which have no ground truth.", skipped, total, path.name)
+    return frames
 
 
 def _matched(row: Row, word: str, pattern: re.Pattern[str]) -> dict[str, str]:
@@ -117,10 +113,12 @@ def _matched(row: Row, word: str, pattern: re.Pattern[str]) -> dict[str, str]:
 
 
 def check_present(frames: Sequence[Frame], folders: Folders, where: str) -> None:
-    """Refuse a split of which files are missing, before hours of training meet the first one.
+    """Raises a DataError if files of a split are missing, so that it does not happen during training.
 
     Args:
-        where: names the split in the message.
+        frames: the split.
+        folders: cache of the folders' names.
+        where: name of the split, for the message.
     """
     missing = [path for frame in frames for path in (frame.image, frame.truth) if not folders.has(path)]
     if missing:
@@ -135,14 +133,20 @@ def check_present(frames: Sequence[Frame], folders: Folders, where: str) -> None
 def hold_out(
     frames: Iterable[Frame], share: float, seed: int, at_most: int
 ) -> tuple[list[Frame], list[Frame]]:
-    """Training frames and held-out frames, cut between whole groups.
+    """Cuts frames into training and validation frames, between whole groups.
 
-    Groups are visited in an order drawn from the seed; one is held out if the held-out
-    frames stay within `share` of all. If none is that small, the smallest is.
+    Groups are visited in a random order; a group is held out if the held-out frames stay within `share` of all. If no
+    group is small enough, the smallest is held out.
 
     Args:
-        share: of all frames, above 0 and below 1.
-        at_most: so many held-out frames are kept, evenly spaced, for neighbours are nearly equal.
+        frames: all training frames.
+        share: maximum share of held-out frames, in (0, 1).
+        seed: seed of the order.
+        at_most: maximum number of validation frames; they are evenly spaced, because neighbours are nearly equal.
+
+    Raises:
+        UserError: share or at_most is out of range.
+        DataError: there are fewer than two groups.
     """
     if not 0 < share < 1:
         raise UserError(f"data.holdout must be in (0, 1), got {share}.", "Try data.holdout=0.05.")
@@ -155,28 +159,25 @@ def hold_out(
         groups.setdefault(frame.group, []).append(frame)
     if len(groups) < 2:
         raise DataError(
-            f"The holdout split needs two drives or scenes; all training frames are of "
+            "The validation split needs frames of at least two drives or scenes; all training frames are of "
             f"{next(iter(groups), 'no drive')}.",
             "Add frames of another drive or scene.",
         )
-    held = _drawn({name: len(group) for name, group in groups.items()}, share, seed)
-    kept = [frame for name, group in groups.items() if name not in held for frame in group]
-    out = [frame for name, group in groups.items() if name in held for frame in group]
-    return kept, thinned(out, at_most)
-
-
-def _drawn(sizes: dict[str, int], share: float, seed: int) -> set[str]:
-    names, room, held = sorted(sizes), share * sum(sizes.values()), set()
+    sizes = {name: len(group) for name, group in groups.items()}
+    names, room, held = sorted(sizes), share * sum(sizes.values()), set[str]()
     for place in generator(seed, "holdout").permutation(len(names)):
         name = names[place]
         if sizes[name] <= room:
             held.add(name)
             room -= sizes[name]
-    return held or {min(names, key=lambda name: (sizes[name], name))}
+    held = held or {min(names, key=lambda name: (sizes[name], name))}
+    kept = [frame for name, group in groups.items() if name not in held for frame in group]
+    out = [frame for name, group in groups.items() if name in held for frame in group]
+    return kept, thinned(out, at_most)
 
 
 def thinned(frames: Sequence[Frame], at_most: int) -> list[Frame]:
-    """At most so many of them, evenly spaced, first and last included where there are two or more."""
+    """At most `at_most` of the frames, evenly spaced, including the first and the last."""
     if len(frames) <= at_most:
         return list(frames)
     return [frames[place] for place in np.linspace(0, len(frames) - 1, at_most).round().astype(int)]

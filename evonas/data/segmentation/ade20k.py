@@ -1,7 +1,7 @@
-"""ADE20K: scenes in 150 classes, as the scene parsing benchmark of 2016 has them (SceneParse150).
+"""ADE20K: scenes in 150 classes, as in the scene parsing benchmark of 2016 (SceneParse150).
 
-Zhou et al., "Scene Parsing through ADE20K Dataset", CVPR 2017. In the masks 0 is everything
-else, and the classes start from 1, in the order of the benchmark's objectInfo150.txt.
+Zhou et al., "Scene Parsing through ADE20K Dataset", CVPR 2017. In the masks 0 is any other class, and the 150 classes
+start from 1, in the order of the benchmark's objectInfo150.txt.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from evonas.data.segmentation.base import IGNORE, Pixels, looked_up, table
 from evonas.data.segmentation.variable_size import CanvasSource
 from evonas.errors import DataError
 
-# the first of each class's names
+# the first name of each class
 _NAMES = """
     wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person,
     earth, door, table, mountain, plant, curtain, chair, car, water, painting, sofa, shelf, house, sea,
@@ -39,7 +39,7 @@ TREE = """\
 
 
 class Ade20k(CanvasSource):
-    """A source of ADE20K; `test` is the benchmark's validation, `holdout` is cut from its training images.
+    """A source of ADE20K; `test` is the benchmark's validation split, `holdout` a part of its training images.
 
     Arguments are those of `CanvasSource`; `root` may also be the folder ADEChallengeData2016 itself.
     """
@@ -55,16 +55,16 @@ class Ade20k(CanvasSource):
         return self._part("validation")
 
     def numbers(self, mask: Image.Image, path: Path) -> Pixels:
-        """Classes from 0; what is none of the 150 has none."""
+        """Class ids from 0; pixels of other classes are ignored."""
         return looked_up(mask, path, NUMBERS, "Use the masks of the scene parsing benchmark: gray, 0-150.")
 
     def _part(self, part: str) -> list[Frame]:
-        base = self.root / FOLDER if (self.root / FOLDER).is_dir() else self.root
+        base = self.folder / FOLDER if (self.folder / FOLDER).is_dir() else self.folder
         images, masks = (base / kind / part for kind in ("images", "annotations"))
         missing = [str(folder) for folder in (images, masks) if not folder.is_dir()]
         if missing:
             raise DataError(
-                f"ADE20K is not in {self.root}; missing: {', '.join(missing)}.",
+                f"ADE20K is not in {self.folder}; missing: {', '.join(missing)}.",
                 f"Set data.root=<root>, where:\n{TREE}",
             )
         return matched(images, masks, TREE)

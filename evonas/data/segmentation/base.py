@@ -1,4 +1,4 @@
-"""Images with a mask of class numbers on disk: what all segmentation data has in common.
+"""Base of segmentation sources: images with masks of class ids.
 
 Legend: C channels, H W space.
 """
@@ -14,14 +14,14 @@ from PIL import Image
 
 from evonas.data.augment import Array, normalise
 from evonas.data.base import Item, Split
-from evonas.data.io.pairs import PairImages, PairSource, spelt
+from evonas.data.io.pairs import PairImages, PairSource, dimensions
 from evonas.data.io.safe import open_image
 from evonas.data.io.split_lists import Frame
 from evonas.errors import DataError
 from evonas.randomness import generator
 
 IGNORE = 255
-# raw values of a mask that no table knows
+# entry of a `table` for raw values that are no class
 UNKNOWN = -1
 
 Pixels = NDArray[np.uint8]
@@ -29,44 +29,45 @@ Table = NDArray[np.int16]
 
 
 class MaskSource(PairSource):
-    """A source of pairs whose truth is a class for every pixel; `classes` names them by number."""
+    """A source of images with a class id per pixel; `classes` are their names in the order of the ids."""
 
     classes: Sequence[str]
 
     @abstractmethod
     def numbers(self, mask: Image.Image, path: Path) -> Pixels:
-        """The classes H W that a decoded mask shows, 255 where there is none; see `looked_up`."""
+        """Class ids H W of a decoded mask, 255 where pixels are ignored; see `looked_up`."""
 
     @abstractmethod
     def training(self, image: Pixels, mask: Pixels, random: np.random.Generator) -> Item:
-        """An augmented item."""
+        """An augmented training item."""
 
     @abstractmethod
     def whole(self, image: Pixels, mask: Pixels) -> Item:
-        """The item that scores are taken on."""
+        """The item for evaluation."""
 
     def dataset(self, split: Split) -> "MaskImages":
-        """One split; the disk is read at the first use of its length or items."""
+        """One split; the disk is read on first use of its length or items."""
         return MaskImages(split, self)
 
     def decoded(self, frame: Frame) -> tuple[Pixels, Pixels]:
-        """Image H W 3 and classes H W of one pair."""
+        """Image H W 3 and class ids H W of a pair."""
         image = np.asarray(open_image(frame.image, self.max_pixels).convert("RGB"))
         return image, self.numbers(open_image(frame.truth, self.max_pixels), frame.truth)
 
     def read(self, frame: Frame) -> tuple[Pixels, Pixels]:
-        """As `decoded`, refused where the two differ in size."""
+        """Like `decoded`; raises a DataError if image and mask differ in size."""
         image, mask = self.decoded(frame)
         if image.shape[:2] != mask.shape:
             raise DataError(
-                f"{frame.truth} is {spelt(mask.shape)}, its image {frame.image} is {spelt(image.shape)}.",
-                "Replace the file that does not belong to the other.",
+                f"{frame.truth} is {dimensions(mask.shape)}, but its image {frame.image} is "
+                f"{dimensions(image.shape)}.",
+                "Replace the wrong file.",
             )
         return image, mask
 
 
 class MaskImages(PairImages[MaskSource]):
-    """Items: image (3 H W) and classes (H W) with 255 where there is none; sizes are the source's affair."""
+    """Items: image (3 H W) and classes (H W), 255 for ignored pixels; the source determines their sizes."""
 
     def __getitem__(self, index: int) -> Item:
         index = self.position(index)
@@ -79,7 +80,7 @@ class MaskImages(PairImages[MaskSource]):
 
 
 def table(numbers: Mapping[int, int]) -> Table:
-    """What `looked_up` reads, from raw values to class numbers (255 for none); others are refused."""
+    """A lookup table for `looked_up` from raw values to class ids (255 for ignored); other values are errors."""
     made = np.full(256, UNKNOWN, dtype=np.int16)
     for raw, number in numbers.items():
         made[raw] = number
@@ -87,18 +88,19 @@ def table(numbers: Mapping[int, int]) -> Table:
 
 
 def looked_up(mask: Image.Image, path: Path, known: Table, expected: str) -> Pixels:
-    """Class numbers H W of a mask with one channel of 8 bits.
+    """Class ids H W of a mask with one channel of 8 bits.
 
     Args:
-        path: of the mask, for messages.
-        known: from raw values to numbers; see `table`.
-        expected: says in a message what the mask should hold.
+        mask: the decoded mask.
+        path: path of the mask, for messages.
+        known: lookup table from raw values to class ids; see `table`.
+        expected: the expected content of masks, for messages.
 
     Raises:
-        DataError: it holds colours, or a value that is no class.
+        DataError: the mask has colours or an unknown value.
     """
     if mask.mode not in ("L", "P"):
-        raise DataError(f"{path} holds colours (mode {mask.mode}), not class numbers.", expected)
+        raise DataError(f"{path} contains colours (mode {mask.mode}), not class ids.", expected)
     raw = np.asarray(mask).astype(np.uint8)
     found = known[raw]
     if (found == UNKNOWN).any():
@@ -108,10 +110,10 @@ def looked_up(mask: Image.Image, path: Path, known: Table, expected: str) -> Pix
 
 
 def unit(image: Pixels) -> Array:
-    """8 bits as float32 in [0, 1]."""
+    """An 8-bit image as float32 in [0, 1]."""
     return image.astype(np.float32) / 255
 
 
 def item(image: Array, mask: Pixels) -> Item:
-    """An item of an image in [0, 1] and its classes."""
+    """The item of an image in [0, 1] and its class ids."""
     return {"image": normalise(image), "classes": torch.from_numpy(mask.astype(np.int64))}

@@ -1,4 +1,4 @@
-"""Cityscapes: streets of fifty cities in 19 classes (Cordts et al., CVPR 2016, arXiv 1604.01685)."""
+"""Cityscapes: street scenes of fifty cities in 19 classes (Cordts et al., CVPR 2016, arXiv 1604.01685)."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from evonas.data.segmentation.base import IGNORE, Pixels, looked_up, table
 from evonas.data.segmentation.variable_size import CanvasSource
 from evonas.errors import DataError
 
-# what is evaluated, by the number that gtFine's labelIds give it (cityscapesScripts, helpers/labels.py)
+# evaluated classes by their id in gtFine's labelIds (cityscapesScripts, helpers/labels.py)
 LABEL_IDS = {
     "road": 7,
     "sidewalk": 8,
@@ -63,28 +63,25 @@ class Cityscapes(CanvasSource):
         return self._part("val")
 
     def numbers(self, mask: Image.Image, path: Path) -> Pixels:
-        """The 19 classes, from either kind of label file; everything else has no class."""
+        """Ids of the 19 classes, from either kind of label file; pixels of other classes are ignored."""
         known = BY_TRAIN_ID if path.name.endswith(TRAIN_IDS) else BY_ID
         return looked_up(mask, path, known, "Use gtFine's labelIds (0-33) or labelTrainIds (0-18 and 255).")
 
     def _part(self, part: str) -> list[Frame]:
-        folders, base = Folders(), self.root / "leftImg8bit" / part
-        frames = [
-            self._frame(folders, part, city, name.removesuffix(IMAGE))
-            for city in sorted(folders.names(base))
-            for name in sorted(folders.names(base / city))
-            if name.endswith(IMAGE)
-        ]
+        folders, base = Folders(), self.folder / "leftImg8bit" / part
+        frames = []
+        for city in sorted(folders.names(base)):
+            for name in sorted(folders.names(base / city)):
+                if name.endswith(IMAGE):
+                    stem = name.removesuffix(IMAGE)
+                    truth = self.folder / "gtFine" / part / city / f"{stem}{IDS}"
+                    other = truth.with_name(f"{stem}{TRAIN_IDS}")
+                    uses_other = folders.has(other) and not folders.has(truth)
+                    frames.append(Frame(city, base / city / name, other if uses_other else truth))
         if not frames:
             raise DataError(
-                f"Cityscapes is not in {self.root}: {base} contains no cities with images.",
+                f"Cityscapes is not in {self.folder}: {base} contains no cities with images.",
                 f"Set data.root=<root>, where:\n{TREE}",
             )
         check_present(frames, folders, f"gtFine/{part}")
         return frames
-
-    def _frame(self, folders: Folders, part: str, city: str, stem: str) -> Frame:
-        image = self.root / "leftImg8bit" / part / city / f"{stem}{IMAGE}"
-        truth = self.root / "gtFine" / part / city / f"{stem}{IDS}"
-        other = truth.with_name(f"{stem}{TRAIN_IDS}")
-        return Frame(city, image, other if not folders.has(truth) and folders.has(other) else truth)

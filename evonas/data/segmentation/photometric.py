@@ -1,4 +1,4 @@
-"""Colours changed as published for segmentation (first Liu et al., SSD, arXiv 1512.02325, section 2.2)."""
+"""Photometric distortion for segmentation (Liu et al., SSD, arXiv 1512.02325, section 2.2)."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,25 @@ from evonas.errors import UserError
 Pixels = NDArray[np.uint8]
 
 CHOSEN = 0.5
-# Pillow counts a turn of hue in 256 steps
+# Pillow divides the hue circle into 256 steps
 TURN, DEGREES = 256, 360
 
 
 @dataclass(frozen=True, slots=True)
 class Photometric:
-    """Each change happens half of the time: brightness, contrast, saturation, hue, in this order.
+    """Changes brightness, contrast, saturation and hue, in this order, each with probability 0.5.
 
-    Half of the time contrast comes last instead. Every number is drawn, so one switch moves no other
-    draw; 0 switches a change off.
+    With probability 0.5 contrast comes last instead. Every random number is drawn whether it is used or not, so that
+    switching one change off (with 0) changes no other.
 
     Args:
-        brightness: largest sum added to all channels, in 255ths.
+        brightness: maximum offset of all channels, in 255ths.
         contrast: the factor of all channels is uniform in 1 +- contrast.
         saturation: the factor of the saturation is uniform in 1 +- saturation.
-        hue: largest turn of the hue, in degrees of 360.
+        hue: maximum rotation of the hue in degrees.
+
+    Raises:
+        UserError: a value is out of range.
     """
 
     brightness: float = 32.0
@@ -39,12 +42,12 @@ class Photometric:
         for name, limit in limits.items():
             if not 0 <= getattr(self, name) <= limit:
                 raise UserError(
-                    f"colour.{name}={getattr(self, name)} is not between 0 and {limit:g}.",
-                    f"0 switches it off: data.augment.colour.{name}=0",
+                    f"data.augment.colour.{name} must be in [0, {limit:g}], got {getattr(self, name)}.",
+                    f"To switch it off: data.augment.colour.{name}=0",
                 )
 
     def __call__(self, image: Pixels, random: np.random.Generator) -> Pixels:
-        """H W 3, changed."""
+        """The distorted image H W 3."""
         chosen, amounts = random.random(4) < CHOSEN, random.uniform(-1.0, 1.0, 4)
         is_last = bool(random.random() < CHOSEN)
         light, power, colour, turn = np.where(chosen, amounts, 0.0)

@@ -40,20 +40,17 @@ class NB201Net(nn.Module):
             raise UserError(
                 f"dataset={dataset} is unknown in NAS-Bench-201.", f"Choose among {', '.join(CLASSES)}."
             )
-        with uninitialised(self, seed):
-            self._build(words, CLASSES[dataset])
-
-    def _build(self, words: Sequence[str], classes: int) -> None:
-        self.stem = nn.Sequential(nn.Conv2d(3, STEM, 3, padding=1, bias=False), nn.BatchNorm2d(STEM))
         widths = [STEM * 2**stage for stage in range(STAGES)]
         blocks: list[nn.Module] = []
-        for width in widths:
-            if width > STEM:
-                blocks.append(_Reduction(width // 2, width))
-            blocks += [Cell(words, partial(_edge, width=width)) for _ in range(CELLS)]
-        self.blocks = nn.Sequential(*blocks)
-        self.last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())
-        self.classify = nn.Linear(widths[-1], classes)
+        with uninitialised(self, seed):
+            self.stem = nn.Sequential(nn.Conv2d(3, STEM, 3, padding=1, bias=False), nn.BatchNorm2d(STEM))
+            for width in widths:
+                if width > STEM:
+                    blocks.append(_Reduction(width // 2, width))
+                blocks += [Cell(words, partial(_edge, width=width)) for _ in range(CELLS)]
+            self.blocks = nn.Sequential(*blocks)
+            self.last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())
+            self.classify = nn.Linear(widths[-1], CLASSES[dataset])
 
     def maps(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """The maps before global average pooling."""

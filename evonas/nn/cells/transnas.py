@@ -58,27 +58,21 @@ class TransNASNet(nn.Module):
                 f"task={task} is unknown in TransNAS-Bench-101.", f"Choose among {', '.join(OUTPUTS)}."
             )
         self.task = task
+        half, cells, width = STEM // 2, list[Cell](), STEM
         with uninitialised(self, seed):
-            width = self._build(words)
+            self.stem = nn.Sequential(
+                nn.Conv2d(3, half, 3, 2, padding=1, bias=False),
+                nn.BatchNorm2d(half),
+                nn.ReLU(),
+                nn.Conv2d(half, STEM, 3, 2, padding=1, bias=False),
+                nn.BatchNorm2d(STEM),
+            )
+            for halves in PAIRS:
+                cells.append(_cell(words, width, 2 if halves else 1))
+                width *= 2 if halves else 1
+                cells += [_cell(words, width, 1) for _ in range(CELLS - 1)]
+            self.cells = nn.Sequential(*cells)
             self.head = _head(task, width)
-
-    def _build(self, words: Sequence[str]) -> int:
-        """Builds stem and cells; returns the channels of their output."""
-        half = STEM // 2
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, half, 3, 2, padding=1, bias=False),
-            nn.BatchNorm2d(half),
-            nn.ReLU(),
-            nn.Conv2d(half, STEM, 3, 2, padding=1, bias=False),
-            nn.BatchNorm2d(STEM),
-        )
-        cells, width = [], STEM
-        for halves in PAIRS:
-            cells.append(_cell(words, width, 2 if halves else 1))
-            width *= 2 if halves else 1
-            cells += [_cell(words, width, 1) for _ in range(CELLS - 1)]
-        self.cells = nn.Sequential(*cells)
-        return width
 
     def maps(self, x: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
         """The input of the task's head, at stride 32."""

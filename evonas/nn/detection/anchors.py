@@ -24,22 +24,17 @@ def anchors(
         scale: side of a square anchor in strides.
         ratios: height / width of anchors of equal area.
     """
-    return [
-        _grid(each, stride, _cell(scale * stride, ratios)) for each, stride in zip(maps, strides, strict=True)
-    ]
-
-
-def _cell(side: float, ratios: Sequence[float]) -> list[list[float]]:
-    """Anchor boxes centred at the origin."""
-    halves = [(side / ratio**0.5 / 2, side * ratio**0.5 / 2) for ratio in ratios]
-    return [[-wide, -high, wide, high] for wide, high in halves]
-
-
-def _grid(features: Tensor, stride: int, cell: list[list[float]]) -> Tensor:
-    height, width = features.shape[-2:]
-    options: dict[str, Any] = {"dtype": torch.float32, "device": features.device}
-    y, x = torch.meshgrid(
-        torch.arange(height, **options) * stride, torch.arange(width, **options) * stride, indexing="ij"
-    )
-    shifts = torch.stack((x, y, x, y), dim=-1).reshape(-1, 1, 4)
-    return (shifts + torch.tensor(cell, **options)).reshape(-1, 4)
+    found = []
+    for features, stride in zip(maps, strides, strict=True):
+        side = scale * stride
+        halves = [(side / ratio**0.5 / 2, side * ratio**0.5 / 2) for ratio in ratios]
+        # anchors centred at the origin, then shifted to every position
+        boxes = [[-wide, -high, wide, high] for wide, high in halves]
+        height, width = features.shape[-2:]
+        options: dict[str, Any] = {"dtype": torch.float32, "device": features.device}
+        y, x = torch.meshgrid(
+            torch.arange(height, **options) * stride, torch.arange(width, **options) * stride, indexing="ij"
+        )
+        shifts = torch.stack((x, y, x, y), dim=-1).reshape(-1, 1, 4)
+        found.append((shifts + torch.tensor(boxes, **options)).reshape(-1, 4))
+    return found

@@ -110,17 +110,17 @@ class RegionHead(nn.Module, ABC):
         return self.regions(levels) if self.training else self.detect(levels)
 
 
-def within(answer: Any, size: tuple[int, int]) -> Any:
+def within(output: Any, size: tuple[int, int]) -> Any:
     """The output of a head on a padded image: boxes of a table are clipped to the image, regions are unchanged.
 
     Args:
-        answer: table of detections, or regions.
+        output: table of detections, or regions.
         size: height and width of the image without padding, in pixels.
     """
-    if not isinstance(answer, Tensor):
-        return answer
-    boxes = clip_boxes_to_image(answer[..., BOX], size)
-    return torch.cat((boxes, answer[..., SCORE:]), dim=-1)
+    if not isinstance(output, Tensor):
+        return output
+    boxes = clip_boxes_to_image(output[..., BOX], size)
+    return torch.cat((boxes, output[..., SCORE:]), dim=-1)
 
 
 def output_regions(net: nn.Module) -> None:

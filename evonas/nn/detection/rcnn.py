@@ -25,7 +25,7 @@ from evonas.nn.detection.regions import RCNNRegions
 from evonas.nn.detection.suppression import survivors
 from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
-from evonas.nn.necks.kinds import described, made
+from evonas.nn.necks.registry import described, made
 
 RATIOS = (0.5, 1.0, 2.0)
 BOX_SIDE, MASK_SIDE = 7, 28
@@ -77,25 +77,46 @@ class RCNN(RegionHead):
         self.neck_made_by, self.hidden = neck, hidden
         self.input_stride = levels[0].stride
         with uninitialised(self, seed):
-            self._build(levels)
-
-    def _build(self, levels: Sequence[Level]) -> None:
-        neck: Any = made(self.neck_made_by)(levels)
-        self.neck = neck
-        self.strides = [level.stride for level in neck.levels]
-        # proposals use all maps of the neck, RoI pooling those at the backbone's levels
-        self.pooled_strides = self.strides[: len(levels)]
-        width = neck.levels[0].channels
-        self.rpn = _proposal_network(width)
-        self.matching = _matching(self.samples)
-        self.box = TwoMLPHead(width * BOX_SIDE**2, self.hidden)
-        self.classes = nn.Linear(self.hidden, self.num_classes + 1)
-        self.offsets = nn.Linear(self.hidden, 4 * self.num_classes)
-        if self.mask_side:
-            self.mask = nn.Sequential(
-                MaskRCNNHeads(width, (_MASK_WIDTH,) * 4, 1),
-                MaskRCNNPredictor(_MASK_WIDTH, _MASK_WIDTH, self.num_classes),
+            built: Any = made(neck)(levels)
+            self.neck = built
+            self.strides = [level.stride for level in built.levels]
+            # proposals use all maps of the neck, RoI pooling those at the backbone's levels
+            self.pooled_strides = self.strides[: len(levels)]
+            width = built.levels[0].channels
+            # convolutions, matching and losses; `proposed` selects proposals
+            self.rpn = RegionProposalNetwork(
+                anchor_generator=None,
+                head=RPNHead(width, len(RATIOS)),
+                fg_iou_thresh=0.7,
+                bg_iou_thresh=0.3,
+                batch_size_per_image=256,
+                positive_fraction=0.5,
+                pre_nms_top_n={},
+                post_nms_top_n={},
+                nms_thresh=0.7,
             )
+            # matching and sampling of training regions, without weights
+            self.matching = RoIHeads(
+                box_roi_pool=None,
+                box_head=None,
+                box_predictor=None,
+                fg_iou_thresh=0.5,
+                bg_iou_thresh=0.5,
+                batch_size_per_image=samples,
+                positive_fraction=0.25,
+                bbox_reg_weights=None,
+                score_thresh=0.05,
+                nms_thresh=_OVERLAP,
+                detections_per_img=100,
+            )
+            self.box = TwoMLPHead(width * BOX_SIDE**2, hidden)
+            self.classes = nn.Linear(hidden, num_classes + 1)
+            self.offsets = nn.Linear(hidden, 4 * num_classes)
+            if masks:
+                self.mask = nn.Sequential(
+                    MaskRCNNHeads(width, (_MASK_WIDTH,) * 4, 1),
+                    MaskRCNNPredictor(_MASK_WIDTH, _MASK_WIDTH, num_classes),
+                )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -181,23 +202,3 @@ class RCNN(RegionHead):
 def _top(count: int, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     best, places = scores.topk(min(count, scores.shape[1]), dim=1)
     return boxes.gather(1, places.unsqueeze(-1).expand(-1, -1, 4)), best, labels.gather(1, places)
-
-
-def _proposal_network(width: int) -> RegionProposalNetwork:
-    """Convolutions, matching and losses of the proposal network; `proposed` selects proposals."""
-    return RegionProposalNetwork(
-        None,
-        RPNHead(width, len(RATIOS)),
-        0.7,
-        0.3,
-        256,
-        0.5,
-        pre_nms_top_n={},
-        post_nms_top_n={},
-        nms_thresh=0.7,
-    )
-
-
-def _matching(samples: int) -> RoIHeads:
-    """Matching and sampling of training regions; without weights."""
-    return RoIHeads(None, None, None, 0.5, 0.5, samples, 0.25, None, 0.05, _OVERLAP, 100)

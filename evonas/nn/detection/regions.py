@@ -65,25 +65,26 @@ class RCNNRegions:
 
     def detach(self) -> "RCNNRegions":
         """See the contract."""
-        said = self._proposals
-        cut = replace(said, objectness=said.objectness.detach(), offsets=said.offsets.detach())
+        proposals = self._proposals
+        cut = replace(proposals, objectness=proposals.objectness.detach(), offsets=proposals.offsets.detach())
         return RCNNRegions(self._head, [each.detach() for each in self._maps], cut, self._drawn)
 
     def _of_proposals(self, objects: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        network, said = self._head.rpn, self._proposals
-        anchors = [said.anchors] * len(objects)
+        network, proposals = self._head.rpn, self._proposals
+        anchors = [proposals.anchors] * len(objects)
         labels, matched = network.assign_targets_to_anchors(anchors, objects)
         targets = network.box_coder.encode(matched, anchors)
         objectness, boxes = network.compute_loss(
-            said.objectness.flatten(), said.offsets.flatten(0, 1), labels, targets
+            proposals.objectness.flatten(), proposals.offsets.flatten(0, 1), labels, targets
         )
         return {"objectness": objectness, "proposals": boxes}
 
     @torch.no_grad()
     def _draw(self, batch: Truth) -> _Drawn:
         if self._drawn is None:
-            said, objects = self._proposals, objects_of(batch)
-            proposals = [boxes[alive] for boxes, alive in zip(said.boxes, said.alive, strict=True)]
+            objects = objects_of(batch)
+            paired = zip(self._proposals.boxes, self._proposals.alive, strict=True)
+            proposals = [boxes[alive] for boxes, alive in paired]
             rois, matched, labels, _ = self._head.matching.select_training_samples(proposals, objects)
             self._drawn = _drawn(rois, matched, labels, objects, self._head.num_classes)
         return self._drawn

@@ -1,1 +1,0 @@
-"""Necks: feature pyramids of equal width between backbone and head."""

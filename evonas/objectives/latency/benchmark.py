@@ -126,17 +126,17 @@ def measure(take: TimedRunner, plan: Plan) -> Timing:
     times: list[float] = []
     spent = 0.0
     while len(runs) < plan.max_repeats:
-        if len(runs) >= plan.min_repeats and _is_enough(times, spent, plan):
-            break
+        if len(runs) >= plan.min_repeats:
+            low, high = interval(times)
+            is_precise = high - low <= 2 * plan.precision * statistics.median(times)
+            limit = min(plan.seconds, plan.max_seconds) if is_precise else plan.max_seconds
+            if spent >= 1000.0 * limit:
+                break
         runs.append(take())
         spent += runs[-1].spent_ms
-        times = _kept(runs, plan.min_repeats)
+        undisturbed = [run.ms for run in runs if not run.is_disturbed]
+        times = undisturbed if len(undisturbed) >= plan.min_repeats else [run.ms for run in runs]
     return Timing(tuple(times), warmups, is_stable, sum(run.is_disturbed for run in runs))
-
-
-def _kept(runs: Sequence[TimedRun], enough: int) -> list[float]:
-    calm = [run.ms for run in runs if not run.is_disturbed]
-    return calm if len(calm) >= enough else [run.ms for run in runs]
 
 
 def interval(times: Sequence[float]) -> tuple[float, float]:
@@ -155,7 +155,7 @@ def interval(times: Sequence[float]) -> tuple[float, float]:
 
 def _warm_up(take: TimedRunner, plan: Plan) -> tuple[int, bool]:
     runs: list[TimedRun] = []
-    while len(runs) < plan.warmup or not _is_steady([run.ms for run in runs], plan.tolerance):
+    while len(runs) < plan.warmup or not _is_stable([run.ms for run in runs], plan.tolerance):
         spent = sum(run.spent_ms for run in runs)
         if len(runs) >= plan.warmup and spent >= 1000.0 * plan.warmup_seconds:
             return len(runs), False
@@ -163,20 +163,9 @@ def _warm_up(take: TimedRunner, plan: Plan) -> tuple[int, bool]:
     return len(runs), True
 
 
-def _is_steady(times: Sequence[float], tolerance: float) -> bool:
+def _is_stable(times: Sequence[float], tolerance: float) -> bool:
     if len(times) < 2 * _WINDOW:
         return False
     before = statistics.median(times[-2 * _WINDOW : -_WINDOW])
     now = statistics.median(times[-_WINDOW:])
     return abs(now - before) <= tolerance * before
-
-
-def _is_enough(times: Sequence[float], spent: float, plan: Plan) -> bool:
-    if spent >= 1000.0 * plan.max_seconds:
-        return True
-    return spent >= 1000.0 * plan.seconds and _is_known(times, plan)
-
-
-def _is_known(times: Sequence[float], plan: Plan) -> bool:
-    low, high = interval(times)
-    return high - low <= 2 * plan.precision * statistics.median(times)

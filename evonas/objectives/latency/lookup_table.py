@@ -102,7 +102,13 @@ class LatencyTable:
         Raises:
             DataError: the table has no entry for a step.
         """
-        return self.fixed + sum(self._entry(label) for label in network.labels)
+        for label in network.labels:
+            if label not in self.entries:
+                raise DataError(
+                    f"The latency table has no entry for step '{label}'.",
+                    "Build one for this space: stage=lookup",
+                )
+        return self.fixed + sum(self.entries[label] for label in network.labels)
 
     def predict(self, network: Network, kind: str = "table") -> float:
         """The latency of a network in ms: the corrected sum (`table`), or with the regression (`predictor`)."""
@@ -118,14 +124,6 @@ class LatencyTable:
     def save(self, path: Path) -> None:
         """Writes the table as JSON, atomically."""
         files.write_json(path, {"schema": SCHEMA, **asdict(self)})
-
-    def _entry(self, label: str) -> float:
-        if label not in self.entries:
-            raise DataError(
-                f"The latency table has no entry for step '{label}'.",
-                "Build one for this space: stage=lookup",
-            )
-        return self.entries[label]
 
 
 def load(path: Path) -> LatencyTable:
@@ -179,12 +177,12 @@ def fit_ridge(rows: Vector, times: Vector, penalties: Sequence[float] = _PENALTI
     spread = np.where(spread > 0, spread, 1.0)
     X, offset = (rows - mean) / spread, float(times.mean())
     y = times - offset
-    fits = [_solved(X, y, penalty) for penalty in penalties]
+    fits = [_fit_with_penalty(X, y, penalty) for penalty in penalties]
     _, weights = min(fits, key=lambda fit: fit[0])
     return Ridge(mean.tolist(), spread.tolist(), weights.tolist(), offset)
 
 
-def _solved(X: Vector, y: Vector, penalty: float) -> tuple[float, Vector]:
+def _fit_with_penalty(X: Vector, y: Vector, penalty: float) -> tuple[float, Vector]:
     inverse = np.linalg.inv(X.T @ X + penalty * np.eye(X.shape[1]))
     weights = inverse @ X.T @ y
     leverage = np.einsum("ij,jk,ik->i", X, inverse, X) + 1.0 / len(X)

@@ -30,7 +30,11 @@ def machine(device: torch.device) -> dict[str, str]:
 def clock_mhz(device: torch.device, core: int = 0) -> int | None:
     """The current clock rate in MHz, or None if the system does not report it."""
     if device.type == "cuda":
-        return _gpu_clock(device)
+        try:
+            return int(torch.cuda.clock_rate(device))
+        except (ImportError, RuntimeError):
+            # NVIDIA's management library is not available
+            return None
     text = _read(_CPU / f"cpu{core}/cpufreq/scaling_cur_freq")
     return int(text) // 1000 if text.isdigit() else None
 
@@ -38,14 +42,6 @@ def clock_mhz(device: torch.device, core: int = 0) -> int | None:
 def state(device: torch.device, threads: int, cores: list[int]) -> dict[str, Any]:
     """Threads, cores and clock rate of a measurement."""
     return {"threads": threads, "cores": cores, "clock_mhz": clock_mhz(device, cores[0] if cores else 0)}
-
-
-def _gpu_clock(device: torch.device) -> int | None:
-    try:
-        return int(torch.cuda.clock_rate(device))
-    except (ImportError, RuntimeError):
-        # NVIDIA's management library is not available
-        return None
 
 
 def _processor() -> str:

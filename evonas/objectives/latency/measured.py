@@ -17,7 +17,6 @@ from evonas.objectives.latency.machine import machine, state
 from evonas.objectives.latency.reference_timing import (
     Reference,
     RunOnce,
-    TimedRunner,
     counting_preemptions,
     with_reference,
 )
@@ -112,7 +111,8 @@ class Latency:
         device = self._context.device
         is_pinned = self.pin and device.type == "cpu"
         with pinned(self.threads, is_pinned) as cores, torch.inference_mode(), runtimes.threads(self.threads):
-            timing = measure(self._take(genotype), self.plan)
+            take = counting_preemptions(self._once(genotype))
+            timing = measure(with_reference(take, *self._reference()) if self.reference else take, self.plan)
         facts = {**timing.summary(self.cv_limit), **state(device, self.threads, cores)}
         facts["clock"] = self._clock(self._context)
         if self.reference:
@@ -139,10 +139,6 @@ class Latency:
 
     def _clock(self, context: EvaluationContext) -> str:
         return runtimes.clock_for(self.clock, self.runtime, context.device, self.threads)
-
-    def _take(self, genotype: Genotype) -> TimedRunner:
-        take = counting_preemptions(self._once(genotype))
-        return with_reference(take, *self._reference()) if self.reference else take
 
     def _reference(self) -> Reference:
         """The reference network, and its time in ms on an idle machine."""

@@ -101,7 +101,7 @@ def torch_once(
             net(image)
 
     if image.device.type == "cuda":
-        return _by_events(_recorded(forward) if graphs else forward)
+        return _timed_by_events(_as_graph(forward) if graphs else forward)
 
     now = _now(clock)
 
@@ -131,14 +131,18 @@ def onnx_once(runtime: str, net: nn.Module, image: Tensor, threads: int, clock: 
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     providers = [_provider(runtime, image.device)]
-    session = onnxruntime.InferenceSession(_exported(net, image.cpu()), options, providers=providers)
-    fed = {session.get_inputs()[0].name: image.cpu().numpy()}
+    with torch.no_grad():
+        program = torch.onnx.export(net.cpu(), (image.cpu(),), dynamo=True, verbose=False)
+    assert program is not None
+    model = bytes(program.model_proto.SerializeToString())
+    session = onnxruntime.InferenceSession(model, options, providers=providers)
+    inputs = {session.get_inputs()[0].name: image.cpu().numpy()}
 
     now = _now(clock)
 
     def once() -> float:
         begin = now()
-        session.run(None, fed)
+        session.run(None, inputs)
         return 1000.0 * (now() - begin)
 
     return once
@@ -172,14 +176,7 @@ def _provider(runtime: str, device: torch.device) -> str:
     return wanted
 
 
-def _exported(net: nn.Module, image: Tensor) -> bytes:
-    with torch.no_grad():
-        program = torch.onnx.export(net.cpu(), (image,), dynamo=True, verbose=False)
-    assert program is not None
-    return bytes(program.model_proto.SerializeToString())
-
-
-def _by_events(forward: Callable[[], None]) -> RunOnce:
+def _timed_by_events(forward: Callable[[], None]) -> RunOnce:
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
 
     def once() -> float:
@@ -192,7 +189,7 @@ def _by_events(forward: Callable[[], None]) -> RunOnce:
     return once
 
 
-def _recorded(forward: Callable[[], None]) -> Callable[[], None]:
+def _as_graph(forward: Callable[[], None]) -> Callable[[], None]:
     # lazy initialisation must finish before the capture, on another stream
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

@@ -60,11 +60,11 @@ class AnalyticEvaluator:
         self._weights = rng.uniform(0.5, 1.5, self._span.size)
         self._targets = rng.uniform(0.0, 1.0, self._span.size)
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """The objectives of `part`."""
         if self._seconds:
             time.sleep(self._seconds)
-        values = self.values(self._space.parse(genotype))
+        values = self.values(genotype)
         return Measurement({name: values[name] for name in self._objectives if PARTS_OF[name] == part})
 
     def values(self, genotype: Genotype) -> dict[str, float]:

@@ -89,7 +89,9 @@ class TableEvaluator:
         Raises:
             UserError: a column is unknown.
         """
-        return tuple(Lookup(name, self._unit(name)) for name in self._names)
+        for name in self._names:
+            self.table.column(name)
+        return tuple(Lookup(name, self.table.units.get(name, "")) for name in self._names)
 
     @property
     def weights_digest(self) -> str:
@@ -109,7 +111,7 @@ class TableEvaluator:
         """Reads the table and checks its columns and the space."""
         _ = self.objectives, self.space
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """The values of the genotype's row.
 
         Raises:
@@ -117,7 +119,7 @@ class TableEvaluator:
         """
         if part != "shared":
             raise ValueError(f"a table has no objectives of the part {part}")
-        words = words_of(self.space, self.space.parse(genotype))
+        words = words_of(self.space, self.space.canonical(genotype))
         return Measurement(self.table.values(words, self._names))
 
     def identity(self, part: Part) -> dict[str, Any]:
@@ -136,10 +138,6 @@ class TableEvaluator:
         """The sha256 of the identity; values with equal fingerprints may be reused."""
         text = json.dumps(self.identity(part), sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    def _unit(self, name: str) -> str:
-        self.table.column(name)
-        return self.table.units.get(name, "")
 
 
 class KnownColumn:

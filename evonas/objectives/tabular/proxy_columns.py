@@ -13,6 +13,7 @@ from evonas.objectives.tabular.evaluator import Lookup, TableEvaluator, words_of
 from evonas.proxies.catalogue import proxy
 from evonas.proxies.scorer import Scorer, is_size, refuse_too_few
 from evonas.randomness import derive, generator
+from evonas.space.genotype import Genotype
 
 VERSION = 2
 
@@ -83,14 +84,14 @@ class ScoredTable(TableEvaluator):
         for scorer in self._scorers.values():
             scorer.references()
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         """Negative scores and columns.
 
         Raises:
             ValueError: a score is not finite, or the table has no row.
         """
         found = super().measure(genotype, part)
-        words = words_of(self.space, self.space.parse(genotype))
+        words = words_of(self.space, genotype)
         net = self._network(words)
         scores = {name: -scorer.score(net)[0] for name, scorer in self._scorers.items()}
         truth = self.table.values(words, ("error",))

@@ -1,4 +1,4 @@
-"""causal_ssd: the token mixer of Mamba-2, in which a token reads the tokens before it; see `reference.py`."""
+"""causal_ssd: the state space duality (SSD) of Mamba-2, a causal token mixer; see `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -26,7 +26,5 @@ def causal_ssd(
     c_BLS: Float[Tensor, "B L S"],
     d_N: Float[Tensor, " N"],
 ) -> Float[Tensor, "B L N P"]:
-    """Run `reference.causal_ssd` or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    """Runs `reference.causal_ssd`, or the faster implementation chosen by `evonas.ops.backend`."""
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N))

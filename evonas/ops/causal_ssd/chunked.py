@@ -1,4 +1,4 @@
-"""Causal state space duality by matrix products within chunks of tokens, and one state between chunks.
+"""Causal state space duality by matrix products within chunks of tokens, and a recurrence between chunks.
 
 Legend: B batch, K chunks, T tokens of a chunk, L tokens, N heads, P head dim, S state. Suffixes name axes.
 """
@@ -20,10 +20,10 @@ def causal_ssd(
     c_BLS: Float[Tensor, "B L S"],
     d_N: Float[Tensor, " N"],
 ) -> Float[Tensor, "B L N P"]:
-    """What `reference.causal_ssd` computes, by blocks as in Mamba-2 (arXiv 2405.21060, section 6).
+    """Equals `reference.causal_ssd`, by the block decomposition of Mamba-2 (arXiv 2405.21060, section 6).
 
-    Logarithms of decays are added up within one chunk alone, and only their differences towards earlier
-    tokens, which are not positive, are raised: nothing can overflow.
+    Logarithms of decays are summed within a chunk only, and only their non-positive differences towards earlier
+    tokens are exponentiated, so nothing overflows.
     """
     dtype = torch.promote_types(x_BLNP.dtype, torch.float32)
     x, dt, a, b, c, d = (each.to(dtype) for each in (x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N))
@@ -39,14 +39,14 @@ def causal_ssd(
 
 
 def _chunks(x: Float[Tensor, "B L *rest"]) -> Float[Tensor, "B K T *rest"]:
-    """Tokens in chunks, the last one filled with zeros: they write nothing and decay nothing."""
+    """Splits tokens into chunks; the last one is padded with zeros, which neither write nor decay states."""
     missing = -x.shape[1] % TOKENS
     padded = F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
     return padded.unflatten(1, (-1, TOKENS))
 
 
 def _within(weighted_BKTNP: Tensor, log_BKNT: Tensor, b_BKTS: Tensor, c_BKTS: Tensor) -> Tensor:
-    """What tokens read of the tokens of their own chunk: B K T N P."""
+    """What tokens read from tokens of their own chunk, B K T N P."""
     above = torch.ones(TOKENS, TOKENS, dtype=torch.bool, device=log_BKNT.device).triu(diagonal=1)
     ratio_BKNTT = (log_BKNT.unsqueeze(-1) - log_BKNT.unsqueeze(-2)).masked_fill(above, -torch.inf).exp()
     scores_BKNTT = ratio_BKNTT * (c_BKTS @ b_BKTS.transpose(-1, -2)).unsqueeze(2)
@@ -54,7 +54,7 @@ def _within(weighted_BKTNP: Tensor, log_BKNT: Tensor, b_BKTS: Tensor, c_BKTS: Te
 
 
 def _entering(weighted_BKTNP: Tensor, log_BKNT: Tensor, b_BKTS: Tensor) -> Tensor:
-    """The state before the first token of every chunk: B K N S P."""
+    """The state before the first token of every chunk, B K N S P."""
     total_BKN = log_BKNT[..., -1]
     left_BKNT = (total_BKN.unsqueeze(-1) - log_BKNT).exp()
     written_BKNSP = torch.einsum("bkts,bknt,bktnp->bknsp", b_BKTS, left_BKNT, weighted_BKTNP)

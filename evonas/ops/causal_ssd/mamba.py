@@ -1,4 +1,4 @@
-"""Causal state space duality by the kernels of the package mamba-ssm, on a GPU where it is installed.
+"""Causal state space duality by the kernels of the package mamba-ssm, on a GPU.
 
 Legend: B batch, L tokens, N heads, P head dim, S state. Suffixes name the axes of a tensor.
 """
@@ -11,18 +11,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 MODULE = "mamba_ssm.ops.triton.ssd_combined"
-# tokens of a chunk, as mamba-ssm's own Mamba-2 layer has them
+# tokens of a chunk, the value of mamba-ssm's Mamba-2 layer
 CHUNK = 256
 
 
 def is_usable(*operands: Tensor) -> bool:
-    """Whether the package is here, and on this device."""
+    """Whether the package is installed and the operands are on a GPU."""
     return all(each.is_cuda for each in operands) and is_installed()
 
 
 @cache
 def is_installed() -> bool:
-    """Whether the package can be imported; it cannot without the compiler's part of CUDA."""
+    """Whether the package can be imported, which needs the CUDA toolkit."""
     if find_spec("mamba_ssm") is None:
         return False
     try:
@@ -40,7 +40,7 @@ def causal_ssd(
     c_BLS: Float[Tensor, "B L S"],
     d_N: Float[Tensor, " N"],
 ) -> Float[Tensor, "B L N P"]:
-    """What `reference.causal_ssd` computes, to the precision of the operands' type."""
+    """Equals `reference.causal_ssd`, to the precision of the operands' dtype."""
     kernel = importlib.import_module(MODULE).mamba_chunk_scan_combined
     keys, queries = (each.unsqueeze(2) for each in (b_BLS, c_BLS))
     result: Tensor = kernel(x_BLNP, dt_BLN, a_N, keys, queries, chunk_size=CHUNK, D=d_N)

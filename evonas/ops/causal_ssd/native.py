@@ -1,4 +1,4 @@
-"""Causal state space duality by a compiled kernel: one walk along the tokens, states in the nearest cache.
+"""Causal state space duality by a compiled kernel, in one pass over the tokens.
 
 Legend: B batch, L tokens, N heads, P head dim, S state. Suffixes name axes.
 """
@@ -6,28 +6,20 @@ Legend: B batch, L tokens, N heads, P head dim, S state. Suffixes name axes.
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from evonas.ops import native
 
 
-def causal_ssd(
-    x_BLNP: Float[Tensor, "B L N P"],
-    dt_BLN: Float[Tensor, "B L N"],
-    a_N: Float[Tensor, " N"],
-    b_BLS: Float[Tensor, "B L S"],
-    c_BLS: Float[Tensor, "B L S"],
-    d_N: Float[Tensor, " N"],
-) -> Float[Tensor, "B L N P"]:
-    """What `reference.causal_ssd` computes; float32 on the CPU alone (`native.is_usable`)."""
-    result: Tensor = _CausalSSD.apply(x_BLNP, dt_BLN, a_N, b_BLS, c_BLS, d_N)
+def causal_ssd(*operands: Tensor) -> Tensor:
+    """Equals `reference.causal_ssd`; needs float32 on the CPU (`native.is_usable`)."""
+    result: Tensor = _CausalSSD.apply(*operands)
     return result
 
 
 class _CausalSSD(torch.autograd.Function):
-    """Keeps no states: on the way back they are walked again, a tile of tokens at a time."""
+    """Saves no states; the backward pass recomputes them for a tile of tokens at a time."""
 
     @staticmethod
     def forward(ctx: Any, *operands: Tensor) -> Tensor:

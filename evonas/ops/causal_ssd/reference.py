@@ -16,15 +16,15 @@ def causal_ssd(
     c_BLS: Float[Tensor, "B L S"],
     d_N: Float[Tensor, " N"],
 ) -> Float[Tensor, "B L N P"]:
-    """y_l = c_l h_l + d x_l with states h_l = exp(dt_l a) h_(l-1) + b_l (dt_l x_l)^T, S x P in a head.
+    """y_l = c_l h_l + d x_l with states h_l = exp(dt_l a) h_(l-1) + b_l (dt_l x_l)^T, S x P per head.
 
-    Mamba-2 (arXiv 2405.21060, equations 1 and 2 with a decay per head). All heads share b and c.
-    Half precision is computed in float32.
+    Mamba-2 (arXiv 2405.21060, equations 1 and 2, with one decay per head). All heads share b and c. Half precision is
+    computed in float32.
 
     Args:
-        x_BLNP: values, in the order of the walk.
-        dt_BLN: step sizes; not negative in the network.
-        a_N: rate of each head; not positive in the network, so that no state can grow.
+        x_BLNP: values, in scan order.
+        dt_BLN: step sizes; non-negative in the network.
+        a_N: rate of each head; non-positive in the network, so that states decay.
         b_BLS: keys.
         c_BLS: queries.
         d_N: skip per head.

@@ -1,4 +1,4 @@
-"""dct: the frequency view of feature maps; see `reference.py` for the scaling."""
+"""dct: the two-dimensional discrete cosine transform; see `reference.py` for the scaling."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,15 +12,13 @@ INVERSE: backend.Implementations = {"reference": reference.idct2}
 
 
 def dct2(x: Float[Tensor, "*batch H W"], norm: Norm = "ortho") -> Float[Tensor, "*batch H W"]:
-    """Run `reference.dct2` or the implementation chosen by `evonas.ops.backend`."""
-    result: Tensor = backend.choose(FORWARD)(x, norm)
-    return result
+    """Runs `reference.dct2`, or the implementation chosen by `evonas.ops.backend`."""
+    return backend.run(FORWARD, {}, (x,), norm)
 
 
 def idct2(x: Float[Tensor, "*batch H W"], norm: Norm = "ortho") -> Float[Tensor, "*batch H W"]:
-    """Run `reference.idct2` or the implementation chosen by `evonas.ops.backend`."""
-    result: Tensor = backend.choose(INVERSE)(x, norm)
-    return result
+    """Runs `reference.idct2`, or the implementation chosen by `evonas.ops.backend`."""
+    return backend.run(INVERSE, {}, (x,), norm)
 
 
 __all__ = ["Norm", "dct2", "idct2"]

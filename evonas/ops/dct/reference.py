@@ -16,19 +16,19 @@ Norm = Literal["ortho", "backward"]
 def dct2(x: Float[Tensor, "*batch H W"], norm: Norm = "ortho") -> Float[Tensor, "*batch H W"]:
     """DCT-II along the last two axes, scaled as `scipy.fft.dctn(x, type=2, norm=norm)`.
 
-    Half precision is computed in float32, also under autocast: sums over a plane lose too much.
+    Half precision is computed in float32, also under autocast, since sums over a plane would lose accuracy.
     """
     rows, columns = (_matrix(size, norm, x.device, _working(x.dtype)) for size in x.shape[-2:])
-    return _sandwich(rows, x, columns)
+    return _product(rows, x, columns)
 
 
 def idct2(x: Float[Tensor, "*batch H W"], norm: Norm = "ortho") -> Float[Tensor, "*batch H W"]:
     """The inverse of `dct2` with the same `norm`."""
     rows, columns = (_inverse(size, norm, x.device, _working(x.dtype)) for size in x.shape[-2:])
-    return _sandwich(rows, x, columns)
+    return _product(rows, x, columns)
 
 
-def _sandwich(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
+def _product(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         return (left @ x.to(left.dtype) @ right.T).to(x.dtype)
 
@@ -39,14 +39,14 @@ def _working(dtype: torch.dtype) -> torch.dtype:
 
 @lru_cache(maxsize=64)
 def _matrix(size: int, norm: Norm, device: torch.device, dtype: torch.dtype) -> Tensor:
-    # what is first computed in inference mode must serve training later
+    # a matrix first computed in inference mode must be usable in training later
     with torch.inference_mode(False):
         return _basis(size, norm).to(device, dtype)
 
 
 @lru_cache(maxsize=64)
 def _inverse(size: int, norm: Norm, device: torch.device, dtype: torch.dtype) -> Tensor:
-    # the orthonormal basis is its own inverse transposed; the other differs from it by a scale per row
+    # the orthonormal basis has its transpose as inverse; the other basis differs by a scale per row
     with torch.inference_mode(False):
         basis = _basis(size, "ortho")
         scale = basis[:, :1] / _basis(size, norm)[:, :1]

@@ -1,4 +1,4 @@
-"""depthwise_silu: the local part of a state space mixer; see `reference.py`."""
+"""depthwise_silu: the depthwise convolution and activation of a state space mixer; see `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,7 +14,5 @@ KERNELS: backend.Kernels = {"native": (compiled.is_usable, native.depthwise_silu
 def depthwise_silu(
     x_BHWC: Float[Tensor, "B H W C"], kernels_C133: Float[Tensor, "C 1 3 3"], bias_C: Float[Tensor, " C"]
 ) -> Float[Tensor, "B H W C"]:
-    """Run `reference.depthwise_silu` or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BHWC, kernels_C133, bias_C)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    """Runs `reference.depthwise_silu`, or the faster implementation chosen by `evonas.ops.backend`."""
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BHWC, kernels_C133, bias_C))

@@ -1,4 +1,4 @@
-"""Convolution, bias and activation in one visit, by a compiled kernel; without gradients.
+"""Fused convolution, bias and activation by a compiled kernel, without gradients.
 
 Legend: B batch, H W space, C channels, T taps.
 """
@@ -14,7 +14,7 @@ from evonas.ops.depthwise_silu import reference
 def depthwise_silu(
     x_BHWC: Float[Tensor, "B H W C"], kernels_C133: Float[Tensor, "C 1 3 3"], bias_C: Float[Tensor, " C"]
 ) -> Float[Tensor, "B H W C"]:
-    """What `reference.depthwise_silu` computes; where gradients are wanted it runs itself."""
+    """Equals `reference.depthwise_silu`, which runs instead if gradients are needed."""
     operands = (x_BHWC, kernels_C133, bias_C)
     if torch.is_grad_enabled() and any(each.requires_grad for each in operands):
         return reference.depthwise_silu(*operands)

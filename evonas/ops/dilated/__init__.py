@@ -1,4 +1,4 @@
-"""dilated: the fusion of neighbouring states of Spatial-Mamba; see `reference.py`."""
+"""dilated: the state fusion of Spatial-Mamba, a sum of dilated convolutions; see `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,10 +21,8 @@ def dilated(
     kernels_KC33: Float[Tensor, "K C 3 3"],
     alpha_K: Float[Tensor, " K"],
 ) -> Float[Tensor, "B C H W"]:
-    """Run `reference.dilated` or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BCHW, kernels_KC33, alpha_K)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    """Runs `reference.dilated`, or the faster implementation chosen by `evonas.ops.backend`."""
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BCHW, kernels_KC33, alpha_K))
 
 
 __all__ = ["DILATIONS", "depthwise", "dilated", "merge"]

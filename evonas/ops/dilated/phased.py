@@ -1,4 +1,4 @@
-"""Dilated convolutions as plain ones over interleaved sub-maps.
+"""Dilated convolutions as plain convolutions of interleaved sub-maps.
 
 Legend: B batch, C channels, H W space, K dilations.
 """
@@ -16,11 +16,11 @@ def dilated(
     kernels_KC33: Float[Tensor, "K C 3 3"],
     alpha_K: Float[Tensor, " K"],
 ) -> Float[Tensor, "B C H W"]:
-    """What `reference.dilated` computes, with a faster gradient on the CPU.
+    """Equals `reference.dilated`, with a faster gradient on the CPU.
 
-    Positions that are d apart form d x d maps of their own, and a convolution of dilation d is a plain
-    one on each. Torch's CPU gradient of a dilated depthwise convolution is several times slower than
-    of a plain one; its forward is not, so without gradients, or elsewhere, the reference runs.
+    Positions at distance d form d x d sub-maps, on each of which a convolution of dilation d is a plain one. Torch's
+    CPU gradient of a dilated depthwise convolution is several times slower than that of a plain one; its forward pass
+    is not, so the reference runs without gradients and on other devices.
     """
     if x_BCHW.device.type != "cpu" or not torch.is_grad_enabled():
         return reference.dilated(x_BCHW, kernels_KC33, alpha_K)
@@ -33,7 +33,7 @@ def dilated(
 
 def _phased(x_BCHW: Tensor, kernel_C33: Tensor, d: int) -> Tensor:
     height, width = x_BCHW.shape[-2:]
-    # whole phases: some more at the far edges, cut off again below
+    # padded at the far edges to multiples of d; the result is cropped below
     below, right = d + -height % d, d + -width % d
     padded = F.pad(x_BCHW, (d, right, d, below), mode="replicate")
     phases = padded.permute(0, 2, 3, 1).unflatten(2, (-1, d)).unflatten(1, (-1, d)).permute(0, 2, 4, 5, 1, 3)

@@ -1,4 +1,4 @@
-"""scan: the recurrence of a selective state space model with one state per channel; see `reference.py`."""
+"""scan: the selective scan with one state per channel; see `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,7 +21,5 @@ def scan(
     a_C: Float[Tensor, " C"],
     b_BL: Float[Tensor, "B L"],
 ) -> Float[Tensor, "B L C"]:
-    """Run `reference.scan` or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BLC, dt_BLC, a_C, b_BL)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    """Runs `reference.scan`, or the faster implementation chosen by `evonas.ops.backend`."""
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BLC, dt_BLC, a_C, b_BL))

@@ -1,4 +1,4 @@
-"""The selective scan in about 2 log2(L) steps over all tokens at once.
+"""The selective scan in about 2 log2(L) parallel steps.
 
 Legend: B batch, L tokens, C channels. Suffixes name the axes of a tensor.
 """
@@ -17,11 +17,11 @@ def scan(
     a_C: Float[Tensor, " C"],
     b_BL: Float[Tensor, "B L"],
 ) -> Float[Tensor, "B L C"]:
-    """What `reference.scan` computes, for step sizes and rates whose product is never positive.
+    """Equals `reference.scan`, for step sizes and rates with non-positive products.
 
-    Steps h -> decay h + u compose to steps of the same form (Blelloch 1990). Decays are only ever
-    multiplied, and lie in [0, 1]: a strong or long decay becomes zero, and nothing can overflow,
-    while dividing by a running product or subtracting running sums of logarithms would.
+    Steps h -> decay h + u are closed under composition (Blelloch 1990). Decays in [0, 1] are only multiplied, so they
+    may underflow to zero but nothing overflows, as it would with quotients of running products or differences of
+    running sums of logarithms.
     """
     dtype = torch.promote_types(x_BLC.dtype, torch.float32)
     dt_BLC = dt_BLC.to(dtype)
@@ -32,7 +32,7 @@ def scan(
 
 
 class _Recurrence(torch.autograd.Function):
-    """h_l = decay_l h_(l-1) + u_l; its gradient is the same recurrence from the other end."""
+    """h_l = decay_l h_(l-1) + u_l; its gradient is the same recurrence in reverse order."""
 
     @staticmethod
     def forward(ctx: Any, decay_BLC: Tensor, u_BLC: Tensor) -> Tensor:
@@ -44,14 +44,14 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_BLC: Tensor) -> tuple[Tensor, Tensor]:
         decay_BLC, h_BLC = ctx.saved_tensors
-        # g_l = grad_l + decay_(l+1) g_(l+1); the decay that rolls to the front meets a state of zero
+        # g_l = grad_l + decay_(l+1) g_(l+1); the decay rolled to the front multiplies the zero initial state
         g_BLC = _solve(decay_BLC.flip(1).roll(1, 1), grad_BLC.flip(1)).flip(1)
         before_BLC = torch.cat([torch.zeros_like(h_BLC[:, :1]), h_BLC[:, :-1]], dim=1)
         return g_BLC * before_BLC, g_BLC
 
 
 def _solve(decay_BLC: Tensor, u_BLC: Tensor) -> Tensor:
-    """Join tokens two by two, solve the half as long recurrence, and fill in the tokens between."""
+    """Composes pairs of steps, solves the recurrence of half the length, and fills in the tokens between."""
     length = u_BLC.shape[1]
     if length == 1:
         return u_BLC

@@ -1,4 +1,4 @@
-"""The selective scan by a compiled kernel: one walk along the tokens, states in registers.
+"""The selective scan by a compiled kernel, in one pass over the tokens with states in registers.
 
 Legend: B batch, L tokens, C channels, K blocks of channels. Suffixes name the axes of a tensor.
 """
@@ -6,21 +6,15 @@ Legend: B batch, L tokens, C channels, K blocks of channels. Suffixes name the a
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from evonas.ops import native
 
 
-def scan(
-    x_BLC: Float[Tensor, "B L C"],
-    dt_BLC: Float[Tensor, "B L C"],
-    a_C: Float[Tensor, " C"],
-    b_BL: Float[Tensor, "B L"],
-) -> Float[Tensor, "B L C"]:
-    """What `reference.scan` computes; float32 on the CPU alone (`native.is_usable`)."""
-    result: Tensor = _Scan.apply(x_BLC, dt_BLC, a_C, b_BL)
+def scan(*operands: Tensor) -> Tensor:
+    """Equals `reference.scan`; needs float32 on the CPU (`native.is_usable`)."""
+    result: Tensor = _Scan.apply(*operands)
     return result
 
 

@@ -16,14 +16,13 @@ def scan(
 ) -> Float[Tensor, "B L C"]:
     """The states h_l = exp(dt_l a) h_(l-1) + dt_l b_l x_l, starting from zero.
 
-    Mamba (arXiv 2312.00752) with a state of size one, as Spatial-Mamba (arXiv 2410.15091) uses
-    it: the states themselves are wanted, because they are mixed in space before they are read.
-    Half precision is computed in float32.
+    Mamba (arXiv 2312.00752) with a state of size one. The states themselves are returned, since Spatial-Mamba (arXiv
+    2410.15091) fuses them in space before they are read. Half precision is computed in float32.
 
     Args:
-        x_BLC: values, in the order of the scan.
-        dt_BLC: step sizes; not negative in the network.
-        a_C: rate of each channel; not positive in the network, so that no state can grow.
+        x_BLC: values, in scan order.
+        dt_BLC: step sizes; non-negative in the network.
+        a_C: rate of each channel; non-positive in the network, so that states decay.
         b_BL: input weight of each token, shared by all channels.
     """
     dtype = torch.promote_types(x_BLC.dtype, torch.float32)

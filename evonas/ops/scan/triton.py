@@ -1,4 +1,4 @@
-"""The selective scan by Triton's kernels: parts of the tokens walk side by side, see `kernels/`.
+"""The selective scan by Triton kernels, which process segments of the tokens in parallel (see `kernels/`).
 
 Legend: B batch, L tokens, C channels. Suffixes name the axes of a tensor.
 """
@@ -6,7 +6,6 @@ Legend: B batch, L tokens, C channels. Suffixes name the axes of a tensor.
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -14,19 +13,14 @@ from evonas.ops import triton
 from evonas.ops.native import gapless
 
 
-def scan(
-    x_BLC: Float[Tensor, "B L C"],
-    dt_BLC: Float[Tensor, "B L C"],
-    a_C: Float[Tensor, " C"],
-    b_BL: Float[Tensor, "B L"],
-) -> Float[Tensor, "B L C"]:
-    """What `reference.scan` computes; on a GPU alone (`triton.is_usable`)."""
-    result: Tensor = _Scan.apply(x_BLC, dt_BLC, a_C, b_BL)
+def scan(*operands: Tensor) -> Tensor:
+    """Equals `reference.scan`; needs a GPU (`triton.is_usable`)."""
+    result: Tensor = _Scan.apply(*operands)
     return result
 
 
 class _Scan(torch.autograd.Function):
-    """Keeps the states as they were answered, which whoever reads them keeps anyway."""
+    """Saves the output states for the backward pass; its consumers save them in any case."""
 
     @staticmethod
     def forward(ctx: Any, *operands: Tensor) -> Tensor:

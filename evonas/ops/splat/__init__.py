@@ -1,15 +1,29 @@
-"""splat: an image of 3-D Gaussians; see `reference.py`."""
+"""splat: rasterization of 3-D Gaussians; see `reference.py`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from evonas.ops import backend
 from evonas.ops.splat import kernels, paired, reference, tiled
+from evonas.ops.splat.projection import Ellipses, project
+
+Draw = Callable[[Ellipses, int, int], Tensor]
+
+
+def _projected(draw: Draw, *operands: Any) -> Tensor:
+    """The image of Gaussians that are projected to ellipses first."""
+    height, width = operands[-2:]
+    return draw(project(*operands), height, width)
+
 
 IMPLEMENTATIONS: backend.Implementations = {
-    "paired": paired.splat,
-    "tiled": tiled.splat,
-    "reference": reference.splat,
+    "paired": partial(_projected, paired.draw),
+    "tiled": partial(_projected, tiled.draw),
+    "reference": partial(_projected, reference.draw),
 }
 KERNELS: backend.Kernels = {"gsplat": (kernels.is_usable, kernels.splat)}
 
@@ -25,11 +39,23 @@ def splat(
     height: int,
     width: int,
 ) -> Float[Tensor, "H W D"]:
-    """Run `reference.splat` or the faster implementation chosen by `evonas.ops.backend`.
+    """Renders 3-D Gaussians on black, with the implementation chosen by `evonas.ops.backend`.
 
-    On a GPU the best are the kernels of gsplat, where they are installed.
+    On a GPU the fastest is gsplat, if it is installed.
+
+    Args:
+        means_N3: centres in the world.
+        quats_N4: rotations, w x y z, of any length but zero.
+        scales_N3: standard deviations along the own axes.
+        opacities_N: in [0, 1].
+        colours_NC: any channels.
+        view_44: world to camera; x right, y down, z forward.
+        intrinsics_33: of the pinhole camera, in pixels.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Returns:
+        The C channels and, last, the opacity of the pixel: D = C + 1.
     """
     shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    run = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, shape))
-    result: Tensor = run(*shape, view_44, intrinsics_33, height, width)
-    return result
+    return backend.run(IMPLEMENTATIONS, KERNELS, shape, view_44, intrinsics_33, height, width)

@@ -1,10 +1,10 @@
-"""Gaussian splatting pair by pair: a list of every Gaussian with every pixel it reaches, and nothing else.
+"""Gaussian splatting over the list of all pairs of a Gaussian and a pixel that it reaches.
 
-Legend: M visible Gaussians, P pairs, R rows of a band, W its width, C channels.
+Legend: M visible Gaussians, P pairs, R rows of a band, W its width, C channels, K rows of the table.
 
-The numbers are those of `reference.splat`. Small Gaussians reach few pixels, so the list is several times
-shorter than what tiles look at. What adds nothing to a pixel leaves the list before anything is
-kept. Bands of rows bound the memory.
+Results equal those of `reference.draw`. Small Gaussians reach few pixels, so the list is several times shorter than
+the pairs that tiles evaluate. Pairs that add nothing to a pixel are dropped before anything is saved for the backward
+pass. The image is drawn in bands of rows, which bounds the memory.
 """
 
 from typing import Any, NamedTuple
@@ -13,17 +13,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from evonas.ops.splat.projection import LEAST_ALPHA, Ellipses, project
+from evonas.ops.splat.projection import LEAST_ALPHA, Ellipses
 from evonas.ops.splat.reference import LEAST_LIGHT, MOST_ALPHA
 
-# pairs that are held at a time
+# maximum number of pairs of a band
 PORTION = 4_000_000
-# rows of the table before the colours: centre, conic and opacity
+# rows of the table before the colours: centre (2), conic (3) and opacity
 SHAPE = 6
 
 
 class _Pairs(NamedTuple):
-    """Pairs pixel by pixel, each pixel's nearest Gaussian first; `counts` says how many each pixel has."""
+    """Pairs sorted by pixel, then by depth, nearest first; `counts` is the number of pairs of each pixel."""
 
     gaussians: Int[Tensor, " P"]
     pixels: Int[Tensor, " P"]
@@ -31,7 +31,7 @@ class _Pairs(NamedTuple):
 
 
 class _Boxes(NamedTuple):
-    """First pixel and number of pixels of each ellipse's upright box, by column and row."""
+    """First pixel and number of pixels of each ellipse's axis-aligned box, by column and row."""
 
     left: Int[Tensor, " M"]
     top: Int[Tensor, " M"]
@@ -39,20 +39,8 @@ class _Boxes(NamedTuple):
     high: Int[Tensor, " M"]
 
 
-def splat(
-    means_N3: Float[Tensor, "N 3"],
-    quats_N4: Float[Tensor, "N 4"],
-    scales_N3: Float[Tensor, "N 3"],
-    opacities_N: Float[Tensor, " N"],
-    colours_NC: Float[Tensor, "N C"],
-    view_44: Float[Tensor, "4 4"],
-    intrinsics_33: Float[Tensor, "3 3"],
-    height: int,
-    width: int,
-) -> Float[Tensor, "H W D"]:
-    """See `reference.splat`."""
-    shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    seen = project(*shape, view_44, intrinsics_33, height, width)
+def draw(seen: Ellipses, height: int, width: int) -> Float[Tensor, "H W D"]:
+    """The image of projected Gaussians; see `evonas.ops.splat.splat`."""
     table = torch.cat([seen.centres, seen.conics, seen.opacities[:, None], seen.colours], 1).T.contiguous()
     boxes = _boxes(seen, height, width)
     return torch.cat([_Drawn.apply(table, boxes, *band, width) for band in _bands(boxes, height)])
@@ -60,7 +48,7 @@ def splat(
 
 @torch.no_grad()
 def _boxes(seen: Ellipses, height: int, width: int) -> _Boxes:
-    """The pixels whose centres lie in the box around what shows of an ellipse, clipped to the image."""
+    """The pixels whose centres lie in the bounding box of an ellipse's visible part, clipped to the image."""
     reach = 2 * (seen.opacities.clamp(min=LEAST_ALPHA) / LEAST_ALPHA).log()
     xx, xy, yy = seen.conics.unbind(-1)
     half = (reach / (xx * yy - xy * xy))[:, None] * torch.stack([yy, xx], -1)
@@ -89,10 +77,10 @@ def _bands(boxes: _Boxes, height: int) -> list[tuple[int, int]]:
 
 
 class _Drawn(torch.autograd.Function):
-    """A band of the image from the table of Gaussians, R W D; the slope is in closed form.
+    """A band of the image (R W D) from the table of Gaussians, with an analytic gradient.
 
-    With w = a l, where l is the light that comes through before a pair, and q the image's slope along the
-    pair's colour: dL/da = l q - (what follows of w q) / (1 - a), the derivative of the sum in `reference`.
+    With w = a l, where l is the transmittance before a pair, and q the image's gradient along the pair's colour,
+    dL/da = l q - (sum of w q over later pairs) / (1 - a), the derivative of the sum in `reference`.
     """
 
     @staticmethod
@@ -121,13 +109,13 @@ class _Drawn(torch.autograd.Function):
 
 
 def _summed(values: Tensor, places: Tensor, size: int) -> Float[Tensor, "K S"]:
-    """Columns added up by place."""
+    """Scatter-adds the columns of `values` to `size` columns by index."""
     sums = values.new_zeros(len(values), size)
     return sums.scatter_add_(1, places.long().expand(len(values), -1), values)
 
 
 def _shape_slopes(by_log: Tensor, offset: tuple[Tensor, Tensor], rows: Tensor) -> Float[Tensor, "6 P"]:
-    """Slopes by centre, conic and opacity, from that by the logarithm of alpha."""
+    """Gradients by centre, conic and opacity, from the gradient by the logarithm of alpha."""
     (x, y), (xx, xy, yy, opacity) = offset, rows[2:SHAPE]
     by_x, by_y = by_log * x, by_log * y
     centre = [xx * by_x + xy * by_y, xy * by_x + yy * by_y]
@@ -135,11 +123,11 @@ def _shape_slopes(by_log: Tensor, offset: tuple[Tensor, Tensor], rows: Tensor) -
 
 
 def _listed(table: Tensor, boxes: _Boxes, first: int, end: int, width: int) -> _Pairs:
-    """The pairs of a band that show: enough alpha, and enough light behind what lies before."""
+    """The visible pairs of a band: with enough alpha, and enough transmittance before them."""
     gaussians, pixels = _inside(boxes, first, end, width)
     alpha = _looked_up(table[:SHAPE], gaussians, pixels, first, width)[0]
     shown = alpha.nonzero().flatten()
-    # Gaussians come nearest first, and a stable sort leaves them so
+    # Gaussians are sorted by depth, which a stable sort preserves
     pixels, order = pixels.index_select(0, shown).sort(stable=True)
     shown = shown.index_select(0, order)
     gaussians, alpha = gaussians.index_select(0, shown), alpha.index_select(0, shown)
@@ -153,13 +141,13 @@ def _listed(table: Tensor, boxes: _Boxes, first: int, end: int, width: int) -> _
 
 
 def _inside(boxes: _Boxes, first: int, end: int, width: int) -> tuple[Tensor, Tensor]:
-    """Gaussian and pixel of every pair in the boxes, nearest Gaussian first; pixels count within the band."""
+    """Gaussian and pixel of every pair in the boxes, nearest Gaussian first; pixel indices are within the band."""
     top = boxes.top.clamp(min=first)
     high = ((boxes.top + boxes.high).clamp(max=end) - top).clamp(min=0)
     counts = boxes.wide * high
     gaussians = torch.repeat_interleave(counts).int()
     start = (top - first) * width + boxes.left
-    # of each pair: the box's width, its first pixel, and how many pairs come before the box
+    # for each pair: width and first pixel of its box, and the number of pairs of earlier boxes
     about = torch.stack([boxes.wide, start, counts.cumsum(0) - counts]).int()
     wide, start, before = about.index_select(1, gaussians)
     offsets = torch.arange(len(gaussians), device=counts.device, dtype=torch.int32) - before
@@ -170,7 +158,7 @@ def _inside(boxes: _Boxes, first: int, end: int, width: int) -> tuple[Tensor, Te
 def _looked_up(
     table: Tensor, gaussians: Tensor, pixels: Tensor, first: int, width: int
 ) -> tuple[Float[Tensor, " P"], tuple[Tensor, Tensor], Float[Tensor, "K P"]]:
-    """Alpha, the way from the Gaussian's centre, and its column of the table, of every pair."""
+    """Alpha, offset (x, y) from the Gaussian's centre, and column of the table, of every pair."""
     rows = table.index_select(1, gaussians)
     row = pixels.div(width, rounding_mode="floor")
     x = (pixels - row * width).to(table) + 0.5 - rows[0]
@@ -179,7 +167,7 @@ def _looked_up(
 
 
 def _alpha(x: Tensor, y: Tensor, rows: Tensor) -> Float[Tensor, " P"]:
-    """As `reference.opacity_at`, on columns, which are several times faster to read."""
+    """`reference.opacity_at` on the columns of the table, whose layout is several times faster to read."""
     xx, xy, yy, opacity = rows[2:SHAPE]
     exponent = (xx * x * x + yy * y * y) / 2 + xy * x * y
     alpha = (opacity * torch.exp(-exponent)).clamp_(max=MOST_ALPHA)
@@ -187,7 +175,7 @@ def _alpha(x: Tensor, y: Tensor, rows: Tensor) -> Float[Tensor, " P"]:
 
 
 def _light(alpha: Float[Tensor, " P"], counts: Tensor) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
-    """The light that comes through before and after each pair, from running sums of logarithms."""
+    """Transmittance before and after each pair, from running sums of logarithms."""
     logs = torch.log1p(-alpha.double())
     total = logs.cumsum(0)
     after = total - _at(total, counts.cumsum(0) - counts).repeat_interleave(counts)
@@ -195,11 +183,11 @@ def _light(alpha: Float[Tensor, " P"], counts: Tensor) -> tuple[Float[Tensor, " 
 
 
 def _following(values: Float[Tensor, " P"], counts: Tensor) -> Float[Tensor, " P"]:
-    """The sum of what comes after each pair in its pixel."""
+    """The sum of `values` over the later pairs of the same pixel."""
     total = values.double().cumsum(0)
     return (_at(total, counts.cumsum(0)).repeat_interleave(counts) - total).to(values)
 
 
 def _at(total: Tensor, places: Tensor) -> Tensor:
-    """Running sums of the first so many values."""
+    """The sum of the first n values, for each n in `places`, from their running sums."""
     return torch.cat([total.new_zeros(1), total])[places]

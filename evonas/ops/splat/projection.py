@@ -1,4 +1,4 @@
-"""From Gaussians in space to ellipses on the image (Zwicker et al., EWA Splatting, 2001, eq. 24 to 31).
+"""Projection of 3-D Gaussians to ellipses on the image (Zwicker et al., EWA Splatting, 2001, eq. 24 to 31).
 
 Legend: N Gaussians. Camera axes are x right, y down, z forward; pixel centres lie at half-integers.
 """
@@ -9,18 +9,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# the smallest opacity that an 8-bit image can show; less is left out
+# the smallest opacity that changes an 8-bit image; smaller ones are dropped
 LEAST_ALPHA = 1 / 255
-# nothing nearer to the camera is drawn
+# near plane
 NEAR = 0.01
-# variance in pixels^2 that every ellipse gets, as if seen through the pixel's own filter (Kerbl et al. 2023)
+# variance in pixels^2 that is added to every ellipse, a low-pass filter of one pixel (Kerbl et al. 2023)
 BLUR = 0.3
-# a linear map stands for the perspective of one Gaussian; beyond this share of the view it would explode
+# the linearised perspective of a Gaussian is clamped beyond this share of the view, where it would diverge
 _BEYOND = 0.3
 
 
 class Ellipses(NamedTuple):
-    """Gaussians on the image, nearest first; what cannot be seen is gone.
+    """The visible Gaussians on the image, nearest first.
 
     Args:
         centres: in pixels, x and y.
@@ -48,7 +48,7 @@ def project(
     height: int,
     width: int,
 ) -> Ellipses:
-    """The visible ellipses of Gaussians; see `reference.splat` for the arguments."""
+    """The visible ellipses of Gaussians; see `evonas.ops.splat.splat` for the arguments."""
     camera_N3 = means_N3 @ view_44[:3, :3].T + view_44[:3, 3]
     covariances = _covariances(view_44[:3, :3] @ rotations(quats_N4), scales_N3)
     centres, jacobians = _perspective(camera_N3, intrinsics_33, height, width)

@@ -1,56 +1,28 @@
-"""Gaussian splatting, one Gaussian after another (Kerbl et al., 3D Gaussian Splatting, 2023, eq. 2 to 5).
+"""Gaussian splatting, one Gaussian at a time (Kerbl et al., 3D Gaussian Splatting, 2023, eq. 2 to 5).
 
 Legend: N Gaussians, C channels, H W space.
 
 Front to back, a pixel has the colour sum_i c_i a_i prod_{j<i} (1 - a_j), where
-a_i = min(0.999, o_i exp(-d^T conic d / 2)) and d leads from the Gaussian's centre to the pixel's. What an
-8-bit image could not show (a_i < 1/255) is left out, and so is all that lies behind where less than 1e-4 of
-the light comes through.
+a_i = min(0.999, o_i exp(-d^T conic d / 2)) and d is the pixel's centre minus the Gaussian's. Terms with a_i < 1/255,
+which an 8-bit image does not show, are dropped, and so is everything behind a transmittance below 1e-4.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from evonas.ops.splat.projection import LEAST_ALPHA, project
+from evonas.ops.splat.projection import LEAST_ALPHA, Ellipses
 
 MOST_ALPHA = 0.999
 LEAST_LIGHT = 1e-4
 
 
-def splat(
-    means_N3: Float[Tensor, "N 3"],
-    quats_N4: Float[Tensor, "N 4"],
-    scales_N3: Float[Tensor, "N 3"],
-    opacities_N: Float[Tensor, " N"],
-    colours_NC: Float[Tensor, "N C"],
-    view_44: Float[Tensor, "4 4"],
-    intrinsics_33: Float[Tensor, "3 3"],
-    height: int,
-    width: int,
-) -> Float[Tensor, "H W D"]:
-    """An image of Gaussians, on black.
-
-    Args:
-        means_N3: centres in the world.
-        quats_N4: rotations, w x y z, of any length but zero.
-        scales_N3: standard deviations along the own axes.
-        opacities_N: in [0, 1].
-        colours_NC: any channels.
-        view_44: world to camera; x right, y down, z forward.
-        intrinsics_33: of the pinhole camera, in pixels.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-
-    Returns:
-        The C channels and, last, the share of light that the Gaussians stop: D = C + 1.
-    """
-    shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    seen = project(*shape, view_44, intrinsics_33, height, width)
-    places = pixel_centres(height, width, means_N3)
-    light = means_N3.new_ones(height, width)
+def draw(seen: Ellipses, height: int, width: int) -> Float[Tensor, "H W D"]:
+    """The image of projected Gaussians; see `evonas.ops.splat.splat`."""
+    places = pixel_centres(height, width, seen.centres)
+    light = seen.centres.new_ones(height, width)
     is_open = torch.ones_like(light, dtype=torch.bool)
-    image = means_N3.new_zeros(height, width, colours_NC.shape[1])
+    image = seen.centres.new_zeros(height, width, seen.colours.shape[1])
     for centre, conic, opacity, colour in zip(*seen[:4], strict=True):
         alpha = opacity_at(places - centre, conic, opacity)
         left = light * (1 - alpha)
@@ -61,7 +33,7 @@ def splat(
 
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Float[Tensor, "H W 2"]:
-    """x and y of every pixel's centre."""
+    """The centre (x, y) of every pixel, in pixels."""
     rows, columns = (torch.arange(n, device=like.device, dtype=like.dtype) + 0.5 for n in (height, width))
     return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
 
@@ -69,7 +41,7 @@ def pixel_centres(height: int, width: int, like: Tensor) -> Float[Tensor, "H W 2
 def opacity_at(
     offset: Float[Tensor, "*P 2"], conic: Float[Tensor, "*Q 3"], opacity: Float[Tensor, "*R"]
 ) -> Float[Tensor, "*S"]:
-    """The alpha of a Gaussian at an offset from its centre; zero where it is too little to show."""
+    """The alpha of a Gaussian at an offset from its centre; zero below `LEAST_ALPHA`."""
     x, y = offset.unbind(-1)
     xx, xy, yy = conic.unbind(-1)
     exponent = (xx * x * x + yy * y * y) / 2 + xy * x * y

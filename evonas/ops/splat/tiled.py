@@ -1,9 +1,9 @@
-"""Gaussian splatting tile by tile: each square of pixels looks at the Gaussians that reach it, all at once.
+"""Gaussian splatting by tiles: each square of pixels evaluates all Gaussians that reach it at once.
 
 Legend: T tiles, K Gaussians of the fullest tile, P pixels of a tile, M visible Gaussians, C channels.
 
-The numbers are those of `reference.splat`. Tiles go in portions, and a portion is computed again in the
-backward pass, so that memory does not grow with the image.
+Results equal those of `reference.draw`. Tiles are processed in chunks that the backward pass recomputes, so that
+memory does not grow with the image.
 """
 
 import torch
@@ -11,43 +11,27 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from evonas.ops.splat.projection import Ellipses, project
+from evonas.ops.splat.projection import Ellipses
 from evonas.ops.splat.reference import LEAST_LIGHT, opacity_at, pixel_centres
 
 TILE = 8
-# alphas that are held at a time
+# maximum number of alphas of a chunk
 PORTION = 2_000_000
 
 
-def splat(
-    means_N3: Float[Tensor, "N 3"],
-    quats_N4: Float[Tensor, "N 4"],
-    scales_N3: Float[Tensor, "N 3"],
-    opacities_N: Float[Tensor, " N"],
-    colours_NC: Float[Tensor, "N C"],
-    view_44: Float[Tensor, "4 4"],
-    intrinsics_33: Float[Tensor, "3 3"],
-    height: int,
-    width: int,
-) -> Float[Tensor, "H W D"]:
-    """See `reference.splat`."""
-    shape = means_N3, quats_N4, scales_N3, opacities_N, colours_NC
-    seen = project(*shape, view_44, intrinsics_33, height, width)
+def draw(seen: Ellipses, height: int, width: int) -> Float[Tensor, "H W D"]:
+    """The image of projected Gaussians; see `evonas.ops.splat.splat`."""
     rows, columns = -(-height // TILE), -(-width // TILE)
-    corners = _corners(rows, columns, means_N3)
+    # upper left corner (x, y) of each tile, row by row
+    corners = (pixel_centres(rows, columns, seen.centres) - 0.5).flatten(0, 1) * TILE
     tiles = torch.cat([_drawn(seen, part) for part in _portions(seen, corners)])
     image = tiles.unflatten(0, (rows, columns)).unflatten(2, (TILE, TILE))
     return image.permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(1, 2)[:height, :width]
 
 
-def _corners(rows: int, columns: int, like: Tensor) -> Float[Tensor, "T 2"]:
-    """x and y of each tile's upper left corner, row by row."""
-    return (pixel_centres(rows, columns, like) - 0.5).flatten(0, 1) * TILE
-
-
 def _portions(seen: Ellipses, corners: Float[Tensor, "T 2"]) -> list[tuple[Tensor, Tensor]]:
-    """Corners and lists of Gaussians of some tiles each, so that none needs more than a portion's memory."""
-    # the overlaps of all tiles with all Gaussians are looked up in portions of their own
+    """Chunks of tiles of limited memory: their corners and their lists of Gaussians."""
+    # the overlaps of all tiles with all Gaussians are computed in chunks as well
     step = max(1, 8 * PORTION // max(len(seen.radii), 1))
     found = []
     for some in corners.split(step):
@@ -61,14 +45,14 @@ def _portions(seen: Ellipses, corners: Float[Tensor, "T 2"]) -> list[tuple[Tenso
 
 @torch.no_grad()
 def _touched(seen: Ellipses, corners: Float[Tensor, "T 2"]) -> Bool[Tensor, "T M"]:
-    """Whether the square around a Gaussian reaches a tile."""
+    """Whether the bounding square of a Gaussian overlaps a tile."""
     low, high = corners[:, None], corners[:, None] + TILE
     centres, radii = seen.centres[None], seen.radii[None, :, None]
     return ((centres + radii > low) & (centres - radii < high)).all(-1)
 
 
 def _lists(touched: Bool[Tensor, "T M"]) -> Int[Tensor, "T K"]:
-    """The Gaussians of each tile, nearest first, filled up with M where another tile has more."""
+    """The Gaussians of each tile, nearest first, padded with M."""
     tiles, gaussians = touched.nonzero(as_tuple=True)
     places = touched.cumsum(1)[tiles, gaussians] - 1
     longest = int(touched.sum(1).max()) if touched.numel() else 0
@@ -89,7 +73,7 @@ def _drawn(seen: Ellipses, part: tuple[Tensor, Tensor]) -> Float[Tensor, "T P D"
 def _composed(
     centres: Tensor, conics: Tensor, opacities: Tensor, colours: Tensor, corners: Tensor, lists: Tensor
 ) -> Float[Tensor, "T P D"]:
-    # one more Gaussian, which nobody sees, fills the lists up
+    # index M is an invisible Gaussian that pads the lists
     padded = [torch.cat([x, x.new_zeros(1, *x.shape[1:])]) for x in (centres, conics, opacities, colours)]
     centre, conic, opacity, colour = (x[lists] for x in padded)
     places = pixel_centres(TILE, TILE, corners).flatten(0, 1) + corners[:, None]

@@ -1,4 +1,4 @@
-"""ssd: the token mixer of the VSS blocks; see `reference.py` for what it computes."""
+"""ssd: the non-causal state space duality of VSSD, the token mixer of VSS blocks; see `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,7 +21,5 @@ def ssd(
     c_BLS: Float[Tensor, "B L S"],
     d_N: Float[Tensor, " N"],
 ) -> Float[Tensor, "B L N P"]:
-    """Run `reference.ssd` or the faster implementation chosen by `evonas.ops.backend`."""
-    operands = (x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
-    result: Tensor = backend.choose(backend.beside(IMPLEMENTATIONS, KERNELS, operands))(*operands)
-    return result
+    """Runs `reference.ssd`, or the faster implementation chosen by `evonas.ops.backend`."""
+    return backend.run(IMPLEMENTATIONS, KERNELS, (x_BLNP, a_BLN, b_BLS, c_BLS, d_N))

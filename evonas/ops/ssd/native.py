@@ -1,4 +1,4 @@
-"""Non-causal state space duality by a compiled kernel: the state never leaves the first cache.
+"""Non-causal state space duality by a compiled kernel, whose states stay in the first-level cache.
 
 Legend: B batch, L tokens, N heads, P head dim, I = N P, S state. Suffixes name the axes of a tensor.
 """
@@ -6,27 +6,20 @@ Legend: B batch, L tokens, N heads, P head dim, I = N P, S state. Suffixes name 
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from evonas.ops import native
 
 
-def ssd(
-    x_BLNP: Float[Tensor, "B L N P"],
-    a_BLN: Float[Tensor, "B L N"],
-    b_BLS: Float[Tensor, "B L S"],
-    c_BLS: Float[Tensor, "B L S"],
-    d_N: Float[Tensor, " N"],
-) -> Float[Tensor, "B L N P"]:
-    """What `reference.ssd` computes; float32 on the CPU alone (`native.is_usable`)."""
-    result: Tensor = _SSD.apply(x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
+def ssd(*operands: Tensor) -> Tensor:
+    """Equals `reference.ssd`; needs float32 on the CPU (`native.is_usable`)."""
+    result: Tensor = _SSD.apply(*operands)
     return result
 
 
 class _SSD(torch.autograd.Function):
-    """The kernel forward; backward four products of torch, from what forward was given and the state anew."""
+    """A kernel in the forward pass; torch products in the backward pass, which recomputes the state."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:

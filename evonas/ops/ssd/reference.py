@@ -15,10 +15,10 @@ def ssd(
     c_BLS: Float[Tensor, "B L S"],
     d_N: Float[Tensor, " N"],
 ) -> Float[Tensor, "B L N P"]:
-    """Linear attention without mask or normaliser: y_l = c_l sum_k b_k (a_k x_k)^T + d x_l.
+    """Linear attention without mask and normalisation: y_l = c_l sum_k b_k (a_k x_k)^T + d x_l.
 
-    VSSD (arXiv 2407.18559), the non-causal form of Mamba-2 in which every token reads one
-    global state per head. All heads share b and c, so the heads fold into one product.
+    VSSD (arXiv 2407.18559), the non-causal form of Mamba-2 in which every token reads one global state per head. All
+    heads share b and c, so the heads fold into one product.
 
     Args:
         x_BLNP: values.

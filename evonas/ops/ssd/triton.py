@@ -1,4 +1,4 @@
-"""Non-causal state space duality by Triton's kernels, on a GPU where `make kernels` has installed them.
+"""Non-causal state space duality by Triton kernels, on a GPU.
 
 Legend: B batch, L tokens, N heads, P head dim, S state. Suffixes name the axes of a tensor.
 """
@@ -6,33 +6,26 @@ Legend: B batch, L tokens, N heads, P head dim, S state. Suffixes name the axes 
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from evonas.ops import triton
 from evonas.ops.native import gapless
 
-# the widest head and state whose tiles fit the registers and the shared memory of a program
+# maximum head and state dimension whose tiles fit into registers and shared memory of a program
 WIDEST = 128
 
 
 def is_usable(x_BLNP: Tensor, a_BLN: Tensor, b_BLS: Tensor, *others: Tensor) -> bool:
-    """Whether the kernels can take these operands now: all are of one type, and heads and states fit."""
+    """Whether the kernels support these operands: all have one dtype, and heads and states fit."""
     operands = (x_BLNP, a_BLN, b_BLS, *others)
-    fits = max(x_BLNP.shape[-1], b_BLS.shape[-1]) <= WIDEST and not triton.wants_single_slopes(*operands)
+    fits = max(x_BLNP.shape[-1], b_BLS.shape[-1]) <= WIDEST and not triton.needs_float32_gradients(*operands)
     return fits and all(each.dtype is x_BLNP.dtype for each in operands) and triton.is_usable(*operands)
 
 
-def ssd(
-    x_BLNP: Float[Tensor, "B L N P"],
-    a_BLN: Float[Tensor, "B L N"],
-    b_BLS: Float[Tensor, "B L S"],
-    c_BLS: Float[Tensor, "B L S"],
-    d_N: Float[Tensor, " N"],
-) -> Float[Tensor, "B L N P"]:
-    """What `reference.ssd` computes; operands of one type, sums in float32."""
-    result: Tensor = _SSD.apply(x_BLNP, a_BLN, b_BLS, c_BLS, d_N)
+def ssd(*operands: Tensor) -> Tensor:
+    """Equals `reference.ssd` for operands of one dtype, with sums in float32 (`is_usable`)."""
+    result: Tensor = _SSD.apply(*operands)
     return result
 
 

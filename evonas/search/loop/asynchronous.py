@@ -27,7 +27,7 @@ class Pending:
     Args:
         searcher: in its initial state; a resumed search replays it from its seed.
         limit: maximum number of pending points.
-        engine: formats jobs and assembles observations.
+        engine: makes jobs and assembles observations.
         report: called with each observation, failed or not.
         asked: number of points asked so far.
     """
@@ -37,48 +37,49 @@ class Pending:
     engine: CachedEngine
     report: Callable[[Observation], None]
     asked: int = 0
-    _points: list[tuple[Genotype, Job]] = field(default_factory=list)
-    _completed: dict[str, Evaluation] = field(default_factory=dict)
-    _submitted: set[str] = field(default_factory=set)
+    _jobs: list[Job] = field(default_factory=list)
+    _completed: dict[Genotype, Evaluation] = field(default_factory=dict)
+    _submitted: set[Genotype] = field(default_factory=set)
 
     def __len__(self) -> int:
         """Number of pending points."""
-        return len(self._points)
+        return len(self._jobs)
 
     def fill(self) -> None:
         """Ask until `limit` points are pending; points evaluated before are told at once."""
         while True:
             while len(self) < self.limit and (point := self.searcher.ask_one()) is not None:
-                text = self.engine.space.format(point)
-                self._points.append((point, self.engine.jobs([text], self.asked)[0]))
+                self._jobs += self.engine.jobs([point], self.asked)
                 self.asked += 1
-            repeated = next((job for _, job in self._points if job.genotype in self._completed), None)
+            repeated = next((job for job in self._jobs if job.genotype in self._completed), None)
             if repeated is None:
                 return
-            self._tell(repeated.genotype)
+            self._tell(repeated)
 
     def submit(self) -> list[Job]:
         """Jobs of pending points that were not submitted to the engine yet, one per genotype."""
-        fresh: dict[str, Job] = {}
-        for _, job in self._points:
+        fresh: dict[Genotype, Job] = {}
+        for job in self._jobs:
             if job.genotype not in self._submitted:
                 fresh.setdefault(job.genotype, job)
         self._submitted.update(fresh)
         return list(fresh.values())
 
-    def complete(self, evaluation: Evaluation) -> bool:
-        """Tell a completed evaluation and ask for a new point; False if no pending point has its genotype."""
-        if not any(job.genotype == evaluation.genotype for _, job in self._points):
+    def complete(self, genotype: Genotype, evaluation: Evaluation) -> bool:
+        """Tell a genotype's evaluation and ask for a new point; False if the genotype is not pending."""
+        job = next((job for job in self._jobs if job.genotype == genotype), None)
+        if job is None:
             return False
-        self._completed[evaluation.genotype] = evaluation
-        self._tell(evaluation.genotype)
+        self._completed[genotype] = evaluation
+        self._tell(job)
         self.fill()
         return True
 
-    def _tell(self, text: str) -> None:
-        index = next(at for at, (_, job) in enumerate(self._points) if job.genotype == text)
-        point, job = self._points.pop(index)
-        observation = self.engine.observation(point, {(text, job.part): self._completed[text]})
+    def _tell(self, job: Job) -> None:
+        """Tell the completed evaluation of a pending job."""
+        self._jobs.remove(job)
+        point = job.genotype
+        observation = self.engine.observation(point, {(point, job.part): self._completed[point]})
         self.searcher.tell_one(observation)
         fault_injection.point("search.after_tell")
         self.report(observation)
@@ -115,14 +116,16 @@ def asynchronous_search(
     pending = Pending(able, in_flight, cached, reporter.add)
     pending.fill()
     for evaluation in archive.in_order_recorded():
-        if evaluation.fingerprint == fingerprints["shared"] and not pending.complete(evaluation):
+        if evaluation.fingerprint != fingerprints["shared"]:
+            continue
+        if not pending.complete(space.parse(evaluation.genotype), evaluation):
             raise DataError(
                 f"{archive.path}: evaluation {evaluation.seq} does not belong to a replay of this search; "
                 "another version of evonas recorded it.",
                 "Start another search with run=<new name> and reuse=<this run>; no evaluation is lost",
             )
     for outcome in engine.run(pending.submit()):
-        pending.complete(cached.record(outcome))
+        pending.complete(outcome.job.genotype, cached.record(outcome))
         engine.submit(pending.submit())
     if pending:
         raise EngineError(f"The engine lost {len(pending)} jobs.", "Repeat with resume=true")

@@ -1,6 +1,6 @@
 """Evaluates points through an engine; archived results are looked up, and every new result is archived."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
@@ -11,7 +11,7 @@ from evonas.search.base import Observation
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
-Evaluations: TypeAlias = Mapping[tuple[str, Part], Evaluation]
+Evaluations: TypeAlias = Mapping[tuple[Genotype, Part], Evaluation]
 
 
 def _unchanged(measurement: Measurement) -> Measurement:
@@ -42,17 +42,17 @@ class CachedEngine:
         """Parts that measure an objective, "shared" first."""
         return [part for part in PARTS if part in self.objectives.values()]
 
-    def jobs(self, texts: Sequence[str], first: int) -> list[Job]:
+    def jobs(self, points: Sequence[Genotype], first: int) -> list[Job]:
         """One job per part and point.
 
         Args:
-            texts: formatted genotypes of a batch.
+            points: genotypes of a batch.
             first: number of points asked before; it offsets `Job.seq`, which counts the jobs of a search.
         """
         parts = self.parts
         return [
-            Job(index * len(parts) + offset, text, part)
-            for index, text in enumerate(texts, start=first)
+            Job(index * len(parts) + offset, point, part)
+            for index, point in enumerate(points, start=first)
             for offset, part in enumerate(parts)
         ]
 
@@ -70,36 +70,58 @@ class CachedEngine:
             condense: maps each new measurement to what the archive stores.
 
         Returns:
-            (genotype text, part) -> evaluation.
+            (genotype, part) -> evaluation.
 
         Raises:
             EngineError: the engine loses a job or cannot work.
         """
         prints = self.fingerprints if fingerprints is None else fingerprints
-        wanted: dict[tuple[str, Part], Job] = {}
+        known: dict[tuple[Genotype, Part], Evaluation] = {}
+        missing: dict[tuple[Genotype, Part], Job] = {}
         for job in jobs:
-            wanted.setdefault((job.genotype, job.part), job)
-        cached = {key: self.archive.lookup(prints[key[1]], key[0]) for key in wanted}
-        known = {key: found for key, found in cached.items() if found is not None}
-        missing = [job for key, job in wanted.items() if key not in known]
-        for outcome in _run(missing, self.engine):
+            key = job.genotype, job.part
+            if key in known or key in missing:
+                continue
+            found = self.archive.lookup(prints[job.part], self.space.format(job.genotype))
+            if found is None:
+                missing[key] = job
+            else:
+                known[key] = found
+        lost = {job.seq for job in missing.values()}
+        for outcome in self.engine.run(list(missing.values())) if missing else ():
             if outcome.measurement is not None:
                 outcome = replace(outcome, measurement=condense(outcome.measurement))
             known[outcome.job.genotype, outcome.job.part] = self.record(outcome, prints)
+            lost.discard(outcome.job.seq)
+        if lost:
+            raise EngineError(
+                f"The engine lost {len(lost)} of {len(missing)} jobs.", "Repeat with resume=true"
+            )
         return known
 
     def observation(self, genotype: Genotype, evaluations: Evaluations) -> Observation:
         """Assemble a point's objective vector from the evaluations of its parts; None if one failed."""
-        text = self.space.format(genotype)
-        found = [evaluations[text, part].objectives.get(name) for name, part in self.objectives.items()]
+        found = [evaluations[genotype, part].objectives.get(name) for name, part in self.objectives.items()]
         values = tuple(value for value in found if value is not None)
         return Observation(genotype, values if len(values) == len(found) else None)
 
     def record(self, outcome: Outcome, fingerprints: Mapping[Part, str] | None = None) -> Evaluation:
         """Archive an outcome durably and return it as an evaluation; `fingerprints` as in `evaluate`."""
-        found = _evaluation(
-            outcome, self.objectives, self.fingerprints if fingerprints is None else fingerprints
+        job, measurement = outcome.job, outcome.measurement
+        fingerprint = (self.fingerprints if fingerprints is None else fingerprints)[job.part]
+        text = self.space.format(job.genotype)
+        names = [name for name, part in self.objectives.items() if part == job.part]
+        missing = (
+            [] if measurement is None else [name for name in names if name not in measurement.objectives]
         )
+        if measurement is None or missing:
+            reason = f"objective {missing[0]} was not measured" if missing else outcome.reason
+            found = Evaluation(
+                job.seq, fingerprint, text, job.part, "failed", reason=reason or "no reason was given"
+            )
+        else:
+            values = {name: measurement.objectives[name] for name in names}
+            found = Evaluation(job.seq, fingerprint, text, job.part, "done", values, measurement.extra)
         evaluation = self.archive.record(found, outcome.seconds, outcome.worker)
         self.measured += 1
         if self.on_outcome is not None:
@@ -126,30 +148,5 @@ class Full:
         return {}
 
     def evaluate(self, asked: Sequence[Genotype], first: int, engine: CachedEngine) -> list[Observation]:
-        texts = [engine.space.format(genotype) for genotype in asked]
-        evaluations = engine.evaluate(engine.jobs(texts, first))
+        evaluations = engine.evaluate(engine.jobs(asked, first))
         return [engine.observation(genotype, evaluations) for genotype in asked]
-
-
-def _run(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
-    pending = {job.seq for job in jobs}
-    for outcome in engine.run(jobs) if jobs else ():
-        yield outcome
-        pending.discard(outcome.job.seq)
-    if pending:
-        raise EngineError(f"The engine lost {len(pending)} of {len(jobs)} jobs.", "Repeat with resume=true")
-
-
-def _evaluation(
-    outcome: Outcome, objectives: Mapping[str, Part], fingerprints: Mapping[Part, str]
-) -> Evaluation:
-    job, measurement = outcome.job, outcome.measurement
-    failed = Evaluation(job.seq, fingerprints[job.part], job.genotype, job.part, "failed")
-    if measurement is None:
-        return replace(failed, reason=outcome.reason or "no reason was given")
-    names = [name for name, part in objectives.items() if part == job.part]
-    missing = [name for name in names if name not in measurement.objectives]
-    if missing:
-        return replace(failed, reason=f"objective {missing[0]} was not measured")
-    values = {name: measurement.objectives[name] for name in names}
-    return replace(failed, state="done", objectives=values, extra=measurement.extra)

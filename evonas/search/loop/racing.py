@@ -66,7 +66,6 @@ class Candidate:
     """A point in the race.
 
     Args:
-        text: the formatted genotype.
         jobs: job on all images, per part.
         exact: the objectives besides the error, in order, once evaluated.
         rungs: number of images -> result on that rung.
@@ -76,7 +75,6 @@ class Candidate:
     """
 
     genotype: Genotype
-    text: str
     jobs: dict[Part, Job] = field(default_factory=dict)
     exact: tuple[float, ...] = ()
     rungs: dict[int, RungResult] = field(default_factory=dict)
@@ -139,7 +137,7 @@ class Racing:
         self._total = 0
         self._prints: dict[int, str] = {}
         self._front: list[Candidate] = []
-        self._done: dict[str, Observation] = {}
+        self._done: dict[Genotype, Observation] = {}
 
     def prepare(self, evaluator: object) -> dict[str, Any]:
         """Compute the rungs that the evaluator's number of images allows; returns them as settings.
@@ -161,15 +159,12 @@ class Racing:
 
     def evaluate(self, asked: Sequence[Genotype], first: int, engine: CachedEngine) -> list[Observation]:
         """Race a batch; a point that is asked again gets the same observation again."""
-        texts = [engine.space.format(genotype) for genotype in asked]
-        fresh = {text: Candidate(genotype, text) for text, genotype in zip(texts, asked, strict=True)}
-        for text in self._done.keys() & fresh.keys():
-            del fresh[text]
-        for job in engine.jobs(texts, first):
+        fresh = {genotype: Candidate(genotype) for genotype in asked if genotype not in self._done}
+        for job in engine.jobs(asked, first):
             if job.genotype in fresh:
                 fresh[job.genotype].jobs.setdefault(job.part, job)
         self._race(list(fresh.values()), engine)
-        return [self._done[text] for text in texts]
+        return [self._done[genotype] for genotype in asked]
 
     def _race(self, candidates: list[Candidate], engine: CachedEngine) -> None:
         alive, last = candidates, max(self._prints, default=0)
@@ -183,7 +178,7 @@ class Racing:
         while orphans := [each for each in candidates if each.has_failed_rival]:
             self._confirm(orphans, engine)
         error_index = list(engine.objectives).index(ERROR)
-        self._done.update((each.text, each.observation(error_index)) for each in candidates)
+        self._done.update((each.genotype, each.observation(error_index)) for each in candidates)
 
     def _apparent_front(self, candidates: Sequence[Candidate], images: int) -> list[Candidate]:
         """Candidates that are non-dominated by the errors on a rung."""
@@ -211,7 +206,7 @@ class Racing:
                 each.told = observation
                 continue
             named = dict(zip(engine.objectives, observation.objectives, strict=True))
-            error, extra = named.pop(ERROR), evaluations[each.text, "shared"].extra
+            error, extra = named.pop(ERROR), evaluations[each.genotype, "shared"].extra
             blocks = tuple(extra.get("errors", ())), tuple(extra.get("error_sizes", ()))
             each.rungs[images], each.exact = RungResult(error, *blocks), tuple(named.values())
         return [each for each in candidates if each.told is None]

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from evonas.config import build
 from evonas.errors import UserError
 from evonas.evaluate.backlog import Order
 from evonas.evaluate.engine import Engine
@@ -15,6 +16,8 @@ from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.stages.base import Context
 from evonas.stages.build.setup import RunMode, Setup
+from evonas.supernets.base import SupernetFamily
+from evonas.supernets.families import without_space
 
 WORKER_LOGS = "search/workers"
 IMAGES = "search/workers/images"
@@ -29,22 +32,25 @@ def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
         UserError: `hardware.engine` is unknown, or needs a package that is not installed.
     """
     cfg = context.cfg
-    order = prefix_order(context.setup)
+    order = prefix_order(context.setup, spec)
     return engine_for(cfg.hardware, spec, context.run.directory / WORKER_LOGS, order)
 
 
-def prefix_order(setup: Setup) -> Order | None:
-    """A sort key of genotypes by which neighbours share the longest prefixes; None without one family.
+def prefix_order(setup: Setup, spec: Mapping[str, Any]) -> Order | None:
+    """A sort key of genotypes by which neighbours share the longest prefixes; None for a table.
 
-    A table has no network, and the members of a joint search have networks of their own.
+    A multi-task search sorts by the family of its first member: all members have one space.
+
+    Args:
+        spec: config of the evaluator.
     """
     if setup.mode is RunMode.TABLE:
         return None
-    try:
-        family = setup.family
-    except UserError:
-        return None
-    return lambda text: family.path(family.space.parse(text))
+    if setup.mode is RunMode.JOINT:
+        first = next(iter(spec["members"].values()))
+        family: SupernetFamily = build(without_space(first["network"]), space=setup.space)
+        return family.path
+    return setup.family.path
 
 
 def engine_for(

@@ -18,9 +18,8 @@ from evonas.stages.build.setup import RunMode
 from evonas.stages.networks.references import NetworkRef
 from evonas.stages.networks.selected import TRANSFERRED, SelectedNetwork, transferred_backbone
 from evonas.stages.pretrain import PRETRAINED
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 _BACKBONE = "backbone."
 

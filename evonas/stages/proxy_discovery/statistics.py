@@ -14,12 +14,11 @@ from evonas.data.io.safe import read_arrays
 from evonas.errors import UserError
 from evonas.identifiers import as_first_release, identified
 from evonas.proxies.catalogue import proxy
-from evonas.proxies.formula import SAMPLE
+from evonas.proxies.formula import SAMPLE, sampled
 from evonas.proxies.inputs import random_images
 from evonas.proxies.operators import LEAVES, Kind
 from evonas.proxies.probe import Probe
 from evonas.proxies.samples import LayerSamples, join
-from evonas.proxies.sampling import sampled
 from evonas.stages.base import Context
 from evonas.stages.proxy_discovery.networks import TrainedNetworks
 from evonas.track.progress import Progress

@@ -119,7 +119,7 @@ def probe(setup: Setup, spec: Mapping[str, Any], parts: Sequence[Part], searcher
     """
     cfg, space = setup.cfg, setup.space
     later = rehearse(searcher, space, len(cfg.get("objective") or ()) or 2)
-    with closing(engine_for(cfg.hardware, spec, None, prefix_order(setup))) as workers:
+    with closing(engine_for(cfg.hardware, spec, None, prefix_order(setup, spec))) as workers:
         return estimate(workers, space, _workload(cfg, parts), cfg.seed, later)
 
 
@@ -134,7 +134,7 @@ def _workload(cfg: DictConfig, parts: Sequence[Part]) -> Workload:
     return Workload(int(cfg.budget.evaluations), at_a_time, of_parts, int(cfg.hardware.subnets_per_pass))
 
 
-def rehearse(searcher: Searcher, space: Space, num_objectives: int) -> list[str]:
+def rehearse(searcher: Searcher, space: Space, num_objectives: int) -> list[Genotype]:
     """Genotypes of a late generation, which are alike and therefore share more of a pass.
 
     The searcher runs some generations on closed forms of the genes: more capacity, less error and more cost.
@@ -150,11 +150,11 @@ def rehearse(searcher: Searcher, space: Space, num_objectives: int) -> list[str]
         values = [closed_form.values(genotype) for genotype in asked]
         found = [[value[names[min(at, 2) % len(names)]] for at in range(num_objectives)] for value in values]
         searcher.tell([Observation(point, tuple(row)) for point, row in zip(asked, found, strict=True)])
-    return [space.format(genotype) for genotype in asked]
+    return asked
 
 
 def estimate(
-    engine: Engine, space: Space, load: Workload, seed: int = 0, later: Sequence[str] = ()
+    engine: Engine, space: Space, load: Workload, seed: int = 0, later: Sequence[Genotype] = ()
 ) -> Estimate:
     """Measure random genotypes like a first generation, then the corners of the space, and extrapolate.
 
@@ -173,12 +173,12 @@ def estimate(
     if "shared" in load.lanes and later:
         count = len(batches["shared"].outcomes)
         later_batches["shared"] = _measured(
-            engine, [Job(seq, text) for seq, text in enumerate(later[:count])]
+            engine, [Job(seq, point) for seq, point in enumerate(later[:count])]
         )
     # the corners only widen the range of single measurements
-    texts = [space.format(space.largest()), space.format(space.smallest())]
+    points = [space.largest(), space.smallest()]
     corners = {
-        part: _measured(engine, [Job(seq, text, part) for seq, text in enumerate(texts)])
+        part: _measured(engine, [Job(seq, point, part) for seq, point in enumerate(points)])
         for part in load.lanes
     }
     every = {part: [*batches[part].seconds, *corners[part].seconds] for part in load.lanes}
@@ -188,15 +188,15 @@ def estimate(
         startup,
         _wall(load, batches, later_batches, startup),
         _peak_mb(engine),
-        load.evaluations * sum(_bytes(batch.outcomes) for batch in batches.values()) / 1e6,
+        load.evaluations * sum(_bytes(space, batch.outcomes) for batch in batches.values()) / 1e6,
     )
 
 
 def _warm(engine: Engine, space: Space, part: Part, lanes: int) -> None:
     """Measure until every worker of a part has loaded its weights and data."""
-    text, answered = space.format(space.smallest()), set[str]()
+    smallest, answered = space.smallest(), set[str]()
     for _ in range(_WARM_ROUNDS):
-        jobs = [Job(seq, text, part) for seq in range(lanes)]
+        jobs = [Job(seq, smallest, part) for seq in range(lanes)]
         answered |= {outcome.worker for outcome in engine.run(jobs)}
         if len(answered) >= lanes:
             return
@@ -217,7 +217,7 @@ def _probes(space: Space, load: Workload, part: Part, seed: int) -> list[Job]:
     in_passes = min(load.population, lanes * load.subnets_per_pass) if part == "shared" else 0
     count = max(PROBES, 2 * lanes, in_passes)
     drawn = [space.sample(generator(seed, "dryrun", number)) for number in range(count)]
-    return [Job(seq, space.format(genotype), part) for seq, genotype in enumerate(drawn)]
+    return [Job(seq, genotype, part) for seq, genotype in enumerate(drawn)]
 
 
 def _wall(
@@ -245,10 +245,10 @@ def _relative_error(batch: _Batch) -> float:
     return max(2 * statistics.pstdev(times) / math.sqrt(len(times)) / statistics.fmean(times), 0.15)
 
 
-def _bytes(outcomes: Sequence[Outcome]) -> float:
+def _bytes(space: Space, outcomes: Sequence[Outcome]) -> float:
     sizes = [
         _FACT_BYTES
-        + 3 * len(each.job.genotype)
+        + 3 * len(space.format(each.job.genotype))
         + len(json.dumps([dict(each.measurement.objectives), dict(each.measurement.extra)]))
         for each in outcomes
         if each.measurement

@@ -75,7 +75,7 @@ class SearchProgress:
             self._last_reason = evaluation.reason
             if self._failed <= SHOWN_FAILURES:
                 more = " (further ones are in the archive)" if self._failed == SHOWN_FAILURES else ""
-                self._progress.note(f"failed: {outcome.job.genotype}: {evaluation.reason}{more}")
+                self._progress.note(f"failed: {evaluation.genotype}: {evaluation.reason}{more}")
 
     def generation(self, generation: Generation) -> None:
         """A generation is complete.

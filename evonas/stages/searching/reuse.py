@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from evonas.archive import Archive
 from evonas.config import build
 from evonas.errors import UserError
-from evonas.evaluate.engine import Engine, Job, Part
+from evonas.evaluate.engine import Engine, Part
 from evonas.evaluate.reuse import FingerprintOf, ReusingEngine, require_common
 from evonas.identifiers import naming_of
 from evonas.run import find_run
@@ -48,11 +48,11 @@ def reuse_results(
             archive = opened.enter_context(Archive.read(path))
             theirs = naming_of(archive.meta)(spec)
             fingerprint_of = _fingerprints(evaluator if theirs == spec else build(theirs))
-            require_common(archive, {part: fingerprint_of(Job(0, "", part)) for part in parts})
+            require_common(archive, {part: fingerprint_of(part, None) for part in parts})
             archives.append((archive, fingerprint_of))
 
         def wrap(engine: Engine) -> Engine:
-            made.append(ReusingEngine(engine, archives))
+            made.append(ReusingEngine(engine, archives, context.setup.space))
             return made[-1]
 
         yield wrap if archives else lambda engine: engine
@@ -65,7 +65,8 @@ def _fingerprints(evaluator: Any) -> FingerprintOf:
     def fingerprint(*about: Part | int) -> str:
         return str(evaluator.fingerprint(*about))
 
-    return lambda job: fingerprint(job.part, *([] if job.images is None else [job.images]))
+    # a table measures on all images and knows no number of them
+    return lambda part, images: fingerprint(part, *([] if images is None else [images]))
 
 
 def _path(context: Context, name: str, own: Path) -> Path:

@@ -11,8 +11,8 @@ from evonas import weights
 from evonas.errors import UserError
 from evonas.identifiers import identified
 from evonas.schema import Recipe
-from evonas.train.optim.duration import Duration
-from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.module import OptimizerOptions
+from evonas.train.optim.lr_schedule import Duration, Schedule
 
 # how often a training is saved does not change its weights
 _IRRELEVANT = ("checkpoint_steps",)
@@ -71,10 +71,15 @@ def schedule(
     )
 
 
-def optimizer_options(recipe: Recipe) -> dict[str, Any]:
+def optimizer_options(recipe: Recipe) -> OptimizerOptions:
     """The keywords of a Lightning module that configure its optimizer."""
-    names = ("weight_decay", "grad_clip", "decay", "projector_lr", "projector_weight_decay")
-    return {name: getattr(recipe, name) for name in names}
+    return {
+        "weight_decay": recipe.weight_decay,
+        "grad_clip": recipe.grad_clip,
+        "decay": recipe.decay,
+        "projector_lr": recipe.projector_lr,
+        "projector_weight_decay": recipe.projector_weight_decay,
+    }
 
 
 def decisive_settings(recipe: Recipe) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from evonas.stages.training.recipe import duration, optimizer_options, read_reci
 from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
 from evonas.train.loop.data import TrainingData, batches_per_epoch
-from evonas.train.module import SubnetModule
+from evonas.train.module import DistillationOptions, SubnetModule
 from evonas.train.teachers.feature_cache import IndexedImages
 
 
@@ -131,7 +131,7 @@ class TrainingSetup(EvaluationSetup):
             return {"distill": None, "teacher": None}
         return {"distill": to_plain(self.cfg.distill), "teacher": teacher_checkpoint.digest(self.run)}
 
-    def distillation(self, student: Any, purpose: str) -> dict[str, Any]:
+    def distillation(self, student: Any, purpose: str) -> DistillationOptions:
         """The keywords `teacher` and `distiller` of a Lightning module; empty without `distill`.
 
         The teacher is loaded once; projectors are initialised for every training.
@@ -167,7 +167,7 @@ class TrainingSetup(EvaluationSetup):
         identity: Mapping[str, Any],
         state: Path,
         logger: TrainingLogger,
-        distillation: Mapping[str, Any],
+        distillation: DistillationOptions,
     ) -> Fitted:
         """Train one network in place by the recipe.
 

@@ -20,8 +20,8 @@ from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.stages.training.recipe import decisive_settings, is_trained, optimizer_options, schedule
 from evonas.stages.training.setup import TrainingSetup
 from evonas.supernets.cost_table import CostTable
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
+from evonas.supernets.supernet import extract
 from evonas.train import validation_panel
 from evonas.train.best_checkpoint import BestCheckpoint, Rows, best_epoch
 from evonas.train.curriculum import Curriculum

@@ -1,13 +1,12 @@
-"""EvoNet's backbone: stem, stages of blocks, patch merges, and a level behind every stage.
+"""EvoNet's backbone: stem, stages of blocks, patch merges, and a level after every stage.
 
-Blocks that an architecture switches off do not exist; the others keep the names and drop-path rates that they
-have in the supernet.
+Only active blocks exist; they have the names and drop-path rates that they have in the supernet.
 
 Legend: B batch, C channels, H W space, D width of a stage.
 """
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,14 +17,13 @@ from evonas.nn.level import pyramid
 from evonas.nn.residual import rising_rates
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.evonet.block import Block
-from evonas.supernets.evonet.cost import NetworkShape, description
-from evonas.supernets.evonet.path import path
+from evonas.supernets.evonet.cost import NetworkShape, description, path
 from evonas.supernets.evonet.space import Architecture, StageChoice
 from evonas.supernets.evonet.stem import PatchMerge, Stem
 
 
 class Stage(nn.Module):
-    """The blocks of one stage, named by their place in the supernet, and the norm of its level."""
+    """The active blocks of a stage, named by their index in the supernet, and the norm of its level."""
 
     def __init__(self, dim: int, heads: int, choice: StageChoice, rates: list[float], mixer: str) -> None:
         super().__init__()
@@ -40,14 +38,14 @@ class Stage(nn.Module):
 
 
 class EvoNetBackbone(Backbone):
-    """Images to one feature map per stage.
+    """Maps images to one feature map per stage.
 
     Args:
         of: the architecture.
         shape: the sizes that are not searched.
-        drop_path: rate of the last block; rates rise linearly over all places, on or off.
-        momentum: of the batch norms.
-        seed: of the random weights, or None to leave them uninitialised for a state dict.
+        drop_path: rate of the last block; rates rise linearly over all blocks, active or not.
+        momentum: momentum of the batch norms.
+        seed: seed of the random weights; None leaves them uninitialised, to be loaded.
     """
 
     def __init__(
@@ -96,9 +94,20 @@ class EvoNetBackbone(Backbone):
         return Activation(merged.permute(0, 2, 3, 1), levels)
 
     def _modules_at(self, index: int) -> tuple[Stage | None, Block | None]:
-        """The stage and the block of a step: neither at the stem, no block at a stage's end."""
+        """The stage and the block of a step; both None for the stem, no block at the end of a stage."""
         step = self.path[index]
         if step.at[0] == 0:
             return None, None
         stage = cast(Stage, self.stages[step.at[0] - 1])
         return stage, cast(Block, stage.blocks[str(step.at[1])]) if step.choice else None
+
+
+def restore(description: dict[str, Any]) -> EvoNetBackbone:
+    """A backbone from its description; see `families.restore`."""
+    stages = tuple(StageChoice(**_tuples(stage)) for stage in description["architecture"])
+    return EvoNetBackbone(Architecture(stages), NetworkShape(**_tuples(description["network"])), seed=None)
+
+
+def _tuples(record: dict[str, Any]) -> dict[str, Any]:
+    """A JSON record with lists converted to tuples, for frozen dataclasses."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}

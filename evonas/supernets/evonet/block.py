@@ -1,4 +1,4 @@
-"""One block: position by depthwise convolutions, a token mixer and an MLP, all residual.
+"""EvoNet's block: positional encoding by depthwise convolutions, token mixer and MLP, all residual.
 
 Legend: B batch, D width of a stage, H W space.
 """
@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from evonas.nn.residual import ResidualBlock
 from evonas.supernets.evonet import cost
-from evonas.supernets.evonet.layers import Depthwise
-from evonas.supernets.evonet.mixers import Attention, SSDMixer
+from evonas.supernets.evonet.mixers import Attention, Depthwise, SSDMixer
 from evonas.supernets.evonet.space import StageChoice
 
 
@@ -19,7 +18,7 @@ class MLP(nn.Module):
 
     Args:
         dim: D.
-        hidden: width between them.
+        hidden: hidden width.
     """
 
     def __init__(self, dim: int, hidden: int) -> None:
@@ -33,14 +32,14 @@ class MLP(nn.Module):
 class Block(ResidualBlock):
     """x + dw(x); + drop(mixer(LN x)); + dw(x); + drop(MLP(LN x)).
 
-    The mixer is an SSD where the stage has a state size, else self-attention.
+    The mixer is SSD if the stage has a state size, else self-attention.
 
     Args:
         dim: D.
         heads: heads of the mixer.
-        choice: of the stage.
-        drop_path: probability that a residual branch of a sample is dropped while training.
-        mixer: which tokens a token reads, one of `cost.MIXERS`.
+        choice: choices of the stage.
+        drop_path: probability of dropping a residual branch of a sample in training.
+        mixer: `noncausal` or `bidirectional`; see `SSDMixer`.
     """
 
     channels_last = True
@@ -55,8 +54,8 @@ class Block(ResidualBlock):
         if choice.d_state is None:
             self.mixer = Attention(dim, heads)
         else:
-            self.mixer = SSDMixer(dim, heads, cost.inner(choice, dim), choice.d_state, mixer)
-        self.mlp = MLP(dim, cost.hidden(choice, dim))
+            self.mixer = SSDMixer(dim, heads, cost.ssd_width(choice, dim), choice.d_state, mixer)
+        self.mlp = MLP(dim, cost.mlp_width(choice, dim))
 
     def forward(self, x: Float[Tensor, "B H W D"]) -> Float[Tensor, "B H W D"]:
         x = x + self.cpe1(x)

@@ -1,9 +1,8 @@
-"""Checkpoints from elsewhere, by name: what each of their tensors is called in our networks.
+"""Converts parameter names of published EvoNet checkpoints into ours.
 
-VSSD (arXiv 2407.18559) and EvoNAS (arXiv 2603.19563) publish state dicts of the network that
-ours restates, with the input projections of a mixer in one matrix whose rows are z, x, B, C,
-dt. Names and order of rows are facts of the public repositories YuHengsss/VSSD and
-EMI-Group/evonas. What fits into a network, and how, is in `adoption.py`.
+VSSD (arXiv 2407.18559) and EvoNAS (arXiv 2603.19563) publish state dicts of the same network, with the input
+projections of a mixer in one matrix whose rows are z, x, B, C, dt. Names and row order are those of the public
+repositories YuHengsss/VSSD and EMI-Group/evonas. `widening.py` loads converted tensors into a network.
 """
 
 import re
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-# what a name of ours, or of theirs, starts with behind its author's wrapping
+# beginning of a name in our scheme and in theirs, after a prefix such as `module.`
 _OURS = re.compile(r"^(.*?)(?:stem\.\w+\.[01]|stages\.\d+\.(?:blocks|norm)|merges\.\d+\.\w+)\.")
 _THEIRS = re.compile(r"^(.*?)(?:patch_embed\.conv\d|layers\.\d+\.(?:blocks|downsample)|outnorm\d)\.")
 _RENAMED = tuple(
@@ -43,12 +42,12 @@ _IN_PROJ = "mixer.in_proj.weight"
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A checkpoint in our names, which are those of `Supernet.state_dict()`.
+    """A checkpoint with our names, those of `Supernet.state_dict()`.
 
     Args:
-        naming: `evonas` where the names were ours, else `vssd`.
-        tensors: by our name.
-        origin: our name to the name in the file.
+        naming: naming scheme of the file: `evonas` or `vssd`.
+        tensors: tensors by our name.
+        origin: maps our name to the name in the file.
     """
 
     naming: str
@@ -57,46 +56,43 @@ class Translation:
 
 
 def translate(found: Mapping[str, Tensor]) -> Translation | None:
-    """The checkpoint in our names; None where neither naming is recognised.
+    """The checkpoint with our names; None if its naming scheme is unknown.
 
-    Wrappings such as `module.` or `encoder.` are taken off. Names that mean nothing in our
-    networks are left out, so whatever `origin` does not name is unused.
+    Prefixes such as `module.` or `encoder.` are removed. Names without a counterpart are dropped, so tensors that are
+    not in `origin` are unused.
     """
     for naming, pattern in (("evonas", _OURS), ("vssd", _THEIRS)):
-        wrapping = _wrapping(found, pattern)
-        if wrapping is not None:
-            bare = _unwrapped(found, wrapping)
+        # a file may contain several networks: the most common prefix is used
+        prefixes = Counter(match[1] for name in found if (match := pattern.match(name)))
+        if prefixes:
+            bare = _without_prefix(found, prefixes.most_common(1)[0][0])
             renamed = _ours(bare) if naming == "evonas" else _theirs(bare)
             tensors = {name: found[origin] for name, origin in renamed.items()}
             return _split(Translation(naming, tensors, renamed))
     return None
 
 
-def _wrapping(found: Mapping[str, Tensor], pattern: re.Pattern[str]) -> str | None:
-    """What most names of the network have before them; a file may hold several networks."""
-    starts = Counter(match[1] for name in found if (match := pattern.match(name)))
-    return starts.most_common(1)[0][0] if starts else None
-
-
-def _unwrapped(found: Mapping[str, Tensor], wrapping: str) -> dict[str, str]:
-    """Bare name to the name in the file; heads stand beside a `backbone.`, not in it."""
-    bare = {name.removeprefix(wrapping): name for name in found if name.startswith(wrapping)}
-    outer = wrapping.removesuffix("backbone.")
+def _without_prefix(found: Mapping[str, Tensor], prefix: str) -> dict[str, str]:
+    """Maps names without prefix to names in the file; heads are beside `backbone.`, not in it."""
+    bare = {name.removeprefix(prefix): name for name in found if name.startswith(prefix)}
+    outer = prefix.removesuffix("backbone.")
     heads = {name.removeprefix(outer): name for name in found if name.startswith(f"{outer}head.")}
     return {**heads, **bare}
 
 
 def _ours(bare: Mapping[str, str]) -> dict[str, str]:
+    """Maps our names to names in the file, for a file in our naming scheme."""
     known = (name for name in bare if name.startswith("head.") or _OURS.match(name))
     return {name if name.startswith("head.") else f"backbone.{name}": bare[name] for name in known}
 
 
 def _theirs(bare: Mapping[str, str]) -> dict[str, str]:
-    """Our name to the name in the file."""
+    """Maps our names to names in the file, for a file in VSSD's naming scheme."""
     renamed = {f"backbone.{_renamed(name)}": bare[name] for name in bare if _THEIRS.match(name)}
+    stages = [int(match[1]) for name in renamed if (match := re.match(r"backbone\.stages\.(\d+)", name))]
     for kind in ("weight", "bias"):
-        # a classifier ends in norm, mean, linear: its norm is that of the deepest level
-        last = f"backbone.stages.{_deepest(renamed)}.norm.{kind}"
+        # a classifier ends with norm, mean and linear; its norm is that of the deepest level
+        last = f"backbone.stages.{max(stages, default=0)}.norm.{kind}"
         if f"norm.{kind}" in bare and last not in renamed:
             renamed[last] = bare[f"norm.{kind}"]
         if f"head.{kind}" in bare:
@@ -110,15 +106,8 @@ def _renamed(name: str) -> str:
     return name
 
 
-def _deepest(renamed: Mapping[str, str]) -> int:
-    return max(
-        (int(match[1]) for name in renamed if (match := re.match(r"backbone\.stages\.(\d+)", name))),
-        default=0,
-    )
-
-
 def _split(whole: Translation) -> Translation:
-    """One matrix with the rows z, x, B, C, dt becomes gate (z), tokens (x, B, C) and steps (dt)."""
+    """Splits matrices with the rows z, x, B, C, dt into gate (z), tokens (x, B, C) and steps (dt)."""
     tensors, origin = dict(whole.tensors), dict(whole.origin)
     for name in [name for name in tensors if name.endswith(_IN_PROJ)]:
         mixer = name.removesuffix("in_proj.weight")

@@ -1,22 +1,23 @@
-"""Parameters and multiply-adds of a subnet's steps in closed form; exact, and free of torch.
+"""Steps of EvoNet, and their exact parameters and multiply-adds in closed form. Torch-free.
 
-Multiply-adds count convolutions and matrix products; norms, activations, sums and
-interpolation are left out. A causal mixer counts as its recurrence, one token after another.
-Formulas: parameters and products of the layers in `mixers.py`, `block.py` and `stem.py`,
-written out; tests hold them equal to counted networks.
+Multiply-adds count convolutions and matrix products; norms, activations, sums and interpolation are excluded. A causal
+mixer counts as its recurrence, token by token. The formulas are those of the layers in `mixers.py`, `block.py` and
+`stem.py`; tests compare them with counted networks.
 
-Legend: D width of a stage, I inner width, N state size, H heads, M hidden width, L tokens.
+Legend: D width of a stage, I width of the SSD mixer, N state size, H heads, M width of the MLP, L tokens.
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from evonas.supernets.base import Cost
 from evonas.supernets.evonet.space import Architecture, StageChoice
-from evonas.supernets.step import Size
+from evonas.supernets.step import Size, Step
 
-# all tokens by one state, or those before it by one state and those after it by another
+# a token reads all tokens through one state, or earlier and later tokens through one state each
 MIXERS = ("noncausal", "bidirectional")
+STEM = Step((0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,11 @@ class NetworkShape:
 
     Args:
         dims: channels of each stage.
-        heads: heads of each stage's mixer; they divide every inner width.
+        heads: heads of each stage's mixer; they divide every width of the mixer.
         stem_dim: channels at stride 2.
-        stem_ratio: channels inside the stem at stride 4, as a multiple of `dims[0]`.
+        stem_ratio: hidden channels of the stem at stride 4, as a multiple of `dims[0]`.
         merge_ratio: hidden channels of a patch merge, as a multiple of its output.
-        mixer: which tokens a token reads in the stages that are no attention, one of `MIXERS`.
+        mixer: type of the SSD mixers, one of `MIXERS`.
     """
 
     dims: tuple[int, ...] = (64, 128, 256, 512)
@@ -50,23 +51,46 @@ class NetworkShape:
 
 
 def description(of: Architecture, shape: NetworkShape) -> dict[str, Any]:
-    """An architecture and the sizes that are not searched, as plain JSON; see `families.restore`."""
+    """An architecture and the sizes that are not searched, as JSON data; see `families.restore`."""
     return {"family": "evonet", "architecture": asdict(of)["stages"], "network": asdict(shape)}
 
 
-def inner(choice: StageChoice, dim: int) -> int:
-    """I: inner width of the SSD mixer of a stage, int(expand D)."""
-    assert choice.expand is not None, "an attention stage has no inner width"
+def ssd_width(choice: StageChoice, dim: int) -> int:
+    """I, the width of the SSD mixer of a stage: int(expand D)."""
+    assert choice.expand is not None, "an attention stage has no SSD mixer"
     return int(choice.expand * dim)
 
 
-def hidden(choice: StageChoice, dim: int) -> int:
-    """M: hidden width of the MLPs of a stage, int(ratio D)."""
+def mlp_width(choice: StageChoice, dim: int) -> int:
+    """M, the hidden width of the MLPs of a stage: int(ratio D)."""
     return int(choice.mlp_ratio * dim)
 
 
+@lru_cache(maxsize=65536)
+def path(of: Architecture) -> tuple[Step, ...]:
+    """The steps of an architecture: the stem, then the active blocks and the end of each stage.
+
+    Stages count from 1 in places; the end of a stage is at the place after its last block. The choices of a stage are
+    part of each of its blocks.
+    """
+    steps = [STEM]
+    for stage, choice in enumerate(of.stages, start=1):
+        step = (choice.mlp_ratio, choice.d_state or 0, choice.expand or 0)
+        steps += [
+            Step((stage, place), step, label(stage, choice)) for place, on in enumerate(choice.blocks) if on
+        ]
+        steps.append(Step((stage, len(choice.blocks))))
+    return tuple(steps)
+
+
+def label(stage: int, choice: StageChoice) -> str:
+    """The label of a block in latency tables, such as `stage2/m=2/s=16/e=1`."""
+    mixer = "" if choice.d_state is None else f"/s={choice.d_state}/e={choice.expand:g}"
+    return f"stage{stage}/m={choice.mlp_ratio:g}{mixer}"
+
+
 def stem_cost(shape: NetworkShape, size: Size) -> Cost:
-    """The stem, from the image to stride 4."""
+    """Cost of the stem, from the image to stride 4."""
     s, h, d = shape.stem_dim, shape.stem_hidden, shape.dims[0]
     params = (27 * s + 2 * s) + 2 * (9 * s * s + 2 * s) + (9 * s * h + 2 * h) + (h * d + 2 * d)
     macs = _positions(size, 1) * (27 * s + 2 * 9 * s * s) + _positions(size, 2) * (9 * s * h + h * d)
@@ -74,23 +98,23 @@ def stem_cost(shape: NetworkShape, size: Size) -> Cost:
 
 
 def block_cost(choice: StageChoice, shape: NetworkShape, stage: int, size: Size) -> Cost:
-    """One block of a stage, counted from 0."""
+    """Cost of a block; `stage` counts from 0."""
     dim, heads, tokens = shape.dims[stage], shape.heads[stage], _positions(size, stage + 2)
-    m = hidden(choice, dim)
+    m = mlp_width(choice, dim)
     params = 2 * (9 * dim + dim) + 2 * (2 * dim) + (dim * m + m + m * dim + dim)
     per_token = 2 * 9 * dim + 2 * dim * m
     if choice.d_state is None:
         params += 3 * dim * dim + dim * dim + dim
         return Cost(params, tokens * (per_token + 4 * dim * dim + 2 * tokens * dim))
-    i, n = inner(choice, dim), choice.d_state
+    i, n = ssd_width(choice, dim), choice.d_state
     params += dim * (2 * i + 2 * n + heads) + 10 * (i + 2 * n) + 3 * heads + 2 * i + i * dim
-    walks = 1 + MIXERS.index(shape.mixer)
-    mixer = dim * (2 * i + 2 * n + heads) + 9 * (i + 2 * n) + walks * 2 * n * i + i * dim
+    scans = 1 + MIXERS.index(shape.mixer)
+    mixer = dim * (2 * i + 2 * n + heads) + 9 * (i + 2 * n) + scans * 2 * n * i + i * dim
     return Cost(params, tokens * (per_token + mixer))
 
 
 def end_cost(shape: NetworkShape, stage: int, size: Size) -> Cost:
-    """The norm of a stage's level, and the patch merge to the next stage."""
+    """Cost of the norm of a stage's level and of the patch merge to the next stage; `stage` counts from 0."""
     d = shape.dims[stage]
     if stage + 1 == len(shape.dims):
         return Cost(2 * d, 0)

@@ -15,10 +15,10 @@ from evonas.supernets.evonet.cost import (
     block_cost,
     description,
     end_cost,
-    inner,
+    path,
+    ssd_width,
     stem_cost,
 )
-from evonas.supernets.evonet.path import path
 from evonas.supernets.evonet.segments import Segments
 from evonas.supernets.evonet.space import Architecture, StageChoice, architecture
 from evonas.supernets.step import Place, Size, Step
@@ -33,24 +33,24 @@ SLICES = ("prefix", "per_head")
 
 
 class EvoNet:
-    """The family of a space of `evonet_space`, whose largest point sets the size of the weights.
+    """The EvoNet family of a space; the largest genotype determines the sizes of the shared weights.
 
     Args:
-        space: an evonet space.
+        space: a space with the layout of `evonet_space`.
         dims: channels of each stage.
-        heads: heads of each stage's mixer; they must divide every inner width of the space.
+        heads: heads of each stage's mixer; they must divide every width of the mixer.
         stem_dim: channels at stride 2.
-        stem_ratio: channels inside the stem at stride 4, as a multiple of `dims[0]`.
+        stem_ratio: hidden channels of the stem at stride 4, as a multiple of `dims[0]`.
         merge_ratio: hidden channels of a patch merge, as a multiple of its output.
         drop_path: rate of the last block; rates rise linearly over the supernet's blocks.
-        bn_momentum: of the batch norms in stem and patch merges.
-        slice: a subnet of a smaller expansion has the first channels of all (`prefix`, as published)
-            or of every head (`per_head`, so that no channel changes its head).
-        mixer: a token reads all tokens of its map by one state (`noncausal`, as published), or those before
-            and those after it by a walk each (`bidirectional`, Mamba-2's).
+        bn_momentum: momentum of the batch norms in stem and patch merges.
+        slice: a subnet of smaller expansion uses the first channels overall (`prefix`, as published), or of every head
+            (`per_head`, so that no channel changes its head).
+        mixer: `noncausal`: a token reads all tokens through one state, as published; `bidirectional`: it reads earlier
+            and later tokens by a scan of Mamba-2 in each direction.
 
     Raises:
-        UserError: dims, heads and the space do not fit together, or slice or mixer are unknown.
+        UserError: dims, heads and space are inconsistent, or slice or mixer is unknown.
     """
 
     name = "evonet"
@@ -69,11 +69,11 @@ class EvoNet:
         mixer: str = MIXERS[0],
     ) -> None:
         if mixer not in MIXERS:
-            raise UserError(f"There is no mixer '{mixer}'.", f"Choose network.mixer={' or '.join(MIXERS)}.")
-        if slice not in SLICES:
             raise UserError(
-                f"Subnets cannot be sliced by '{slice}'.", "Choose network.slice=prefix or per_head."
+                f"network.mixer={mixer} is unknown.", f"Choose network.mixer={' or '.join(MIXERS)}."
             )
+        if slice not in SLICES:
+            raise UserError(f"network.slice={slice} is unknown.", "Choose network.slice=prefix or per_head.")
         self.space, self.slice = space, slice
         self.shape = NetworkShape(tuple(dims), tuple(heads), stem_dim, stem_ratio, merge_ratio, mixer)
         self.drop_path, self.momentum = drop_path, bn_momentum
@@ -87,7 +87,7 @@ class EvoNet:
 
     @cached_property
     def places(self) -> Mapping[Place, tuple[str, ...]]:
-        """A block depends on its stage's choices and on its own bit."""
+        """All places; a block depends on its stage's choices and on its own bit."""
         found: dict[Place, tuple[str, ...]] = {(0, 0): ()}
         for stage, choice in enumerate(self.largest.stages, start=1):
             axes = [f"{prefix}{stage}" for prefix in ("m" if choice.d_state is None else "mse")]
@@ -98,12 +98,12 @@ class EvoNet:
 
     @cached_property
     def largest(self) -> Architecture:
-        """What sets the size of the shared tensors."""
+        """The largest architecture, which determines the sizes of the shared tensors."""
         return architecture(self.space, self.space.largest())
 
     @cached_property
     def segments(self) -> Segments:
-        """What is elastic in the tensors of blocks."""
+        """The elastic segments of the blocks' tensors."""
         return Segments(self.shape, self.largest, self.slice)
 
     def path(self, genotype: Genotype) -> tuple[Step, ...]:
@@ -127,7 +127,7 @@ class EvoNet:
         return size
 
     def features(self, genotype: Genotype) -> list[float]:
-        """Per stage the blocks n, and with them n m, n s, n e and n s e."""
+        """Per stage the number n of blocks and n m, and in SSD stages n s, n e and n s e."""
         found: list[float] = []
         for choice in architecture(self.space, genotype).stages:
             count = float(sum(choice.blocks))
@@ -144,7 +144,7 @@ class EvoNet:
         return description(architecture(self.space, genotype), self.shape)
 
     def draw(self, genotype: Genotype) -> tuple[DrawnStage, ...]:
-        """The left half of a block is as tall as its mixer is wide inside, the right half as its MLP."""
+        """The bars of a block: width of the mixer, hidden width of the MLP."""
         stages = zip(architecture(self.space, genotype).stages, self.shape.dims, strict=True)
         return tuple(_drawn(choice, dim) for choice, dim in stages)
 
@@ -155,7 +155,7 @@ class EvoNet:
         return EvoNetBackbone(of, self.shape, self.drop_path, self.momentum, seed)
 
     def cuts(self, genotype: Genotype) -> Cuts:
-        """First rows of each segment z, x, B, C of the mixer, and first hidden rows of the MLP."""
+        """The first channels of each segment (x, B, C, z) of the mixers, and the first hidden channels of the MLPs."""
         stages = enumerate(architecture(self.space, genotype).stages)
         found: dict[str, tuple[Cut, ...]] = {}
         for at, choice in stages:
@@ -190,7 +190,7 @@ class EvoNet:
 
 
 def _pieces(full: Sequence[int], kept: Sequence[int], heads: int) -> Iterator[tuple[int, int]]:
-    """(start, length) of the rows that are kept of each segment, of the first one head by head."""
+    """Yields (start, length) of the rows that are kept of each segment; the first segment is cut per head."""
     start = 0
     for index, (size, length) in enumerate(zip(full, kept, strict=True)):
         parts = heads if index == 0 else 1
@@ -214,7 +214,7 @@ def _check(shape: NetworkShape, choices: Architecture) -> None:
             "Give network.dims and network.heads one entry per stage.",
         )
     for choice, dim, heads in zip(choices.stages, shape.dims, shape.heads, strict=True):
-        width = dim if choice.expand is None else inner(choice, dim)
+        width = dim if choice.expand is None else ssd_width(choice, dim)
         if width % heads:
             raise UserError(
                 f"{heads} heads do not divide the width {width} (dim {dim}, expand {choice.expand}).",

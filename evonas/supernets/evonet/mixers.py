@@ -1,6 +1,8 @@
-"""The token mixers: SSD and self-attention.
+"""Token mixers of EvoNet (SSD and self-attention) and the elastic layers in them.
 
-Legend: B batch, D width of a stage, H W space, L = H W tokens, N heads, P head dim, I = N P, S state.
+Elastic layers read their width from their weights, so a subnet runs them on slices of the shared tensors.
+
+Legend: B batch, C channels, D width of a stage, H W space, L = H W tokens, N heads, P head dim, I = N P, S state.
 """
 
 import torch
@@ -13,70 +15,90 @@ from evonas.ops.causal_ssd import causal_ssd
 from evonas.ops.depthwise_silu import depthwise_silu
 from evonas.ops.ssd import ssd
 from evonas.supernets.evonet.cost import MIXERS
-from evonas.supernets.evonet.layers import Depthwise, LayerNorm
+
+
+class Depthwise(nn.Conv2d):
+    """A 3x3 depthwise convolution of channels-last maps."""
+
+    bias: nn.Parameter
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, input: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        channels = self.weight.shape[0]
+        y = F.conv2d(input.permute(0, 3, 1, 2), self.weight, self.bias, padding=1, groups=channels)
+        return y.permute(0, 2, 3, 1)
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm over the width of its weight."""
+
+    def forward(self, input: Float[Tensor, "*rest C"]) -> Float[Tensor, "*rest C"]:
+        return F.layer_norm(input, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 class SSDMixer(nn.Module):
-    """VSSD's mixer (arXiv 2407.18559): y = LN(SSD(x, dt A, B, C) + D x) * z, the gate being linear.
+    """VSSD's mixer (arXiv 2407.18559): y = LN(SSD(x, dt A, B, C) + D x) * z, with a linear gate z.
 
-    The heads are as many for every inner width I. Mamba-2 holds the three input projections in one matrix with
-    the rows z, x, B, C, dt; apart, nothing is cut and joined again.
+    The number of heads is the same for every width I. Mamba-2 has the input projections in one matrix with the rows z,
+    x, B, C, dt; separate projections avoid splitting and concatenating slices.
 
     Args:
         dim: D.
-        heads: N; it divides every I asked for.
-        inner: I.
+        heads: N; it divides every I.
+        width: I.
         d_state: S.
-        mixer: `noncausal`, where a token reads all tokens by one state; or `bidirectional`, where it reads
-            those before it by a walk of Mamba-2's SSD (arXiv 2405.21060) and those after it by a walk back
-            with the same weights (the idea of Vision Mamba, arXiv 2401.09417): what is far fades.
+        mixer: `noncausal`: a token reads all tokens through one state. `bidirectional`: it reads earlier tokens by
+            Mamba-2's SSD (arXiv 2405.21060) and later tokens by the same SSD in reverse order with the same weights
+            (as Vision Mamba, arXiv 2401.09417), so the influence of distant tokens decays.
     """
 
-    def __init__(self, dim: int, heads: int, inner: int, d_state: int, mixer: str = MIXERS[0]) -> None:
+    def __init__(self, dim: int, heads: int, width: int, d_state: int, mixer: str = MIXERS[0]) -> None:
         super().__init__()
         self.heads, self.is_bidirectional = heads, mixer == "bidirectional"
-        self.gate_proj = nn.Linear(dim, inner, bias=False)
-        self.token_proj = nn.Linear(dim, inner + 2 * d_state, bias=False)
+        self.gate_proj = nn.Linear(dim, width, bias=False)
+        self.token_proj = nn.Linear(dim, width + 2 * d_state, bias=False)
         self.step_proj = nn.Linear(dim, heads, bias=False)
-        self.conv = Depthwise(inner + 2 * d_state)
+        self.conv = Depthwise(width + 2 * d_state)
         self.dt_bias = nn.Parameter(torch.empty(heads))
         self.A_log = nn.Parameter(torch.empty(heads))
         self.D = nn.Parameter(torch.ones(heads))
-        self.norm = LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, dim, bias=False)
+        self.norm = LayerNorm(width)
+        self.out_proj = nn.Linear(width, dim, bias=False)
 
     def draw_weights(self, generator: torch.Generator) -> None:
-        """D one, A uniform in [1, 16], step sizes log-uniform in [1e-3, 1e-1] (Mamba-2, arXiv 2405.21060)."""
+        """Sets D to one; samples A uniformly in [1, 16] and step sizes log-uniformly in [1e-3, 1e-1] (Mamba-2)."""
         self.D.fill_(1)
         self.A_log.uniform_(1, 16, generator=generator).log_()
         self.dt_bias.copy_(inverse_softplus(step_sizes(self.heads, generator)))
 
     def forward(self, x: Float[Tensor, "B H W D"]) -> Float[Tensor, "B H W D"]:
-        # a subnet's widths are those of the slices that it is bound to
-        inner = self.out_proj.weight.shape[1]
-        d_state = (self.conv.weight.shape[0] - inner) // 2
+        # the widths of a subnet are those of the slices that it is bound to
+        width = self.out_proj.weight.shape[1]
+        d_state = (self.conv.weight.shape[0] - width) // 2
         tokens = depthwise_silu(self.token_proj(x), self.conv.weight, self.conv.bias).flatten(1, 2)
-        value, key, query = tokens.split((inner, d_state, d_state), dim=-1)
+        value, key, query = tokens.split((width, d_state, d_state), dim=-1)
         dt = F.softplus(self.step_proj(x).flatten(1, 2) + self.dt_bias)
         y = self._read(value.unflatten(-1, (self.heads, -1)), dt, key, query)
-        y = self.norm(y.reshape(*x.shape[:-1], inner)) * self.gate_proj(x)
+        y = self.norm(y.reshape(*x.shape[:-1], width)) * self.gate_proj(x)
         return self.out_proj(y)
 
     def _read(self, value: Tensor, dt: Tensor, key: Tensor, query: Tensor) -> Tensor:
         rate = torch.exp(self.A_log)
         if not self.is_bidirectional:
             return ssd(value, dt * rate, key, query, self.D)
-        # the walk back brings no skip of its own
+        # the skip D x is added once, by the forward scan
         back = (value.flip(1), dt.flip(1), -rate, key.flip(1), query.flip(1), torch.zeros_like(self.D))
         return causal_ssd(value, dt, -rate, key, query, self.D) + causal_ssd(*back).flip(1)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over all tokens; nothing in it is elastic.
+    """Multi-head self-attention over all tokens, without elastic dimensions.
 
     Args:
         dim: D.
-        heads: N; it divides D.
+        heads: N, a divisor of D.
     """
 
     def __init__(self, dim: int, heads: int) -> None:

@@ -1,4 +1,4 @@
-"""The networks that EvoNAS published, as points of space=evonet to be pasted, retrained or compared."""
+"""The networks published by EvoNAS, as genotypes of space=evonet."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ NYU, KITTI, IMAGENET, COCO, ADE20K = (480, 640), (352, 1216), (224, 224), (800, 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One network.
+    """A published network.
 
     Args:
-        genotype: text form; `evonet_space()` parses it.
-        sizes: height and width of the images it was made for.
-        source: where its choices were published.
+        genotype: text form, which `evonet_space()` parses.
+        sizes: height and width of the images of its tasks, in pixels.
+        source: where its choices are published.
     """
 
     genotype: str

@@ -1,8 +1,8 @@
-"""Which rows and columns of a block's tensors belong together, and are sliced and widened as one."""
+"""Segments of a block's tensors: rows or columns that are sliced and widened together."""
 
 from dataclasses import dataclass
 
-from evonas.supernets.evonet.cost import NetworkShape, hidden, inner
+from evonas.supernets.evonet.cost import NetworkShape, mlp_width, ssd_width
 from evonas.supernets.evonet.space import Architecture, StageChoice
 
 
@@ -11,9 +11,9 @@ class Segments:
     """The elastic tensors of a network's blocks.
 
     Args:
-        shape: the widths of the network.
-        largest: the choices that set the size of the shared tensors.
-        slice: how subnets are cut, see `EvoNet`.
+        shape: sizes of the network that are not searched.
+        largest: the architecture that determines the sizes of the shared tensors.
+        slice: slicing rule; see `EvoNet`.
     """
 
     shape: NetworkShape
@@ -21,20 +21,25 @@ class Segments:
     slice: str
 
     def stored(self, stage: int) -> dict[str, tuple[int, tuple[int, ...]]]:
-        """As `of`, of the shared tensors."""
+        """`of` for the shared tensors of a stage, counted from 0."""
         return self.of(stage, self.largest.stages[stage])
 
     def of(self, stage: int, choice: StageChoice) -> dict[str, tuple[int, tuple[int, ...]]]:
-        """What is elastic in a block: tensor -> its axis, and the length of each segment of that axis.
+        """The elastic tensors of a block: the elastic axis of each, and the length of each segment of that axis.
 
-        The first segment of a mixer's tensors is the inner width, which `heads` cuts head by head.
+        The first segment of a mixer's tensors is its width, which `heads` divides.
+
+        Args:
+            stage: index of the stage, counted from 0.
+            choice: choices of the stage.
         """
-        rows, dim = hidden(choice, self.shape.dims[stage]), self.shape.dims[stage]
+        dim = self.shape.dims[stage]
+        rows = mlp_width(choice, dim)
         found: dict[str, tuple[int, tuple[int, ...]]]
         found = {"mlp.fc1.weight": (0, (rows,)), "mlp.fc1.bias": (0, (rows,)), "mlp.fc2.weight": (1, (rows,))}
         if choice.d_state is None:
             return found
-        width, state = inner(choice, dim), choice.d_state
+        width, state = ssd_width(choice, dim), choice.d_state
         whole = (width, state, state)
         for name in ("token_proj.weight", "conv.weight", "conv.bias"):
             found[f"mixer.{name}"] = (0, whole)
@@ -43,5 +48,5 @@ class Segments:
         return {**found, "mixer.out_proj.weight": (1, (width,))}
 
     def heads(self, stage: int, name: str) -> int:
-        """Parts of the first segment of a block's tensor, of each of which a subnet has the first channels."""
+        """The number of equal parts of the first segment of a tensor, each of which is sliced separately."""
         return self.shape.heads[stage] if self.slice == "per_head" and name.startswith("mixer.") else 1

@@ -1,8 +1,8 @@
-"""The VSS-ViT space of EvoNAS, and the reading of its genotypes as architectures.
+"""The VSS-ViT search space of EvoNAS, and conversion of its genotypes to architectures.
 
-Per stage one MLP ratio, in the SSD stages also a state size and an expansion, and one bit
-per block; the last stage is attention. With the defaults: 28 genes and 1 784 592 000 000
-points (EvoNAS, arXiv 2603.19563; layout of its public code).
+Each stage has an MLP ratio and one bit per block, and SSD stages also a state size and an expansion; the last stage is
+attention. The defaults give 28 genes and 1 784 592 000 000 points (EvoNAS, arXiv 2603.19563; layout of its public
+code).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _GROUPS = {"state": "s", "mlp": "m", "expand": "e", "depth": "d"}
 
 @dataclass(frozen=True, slots=True)
 class StageChoice:
-    """What was chosen for one stage; `d_state` and `expand` are None in the attention stage."""
+    """The choices of a stage; `d_state` and `expand` are None in the attention stage."""
 
     mlp_ratio: float
     d_state: int | None
@@ -28,7 +28,7 @@ class StageChoice:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A genotype as the network reads it: one choice per stage."""
+    """A decoded genotype: the choices of each stage."""
 
     stages: tuple[StageChoice, ...]
 
@@ -43,14 +43,14 @@ def evonet_space(
     """The space in the paper's integer layout: m1 s1 e1 m2 s2 e2 m3 s3 e3 m4, then the depth bits.
 
     Args:
-        name: the first word of the text form.
-        mlp_ratio: hidden width of the MLP over the stage's width.
-        d_state: state sizes of the SSD.
-        expand: inner width of the SSD over the stage's width.
-        depths: blocks per stage at most; the last stage is attention.
+        name: name of the space.
+        mlp_ratio: hidden width of the MLP divided by the stage's width.
+        d_state: state sizes of the SSD mixer.
+        expand: width of the SSD mixer divided by the stage's width.
+        depths: maximum number of blocks of each stage; the last stage is attention.
 
     Raises:
-        UserError: if there are no stages or the choices are unusable.
+        UserError: there are no stages, or the choices are invalid.
     """
     if not depths:
         raise UserError("The space has no stages.", "Give depths, as in depths=[2,4,8,4].")
@@ -67,10 +67,10 @@ def evonet_space(
 
 @lru_cache(maxsize=65536)
 def architecture(space: Space, genotype: Genotype) -> Architecture:
-    """The genotype of an evonet space as one record per stage.
+    """The architecture of a genotype.
 
     Raises:
-        UserError: if the space is not laid out like `evonet_space`.
+        UserError: the space does not have the layout of `evonet_space`.
     """
     values = space.decode(genotype)
     stages = range(1, len(space.bits) + 1)

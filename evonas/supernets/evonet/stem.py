@@ -1,4 +1,4 @@
-"""What surrounds the blocks: the stem and the patch merges. They are shared whole by all subnets.
+"""Stem and patch merges of EvoNet, which all subnets share completely.
 
 Legend: B batch, C channels, H W space.
 """
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class Stem(nn.Module):
-    """Image to a map at stride 4, by convolutions without bias, each with a batch norm.
+    """Maps images to stride 4 by convolutions without bias, each with a batch norm.
 
     Args:
         stem_dim: channels at stride 2.
         hidden_dim: channels between the last two convolutions.
-        out_dim: channels of the map.
-        momentum: of the batch norms.
+        out_dim: channels of the output.
+        momentum: momentum of the batch norms.
     """
 
     def __init__(self, stem_dim: int, hidden_dim: int, out_dim: int, momentum: float = 0.1) -> None:
@@ -27,20 +27,20 @@ class Stem(nn.Module):
         self.leave = _conv_norm(hidden_dim, out_dim, momentum, kernel=1)
 
     def forward(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H4 W4"]:
-        """Odd sizes round up at each halving."""
+        """A map at stride 4; odd sizes are rounded up at each halving."""
         x = F.relu(self.enter(x))
         x = x + self.second(F.relu(self.first(x)))
         return self.leave(F.relu(self.widen(x)))
 
 
 class PatchMerge(nn.Module):
-    """Halve the map and change its channels, through an inverted bottleneck.
+    """Halves the resolution and changes the channels, by an inverted bottleneck.
 
     Args:
-        in_dim: channels in.
+        in_dim: channels of the input.
         hidden_dim: channels of the depthwise convolution.
-        out_dim: channels out.
-        momentum: of the batch norm.
+        out_dim: channels of the output.
+        momentum: momentum of the batch norm.
     """
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, momentum: float = 0.1) -> None:
@@ -51,7 +51,7 @@ class PatchMerge(nn.Module):
         self.norm = nn.BatchNorm2d(out_dim, momentum=momentum)
 
     def forward(self, x: Float[Tensor, "B C_in H W"]) -> Float[Tensor, "B C_out H2 W2"]:
-        """Odd sizes round up."""
+        """A map of half the size; odd sizes are rounded up."""
         return self.norm(self.leave(F.relu(self.halve(F.relu(self.enter(x))))))
 
 

@@ -1,20 +1,20 @@
-"""Taking over weights: whole tensors where they fit, small ones inside larger ones.
+"""Widening: initialises an EvoNet supernet from a checkpoint of the same or a smaller network.
 
-A larger network is widened so that something stays exactly as it was, and nothing is dead:
+Tensors of equal shape are loaded; smaller ones are placed inside larger ones, such that a function is preserved and all
+new weights receive gradients:
 
-- `zeros`: every subnet that is not larger than the source computes what the source computes.
-  Of each pair of factors that meet in a new channel one is zero and the other stays as it
-  was drawn (x, C, the columns behind them are zero; z, B, kernels, hidden rows are drawn),
-  so the first update already moves it. Zeros in both would never learn.
-- `copies`: new inner channels repeat old ones, each beside its original and so in its head,
-  and share its output weight between them: the largest subnet computes what the source
-  computes. State and hidden widths have no normalisation over them and are widened by zeros.
+- `zeros`: every subnet that is not larger than the source computes the function of the source. Of two factors that
+  meet in a new channel, one is zero and the other keeps its random value (x, C and the columns after them are zero; z,
+  B, kernels and hidden rows are random), so its gradient is not zero. With zeros in both factors it would be.
+- `copies`: new channels of the SSD width repeat old ones, next to the original and thus in the same head, and share its
+  output weight: the largest subnet computes the function of the source. State and MLP widths are not normalised and
+  are widened by zeros.
 
-With `zeros` the largest subnet cannot keep the function: its LayerNorm spans the new
-channels too, and its heads divide the channels otherwise (with `slice: prefix`). Subnets are
-understood as the network slices them: by the first channels of all, or of every head.
+With `zeros` the largest subnet has another function: its LayerNorm includes the new channels, and its heads divide the
+channels differently (with `slice: prefix`). Subnets use the first channels overall or of every head, as the network
+slices them.
 
-Legend: D width of a stage, I inner width, S state size, M hidden width.
+Legend: D width of a stage, I width of the SSD mixer, S state size, M width of the MLP.
 """
 
 import re
@@ -34,12 +34,12 @@ from evonas.supernets.evonet.segments import Segments
 Widths = tuple[int, ...]
 _BLOCK = re.compile(r"backbone\.stages\.(\d+)\.blocks\.\d+\.(.+)\Z")
 WIDENINGS = ("zeros", "copies")
-# segments whose new rows are zero; the other new rows stay as they were drawn
-_SILENT_ROWS = {"mixer.token_proj.weight": (True, False, True), "mixer.conv.bias": (True, False, True)}
-# matrices whose new columns are zero; no other matrix may get columns
-_SILENT_COLUMNS = ("mixer.out_proj.weight", "mlp.fc2.weight")
-# tensors whose first segment of rows is the inner width I
-_INNER_ROWS = tuple(
+# whether the new rows of each segment are zero; other new rows keep their random values
+_ZERO_ROWS = {"mixer.token_proj.weight": (True, False, True), "mixer.conv.bias": (True, False, True)}
+# matrices whose new columns are zero; no other matrix may be widened in columns
+_ZERO_COLUMNS = ("mixer.out_proj.weight", "mlp.fc2.weight")
+# tensors whose first segment of rows is the SSD width I
+_SSD_ROWS = tuple(
     f"mixer.{part}"
     for part in (
         "gate_proj.weight",
@@ -55,14 +55,19 @@ _INNER_ROWS = tuple(
 def adopt(
     segments: Segments, net: nn.Module, found: Mapping[str, Tensor], widening: str = "zeros"
 ) -> Adoption:
-    """Put a checkpoint in our naming or in VSSD's into a supernet, in place; see `SupernetFamily.adopt`."""
+    """Loads a checkpoint in our naming scheme or VSSD's into a supernet, in place; see `SupernetFamily.adopt`."""
     if widening not in WIDENINGS:
         raise UserError(f"stage.widening={widening} is unknown.", f"Choose one of: {', '.join(WIDENINGS)}.")
     translated = translate(found)
     if translated is None:
-        raise _unknown(found)
+        raise DataError(
+            f"The names of the checkpoint are not known: {first_names(tuple(found))}.",
+            "Expected are ours (backbone.stem.enter.0.weight, backbone.stages.0.blocks.0.mixer.gate_proj.weight) "
+            "or VSSD's and EvoNAS's (patch_embed.conv1.conv.weight, layers.0.blocks.0.attn.in_proj.weight), "
+            "with or without something before them.",
+        )
     fitted = _fit(segments, net, translated, widening)
-    # counters and vectors of heads fit anywhere; only a matrix shows that the networks are alike
+    # counters and vectors over heads may fit by chance; only a matrix indicates that the networks match
     if not any(name.startswith("backbone.") and tensor.ndim > 1 for name, tensor in fitted.new.items()):
         raise _misfit(net, translated)
     net.load_state_dict(fitted.new, strict=False)
@@ -104,15 +109,16 @@ def _fit(segments: Segments, net: nn.Module, source: Translation, widening: str)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where one tensor goes.
+    """The target of one tensor.
 
     Args:
-        name: ours.
-        drawn: what is there now.
-        mine: rows of each segment there; likewise `theirs` in the source.
-        widening: see the module's text.
-        heads: equal parts of the first segment, each of which is widened on its own.
-        in_heads: likewise of the columns.
+        name: name of the tensor in the network.
+        drawn: its current, random values.
+        mine: rows of each segment of the target.
+        theirs: rows of each segment of the source.
+        widening: see the module.
+        heads: number of equal parts of the first segment, each of which is widened separately.
+        in_heads: the same for columns.
     """
 
     name: str
@@ -124,14 +130,14 @@ class _Place:
     in_heads: int = 1
 
     def is_same(self, tensor: Tensor) -> bool:
-        """Whether the tensor fits as it is, segment by segment."""
+        """Whether shape and segments of the tensor equal those of the target."""
         return tensor.shape == self.drawn.shape and self.mine == self.theirs
 
     def is_larger(self, tensor: Tensor) -> bool:
-        """Whether the tensor fits inside."""
+        """Whether the target is larger and can be widened from the tensor."""
         if tensor.ndim != self.drawn.ndim or tensor.ndim == 0 or len(self.mine) != len(self.theirs):
             return False
-        free = 2 if self.name.endswith(_SILENT_COLUMNS) else 1
+        free = 2 if self.name.endswith(_ZERO_COLUMNS) else 1
         if ".mixer." not in self.name and ".mlp." not in self.name:
             return False
         is_within = all(a >= b for a, b in zip(self.drawn.shape, tensor.shape, strict=True))
@@ -139,23 +145,23 @@ class _Place:
         return is_within and fits and tensor.shape[free:] == self.drawn.shape[free:]
 
     def widened(self, tensor: Tensor) -> Tensor:
-        """The tensor, inside one of the larger shape."""
-        if self.name.endswith(_SILENT_COLUMNS):
+        """The tensor, placed inside one of the target's shape."""
+        if self.name.endswith(_ZERO_COLUMNS):
             return self._columns(tensor)
-        silent = next((rows for end, rows in _SILENT_ROWS.items() if self.name.endswith(end)), ())
+        zero = next((rows for end, rows in _ZERO_ROWS.items() if self.name.endswith(end)), ())
         drawn, given = self.drawn.split(list(self.mine)), tensor.split(list(self.theirs))
         pieces = []
         for index, (new, old) in enumerate(zip(drawn, given, strict=True)):
             parts = self.heads if index == 0 else 1
             for mine, theirs in zip(new.chunk(parts), old.chunk(parts), strict=True):
-                pieces.append(self._rows(mine, theirs, index == 0, bool(silent) and silent[index]))
+                pieces.append(self._rows(mine, theirs, index == 0, bool(zero) and zero[index]))
         return torch.cat(pieces)
 
-    def _rows(self, new: Tensor, old: Tensor, is_inner: bool, is_silent: bool) -> Tensor:
-        if is_inner and self.widening == "copies" and self.name.endswith(_INNER_ROWS):
+    def _rows(self, new: Tensor, old: Tensor, is_first: bool, is_zero: bool) -> Tensor:
+        if is_first and self.widening == "copies" and self.name.endswith(_SSD_ROWS):
             return old.repeat_interleave(self._factor(len(new), len(old)), dim=0)
         rest = new[len(old) :]
-        return torch.cat([old, torch.zeros_like(rest) if is_silent else rest])
+        return torch.cat([old, torch.zeros_like(rest) if is_zero else rest])
 
     def _columns(self, tensor: Tensor) -> Tensor:
         old, new = tensor.shape[1], self.drawn.shape[1]
@@ -163,7 +169,7 @@ class _Place:
             parts = tensor.unflatten(1, (self.in_heads, -1))
             return F.pad(parts, (0, (new - old) // self.in_heads)).flatten(1)
         factor = self._factor(new, old)
-        # unequal shares, so that copies do not learn alike; they add up to the original
+        # unequal shares, which sum to the original, so that copies receive different gradients
         shares = self.drawn.unflatten(1, (old, factor))
         shares = shares - shares.mean(dim=2, keepdim=True) + (tensor / factor).unsqueeze(2)
         return shares.flatten(1)
@@ -171,7 +177,7 @@ class _Place:
     def _factor(self, new: int, old: int) -> int:
         if new % old:
             raise UserError(
-                f"stage.widening=copies cannot make {new} inner channels out of {old}.",
+                f"stage.widening=copies needs a multiple of {old} channels, got {new}.",
                 "Use stage.widening=zeros.",
             )
         return new // old
@@ -189,7 +195,7 @@ def _segments(segments: Segments, name: str, tensor: Tensor) -> Widths:
 
 
 def _heads(segments: Segments, name: str) -> tuple[int, int]:
-    """Parts of the first rows, and of the columns, of one of our tensors."""
+    """The number of parts of the first rows, and of the columns, of one of our tensors."""
     block = _BLOCK.match(name)
     if block is None:
         return 1, 1
@@ -200,7 +206,7 @@ def _heads(segments: Segments, name: str) -> tuple[int, int]:
 
 
 def _source_segments(tensors: Mapping[str, Tensor], name: str) -> Widths:
-    """Likewise in the source, where the width of the mixer's norm says where segments end."""
+    """The rows of each segment of a source tensor; the size of the mixer's norm is the width of the first."""
     rows = tensors[name].shape[:1]
     mixer, _, part = name.rpartition("mixer.")
     norm = tensors.get(f"{mixer}mixer.norm.weight")
@@ -208,15 +214,6 @@ def _source_segments(tensors: Mapping[str, Tensor], name: str) -> Widths:
         return tuple(rows)
     states = rows[0] - norm.numel()
     return norm.numel(), states // 2, states - states // 2
-
-
-def _unknown(found: Mapping[str, Tensor]) -> DataError:
-    return DataError(
-        f"The names of the checkpoint are not known: {first_names(tuple(found))}.",
-        "Expected are ours (backbone.stem.enter.0.weight, backbone.stages.0.blocks.0.mixer.gate_proj.weight) "
-        "or VSSD's and EvoNAS's (patch_embed.conv1.conv.weight, layers.0.blocks.0.attn.in_proj.weight), "
-        "with or without something before them.",
-    )
 
 
 def _misfit(net: nn.Module, source: Translation) -> DataError:

@@ -1,13 +1,13 @@
-"""A plain convolutional backbone: stem, stages of inverted residuals, and a level behind every stage.
+"""MBConv's backbone: stem, stages of inverted residuals, and a level after every stage.
 
-Blocks that an architecture does not run do not exist; the others keep the names and drop-path rates that they
-have in the supernet. Nothing is recomputed for gradients, since every block has batch norms.
+Only active blocks exist; they have the names and drop-path rates that they have in the supernet. There is no activation
+checkpointing, since every block contains batch norms.
 
 Legend: B batch, C channels, H W space.
 """
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,11 @@ from evonas.nn.level import pyramid
 from evonas.nn.residual import ResidualBlock, rising_rates
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.mbconv.cost import BlockShape, NetworkShape, block_shapes, description, input_size, path
-from evonas.supernets.mbconv.space import Architecture
+from evonas.supernets.mbconv.space import Architecture, BlockChoice, StageChoice
 
 
 class Depthwise(nn.Conv2d):
-    """A depthwise convolution without bias that reads channels and kernel from its weight."""
+    """A depthwise convolution without bias whose channels and kernel size are those of its weight."""
 
     def __init__(self, channels: int, kernel: int, stride: int) -> None:
         super().__init__(channels, channels, kernel, stride, padding=kernel // 2, groups=channels, bias=False)
@@ -34,12 +34,12 @@ class Depthwise(nn.Conv2d):
 
 
 class InvertedResidual(ResidualBlock):
-    """Widen, convolve channel by channel, narrow (MobileNetV2, arXiv 1801.04381, with ReLU).
+    """Inverted residual: 1x1, depthwise and 1x1 convolution (MobileNetV2, arXiv 1801.04381, with ReLU).
 
     Args:
-        of: channels, kernel and stride; the input is added where its shape stays.
-        drop_path: probability that what is added is dropped for a sample.
-        momentum: of the batch norms.
+        of: channels, kernel and stride; a block of stride 1 adds its input.
+        drop_path: probability of dropping the residual branch of a sample in training.
+        momentum: momentum of the batch norms.
     """
 
     def __init__(self, of: BlockShape, drop_path: float, momentum: float) -> None:
@@ -60,7 +60,7 @@ class InvertedResidual(ResidualBlock):
 
 
 class Stage(nn.Module):
-    """The blocks of one stage, named by their place, and the projection to its level."""
+    """The active blocks of a stage, named by their index, and the projection to its level."""
 
     def __init__(
         self, blocks: list[BlockShape], rates: list[float], width: int, level: int, momentum: float
@@ -74,14 +74,14 @@ class Stage(nn.Module):
 
 
 class MBConvBackbone(Backbone):
-    """Images to one feature map per stage, at strides 4, 8, 16 and so on.
+    """Maps images to one feature map per stage, at strides 4, 8, 16 and so on.
 
     Args:
         of: the architecture.
         shape: the sizes that are not searched.
-        drop_path: rate of the last block; rates rise linearly over all places, run or not.
-        momentum: of the batch norms.
-        seed: of the random weights, or None to leave them uninitialised for a state dict.
+        drop_path: rate of the last block; rates rise linearly over all blocks, active or not.
+        momentum: momentum of the batch norms.
+        seed: seed of the random weights; None leaves them uninitialised, to be loaded.
     """
 
     def __init__(
@@ -126,3 +126,14 @@ class MBConvBackbone(Backbone):
             return Activation(F.relu(norm(project(images))))
         found = norm(project(at.map))
         return Activation(found, (*at.levels, found))
+
+
+def restore(description: dict[str, Any]) -> MBConvBackbone:
+    """A backbone from its description; see `families.restore`."""
+    given, network = description["architecture"], description["network"]
+    stages = tuple(
+        StageChoice(stage["width"], tuple(BlockChoice(**block) for block in stage["blocks"]))
+        for stage in given["stages"]
+    )
+    shape = NetworkShape(network["stem"], tuple(network["levels"]), tuple(network["depths"]))
+    return MBConvBackbone(Architecture(given["resolution"], stages), shape, seed=None)

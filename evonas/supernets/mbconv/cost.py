@@ -1,9 +1,9 @@
-"""The steps of a genotype, and their parameters and multiply-adds in closed form; exact, and free of torch.
+"""Steps of MBConv, and their exact parameters and multiply-adds in closed form. Torch-free.
 
-Multiply-adds count convolutions; norms, activations, sums and interpolation are left out. Formulas: those of
-the layers in `backbone.py`, written out; tests hold them equal to counted networks.
+Multiply-adds count convolutions; norms, activations, sums and interpolation are excluded. The formulas are those of the
+layers in `backbone.py`; tests compare them with counted networks.
 
-Legend: I channels in, M hidden channels, O channels out, K side of a kernel.
+Legend: I input channels, M hidden channels, O output channels, K kernel size.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from evonas.supernets.base import Cost
 from evonas.supernets.mbconv.space import Architecture
 from evonas.supernets.step import Size, Step
 
-# a smaller image's sides are multiples of this, and not below the least where the image has that much
+# sides of downscaled images are multiples of `_MULTIPLE` and at least `_LEAST`, if the image is that large
 _MULTIPLE, _LEAST = 8, 32
 
 
@@ -25,8 +25,8 @@ class NetworkShape:
 
     Args:
         stem: channels at stride 2.
-        levels: channels of the level behind each stage.
-        depths: blocks of each stage at most.
+        levels: channels of the level after each stage.
+        depths: maximum number of blocks of each stage.
     """
 
     stem: int
@@ -34,13 +34,13 @@ class NetworkShape:
     depths: tuple[int, ...]
 
     def given(self, stage: int) -> int:
-        """Channels that a stage, counted from 0, is given."""
+        """Input channels of a stage, counted from 0."""
         return (self.stem, *self.levels)[stage]
 
 
 @dataclass(frozen=True, slots=True)
 class BlockShape:
-    """The channels of one block, its kernel and stride."""
+    """Input, hidden and output channels of a block, its kernel size and stride."""
 
     given: int
     hidden: int
@@ -49,7 +49,7 @@ class BlockShape:
     stride: int
 
     def cost(self, height: int, width: int) -> Cost:
-        """On a map of this height and width."""
+        """The cost on an input map of this height and width."""
         i, m, o, taps = self.given, self.hidden, self.out, self.kernel**2
         before, after = height * width, _halved(height, self.stride) * _halved(width, self.stride)
         params = (i * m + 2 * m) + (taps * m + 2 * m) + (m * o + 2 * o)
@@ -57,7 +57,7 @@ class BlockShape:
 
 
 def block_shapes(of: Architecture, shape: NetworkShape, stage: int) -> Iterator[BlockShape]:
-    """The blocks that run in a stage, counted from 0; the first one halves the map."""
+    """Yields the active blocks of a stage, counted from 0; the first one has stride 2."""
     given, stride, choice = shape.given(stage), 2, of.stages[stage]
     for block in choice.blocks:
         yield BlockShape(given, int(block.expand * given), choice.width, block.kernel, stride)
@@ -66,9 +66,10 @@ def block_shapes(of: Architecture, shape: NetworkShape, stage: int) -> Iterator[
 
 @lru_cache(maxsize=65536)
 def path(of: Architecture, shape: NetworkShape) -> tuple[Step, ...]:
-    """The stem, then per stage its blocks and its end at the place after the last block that may run.
+    """The steps of an architecture: the stem, then the blocks and the end of each stage.
 
-    Stages count from 1. The resolution is part of every step, since it is part of what each one costs.
+    Stages count from 1 in places; the end of a stage is at the place after its last possible block. The resolution is
+    part of every step, since it affects the cost of each.
     """
     scale = f"r={of.resolution:g}"
     steps = [Step((0, 0), (of.resolution,), f"stem/{scale}")]
@@ -86,7 +87,7 @@ def path(of: Architecture, shape: NetworkShape) -> tuple[Step, ...]:
 
 
 def price(step: Step, shape: NetworkShape, size: Size) -> Cost:
-    """What a step costs on an image of this size, given before it is resized."""
+    """The cost of a step for an image of `size` (height, width in pixels) before resizing."""
     resolution, *what = step.choice
     stage = step.at[0] - 1
     height, width = input_size(float(resolution), size)
@@ -104,7 +105,7 @@ def price(step: Step, shape: NetworkShape, size: Size) -> Cost:
 
 
 def input_size(resolution: float, size: Size) -> Size:
-    """The sides at which an image is read: all of it as it is, a part in multiples of 8 pixels from 32 on."""
+    """The size to which an image is resized: multiples of 8 pixels, at least 32; unchanged for resolution 1."""
     if resolution == 1:
         return size
     height, width = (
@@ -114,7 +115,7 @@ def input_size(resolution: float, size: Size) -> Size:
 
 
 def description(of: Architecture, shape: NetworkShape) -> dict[str, Any]:
-    """An architecture and the sizes that are not searched, as plain JSON; see `families.restore`."""
+    """An architecture and the sizes that are not searched, as JSON data; see `families.restore`."""
     return {"family": "mbconv", "architecture": asdict(of), "network": asdict(shape)}
 
 

@@ -1,7 +1,7 @@
-"""MBConv: an elastic network of inverted residuals, small and plain, for convolutions on CPUs and small devices.
+"""MBConv: a supernet of inverted residuals for CPUs and small devices.
 
-The space is that of Once-for-All (arXiv 1908.09791), with widths as in slimmable networks (arXiv 1812.08928):
-kernels are cut from the middle of the largest, channels are the first of the largest.
+The space is that of Once-for-All (arXiv 1908.09791), with elastic widths as in slimmable networks (arXiv 1812.08928): a
+smaller kernel is the centre of the largest, and fewer channels are the first ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,17 +35,17 @@ _STYLES = {3: "s0", 5: "s1"}
 
 
 class MBConv:
-    """The family of a space of `mbconv_space`, whose largest point sets the size of the weights.
+    """The MBConv family of a space; the largest genotype determines the sizes of the shared weights.
 
     Args:
-        space: of inverted residuals.
-        levels: channels of the level behind each stage, whatever the width of its blocks.
+        space: a space with the layout of `mbconv_space`.
+        levels: channels of the level after each stage, independent of the width of its blocks.
         stem: channels at stride 2.
         drop_path: rate of the last block; rates rise linearly over the supernet's blocks.
-        bn_momentum: of the batch norms.
+        bn_momentum: momentum of the batch norms.
 
     Raises:
-        UserError: the space is of another family, or has another number of stages than there are levels.
+        UserError: the space has another layout, or another number of stages than `levels`.
     """
 
     name = "mbconv"
@@ -74,7 +74,7 @@ class MBConv:
 
     @cached_property
     def places(self) -> Mapping[Place, tuple[str, ...]]:
-        """A block depends on its own choices, on its stage's width and depth, and on the resolution."""
+        """All places; a block depends on its own choices, its stage's width and depth, and the resolution."""
         found: dict[Place, tuple[str, ...]] = {(0, 0): ("r1",)}
         number = 0
         for stage, depth in enumerate(self.shape.depths, start=1):
@@ -86,7 +86,7 @@ class MBConv:
 
     @cached_property
     def largest(self) -> Architecture:
-        """What sets the size of the shared tensors."""
+        """The largest architecture, which determines the sizes of the shared tensors."""
         return architecture(self.space, self.space.largest())
 
     def path(self, genotype: Genotype) -> tuple[Step, ...]:
@@ -99,8 +99,10 @@ class MBConv:
         return input_size(architecture(self.space, genotype).resolution, size)
 
     def features(self, genotype: Genotype) -> list[float]:
-        """The area that is read, and per stage in units of it: blocks, hidden channels, and with them the
-        kernels' taps and the channels in and out."""
+        """The relative area a of the resized image, and per stage a times four sums over its blocks.
+
+        They are the number of blocks and the sums of M, M K^2 and M (I + O).
+        """
         of = architecture(self.space, genotype)
         area = of.resolution**2
         found = [1.0]
@@ -118,13 +120,16 @@ class MBConv:
         return description(architecture(self.space, genotype), self.shape)
 
     def draw(self, genotype: Genotype) -> tuple[DrawnStage, ...]:
-        """A block is as tall as its depthwise convolution has channels."""
+        """The bar of a block: kernel size, and channels of the depthwise convolution."""
         of = architecture(self.space, genotype)
         return tuple(self._drawn(of, stage) for stage in range(len(of.stages)))
 
     def _drawn(self, of: Architecture, stage: int) -> DrawnStage:
         blocks, choice = block_shapes(of, self.shape, stage), of.stages[stage]
-        bars = [(_bar(each),) for each in blocks]
+        bars = [
+            (Bar(_STYLES.get(each.kernel, "s2"), f"{each.kernel}x{each.kernel}", each.hidden),)
+            for each in blocks
+        ]
         absent = [None] * (self.shape.depths[stage] - len(bars))
         captions = (
             f"{choice.width} ch",
@@ -167,7 +172,7 @@ class MBConv:
 
 
 def _block_cuts(largest: BlockShape, block: BlockShape) -> Iterator[tuple[str, tuple[Cut, ...]]]:
-    """What a block has of the tensors of the largest block in its place."""
+    """Yields the slices of the largest block's tensors that make a block."""
     given = _first(1, largest.given, block.given)
     rows, columns = (_first(axis, largest.hidden, block.hidden) for axis in (0, 1))
     out, start = _first(0, largest.out, block.out), (largest.kernel - block.kernel) // 2
@@ -182,9 +187,5 @@ def _block_cuts(largest: BlockShape, block: BlockShape) -> Iterator[tuple[str, t
 
 
 def _first(axis: int, full: int, kept: int) -> tuple[Cut, ...]:
-    """The first channels of an axis; nothing where all are kept."""
+    """The slice of the first channels of an axis; empty if all are kept."""
     return () if kept == full else (Cut(axis, ((0, kept),)),)
-
-
-def _bar(block: BlockShape) -> Bar:
-    return Bar(_STYLES.get(block.kernel, "s2"), f"{block.kernel}x{block.kernel}", block.hidden)

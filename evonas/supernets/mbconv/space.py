@@ -1,7 +1,8 @@
-"""The space of inverted residuals, and the reading of its genotypes as architectures.
+"""The search space of MBConv, and conversion of its genotypes to architectures.
 
-A resolution for all; per stage a width and a depth; per block a kernel and an expansion. Blocks are numbered
-through over the stages, and those behind a stage's depth mean nothing (as in Once-for-All, arXiv 1908.09791).
+There is one resolution, a width and a depth per stage, and a kernel and an expansion per block. Blocks are numbered
+over all stages; genes of blocks beyond the depth of their stage are not expressed (as in Once-for-All, arXiv
+1908.09791).
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ _HINT = "Leave space= out: a network brings its own. Or choose space=nano_cnn or
 
 @dataclass(frozen=True, slots=True)
 class BlockChoice:
-    """What was chosen for one block: sides of its kernel, and hidden channels over those that it is given."""
+    """The choices of a block: kernel size, and hidden channels divided by input channels."""
 
     kernel: int
     expand: float
@@ -26,7 +27,7 @@ class BlockChoice:
 
 @dataclass(frozen=True, slots=True)
 class StageChoice:
-    """The channels of a stage's blocks, and the blocks that run."""
+    """The choices of a stage: output channels of its blocks, and the active blocks."""
 
     width: int
     blocks: tuple[BlockChoice, ...]
@@ -34,11 +35,11 @@ class StageChoice:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A genotype as the network reads it.
+    """A decoded genotype.
 
     Args:
-        resolution: the sides at which images are read, as a part of their own.
-        stages: one choice per stage.
+        resolution: scale factor of the images' sides.
+        stages: choices of each stage.
     """
 
     resolution: float
@@ -53,18 +54,18 @@ def mbconv_space(
     expand: Sequence[float] = (2, 4, 6),
     resolutions: Sequence[float] = (0.5, 0.75, 1.0),
 ) -> Space:
-    """The space in the layout r1, then w, d of every stage, then k, e of every block.
+    """The space with the layout r1, w of every stage, d of every stage, k of every block, e of every block.
 
     Args:
-        name: the first word of the text form.
-        widths: channels of the blocks of each stage.
-        depths: how many blocks each stage may have.
-        kernels: sides of the depthwise kernels, odd.
-        expand: hidden channels of a block over those that it is given.
-        resolutions: sides at which images are read, as a part of their own; at most 1.
+        name: name of the space.
+        widths: output channels of the blocks of each stage.
+        depths: numbers of blocks of each stage.
+        kernels: odd sizes of the depthwise kernels.
+        expand: hidden channels of a block divided by its input channels.
+        resolutions: scale factors of the images' sides, at most 1.
 
     Raises:
-        UserError: the choices are unusable.
+        UserError: the choices are invalid.
     """
     if not depths or len(depths) != len(widths):
         raise UserError(
@@ -96,10 +97,10 @@ def mbconv_space(
 
 
 def depths_of(space: Space) -> tuple[int, ...]:
-    """The blocks of each stage at most.
+    """The maximum number of blocks of each stage.
 
     Raises:
-        UserError: the space is not laid out like `mbconv_space`.
+        UserError: the space does not have the layout of `mbconv_space`.
     """
     axes = {axis.name: axis for axis in space.axes}
     depths = [axis.choices for name, axis in axes.items() if name.startswith("d")]
@@ -123,7 +124,7 @@ def depths_of(space: Space) -> tuple[int, ...]:
 
 @lru_cache(maxsize=65536)
 def architecture(space: Space, genotype: Genotype) -> Architecture:
-    """The genotype of a space of `mbconv_space` as one record per stage."""
+    """The architecture of a genotype."""
     values, stages, start = space.decode(genotype), list[StageChoice](), 1
     for stage, depth in enumerate(_depths(space), start=1):
         numbers = range(start, start + values[f"d{stage}"])
@@ -137,7 +138,7 @@ _depths = lru_cache(depths_of)
 
 
 def _expressed(depths: Sequence[Sequence[int]]) -> list[str | None]:
-    """By what each block is expressed: None for those that every depth of their stage has."""
+    """The condition of each block; None for blocks that are always active."""
     return [
         None if block <= min(given) else f"d{stage}>={block}"
         for stage, given in enumerate(depths, start=1)

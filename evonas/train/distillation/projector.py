@@ -56,7 +56,10 @@ class Projector(nn.Module):
         self.to_kv = nn.Linear(student_channels, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, teacher_channels)
         self.norm = nn.LayerNorm(teacher_channels)
-        self.feed_forward = _feed_forward(teacher_channels, int(expansion * teacher_channels))
+        hidden = int(expansion * teacher_channels)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(teacher_channels, hidden), nn.ReLU(), nn.Linear(hidden, teacher_channels)
+        )
         nn.init.trunc_normal_(self.positions, std=0.02)
         nn.init.normal_(self.query_grid)
 
@@ -65,23 +68,20 @@ class Projector(nn.Module):
         tokens = _tokens(self.keys(student) + _resized(self.positions, student.shape[-2:]))
         queries = self.query(_tokens(_resized(self.query_grid, size))).expand(len(student), -1, -1)
         mixed = self.norm(self._attend(queries, tokens))
-        return _as_map(mixed + self.feed_forward(mixed), size)
+        return (mixed + self.feed_forward(mixed)).transpose(1, 2).unflatten(-1, size)
 
     def _attend(
         self, queries: Float[Tensor, "B Q T"], tokens: Float[Tensor, "B L S"]
     ) -> Float[Tensor, "B Q T"]:
         keys, values = self.to_kv(tokens).chunk(2, dim=-1)
-        q, k, v = (self._split(part) for part in (self.to_q(queries), keys, values))
+        # B L I to B N L P, with I = N P for N heads
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.to_q(queries), keys, values)
+        )
         mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         attended: Tensor = self.to_out(mixed.transpose(1, 2).flatten(2))
         return attended
-
-    def _split(self, x: Float[Tensor, "B L I"]) -> Float[Tensor, "B N L P"]:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-def _feed_forward(width: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
 
 
 def _resized(grid: Float[Tensor, "1 C H W"], size: Sequence[int]) -> Float[Tensor, "1 C H2 W2"]:
@@ -93,7 +93,3 @@ def _resized(grid: Float[Tensor, "1 C H W"], size: Sequence[int]) -> Float[Tenso
 
 def _tokens(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B L C"]:
     return x.flatten(2).transpose(1, 2)
-
-
-def _as_map(x: Float[Tensor, "B L C"], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
-    return x.transpose(1, 2).unflatten(-1, size)

@@ -44,7 +44,7 @@ class SafeCheckpointIO(CheckpointIO):
         """Reads a checkpoint and verifies its digest.
 
         Raises:
-            DataError: the file was altered, or is no training checkpoint.
+            DataError: the file was altered, or is not a training checkpoint.
         """
         tensors = weights.load(Path(path))
         if _TREE not in tensors:

@@ -115,17 +115,21 @@ class TrainingData(lightning.LightningDataModule):
         set_epoch = getattr(self.dataset, "set_epoch", None)
         if set_epoch is not None:
             set_epoch(epoch)
-        rank, world = trainer.global_rank, trainer.world_size
+        limit = self.steps_per_epoch
+        if self.total_steps is not None:
+            # at least one batch, since Lightning builds a loader even after the last step
+            limit = max(1, min(limit, self.total_steps - epoch * limit))
         order = EpochBatches(
-            self.length, self.batch_size, self.seed, epoch, rank, world, first, self._left(epoch)
+            self.length,
+            self.batch_size,
+            self.seed,
+            epoch,
+            trainer.global_rank,
+            trainer.world_size,
+            first,
+            limit,
         )
         return DataLoader(self.dataset, batch_sampler=order, num_workers=self.workers)
-
-    def _left(self, epoch: int) -> int:
-        """Batches of an epoch; at least one, since Lightning builds a loader even after the last step."""
-        if self.total_steps is None:
-            return self.steps_per_epoch
-        return max(1, min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch))
 
     def check_shares(self, world: int) -> None:
         """Raises a UserError if the batch size is not divisible by the number of ranks."""

@@ -51,15 +51,15 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
         centred = x - mean.view(per_channel)
         variance = _AllReduceSum.apply(centred.square().sum(axes)) / count
         if self.track_running_stats:
-            self._track(mean.detach(), variance.detach() * count / max(1, count - 1))
+            self._update_statistics(mean.detach(), variance.detach() * count / max(1, count - 1))
         normal = centred * torch.rsqrt(variance + self.eps).view(per_channel)
         if not _only_normalises(cast(Any, type(self))):
-            return self._behind(normal).to(input.dtype)
+            return self._base_forward(normal).to(input.dtype)
         if self.affine:
             normal = normal * self.weight.view(per_channel) + self.bias.view(per_channel)
         return normal.to(input.dtype)
 
-    def _behind(self, normal: Tensor) -> Tensor:
+    def _base_forward(self, normal: Tensor) -> Tensor:
         """The forward of the base class on normalised maps, with neutral statistics."""
         kept = self.running_mean, self.running_var, self.training
         self.running_mean = torch.zeros(normal.shape[1], dtype=normal.dtype, device=normal.device)
@@ -71,7 +71,7 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
             self.running_mean, self.running_var, self.training = kept
 
     @torch.no_grad()
-    def _track(self, mean: Float[Tensor, " C"], variance: Float[Tensor, " C"]) -> None:
+    def _update_statistics(self, mean: Float[Tensor, " C"], variance: Float[Tensor, " C"]) -> None:
         """Updates running statistics as torch does; momentum None means the cumulative average."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return

@@ -64,7 +64,14 @@ class NasVit:
         if share < self.after or len(parts) < 2:
             return summed(parts)
         others = summed(parts[1:])
-        return [_yielding(first, rest) for first, rest in zip(parts[0], others, strict=True)]
+        combined: Gradients = []
+        for first, rest in zip(parts[0], others, strict=True):
+            if first is None or rest is None:
+                combined.append(first if rest is None else rest)
+                continue
+            overlap = (first * rest).sum() / rest.square().sum().clamp_min(_TINY)
+            combined.append((1 + (-overlap).clamp(0, 2)) * rest + first)
+        return combined
 
 
 class PcGrad:
@@ -76,12 +83,12 @@ class PcGrad:
 
     def combine(self, parts: Sequence[Gradients], share: float, seed: int) -> Gradients:  # noqa: ARG002
         """The combined gradients."""
-        cleared: list[Gradients] = []
+        projected: list[Gradients] = []
         for index, part in enumerate(parts):
             others = [number for number in range(len(parts)) if number != index]
             order = generator(seed, "pcgrad", index).permutation(others).tolist()
-            cleared.append(_cleared(part, [parts[number] for number in order]))
-        return summed(cleared)
+            projected.append(_without_conflicts(part, [parts[number] for number in order]))
+        return summed(projected)
 
 
 def cosines(parts: Sequence[Gradients]) -> dict[tuple[int, int], float]:
@@ -117,14 +124,7 @@ def _cosine(first: Gradients, second: Gradients) -> float:
     return float(inner(left, right) / length.clamp_min(_TINY))
 
 
-def _yielding(first: Tensor | None, rest: Tensor | None) -> Tensor | None:
-    if first is None or rest is None:
-        return first if rest is None else rest
-    overlap = (first * rest).sum() / rest.square().sum().clamp_min(_TINY)
-    return (1 + (-overlap).clamp(0, 2)) * rest + first
-
-
-def _cleared(part: Gradients, others: Sequence[Gradients]) -> Gradients:
+def _without_conflicts(part: Gradients, others: Sequence[Gradients]) -> Gradients:
     """A gradient without its components that conflict with each of the others in turn."""
     for other in others:
         overlap = inner(part, other)

@@ -28,16 +28,12 @@ def average(parameters: Iterable[nn.Parameter]) -> None:
         if parameter.grad is not None:
             found.setdefault(parameter.grad.dtype, []).append(parameter.grad)
     for gradients in found.values():
-        _average(gradients, world)
-
-
-def _average(gradients: list[Tensor], world: int) -> None:
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= world
-    parts = flat.split([gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= world
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evonas.errors import UserError
 from evonas.randomness import generator
@@ -29,7 +28,7 @@ class AttentiveSampler:
     """Attentive sampler of one curriculum step, a `LossAwareSampler`; its state is that of the loss predictor.
 
     Args:
-        inside: uniform sampler of the step.
+        uniform: uniform sampler of the step.
         table: cost levels.
         tries: candidates per trained subnet.
         sign: 1 trains the candidate with the lowest loss, -1 the one with the highest.
@@ -37,19 +36,25 @@ class AttentiveSampler:
     """
 
     def __init__(
-        self, inside: StepSampler, table: LevelTable, tries: int, sign: int, predictor: LossPredictor | None
+        self, uniform: StepSampler, table: LevelTable, tries: int, sign: int, predictor: LossPredictor | None
     ) -> None:
-        self._inside, self._table = inside, table
+        self._uniform, self._table = uniform, table
         self._tries, self._sign, self._predictor = tries, sign, predictor
-        self.prior = self._prior()
+        # the frequency of each level under uniform sampling, with add-one smoothing
+        drawn = np.array([uniform.example(index).genes for index in range(_PRIOR)])
+        lower_ends = [level.macs for level in table.levels]
+        indices = np.searchsorted(lower_ends, table.costs.macs(drawn), side="right") - 1
+        counts = 1.0 + np.bincount(indices.clip(0), minlength=len(lower_ends))
+        self.prior = counts / counts.sum()
 
     def chosen(self, step: int, oracle: LossOracle) -> list[Genotype]:
-        """The step's fixed subnets, followed by one subnet per free place, the best or worst of its candidates."""
-        rng = generator(self._inside.seed, f"subnets/{self._inside.step.name}", step)
-        places = rng.choice(len(self.prior), size=self._inside.free, p=self.prior).tolist()
-        groups = [sample_level(rng, self._table.levels[place], self._tries) for place in places]
+        """The step's fixed subnets, followed by one subnet per free slot, the best or worst of its candidates."""
+        rng = generator(self._uniform.seed, f"subnets/{self._uniform.step.name}", step)
+        indices = rng.choice(len(self.prior), size=self._uniform.free, p=self.prior).tolist()
+        groups = [sample_level(rng, self._table.levels[index], self._tries) for index in indices]
         losses = self._losses([genotype for group in groups for genotype in group], oracle)
-        return [*self._inside.corners, *(self._promising(group, losses) for group in groups)]
+        trained = [min(group, key=lambda genotype: self._sign * losses[genotype]) for group in groups]
+        return [*self._uniform.corners, *trained]
 
     def state(self) -> dict[str, Any]:
         """The state of the loss predictor; empty without one."""
@@ -66,21 +71,10 @@ class AttentiveSampler:
             return {}
         if self._predictor is None:
             return dict(zip(distinct, oracle(distinct), strict=True))
-        # one true loss per place, at least two in all, trains the predictor; the other losses are predicted
+        # one measured loss per trained subnet, at least two in all, trains the predictor; the others are predicted
         asked = distinct[:: self._tries] if len(distinct) > self._tries else distinct[:2]
         self._predictor.learn(asked, oracle(asked))
         return dict(zip(distinct, self._predictor.predict(distinct), strict=True))
-
-    def _promising(self, group: Sequence[Genotype], losses: dict[Genotype, float]) -> Genotype:
-        return min(group, key=lambda genotype: self._sign * losses[genotype])
-
-    def _prior(self) -> NDArray[np.float64]:
-        """The frequency of each level under uniform sampling, with add-one smoothing."""
-        drawn = np.array([self._inside.example(index).genes for index in range(_PRIOR)])
-        marks = [level.macs for level in self._table.levels]
-        places = np.searchsorted(marks, self._table.costs.macs(drawn), side="right") - 1
-        counts = 1.0 + np.bincount(places.clip(0), minlength=len(marks))
-        return counts / counts.sum()
 
 
 class AttentiveSampling:
@@ -108,8 +102,8 @@ class AttentiveSampling:
         self.sign, self.by, self.tries = (1 if prefer == "best" else -1), by, tries
         self.plan = LevelPlan(levels, None, size, groups=1)
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:  # noqa: ARG002
+    def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:  # noqa: ARG002
         """The sampler of one curriculum step; it ignores `total_steps`."""
         predictor = LossPredictor(costs.space) if self.by == "predictor" else None
-        table = level_table(inside, costs, self.plan)
-        return AttentiveSampler(inside, table, self.tries, self.sign, predictor)
+        table = level_table(uniform, costs, self.plan)
+        return AttentiveSampler(uniform, table, self.tries, self.sign, predictor)

@@ -46,11 +46,11 @@ class LossAwareSampler(Protocol):
 class SamplingStrategy(Protocol):
     """Builds the sampler of a curriculum step; see the module's contract."""
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Sampler | LossAwareSampler:
+    def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> Sampler | LossAwareSampler:
         """The sampler of a curriculum step; it returns genotypes of the step's opening only.
 
         Args:
-            inside: uniform sampler of the curriculum step.
+            uniform: uniform sampler of the curriculum step.
             costs: multiply-adds of genotypes.
             total_steps: optimizer steps of the curriculum step.
         """

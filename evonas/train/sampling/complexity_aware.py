@@ -47,33 +47,33 @@ class ComplexityAwareSampler:
     `with_smallest` the smallest subnet of the level's group last.
     """
 
-    def __init__(self, inside: StepSampler, table: LevelTable, with_smallest: bool) -> None:
-        self.inside, self.table, self.with_smallest = inside, table, with_smallest
-        self._walk = LevelRandomWalk(len(table.levels), inside.seed, f"walk/{inside.step.name}")
+    def __init__(self, uniform: StepSampler, table: LevelTable, with_smallest: bool) -> None:
+        self.uniform, self.table, self.with_smallest = uniform, table, with_smallest
+        self._walk = LevelRandomWalk(len(table.levels), uniform.seed, f"walk/{uniform.step.name}")
 
     def level(self, step: int) -> Level:
         """The cost level of a step."""
         return self.table.levels[self._walk.at(step)]
 
-    def place(self, step: int) -> int:
+    def level_index(self, step: int) -> int:
         """The index of the cost level of a step."""
         return self._walk.at(step)
 
     @property
     def free(self) -> int:
         """Number of subnets of a step that are drawn from the level."""
-        return self.inside.free - self.with_smallest
+        return self.uniform.free - self.with_smallest
 
     def genotypes(self, step: int) -> list[Genotype]:
         """The subnets of one optimizer step."""
         level = self.level(step)
-        rng = generator(self.inside.seed, f"subnets/{self.inside.step.name}", step)
+        rng = generator(self.uniform.seed, f"subnets/{self.uniform.step.name}", step)
         drawn = [level.genotype(int(rng.integers(len(level.rows)))) for _ in range(self.free)]
         return self.around(drawn, level)
 
     def around(self, drawn: list[Genotype], level: Level) -> list[Genotype]:
         """The fixed subnets, the drawn ones, and the smallest of the level's group with `with_smallest`."""
-        return [*self.inside.corners, *drawn, *([level.smallest] if self.with_smallest else [])]
+        return [*self.uniform.corners, *drawn, *([level.smallest] if self.with_smallest else [])]
 
 
 class ComplexityAwareSampling:
@@ -94,28 +94,28 @@ class ComplexityAwareSampling:
     ) -> None:
         self.plan, self.with_smallest = LevelPlan(levels, window, size, groups), with_smallest
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Sampler:  # noqa: ARG002
+    def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> Sampler:  # noqa: ARG002
         """The sampler of one curriculum step; it ignores `total_steps`."""
-        return self.level_sampler(inside, costs)
+        return self.level_sampler(uniform, costs)
 
-    def level_sampler(self, inside: StepSampler, costs: CostTable) -> ComplexityAwareSampler:
+    def level_sampler(self, uniform: StepSampler, costs: CostTable) -> ComplexityAwareSampler:
         """The sampler of one curriculum step.
 
         Raises:
             UserError: fixed subnets use all `num_subnets`.
         """
-        if inside.free <= self.with_smallest:
+        if uniform.free <= self.with_smallest:
             raise UserError(
-                f"Curriculum step '{inside.step.name}' leaves no subnet to sample: fixed subnets use all "
-                f"{inside.step.num_subnets}.",
+                f"Curriculum step '{uniform.step.name}' leaves no subnet to sample: fixed subnets use all "
+                f"{uniform.step.num_subnets}.",
                 "Raise num_subnets, or shorten `always`.",
             )
-        return ComplexityAwareSampler(inside, level_table(inside, costs, self.plan), self.with_smallest)
+        return ComplexityAwareSampler(uniform, level_table(uniform, costs, self.plan), self.with_smallest)
 
 
-def level_table(inside: StepSampler, costs: CostTable, plan: LevelPlan) -> LevelTable:
+def level_table(uniform: StepSampler, costs: CostTable, plan: LevelPlan) -> LevelTable:
     """The cost levels of the opening of a curriculum step."""
-    return LevelTable(costs, inside.step.opened, plan, inside.seed)
+    return LevelTable(costs, uniform.step.opened, plan, uniform.seed)
 
 
 def sample_level(rng: np.random.Generator, level: Level, count: int) -> list[Genotype]:

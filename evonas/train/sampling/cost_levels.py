@@ -21,7 +21,7 @@ from evonas.supernets.cost_table import CostTable
 Rows = NDArray[np.int8]
 # rows per sampling round, maximum number of rounds, rounds after which an incomplete level is accepted,
 # and rounds without a new row after which sampling stops
-_ROUND, _ROUNDS, _ENOUGH, _DRY = 16384, 400, 24, 2
+_ROUND, _ROUNDS, _ENOUGH, _STALE = 16384, 400, 24, 2
 _SHARES = np.linspace(0.0, 1.0, 41)
 
 
@@ -48,7 +48,11 @@ class LevelPlan:
     groups: int = 3
 
     def __post_init__(self) -> None:
-        if not _is_count(self.levels) and not _are_costs(self.levels):
+        is_count = isinstance(self.levels, int) and not isinstance(self.levels, bool)
+        is_list = isinstance(self.levels, Sequence) and not isinstance(self.levels, str)
+        if not is_count and not (
+            is_list and all(isinstance(each, int | float) and each > 0 for each in self.levels)  # type: ignore[union-attr]
+        ):
             raise UserError(
                 f"levels must be a number of levels or a list of multiply-adds in 10^6, got {self.levels}.",
                 "Try levels=8 or levels=[20,40,80].",
@@ -104,8 +108,18 @@ class LevelTable:
         self._seed, self._opened, self._open = seed, opened, space.narrowed(opened)
         self.low, self.high = (costs.of(end) for end in (space.smallest(opened), space.largest(opened)))
         self._is_gapless = plan.window is None
-        self.window = self._window()
-        self.levels = self._built()
+        if plan.window is not None:
+            self.window = plan.window
+        else:
+            assert isinstance(plan.levels, int), "a plan of listed levels has a window"
+            self.window = float((self.high / self.low) ** (1 / plan.levels) - 1)
+        lower_ends, found = self._lower_ends(), list[Level]()
+        for group in np.array_split(np.arange(len(lower_ends)), min(plan.groups, len(lower_ends))):
+            floor = self._floor(lower_ends[int(group[0])])
+            rows = self._sampled([lower_ends[int(index)] for index in group], floor, int(group[0]))
+            paired = zip(group, rows, strict=True)
+            found += [Level(lower_ends[int(index)], floor, part) for index, part in paired if len(part)]
+        self.levels = tuple(found)
 
     def plain(self) -> dict[str, Any]:
         """The table as JSON data; a row is a string of digits if all its genes are below ten, else a list."""
@@ -117,42 +131,26 @@ class LevelTable:
                 {
                     "macs": level.macs,
                     "smallest": self.costs.space.format(level.smallest),
-                    "rows": [_text(row) for row in level.rows.tolist()],
+                    "rows": ["".join(map(str, row)) if max(row) < 10 else row for row in level.rows.tolist()],
                 }
                 for level in self.levels
             ],
         }
 
-    def _built(self) -> tuple[Level, ...]:
-        marks = self._marks()
-        found: list[Level] = []
-        for group in np.array_split(np.arange(len(marks)), min(self.plan.groups, len(marks))):
-            floor = self._floor(marks[int(group[0])])
-            rows = self._filled([marks[int(index)] for index in group], floor, int(group[0]))
-            paired = zip(group, rows, strict=True)
-            found += [Level(marks[int(index)], floor, part) for index, part in paired if len(part)]
-        return tuple(found)
-
-    def _window(self) -> float:
-        if self.plan.window is not None:
-            return self.plan.window
-        assert isinstance(self.plan.levels, int), "a plan of listed levels has a window"
-        return float((self.high / self.low) ** (1 / self.plan.levels) - 1)
-
-    def _marks(self) -> list[int]:
+    def _lower_ends(self) -> list[int]:
         """The multiply-adds at the lower end of each level; the last window ends at the largest subnet."""
         if isinstance(self.plan.levels, int):
             top = max(self.low, self.high / (1 + self.window))
             # rounded up, or the last window would end below the largest subnet
-            marks = np.ceil(np.geomspace(self.low, top, self.plan.levels))
-            return sorted({min(int(mark), self.high) for mark in marks})
+            ends = np.ceil(np.geomspace(self.low, top, self.plan.levels))
+            return sorted({min(int(end), self.high) for end in ends})
         return [round(level * 1e6) for level in self.plan.levels]
 
-    def _floor(self, mark: int) -> Genotype:
-        """The largest uniformly scaled subnet that costs at most the mean of the smallest subnet and `mark`."""
+    def _floor(self, lower_end: int) -> Genotype:
+        """The largest uniformly scaled subnet that costs at most the mean of the smallest subnet and `lower_end`."""
         space = self.costs.space
-        grown = self._networks(np.array([self._grown(share) for share in _SHARES], dtype=np.int8))
-        fitting = grown[self.costs.macs(grown) <= (self.low + mark) / 2]
+        scaled = self._networks(np.array([self._scaled(share) for share in _SHARES], dtype=np.int8))
+        fitting = scaled[self.costs.macs(scaled) <= (self.low + lower_end) / 2]
         return space.from_vector(fitting[-1]) if len(fitting) else space.smallest(self._opened)
 
     def _networks(self, rows: Rows) -> Rows:
@@ -161,7 +159,8 @@ class LevelTable:
         kept: Rows = canonical[self.costs.space.are_networks(canonical)]
         return kept
 
-    def _grown(self, share: float) -> list[int]:
+    def _scaled(self, share: float) -> list[int]:
+        """The layout with every gene at `share` of its open range."""
         vector: list[int] = []
         for gene in self.costs.space.genes:
             if isinstance(gene, Axis):
@@ -172,32 +171,36 @@ class LevelTable:
                 vector += self._open.bits.get(gene.name, [1] * ones + [0] * (gene.length - ones))
         return vector
 
-    def _filled(self, marks: Sequence[int], floor: Genotype, place: int) -> list[Rows]:
-        """Rows of neighbouring levels with a common smallest subnet."""
+    def _sampled(self, lower_ends: Sequence[int], floor: Genotype, first: int) -> list[Rows]:
+        """Rows of neighbouring levels with the common smallest subnet `floor`; the first level has index `first`."""
         width = len(floor.genes)
-        found = [np.empty((0, width), dtype=np.int8) for _ in marks]
+        found = [np.empty((0, width), dtype=np.int8) for _ in lower_ends]
         counts: list[int] = []
         for number in range(_ROUNDS):
-            drawn = self._networks(self._drawn(floor, generator(self._seed, f"levels/{place}", number)))
-            prices = self.costs.macs(drawn)
-            for index, mark in enumerate(marks):
-                inside = (prices >= mark) & (prices <= self._upper(mark))
-                found[index] = _extended(found[index], drawn[inside], self.plan.size)
-            held = min(len(rows) for rows in found)
+            drawn = self._networks(self._drawn(floor, generator(self._seed, f"levels/{first}", number)))
+            macs = self.costs.macs(drawn)
+            for index, lower_end in enumerate(lower_ends):
+                is_inside = (macs >= lower_end) & (macs <= self._upper_end(lower_end))
+                found[index] = _extended(found[index], drawn[is_inside], self.plan.size)
+            smallest = min(len(rows) for rows in found)
             counts.append(sum(len(rows) for rows in found))
             # further rounds find nothing new in an exhausted opening
-            is_dry = number >= _DRY and counts[-1] == counts[-1 - _DRY]
-            will_do = bool(held) or self._is_gapless
-            if held >= self.plan.size or (will_do and (is_dry or number >= _ENOUGH)):
+            is_stale = number >= _STALE and counts[-1] == counts[-1 - _STALE]
+            is_acceptable = smallest > 0 or self._is_gapless
+            if smallest >= self.plan.size or (is_acceptable and (is_stale or number >= _ENOUGH)):
                 break
-        for mark, rows in zip(marks, found, strict=True):
-            if not self._is_gapless:
-                _check(mark, rows, self.low, self.high)
+        for lower_end, rows in zip(lower_ends, found, strict=True):
+            if not self._is_gapless and not len(rows):
+                raise UserError(
+                    f"No subnet has about {lower_end / 1e6:.4g} M multiply-adds; the range is "
+                    f"{self.low / 1e6:.4g} M to {self.high / 1e6:.4g} M.",
+                    "Use fewer levels or a wider window, such as window=0.2.",
+                )
         return found
 
-    def _upper(self, mark: int) -> float:
+    def _upper_end(self, lower_end: int) -> float:
         """The multiply-adds at the upper end of a level; rounding must not exclude the largest subnet."""
-        upper = mark * (1 + self.window)
+        upper = lower_end * (1 + self.window)
         return max(upper, self.high) if self._is_gapless and upper > self.high - 1 else upper
 
     def _drawn(self, floor: Genotype, rng: np.random.Generator) -> Rows:
@@ -239,33 +242,8 @@ def _extended(rows: Rows, more: Rows, size: int) -> Rows:
         return rows
     joined = np.concatenate([rows, more])
     # a random linear hash: the collision probability of two rows is 2^-64
-    keys = joined.astype(np.uint64) @ _hash(joined.shape[1])
+    factors = generator(0, "levels/hash").integers(2**64 - 1, size=joined.shape[1], dtype=np.uint64)
+    keys = joined.astype(np.uint64) @ factors
     _, first = np.unique(keys, return_index=True)
     kept: Rows = joined[np.sort(first)[:size]]
     return kept
-
-
-def _hash(width: int) -> NDArray[np.uint64]:
-    return generator(0, "levels/hash").integers(2**64 - 1, size=width, dtype=np.uint64)
-
-
-def _is_count(levels: Any) -> bool:
-    return isinstance(levels, int) and not isinstance(levels, bool)
-
-
-def _are_costs(levels: Any) -> bool:
-    is_list = isinstance(levels, Sequence) and not isinstance(levels, str)
-    return is_list and all(isinstance(each, int | float) and each > 0 for each in levels)
-
-
-def _check(mark: int, rows: Rows, low: int, high: int) -> None:
-    if not len(rows):
-        raise UserError(
-            f"No subnet has about {mark / 1e6:.4g} M multiply-adds; the range is {low / 1e6:.4g} M "
-            f"to {high / 1e6:.4g} M.",
-            "Use fewer levels or a wider window, such as window=0.2.",
-        )
-
-
-def _text(row: Sequence[int]) -> str | list[int]:
-    return "".join(map(str, row)) if max(row) < 10 else list(row)

@@ -27,15 +27,13 @@ class BatchLossOracle:
     @torch.no_grad()
     def __call__(self, genotypes: Sequence[Genotype]) -> list[float]:
         """The loss of each genotype; equal on every rank."""
+        image, found = self._batch["image"], list[Tensor]()
         with side_effect_free(self._supernet):
-            found = [self._loss(genotype) for genotype in genotypes]
+            for genotype in genotypes:
+                # detectors sample regions: all compared subnets get the same ones, and the generator is restored
+                with torch.random.fork_rng(devices=[image.device] if image.is_cuda else []):
+                    found.append(self._task.loss(self._supernet(image, genotype), self._batch))
         return [gradients.mean_over_ranks(loss) for loss in found]
-
-    def _loss(self, genotype: Genotype) -> Tensor:
-        image = self._batch["image"]
-        # detectors sample regions: all compared subnets get the same ones, and the generator is restored
-        with torch.random.fork_rng(devices=[image.device] if image.is_cuda else []):
-            return self._task.loss(self._supernet(image, genotype), self._batch)
 
 
 @contextmanager

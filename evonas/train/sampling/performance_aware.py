@@ -78,13 +78,13 @@ class PerformanceAwareSampler:
     def chosen(self, step: int, oracle: LossOracle) -> list[Genotype]:
         """The subnets of one optimizer step; explored ones are evaluated and offered to the level's bank."""
         self._rescore(step, oracle)
-        place, level = self._walk.place(step), self._walk.level(step)
-        inside = self._walk.inside
-        rng = generator(inside.seed, f"subnets/{inside.step.name}", step)
-        picks = [self._pick(place, step, rng) for _ in range(self._walk.free)]
+        index, level = self._walk.level_index(step), self._walk.level(step)
+        uniform = self._walk.uniform
+        rng = generator(uniform.seed, f"subnets/{uniform.step.name}", step)
+        picks = [self._pick(index, step, rng) for _ in range(self._walk.free)]
         explored = list(dict.fromkeys(genotype for genotype, is_new in picks if is_new))
         for genotype, loss in zip(explored, oracle(explored) if explored else [], strict=True):
-            self.banks[place].offer(genotype, -loss)
+            self.banks[index].offer(genotype, -loss)
         return self._walk.around([genotype for genotype, _ in picks], level)
 
     def state(self) -> dict[str, Any]:
@@ -108,24 +108,26 @@ class PerformanceAwareSampler:
         narrow, shallow = self._costs.macs(space.canonical_rows(mixed))
         return int(narrow - shallow)
 
-    def _pick(self, place: int, step: int, rng: np.random.Generator) -> tuple[Genotype, bool]:
-        bank, level = self.banks[place], self._walk.table.levels[place]
+    def _pick(self, index: int, step: int, rng: np.random.Generator) -> tuple[Genotype, bool]:
+        """A subnet of the level `index`, and whether it is explored instead of sampled from the bank."""
+        bank, level = self.banks[index], self._walk.table.levels[index]
         if bank.is_half_full and rng.random() < self._plan.chance(step, self._total):
             return bank.draw(rng), False
         if not bank.is_half_full:
             return sample_level(rng, level, 1)[0], True
-        anchor = (self.banks[0].best() if place else None) or level.smallest
+        anchor = (self.banks[0].best() if index else None) or level.smallest
         return min(sample_level(rng, level, self._plan.tries), key=lambda g: self.preference(g, anchor)), True
 
     def _rescore(self, step: int, oracle: LossOracle) -> None:
-        places: Sequence[int] = ()
+        """Updates the qualities in the banks that are due at this step."""
+        due: Sequence[int] = ()
         if step % self._plan.refresh_every == 0:
-            places = range(len(self.banks))
+            due = range(len(self.banks))
         elif step % self._plan.rescore_every == 0:
-            places = [self._walk.place(step)]
-        for place in places:
-            if len(self.banks[place]):
-                self.banks[place].rescore([-loss for loss in oracle(self.banks[place].members)])
+            due = [self._walk.level_index(step)]
+        for index in due:
+            if len(self.banks[index]):
+                self.banks[index].rescore([-loss for loss in oracle(self.banks[index].members)])
 
 
 class PerformanceAwareSampling:
@@ -152,6 +154,6 @@ class PerformanceAwareSampling:
         self.walk = ComplexityAwareSampling(levels, window, size, groups)
         self.plan = BankPlan(members, tuple(exploit), tries, rescore_every, refresh_every)
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:
+    def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:
         """The sampler of one curriculum step, with empty banks."""
-        return PerformanceAwareSampler(self.walk.level_sampler(inside, costs), self.plan, total_steps)
+        return PerformanceAwareSampler(self.walk.level_sampler(uniform, costs), self.plan, total_steps)

@@ -19,14 +19,14 @@ class ReplayPoolSampler:
     is a function of all earlier steps and is recomputed after a resume.
     """
 
-    def __init__(self, inside: StepSampler, size: int, share: float) -> None:
-        self._inside, self._size, self._share = inside, size, share
-        self._fresh = inside.step.num_subnets
+    def __init__(self, uniform: StepSampler, size: int, share: float) -> None:
+        self._uniform, self._size, self._share = uniform, size, share
+        self._fresh = uniform.step.num_subnets
         self._known, self._pool = 0, list[Genotype]()
 
     def genotypes(self, step: int) -> list[Genotype]:
         """The subnets of one optimizer step, new ones first."""
-        return [*self._inside.genotypes(step), *self._pool_before(step)]
+        return [*self._uniform.genotypes(step), *self._pool_before(step)]
 
     def weights(self, count: int) -> list[float]:
         """Loss weights; pool members have `share` of the total weight, once the pool is not empty."""
@@ -35,20 +35,18 @@ class ReplayPoolSampler:
         return [(1 - share) / self._fresh] * self._fresh + [share / max(1, pool)] * pool
 
     def _pool_before(self, step: int) -> list[Genotype]:
+        """The pool after all earlier steps, oldest subnet first."""
         if step < self._known:
             self._known, self._pool = 0, []
         for earlier in range(self._known, step):
             # fixed subnets are trained at every step, so the pool excludes them
-            for genotype in self._inside.genotypes(earlier)[len(self._inside.corners) :]:
-                self._take(genotype)
+            for genotype in self._uniform.genotypes(earlier)[len(self._uniform.corners) :]:
+                if len(self._pool) >= self._size:
+                    nearest = min(self._pool, key=lambda member: hamming(member, genotype))
+                    self._pool.remove(nearest)
+                self._pool.append(genotype)
         self._known = step
         return list(self._pool)
-
-    def _take(self, genotype: Genotype) -> None:
-        """Inserts a subnet; the pool is ordered by age, oldest first."""
-        if len(self._pool) >= self._size:
-            self._pool.remove(min(self._pool, key=lambda member: hamming(member, genotype)))
-        self._pool.append(genotype)
 
 
 class ReplayPoolSampling:
@@ -70,9 +68,9 @@ class ReplayPoolSampling:
             )
         self.size, self.share = size, share
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Sampler:  # noqa: ARG002
+    def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> Sampler:  # noqa: ARG002
         """The sampler of one curriculum step; it ignores `costs` and `total_steps`."""
-        return ReplayPoolSampler(inside, self.size, self.share)
+        return ReplayPoolSampler(uniform, self.size, self.share)
 
 
 def hamming(first: Genotype, second: Genotype) -> int:

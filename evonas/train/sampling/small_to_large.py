@@ -17,8 +17,8 @@ from evonas.train.sampling.step import StepSampler
 class SmallToLargeSampler:
     """Samples subnets of the open cost levels; levels open linearly over the first `until` of the training."""
 
-    def __init__(self, inside: StepSampler, table: LevelTable, until: float, total_steps: int) -> None:
-        self._inside, self._table = inside, table
+    def __init__(self, uniform: StepSampler, table: LevelTable, until: float, total_steps: int) -> None:
+        self._uniform, self._table = uniform, table
         self._rise = max(1.0, until * total_steps)
 
     def open_levels(self, step: int) -> int:
@@ -28,10 +28,10 @@ class SmallToLargeSampler:
 
     def genotypes(self, step: int) -> list[Genotype]:
         """The subnets of one optimizer step."""
-        rng = generator(self._inside.seed, f"subnets/{self._inside.step.name}", step)
+        rng = generator(self._uniform.seed, f"subnets/{self._uniform.step.name}", step)
         levels = self._table.levels[: self.open_levels(step)]
-        places = rng.integers(len(levels), size=self._inside.free)
-        return [*self._inside.corners, *(sample_level(rng, levels[place], 1)[0] for place in places.tolist())]
+        indices = rng.integers(len(levels), size=self._uniform.free)
+        return [*self._uniform.corners, *(sample_level(rng, levels[at], 1)[0] for at in indices.tolist())]
 
 
 class SmallToLargeSampling:
@@ -51,6 +51,6 @@ class SmallToLargeSampling:
             raise UserError(f"sampler.draw.until must be in [0, 1], got {until}.", "Try 0.6.")
         self.plan, self.until = LevelPlan(levels, None, size, groups=1), until
 
-    def sampler(self, inside: StepSampler, costs: CostTable, total_steps: int) -> Sampler:
+    def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> Sampler:
         """The sampler of one curriculum step of `total_steps` optimizer steps."""
-        return SmallToLargeSampler(inside, level_table(inside, costs, self.plan), self.until, total_steps)
+        return SmallToLargeSampler(uniform, level_table(uniform, costs, self.plan), self.until, total_steps)

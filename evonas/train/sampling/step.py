@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.train.optim.duration import Duration
+from evonas.train.optim.lr_schedule import Duration
 
 _ALWAYS = ("largest", "smallest")
 

@@ -65,7 +65,7 @@ class DepthAnything(transformers_models.FrozenNetwork):
         of, first = transformers_models.encoder(size), family == "depth_anything"
         offered = published(cast(Family, family), size, cast(Scene, scene))
         source = transformers_models.find_weights(weights, folder, offered, size, f"{family} {size} {scene}")
-        network = _first(of, source) if first else _second(of, _RANGES[scene], source)
+        network = _version_1(of, source) if first else _version_2(of, _RANGES[scene], source)
         super().__init__(network, source)
         self.input_size, self.feature = transformers_models.check_input(input_size), feature
         self.max_depth = float(max_depth)
@@ -88,7 +88,8 @@ class DepthAnything(transformers_models.FrozenNetwork):
         height, width = x.shape[-2:]
         image = transformers_models.resized(x, self.input_size)
         with transformers_models.recorded_outputs(self.trunk, self.feature) as seen:
-            depth = _depth(self.network, image)
+            result: Any = self.network(image)
+        depth = result if isinstance(result, Tensor) else result.predicted_depth[:, None]
         rows, columns = (side // transformers_models.PATCH for side in self.input_size)
         metres = transformers_models.resized(depth, (height, width)).clamp(0.0, self.max_depth)
         return metres, [transformers_models.as_map(seen[self.feature], (rows, columns))]
@@ -136,7 +137,7 @@ def published(family: Family, size: str, scene: Scene) -> list[Published]:
     ]
 
 
-def _first(of: Encoder, source: Path | None) -> Binned:
+def _version_1(of: Encoder, source: Path | None) -> Binned:
     relative = _config(of, of.last, depth_estimation_type="relative", max_depth=1)
     kind, bins = transformers_models.transformers().DepthAnythingForDepthEstimation, _bins(of)
     if source is None:
@@ -146,7 +147,7 @@ def _first(of: Encoder, source: Path | None) -> Binned:
     return Binned(transformers_models.filled(kind, relative, core, source), bins)
 
 
-def _second(of: Encoder, far: float, source: Path | None) -> nn.Module:
+def _version_2(of: Encoder, far: float, source: Path | None) -> nn.Module:
     config = _config(of, of.spread, depth_estimation_type="metric", max_depth=int(far))
     kind = transformers_models.transformers().DepthAnythingForDepthEstimation
     if source is None:
@@ -178,12 +179,6 @@ def _bins(of: Encoder) -> nn.Module:
     )
     made: nn.Module = ZoeDepthMetricDepthEstimationHead(config)
     return made
-
-
-def _depth(network: nn.Module, image: Tensor) -> Tensor:
-    answer: Any = network(image)
-    depth: Tensor = answer if isinstance(answer, Tensor) else answer.predicted_depth[:, None]
-    return depth
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:

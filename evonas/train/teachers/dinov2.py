@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from evonas.nn.level import Level
@@ -59,19 +58,11 @@ class DINOv2Backbone(transformers_models.FrozenNetwork):
     @torch.no_grad()
     def forward(self, x: Tensor) -> list[Tensor]:
         """Four maps of the same size, shallowest layer first."""
-        if self.input_size is not None:
-            image = transformers_models.resized(x, self.input_size)
-        else:
-            height, width = (-side % transformers_models.PATCH for side in x.shape[-2:])
-            image = F.pad(x, (0, width, 0, height))
-        return list(self.network(image).feature_maps)
+        return list(self.network(transformers_models.network_input(x, self.input_size)).feature_maps)
 
     def restored(self, output: Tensor, size: tuple[int, int]) -> Tensor:
         """The output of a dense head, resized to `size`, or cropped to it if images were padded."""
-        height, width = size
-        if self.input_size is None:
-            return output[..., :height, :width]
-        return F.interpolate(output, size=size, mode="bilinear", align_corners=False)
+        return transformers_models.restored(output, size, self.input_size)
 
 
 def published(size: str) -> list[Published]:

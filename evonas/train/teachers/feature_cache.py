@@ -120,7 +120,12 @@ class RecordFile:
         flat = torch.cat([tensor.detach().float().cpu().reshape(-1) for tensor in tensors])
         payload = flat.numpy().astype("<f4").tobytes()
         try:
-            _write_at(self.path, self._sealed(index, payload) + payload, index * self._length)
+            # other processes may write to the file, so it is not truncated
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                os.pwrite(handle, self._sealed(index, payload) + payload, index * self._length)
+            finally:
+                os.close(handle)
         except OSError as error:
             raise EngineError(
                 f"Cannot write to the teacher's cache {self.path}: {error.strerror}.",
@@ -151,16 +156,15 @@ class CachedTeacher(nn.Module):
             images: B 3 H W.
             indices: position of each image in the split.
         """
-        rows = [self._row(images[row : row + 1], int(index)) for row, index in enumerate(indices)]
+        rows: list[list[Tensor]] = []
+        for row, index in enumerate(indices.tolist()):
+            found = self.records.read(index)
+            if found is None:
+                found = image_outputs(self.teacher, images[row : row + 1], self.level)
+                self.records.write(index, found)
+            rows.append(found)
         output, kept = (torch.stack(column).to(images.device) for column in zip(*rows, strict=True))
         return output, [kept]
-
-    def _row(self, image: Tensor, index: int) -> list[Tensor]:
-        found = self.records.read(index)
-        if found is None:
-            found = image_outputs(self.teacher, image, self.level)
-            self.records.write(index, found)
-        return found
 
 
 @torch.no_grad()
@@ -185,15 +189,6 @@ def teacher_outputs(teacher: Any, batch: Batch) -> Outputs:
             "Use distill.cache=false, or augment=false in the recipe, such as train.supernet.augment=false.",
         )
     return teacher.outputs(batch["image"], batch["index"])
-
-
-def _write_at(path: Path, content: bytes, place: int) -> None:
-    """Writes at an offset of a file that other processes may write to."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-    try:
-        os.pwrite(handle, content, place)
-    finally:
-        os.close(handle)
 
 
 def human_size(num_bytes: float) -> str:

@@ -99,14 +99,8 @@ class Mask2Former(transformers_models.FrozenNetwork):
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits (B C H W, float32) at the size of the images, and the encoder's last map, stride 14."""
         size = (int(x.shape[-2]), int(x.shape[-1]))
-        if self.input_size is None:
-            rows, columns = (-side % transformers_models.PATCH for side in size)
-            scores, last = self.network(F.pad(x, (0, columns, 0, rows)))
-            scores = scores[..., : size[0], : size[1]]
-        else:
-            scores, last = self.network(transformers_models.resized(x, self.input_size))
-            scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
-        scores = scores.clamp_min(_LEAST)
+        scores, last = self.network(transformers_models.network_input(x, self.input_size))
+        scores = transformers_models.restored(scores, size, self.input_size).clamp_min(_LEAST)
         return (scores / scores.sum(dim=1, keepdim=True)).log(), [last]
 
 
@@ -165,15 +159,13 @@ def _doubling(width: int) -> nn.Module:
 
 
 def _segmenter(size: str, classes: int, source: Path | None) -> nn.Module:
-    of, tensors = (
-        transformers_models.encoder(size),
-        None if source is None else transformers_models.read_weights(source),
-    )
+    """The network with weights of a file, or with random weights for None."""
+    of = transformers_models.encoder(size)
     config = transformers_models.encoder_config(of, of.last, as_maps=True)
     kind = transformers_models.transformers().Dinov2Backbone
-    if source is None or tensors is None:
+    if source is None:
         return _assembled(kind(config), of, DECODERS[size], classes)
-    parts = checkpoint_names.segmenter_names(tensors)
+    parts = checkpoint_names.segmenter_names(transformers_models.read_weights(source))
     encoder = transformers_models.filled(kind, config, parts.encoder, source)
     made = _assembled(encoder, of, DECODERS[size], classes)
     kept = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
@@ -185,15 +177,6 @@ def _assembled(encoder: nn.Module, of: Encoder, decoder: Decoder, classes: int) 
     transformers_models.transformers()
     from transformers.models.mask2former import modeling_mask2former as parts
 
-    config = _config(of, decoder)
-    pixels = parts.Mask2FormerPixelDecoder(config, [of.width] * 4)
-    # `transformers` leaves this parameter uninitialised
-    nn.init.normal_(pixels.level_embed)
-    queries = parts.Mask2FormerTransformerModule(of.width, config)
-    return Segmenter(encoder, pixels, queries, of.width, classes)
-
-
-def _config(of: Encoder, decoder: Decoder) -> Any:
     config: Any = transformers_models.transformers().Mask2FormerConfig(
         feature_size=of.width,
         mask_feature_size=of.width,
@@ -206,4 +189,8 @@ def _config(of: Encoder, decoder: Decoder) -> Any:
         num_attention_heads=decoder.heads,
         num_queries=decoder.queries,
     )
-    return config
+    pixels = parts.Mask2FormerPixelDecoder(config, [of.width] * 4)
+    # `transformers` leaves this parameter uninitialised
+    nn.init.normal_(pixels.level_embed)
+    queries = parts.Mask2FormerTransformerModule(of.width, config)
+    return Segmenter(encoder, pixels, queries, of.width, classes)

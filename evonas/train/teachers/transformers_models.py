@@ -103,7 +103,7 @@ def find_weights(
         name: name of the network, for messages.
 
     Raises:
-        UserError: there is no such file; the message names the expected file and its web page.
+        UserError: no file exists; the message names the expected file and its web page.
     """
     if given is None and size == "tiny":
         return None
@@ -367,6 +367,21 @@ def check_input(size: Sequence[int]) -> tuple[int, int]:
             "Use multiples of 14, such as teacher.input_size=[392,518].",
         )
     return height, width
+
+
+def network_input(x: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """Images resized to `size`; for None, padded with zeros, right and below, to multiples of the patch size."""
+    if size is not None:
+        return resized(x, size)
+    rows, columns = (-side % PATCH for side in x.shape[-2:])
+    return F.pad(x, (0, columns, 0, rows))
+
+
+def restored(output: Tensor, size: tuple[int, int], input_size: tuple[int, int] | None) -> Tensor:
+    """A dense output at the `size` of the images: cropped if `network_input` padded them, else resized."""
+    if input_size is None:
+        return output[..., : size[0], : size[1]]
+    return F.interpolate(output, size=size, mode="bilinear", align_corners=False)
 
 
 def resized(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from misbehaving import Obedient
+from misbehaving import Obedient, point
 
 from evonas.evaluate.engine import Job
 from evonas.evaluate.events import EVENTS, LOG_BYTES, EventLog, Span, overlapping, spans
@@ -29,10 +29,11 @@ def test_an_exclusive_task_is_never_disturbed_in_200_evaluations(tmp_path: Path)
     try:
         for generation in range(10):
             mixed = [
-                Job(20 * generation + at, f"ok:{at}", "exclusive" if at % 2 else "shared") for at in range(20)
+                Job(20 * generation + at, point(f"ok:{at}"), "exclusive" if at % 2 else "shared")
+                for at in range(20)
             ]
             # a worker that is lost on the way, and so starts anew while others measure
-            mixed += [Job(1000 + generation, "aborts:1")] if generation % 5 == 0 else []
+            mixed += [Job(1000 + generation, point("aborts:1"))] if generation % 5 == 0 else []
             assert len(list(engine.run(mixed))) == len(mixed)
     finally:
         engine.close()
@@ -48,17 +49,17 @@ def test_an_exclusive_task_is_never_disturbed_in_200_evaluations(tmp_path: Path)
 def test_a_worker_that_still_loads_is_stopped_before_the_exclusive_part(tmp_path: Path) -> None:
     engine = LocalEngine(Obedient(seconds=0.05), workers=2, log_dir=tmp_path)
     try:
-        list(engine.run([Job(0, "ok:1")]))
+        list(engine.run([Job(0, point("ok:1"))]))
         # the second worker starts for a queue that the first empties before it is ready
-        shared = [Job(seq, f"ok:{seq}") for seq in range(1, 4)]
-        list(engine.run([*shared, Job(9, "ok:9", "exclusive")]))
+        shared = [Job(seq, point(f"ok:{seq}")) for seq in range(1, 4)]
+        list(engine.run([*shared, Job(9, point("ok:9"), "exclusive")]))
     finally:
         engine.close()
     assert overlapping(spans(tmp_path / EVENTS)) == []
 
 
 def test_inline_notes_exclusive_jobs(tmp_path: Path) -> None:
-    list(InlineEngine(Obedient(), tmp_path).run([Job(0, "ok:1"), Job(1, "ok:1", "exclusive")]))
+    list(InlineEngine(Obedient(), tmp_path).run([Job(0, point("ok:1")), Job(1, point("ok:1"), "exclusive")]))
     [only] = spans(tmp_path / EVENTS)
     assert (only.what, only.worker, only.seqs) == ("exclusive", "inline", (1,))
 
@@ -66,7 +67,7 @@ def test_inline_notes_exclusive_jobs(tmp_path: Path) -> None:
 def test_the_log_is_bounded_and_private(tmp_path: Path) -> None:
     path = tmp_path / EVENTS
     path.write_text("x" * (LOG_BYTES + 1))
-    EventLog(path).start([Job(0, "ok:1")], "worker0", "cpu")
+    EventLog(path).start([Job(0, point("ok:1"))], "worker0", "cpu")
     assert json.loads(path.read_text())["what"] == "shared"
     assert (tmp_path / "events.old.jsonl").exists()
     assert path.stat().st_mode & 0o777 == 0o600

@@ -18,6 +18,7 @@ from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search
+from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
@@ -36,7 +37,7 @@ class Counting(AnalyticEvaluator):
     def __call__(self) -> "Counting":
         return self
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         self.count += 1
         found = super().measure(genotype, part)
         return Measurement(found.objectives, {"part": part})
@@ -49,13 +50,13 @@ def nsga(evaluations: int = 24) -> NSGA2:
 def asked(
     archives: Sequence[Archive], prints: dict[Part, str] = PRINTS
 ) -> list[tuple[Archive, FingerprintOf]]:
-    return [(archive, lambda job: prints[job.part]) for archive in archives]
+    return [(archive, lambda part, _: prints[part]) for archive in archives]
 
 
 def searched(path: Path, searcher: Searcher, *others: Archive, prints: dict[Part, str] = PRINTS) -> int:
     """How many measurements a search took."""
     evaluator = Counting()
-    engine = ReusingEngine(InlineEngine(evaluator), asked(others, prints))
+    engine = ReusingEngine(InlineEngine(evaluator), asked(others, prints), SPACE)
     with Archive.open(path, {"fingerprints": prints}, resume=False) as archive, closing(engine):
         search(searcher, engine, archive, SPACE, PARTS, prints)
         assert evaluator.count + engine.reused == len(archive.evaluations())
@@ -119,8 +120,8 @@ def test_failures_are_measured_again(tmp_path: Path) -> None:
             Evaluation(0, "s1", SPACE.format(SPACE.smallest()), "shared", "failed", reason="timeout")
         )
         evaluator = Counting()
-        engine = ReusingEngine(InlineEngine(evaluator), asked([archive]))
-        [outcome] = engine.run([Job(0, SPACE.format(SPACE.smallest()))])
+        engine = ReusingEngine(InlineEngine(evaluator), asked([archive]), SPACE)
+        [outcome] = engine.run([Job(0, SPACE.smallest())])
     assert outcome.measurement is not None and (evaluator.count, engine.reused) == (1, 0)
 
 
@@ -131,7 +132,7 @@ def test_an_asynchronous_search_reuses_too_and_replays_without_the_archive(
 
     def steady(others: list[Archive]) -> tuple[str, int]:
         evaluator = Counting()
-        engine = ReusingEngine(InlineEngine(evaluator), asked(others))
+        engine = ReusingEngine(InlineEngine(evaluator), asked(others), SPACE)
         with Archive.open(tmp_path / "steady", {}, resume=True) as archive:
             asynchronous_search(nsga(), engine, archive, SPACE, parts, PRINTS, 4, 8)
             return archive.dump(), evaluator.count
@@ -143,11 +144,11 @@ def test_an_asynchronous_search_reuses_too_and_replays_without_the_archive(
 
 
 def test_jobs_submitted_while_it_runs_are_answered(first: Archive) -> None:
-    known = [fact.genotype for fact in first.evaluations() if fact.part == "shared"]
-    fresh = [SPACE.format(SPACE.sample(np.random.default_rng(seed))) for seed in range(4)]
-    later = [Job(seq, text) for seq, text in enumerate([*fresh, *known[:4]])]
+    known = [SPACE.parse(fact.genotype) for fact in first.evaluations() if fact.part == "shared"]
+    fresh = [SPACE.sample(np.random.default_rng(seed)) for seed in range(4)]
+    later = [Job(seq, point) for seq, point in enumerate([*fresh, *known[:4]])]
     evaluator, found = Counting(), []
-    engine = ReusingEngine(InlineEngine(evaluator), asked([first]))
+    engine = ReusingEngine(InlineEngine(evaluator), asked([first]), SPACE)
     for outcome in engine.run([later.pop()]):
         found.append(outcome.job.seq)
         engine.submit([later.pop()] if later else [])

@@ -14,8 +14,7 @@ from evonas.errors import UserError
 from evonas.nn.bn_calibration import BNCalibration, calibrate_batch_norm
 from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.train import validation_panel
 
 SPACE = {

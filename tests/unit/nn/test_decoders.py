@@ -14,9 +14,8 @@ from evonas.nn.topdown import SASFDecoder
 from evonas.stages.networks import exported
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import static_net
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 SMALL = (Level(8, 4), Level(16, 8), Level(32, 16), Level(64, 32))
 UNEVEN = (Level(8, 4), Level(12, 8), Level(20, 16))

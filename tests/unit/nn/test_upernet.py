@@ -16,8 +16,8 @@ from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, loa
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.published import PUBLISHED
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import static_net
+from evonas.supernets.supernet import extract
 from evonas.tasks.segmentation import Segmentation
 from evonas.train.distillation.alpha_divergence import AlphaDivergence
 from evonas.train.distillation.inplace import mean_output

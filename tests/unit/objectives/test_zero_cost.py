@@ -146,13 +146,13 @@ def test_an_engine_runs_it_beside_a_cost(tmp_path: Path) -> None:
         "objectives": {
             "snip": {"_target_": TARGET, "proxy": "snip", "batch_size": 2, "name": "snip"},
             "zero_cost": {"_target_": TARGET, "proxy": "saswot", "batch_size": 2, "references": 2},
-            "macs": {"_target_": "evonas.objectives.macs.Macs"},
+            "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
         },
         "weights": str(tmp_path / "nowhere"),
     }
     space = build(SPACE)
     engine = InlineEngine(spec)
-    [outcome] = list(engine.run([Job(0, space.format(space.largest()), "shared")]))
+    [outcome] = list(engine.run([Job(0, space.largest(), "shared")]))
     engine.close()
     assert outcome.measurement is not None, outcome.reason
     assert set(outcome.measurement.objectives) == {"snip", "zero_cost", "macs"}
@@ -171,7 +171,7 @@ def test_two_objectives_of_one_name_are_refused(keys: dict[str, Any], hint: str,
     with pytest.raises(UserError, match="are both called") as caught:
         _ = Evaluator(SPACE, NETWORK, TASK, objectives, str(tmp_path / "nowhere")).objectives
     assert hint in caught.value.hint
-    macs = {"_target_": "evonas.objectives.macs.Macs"}
+    macs = {"_target_": "evonas.objectives.analytic_costs.Macs"}
     with pytest.raises(UserError, match=r"objective\.macs and objective\.flops") as caught:
         made({"macs": macs, "flops": macs})
     assert caught.value.hint == "Remove one of them."
@@ -268,7 +268,7 @@ def test_a_table_is_scored_beside_its_columns(tables: Path) -> None:
     measuring.setup()
     assert [each.name for each in measuring.objectives] == ["nwot", "flops"]
     words = ["conv1x1", "none", "skip", "skip", "none", "conv1x1"]
-    found = measuring.measure(f"transnas_micro:e={','.join(words)}", "shared")
+    found = measuring.measure(measuring.space.parse(f"transnas_micro:e={','.join(words)}"), "shared")
     row = int("".join(str(WORDS.index(word)) for word in words), 4)
     assert found.objectives["flops"] == 100.0 + row
     assert found.extra == {"table": {"error": 100.0 - row}}

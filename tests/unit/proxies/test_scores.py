@@ -20,16 +20,26 @@ from evonas.proxies.codes import nwot, regularised, swap
 from evonas.proxies.features import meco, zen
 from evonas.proxies.inputs import random_images
 from evonas.proxies.jacobian import epe, epe_of_classes, jacov
-from evonas.proxies.magnitudes import fisher, flops, grad_norm, grasp, l2_norm, params, plain, snip, zico
+from evonas.proxies.magnitudes import (
+    below,
+    fisher,
+    flops,
+    grad_norm,
+    grasp,
+    l2_norm,
+    params,
+    plain,
+    saswot_minus,
+    snip,
+    zico,
+)
 from evonas.proxies.probe import Probe
-from evonas.proxies.saswot import below, saswot_minus
 from evonas.proxies.scorer import Scorer
 from evonas.proxies.synflow import synflow
 from evonas.randomness import derive
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = 1e-5
@@ -337,7 +347,7 @@ def test_an_auxiliary_head_is_left_out_of_scores(name: str) -> None:
 def test_a_detector_has_no_such_score() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     net.register_forward_hook(lambda *_: {"boxes": 1})
-    with pytest.raises(UserError, match="this one returns dict"):
+    with pytest.raises(UserError, match="got dict"):
         Probe(net, random_images((2, 3, 8, 8), 0)).codes  # noqa: B018
 
 

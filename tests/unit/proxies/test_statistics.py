@@ -15,9 +15,8 @@ from evonas.proxies.inputs import RandomTargets, random_images
 from evonas.proxies.statistics import LayerStatistics, NetworkStatistics, statistics
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CELL = ("nor_conv_3x3", "none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "nor_conv_1x1")
@@ -159,7 +158,7 @@ def test_a_network_without_layers_or_with_several_outputs_is_refused() -> None:
 
     with pytest.raises(UserError, match="no convolution and no linear layer"):
         statistics(nn.ReLU(), torch.ones(2, 4, requires_grad=True))
-    with pytest.raises(UserError, match="returns tuple"):
+    with pytest.raises(UserError, match="got tuple"):
         statistics(Pair(2, 2), torch.ones(2, 2))
     with pytest.raises(UserError, match="empty"):
         random_images((2, 3, 0, 4), 0)

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.errors import UserError
-from evonas.objectives.analytic_macs import AnalyticMacs
+from evonas.objectives.analytic_costs import AnalyticMacs
 from evonas.search.base import Observation
 from evonas.search.model_based.surrogate_search import SurrogateSearch
 from evonas.space.genotype import Genotype

@@ -93,7 +93,7 @@ def test_repair_keeps_valid_cells(space: cell.CellSpace) -> None:
 
 
 def test_a_cell_needs_three_operations() -> None:
-    with pytest.raises(UserError, match="chooses among 3 operations"):
+    with pytest.raises(UserError, match="needs 3 operations"):
         cell.cell_space("nb101", ["a", "b"])
 
 
@@ -126,5 +126,5 @@ def test_chains_differ_as_published() -> None:
 
 
 def test_stages_have_layers() -> None:
-    with pytest.raises(UserError, match="do not all have a layer"):
+    with pytest.raises(UserError, match="needs a layer"):
         macro_space("macro", [2, 0], ["a", "b"])

@@ -88,7 +88,7 @@ def test_words_decide_and_chains_are_followed() -> None:
     ("condition", "words"),
     [
         ("d1>=9", ["d1>=9", "never holds", "1, 2, 3"]),
-        ("d1>=two", ["'two' is no number", "d2>=3"]),
+        ("d1>=two", ["'two' is not a number", "d2>=3"]),
         ("d1", ["names no bit and no choice", "d2>=3"]),
         ("d9>=1", ["names no bit"]),
         ("b1>=1", ["names no bit"]),
@@ -145,7 +145,7 @@ def test_evonet_opens_by_group_as_by_prefix() -> None:
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
-        ({"kernel": ["z"]}, ["'z'", "no gene", "k, d"]),
+        ({"kernel": ["z"]}, ["'z'", "unknown gene", "k, d"]),
         ({"kernel": []}, ["no genes"]),
         ({"Kernel": ["k"]}, ["cannot name a group"]),
         ({"k": ["k1"]}, ["k also means k1, k2"]),
@@ -160,7 +160,7 @@ def test_groups_with_mistakes_are_refused(groups: dict[str, Any], words: list[st
 
 
 def test_unknown_keys_and_values_of_openings_say_what_to_type() -> None:
-    with pytest.raises(UserError, match=r"(?s)'kernels', which is no gene and no group.*kernel"):
+    with pytest.raises(UserError, match=r"(?s)'kernels', which is neither a gene nor a group.*kernel"):
         TOY.narrowed({"kernels": [3]})
     with pytest.raises(UserError, match=r'(?s)k1 to \'most\'.*"max", "min" or "free"'):
         TOY.narrowed({"kernel": "most"})
@@ -208,7 +208,7 @@ def test_repair_follows_from_its_generator() -> None:
 def test_chains_that_break_a_limit_name_it() -> None:
     with pytest.raises(UserError, match=r"(?s)both, both, half.*3 halvings.*1 to 2 halvings \(half, both\)"):
         chains().parse("chain:m=both,both,half,none")
-    with pytest.raises(UserError, match="holds no network"):
+    with pytest.raises(UserError, match="contains no network"):
         chains().sample(np.random.default_rng(0), {"m": ["keep"]})
 
 
@@ -225,11 +225,11 @@ def test_openings_of_chains_hold_only_open_networks() -> None:
 @pytest.mark.parametrize(
     ("axes", "limits", "words"),
     [
-        ({"m1": ["none", *MODULES], "m2": MODULES}, LIMITS, "are no chain"),
-        ({"m1": MODULES, "m2": MODULES[1:]}, LIMITS, "are no chain"),
+        ({"m1": ["none", *MODULES], "m2": MODULES}, LIMITS, "must have equal modules"),
+        ({"m1": MODULES, "m2": MODULES[1:]}, LIMITS, "must have equal modules"),
         ({"m1": MODULES}, {"halvings": {"words": ["halve"], "least": 1, "most": 2}}, "The limit halvings"),
         ({"m1": MODULES}, {"halvings": {"words": ["half"], "most": 2}}, "The limit halvings"),
-        ({"m1": MODULES}, {"halvings": {"words": ["half"], "least": 2, "most": 2}}, "keeps its limits"),
+        ({"m1": MODULES}, {"halvings": {"words": ["half"], "least": 2, "most": 2}}, "satisfies its limits"),
     ],
 )
 def test_chains_with_mistakes_are_refused(axes: Any, limits: Any, words: str) -> None:

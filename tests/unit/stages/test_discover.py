@@ -21,10 +21,10 @@ from evonas.proxies.catalogue import proxy
 from evonas.proxies.discovery import FormulaEvaluator, filled
 from evonas.proxies.expression import Calculator, NotFiniteError, parse
 from evonas.proxies.formula import SAMPLE
+from evonas.proxies.formula import sampled as sampled_layers
 from evonas.proxies.inputs import random_images
 from evonas.proxies.probe import Probe
 from evonas.proxies.samples import join
-from evonas.proxies.sampling import sampled as sampled_layers
 from evonas.run import Run
 from evonas.schema import Discover as Settings
 from evonas.stages.base import Context
@@ -199,7 +199,7 @@ def test_a_formula_is_an_objective(tmp_path: Path) -> None:
         configs = (plain["space"], plain["network"], plain["task"], {"zero_cost": objective})
         evaluator = Evaluator(*configs, weights=weights)
         evaluator.setup()
-        values.append(evaluator.measure(space.format(space.largest()), "shared").objectives["zero_cost"])
+        values.append(evaluator.measure(space.largest(), "shared").objectives["zero_cost"])
     # more is better for a score, and an objective is minimised
     assert values[0] < 0 and values[1] == -values[0]
 

@@ -12,13 +12,13 @@ from evonas import files
 from evonas.config import to_plain
 from evonas.data.loading.batches import calibration
 from evonas.nn.bn_calibration import calibrate_batch_norm
+from evonas.objectives.analytic_costs import Macs
 from evonas.objectives.context import EvaluationContext
-from evonas.objectives.macs import Macs
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.evaluate import Evaluate, finite
 from evonas.stages.select import Select
-from evonas.supernets.extract import extract
+from evonas.supernets.supernet import extract
 from evonas.train import validation_panel
 
 

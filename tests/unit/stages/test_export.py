@@ -24,8 +24,8 @@ from evonas.stages.export import Export
 from evonas.stages.networks import graphs
 from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_exported
 from evonas.stages.select import Select
-from evonas.supernets.extract import extract
 from evonas.supernets.static_net import StaticNet
+from evonas.supernets.supernet import extract
 
 FRESH = """
 import sys, torch

@@ -117,7 +117,7 @@ def test_the_run_s_own_table_is_found(built: Path) -> None:
     run = Run(built.parent.parent, "synthetic")
     wanted = {
         "fast": {"_target_": "evonas.objectives.latency.predicted.LookupLatency", "table": None},
-        "macs": {"_target_": "evonas.objectives.macs.Macs"},
+        "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
     }
     objectives = Setup(OmegaConf.create({"objective": wanted})).objectives(run)
     assert objectives["fast"]["table"] == str(built)

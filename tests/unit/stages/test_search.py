@@ -19,7 +19,7 @@ from evonas.stages.search import ARCHIVE, Search
 
 OBJECTIVES = {
     "error": {"_target_": "evonas.objectives.error.Error"},
-    "macs": {"_target_": "evonas.objectives.macs.Macs"},
+    "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
 }
 
 

@@ -23,7 +23,7 @@ from evonas.stages.run import Pipeline
 from evonas.stages.search import Search
 from evonas.stages.supernet import Supernet
 from evonas.stages.training.supernet_trainer import SupernetTrainer
-from evonas.supernets.extract import extract
+from evonas.supernets.supernet import extract
 from evonas.train.distillation.inplace import InPlaceDistillation
 from evonas.train.optim.gradient_merge import Merge, PcGrad
 from evonas.train.sampling.complexity_aware import ComplexityAwareSampler
@@ -87,7 +87,7 @@ def test_what_a_later_step_cannot_do_is_said_before_the_first(started: Path, tmp
     fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "sampler=level_walk", steps)
     with pytest.raises(UserError, match="step 'b' leaves no subnet to sample"):
         Pipeline({"pretrain": Pretrain(), "supernet": Supernet()}).run(fresh)
-    twins = "+objective.flops={_target_: evonas.objectives.macs.Macs}"
+    twins = "+objective.flops={_target_: evonas.objectives.analytic_costs.Macs}"
     fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "objective=[error,macs]", twins)
     with pytest.raises(UserError, match=r"objective\.macs and objective\.flops are both called 'macs'"):
         Pipeline({"pretrain": Pretrain(), "supernet": Supernet(), "search": Search()}).run(fresh)

@@ -110,5 +110,5 @@ def test_slicings_share_their_layout_and_differ_below_the_largest(is_largest):
 
 
 def test_an_unknown_slicing_is_refused():
-    with pytest.raises(UserError, match="'suffix'"):
+    with pytest.raises(UserError, match="slice=suffix"):
         EvoNet(evonet_space(depths=[1]), (8,), (2,), slice="suffix")

@@ -22,9 +22,8 @@ from evonas.nn.necks.fpn import FPN
 from evonas.objectives.accumulator import MetricAccumulator
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
 from evonas.supernets.prefix import PrefixExecutor
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import Meter, Task, best_of
 from evonas.tasks.detection import Detection, bounded_boxes, common_boxes, soft_classes
 from evonas.tasks.detection_metrics import DetectionMeter

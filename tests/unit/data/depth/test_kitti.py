@@ -86,7 +86,7 @@ def test_images_without_truth_are_dropped_and_counted_once(
     assert len(data.dataset("test")) == 5
     assert len(data.dataset("test")) == 5
     said = [record.getMessage() for record in caplog.records]
-    assert said == [f"Not used: 1 of 6 images in {TEST_LIST}, which have no ground truth."]
+    assert said == [f"Skipped: 1 of 6 images in {TEST_LIST}, which have no ground truth."]
 
 
 def test_the_list_without_them_will_do(tree: Path) -> None:
@@ -257,7 +257,7 @@ def test_sizes_that_do_not_fit_are_named(tree: Path) -> None:
     with pytest.raises(DataError, match="is 40x80, smaller than the window of 64x64"):
         source(tree, height=64).dataset("test")[0]
     Image.fromarray(np.ones((HEIGHT, WIDTH - 1), np.uint16)).save(first(tree).truth)
-    with pytest.raises(DataError, match=r"is 40x79, its image .* is 40x80"):
+    with pytest.raises(DataError, match=r"is 40x79, but its image .* is 40x80"):
         source(tree).dataset("test")[0]
     with pytest.raises(DataError, match="more than 100 pixels"):
         source(tree, max_pixels=100).dataset("test")[0]

@@ -123,7 +123,7 @@ def test_masks_of_colours_or_unknown_classes_are_named(tree: Path) -> None:
     Image.fromarray(image).save(tree / "testannot" / "test_000.png")
     Image.fromarray(np.where(mask == 3, 12, mask).astype(np.uint8)).save(tree / "testannot" / "test_001.png")
     data = source(tree).dataset("test")
-    with pytest.raises(DataError, match=r"test_000\.png holds colours"):
+    with pytest.raises(DataError, match=r"test_000\.png contains colours"):
         data[0]
     with pytest.raises(DataError, match=r"test_001\.png contains unknown class id 12"):
         data[1]

@@ -58,7 +58,7 @@ def test_ade_names_what_is_wrong(ade_tree: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{mask.name} contains unknown class id 151"):
         list(ade(ade_tree).dataset("test"))
     Image.fromarray(np.full((5, 64), 1, dtype=np.uint8)).save(mask)
-    with pytest.raises(DataError, match=f"{mask.name} is 5x64, its image"):
+    with pytest.raises(DataError, match=f"{mask.name} is 5x64, but its image"):
         list(ade(ade_tree).dataset("test"))
     mask.unlink()
     with pytest.raises(DataError, match="has no partner"):
@@ -192,16 +192,14 @@ def test_each_photometric_change_alone() -> None:
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_impossible_augmentation_is_the_users_error(wrong: dict[str, Any]) -> None:
-    with pytest.raises(
-        UserError, match=f"data.augment.{next(iter(wrong)) if 'ratio' not in wrong else 'scale'}"
-    ):
+    with pytest.raises(UserError, match=f"data.augment.*{next(iter(wrong))}"):
         CropAugment(**wrong)
 
 
 def test_impossible_colours_and_sizes_are_the_users_errors(ade_tree: Path) -> None:
     with pytest.raises(UserError, match="hue"):
         Photometric(hue=200)
-    with pytest.raises(UserError, match="truth_scale=0"):
+    with pytest.raises(UserError, match="truth_scale must be at least 1, got 0"):
         ade(ade_tree, truth_scale=0)
     with pytest.raises(UserError, match="30x64"):
         ade(ade_tree, crop=(30, 64))
@@ -293,11 +291,11 @@ def test_what_is_no_class_is_refused_or_ignored(tmp_path: Path) -> None:
     ignored = masks(root, classes=["a", "b"], unknown="ignore").dataset("test")[0]["classes"]
     assert set(ignored.unique().tolist()) == {0, 1, 255}
     painted = folders(tmp_path / "painted", colour=True)
-    with pytest.raises(DataError, match=r"the colour \(0, 0, 255\)"):
+    with pytest.raises(DataError, match=r"the unknown colour \(0, 0, 255\)"):
         list(masks(painted, classes=["a", "b"], palette=PALETTE[:2]).dataset("test"))
     either = masks(painted, classes=["a", "b"], palette=PALETTE[:2], unknown="ignore").dataset("test")[0]
     assert torch.equal(either["classes"], ignored)
-    with pytest.raises(DataError, match="holds colours"):
+    with pytest.raises(DataError, match="contains colours"):
         list(masks(painted).dataset("test"))
 
 
@@ -327,12 +325,12 @@ def test_an_official_validation_is_the_holdout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"classes": ["a"]}, "names 1 classes"),
-        ({"classes": ["a", "b", "a"]}, "2 of them different"),
-        ({"palette": PALETTE[:2]}, "3 classes have 2 different colours"),
-        ({"palette": [*PALETTE[:2], [0, 0, 300]]}, "is no colour"),
+        ({"classes": ["a"]}, "got 1 names"),
+        ({"classes": ["a", "b", "a"]}, "got 3 names, 2 of them distinct"),
+        ({"palette": PALETTE[:2]}, "3 classes have 2 distinct colours"),
+        ({"palette": [*PALETTE[:2], [0, 0, 300]]}, "a colour must be three integers"),
         ({"unknown": "guess"}, "unknown=guess"),
-        ({"first": 253}, "first=253"),
+        ({"first": 253}, "got 253"),
     ],
 )
 def test_a_legend_that_cannot_be_is_said(wrong: dict[str, Any], words: str, tmp_path: Path) -> None:

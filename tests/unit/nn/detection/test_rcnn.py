@@ -20,8 +20,8 @@ from evonas.nn.detection.regions import seen_through
 from evonas.nn.detection.suppression import survivors
 from evonas.nn.level import Level
 from evonas.nn.necks.fpn import FPN
-from evonas.nn.necks.kinds import described, made
 from evonas.nn.necks.mamba_fpn import MambaFPN
+from evonas.nn.necks.registry import described, made
 
 COCO = (Level(64, 4), Level(128, 8), Level(256, 16), Level(512, 32))
 

@@ -124,7 +124,7 @@ class Ordered(Erratic):
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         self.submit(jobs)
         while self.waiting:
-            self.waiting.sort(key=lambda job: self.order.index(job.genotype))
+            self.waiting.sort(key=lambda job: self.order.index(SPACE.format(job.genotype)))
             job = self.waiting.pop(0)
             yield Outcome(job, *attempt(self.evaluator, job.genotype, job.part))
 

@@ -68,7 +68,7 @@ def test_estimates_are_dominated_by_what_is_measured_in_full(tmp_path: Path) -> 
     assert len(estimated) > 20 and len(full) > 5
     for each in estimated:
         assert any(dominates(known, each.objectives) for known in full if known and each.objectives)
-        truth = evaluator.errors(evaluator.space.format(each.genotype)).mean()
+        truth = evaluator.errors(each.genotype).mean()
         assert each.objectives is not None and each.objectives[0] == pytest.approx(truth, abs=0.1)
 
 
@@ -88,14 +88,14 @@ def test_what_is_confirmed_is_what_full_evaluation_records(tmp_path: Path) -> No
             fact for fact in archive.evaluations() if fact.fingerprint == evaluator.fingerprint("shared")
         ]
     for fact in whole:
-        assert fact.objectives == evaluator.measure(fact.genotype, "shared").objectives
+        assert fact.objectives == evaluator.measure(evaluator.space.parse(fact.genotype), "shared").objectives
         assert "errors" not in fact.extra
 
 
 def test_a_race_keeps_the_front_for_less(tmp_path: Path) -> None:
     evaluator = Sampled(noise=0.02, num_images=512)
     told = race(tmp_path / "a", evaluator, Racing(confidence=0.9), evaluations=160)
-    truth = np.array([evaluator.errors(evaluator.space.format(each.genotype)).mean() for each in told])
+    truth = np.array([evaluator.errors(each.genotype).mean() for each in told])
     macs = np.array([each.objectives[1] for each in told if each.objectives])
     lost = [
         row
@@ -133,7 +133,7 @@ def test_points_that_fail_on_a_rung_are_failures_and_cost_no_more(tmp_path: Path
     failed = [each for each in told if each.objectives is None]
     assert failed
     for each in told:
-        assert (each.objectives is None) == evaluator.is_spoilt(evaluator.space.format(each.genotype))
+        assert (each.objectives is None) == evaluator.is_spoilt(each.genotype)
     with Archive.read(tmp_path / "a") as archive:
         states = [fact for fact in archive.evaluations() if fact.state == "failed"]
     assert len(states) == len(failed) and {fact.fingerprint for fact in states} == {"shared-32"}

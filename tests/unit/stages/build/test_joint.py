@@ -14,6 +14,7 @@ from evonas.objectives.base import Objective
 from evonas.objectives.evaluator import Evaluator
 from evonas.report.archive_reader import read
 from evonas.report.page.html import render
+from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.joint import joint_config
@@ -66,14 +67,14 @@ def test_every_task_has_its_error_and_the_first_its_cost(outputs: Path) -> None:
     assert isinstance(evaluator.objectives[2], Objective)
     evaluator.setup()
     space = joint(outputs / "both").setup.space
-    texts = [space.format(space.largest()), space.format(space.smallest())]
-    together = evaluator.measure_together(texts, "shared")
-    assert together == [evaluator.measure(text, "shared") for text in texts]
+    points = [space.largest(), space.smallest()]
+    together = evaluator.measure_together(points, "shared")
+    assert together == [evaluator.measure(point, "shared") for point in points]
     for name in ("synthetic", "normals"):
         alone = Evaluator(**evaluator_keywords(outputs, name))
         alone.setup()
-        for text, found in zip(texts, together, strict=True):
-            expected = alone.measure(text, "shared")
+        for point, found in zip(points, together, strict=True):
+            expected = alone.measure(point, "shared")
             assert found.objectives[f"error_{name}"] == expected.objectives["error"]
             assert found.extra[f"metrics_{name}"] == expected.extra["metrics"]
             if name == "synthetic":
@@ -93,8 +94,9 @@ def test_what_fails_in_one_task_fails_and_names_it(outputs: Path) -> None:
     weights.save(path, broken)
     evaluator = build(joint_config(joint(outputs / "both"), "cpu"))
     evaluator.setup()
-    good = "nano:m=3,3,3,3/s=32,32,32/e=2,2,2/d=11.11.1011.11"
-    spoilt, nonsense = evaluator.measure_together([good, "nano:nonsense"], "shared")
+    space = joint(outputs / "both").setup.space
+    good = space.parse("nano:m=3,3,3,3/s=32,32,32/e=2,2,2/d=11.11.1011.11")
+    spoilt, nonsense = evaluator.measure_together([good, Genotype(space.name, (99,))], "shared")
     assert isinstance(spoilt, ValueError) and str(spoilt).startswith("normals: the subnet's output")
     assert isinstance(nonsense, UserError)
 

@@ -22,6 +22,7 @@ from evonas.schema import Budget
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.generational import search
+from evonas.space.genotype import Genotype
 from evonas.stages.build.engine import prefix_order
 from evonas.stages.build.setup import Setup
 from evonas.stages.search import ARCHIVE, Search
@@ -36,7 +37,7 @@ ANALYTIC = {
 ON_PAPER: dict[str, Any] = {
     "budget": OmegaConf.structured(Budget(4, 8)),
     "search": {"_target_": "evonas.search.baselines.random.RandomSearch", "population": 4, "evaluations": 8},
-    "objective": {"macs": {"_target_": "evonas.objectives.macs.Macs"}},
+    "objective": {"macs": {"_target_": "evonas.objectives.analytic_costs.Macs"}},
 }
 PARTS = {"error": "shared", "latency": "exclusive"}
 
@@ -118,15 +119,16 @@ def test_later_generations_count_as_what_they_are(monkeypatch: pytest.MonkeyPatc
 def test_a_rehearsal_ends_with_points_that_share_more(objectives: int) -> None:
     space = evonet_space()
     network = {"_target_": "network/evonet", "dims": [8] * 4, "heads": [2] * 4}
-    key = prefix_order(Setup(OmegaConf.create({"space": {"_target_": "space/evonet"}, "network": network})))
+    config = {"space": {"_target_": "space/evonet"}, "network": network}
+    key = prefix_order(Setup(OmegaConf.create(config)), config)
     assert key is not None
     late = rehearse(NSGA2(space, seed=0, population=24, evaluations=480), space, objectives)
     assert len(set(late)) == 24
-    drawn = [space.format(space.sample(generator(0, "drawn", number))) for number in range(24)]
+    drawn = [space.sample(generator(0, "drawn", number)) for number in range(24)]
 
-    def shared(texts: list[str]) -> int:
+    def shared(points: list[Genotype]) -> int:
         """How long the beginnings are that neighbours have in common, in all."""
-        pairs = pairwise(sorted(map(key, texts)))
+        pairs = pairwise(sorted(map(key, points)))
         return sum(len(list(takewhile(lambda at: at[0] == at[1], zip(*pair, strict=True)))) for pair in pairs)
 
     assert shared(late) > shared(drawn)

@@ -14,6 +14,7 @@ from evonas.report.metrics.pareto import front
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search
+from evonas.space.genotype import Genotype
 from evonas.stages.searching.progress import SearchProgress
 from evonas.stages.searching.warnings import SHOWN, LatencyWarnings, constant_objectives
 from evonas.supernets.evonet.space import evonet_space
@@ -48,9 +49,9 @@ class Dead:
 
     def setup(self) -> None: ...
 
-    def measure(self, genotype: str, part: Part) -> Measurement:
+    def measure(self, genotype: Genotype, part: Part) -> Measurement:
         assert part == "shared"
-        return Measurement({"error": float(len(set(genotype))), "latency": 7.0})
+        return Measurement({"error": float(sum(genotype.genes)), "latency": 7.0})
 
 
 @pytest.mark.parametrize("in_flight", [0, 4])

@@ -15,8 +15,7 @@ from evonas.supernets.adoption import Adoption
 from evonas.supernets.evonet.checkpoint_names import translate
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 SMALL = Sizes(
     dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), heads=(2, 2, 2, 4), expand=2, states=4, mlp=2, stem=8
@@ -146,7 +145,7 @@ def test_copies_keep_the_function_of_the_largest_net(backbone: State, slice: str
 
 
 def test_copies_need_a_whole_multiple(backbone: State) -> None:
-    with pytest.raises(UserError, match="24 inner channels out of 16"):
+    with pytest.raises(UserError, match="multiple of 16 channels, got 24"):
         adopt(net(expand=(2.0, 3.0)), backbone, widening="copies")
     with pytest.raises(UserError, match="widening=none"):
         adopt(net(), backbone, widening="none")

@@ -11,14 +11,13 @@ from evonas.ops.causal_ssd import reference
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.mixers import SSDMixer
 from evonas.supernets.evonet.space import evonet_space
-from evonas.supernets.extract import extract
-from evonas.supernets.supernet import Supernet
+from evonas.supernets.supernet import Supernet, extract
 
 SPACE = evonet_space(expand=[1, 2], d_state=[4, 6], mlp_ratio=[1], depths=[1, 2])
 
 
 def _mixer(which):
-    mixer = SSDMixer(4, heads=2, inner=8, d_state=3, mixer=which).eval()
+    mixer = SSDMixer(4, heads=2, width=8, d_state=3, mixer=which).eval()
     initialise(mixer, 0)
     return mixer
 
@@ -84,6 +83,6 @@ def test_an_extracted_subnet_computes_the_bits_of_its_supernet():
 
 
 def test_an_unknown_mixer_is_named():
-    with pytest.raises(UserError, match="'mamba3'") as caught:
+    with pytest.raises(UserError, match="mixer=mamba3") as caught:
         _family("mamba3")
     assert "network.mixer=noncausal or bidirectional" in str(caught.value.hint)

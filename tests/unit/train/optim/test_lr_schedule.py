@@ -7,8 +7,7 @@ import pytest
 from evonas.errors import UserError
 from evonas.schema import Recipe
 from evonas.stages.training.recipe import decisive_settings, duration, schedule
-from evonas.train.optim.duration import Duration
-from evonas.train.optim.lr_schedule import Schedule
+from evonas.train.optim.lr_schedule import Duration, Schedule
 from evonas.train.sampling.step import CurriculumStep
 
 ADE_BATCHES, COCO_BATCHES = 1263, 7330

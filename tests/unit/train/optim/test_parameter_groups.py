@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from evonas.errors import UserError
-from evonas.supernets.evonet.layers import LayerNorm
+from evonas.supernets.evonet.mixers import LayerNorm
 from evonas.train.optim.lr_schedule import Schedule
 from evonas.train.optim.parameter_groups import Decay, parameter_groups
 

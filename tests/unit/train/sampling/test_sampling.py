@@ -286,7 +286,7 @@ def test_banks_explore_first_and_exploit_what_did_well(costs: CostTable) -> None
     assert all(len(bank) >= 3 for bank in sampler.banks)
     before = len(asked)
     for step in range(60, 80):
-        place = sampler._walk.place(step)
+        place = sampler._walk.level_index(step)
         *drawn, _ = sampler.chosen(step, oracle)
         assert set(drawn) <= set(sampler.banks[place].members)
     assert len(asked) == before
@@ -322,7 +322,7 @@ def test_rescoring_asks_for_the_members_at_hand(costs: CostTable) -> None:
         if step % 8 == 0:
             expected = [each for each in members if each]
         elif step % 4 == 0:
-            expected = [members[sampler._walk.place(step)]]
+            expected = [members[sampler._walk.level_index(step)]]
         assert calls[: len(expected)] == [each for each in expected if each]
 
 

@@ -112,7 +112,7 @@ def _small_on_meta() -> dict[str, Any]:
     from evonas.train.teachers import depth_anything
 
     of = transformers_models.ENCODERS["small"]
-    made = depth_anything._first(of, None)
+    made = depth_anything._version_1(of, None)
     return {"relative": made.relative, "bins": made.bins}
 
 
@@ -122,7 +122,7 @@ def test_sizes_are_the_published_ones(size: str) -> None:
     from evonas.train.teachers import depth_anything
 
     with torch.device("meta"):
-        network = depth_anything._second(transformers_models.ENCODERS[size], 80.0, None)
+        network = depth_anything._version_2(transformers_models.ENCODERS[size], 80.0, None)
     assert sum(p.numel() for p in network.parameters()) == PARAMS[size]
 
 

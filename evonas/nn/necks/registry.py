@@ -10,7 +10,7 @@ from evonas.errors import UserError
 from evonas.nn.necks.fpn import FPN
 from evonas.nn.necks.mamba_fpn import MambaFPN
 
-KINDS: Mapping[str, type[nn.Module]] = {"fpn": FPN, "mamba": MambaFPN}
+NECKS: Mapping[str, type[nn.Module]] = {"fpn": FPN, "mamba": MambaFPN}
 
 
 def made(neck: Callable[..., nn.Module] | Mapping[str, Any]) -> Callable[..., nn.Module]:
@@ -23,9 +23,9 @@ def made(neck: Callable[..., nn.Module] | Mapping[str, Any]) -> Callable[..., nn
         return neck
     options = dict(neck)
     kind = str(options.pop("kind", None))
-    if kind not in KINDS:
-        raise UserError(f"head.neck.kind={kind} is unknown.", f"Known: {', '.join(KINDS)}.")
-    return partial(KINDS[kind], **options)
+    if kind not in NECKS:
+        raise UserError(f"head.neck.kind={kind} is unknown.", f"Known: {', '.join(NECKS)}.")
+    return partial(NECKS[kind], **options)
 
 
 def described(neck: Callable[..., nn.Module] | Mapping[str, Any]) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ def described(neck: Callable[..., nn.Module] | Mapping[str, Any]) -> dict[str, A
         return dict(neck)
     options = dict(neck.keywords) if isinstance(neck, partial) else {}
     maker = neck.func if isinstance(neck, partial) else neck
-    for kind, known in KINDS.items():
+    for kind, known in NECKS.items():
         if maker is known:
             return {"kind": kind, **{key: plain(value) for key, value in options.items()}}
     return None
