@@ -19,13 +19,12 @@ from evonas.search.evolution.constrained import ConstrainedEvolution
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.nsga3 import NSGA3
 from evonas.search.evolution.regularized import RegularizedEvolution
-from evonas.search.model_based.acquisition.batch_ehvi import BatchEHVI
-from evonas.search.model_based.acquisition.ehvi import EHVI
+from evonas.search.model_based.acquisition.ehvi import EHVI, BatchEHVI
 from evonas.search.model_based.acquisition.subset import EvenSpacing, HypervolumeSubset, RankAndCrowding
 from evonas.search.model_based.neighbourhood_proposer import NeighbourhoodProposer
 from evonas.search.model_based.surrogate_search import SurrogateSearch
-from evonas.search.surrogates.gp_posterior import GaussianProcess
-from evonas.search.surrogates.joint_posterior import MultiViewGaussianProcess
+from evonas.search.surrogates.gp import GaussianProcess
+from evonas.search.surrogates.multi_view_gp import MultiViewGaussianProcess
 from evonas.search.surrogates.pairwise_ranker import PairwiseRanker
 from evonas.search.surrogates.rbf import RBF
 from evonas.space.chain import chain_space

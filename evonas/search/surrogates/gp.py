@@ -5,22 +5,28 @@ The covariance is the sum of a squared exponential kernel, a linear kernel and n
 estimates with exact gradients. N observations, Q points, D features; values are standardised.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
+from evonas.search.surrogates.base import Posterior, ProbabilisticSurrogate, kendall_tau
+from evonas.search.surrogates.rank_transform import RankTransform
+
 # normal priors (mean, deviation) of log hyperparameters: sum of feature weights; signal, linear, noise
 _WEIGHT, _REST = (np.log(3.0), 1.5), (np.array([0.0, 0.0, -4.0]), np.array([1.5, 1.5, 4.0]))
 _BOUNDS = [(-7.0, 5.0), (-9.0, 5.0), (-20.0, 2.0)]
 _JITTER = 1e-10
 _MAX_OBSERVATIONS = 400
+# a leave-one-out tau from which values are modelled directly
+_MIN_TAU = 0.98
 
 
 @dataclass(frozen=True)
-class GPPosterior:
-    """Posterior of a Gaussian process.
+class FittedGP:
+    """A Gaussian process conditioned on observations.
 
     Args:
         features: (N, D) features of the observations.
@@ -57,7 +63,7 @@ class GPPosterior:
         return np.asarray(values - self.weights / inverse * self.scale)
 
 
-def fit_gp(features: np.ndarray, values: np.ndarray, seed: int, steps: int = 20) -> GPPosterior:
+def fit_gp(features: np.ndarray, values: np.ndarray, seed: int, steps: int = 20) -> FittedGP:
     """Fit a Gaussian process to (N,) values at (N, D) features.
 
     Args:
@@ -73,7 +79,7 @@ def fit_gp(features: np.ndarray, values: np.ndarray, seed: int, steps: int = 20)
     whole = _covariance(features, features, theta, features.mean(axis=0))
     whole[np.diag_indices(len(whole))] += np.exp(theta[-1]) + _JITTER
     factor = cholesky(whole)
-    return GPPosterior(features, theta, factor, cho_solve((factor, True), targets), centre, scale, loss)
+    return FittedGP(features, theta, factor, cho_solve((factor, True), targets), centre, scale, loss)
 
 
 def _covariance(first: np.ndarray, second: np.ndarray, theta: np.ndarray, middle: np.ndarray) -> np.ndarray:
@@ -120,13 +126,12 @@ def _negative_log_posterior(
     """Negative log posterior density of log hyperparameters, and its gradient."""
     weights, (signal, linear, noise) = np.exp(theta[:-3]), np.exp(theta[-3:])
     kernel = signal * np.exp(-(weights @ distances)).reshape(products.shape)
-    try:
-        factor = cho_factor(kernel + linear * products + (noise + _JITTER) * np.eye(len(targets)), lower=True)
-    except LinAlgError:
+    found = negative_log_likelihood(
+        kernel + linear * products + (noise + _JITTER) * np.eye(len(targets)), targets
+    )
+    if found is None:
         return 1e10, np.zeros_like(theta)
-    solved = cho_solve(factor, targets)
-    loss = 0.5 * targets @ solved + np.log(np.diag(factor[0])).sum()
-    slope = 0.5 * (cho_solve(factor, np.eye(len(targets))) - np.outer(solved, solved))
+    loss, slope = found
     shared = slope * kernel
     rest = [shared.sum(), linear * (slope * products).sum(), noise * np.trace(slope)]
     gradient = np.concatenate([-(distances @ shared.ravel()) * weights, rest])
@@ -138,3 +143,78 @@ def _negative_log_posterior(
 def _prior_mean(width: int) -> np.ndarray:
     """(D + 3,) prior means of the log hyperparameters."""
     return np.concatenate([np.full(width, _WEIGHT[0] - np.log(width)), _REST[0]])
+
+
+def negative_log_likelihood(covariance: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray] | None:
+    """Negative log marginal likelihood of (N,) targets up to a constant, and its (N, N) gradient.
+
+    Rasmussen and Williams, 2006, eqs. 5.8 and 5.9.
+
+    Returns:
+        None if the (N, N) covariance is not positive definite.
+    """
+    try:
+        factor = cho_factor(covariance, lower=True)
+    except LinAlgError:
+        return None
+    solved = cho_solve(factor, targets)
+    loss = 0.5 * targets @ solved + np.log(np.diag(factor[0])).sum()
+    return loss, 0.5 * (cho_solve(factor, np.eye(len(targets))) - np.outer(solved, solved))
+
+
+@dataclass(frozen=True)
+class FittedGaussianProcess:
+    """A fitted `GaussianProcess`.
+
+    Args:
+        process: models the values, or the normal scores of their ranks.
+        view: index of the view that the process reads.
+        ranks: maps normal scores back to values; None if values are modelled directly.
+        span: range of the observed values.
+    """
+
+    process: FittedGP
+    view: int
+    ranks: RankTransform | None
+    span: float
+
+    def posterior(self, views: Sequence[np.ndarray], joint: bool = False) -> Posterior:
+        """Posterior of independent points; `joint` has no effect.
+
+        A median deviation below a thousandth of the observed range is taken as 0: otherwise many points near
+        the front have tiny improvements of an objective that is known almost exactly, such as a cost.
+        """
+        del joint
+        mean, deviation = self.process.predict(views[self.view])
+        if self.ranks is None and np.median(deviation) < self.span / 1000:
+            deviation = np.zeros_like(deviation)
+        return Posterior(mean, deviation, None if self.ranks is None else self.ranks.values)
+
+
+class GaussianProcess(ProbabilisticSurrogate):
+    """Surrogate: a Gaussian process on values or on normal scores of ranks, on one view of the space.
+
+    It models whichever of values and normal scores has the larger leave-one-out Kendall tau, on the view with
+    the largest posterior density.
+
+    Args:
+        steps: iterations of the optimiser of the hyperparameters.
+    """
+
+    def __init__(self, steps: int = 20) -> None:
+        self._steps = steps
+
+    def fit_views(self, views: Sequence[np.ndarray], values: np.ndarray, seed: int) -> FittedGaussianProcess:
+        """See `ProbabilisticSurrogate`; `seed` as in `fit_gp`."""
+        span = float(np.ptp(values))
+        plain = fit_gp(views[0], values, seed, self._steps)
+        tau = kendall_tau(plain.leave_one_out(values), values)
+        if tau >= _MIN_TAU or span == 0:
+            return FittedGaussianProcess(plain, 0, None, span)
+        ranks = RankTransform.of(values, tail=5)
+        scored = fit_gp(views[0], ranks.scores, seed, self._steps)
+        is_ranked = kendall_tau(scored.leave_one_out(ranks.scores), values) >= tau
+        targets, first = (ranks.scores, scored) if is_ranked else (values, plain)
+        found = [first, *(fit_gp(view, targets, seed, self._steps) for view in views[1:])]
+        best = min(range(len(found)), key=lambda at: found[at].loss)
+        return FittedGaussianProcess(found[best], best, ranks if is_ranked else None, span)

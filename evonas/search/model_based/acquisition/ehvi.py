@@ -6,7 +6,7 @@ well-suited to parallelize optimization", 2010. P candidates, S Monte Carlo samp
 N observations.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,21 +15,24 @@ from scipy.stats import norm, qmc
 from evonas.errors import UserError
 from evonas.search.model_based.acquisition.hypervolume_improvement import HypervolumeImprovement
 from evonas.search.ranking import non_dominated
-from evonas.search.surrogates.joint_posterior import CandidatePosterior
+from evonas.search.surrogates.base import Posterior
 
-Marginals = Callable[[np.ndarray, np.ndarray], np.ndarray]
-_MARGIN = 0.1
+# as a fraction of the observed range; smaller improvements are rounding errors of copies of front members
 _MIN_IMPROVEMENT = 1e-4
 _OPTIMISM = -1.5
+
+
+class CandidatePosterior(Protocol):
+    """Posterior of the candidates `rows`, one per objective; `joint` as in `FittedSurrogate.posterior`."""
+
+    def __call__(self, rows: np.ndarray, joint: bool) -> Sequence[Posterior]: ...
 
 
 @runtime_checkable
 class Acquisition(Protocol):
     """Selects candidates by their posterior distribution rather than by a point prediction.
 
-    `posterior(rows, deviations)` returns (P, S, M) values of some candidates at (S, M) standard deviations
-    from the mean. `observed` has shape (N, M). Returns distinct candidate indices, best first, at most
-    `count`.
+    `observed` has shape (N, M). Returns distinct indices of candidates, best first, at most `count`.
     """
 
     def acquire(
@@ -45,8 +48,9 @@ class Acquisition(Protocol):
 class EHVI:
     """Greedy batch of the candidates with the largest expected hypervolume improvement.
 
-    The reference point lies 10 % of the observed range beyond the worst observation in every objective, so
-    that the ends of the front can be extended.
+    Each selected candidate joins the front with its posterior mean. The reference point lies 10 % of the
+    observed range beyond the worst observation in every objective, so that the ends of the front can be
+    extended.
 
     Args:
         pool: number of candidates that are compared, those with the largest optimistic improvement.
@@ -56,54 +60,60 @@ class EHVI:
         UserError: `pool` or `draws` is below 1.
     """
 
+    _margin = 0.1
+    _is_joint = False
+
     def __init__(self, pool: int = 300, draws: int = 32) -> None:
-        self._pool, self._draws = at_least_one(pool, draws)
+        if min(pool, draws) < 1:
+            raise UserError(
+                f"search.choice.pool and search.choice.draws must be at least 1, got {pool} and {draws}.",
+                "Set search.choice.pool and search.choice.draws to 1 or more.",
+            )
+        self._pool, self._draws = pool, draws
 
     def acquire(
         self,
-        posterior: Marginals,
+        posterior: CandidatePosterior,
         candidates: int,
         observed: np.ndarray,
         count: int,
         rng: np.random.Generator,
     ) -> list[int]:
-        """See `Acquisition`; each selected candidate joins the front with its posterior mean."""
+        """See `Acquisition`."""
         best, worst = observed.min(axis=0), observed.max(axis=0)
-        span = worst - best
+        margin = self._margin * (worst - best)
         improvement = HypervolumeImprovement(
-            observed[non_dominated(observed)], best - _MARGIN * span, worst + _MARGIN * span, rng
+            observed[non_dominated(observed)], best - margin, worst + margin, rng
         )
-        width, rows = observed.shape[1], np.arange(candidates)
-        # smaller improvements are rounding errors of copies of front members
-        least = _MIN_IMPROVEMENT * span
-        optimistic = improvement(posterior(rows, np.full((1, width), _OPTIMISM))[:, 0] + least)
-        pool = rows[np.argsort(-optimistic, kind="stable")[: self._pool]]
-        samples = posterior(pool, normal_deviates(self._draws, width, rng)) + least
-        mean = posterior(pool, np.zeros((1, width)))[:, 0]
+        width, rows, least = observed.shape[1], np.arange(candidates), _MIN_IMPROVEMENT * (worst - best)
+        optimistic = _values(posterior(rows, joint=False), np.full((1, width), _OPTIMISM))[:, 0]
+        pool = rows[np.argsort(-improvement(optimistic + least), kind="stable")[: self._pool]]
+        pooled = posterior(pool, joint=self._is_joint)
+        # (S, M) quasi-random standard normal deviates from a scrambled Sobol sequence
+        sobol = qmc.Sobol(width, rng=rng).random(self._draws)
+        deviates = np.asarray(norm.ppf(np.clip(sobol, 1e-4, 1 - 1e-4)))
         chosen: list[int] = []
         for _ in range(min(count, len(pool))):
-            expected = improvement(samples).mean(axis=1)
+            expected = improvement(_values(pooled, deviates) + least).mean(axis=1)
             expected[chosen] = -1.0
             chosen.append(int(np.argmax(expected)))
-            improvement.add(mean[chosen[-1]])
+            improvement.add(np.array([each.median()[chosen[-1]] for each in pooled]))
+            for objective in pooled:
+                objective.condition_on(chosen[-1])
         return [int(pool[at]) for at in chosen]
 
 
-def at_least_one(pool: int, draws: int) -> tuple[int, int]:
-    """Return both numbers.
+class BatchEHVI(EHVI):
+    """EHVI that conditions the joint posterior on each selected candidate.
 
-    Raises:
-        UserError: one of them is below 1.
+    A batch then does not spend several evaluations on the same information. The reference point is the worst
+    observed value of every objective. Arguments: see `EHVI`.
     """
-    if min(pool, draws) < 1:
-        raise UserError(
-            f"search.choice.pool and search.choice.draws must be at least 1, got {pool} and {draws}.",
-            "Set search.choice.pool and search.choice.draws to 1 or more.",
-        )
-    return pool, draws
+
+    _margin = 0.0
+    _is_joint = True
 
 
-def normal_deviates(draws: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """(S, M) quasi-random standard normal deviates from a scrambled Sobol sequence."""
-    sobol = qmc.Sobol(width, rng=rng)
-    return np.asarray(norm.ppf(np.clip(sobol.random(draws), 1e-4, 1 - 1e-4)))
+def _values(posterior: Sequence[Posterior], deviations: np.ndarray) -> np.ndarray:
+    """(P, S, M) values at (S, M) standard deviations from the mean."""
+    return np.stack([each.values_at(deviations[:, at]) for at, each in enumerate(posterior)], axis=2)

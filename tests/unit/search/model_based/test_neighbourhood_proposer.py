@@ -9,22 +9,16 @@ import pytest
 from evonas.errors import UserError
 from evonas.search.base import Observation, Searcher
 from evonas.search.baselines.random import RandomSearch
-from evonas.search.model_based.acquisition.batch_ehvi import BatchEHVI
-from evonas.search.model_based.acquisition.ehvi import EHVI, Acquisition
+from evonas.search.model_based.acquisition.ehvi import EHVI, Acquisition, BatchEHVI
 from evonas.search.model_based.neighbourhood_proposer import NeighbourhoodProposer
 from evonas.search.model_based.surrogate_search import SurrogateSearch
-from evonas.search.surrogates.base import kendall_tau
+from evonas.search.surrogates.base import CorrelatedPosterior, Posterior, kendall_tau
 from evonas.search.surrogates.graph_encoding import encodings_of
-from evonas.search.surrogates.joint_posterior import (
-    BatchPosterior,
-    CorrelatedPosterior,
-    IndependentPosterior,
-    LinearPosterior,
-    LogScale,
-    LogScalePosterior,
-    MultiViewGaussianProcess,
-)
 from evonas.search.surrogates.multi_view_gp import (
+    LinearModel,
+    LogScale,
+    LogScaleModel,
+    MultiViewGaussianProcess,
     ViewStatistics,
     _negative_log_posterior,
     _prior,
@@ -44,26 +38,18 @@ def cell() -> EdgeCell:
     return edge_cell("cell", dict.fromkeys(EDGES, WORDS), EDGES, "none", "skip")
 
 
-def same(values: np.ndarray) -> np.ndarray:
-    return values
-
-
 class Given:
     """Candidates of two objectives that are alike as a matrix says."""
 
     def __init__(self, middle: np.ndarray, covariance: np.ndarray) -> None:
         self._middle, self._covariance = middle, covariance
 
-    def __call__(self, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-        parts = self.joint(rows)
-        return np.stack([part.values_at(deviations[:, at]) for at, part in enumerate(parts)], axis=2)
-
-    def joint(self, rows: np.ndarray) -> list[BatchPosterior]:
-        first = CorrelatedPosterior(self._middle[rows, 0], self._covariance[np.ix_(rows, rows)], 0.0, same)
-        return [
-            first,
-            IndependentPosterior(lambda deviations: self._middle[rows, 1][:, None] + 0 * deviations),
-        ]
+    def __call__(self, rows: np.ndarray, joint: bool) -> list[Posterior]:
+        covariance = self._covariance[np.ix_(rows, rows)]
+        correlated = CorrelatedPosterior(self._middle[rows, 0], covariance, 0.0)
+        alone = Posterior(self._middle[rows, 0], np.sqrt(np.diag(covariance)))
+        known = Posterior(self._middle[rows, 1], np.zeros(len(rows)))
+        return [correlated if joint else alone, known]
 
 
 def test_the_gradient_of_a_blend_is_that_of_its_loss() -> None:
@@ -113,7 +99,7 @@ def test_slow_outliers_are_doubted_and_no_longer_bend_what_is_believed() -> None
 def test_believing_one_point_is_conditioning_on_it() -> None:
     root = np.random.default_rng(0).random((4, 4))
     covariance, noise = root @ root.T, 0.3
-    part = CorrelatedPosterior(np.zeros(4), covariance, noise, same)
+    part = CorrelatedPosterior(np.zeros(4), covariance, noise)
     part.condition_on(2)
     shared = covariance[:, 2]
     left = np.diag(covariance - np.outer(shared, shared) / (covariance[2, 2] + noise)) + noise
@@ -135,17 +121,11 @@ def test_a_batch_does_not_ask_twice_for_one_piece_of_news() -> None:
 def test_where_nothing_can_be_gained_points_are_chosen_all_the_same() -> None:
     facts = np.ones((3, 4))
 
-    class Flat:
-        def __call__(self, rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-            return np.ones((len(rows), *deviations.shape))
+    def flat(rows: np.ndarray, joint: bool) -> list[Posterior]:
+        del joint
+        return [Posterior(np.ones(len(rows)), np.zeros(len(rows))) for _ in range(4)]
 
-        def joint(self, rows: np.ndarray) -> list[BatchPosterior]:
-            return [
-                IndependentPosterior(lambda deviations: np.ones((len(rows), len(deviations))))
-                for _ in range(4)
-            ]
-
-    chosen = BatchEHVI(30, 4).acquire(Flat(), 5, facts, 3, np.random.default_rng(0))
+    chosen = BatchEHVI(30, 4).acquire(flat, 5, facts, 3, np.random.default_rng(0))
     assert len(set(chosen)) == 3
 
 
@@ -211,14 +191,14 @@ def test_a_cost_that_adds_up_is_a_line_and_an_error_follows_what_is_computed() -
     error = np.exp(-0.6 * (used == THREE).sum(axis=1) - 0.3 * (used == ONE).sum(axis=1))
     told, asked = slice(0, 90), slice(90, None)
     seen, unseen = [each[told] for each in rows], [each[asked] for each in rows]
-    line, belief = (MultiViewGaussianProcess().posterior(seen, values[told]) for values in (cost, error))
-    assert isinstance(line, LinearPosterior)
-    assert line.values_at(unseen, np.ones(1))[:, 0] == pytest.approx(cost[asked], abs=0.01)
-    few = MultiViewGaussianProcess().posterior([each[:24] for each in rows], error[:24])
-    assert isinstance(few, LogScalePosterior)
-    assert isinstance(belief, LogScalePosterior)
+    line, belief = (MultiViewGaussianProcess().fit_views(seen, values[told], 0) for values in (cost, error))
+    assert isinstance(line, LinearModel)
+    assert line.posterior(unseen).values_at(np.ones(1))[:, 0] == pytest.approx(cost[asked], abs=0.01)
+    few = MultiViewGaussianProcess().fit_views([each[:24] for each in rows], error[:24], 0)
+    assert isinstance(few, LogScaleModel)
+    assert isinstance(belief, LogScaleModel)
     assert belief.first == 1
-    together = kendall_tau(belief.values_at(unseen, np.zeros(1))[:, 0], error[asked])
+    together = kendall_tau(belief.posterior(unseen).median(), error[asked])
     alone = MultiViewGaussianProcess().fit(seen[0], error[told], 0)
     assert together > kendall_tau(alone(unseen[0]), error[asked])
     assert together > 0.8

@@ -7,9 +7,8 @@ import pytest
 from evonas.errors import UserError
 from evonas.search.model_based.acquisition.ehvi import EHVI, Acquisition
 from evonas.search.model_based.acquisition.hypervolume_improvement import HypervolumeImprovement
-from evonas.search.surrogates.base import kendall_tau
-from evonas.search.surrogates.gp import _negative_log_posterior, fit_gp
-from evonas.search.surrogates.gp_posterior import GaussianProcess
+from evonas.search.surrogates.base import Posterior, kendall_tau
+from evonas.search.surrogates.gp import GaussianProcess, _negative_log_posterior, fit_gp
 from evonas.search.surrogates.graph_encoding import encodings_of
 from evonas.search.surrogates.rank_transform import RankTransform
 from evonas.space.declared import declared_space
@@ -58,13 +57,14 @@ def test_expected_gain_prefers_a_doubtful_point_to_a_sure_one_that_gains_nothing
     middle = np.array([[0.6, 0.6], [0.6, 0.6], [0.9, 0.9]])
     spread = np.array([0.0, 0.2, 0.2])
 
-    def values_at(rows: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-        return middle[rows, None] + spread[rows, None, None] * deviations
+    def posterior(rows: np.ndarray, joint: bool) -> list[Posterior]:
+        assert not joint
+        return [Posterior(middle[rows, at], spread[rows]) for at in range(2)]
 
     choice = EHVI()
     assert isinstance(choice, Acquisition)
-    assert choice.acquire(values_at, 3, facts, 2, np.random.default_rng(0))[0] == 1
-    assert len(choice.acquire(values_at, 3, facts, 9, np.random.default_rng(0))) == 3
+    assert choice.acquire(posterior, 3, facts, 2, np.random.default_rng(0))[0] == 1
+    assert len(choice.acquire(posterior, 3, facts, 9, np.random.default_rng(0))) == 3
 
 
 def test_impossible_pools_are_refused() -> None:
@@ -116,11 +116,11 @@ def test_a_linear_cost_is_taken_as_known_and_an_error_is_not() -> None:
     genes = np.array([point.genes for point in points])
     cost = (genes == THREE).sum(axis=1) * 9.0 + (genes == ONE).sum(axis=1)
     noisy = np.exp(-space.paths(genes) @ np.linspace(0, 1, rows[2].shape[1])) + 0.05 * rng.random(80)
-    sure, doubtful = (GaussianProcess().posterior(rows, values, 0) for values in (cost, noisy))
+    sure, doubtful = (GaussianProcess().fit_views(rows, values, 0) for values in (cost, noisy))
     deviations = np.array([-2.0, 2.0])
-    assert (np.ptp(sure.values_at(rows[sure.view], deviations), axis=1) == 0).all()
-    assert sure.median(rows[0]) == pytest.approx(cost, abs=0.05)
-    assert (np.ptp(doubtful.values_at(rows[doubtful.view], deviations), axis=1) > 0).all()
+    assert (np.ptp(sure.posterior(rows).values_at(deviations), axis=1) == 0).all()
+    assert sure.posterior(rows).median() == pytest.approx(cost, abs=0.05)
+    assert (np.ptp(doubtful.posterior(rows).values_at(deviations), axis=1) > 0).all()
 
 
 def test_an_error_of_what_is_computed_is_learnt_from_the_view_that_shows_it() -> None:
@@ -136,11 +136,11 @@ def test_an_error_of_what_is_computed_is_learnt_from_the_view_that_shows_it() ->
         - 0.1 * (used == POOL).sum(axis=1)
     )
     told, asked = slice(0, 100), slice(100, None)
-    belief = GaussianProcess().posterior([each[told] for each in rows], error[told], 0)
-    alone = GaussianProcess().posterior([rows[0][told]], error[told], 0)
+    belief = GaussianProcess().fit_views([each[told] for each in rows], error[told], 0)
+    alone = GaussianProcess().fit_views([rows[0][told]], error[told], 0)
     assert belief.view > 0
-    together = kendall_tau(belief.median(rows[belief.view][asked]), error[asked])
-    assert together > kendall_tau(alone.median(rows[0][asked]), error[asked]) + 0.05
+    together = kendall_tau(belief.posterior([each[asked] for each in rows]).median(), error[asked])
+    assert together > kendall_tau(alone.posterior([rows[0][asked]]).median(), error[asked]) + 0.05
 
 
 def test_ranks_come_back_as_the_values_they_were() -> None:
