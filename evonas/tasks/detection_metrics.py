@@ -94,7 +94,7 @@ def _evaluator(kind: Kind) -> Any:
 
 
 def _computed(evaluator: Any) -> dict[str, Tensor]:
-    # it tells every step to the log of the root
+    # pycocotools' backend logs every step to the root logger
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
