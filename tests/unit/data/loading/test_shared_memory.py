@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_clear_sentence(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(UserError, match="cannot be kept in") as caught:
+        with pytest.raises(UserError, match="cannot be written to") as caught:
             shared_batches(tmp_path, "key", lambda: BATCHES)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
