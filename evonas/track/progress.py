@@ -120,7 +120,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._row, advance=n, note=f"{self._count()}, {self._beside()}")
         elif self._is_due(now):
-            self._plain(self._status())
+            self._plain(f"{self.title}: {self._count()}, {self._beside()}")
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
@@ -134,15 +134,11 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         if self._bar is not None:
-            self._close_bar()
+            self._bar.remove_task(self._row)
+            if self._parent is None:
+                self._bar.stop()
         if self._parent is None or self._is_due(self._clock()):
             self._plain(self._ending(stopped=kind is not None))
-
-    def _close_bar(self) -> None:
-        assert self._bar is not None
-        self._bar.remove_task(self._row)
-        if self._parent is None:
-            self._bar.stop()
 
     def _is_due(self, now: float) -> bool:
         root = self._root()
@@ -159,9 +155,6 @@ class Progress:
 
     def _plain(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _status(self) -> str:
-        return f"{self.title}: {self._count()}, {self._beside()}"
 
     def _count(self) -> str:
         if not self.total:
