@@ -16,7 +16,8 @@ from evonas.stages.build.objectives import located
 from evonas.stages.build.run_mode import RunMode, mode_of
 from evonas.stages.networks.references import given
 from evonas.stages.stage_times import note_seconds
-from evonas.track.progress import heading, human_time
+from evonas.track.console import heading
+from evonas.track.progress import human_time
 
 # what a walk along a curriculum reads besides its recipe
 _WALK = ("sampler", "distill", "train.panel_random", "train.panel_every", "train.recalibrate", "trainer")
