@@ -15,7 +15,8 @@ from evonas.stages.base import Context, Stage
 from evonas.stages.build.setup import RunMode, mode_of
 from evonas.stages.networks.references import referenced_networks
 from evonas.stages.stage_times import note_seconds
-from evonas.track.progress import heading, human_time
+from evonas.track.console import heading
+from evonas.track.progress import human_time
 
 # settings of a curriculum besides its recipe
 _CURRICULUM = (

@@ -33,7 +33,8 @@ from evonas.stages.searching.progress import SearchProgress
 from evonas.stages.searching.reuse import ARCHIVE, reuse_results
 from evonas.track.base import GuardedTracker
 from evonas.track.braille import scatter
-from evonas.track.progress import Progress, human_time, is_terminal
+from evonas.track.console import is_terminal
+from evonas.track.progress import Progress, human_time
 
 if TYPE_CHECKING:
     from evonas.objectives.evaluator import Evaluator

@@ -153,18 +153,16 @@ class ConstrainedEvolution:
         """Up to one generation of unseen, possibly feasible points."""
         found: dict[Genotype, None] = {}
         for _ in range(_MAX_TRIES * self._population):
-            child = self._child(parents, is_mutant=len(found) < self._mutants * self._population)
+            first, second = (parents[at] for at in self._rng.integers(len(parents), size=2).tolist())
+            if len(found) < self._mutants * self._population:
+                child = mutate_each(self._space, first, self._mutation_prob, self._rng)
+            else:
+                child = crossover(self._space, first, second, 0.5, self._rng)
             if child not in self._history.seen and self._may_be_feasible(child):
                 found[child] = None
             if len(found) == self._population:
                 break
         return list(found)
-
-    def _child(self, parents: Sequence[Genotype], is_mutant: bool) -> Genotype:
-        first, second = (parents[at] for at in self._rng.integers(len(parents), size=2).tolist())
-        if is_mutant:
-            return mutate_each(self._space, first, self._mutation_prob, self._rng)
-        return crossover(self._space, first, second, 0.5, self._rng)
 
 
 def _bounds(window: Sequence[float | None]) -> tuple[float, float]:
