@@ -68,8 +68,8 @@ STRATEGIES: Mapping[str, tuple[str, ...]] = {
     "pcgrad": ("sampler=sandwich", "+sampler/merge=pcgrad"),
     "best-up": ("sampler=best_up",),
     "worst-up": ("sampler=worst_up",),
-    "level walk": ("sampler=level_walk",),
-    "banks": ("sampler=banks",),
+    "complexity-aware": ("sampler=complexity_aware",),
+    "performance-aware": ("sampler=performance_aware",),
     "nsas": ("sampler=nsas",),
 }
 FIXED = ("tracker=none", "distill=none", "train.panel_random=0")
@@ -251,7 +251,7 @@ def _shortened(question: Question, cfg: DictConfig) -> int:
     task, recipe = Setup(cfg).task, read_recipe(cfg, "supernet")
     batches = batches_per_epoch(len(task.dataset("train")), recipe.batch_size, recipe.max_batches)
     curriculum = factory.curriculum(cfg, net.space)
-    pool = curriculum.draw.size if isinstance(curriculum.draw, ReplayPoolSampling) else 0
+    pool = curriculum.strategy.size if isinstance(curriculum.strategy, ReplayPoolSampling) else 0
     passes = sum(step.optimizer_steps(batches) * (step.num_subnets + pool) for step in curriculum.steps)
     factor = question.passes / passes
     plain = to_plain(cfg.sampler.steps)

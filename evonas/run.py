@@ -15,9 +15,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from evonas import config, files, lock
+from evonas import config, deprecated, files, lock
 from evonas.errors import DataError, UserError
-from evonas.identifiers import identified
+from evonas.identifiers import identified, present_task, task_in_identities
 from evonas.version import __version__
 
 LAST = "last"
@@ -194,8 +194,10 @@ def exit_code(attempt: Path) -> int | None:
 
 
 def recorded_overrides(directory: Path) -> list[str]:
-    """Overrides of a run's first command that later commands inherit."""
-    return [each for each in typed(directory / ATTEMPTS / "001") if _is_inherited(each)]
+    """Overrides of a run's first command that later commands inherit, in present names."""
+    said = [each for each in typed(directory / ATTEMPTS / "001") if _is_inherited(each)]
+    folders = tuple(Path(each.partition("=")[2]) for each in said if each.startswith("--config-dir="))
+    return [deprecated.override(each, deprecated.silent, folders) for each in said]
 
 
 def typed(attempt: Path) -> list[str]:
@@ -208,12 +210,13 @@ def typed(attempt: Path) -> list[str]:
 
 
 def recorded_config(directory: Path) -> DictConfig:
-    """The config of a run's newest command with a task; empty if there is none."""
+    """The config of a run's newest command with a task, in present names; empty if there is none."""
     for path in sorted((directory / ATTEMPTS).glob("*/config.yaml"), reverse=True):
         config.check_yaml(path)
         found = OmegaConf.load(path)
         if isinstance(found, DictConfig) and found.get("task") is not None:
-            return found
+            plain = OmegaConf.to_container(found, resolve=False)
+            return OmegaConf.create(deprecated.tree(plain, "", deprecated.silent))
     return OmegaConf.create({})
 
 
@@ -268,7 +271,7 @@ def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dic
     if not path.exists():
         created = {"created": datetime.now(UTC).isoformat(), "version": __version__}
         files.write_json(path, {**wanted, **created})
-        return wanted
+        return _read_identity(path)
     recorded = _read_identity(path)
     if wanted["task"]["name"] or cfg.task is not None:
         _refuse_another(directory.name, recorded, wanted)
@@ -283,7 +286,8 @@ def _task_name(cfg: DictConfig, overrides: Sequence[str]) -> str:
 def _question(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """The identity that commands of one run share, as plain data."""
     plain = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in _QUESTION}
-    plain["task"] = {"name": _task_name(cfg, overrides), "settings": plain["task"]}
+    name = task_in_identities(_task_name(cfg, overrides))
+    plain["task"] = {"name": name, "settings": plain["task"]}
     return {key: _without_places(value) for key, value in identified(plain).items()}
 
 
@@ -295,6 +299,7 @@ def _without_places(value: Any) -> Any:
 
 def _refuse_another(name: str, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     known = identified(recorded)
+    known["task"]["name"] = task_in_identities(known["task"]["name"])
     for key in _QUESTION:
         changed = _difference(key, known.get(key), wanted[key])
         if changed:
@@ -325,6 +330,9 @@ def _read_identity(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged: {error}.", "Restore it, or move its folder away.") from error
     if not isinstance(identity, dict) or not {"created", *_QUESTION} <= identity.keys():
         raise DataError(f"{path} is not the identity of a run.", "Restore it, or move its folder away.")
+    # people are shown what the task is called now
+    if isinstance(identity["task"], dict) and isinstance(identity["task"].get("name"), str):
+        identity["task"]["name"] = present_task(identity["task"]["name"])
     return identity
 
 

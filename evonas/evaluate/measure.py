@@ -72,7 +72,7 @@ def attempt_together(
 def no_images(images: int) -> EngineError:
     """The error for an evaluator that cannot measure on part of the images."""
     return EngineError(
-        f"This evaluator cannot measure on {images} images only.", "Measure on all images with: evaluate=full"
+        f"This evaluator cannot measure on {images} images only.", "Measure on all images with: fidelity=full"
     )
 
 

@@ -47,7 +47,7 @@ class JointEvaluator:
     ) -> None:
         if len(members) < 2:
             raise UserError(
-                "A joint search needs the runs of at least two tasks.", "Try: 'joint=[<run>,<run>]'"
+                "A joint search needs the runs of at least two tasks.", "Try: 'multi_task_runs=[<run>,<run>]'"
             )
         built = made(objectives)
         pooled = {key: objectives[key] for key, each in built.items() if isinstance(each, Pooled)}

@@ -5,8 +5,8 @@ TARGETS = {
     "pretrain": "evonas.stages.pretrain.Pretrain",
     "teacher": "evonas.stages.teacher.Teacher",
     "supernet": "evonas.stages.supernet.Supernet",
-    "levels": "evonas.stages.levels.Levels",
-    "lookup": "evonas.stages.lookup.Lookup",
+    "cost_levels": "evonas.stages.levels.Levels",
+    "latency_table": "evonas.stages.lookup.Lookup",
     "search": "evonas.stages.search.Search",
     "select": "evonas.stages.select.Select",
     "retrain": "evonas.stages.retrain.Retrain",
@@ -36,5 +36,5 @@ NEEDS_NO_NETWORK = frozenset(
 # stages that may read a run while another command drives it
 READS_ONLY = frozenset({"report", "show"})
 
-# stages that show or measure the networks of genotype=
+# stages that show or measure the networks of networks=
 LOOKS_AT_NETWORKS = frozenset({"measure", "show"})

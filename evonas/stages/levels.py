@@ -1,4 +1,4 @@
-"""stage=levels: the cost levels of a space, as complexity-aware samplers use them."""
+"""stage=cost_levels: the cost levels of a space, as complexity-aware samplers use them."""
 
 import json
 import time
@@ -15,8 +15,8 @@ RESULT = "levels/levels.json"
 class Levels:
     """Writes `levels/levels.json`: cost levels of the whole space, and distinct subnets of each.
 
-    Needs neither weights nor data. With equal settings the rows are those that `sampler=level_walk` and
-    `sampler=banks` sample from in a curriculum step that opens everything; these build their own.
+    Needs neither weights nor data. With equal settings the rows are those that `sampler=complexity_aware` and
+    `sampler=performance_aware` sample from in a curriculum step that opens everything; these build their own.
 
     Args:
         levels: their number, or the multiply-adds of each in 10^6.

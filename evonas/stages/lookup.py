@@ -1,4 +1,4 @@
-"""stage=lookup: a lookup table of this machine's latencies, and how well it predicts whole networks."""
+"""stage=latency_table: a lookup table of this machine's latencies, and how well it predicts whole networks."""
 
 import statistics
 import time

@@ -21,7 +21,7 @@ COLUMNS = ("name", "objective", "recorded", "measured", "note")
 
 
 class Measure:
-    """Measures each network of `genotype=`, or each selected one, in this process and one after another.
+    """Measures each network of `networks=`, or each selected one, in this process and one after another.
 
     Objectives other than latencies reproduce the recorded numbers bit for bit on the same device. If the fingerprint
     differs, something that the numbers depend on has changed, and the table says so.

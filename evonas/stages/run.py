@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from evonas import config
 from evonas.errors import UserError
+from evonas.identifiers import identified_settings
 from evonas.report.selection.rules import read_rule
 from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
@@ -24,25 +25,25 @@ _CURRICULUM = (
     "distill",
     "train.panel_random",
     "train.panel_every",
-    "train.recalibrate",
-    "trainer",
+    "train.bn_calibration_images",
+    "limits",
 )
 # the settings of each stage besides the run's identity; if they change, the stage and all after it run again
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     # only where it trains: see `settings`
     "pretrain": (*_CURRICULUM, "train.pretrain"),
-    "teacher": ("teacher", "train.teacher", "trainer"),
+    "teacher": ("teacher", "train.teacher", "limits"),
     "supernet": (*_CURRICULUM, "train.supernet"),
-    "search": ("search", "objective", "evaluate", "evaluator", "budget", "joint"),
-    "select": ("select", "genotype", "transfer"),
-    "retrain": ("distill", "train.retrain", "train.scratch", "trainer"),
-    "rank": ("distill", "train.rank", "rank", "trainer"),
+    "search": ("search", "objective", "fidelity", "evaluator", "budget", "multi_task_runs"),
+    "select": ("select", "networks", "transfer"),
+    "retrain": ("distill", "train.retrain", "train.scratch", "limits"),
+    "rank": ("distill", "train.rank", "rank", "limits"),
     "evaluate": (),
     "export": (),
     "report": (),
 }
 # settings of later releases; runs of earlier ones are still done where these are unset
-_LATER = ("genotype", "transfer", "joint")
+_LATER = ("networks", "transfer", "multi_task_runs")
 # a stage is skipped if the run named by `inputs=` has its product; initial weights are adopted by the stage
 # itself, because they may have another task's head
 PRODUCTS: Mapping[str, str] = {
@@ -136,13 +137,14 @@ class Pipeline:
 
 
 def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
-    """The part of the config that decides what a stage makes, as plain data."""
+    """The part of the config that decides what a stage makes, as plain data under the names of identities."""
     step = f"stage.steps.{name}"
     read = [key for key in SETTINGS.get(name, ()) if key not in _LATER or cfg.get(key) is not None]
     # untrained initial weights depend on no settings
     is_trained = name != "pretrain" or OmegaConf.select(cfg, f"{step}.train", default=False) is not False
     keys = (*(read if is_trained else ()), step)
-    return {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
+    found = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
+    return identified_settings(found)
 
 
 def is_wanted(cfg: DictConfig, name: str) -> bool:

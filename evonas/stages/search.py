@@ -12,7 +12,7 @@ from evonas.archive import Archive
 from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.evaluate.engine import Engine
-from evonas.identifiers import named
+from evonas.identifiers import named, task_in_identities
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.report.results import predictions
@@ -125,7 +125,7 @@ def _search(
 def announcement_limit(cfg: DictConfig) -> float:
     """Seconds of remaining work beyond which a person at the terminal is told how to stop and resume."""
     is_attended = sys.stdin is not None and sys.stdin.isatty()
-    return 3600 * cfg.get("confirm_over", math.inf) if is_attended else math.inf
+    return 3600 * cfg.get("notice_after_hours", math.inf) if is_attended else math.inf
 
 
 def _front_chart(context: Context) -> list[str]:
@@ -144,11 +144,11 @@ def _fidelity(cfg: DictConfig) -> Fidelity:
     Raises:
         UserError: racing, which compares the points of a batch, in an asynchronous search.
     """
-    built: Fidelity = build(cfg.evaluate) if cfg.get("evaluate") else Full()
+    built: Fidelity = build(cfg.fidelity) if cfg.get("fidelity") else Full()
     if cfg.budget.get("in_flight") is not None and not isinstance(built, Full):
         raise UserError(
             "An asynchronous search has no batches, and only the points of a batch can race.",
-            "Use evaluate=full, or budget.in_flight=null",
+            "Use fidelity=full, or budget.in_flight=null",
         )
     return built
 
@@ -182,7 +182,7 @@ def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[s
     # the accuracy of predicted objectives is shown beside their numbers
     sources = {each.name: each.source for each in objectives if hasattr(each, "source")}
     return {
-        "task": cfg.task.name,
+        "task": task_in_identities(cfg.task.name),
         "space": to_plain(cfg.space),
         "seed": cfg.seed,
         "searcher": searcher,
@@ -192,6 +192,6 @@ def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[s
         "fingerprints": {part: evaluator.fingerprint(part) for part in parts_of(objectives)},
         **({} if cfg.budget.get("in_flight") is None else {"in_flight": cfg.budget.in_flight}),
         **({"sources": sources} if sources else {}),
-        **({"joint": list(cfg.joint)} if mode_of(cfg) is RunMode.JOINT else {}),
+        **({"joint": list(cfg.multi_task_runs)} if mode_of(cfg) is RunMode.JOINT else {}),
         **getattr(evaluator, "scale", {}),
     }

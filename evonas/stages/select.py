@@ -24,7 +24,7 @@ NO_RESULTS = SearchResults((), (), np.empty((0, 0)))
 class Select:
     """Applies `select.rules` to the front and writes selected.json, which all later stages read.
 
-    `select.genotypes` come first; without rules no archive is read. With `genotype=` its networks are taken, and the
+    `select.genotypes` come first; without rules no archive is read. With `networks=` its networks are taken, and the
     rules do not apply.
     """
 
@@ -39,7 +39,7 @@ class Select:
         nets = [_typed(name, text, space) for name, text in cfg.select.genotypes.items()]
         nets += [_named_entry(context, each) for each in referenced_networks(context)] if is_named else []
         facts = read(run.need(ARCHIVE, made_by="search")) if rules else NO_RESULTS
-        found = choose(facts, rules, cfg.select.get("noise", False)) if rules else []
+        found = choose(facts, rules, cfg.select.get("noise_aware", False)) if rules else []
         nets += [_entry(facts, choice) for choice in found]
         if cfg.select.include_max and not is_named:
             _add_largest(nets, facts, space)

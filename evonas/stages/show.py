@@ -25,7 +25,7 @@ class Show:
     needs_task = False
 
     def run(self, context: Context) -> str:
-        """Print the networks of `genotype=` or the selected ones; returns the command that measures the last again."""
+        """Print the networks of `networks=` or the selected ones; returns the command that measures the last again."""
         nets = requested_networks(context)
         path = context.run.need(ARCHIVE, made_by="search")
         results = read(path)
@@ -37,20 +37,20 @@ class Show:
                     *_retraining(context, net),
                 ]
                 print("\n".join(lines))
-        return f"Measure again: {context.run.command('measure')} 'genotype={nets[-1].genotype}'"
+        return f"Measure again: {context.run.command('measure')} 'networks={nets[-1].genotype}'"
 
 
 def requested_networks(context: Context) -> list[SelectedNetwork]:
-    """The networks of a command: a selected one by its name, those of `genotype=`, or all selected ones.
+    """The networks of a command: a selected one by its name, those of `networks=`, or all selected ones.
 
     Raises:
         UserError: there is no such network, or none is selected.
     """
     known = {net.name: net for net in selected_networks(context.run)} if context.run.find(SELECTED) else {}
-    typed = context.cfg.genotype
+    typed = context.cfg.networks
     if typed is None:
         if not known:
-            raise UserError("Which network?", "Add genotype=<its text>, or choose some with stage=select")
+            raise UserError("Which network?", "Add networks=<its text>, or choose some with stage=select")
         return list(known.values())
     if isinstance(typed, str) and typed.lstrip("#") in known:
         return [known[typed.lstrip("#")]]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from evonas import files
+from evonas import deprecated, files
 from evonas.run import ATTEMPTS, END, Run, typed
 from evonas.stages import READS_ONLY
 
@@ -33,9 +33,9 @@ def stage_seconds(directory: Path) -> dict[str, float]:
 
 
 def stage_typed(attempt: Path) -> str:
-    """The value of `stage=` in a command; without it, `run`."""
+    """The present name of the stage of a command; without it, `run`."""
     named = [each.removeprefix("stage=") for each in typed(attempt) if each.startswith("stage=")]
-    return named[-1] if named else "run"
+    return deprecated.option("stage", named[-1]) if named else "run"
 
 
 def _stages(attempt: Path) -> Iterator[tuple[str, float]]:

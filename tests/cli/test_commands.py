@@ -96,7 +96,7 @@ MISTAKES = [
     (["budget.evalutions=9"], "'budget.evalutions'", "budget.evaluations=9"),
     (["evaluations=9"], "'evaluations'", ".evaluations=9"),
     (["budget.population=abc"], "budget.population=abc", "Integer"),
-    (["hardware.deadline_s=soon"], "hardware.deadline_s=soon", "Float"),
+    (["hardware.timeout_s=soon"], "hardware.timeout_s=soon", "Float"),
     (
         ["network.drop_path=abc", "+task=synthetic"],
         "network.drop_path=abc is not a number.",
@@ -107,7 +107,7 @@ MISTAKES = [
     (["objective=[error,maks]"], "There is no objective 'maks'.", "objective=macs"),
     (["sampler.min_num=2"], "There is no setting 'sampler.min_num'.", "--cfg job"),
     (["train.teacher.epochs=-1", "+task=synthetic"], "train.teacher.epochs=-1 is too small", "epochs=0"),
-    (["train.recalibrate=-1", "+task=synthetic"], "train.recalibrate=-1 is too small", "recalibrate=0"),
+    (["train.bn_calibration_images=-1", "+task=synthetic"], "train.bn_calibration_images=-1 is too small", "bn_calibration_images=0"),
     (["train.rank.lr=nan", "+task=synthetic"], "train.rank.lr=nan is too small", "train.rank.lr=0"),
     (["rank.top=0", "+task=synthetic"], "rank.top=0 is too small", "rank.top=1"),
     (["discover.population=0", "+task=synthetic"], "discover.population=0 is too small", "population=2"),

@@ -25,7 +25,7 @@ from evonas.stages.training import logging
 
 OPTIONS = (
     "data.train=12",
-    "data.holdout=2",
+    "data.validation=2",
     "data.test=1",
     "tracker=none",
     "train.panel_random=1",

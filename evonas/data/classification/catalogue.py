@@ -45,7 +45,7 @@ class NamedImages(LabelledImageSource):
     Args:
         name: one of `KINDS`.
         root: folder of the unpacked archives.
-        views, seed, augment_seed, holdout: see `LabelledImageSource`.
+        views, seed, augment_seed, validation: see `LabelledImageSource`.
 
     Raises:
         UserError: name is unknown.
@@ -58,12 +58,12 @@ class NamedImages(LabelledImageSource):
         views: Views,
         seed: int = 0,
         augment_seed: int = 0,
-        holdout: float = 0.1,
+        validation: float = 0.1,
     ) -> None:
         if name not in KINDS:
             raise UserError(f"data.name={name} is unknown.", f"Known: {', '.join(KINDS)}")
         self.name, self.root, self._kind = name, Path(root), KINDS[name]
-        super().__init__(self._kind.classes, views, seed, augment_seed, holdout)
+        super().__init__(self._kind.classes, views, seed, augment_seed, validation)
         self._shelves: dict[Part, Shelf] = {}
 
     def shelf(self, part: Part) -> Shelf:

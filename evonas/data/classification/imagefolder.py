@@ -28,10 +28,10 @@ class ImageFolder(LabelledImageSource):
         test: name of the test folder; None to take the test split from the training folder.
         test_share: share of each class in that test split, which is independent of `seed`.
         max_pixels: larger images are refused.
-        views, seed, augment_seed, holdout: see `LabelledImageSource`.
+        views, seed, augment_seed, validation: see `LabelledImageSource`.
 
     Raises:
-        UserError: test_share or holdout is outside (0, 1).
+        UserError: test_share or validation is outside (0, 1).
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class ImageFolder(LabelledImageSource):
         test: str | None = "val",
         seed: int = 0,
         augment_seed: int = 0,
-        holdout: float = 0.02,
+        validation: float = 0.02,
         test_share: float = 0.2,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        super().__init__(num_classes, views, seed, augment_seed, holdout)
+        super().__init__(num_classes, views, seed, augment_seed, validation)
         self.root, self.max_pixels = Path(root), max_pixels
         if not 0 < test_share < 1:
             raise UserError(

@@ -44,7 +44,7 @@ class Shards(LabelledImageSource):
         num_classes: number of classes; labels are 0 to num_classes - 1.
         train, test: glob patterns of the names of training and test shards.
         max_pixels: larger images are refused.
-        views, seed, augment_seed, holdout: see `LabelledImageSource`.
+        views, seed, augment_seed, validation: see `LabelledImageSource`.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Shards(LabelledImageSource):
         test: str = "*val*",
         seed: int = 0,
         augment_seed: int = 0,
-        holdout: float = 0.02,
+        validation: float = 0.02,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        super().__init__(num_classes, views, seed, augment_seed, holdout)
+        super().__init__(num_classes, views, seed, augment_seed, validation)
         self.root, self.max_pixels = Path(root), max_pixels
         self._patterns: dict[Part, str] = {"train": train, "test": test}
         self._shelves: dict[Part, _Shelf] = {}

@@ -42,14 +42,14 @@ class Coco:
         num_classes: number of classes in the annotations; None to read it when the head is built.
         masks: whether objects have masks.
         train, test: folders of the training and test images.
-        holdout: share of the training images in the validation split, in (0, 1).
+        validation: share of the training images in the validation split, in (0, 1).
         seed: seed of that split; keep it fixed to compare runs.
         augment_seed: seed of the augmentation of `train`.
         vertical: whether training images are also flipped vertically, for data such as aerial images.
         max_pixels: larger images are refused.
 
     Raises:
-        UserError: holdout is outside (0, 1), or a size is no multiple of 32.
+        UserError: validation is outside (0, 1), or a size is no multiple of 32.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class Coco:
         masks: bool = False,
         train: str = "train2017",
         test: str = "val2017",
-        holdout: float = 0.02,
+        validation: float = 0.02,
         seed: int = 0,
         augment_seed: int = 0,
         vertical: bool = False,
         max_pixels: int = 64_000_000,
     ) -> None:
-        if not 0 < holdout < 1:
-            raise UserError(f"data.holdout must be in (0, 1), got {holdout}.", "Try data.holdout=0.02.")
+        if not 0 < validation < 1:
+            raise UserError(f"data.validation must be in (0, 1), got {validation}.", "Try data.validation=0.02.")
         self.root, self.size, self.has_masks = Path(root), check_size(height, width), masks
-        self.num_classes, self.holdout, self.seed = num_classes, holdout, seed
+        self.num_classes, self.validation, self.seed = num_classes, validation, seed
         self.augment_seed, self.vertical, self.max_pixels = augment_seed, vertical, max_pixels
         self._folders = (train, test)
         self._read: dict[int, Instances] = {}
@@ -118,7 +118,7 @@ class Coco:
             return list(range(count))
         if count < 2:
             raise DataError(f"At least two training images are needed, got {count}.", "Check data.train.")
-        held = min(count - 1, max(1, round(self.holdout * count)))
+        held = min(count - 1, max(1, round(self.validation * count)))
         order = generator(self.seed, "holdout").permutation(count)
         return sorted((order[:held] if split == "holdout" else order[held:]).tolist())
 

@@ -25,7 +25,7 @@ class SyntheticScenes:
     Args:
         seed: seed of the scenes; keep it fixed to compare runs on the same data.
         augment_seed: seed of the augmentation of `train`.
-        train, holdout, test: number of scenes of each split.
+        train, validation, test: number of scenes of each split.
         height, width: size of the images in pixels, multiples of 32.
         far: maximum valid depth in metres.
         normals: whether items contain surface normals.
@@ -38,7 +38,7 @@ class SyntheticScenes:
         seed: int = 0,
         augment_seed: int = 0,
         train: int = 448,
-        holdout: int = 64,
+        validation: int = 64,
         test: int = 96,
         height: int = 64,
         width: int = 96,
@@ -47,7 +47,7 @@ class SyntheticScenes:
     ) -> None:
         self.size = check_size(height, width)
         self.seed, self.augment_seed, self.far, self.normals = seed, augment_seed, far, normals
-        self.counts = split_sizes(STRIDE - 1, train=train, holdout=holdout, test=test)
+        self.counts = split_sizes(STRIDE - 1, train=train, holdout=validation, test=test)
         self._films: dict[str, _Film] = {}
 
     def dataset(self, split: Split) -> "SceneImages":

@@ -37,7 +37,7 @@ class Shapes:
     Args:
         seed: seed of the images; keep it fixed to compare runs on the same data.
         augment_seed: seed of the augmentation of `train`.
-        train, holdout, test: number of images of each split.
+        train, validation, test: number of images of each split.
         height, width: size of the images in pixels, multiples of 32.
     """
 
@@ -48,14 +48,14 @@ class Shapes:
         seed: int = 0,
         augment_seed: int = 0,
         train: int = 3000,
-        holdout: int = 300,
+        validation: int = 300,
         test: int = 1000,
         height: int = 64,
         width: int = 64,
     ) -> None:
         self.size = check_size(height, width)
         self.seed, self.augment_seed = seed, augment_seed
-        self.counts = split_sizes(MOST_IMAGES, train=train, holdout=holdout, test=test)
+        self.counts = split_sizes(MOST_IMAGES, train=train, holdout=validation, test=test)
         self._drawn: dict[tuple[Split, int], Pixels] = {}
 
     def dataset(self, split: Split) -> "ShapeImages":

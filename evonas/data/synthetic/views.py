@@ -32,7 +32,7 @@ class SyntheticViews:
     Args:
         seed: seed of scenes and cameras; keep it fixed to compare runs on the same data.
         augment_seed: seed of the augmentation of `train`.
-        train, holdout, test: number of scenes of each split.
+        train, validation, test: number of scenes of each split.
         context: number of context views.
         targets: number of target views.
         baseline: distance between the outer context cameras in metres.
@@ -48,7 +48,7 @@ class SyntheticViews:
         seed: int = 0,
         augment_seed: int = 0,
         train: int = 192,
-        holdout: int = 24,
+        validation: int = 24,
         test: int = 48,
         context: int = 2,
         targets: int = 2,
@@ -63,7 +63,7 @@ class SyntheticViews:
         self.size = height, context * width
         self.seed, self.augment_seed, self.baseline = seed, augment_seed, baseline
         self.context, self.targets, self.near, self.far = context, targets, near, far
-        self.counts = split_sizes(STRIDE - 1, train=train, holdout=holdout, test=test)
+        self.counts = split_sizes(STRIDE - 1, train=train, holdout=validation, test=test)
         self._shots: dict[tuple[str, int], Shots] = {}
 
     def dataset(self, split: Split) -> "SyntheticViewImages":

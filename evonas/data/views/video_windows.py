@@ -43,9 +43,9 @@ class Sequences:
         targets: number of target views on `holdout` and `test`; `train` has one.
         gap: minimum and maximum number of images from the first context view to the last; random on `train`,
             otherwise the maximum that fits.
-        holdout: share of the training sequences in the validation split, in (0, 1).
-        holdout_sequences: maximum number of sequences in the validation split.
-        holdout_seed: seed of that split; keep it fixed to compare runs on the same data.
+        validation: share of the training sequences in the validation split, in (0, 1).
+        validation_sequences: maximum number of sequences in the validation split.
+        validation_seed: seed of that split; keep it fixed to compare runs on the same data.
         near, far: range of depth.
         unit_baseline: whether lengths are in units of the distance between the outer context cameras.
         missing: `skip` omits listed images without a file, `error` refuses them.
@@ -65,9 +65,9 @@ class Sequences:
         context: int = 2,
         targets: int = 3,
         gap: Sequence[int] = (30, 60),
-        holdout: float = 0.02,
-        holdout_sequences: int = 200,
-        holdout_seed: int = 0,
+        validation: float = 0.02,
+        validation_sequences: int = 200,
+        validation_seed: int = 0,
         near: float = 1.0,
         far: float = 100.0,
         unit_baseline: bool = True,
@@ -87,11 +87,11 @@ class Sequences:
                 f"Try data.gap=[{context},{10 * context}].",
             )
         self.gap = int(gap[0]), int(gap[1])
-        if not 0 < holdout < 1:
-            raise UserError(f"data.holdout must be in (0, 1), got {holdout}.", "Try data.holdout=0.02.")
-        if holdout_sequences < 1:
-            raise UserError(f"data.holdout_sequences must be at least 1, got {holdout_sequences}.")
-        self.holdout = holdout, holdout_seed, holdout_sequences
+        if not 0 < validation < 1:
+            raise UserError(f"data.validation must be in (0, 1), got {validation}.", "Try data.validation=0.02.")
+        if validation_sequences < 1:
+            raise UserError(f"data.validation_sequences must be at least 1, got {validation_sequences}.")
+        self.validation = validation, validation_seed, validation_sequences
         self.unit_baseline, self.augment_seed, self.max_pixels = unit_baseline, augment_seed, max_pixels
         self._names: dict[Split, list[str]] = {}
 
@@ -124,7 +124,7 @@ class Sequences:
 
     def _cut(self) -> dict[Split, list[str]]:
         """The names of the training and validation sequences."""
-        share, seed, most = self.holdout
+        share, seed, most = self.validation
         names = self._listed("train")
         if len(names) < 2:
             raise DataError(

@@ -141,8 +141,8 @@ class TableEvaluator:
 class KnownColumn:
     """A column that is known without evaluation, such as FLOPs.
 
-    It is used in `search.cheap`, by the name of the objective:
-    `search.cheap.flops={_target_: evonas.objectives.tabular.evaluator.KnownColumn, _recursive_: false,
+    It is used in `search.analytic_objectives`, by the name of the objective:
+    `search.analytic_objectives.flops={_target_: evonas.objectives.tabular.evaluator.KnownColumn, _recursive_: false,
     table: "${data}", column: flops}`.
 
     Args:

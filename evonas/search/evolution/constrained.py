@@ -37,7 +37,7 @@ class ConstrainedEvolution:
             names, or indices from 0.
         compete: objectives to minimise; by default all without a window.
         objectives: names of the objectives in order; the search stage sets them.
-        cheap: objective -> analytic objective in the same unit; points that violate a window by it are
+        analytic_objectives: objective -> analytic objective in the same unit; points that violate a window by it are
             rejected without evaluation.
         initial: points of the first batch; None for `population`.
         keep: number of parents; None for `population`.
@@ -59,7 +59,7 @@ class ConstrainedEvolution:
         windows: Mapping[str | int, Sequence[float | None]],
         compete: Sequence[str | int] = (),
         objectives: Sequence[str] = (),
-        cheap: Mapping[str | int, AnalyticObjective] | None = None,
+        analytic_objectives: Mapping[str | int, AnalyticObjective] | None = None,
         initial: int | None = None,
         keep: int | None = None,
         mutants: float = 0.5,
@@ -72,7 +72,7 @@ class ConstrainedEvolution:
         check_probability("mutation_prob", mutation_prob)
         self._windows = {at: _bounds(each) for at, each in by_index(windows, objectives).items()}
         self._compete = sorted(by_index(dict.fromkeys(compete, True), objectives))
-        self._cheap = by_index(cheap or {}, objectives)
+        self._analytic = by_index(analytic_objectives or {}, objectives)
         self._space, self._population = space, population
         self._initial = population if initial is None else initial
         self._keep = population if keep is None else keep
@@ -134,7 +134,7 @@ class ConstrainedEvolution:
 
     def _may_be_feasible(self, point: Genotype) -> bool:
         """Whether no analytic objective rules the point out."""
-        for at, form in self._cheap.items():
+        for at, form in self._analytic.items():
             low, high = self._windows.get(at, (-np.inf, np.inf))
             if not low <= form(self._space, point) <= high:
                 return False
@@ -142,7 +142,7 @@ class ConstrainedEvolution:
 
     def _sample(self, count: int) -> list[Genotype]:
         """Distinct random points; possibly feasible ones first, if any are found."""
-        tries = count * _MAX_TRIES if self._cheap else 0
+        tries = count * _MAX_TRIES if self._analytic else 0
         drawn = (self._space.sample(self._rng) for _ in range(tries))
         promising = (point for point in drawn if self._may_be_feasible(point))
         chosen = dict.fromkeys(islice(promising, count))

@@ -129,9 +129,9 @@ class Racing:
     ) -> None:
         if not (0 < first < 1 and growth > 1 and rungs >= 1 and 0.5 <= confidence < 1):
             raise UserError(
-                "evaluate=racing needs first in (0, 1), growth > 1, rungs >= 1 and confidence in [0.5, 1), "
+                "fidelity=racing needs first in (0, 1), growth > 1, rungs >= 1 and confidence in [0.5, 1), "
                 f"got first={first}, growth={growth}, rungs={rungs} and confidence={confidence}.",
-                "Try: evaluate.first=0.125 evaluate.growth=2 evaluate.rungs=1 evaluate.confidence=0.6",
+                "Try: fidelity.first=0.125 fidelity.growth=2 fidelity.rungs=1 fidelity.confidence=0.6",
             )
         self.first, self.growth, self.rungs, self.confidence = first, growth, rungs, confidence
         self._total = 0
@@ -148,8 +148,8 @@ class Racing:
         names = [objective.name for objective in getattr(evaluator, "objectives", ())]
         if not isinstance(evaluator, SubsetEvaluator) or ERROR not in names:
             raise UserError(
-                "evaluate=racing needs an objective 'error' that is measured on images.",
-                "Measure on all images with: evaluate=full",
+                "fidelity=racing needs an objective 'error' that is measured on images.",
+                "Measure on all images with: fidelity=full",
             )
         self._total = evaluator.num_images
         sizes = rung_sizes(self._total, self.first, self.growth, self.rungs)

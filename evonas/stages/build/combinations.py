@@ -32,15 +32,15 @@ def check_combinations(cfg: DictConfig, stage: str, objectives: Sequence[str]) -
             f"Task {cfg.task.name} searches columns of a table, and knows no {redact(objectives[0])}.",
             "Try: 'evaluator.objectives=[error,flops]', or scores: +task=transnas_scores",
         )
-    if cfg.genotype is not None and stage not in LOOKS_AT_NETWORKS:
+    if cfg.networks is not None and stage not in LOOKS_AT_NETWORKS:
         if stage == "search":
             raise UserError(
-                "genotype= names the networks, so there is nothing to search for.",
-                "Leave it out, or genotype=null",
+                "networks= names the networks, so there is nothing to search for.",
+                "Leave it out, or networks=null",
             )
         if not mode.has_network:
             raise UserError(
-                f"Task {cfg.task.name} has no network to train.", "Give genotype= to a task with images."
+                f"Task {cfg.task.name} has no network to train.", "Give networks= to a task with images."
             )
     if cfg.dry_run and stage != "search":
         raise UserError("dry_run=true tells the cost of a search.", "Add stage=search, or leave dry_run out.")

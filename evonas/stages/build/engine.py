@@ -74,8 +74,8 @@ def engine_for(
     common: dict[str, Any] = {
         "workers": workers,
         "threads_per_worker": hardware.threads_per_worker,
-        "deadline_s": hardware.deadline_s,
-        "tries": hardware.tries,
+        "deadline_s": hardware.timeout_s,
+        "tries": hardware.max_attempts,
         "memory_gb": hardware.memory_gb,
         "log_dir": log_dir,
         "subnets_per_pass": hardware.subnets_per_pass,

@@ -147,12 +147,12 @@ def devices(cfg: DictConfig) -> Devices:
         loader_workers=hardware.loader_workers,
         sync_batchnorm=hardware.sync_batchnorm,
         detect_anomaly=hardware.detect_anomaly,
-        recompute=hardware.recompute,
+        recompute=hardware.activation_checkpointing,
         profile=hardware.profile,
     )
 
 
 def curriculum(cfg: DictConfig, space: Space) -> Curriculum:
-    """The curriculum of `cfg.sampler`, within `trainer.max_epochs`."""
+    """The curriculum of `cfg.sampler`, within `limits.max_epochs`."""
     built: Curriculum = build(cfg.sampler, space=space, seed=cfg.seed)
-    return built.within(cfg.trainer.max_epochs)
+    return built.within(cfg.limits.max_epochs)

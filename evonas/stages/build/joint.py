@@ -1,4 +1,4 @@
-"""joint=: one multi-task search over the trained supernets of several runs."""
+"""multi_task_runs=: one multi-task search over the trained supernets of several runs."""
 
 import re
 import shlex
@@ -46,8 +46,8 @@ def training_commands(context: Context, net: str) -> str:
     )
     lines = []
     for run in _runs(context).values():
-        overrides = [each for each in recorded_overrides(run.directory) if not each.startswith("genotype=")]
-        words = [*overrides, *outputs, f"genotype=run:{own.name}#{net}", f"inputs={run.name}"]
+        overrides = [each for each in recorded_overrides(run.directory) if not each.startswith("networks=")]
+        words = [*overrides, *outputs, f"networks=run:{own.name}#{net}", f"inputs={run.name}"]
         lines.append(shlex.join(["python", "-m", "evonas", *words]))
     return "\n".join(lines)
 
@@ -55,10 +55,10 @@ def training_commands(context: Context, net: str) -> str:
 def _runs(context: Context) -> dict[str, Run]:
     """The runs by the names of their tasks; runs of equal tasks by their own names."""
     outputs = context.run.directory.parent
-    names = [str(each) for each in context.cfg.joint]
+    names = [str(each) for each in context.cfg.multi_task_runs]
     if len(set(names)) < max(len(names), 2):
         raise UserError(
-            "A joint search needs the runs of two tasks or more, each once.", "Try: 'joint=[<run>,<run>]'"
+            "A joint search needs the runs of two tasks or more, each once.", "Try: 'multi_task_runs=[<run>,<run>]'"
         )
     found = []
     for name in names:

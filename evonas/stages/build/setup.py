@@ -26,9 +26,9 @@ class RunMode(Enum):
     SUPERNET = "supernet"
     # `evaluator=` measures genotypes, as a table does; no network is trained
     TABLE = "table"
-    # `joint=` names runs whose supernets are searched together
+    # `multi_task_runs=` names runs whose supernets are searched together
     JOINT = "joint"
-    # `genotype=` names networks, and nothing is searched
+    # `networks=` names networks, and nothing is searched
     NAMED = "named"
 
     @property
@@ -38,12 +38,12 @@ class RunMode(Enum):
 
 
 def mode_of(cfg: DictConfig) -> RunMode:
-    """The mode of a config: `evaluator` comes before `joint`, and `joint` before `genotype`."""
+    """The mode of a config: `evaluator` comes before `multi_task_runs`, and that before `networks`."""
     if cfg.get("evaluator"):
         return RunMode.TABLE
-    if cfg.get("joint") is not None:
+    if cfg.get("multi_task_runs") is not None:
         return RunMode.JOINT
-    return RunMode.SUPERNET if cfg.get("genotype") is None else RunMode.NAMED
+    return RunMode.SUPERNET if cfg.get("networks") is None else RunMode.NAMED
 
 
 class Setup:

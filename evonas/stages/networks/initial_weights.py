@@ -1,8 +1,8 @@
 """The weights that a selected network starts from.
 
 They are the first that exists of: the supernet of this run or of `inputs=`; the initial weights of this run if they
-were trained; the backbone that another run retrained (`genotype=run:...`), under the head of the initial weights;
-the initial weights from the seed. `transfer=` overrides this. Only a run whose networks are named (`genotype=`) does
+were trained; the backbone that another run retrained (`networks=run:...`), under the head of the initial weights;
+the initial weights from the seed. `transfer=` overrides this. Only a run whose networks are named (`networks=`) does
 without a supernet.
 """
 

@@ -29,7 +29,7 @@ _RUN = "run:"
 
 @dataclass(frozen=True, slots=True)
 class NetworkRef:
-    """One network that `genotype=` names.
+    """One network that `networks=` names.
 
     Args:
         name: in this run; also the name of its folders.
@@ -47,14 +47,14 @@ class NetworkRef:
 
 
 def referenced_networks(context: Context) -> list[NetworkRef]:
-    """The networks of `genotype=`; equal names are made unique by the names of their runs.
+    """The networks of `networks=`; equal names are made unique by the names of their runs.
 
     Raises:
         UserError: a run, file or name is not there, a reference means several networks, or a network
             belongs to another space.
         DataError: a file is not a list of networks.
     """
-    typed = context.cfg.genotype
+    typed = context.cfg.networks
     texts = list(typed) if isinstance(typed, list | tuple | ListConfig) else [typed]
     space = context.setup.space
     found = [_canonical(each, space) for text in texts for each in _resolve(context, str(text))]
@@ -65,7 +65,7 @@ def referenced_networks(context: Context) -> list[NetworkRef]:
     ]
     twice = [name for name, count in Counter(each.name for each in named).items() if count > 1]
     if twice:
-        raise UserError(f"genotype= names the network {twice[0]} twice.", "Give each of them once.")
+        raise UserError(f"networks= names the network {twice[0]} twice.", "Give each of them once.")
     return named
 
 
@@ -84,7 +84,7 @@ def _resolve(context: Context, text: str) -> Iterator[NetworkRef]:
     elif path.suffix == ".json" or path.is_dir():
         yield from _selected(path / SELECTED if path.is_dir() else path, name, text)
     else:
-        yield NetworkRef(TYPED, text, "given as genotype=")
+        yield NetworkRef(TYPED, text, "given as networks=")
 
 
 def _other_run(own: Run, name: str) -> Path:
@@ -95,7 +95,7 @@ def _other_run(own: Run, name: str) -> Path:
         name = others[-1].name if others else LAST
     folder = find_run(outputs, name)
     if folder.resolve() == here:
-        raise UserError(f"genotype=run:{name} is this run itself.", "Name the run that selected the network.")
+        raise UserError(f"networks=run:{name} is this run itself.", "Name the run that selected the network.")
     return folder
 
 
@@ -105,8 +105,8 @@ def _selected(path: Path, name: str, text: str) -> Iterator[NetworkRef]:
     nets = _read(path, source_run)
     names = ", ".join(nets)
     if not name and len(nets) > 1:
-        hint = f"Add one of them, such as: 'genotype={text}#{next(iter(nets))}', or #{ALL}"
-        raise UserError(f"genotype={text} may mean several networks: {names}.", hint)
+        hint = f"Add one of them, such as: 'networks={text}#{next(iter(nets))}', or #{ALL}"
+        raise UserError(f"networks={text} may mean several networks: {names}.", hint)
     if name and name != ALL and name not in nets:
         raise UserError(f"{path} has no network '{name}'.", f"It has: {names}")
     for net in nets.values() if name in ("", ALL) else [nets[name]]:
@@ -121,7 +121,7 @@ def _read(path: Path, source_run: str) -> dict[str, SelectedNetwork]:
         hint = (
             f"Choose with: python -m evonas stage=select run={source_run}"
             if source_run
-            else "Check genotype="
+            else "Check networks="
         )
         raise UserError(f"{what}.", hint)
     try:
@@ -136,8 +136,8 @@ def _read(path: Path, source_run: str) -> dict[str, SelectedNetwork]:
 def _of_front(path: Path, rule: str) -> Iterator[NetworkRef]:
     """The networks that a rule selects from the front of an archive."""
     if not rule:
-        hint = f"Add a rule, such as: 'genotype={path}#knee'. Rules are {EXAMPLES}"
-        raise UserError(f"genotype={path} has many networks.", hint)
+        hint = f"Add a rule, such as: 'networks={path}#knee'. Rules are {EXAMPLES}"
+        raise UserError(f"networks={path} has many networks.", hint)
     results = read(path)
     for choice in choose(results, [rule]):
         yield NetworkRef(choice.name, results.genotypes[choice.row], f"{choice.reason} of {path}")

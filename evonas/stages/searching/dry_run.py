@@ -104,7 +104,7 @@ def dry_run(context: Context, spec: Mapping[str, Any], parts: Sequence[Part], se
     """Print the estimate and return the command that starts the search; no archive is created or changed."""
     cfg = context.cfg
     print("\n".join(probe(context.setup, spec, parts, searcher).lines), flush=True)
-    if cfg.get("evaluate") and identifier(cfg.evaluate["_target_"]) != "evaluate/full":
+    if cfg.get("fidelity") and identifier(cfg.fidelity["_target_"]) != "evaluate/full":
         print("counted as if every point were measured in full; a race eliminates many early", flush=True)
     return f"Nothing was kept. Begin with: {context.run.command('search')}"
 

@@ -141,7 +141,7 @@ class SupernetTrainer:
         best = self._file(index, step, "best")
         if checkpoint is None or not steps:
             return []
-        if self.curriculum.chain == "best":
+        if self.curriculum.continue_from == "best":
             factory.load_into(self.net, best)
         return list(weights.load_meta(best)["measured"])
 
@@ -203,7 +203,7 @@ class SupernetTrainer:
 
     @cached_property
     def _calibration_images(self) -> list[torch.Tensor]:
-        number = self.context.cfg.train.recalibrate
+        number = self.context.cfg.train.bn_calibration_images
         return calibration(self.task.dataset("train"), number, self.training.batch_size)
 
     def _identity(self, step: CurriculumStep) -> Mapping[str, Any]:
@@ -212,13 +212,14 @@ class SupernetTrainer:
         recipe = {
             key: value for key, value in decisive_settings(self.training.recipe).items() if key not in _LENGTH
         }
-        panel = {key: cfg.train[key] for key in ("panel_every", "panel_random", "recalibrate")}
+        panel = {key: cfg.train[key] for key in ("panel_every", "panel_random")}
+        panel["recalibrate"] = cfg.train.bn_calibration_images
         strategies = {
-            key: to_plain(cfg.sampler[key])
-            for key in ("draw", "lesson", "merge")
+            name: to_plain(cfg.sampler[key])
+            for name, key in (("draw", "strategy"), ("lesson", "inplace_distillation"), ("merge", "merge"))
             if cfg.sampler.get(key) is not None
         }
-        chain = {"chain": self.curriculum.chain}
+        chain = {"chain": self.curriculum.continue_from}
         return dict(identified({**recipe, **step.plain(), **chain, **panel, **self.origin, **strategies}))
 
     def _file(self, index: int, step: CurriculumStep, kind: str = "") -> Path:
@@ -231,7 +232,7 @@ class SupernetTrainer:
             remove(self._file(index, step, kind))
 
     def _write_panel(self, step: CurriculumStep, done: Mapping[str, Any]) -> None:
-        is_best = done["measured"] and self.curriculum.chain == "best"
+        is_best = done["measured"] and self.curriculum.continue_from == "best"
         chosen = best_epoch(done["measured"]) if is_best else None
         self.report.append({"name": step.name, **done, "best_epoch": chosen})
         content = {"error_name": self.task.error_name, "steps": self.report}

@@ -1,4 +1,4 @@
-"""stage=lookup on a tiny network, and the objective that reads its table."""
+"""stage=latency_table on a tiny network, and the objective that reads its table."""
 
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def test_missing_tables_name_their_command(tmp_path: Path) -> None:
     wanted = {"fast": {"_target_": "evonas.objectives.latency.predicted.LookupLatency", "table": None}}
     with pytest.raises(UserError, match="lookup") as caught:
         Setup(OmegaConf.create({"objective": wanted})).objectives(Run(tmp_path, "synthetic"))
-    assert "stage=lookup" in caught.value.hint
+    assert "stage=latency_table" in caught.value.hint
     with pytest.raises(UserError, match="no table"):
         LookupLatency()
     with pytest.raises(UserError, match="kind=guess is unknown"):

@@ -22,7 +22,7 @@ pytest.importorskip("transformers")
 
 OPTIONS = [
     "data.train=6",
-    "data.holdout=2",
+    "data.validation=2",
     "data.test=2",
     "data.width=64",
     "train.panel_random=0",

@@ -29,7 +29,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def source(root: Path, **options: Any) -> Coco:
-    return Coco(str(root), **{"height": 64, "width": 64, "holdout": 0.25, "masks": True, **options})
+    return Coco(str(root), **{"height": 64, "width": 64, "validation": 0.25, "masks": True, **options})
 
 
 def plain(dataset: Any) -> Any:
@@ -42,7 +42,7 @@ def test_it_is_a_source_of_objects_in_disjoint_splits(tree: Path) -> None:
     assert isinstance(data, ObjectSource)
     assert data.class_names() == ("square", "disc")
     found = {split: data.dataset(split) for split in SPLITS}
-    assert {split: len(each) for split, each in found.items()} == {"train": 6, "holdout": 2, "test": 4}
+    assert {split: len(each) for split, each in found.items()} == {"train": 6, "validation": 2, "test": 4}
     assert sorted(found["train"].places + found["holdout"].places) == list(range(8))
     assert len({each.manifest() for each in found.values()}) == 3
     assert source(tree, seed=1).dataset("holdout").places != found["holdout"].places
@@ -224,8 +224,8 @@ def test_mistakes_of_the_user_are_told(tree: Path, tmp_path: Path) -> None:
         len(source(tmp_path).dataset("train"))
     with pytest.raises(DataError, match="has 2 classes, not 80"):
         source(tree, num_classes=80).class_names()
-    with pytest.raises(UserError, match="holdout=0"):
-        source(tree, holdout=0)
+    with pytest.raises(UserError, match="validation=0"):
+        source(tree, validation=0)
     with pytest.raises(UserError, match="multiples of 32"):
         source(tree, height=60)
 
@@ -318,7 +318,7 @@ def test_real_cells_are_read(tmp_path: Path) -> None:
     found = convert(BCCD, tmp_path, PARTS)
     assert found.images == {"train": 292, "test": 72}
     assert (found.boxes, len(found.dropped)) == (4886, 2)
-    data = Coco(str(tmp_path), 192, 256, train="train", test="test", holdout=0.2)
+    data = Coco(str(tmp_path), 192, 256, train="train", test="test", validation=0.2)
     assert data.class_names() == ("Platelets", "RBC", "WBC")
     assert [len(data.dataset(split)) for split in SPLITS] == [234, 58, 72]
     item = data.dataset("test")[0]

@@ -58,7 +58,7 @@ def test_memory_decides_where_nothing_was_asked() -> None:
     [
         (),
         ("network.mixer=bidirectional",),
-        ("network.slice=per_head",),
+        ("network.width_slicing=per_head",),
         ("head._target_=evonas.nn.topdown.SASFDecoder", "~head.width"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_detector_is_run_on_a_real_image(tmp_path: Path, masks: bool) -> None:
             "height": 64,
             "width": 96,
             "masks": masks,
-            "holdout": 0.25,
+            "validation": 0.25,
         },
         "head": {
             "_target_": "evonas.nn.detection.rcnn.RCNN",

@@ -81,12 +81,12 @@ def test_the_driver_of_a_search_builds_no_part_twice(
     ("settings", "mode", "has_network"),
     [
         ({}, RunMode.SUPERNET, True),
-        ({"genotype": None, "joint": None, "evaluator": None}, RunMode.SUPERNET, True),
-        ({"genotype": "run:a#knee"}, RunMode.NAMED, True),
-        ({"joint": []}, RunMode.JOINT, False),
+        ({"networks": None, "multi_task_runs": None, "evaluator": None}, RunMode.SUPERNET, True),
+        ({"networks": "run:a#knee"}, RunMode.NAMED, True),
+        ({"multi_task_runs": []}, RunMode.JOINT, False),
         ({"evaluator": {"_target_": "evaluator/table"}}, RunMode.TABLE, False),
-        ({"evaluator": {"_target_": "evaluator/table"}, "genotype": "x"}, RunMode.TABLE, False),
-        ({"joint": ["a", "b"], "genotype": "x"}, RunMode.JOINT, False),
+        ({"evaluator": {"_target_": "evaluator/table"}, "networks": "x"}, RunMode.TABLE, False),
+        ({"multi_task_runs": ["a", "b"], "networks": "x"}, RunMode.JOINT, False),
     ],
 )
 def test_the_mode_of_a_run(settings: dict[str, Any], mode: RunMode, has_network: bool) -> None:

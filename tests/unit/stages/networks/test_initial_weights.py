@@ -100,9 +100,9 @@ def test_last_is_the_newest_other_run(tmp_path: Path) -> None:
     source(tmp_path / "a", knee=TEXT)
     source(tmp_path / "b", knee=OTHER)
     own = source(tmp_path / "c", knee=TEXT)
-    own.cfg.genotype = "run:last"
+    own.cfg.networks = "run:last"
     assert referenced_networks(own)[0].source_run == "b"
-    own.cfg.genotype = "run:c"
+    own.cfg.networks = "run:c"
     with pytest.raises(UserError, match="this run itself"):
         referenced_networks(own)
 
@@ -113,7 +113,7 @@ def test_last_is_the_newest_other_run(tmp_path: Path) -> None:
         ("run:nobody#knee", "no run 'nobody'", "a"),
         ("run:a#spread1", "no network 'spread1'", "knee, max"),
         ("run:a", "several networks: knee, max", "run:a#knee"),
-        ("nowhere/selected.json", "There is no nowhere/selected.json", "genotype="),
+        ("nowhere/selected.json", "There is no nowhere/selected.json", "networks="),
         ("run:none", "has chosen no network yet", "stage=select run=none"),
         ("run:broad#knee", "space evonet, and this run's space is tiny", "space=evonet network=evonet"),
         ("tiny:m=9,0.5,3,2/s=16,32,32/e=4,1,4/d=1.1.10.1", "m1", "4"),
@@ -237,18 +237,18 @@ def test_only_what_is_given_is_kept_and_nothing_is_searched(tmp_path: Path) -> N
 def test_runs_from_before_there_were_given_networks_are_still_done() -> None:
     cfg = small_stages.composed()
     assert set(settings(cfg, "select")) == {"select", "stage.steps.select"}
-    cfg.genotype = "run:a"
+    cfg.networks = "run:a"
     assert settings(cfg, "select")["genotype"] == "run:a"
 
 
 def test_another_network_of_the_same_name_is_trained_again(tmp_path: Path) -> None:
     """The identity of a retraining holds the weights that it started from."""
     source(tmp_path / "a", knee=TEXT)
-    small = ("data.train=4", "data.holdout=2", "data.test=2", "distill=none", "train.retrain.epochs=1")
+    small = ("data.train=4", "data.validation=2", "data.test=2", "distill=none", "train.retrain.epochs=1")
     made = small_stages.context(tmp_path / "b", *small, "tracker=csv", "space.name=tiny", resume=True)
     made.cfg.space = small_run.config().space
     made.cfg.network = small_run.config().network
-    made.cfg.genotype = "run:a"
+    made.cfg.networks = "run:a"
     metas = []
     for transfer in (None, False):
         made.cfg.transfer = transfer

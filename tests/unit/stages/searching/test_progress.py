@@ -53,9 +53,9 @@ def test_only_whoever_sits_there_is_told(
     attended: bool, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: attended))
-    assert announcement_limit(OmegaConf.create({"confirm_over": 2.0})) == seconds
+    assert announcement_limit(OmegaConf.create({"notice_after_hours": 2.0})) == seconds
     monkeypatch.setattr("sys.stdin", None)
-    assert announcement_limit(OmegaConf.create({"confirm_over": 2.0})) == float("inf")
+    assert announcement_limit(OmegaConf.create({"notice_after_hours": 2.0})) == float("inf")
 
 
 @pytest.mark.parametrize("seed", range(5))
