@@ -68,7 +68,9 @@ class Coco:
         max_pixels: int = 64_000_000,
     ) -> None:
         if not 0 < validation < 1:
-            raise UserError(f"data.validation must be in (0, 1), got {validation}.", "Try data.validation=0.02.")
+            raise UserError(
+                f"data.validation must be in (0, 1), got {validation}.", "Try data.validation=0.02."
+            )
         self.root, self.size, self.has_masks = Path(root), check_size(height, width), masks
         self.num_classes, self.validation, self.seed = num_classes, validation, seed
         self.augment_seed, self.vertical, self.max_pixels = augment_seed, vertical, max_pixels

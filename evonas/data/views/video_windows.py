@@ -88,7 +88,9 @@ class Sequences:
             )
         self.gap = int(gap[0]), int(gap[1])
         if not 0 < validation < 1:
-            raise UserError(f"data.validation must be in (0, 1), got {validation}.", "Try data.validation=0.02.")
+            raise UserError(
+                f"data.validation must be in (0, 1), got {validation}.", "Try data.validation=0.02."
+            )
         if validation_sequences < 1:
             raise UserError(f"data.validation_sequences must be at least 1, got {validation_sequences}.")
         self.validation = validation, validation_seed, validation_sequences

@@ -49,7 +49,8 @@ class EvaluationSetup:
     def bn_calibration(self) -> BNCalibration | None:
         """Calibrates subnets as the search does, with statistics stored in statistics/.
 
-        None with `train.bn_calibration_images=0`, and in a run without a supernet, whose networks start from other weights.
+        None with `train.bn_calibration_images=0`, and in a run without a supernet, whose networks start from other
+        weights.
         """
         number, start = int(self.cfg.train.bn_calibration_images), self.run.find(factory.SUPERNET)
         if not number or start is None:

@@ -147,7 +147,12 @@ def test_a_finished_supernet_is_not_trained_again(tmp_path: Path, monkeypatch: p
 def test_another_chain_is_another_question(tmp_path: Path) -> None:
     Pretrain().run(context(tmp_path))
     start = tmp_path / "pretrain/supernet.safetensors"
-    overrides = ("seed=0", "train.panel_every=2", "sampler.continue_from=last", "train.bn_calibration_images=2")
+    overrides = (
+        "seed=0",
+        "train.panel_every=2",
+        "sampler.continue_from=last",
+        "train.bn_calibration_images=2",
+    )
     made = [SupernetTrainer(context(tmp_path, each), "supernet", start).identity() for each in overrides]
     assert all(made[0] != other for other in made[1:])
 
