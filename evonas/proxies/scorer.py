@@ -84,7 +84,8 @@ def refuse_too_few(owner: str, batch_size: int, references: int) -> None:
     """Raises a UserError if there are fewer than two images or reference networks."""
     if batch_size < _FEWEST or references < _FEWEST:
         raise UserError(
-            f"{owner} needs batch_size and references of at least {_FEWEST}, got {batch_size} and {references}.",
+            f"{owner} needs at least {_FEWEST} images and references, got batch_size={batch_size} "
+            f"references={references}.",
             f"Try {owner}.batch_size=8 {owner}.references=16.",
         )
 
