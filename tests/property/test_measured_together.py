@@ -383,7 +383,7 @@ class TestSomeImages:
         assert [facts["error_sizes"] for _, facts in answers] == [[1, 1]] * 2
 
     def test_less_than_one_is_refused(self, folder: Path) -> None:
-        with pytest.raises(UserError, match="0 images"):
+        with pytest.raises(UserError, match="at least 1, got 0"):
             _error(_trained("depth", "32-true", folder)).measure_together([], 0)
 
     def test_make_other_facts_than_all(self, folder: Path) -> None:
