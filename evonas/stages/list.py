@@ -17,7 +17,7 @@ from evonas.stages.stage_times import stage_typed
 from evonas.track.console import print_table
 from evonas.track.progress import human_time
 
-COLUMNS = ("run", "task", "stage", "state", "points", "hypervolume", "age", "size")
+COLUMNS = ("run", "task", "stage", "state", "points", "hypervolume", "best", "age", "size")
 _STOPPED = {130, 143}
 
 
@@ -29,6 +29,8 @@ class Row:
         stage: of the last command that may change the run.
         points: networks whose every objective is known; None without a search.
         hypervolume: the share of the search's own box.
+        metric: the metric as which people read the first objective, such as mIoU.
+        best: its best value.
         seconds: since the run was created.
         megabytes: on the disk.
     """
@@ -39,6 +41,8 @@ class Row:
     state: str
     points: int | None
     hypervolume: float | None
+    metric: str | None
+    best: float | None
     seconds: float
     megabytes: float
 
@@ -71,11 +75,11 @@ def listed(outputs: Path) -> Iterator[Row]:
     for identity in list_runs(outputs):
         directory = Path(identity["directory"])
         stage, state = last_command(directory)
-        points, share = _found(directory / ARCHIVE)
+        found = _found(directory / ARCHIVE)
         age = datetime.now(UTC) - datetime.fromisoformat(identity["created"])
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e6
         task = str(identity["task"]["name"])
-        yield Row(directory.name, task, stage, state, points, share, age.total_seconds(), size)
+        yield Row(directory.name, task, stage, state, *found, age.total_seconds(), size)
 
 
 def last_command(directory: Path) -> tuple[str, str]:
@@ -96,19 +100,22 @@ def _state(code: int | None) -> str:
     return "stopped" if code in _STOPPED else "failed" if code else "done"
 
 
-def _found(archive: Path) -> tuple[int | None, float | None]:
-    """Points and hypervolume of a search; nothing where there is none, or none that can be read."""
+def _found(archive: Path) -> tuple[int | None, float | None, str | None, float | None]:
+    """Points, hypervolume, metric and its best value of a search; all None if there is none that can be read."""
     if not archive.exists():
-        return None, None
+        return None, None, None, None
     try:
         facts = read(archive)
     except EvoNASError:
-        return None, None
-    return len(facts.values), facts.hypervolume
+        return None, None, None, None
+    metric = facts.metrics[0]
+    best = metric.best(facts.shown[:, 0]) if len(facts.values) else None
+    return len(facts.values), facts.hypervolume, metric.name, best
 
 
 def _cells(row: Row) -> list[str]:
     points = "-" if row.points is None else str(row.points)
     share = "-" if row.hypervolume is None else f"{row.hypervolume:.4f}"
-    about = [row.run, row.task, row.stage, row.state, points, share]
+    best = "-" if row.best is None else f"{row.metric} {row.best:.4g}"
+    about = [row.run, row.task, row.stage, row.state, points, share, best]
     return [*about, human_time(row.seconds), f"{row.megabytes:.1f} MB"]

@@ -46,8 +46,8 @@ class Pretrain:
         walk = Walk(context, "pretrain", "pretrain", start)
         if walk.is_finished():
             return f"The supernet is pretrained: {walk.path}"
-        error = walk.run()
-        return f"Pretrained, mean holdout {walk.task.error_name} of the panel {error:.4f}: {walk.path}"
+        walk.run()
+        return f"Pretrained, {walk.panel_mean()}: {walk.path}"
 
     def _trains(self, context: Context) -> bool:
         if self.train is None:

@@ -9,6 +9,7 @@ import numpy as np
 from evonas import files, weights
 from evonas.errors import UserError
 from evonas.identifiers import identified
+from evonas.metric import converted
 from evonas.randomness import generator
 from evonas.report.analysis.rank_correlation import FEW, agreement, statistics
 from evonas.run import find_run
@@ -67,6 +68,8 @@ class _Ranking:
         self.teaching = factory.Teaching(context)
         self.path = context.run.path("rank/pairs.json")
         self.known: dict[str, Any] = {}
+        # pairs hold errors alone; the keys of all metrics are known after the first validation
+        self.metric = converted(task.error_name, ())
         start = context.run.need(factory.SUPERNET, made_by="supernet")
         self.renewal = renewal(context, task)
         self.origin = {"supernet": weights.digest(start), **origin(self.renewal), **factory.origin(context)}
@@ -86,8 +89,9 @@ class _Ranking:
             files.write_json(self.path, {"identity": self._identity("rank"), "pairs": self.known})
         remove(self._state(text))
         pair: dict[str, Any] = self.known[text]
-        errors = f"inherited {pair['inherited']:.4f}, retrained {pair['retrained']:.4f}"
-        self.listener.progress.note(f"{text}: {errors}")
+        values = [self.metric.from_error(pair[kind]) for kind in ("inherited", "retrained")]
+        shown = f"validation {self.metric.name} inherited {values[0]:.4f}, retrained {values[1]:.4f}"
+        self.listener.progress.note(f"{text}: {shown}")
         return pair
 
     def _identity(self, purpose: str) -> dict[str, Any]:
@@ -107,17 +111,21 @@ class _Ranking:
         subnet_trainer.fit_net(
             self.context, net, self.task, self.recipe, identity, state, self.listener, taught
         )
-        after = best_of(subnet_trainer.holdout(self.context, net, self.task), self.task)
+        after = self._validated(net)
         return {**before, "retrained": after}
 
     def _inherited(self, net: StaticNet, text: str) -> dict[str, float]:
         """The error as a search measures it; where it renews statistics, also with those of the supernet."""
-        before = best_of(subnet_trainer.holdout(self.context, net, self.task), self.task)
+        before = self._validated(net)
         if self.renewal is None:
             return {"inherited": before}
         self.renewal(net, text)
-        renewed = best_of(subnet_trainer.holdout(self.context, net, self.task), self.task)
-        return {"inherited": renewed, "mixed": before}
+        return {"inherited": self._validated(net), "mixed": before}
+
+    def _validated(self, net: StaticNet) -> float:
+        metrics = subnet_trainer.holdout(self.context, net, self.task)
+        self.metric = converted(self.task.error_name, metrics)
+        return best_of(metrics, self.task)
 
 
 def _with_mixed(context: Context, pairs: list[dict[str, Any]]) -> dict[str, Any]:

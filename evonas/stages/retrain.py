@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from evonas import files, weights
+from evonas.metric import reading
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.networks.initial_weights import load_start, start_file, started
@@ -90,7 +91,13 @@ class _Retraining:
         before = subnet_trainer.holdout(self.context, net, self.task)
         cost = self._fit(net, selected, "model")
         after = subnet_trainer.holdout(self.context, net, self.task)
-        self.listener.measured({f"{selected.name}/{self.task.error_name}": after[self.task.error_name]})
+        metric, value = reading(self.task.error_name, after)
+        self.listener.measured(
+            {
+                f"{selected.name}/{self.task.error_name}": after[self.task.error_name],
+                f"{selected.name}/{metric.name}": value,
+            }
+        )
         return {
             "name": selected.name,
             "genotype": self._text(selected),
@@ -120,11 +127,10 @@ class _Retraining:
         return cost
 
     def _line(self, result: dict[str, Any]) -> str:
-        key = self.task.error_name
-        parts = [f"inherited {result['inherited'][key]:.4f}", f"retrained {result['retrained'][key]:.4f}"]
-        if result["scratch"]:
-            parts.append(f"scratch {result['scratch'][key]:.4f}")
-        return f"{result['name']}: holdout {key} {', '.join(parts)}"
+        kinds = [kind for kind in ("inherited", "retrained", "scratch") if result[kind]]
+        read = [reading(self.task.error_name, result[kind]) for kind in kinds]
+        parts = ", ".join(f"{kind} {value:.4f}" for kind, (_, value) in zip(kinds, read, strict=True))
+        return f"{result['name']}: validation {read[0][0].name} {parts}"
 
 
 def _state(folder: Path, kind: str) -> Path:

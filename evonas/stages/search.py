@@ -102,7 +102,9 @@ class Search:
         progress = Progress("search", budget * num_parts, unit="measurement")
         with closing(tracker), closing(Live(context.run)) as live, progress:
             announced = long_after(cfg), f"{context.run.command('search')} resume=true"
-            watch = Watch(archive, list(parts), num_parts, budget, progress, tracker, *announced)
+            watch = Watch(
+                archive, list(parts), num_parts, budget, progress, tracker, *announced, space.format
+            )
             question = (asking, workers, archive, space, parts, fingerprints)
             listeners = _both(watch.generation, live.generation), watch.outcome
             if cfg.budget.get("in_flight") is None:
@@ -124,8 +126,9 @@ def _picture(context: Context) -> list[str]:
     facts = read(context.run.directory / ARCHIVE)
     if len(facts.names) < 2:
         return []
-    up, across = facts.values[:, 0].tolist(), facts.values[:, 1].tolist()
-    return scatter(across, up, front(facts.values).tolist(), (facts.label(facts.names[1]), facts.names[0]))
+    up, across = facts.shown[:, 0].tolist(), facts.shown[:, 1].tolist()
+    names = facts.metrics[1].label, facts.metrics[0].label
+    return scatter(across, up, front(facts.values).tolist(), names)
 
 
 def _both(first: OnGeneration, second: OnGeneration) -> OnGeneration:

@@ -32,9 +32,9 @@ class Supernet:
         walk = Walk(context, "supernet", "supernet", start)
         if walk.is_finished():
             return f"The supernet is trained: {walk.path}"
-        error = walk.run()
+        walk.run()
         keep(context, "supernet", "checkpoint", [walk.path])
-        return f"Supernet, mean holdout {walk.task.error_name} of the panel {error:.4f}: {walk.path}"
+        return f"Supernet, {walk.panel_mean()}: {walk.path}"
 
 
 def _refuse_to_replace(path: Path, run: str) -> None:

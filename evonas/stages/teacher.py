@@ -5,6 +5,7 @@ from typing import Any
 
 from evonas import files, weights
 from evonas.identifiers import identified
+from evonas.metric import reading
 from evonas.stages.base import Context
 from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.training import subnet_trainer
@@ -50,7 +51,7 @@ def _train(context: Context, net: Any, task: Task) -> str:
         found |= {**teacher_checkpoint.loaded(net, context.cfg), "loaded": False}
     files.write_json(result, found)
     remove(state)
-    return f"Teacher, holdout {task.error_name} {metrics[task.error_name]:.4f}: {path}"
+    return f"Teacher, {_score(task, metrics)}: {path}"
 
 
 def _check(context: Context, net: Any, task: Task) -> str:
@@ -69,7 +70,12 @@ def _check(context: Context, net: Any, task: Task) -> str:
     files.write_json(result, _result(context, net, cost, metrics) | origin)
     if not metrics:
         return f"Teacher of features alone, nothing to train: {result}"
-    return f"Teacher, not trained here, holdout {task.error_name} {metrics[task.error_name]:.4f}: {result}"
+    return f"Teacher, not trained here, {_score(task, metrics)}: {result}"
+
+
+def _score(task: Task, metrics: dict[str, float]) -> str:
+    metric, value = reading(task.error_name, metrics)
+    return f"validation {metric.name} {value:.4f}"
 
 
 def _result(

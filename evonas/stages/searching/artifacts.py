@@ -39,11 +39,16 @@ def keep(
 
 
 def tables_of(facts: SearchResults) -> Iterator[Results]:
-    """Every evaluated network with its objectives, and the hypervolume against their number."""
-    error, *others = facts.names
-    rows = [[text, *map(float, row)] for text, row in zip(facts.genotypes, facts.values, strict=True)]
-    charts = [Chart(f"{error} against {other}", other, error) for other in others]
-    yield Results("evaluations", ["genotype", *facts.names], rows, charts)
+    """Every evaluated network with its objectives and metrics, and the hypervolume against their number."""
+    metric, *others = (each.name for each in facts.metrics)
+    added = [column for column, each in enumerate(facts.metrics) if each.name not in facts.names]
+    rows = [
+        [text, *map(float, row), *map(float, shown[added])]
+        for text, row, shown in zip(facts.genotypes, facts.values, facts.shown, strict=True)
+    ]
+    columns = ["genotype", *facts.names, *(facts.metrics[column].name for column in added)]
+    charts = [Chart(f"{metric} against {other}", other, metric) for other in others]
+    yield Results("evaluations", columns, rows, charts)
     if facts.reference is not None and len(facts.values):
         pairs = zip(*curve(facts.values, facts.reference, ideal=facts.ideal), strict=True)
         chart = Chart("hypervolume", "networks", "hypervolume", is_line=True)

@@ -12,6 +12,7 @@ from evonas import files, weights
 from evonas.config import to_plain
 from evonas.data.loading.batches import calibration
 from evonas.identifiers import identified
+from evonas.metric import reading
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.randomness import derive
 from evonas.schema import Recipe
@@ -136,7 +137,10 @@ class Walk:
         """One step of the curriculum: optimizer and projectors start afresh."""
         measured = self._fit(index, step, listener)
         rows = self._measure(self.members, self.devices.torch_device)
-        listener.measured({f"panel/{row['name']}": row["metrics"][self.task.error_name] for row in rows})
+        error = self.task.error_name
+        listener.measured({f"panel/{row['name']}": row["metrics"][error] for row in rows})
+        read = [(row["name"], *reading(error, row["metrics"])) for row in rows]
+        listener.measured({f"panel_{metric.name}/{name}": value for name, metric, value in read})
         done = {"panel": rows, "measured": measured}
         weights.save(
             self._file(index, step), self.net.state_dict(), {"identity": self._identity(step), **done}
@@ -261,9 +265,15 @@ class Walk:
         files.write_json(self.path.with_name("panel.json"), content)
 
     def _line(self, step: CurriculumStep, rows: Rows) -> str:
-        name = self.task.error_name
-        shown = ", ".join(f"{row['name']} {row['metrics'][name]:.4f}" for row in rows)
-        return f"{step.name}: holdout {name} {shown}"
+        read = [reading(self.task.error_name, row["metrics"]) for row in rows]
+        shown = ", ".join(f"{row['name']} {value:.4f}" for row, (_, value) in zip(rows, read, strict=True))
+        return f"{step.name}: validation {read[0][0].name} {shown}"
+
+    def panel_mean(self) -> str:
+        """The mean metric of the panel after the last step, in words."""
+        read = [reading(self.task.error_name, row["metrics"]) for row in self.report[-1]["panel"]]
+        mean = sum(value for _, value in read) / len(read)
+        return f"mean validation {read[0][0].name} of the panel {mean:.4f}"
 
 
 def _plain_recipe(recipe: Recipe) -> dict[str, Any]:
