@@ -56,7 +56,7 @@ format: $(DEV)
 gpu-check: $(DEV) kernels
 	$(RUN) -c "import torch; assert torch.cuda.is_available(), 'no GPU here'; print(torch.cuda.get_device_name())"
 	$(RUN) -m pytest -m gpu
-	$(RUN) benchmarks/step.py +experiment=evonas_kitti hardware=gpu train.supernet.batch_size=4 trainer.teacher_size=tiny
+	$(RUN) benchmarks/step.py +experiment=evonas_kitti hardware=gpu train.supernet.batch_size=4 limits.teacher_size=tiny
 
 # build the wheel, install it where no source tree is, and let it look around
 wheel-check: $(DEV)
@@ -85,7 +85,7 @@ release-check: docs
 	$(PYTHON) -m venv "$$folder/venv" && \
 	"$$folder/venv/bin/python" -m pip install --quiet "$$(echo dist/evonas-*.whl)[export]" && \
 	cd "$$folder" && venv/bin/evonas doctor && \
-	venv/bin/evonas +task=synthetic trainer=debug data.train=32 data.holdout=8 data.test=8 \
+	venv/bin/evonas +task=synthetic limits=debug data.train=32 data.validation=8 data.test=8 \
 		budget.population=4 budget.evaluations=8 select.include_max=false run=released && \
 	test -s outputs/released/report/index.html && test -s outputs/released/export/knee/model.onnx
 

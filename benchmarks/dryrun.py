@@ -26,10 +26,11 @@ from evonas.run import Run
 from evonas.schema import register
 from evonas.stages.base import Context
 from evonas.stages.build import factory
+from evonas.stages.build.evaluator import evaluator_config, parts_of
 from evonas.stages.build.setup import Setup
 from evonas.stages.lookup import Lookup
-from evonas.stages.search import Search, evaluator_config, searcher
-from evonas.stages.searching.dry_run import parts_of, probe
+from evonas.stages.search import Search, build_searcher
+from evonas.stages.searching.dry_run import probe
 
 SEARCHES = {
     "latency": ["objective=[error,latency]", "budget.evaluations=64"],
@@ -69,7 +70,7 @@ def _row(name: str, made: Context) -> None:
     begin = time.monotonic()
     objectives = build(spec).objectives
     names = [objective.name for objective in objectives]
-    asking = searcher(made.cfg.search, build(made.cfg.space), made.cfg.seed, names)
+    asking = build_searcher(made.cfg.search, build(made.cfg.space), made.cfg.seed, names)
     found = probe(made.setup, spec, parts_of(objectives), asking)
     probed = time.monotonic()
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):

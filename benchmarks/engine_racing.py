@@ -86,7 +86,7 @@ def main() -> None:
     about = machine(torch.device("cpu"))
     print(f"{about['name']}, {about['cores']} cores, torch {about['torch']}, float32")
     evaluator = Remembering(_evaluator(options.run, options.images))
-    print(f"NSGA-II, {options.evaluations} points, {options.images} images, defaults of evaluate=racing\n")
+    print(f"NSGA-II, {options.evaluations} points, {options.images} images, defaults of fidelity=racing\n")
     print("| seed | image evaluations | hypervolume kept | against full | in full |\n|---|---|---|---|---|")
     rows = [_row(evaluator, seed, options) for seed in range(options.seeds)]
     for column, name in enumerate(("image evaluations", "hypervolume kept", "against full")):

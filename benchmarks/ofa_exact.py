@@ -1,8 +1,9 @@
 """OFA-toy with the second objective known: what NSGANetV2 assumes of multiply-adds, and what it is worth.
 
-    python benchmarks/ofa_exact.py --methods nsganetv2 composed --seeds 5 --evaluations 340
+    python benchmarks/ofa_exact.py --methods nsganetv2 model_based --seeds 5 --evaluations 340
 
-As benchmarks/ofa.py, but searchers with a surrogate get the multiply-adds in closed form (`search.cheap`).
+As benchmarks/ofa.py, but searchers with a surrogate get the multiply-adds in closed form
+(`search.analytic_objectives`).
 """
 
 import argparse
@@ -42,7 +43,7 @@ def hypervolume(method: str, seed: int, evaluations: int) -> float:
 def main() -> None:
     """Print the median and every seed of each method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--methods", nargs="+", default=["nsganetv2", "composed"])
+    parser.add_argument("--methods", nargs="+", default=["nsganetv2", "model_based"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--evaluations", type=int, default=340)
     given = parser.parse_args()

@@ -173,7 +173,9 @@ def costs(names: Sequence[str], seed: int) -> dict[str, float]:
         # the time of an evaluation does not depend on how good the weights are
         weights.save(path, Supernet(bench.family, bench.head).state_dict())
         objectives: dict[str, Any] = {"inherited error": Error()}
-        objectives["inherited error, statistics renewed"] = Error(recalibrate=cfg.train.recalibrate)
+        objectives["inherited error, statistics renewed"] = Error(
+            bn_calibration_images=cfg.train.bn_calibration_images
+        )
         objectives |= {name: ZeroCost(name, references=2, seed=seed) for name in names}
         return {name: timed(objective, bench) for name, objective in objectives.items()}
 

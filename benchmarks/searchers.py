@@ -32,18 +32,18 @@ from evonas.run import Run
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.search import evaluator_config
+from evonas.stages.build.evaluator import evaluator_config
 
 METHODS = (
     "random",
     "nsga2",
     "nsga3",
-    "nsganetv2,+search/cheap=macs",
+    "nsganetv2,+search/analytic_objectives=macs",
     "ednag",
-    "composed",
-    "composed,+search/cheap=macs",
-    "expected",
-    "expected,+search/cheap=macs",
+    "model_based",
+    "model_based,+search/analytic_objectives=macs",
+    "ehvi",
+    "ehvi,+search/analytic_objectives=macs",
 )
 NAMES = ("error", "macs")
 
@@ -96,7 +96,7 @@ class Problem:
     @classmethod
     def of(cls, run: Path, folder: Path, task: str, holdout: int | None) -> "Problem":
         """From the supernet of a run; `holdout` images judge instead of the task's own number."""
-        few = () if holdout is None else (f"data.holdout={holdout}",)
+        few = () if holdout is None else (f"data.validation={holdout}",)
         cfg = trials.composed(f"+task={task}", f"objective=[{','.join(NAMES)}]", *few)
         spec = evaluator_config(Context(cfg, Run(run.absolute(), task)))
         space = config.build(cfg.space)

@@ -25,6 +25,7 @@ from evonas import schema
 from evonas.cli import conf_dir
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
+from evonas.stages.training.recipe import read_recipe, schedule
 from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.train.module import SupernetModule
 from evonas.train.optim.lr_schedule import Duration
@@ -102,7 +103,7 @@ class Step:
         self.task = setup.task
         self.device = factory.devices(cfg).torch_device
         self.net = factory.supernet(setup)
-        self.recipe = factory.recipe(cfg, "supernet")
+        self.recipe = read_recipe(cfg, "supernet")
         self.curriculum = factory.curriculum(cfg, self.net.space)
         self.teacher: Any = factory.teacher(setup) if cfg.distill else None
         self.precision = PRECISIONS[str(cfg.hardware.precision)]
@@ -135,7 +136,7 @@ class Step:
 
     def _module(self, cfg: DictConfig) -> SupernetModule:
         last = self.curriculum.steps[-1]
-        rates = factory.rates(self.recipe, Duration(1, None, 0, 0), steps_per_epoch=1000)
+        rates = schedule(self.recipe, Duration(1, None, 0, 0), steps_per_epoch=1000)
         taught: dict[str, Any] = {}
         if self.teacher is not None:
             levels = self.teacher.body.levels

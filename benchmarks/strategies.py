@@ -42,11 +42,12 @@ from evonas.stages.pretrain import Pretrain
 from evonas.stages.rank import spread
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
-from evonas.stages.training import subnet_trainer
+from evonas.stages.training.recipe import optimizer_options, read_recipe, schedule
 from evonas.supernets.static_net import static_net
 from evonas.tasks.base import best_of
 from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
+from evonas.train.loop.data import TrainingData, batches_per_epoch
 from evonas.train.module import SubnetModule
 from evonas.train.optim.lr_schedule import Duration
 from evonas.train.sampling.replay_pool import ReplayPoolSampling
@@ -67,8 +68,8 @@ STRATEGIES: Mapping[str, tuple[str, ...]] = {
     "pcgrad": ("sampler=sandwich", "+sampler/merge=pcgrad"),
     "best-up": ("sampler=best_up",),
     "worst-up": ("sampler=worst_up",),
-    "level walk": ("sampler=level_walk",),
-    "banks": ("sampler=banks",),
+    "complexity-aware": ("sampler=complexity_aware",),
+    "performance-aware": ("sampler=performance_aware",),
     "nsas": ("sampler=nsas",),
 }
 FIXED = ("tracker=none", "distill=none", "train.panel_random=0")
@@ -193,12 +194,14 @@ def _one_alone(
 
 
 def _trained_alone(question: Question, cfg: DictConfig, net: Any, seed: int, state: Path) -> float:
-    task, recipe = Setup(cfg).task, factory.recipe(cfg, "supernet")
+    task, recipe = Setup(cfg).task, read_recipe(cfg, "supernet")
     steps = question.alone_steps
-    data = factory.training_data(cfg, task, recipe, seed, steps)
+    images = task.dataset("train")
+    workers = cfg.hardware.loader_workers
+    data = TrainingData(images, recipe.batch_size, seed, workers, recipe.max_batches, steps)
     length = Duration(None, steps, warmup_iterations=steps // 10)
-    rates = factory.rates(recipe, length, data.steps_per_epoch)
-    module = SubnetModule(net, task, rates, seed, **factory.optimisation(recipe))
+    rates = schedule(recipe, length, data.steps_per_epoch)
+    module = SubnetModule(net, task, rates, seed, **optimizer_options(recipe))
     epochs = -(-steps // data.steps_per_epoch)
     fit(module, data, epochs, factory.devices(cfg), Resumable(state, {"seed": seed}, resume=True))
     device = factory.devices(cfg).torch_device
@@ -245,10 +248,10 @@ def _timed(work: Callable[[], Any]) -> float:
 def _shortened(question: Question, cfg: DictConfig) -> int:
     """Give the curriculum the passes that are asked for, in its proportion; its optimizer steps."""
     net = factory.supernet(Setup(cfg))
-    task, recipe = Setup(cfg).task, factory.recipe(cfg, "supernet")
-    batches = subnet_trainer.steps_per_epoch(task, recipe)
+    task, recipe = Setup(cfg).task, read_recipe(cfg, "supernet")
+    batches = batches_per_epoch(len(task.dataset("train")), recipe.batch_size, recipe.max_batches)
     curriculum = factory.curriculum(cfg, net.space)
-    pool = curriculum.draw.size if isinstance(curriculum.draw, ReplayPoolSampling) else 0
+    pool = curriculum.strategy.size if isinstance(curriculum.strategy, ReplayPoolSampling) else 0
     passes = sum(step.optimizer_steps(batches) * (step.num_subnets + pool) for step in curriculum.steps)
     factor = question.passes / passes
     plain = to_plain(cfg.sampler.steps)

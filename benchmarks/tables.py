@@ -1,7 +1,7 @@
 """Every searcher on the public tables: what it reaches, and how soon, over seeds.
 
     python benchmarks/tables.py <folder with the tables> outputs/tables \
-        --problems flops edgegpu raspi4 pixel3 segment --methods random nsga2 composed \
+        --problems flops edgegpu raspi4 pixel3 segment --methods random nsga2 model_based \
         --seeds 10 --evaluations 1000
 
 A method is a file of conf/search, perhaps with settings after commas: `regularized,search.tournament=5`.

@@ -44,8 +44,8 @@ def main() -> None:
         named[f"random {number} of the cost of the knee of depth"] = text
     recipe = ("+task=normals", "distill=none", f"train.retrain.epochs={given.epochs}")
     listed = ",".join(named.values())
-    evonas(given.outputs, "scratch", *recipe, f"genotype=[{listed}]", "transfer=false")
-    evonas(given.outputs, "transferred", *recipe, "genotype=run:synthetic#knee")
+    evonas(given.outputs, "scratch", *recipe, f"networks=[{listed}]", "transfer=false")
+    evonas(given.outputs, "transferred", *recipe, "networks=run:synthetic#knee")
     for label, angle in zip(named, angles(given.outputs, "scratch"), strict=True):
         print(f"{label}, from scratch: {angle:.2f} degrees, {gigamacs(space(), named[label]):.4f} GMAC")
     print(f"knee of depth, its backbone taken along: {angles(given.outputs, 'transferred')[0]:.2f} degrees")

@@ -19,7 +19,7 @@ from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import Values, front
 from evonas.search.base import Observation
 from evonas.space.space import Space
-from evonas.stages.search import searcher
+from evonas.stages.search import build_searcher
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def run(
         names: the objectives in order.
     """
     began, seen = time.monotonic(), set[str]()
-    asking, values, numbers, failures = searcher(node, space, about[2], names), [], [], []
+    asking, values, numbers, failures = build_searcher(node, space, about[2], names), [], [], []
     while asked := asking.ask():
         told = []
         for point in asked:

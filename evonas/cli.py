@@ -30,7 +30,7 @@ from evonas.config import conf_dir
 from evonas.errors import EngineError, EvoNASError, UserError
 from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
-from evonas.stages.build.run_mode import RunMode, mode_of
+from evonas.stages.build.combinations import check_combinations
 from evonas.version import __version__
 
 log = logging.getLogger("evonas.cli")
@@ -39,7 +39,6 @@ LOG = "log.txt"
 # it stands in pages, cards and names of folders
 _TASK = re.compile(r"\w[\w .+/-]{0,79}")
 _LOG_BYTES = 5_000_000
-_SEARCHING = ("run", "search")
 _FULL = {"ENOSPC", "EDQUOT", "EFBIG"}
 
 
@@ -220,48 +219,16 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
             find_run(Path(cfg.outputs), cfg.run)
         first = "" if stage == "run" else f" stage={stage}"
         raise UserError("No task chosen.", f"Try: python -m evonas +task=synthetic{first}")
-    if not mode_of(cfg).has_network and stage not in stages.NEEDS_NO_NETWORK:
-        raise UserError(
-            f"Task {cfg.task.name} has no network, so there is nothing for stage={stage} to do.",
-            "Its stages are: search, select, report",
-        )
-    if mode_of(cfg) is RunMode.TABLE and stage in _SEARCHING:
-        _check_table(cfg, overrides)
-    if cfg.genotype is not None and stage not in stages.LOOKS_AT_NETWORKS:
-        _check_given(cfg, stage)
+    objectives = [each for each in overrides if cli_args.group(each) == "objective"]
+    check_combinations(cfg, stage, objectives)
     if cfg.packages and "packages" not in map(cli_args.group, overrides):
         raise UserError(
             f"A config file allows packages={list(cfg.packages)}, but whose code is run is yours to say.",
             f"If you trust it, add: packages=[{','.join(cfg.packages)}]",
         )
-    if cfg.dry_run and stage != "search":
-        raise UserError("dry_run=true tells the cost of a search.", "Add stage=search, or leave dry_run out.")
     config.refuse_environment(cfg)
     cli_errors.check_types(cfg, overrides)
     cli_errors.refuse_too_small(cfg)
-
-
-def _check_table(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """A table says itself what is searched; an objective beside it would be ignored."""
-    typed = [each for each in overrides if cli_args.group(each) == "objective"]
-    if typed and "proxies" not in cfg.evaluator:
-        raise UserError(
-            f"Task {cfg.task.name} searches columns of a table, and knows no {config.redact(typed[0])}.",
-            "Try: 'evaluator.objectives=[error,flops]', or scores: +task=transnas_scores",
-        )
-
-
-def _check_given(cfg: DictConfig, stage: str) -> None:
-    """Networks that are given leave a search nothing to do, and a table has none to train."""
-    if stage == "search":
-        raise UserError(
-            "genotype= gives the networks, so there is nothing to search for.",
-            "Leave it out, or genotype=null",
-        )
-    if not mode_of(cfg).has_network:
-        raise UserError(
-            f"Task {cfg.task.name} has no network to train.", "Give genotype= to a task with images."
-        )
 
 
 def _open(cfg: DictConfig, overrides: Sequence[str], stage: str) -> Run:

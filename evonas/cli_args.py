@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from evonas import run, stages
+from evonas import deprecated, run, stages
 from evonas.config import redact
 from evonas.errors import UserError
 
@@ -43,6 +43,7 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
         return words
     _refuse_dangerous(words)
     _name_stage(words)
+    _use_present_names(words)
     _write_out(words)
     _quote_genotypes(words)
     words = _completed(_move_debug(words))
@@ -155,7 +156,7 @@ def _name_stage(words: list[str]) -> None:
         word = words[index]
         if "=" in word or word.startswith("~"):
             continue
-        if word not in stages.TARGETS:
+        if deprecated.option("stage", word) not in stages.TARGETS:
             near = nearest(word, list(stages.TARGETS))
             known = ", ".join(stages.TARGETS)
             raise UserError(
@@ -163,6 +164,13 @@ def _name_stage(words: list[str]) -> None:
                 f"Did you mean: python -m evonas {near}" if near else f"Known are: {known}",
             )
         words[index] = f"stage={word}"
+
+
+def _use_present_names(words: list[str]) -> None:
+    """Write settings and choices by their present names, in place; each old one is told on stderr."""
+    folders = tuple(map(Path, config_dirs(words)))
+    for index in _positions(words):
+        words[index] = deprecated.override(words[index], deprecated.say, folders)
 
 
 def _write_out(words: list[str]) -> None:
@@ -176,17 +184,17 @@ def _write_out(words: list[str]) -> None:
 
 
 def _quote_genotypes(words: list[str]) -> None:
-    """Quote what `genotype=` names, in place, because Hydra reads signs of its own in commas, `=` and `#`."""
+    """Quote what `networks=` names, in place, because Hydra reads signs of its own in commas, `=` and `#`."""
     for index in list(_positions(words)):
         key, _, value = words[index].partition("=")
-        if key != "genotype" or not value or value == "null" or "'" in value or '"' in value:
+        if key != "networks" or not value or value == "null" or "'" in value or '"' in value:
             continue
         is_list = value.startswith("[") and value.endswith("]")
         parts = _REFERENCE.split(value[1:-1]) if is_list else [value]
         if is_sweep(words) and not is_list:
             parts = _REFERENCE.split(value)
         text = ",".join(f"'{part.strip()}'" for part in parts)
-        words[index] = f"genotype=[{text}]" if is_list else f"genotype={text}"
+        words[index] = f"networks=[{text}]" if is_list else f"networks={text}"
 
 
 def _move_debug(words: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from evonas.cli_args import config_dirs, nearest, overrides, setting
 from evonas.config import redact
 from evonas.errors import UserError
-from evonas.schema import limits
+from evonas.schema import minima
 
 COMPLAINTS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 _NO_KEY = re.compile(r"Could not override '([^']+)'")
@@ -24,7 +24,7 @@ _NOT_DEFAULT = re.compile(r"To append to your default list use (\S+)")
 _SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'")
 _SHOW = "See all settings with: python -m evonas --cfg job"
 # numbers, or lists of them
-_NUMBER_OR_LIST = ("stage.levels", "sampler.draw.levels")
+_NUMBER_OR_LIST = ("stage.levels", "sampler.strategy.levels")
 _TYPE = re.compile(r"Value '(.*)' of type '\w+' (.*)", re.DOTALL)
 
 
@@ -79,7 +79,7 @@ def check_types(cfg: DictConfig, typed: Sequence[str]) -> None:
 
 def refuse_too_small(cfg: DictConfig) -> None:
     """Raise a UserError for the first number below its least, before anything is made of it."""
-    for key, least in limits():
+    for key, least in minima():
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
         # a NaN is not above anything
         if value is not None and not value >= least:

@@ -21,9 +21,10 @@ from hydra.utils import instantiate
 from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from evonas.config_types import refuse_fractions
+from evonas import deprecated
+from evonas.config_types import parameters, refuse_fractions
 from evonas.errors import EvoNASError, UserError
-from evonas.identifiers import present_path, resolved
+from evonas.identifiers import as_taken, present_path, resolved
 
 _PARTS = (
     "data", "evaluate", "mm", "nn", "objectives", "search", "space", "stages", "supernets", "tasks", "track", "train",
@@ -72,7 +73,11 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(plain, dict) or "_target_" not in plain:
         raise UserError(f"Cannot build {plain!r}: it has no `_target_`.")
     for part in _made(plain):
-        refuse_fractions(part["_target_"], allowed(part["_target_"]), part)
+        made = allowed(part["_target_"])
+        taken = as_taken(part, parameters(made))
+        part.clear()
+        part.update(taken)
+        refuse_fractions(part["_target_"], made, part)
     partial = plain.pop("_partial_", False)
     maker = _maker(plain)
     if partial:
@@ -290,11 +295,33 @@ class FileConfigSource(file_config_source.FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """The YAML of one option; a UserError where it could do more than set values."""
+        config_path = self._present(config_path)
         path = Path(self.path, self._normalize_file_name(config_path)).resolve()
-        if path.is_file() and not path.is_relative_to(conf_dir().resolve()):
+        is_foreign = path.is_file() and not path.is_relative_to(conf_dir().resolve())
+        if is_foreign:
             check_yaml(path)
             _refuse_power(path, config_path)
-        return super().load_config(config_path)
+        found = super().load_config(config_path)
+        if is_foreign:
+            plain: Any = OmegaConf.to_container(found.config, resolve=False)
+            if isinstance(plain, dict):
+                package = found.header.get("package")
+                found.config = OmegaConf.create(deprecated.file(plain, config_path, package, Path(self.path)))
+                if package is not None:
+                    found.header["package"] = deprecated.key(package)
+        return found
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether there is such an option, in a folder of the group's present name or of its earlier one."""
+        return super().is_config(self._present(config_path))
+
+    def _present(self, config_path: str) -> str:
+        """The path of an option of the user, whose folder may have the group's earlier name."""
+        group, _, name = config_path.rpartition("/")
+        earlier = [old for old, new in deprecated.GROUPS.items() if new == group]
+        if super().is_config(config_path) or not earlier:
+            return config_path
+        return f"{earlier[0]}/{name}" if super().is_config(f"{earlier[0]}/{name}") else config_path
 
 
 def guard_files() -> None:

@@ -16,7 +16,7 @@ def refuse_fractions(target: str, made: Callable[..., Any], given: Mapping[str, 
         made: the class or function itself.
         given: its arguments by name.
     """
-    for name, parameter in _parameters(made).items():
+    for name, parameter in parameters(made).items():
         value = given.get(name)
         if isinstance(value, float) and is_whole(parameter.annotation):
             said = f"{target}: {name}={value} is not written as a whole number."
@@ -33,7 +33,8 @@ def _hint(name: str, value: float) -> str:
     return f"Try {name}={max(1, int(value))}." if math.isfinite(value) else f"Give {name} as digits."
 
 
-def _parameters(made: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+def parameters(made: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """What a class or function takes, by name."""
     try:
         return inspect.signature(made).parameters
     except ValueError:

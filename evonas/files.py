@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes, checksums, and removal of temporary files that killed writes left behind."""
 
 import fcntl
 import hashlib
@@ -22,16 +22,16 @@ NETWORK_FILE_SYSTEMS |= {"beegfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", 
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place durably.
+    """Let `write` fill a temporary file beside `path`, then rename it durably.
 
-    The temporary file lives in the same folder, because a rename across file systems
-    is a copy that a crash can tear.
+    The temporary file is in the same folder, since a rename across file systems is a copy, which a crash
+    can truncate.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
     try:
-        # held until this process is done or dead, so that `sweep` knows what nobody writes any more
+        # held until this process has finished or ended, so that `sweep` recognises abandoned files
         fcntl.flock(handle, fcntl.LOCK_EX)
         write(temporary)
         _sync(temporary)
@@ -44,17 +44,14 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes left below a folder; those being written stay."""
+    """Remove temporary files that killed processes left below a folder; files being written stay."""
     for path in folder.rglob(".*.tmp"):
-        if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-            _remove_abandoned(path)
-
-
-def _remove_abandoned(path: Path) -> None:
-    # another process may finish with it meanwhile
-    with suppress(FileNotFoundError), path.open("rb") as stream, suppress(BlockingIOError):
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+        if not _TEMPORARY.fullmatch(path.name) or not path.is_file() or path.is_symlink():
+            continue
+        # another process may finish with it meanwhile
+        with suppress(FileNotFoundError), path.open("rb") as stream, suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,23 +64,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; NaN and infinities are refused."""
+    """Write JSON atomically; raises a ValueError for NaN and infinities."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of ours."""
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
+    """The sha256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
-    """The type of the file system that holds a folder; empty where the system does not say."""
+    """The type of the file system of a folder; empty if unknown."""
     best, kind = Path(), ""
     lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines() if mounts.is_file() else []
     for _, place, found, *_ in (line.split() for line in lines):

@@ -1,4 +1,4 @@
-"""Networks for one's own code: `from evonas import load`."""
+"""Exported networks for a user's own code: `from evonas import load`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.run import find_run
-from evonas.stages.networks.exported import CONFIG, load_backbone, load_exported
+from evonas.stages.networks.exported import CONFIG, feature_indices, load_backbone, load_exported
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.resolution import at_full_size
 from evonas.supernets.static_net import StaticNet
@@ -17,37 +17,30 @@ _RUN = "run:"
 
 
 class FeatureMaps(nn.Module):
-    """A backbone as timm's `features_only` gives one: images to maps, described by `feature_info`.
+    """A backbone with the interface of timm's `features_only`: images to maps, described by `feature_info`.
 
     Args:
         backbone: with its weights.
-        out_indices: levels that are given, by number from the finest; None for all.
+        out_indices: levels that are returned, 0 for the finest; None for all.
 
     Raises:
-        UserError: there is no level of such a number.
+        UserError: there is no such level.
     """
 
     def __init__(self, backbone: Backbone, out_indices: Sequence[int] | None = None) -> None:
-        # timm knows every architecture it has once it is imported, which only this needs
+        # importing timm is slow, and only this class needs it
         from timm.models import FeatureInfo
 
         super().__init__()
-        every = range(len(backbone.levels))
-        chosen = tuple(every if out_indices is None else out_indices)
-        if not chosen or not set(chosen) <= set(every):
-            raise UserError(
-                f"out_indices={list(chosen)} of a backbone with {len(every)} levels.",
-                f"Choose among {list(every)}.",
-            )
         self.backbone = backbone
-        # each map passes through a module of its own, where hooks find it
-        self.levels = nn.ModuleList(nn.Identity() for _ in every)
+        # each map passes through a module of its own, for hooks
+        self.levels = nn.ModuleList(nn.Identity() for _ in backbone.levels)
         self.feature_info = FeatureInfo(
             [
                 {"num_chs": level.channels, "reduction": level.stride, "module": f"levels.{at}"}
                 for at, level in enumerate(backbone.levels)
             ],
-            chosen,
+            feature_indices(backbone, out_indices),
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -90,11 +83,11 @@ def load(
     Args:
         reference: `run:<run>#<name>`, where `run:last` is the newest run, or an export folder.
         outputs: the folder of the runs.
-        features_only: give the backbone alone, with timm's `feature_info`, whatever the head is.
-        out_indices: with `features_only`, the levels that are given; None for all.
+        features_only: return the backbone alone, with timm's `feature_info`, whatever the head is.
+        out_indices: with `features_only`, the levels that are returned; None for all.
 
     Raises:
-        UserError: there is no such run, it has exported no network of that name, or no such level.
+        UserError: there is no such run, exported network or level.
         DataError: the export is damaged.
     """
     folder = _folder(str(reference), Path(outputs))
@@ -106,18 +99,15 @@ def load(
 
 
 def _folder(text: str, outputs: Path) -> Path:
-    """The export folder that a reference means."""
+    """The export folder of a reference."""
     if not text.startswith(_RUN):
         return Path(text)
     name, _, net = text.removeprefix(_RUN).partition("#")
     folder = find_run(outputs, name) / "export"
     known = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
     if not known:
-        raise UserError(f"Run '{folder.parent.name}' has exported no network.", _command(folder.parent))
+        hint = f"Make them with: python -m evonas stage=export run={folder.parent.name}"
+        raise UserError(f"Run '{folder.parent.name}' has exported no network.", hint)
     if net not in known:
         raise UserError(f"Run '{folder.parent.name}' has exported no '{net}'.", f"It has: {', '.join(known)}")
     return folder / net
-
-
-def _command(run: Path) -> str:
-    return f"Make them with: python -m evonas stage=export run={run.name}"

@@ -1,12 +1,13 @@
-"""What identities call the classes and functions of a config: short names that outlive moves and renamings.
+"""What identities call the classes, arguments and settings of a config: names that outlive moves and renamings.
 
 The path of a `_target_` changes when its module moves; its id never does. Identities and fingerprints are
 written with ids, and an id, the path of the first release and the present path all mean the same thing.
 The first release itself wrote paths: a file of it is compared by `identified`, and what it hashed is hashed
-again by `as_first_release`.
+again by `as_first_release`. Arguments and settings keep the names of the first release in identities, whatever
+they are called now.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -243,8 +244,47 @@ MOVED: dict[str, str] = {
     "teacher/timm": "evonas.train.teachers.base.TimmBackbone",
 }
 _IDS = {path: name for name, path in FIRST_RELEASE.items()}
+# arguments that have been renamed since: by id, or by the group of ids, present name -> that of identities.
+# A group counts for the user's own classes too, where they stand in a config under its name.
+ARGUMENTS: Mapping[str, Mapping[str, str]] = {
+    "curriculum/pst": {
+        "continue_from": "chain",
+        "inplace_distillation": "lesson",
+        "strategy": "draw",
+    },
+    "data": {
+        "validation": "holdout",
+        "validation_images": "holdout_images",
+        "validation_seed": "holdout_seed",
+        "validation_sequences": "holdout_sequences",
+    },
+    "draw": {"candidates": "tries"},
+    "network": {"width_slicing": "slice"},
+    "objective/error": {"bn_calibration_images": "recalibrate"},
+    "search/constrained": {"analytic_objectives": "cheap"},
+    "search/guided": {
+        "acquisition": "choice",
+        "analytic_objectives": "cheap",
+        "exhaustive_up_to": "whole",
+        "min_rank_correlation": "alarm",
+        "rank_correlation_window": "memory",
+    },
+}
+# settings outside of classes that have been renamed since, and that decide what a stage makes
+SETTINGS: Mapping[str, str] = {
+    "fidelity": "evaluate",
+    "limits": "trainer",
+    "multi_task_runs": "joint",
+    "networks": "genotype",
+    "select.noise_aware": "select.noise",
+    "train.bn_calibration_images": "train.recalibrate",
+}
+# tasks that have been renamed since
+TASKS: Mapping[str, str] = {"image_classification": "pictures", "multi_task": "joint"}
 # in an archive's meta: how what its facts depend on is called; the first release had no such key
 _KEY, _WORD = "naming", "ids"
+# the first release had two arguments for what is one now, and this share where the user gave none
+_MASK_FOLDERS, _MASK_SHARE = "data/mask_folders", 0.1
 
 
 def identifier(target: Any) -> Any:
@@ -264,7 +304,7 @@ def present_path(target: Any) -> Any:
 
 
 def resolved(plain: Any) -> Any:
-    """A copy of a config in which everything that is made with its root is named by its present path.
+    """A copy of a config in which everything that is made with its root has its present path and arguments.
 
     What stays config (`_recursive_: false`) is left as it is written: whoever makes it may have to say what
     it is called, as evaluators do in their fingerprints.
@@ -275,17 +315,59 @@ def resolved(plain: Any) -> Any:
         return plain
     is_whole = plain.get("_recursive_", True)
     found = {key: resolved(child) for key, child in plain.items()} if is_whole else dict(plain)
-    return {**found, "_target_": present_path(plain["_target_"])} if "_target_" in plain else found
+    if "_target_" not in plain:
+        return found
+    name = identifier(plain["_target_"])
+    if name == _MASK_FOLDERS and "holdout" in found:
+        share = found.pop("holdout")
+        found = {**found, "validation": share if found.get("validation") is None else found["validation"]}
+    # a class of the user takes what it took
+    if _has_id(name):
+        present = {stable: key for key, stable in _renamings(name).items()}
+        found = {present.get(key, key): child for key, child in found.items()}
+    return {**found, "_target_": present_path(name)}
+
+
+def as_taken(arguments: Mapping[str, Any], taken: Iterable[str]) -> dict[str, Any]:
+    """Arguments in the names that a class of the user takes, which may be those of the first release."""
+    names = dict(pair for renamed in ARGUMENTS.values() for pair in renamed.items())
+    known = set(taken)
+    return {
+        names[key] if key not in known and names.get(key) in known else key: child
+        for key, child in arguments.items()
+    }
 
 
 def identified(plain: Any) -> Any:
-    """A copy of plain data in which every `_target_` that has an id is named by it."""
+    """A copy of plain data in which every `_target_` that has an id is named by it, and arguments as in identities."""
     return _renamed(plain, identifier)
 
 
 def as_first_release(plain: Any) -> Any:
     """A copy in which every `_target_` that has an id is the path that it had in the first release."""
     return _renamed(plain, _first_path)
+
+
+def identified_settings(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted key, in the names of identities."""
+    return {
+        SETTINGS.get(path, path): (
+            {_last(SETTINGS.get(f"{path}.{key}", key)): each for key, each in child.items()}
+            if isinstance(child, Mapping)
+            else child
+        )
+        for path, child in found.items()
+    }
+
+
+def task_in_identities(name: str) -> str:
+    """What identities call a task."""
+    return TASKS.get(name, name)
+
+
+def present_task(name: str) -> str:
+    """What a task is called now that an identity names."""
+    return next((now for now, before in TASKS.items() if before == name), name)
 
 
 def naming_of(meta: Mapping[str, Any]) -> Naming:
@@ -299,9 +381,23 @@ def named(about: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
     return {**naming(dict(about)), **mark}
 
 
+def _last(dotted: str) -> str:
+    return dotted.rpartition(".")[2]
+
+
 def _first_path(target: Any) -> Any:
     name = identifier(target)
     return FIRST_RELEASE.get(name, target) if isinstance(name, str) else target
+
+
+def _has_id(name: Any) -> bool:
+    return isinstance(name, str) and name in FIRST_RELEASE
+
+
+def _renamings(name: Any, under: str = "") -> Mapping[str, str]:
+    """The renamed arguments of a class, present name -> that of identities."""
+    group = name.partition("/")[0] if _has_id(name) else under
+    return {**ARGUMENTS.get(group, {}), **ARGUMENTS.get(str(name), {})}
 
 
 def _renamed(value: Any, rename: Naming, under: str = "") -> Any:
@@ -313,7 +409,22 @@ def _renamed(value: Any, rename: Naming, under: str = "") -> Any:
 
 
 def _entries(value: Mapping[Any, Any], rename: Naming, under: str) -> Iterator[tuple[Any, Any]]:
+    name = identifier(value.get("_target_"))
+    arguments = _renamings(name, under) if "_target_" in value else {}
+    if name == _MASK_FOLDERS and "validation" in value and "holdout" not in value:
+        # one argument is a share or a name now; identities have both
+        is_name = isinstance(value["validation"], str)
+        share = _MASK_SHARE if is_name else value["validation"]
+        value = {**value, "validation": value["validation"] if is_name else None, "holdout": share}
     for key, child in value.items():
         # a network's config may repeat the space, which identities have beside it
-        if (under, key) != ("network", "space"):
-            yield key, rename(child) if key == "_target_" else _renamed(child, rename, str(key))
+        if (under, key) == ("network", "space"):
+            continue
+        if key == "_target_":
+            yield key, rename(child)
+        elif key == "name" and str(name).startswith("task/"):
+            yield key, task_in_identities(child)
+        elif name == _MASK_FOLDERS and key == "validation":
+            yield key, child
+        else:
+            yield arguments.get(key, key), _renamed(child, rename, str(key))

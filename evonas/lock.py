@@ -22,7 +22,7 @@ from evonas.errors import EngineError, UserError
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """One process for ever: `start` and `boot` tell it from a later one with the same id."""
+    """A process; `start` and `boot` distinguish it from a later process with the same id."""
 
     host: str
     boot: str
@@ -31,29 +31,32 @@ class Owner:
 
 
 def this_process() -> Owner:
-    """The owner that a lock taken now would name."""
+    """The owner that a lock acquired now would name."""
     return Owner(socket.gethostname(), _boot(), os.getpid(), _start(os.getpid()))
 
 
 def acquire(path: Path, name: str) -> None:
-    """Take the lock at `path` for this process, taking over that of a dead one.
+    """Acquire the lock at `path` for this process; the lock of a dead process is taken over.
 
     Raises:
-        UserError: another living process holds it; the message names its pid and host.
+        UserError: another running process holds it; the message names its pid and host.
         EngineError: the lock file cannot be written.
     """
     with _guarded(path) as stream:
         owner = _read(stream)
         if owner is not None and owner != this_process() and is_alive(owner):
+            is_here = owner.host == socket.gethostname()
             raise UserError(
                 f"Run '{name}' is in use by process {owner.pid} on {owner.host}.",
-                _advice(owner, path),
+                f"Wait for it, or stop it with: kill {owner.pid}"
+                if is_here
+                else f"If it is gone for certain, type: rm {path}",
             )
         _write(stream, json.dumps(asdict(this_process())))
 
 
 def release(path: Path) -> None:
-    """Give the lock back if this process holds it; may be called twice."""
+    """Release the lock if this process holds it; may be called twice."""
     if path.exists():
         with _guarded(path) as stream:
             if _read(stream) == this_process():
@@ -61,7 +64,7 @@ def release(path: Path) -> None:
 
 
 def holder(path: Path) -> Owner | None:
-    """The living process that holds the lock, or None."""
+    """The running process that holds the lock, or None."""
     if not path.exists():
         return None
     with _guarded(path) as stream:
@@ -70,16 +73,10 @@ def holder(path: Path) -> Owner | None:
 
 
 def is_alive(owner: Owner) -> bool:
-    """Whether the process still runs; one on another host cannot be seen and counts as alive."""
+    """Whether the process still runs; a process on another host counts as alive."""
     if owner.host != socket.gethostname():
         return True
     return owner.boot == _boot() and owner.start != "" and owner.start == _start(owner.pid)
-
-
-def _advice(owner: Owner, path: Path) -> str:
-    if owner.host == socket.gethostname():
-        return f"Wait for it, or stop it with: kill {owner.pid}"
-    return f"If it is gone for certain, type: rm {path}"
 
 
 @contextmanager
@@ -94,7 +91,7 @@ def _guarded(path: Path) -> Iterator[TextIO]:
 
 
 def _read(stream: TextIO) -> Owner | None:
-    """The owner written down; a torn file means that its writer died, so it has none."""
+    """The recorded owner; a truncated file has none, since its writer died."""
     stream.seek(0)
     try:
         return Owner(**json.loads(stream.read()))
@@ -116,19 +113,13 @@ def _boot() -> str:
 
 
 def _start(pid: int) -> str:
-    """When a process started, in whatever unit the system keeps; empty when there is none."""
+    """Start time of a process in the system's own unit; empty if there is no such process."""
     if not Path("/proc/self/stat").exists():
-        return _start_from_ps(pid)
+        asked = ["ps", "-o", "lstart=", "-p", str(pid)]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    # a zombie has ended: it only waits for its parent to read its exit code
+    # a zombie has ended; its parent has not read its exit code yet
     return "" if fields[0] in "ZX" else fields[19]
-
-
-def _start_from_ps(pid: int) -> str:
-    result = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""The run: one directory that holds everything one search is and was.
+"""The run directory: identity, attempts and results of one search.
 
 Creating, locking and finding runs never imports torch.
 """
@@ -15,9 +15,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from evonas import config, files, lock
+from evonas import config, deprecated, files, lock
 from evonas.errors import DataError, UserError
-from evonas.identifiers import identified
+from evonas.identifiers import identified, present_task, task_in_identities
 from evonas.version import __version__
 
 LAST = "last"
@@ -28,7 +28,7 @@ ATTEMPTS = "attempts"
 DONE = "done"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _QUESTION = ("task", "seed", "space", "network", "data")
-# where the data lie may change when a disk is moved; which data they are may not
+# the location of the data may change, the data may not
 _NOT_IDENTITY = ("root",)
 _NOT_INHERITED = ("run", "resume", "outputs", "stage", "fail_fast", "hydra")
 
@@ -39,10 +39,10 @@ class Run:
 
     Args:
         directory: absolute path.
-        task: name of the task, for the commands that messages print.
+        task: name of the task, for commands in messages.
         resume: whether stages may continue earlier work.
-        inputs: another run whose results stand in for missing ones, or None.
-        attempt: folder of this command's config and log, or None where nothing is recorded.
+        inputs: another run whose results replace missing ones, or None.
+        attempt: folder of this command's config and log, or None if nothing is recorded.
     """
 
     directory: Path
@@ -53,24 +53,24 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name to type after `run=`."""
+        """The run's name, as in `run=<name>`."""
         return self.directory.name
 
     def path(self, relative: str) -> Path:
-        """A path inside the run; its folder exists afterwards."""
+        """A path inside the run; creates its folder."""
         target = self.directory / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
     def find(self, relative: str) -> Path | None:
-        """A result of this run, else of the run named by `inputs=`, else None."""
+        """A result of this run, or else of the run named by `inputs=`, or None."""
         for base in (self.directory, self.inputs):
             if base is not None and (base / relative).exists():
                 return base / relative
         return None
 
     def need(self, relative: str, made_by: str) -> Path:
-        """Like `find`, but a missing result is a UserError that says which command makes it."""
+        """Like `find`, but raises a UserError for a missing result, with the command that creates it."""
         found = self.find(relative)
         if found is None:
             raise UserError(
@@ -80,32 +80,32 @@ class Run:
         return found
 
     def command(self, stage: str) -> str:
-        """The command that runs a stage in this run; what the run was started with is recorded in it."""
+        """The command that runs a stage in this run; the run records its other overrides."""
         parent = self.directory.parent
         usual = Path("outputs").absolute()
         place = "" if parent == usual else f" outputs={shlex.quote(str(parent))}"
         return f"python -m evonas{place} stage={stage} run={self.name}"
 
     def done(self, stage: str, settings: Any = None) -> bool:
-        """Whether the pipeline finished a stage in this run with these settings."""
+        """Whether the pipeline has finished a stage in this run with these settings."""
         marker = self.directory / DONE / f"{stage}.json"
         return marker.exists() and identified(files.read_json(marker)) == {"settings": identified(settings)}
 
     def mark_done(self, stage: str, settings: Any = None) -> None:
-        """Note that the pipeline finished a stage; `settings` is plain data."""
+        """Record that the pipeline has finished a stage; `settings` is plain data."""
         files.write_json(self.path(f"{DONE}/{stage}.json"), {"settings": identified(settings)})
 
 
 def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) -> Run:
-    """Create or re-enter the run that `run=` names, record this command in it, and lock it.
+    """Create or reopen the run that `run=` names, lock it and record this command in it.
 
     Args:
         cfg: the composed config.
-        overrides: what the user typed; the task's name is read from it.
+        overrides: the user's overrides; they contain the task's name.
         lock_it: False for stages that only read.
 
     Raises:
-        UserError: the run is unknown, in use, or answers another question than this config.
+        UserError: the run is unknown or in use, or its identity differs from this config.
     """
     outputs = Path(cfg.outputs).absolute()
     inputs = find_run(outputs, cfg.inputs) if cfg.inputs else None
@@ -123,14 +123,14 @@ def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) ->
 
 
 def close_run(run: Run) -> None:
-    """Let others have the run; may be called twice."""
+    """Release the run's lock; may be called twice."""
     lock.release(run.directory / LOCK)
 
 
 def end_attempt(run: Run, code: int) -> None:
-    """Note with which exit code this command ended; a command that was killed leaves no such note."""
+    """Record the exit code of this command; a killed command leaves no record."""
     if run.attempt is not None:
-        # a full disk has been reported already, and must not hide what was said of it
+        # a full disk was reported before; this error must not hide that message
         with suppress(OSError):
             ended = datetime.now(UTC)
             begun = (run.attempt / "config.yaml").stat().st_mtime
@@ -157,7 +157,7 @@ def list_runs(outputs: Path) -> list[dict[str, Any]]:
 
 
 def find_run(outputs: Path, name: str) -> Path:
-    """The directory of a run by name, or for `last` of the newest that is more than a refused command.
+    """The directory of a run by name; `last` is the newest run with more than refused commands.
 
     Raises:
         UserError: there is none.
@@ -178,7 +178,7 @@ def find_run(outputs: Path, name: str) -> Path:
 
 
 def _is_refused(directory: Path) -> bool:
-    """Whether every command of a run was a wrong one, and none has left a file."""
+    """Whether every command of a run ended in a UserError and none has left a file."""
     made = (each for each in directory.iterdir() if each.name not in (LOCK, IDENTITY, ATTEMPTS))
     if any(each.is_file() or any(file.is_file() for file in each.rglob("*")) for each in made):
         return False
@@ -187,19 +187,21 @@ def _is_refused(directory: Path) -> bool:
 
 
 def exit_code(attempt: Path) -> int | None:
-    """With which exit code a command ended; None for one that runs still or was killed."""
+    """Exit code of a command; None if it still runs or was killed."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return int(files.read_json(attempt / END)["code"])
     return None
 
 
 def recorded_overrides(directory: Path) -> list[str]:
-    """The overrides of a run's first command that a later one may take over."""
-    return [each for each in typed(directory / ATTEMPTS / "001") if _is_inherited(each)]
+    """Overrides of a run's first command that later commands inherit, in present names."""
+    said = [each for each in typed(directory / ATTEMPTS / "001") if _is_inherited(each)]
+    folders = tuple(Path(each.partition("=")[2]) for each in said if each.startswith("--config-dir="))
+    return [deprecated.override(each, deprecated.silent, folders) for each in said]
 
 
 def typed(attempt: Path) -> list[str]:
-    """What was typed for the command of one attempt."""
+    """The user's overrides of one attempt."""
     path = attempt / "overrides.yaml"
     if path.exists():
         config.check_yaml(path)
@@ -208,12 +210,13 @@ def typed(attempt: Path) -> list[str]:
 
 
 def recorded_config(directory: Path) -> DictConfig:
-    """The config of a run's newest command that chose a task; empty where none did."""
+    """The config of a run's newest command with a task, in present names; empty if there is none."""
     for path in sorted((directory / ATTEMPTS).glob("*/config.yaml"), reverse=True):
         config.check_yaml(path)
         found = OmegaConf.load(path)
         if isinstance(found, DictConfig) and found.get("task") is not None:
-            return found
+            plain = OmegaConf.to_container(found, resolve=False)
+            return OmegaConf.create(deprecated.tree(plain, "", deprecated.silent))
     return OmegaConf.create({})
 
 
@@ -222,7 +225,7 @@ def _is_inherited(override: str) -> bool:
         return override.startswith("--config-dir=")
     name = override.partition("=")[0]
     key = name.lstrip("+~").partition(".")[0]
-    # Hydra's own settings make objects; a run that came from elsewhere shall not bring them along
+    # Hydra's own settings instantiate objects, so those of a foreign run are not inherited
     return key not in _NOT_INHERITED and "hydra" not in name and "***" not in override
 
 
@@ -250,7 +253,7 @@ def _directory(outputs: Path, name: str | None, task: str) -> Path:
 
 
 def _fresh(outputs: Path, task: str) -> Path:
-    """A directory nobody had: two commands in the same second differ by their random end."""
+    """Create a new directory; a random suffix separates commands of the same second."""
     while True:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         directory = outputs / f"{task.replace('/', '-')}-{stamp}-{secrets.token_hex(2)}"
@@ -262,13 +265,13 @@ def _fresh(outputs: Path, task: str) -> Path:
 
 
 def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """Write the run's identity the first time; later, refuse a config that asks something else."""
+    """Write the run's identity the first time; later, raise a UserError if the config differs from it."""
     path = directory / IDENTITY
     wanted = _question(cfg, overrides)
     if not path.exists():
         created = {"created": datetime.now(UTC).isoformat(), "version": __version__}
         files.write_json(path, {**wanted, **created})
-        return wanted
+        return _read_identity(path)
     recorded = _read_identity(path)
     if wanted["task"]["name"] or cfg.task is not None:
         _refuse_another(directory.name, recorded, wanted)
@@ -276,14 +279,15 @@ def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dic
 
 
 def _task_name(cfg: DictConfig, overrides: Sequence[str]) -> str:
-    """As it was typed; an experiment brings a task that was not."""
+    """The task in the overrides, or else the task that an experiment selects."""
     return task_name(overrides) or str(OmegaConf.select(cfg, "task.name") or "")
 
 
 def _question(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """What may not change between the commands of one run, as plain data."""
+    """The identity that commands of one run share, as plain data."""
     plain = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in _QUESTION}
-    plain["task"] = {"name": _task_name(cfg, overrides), "settings": plain["task"]}
+    name = task_in_identities(_task_name(cfg, overrides))
+    plain["task"] = {"name": name, "settings": plain["task"]}
     return {key: _without_places(value) for key, value in identified(plain).items()}
 
 
@@ -295,6 +299,7 @@ def _without_places(value: Any) -> Any:
 
 def _refuse_another(name: str, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     known = identified(recorded)
+    known["task"]["name"] = task_in_identities(known["task"]["name"])
     for key in _QUESTION:
         changed = _difference(key, known.get(key), wanted[key])
         if changed:
@@ -306,7 +311,7 @@ def _refuse_another(name: str, recorded: Mapping[str, Any], wanted: Mapping[str,
 
 
 def _difference(key: str, before: Any, now: Any) -> tuple[str, Any, Any] | None:
-    """The first key whose value differs, with both values."""
+    """The first key with different values, and both values; None if all are equal."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in sorted({*before, *now}):
             found = _difference(f"{key}.{name}", before.get(name), now.get(name))
@@ -325,27 +330,26 @@ def _read_identity(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged: {error}.", "Restore it, or move its folder away.") from error
     if not isinstance(identity, dict) or not {"created", *_QUESTION} <= identity.keys():
         raise DataError(f"{path} is not the identity of a run.", "Restore it, or move its folder away.")
+    # people are shown what the task is called now
+    if isinstance(identity["task"], dict) and isinstance(identity["task"].get("name"), str):
+        identity["task"]["name"] = present_task(identity["task"]["name"])
     return identity
 
 
 def _record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path:
-    """Keep what this command was, in a folder of its own, without secrets."""
-    attempt = _next_attempt(directory / ATTEMPTS)
-    plain = config.redact(OmegaConf.to_container(cfg, resolve=False))
-    files.write_text(attempt / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
-    typed = OmegaConf.create(config.redact(list(overrides)))
-    files.write_text(attempt / "overrides.yaml", OmegaConf.to_yaml(typed))
-    return attempt
-
-
-def _next_attempt(folder: Path) -> Path:
+    """Record config and overrides of this command in a new folder, without secrets."""
+    folder = directory / ATTEMPTS
     folder.mkdir(mode=0o700, exist_ok=True)
     number = len(list(folder.iterdir())) + 1
     while True:
         attempt = folder / f"{number:03d}"
         try:
             attempt.mkdir(mode=0o700, exist_ok=False)
+            break
         except FileExistsError:
             number += 1
-            continue
-        return attempt
+    plain = config.redact(OmegaConf.to_container(cfg, resolve=False))
+    files.write_text(attempt / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+    typed = OmegaConf.create(config.redact(list(overrides)))
+    files.write_text(attempt / "overrides.yaml", OmegaConf.to_yaml(typed))
+    return attempt

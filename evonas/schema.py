@@ -50,8 +50,8 @@ class Recipe:
 
 
 @dataclass
-class Trainer:
-    """Ceilings on every training, whatever its recipe says; None for no ceiling."""
+class Limits:
+    """Upper limits of every training, whatever its recipe says; None for no limit."""
 
     max_epochs: int | None = _least(0, None)
     max_batches: int | None = _least(1, None)
@@ -71,8 +71,8 @@ class Train:
     panel_random: int = _least(0, 4)
     # how often a curriculum step is measured while it trains, in epochs; 0 for its end alone
     panel_every: int = _least(0, 0)
-    # training images that renew a subnet's batch-norm statistics before it is measured; 0 for none
-    recalibrate: int = _least(0, 32)
+    # training images for BN calibration of a subnet before it is measured; 0 for none
+    bn_calibration_images: int = _least(0, 32)
     scratch: bool = False
 
 
@@ -100,7 +100,7 @@ class Hardware:
     detect_anomaly: bool = False
     # compute the inner activations of blocks again for the gradients instead of keeping them: less memory,
     # about a third more time, the same bits
-    recompute: bool = False
+    activation_checkpointing: bool = False
     # write where the time of each training goes into its folder
     profile: bool = False
     # who runs the workers: local (processes), ray (actors), or inline (this process alone)
@@ -113,10 +113,11 @@ class Hardware:
     threads_per_worker: int = _least(1, 1)
     # at most so many networks share one pass over the images; 1 measures them one by one
     subnets_per_pass: int = _least(1, 8)
-    deadline_s: float = 600.0
-    tries: int = _least(1, 3)
+    # of one measurement; a worker that exceeds it is replaced, and the measurement tried again
+    timeout_s: float = 600.0
+    max_attempts: int = _least(1, 3)
     memory_gb: float | None = None
-    # images at a time on the holdout split; null for as many as memory takes (stages/build/batch_size.py)
+    # images at a time on the validation split; null for as many as memory takes (stages/build/batch_size.py)
     eval_batch_size: int | None = _least(1, 8)
 
 
@@ -130,7 +131,7 @@ class Select:
     rules: list[str] = field(default_factory=lambda: ["knee", "spread:2"])
     include_max: bool = True
     # choose among all points that none beats beyond the intervals of measured latencies
-    noise: bool = False
+    noise_aware: bool = False
     genotypes: dict[str, str] = field(default_factory=dict)
 
 
@@ -151,7 +152,7 @@ class Rank:
 class Discover:
     """On which networks a proxy is discovered, and how long it evolves."""
 
-    networks: int = 50
+    networks: int = _least(6, 50)
     # further networks that tell how well the formula ranks what it has not seen
     held_out: int = _least(2, 20)
     # distinct formulas that are judged
@@ -189,20 +190,20 @@ class Config:
     reuse: Any = None
     # networks to take instead of searching: run:<run>#<name>, <folder or selected.json>#<name>,
     # <archive>#<rule>, the text of a genotype, or a list of these
-    genotype: Any = None
+    networks: Any = None
     # whether they start from the backbone that their run retrained; null: unless this run has trained weights
     transfer: bool | None = None
-    # of +task=joint: the runs whose supernets are searched together
-    joint: Any = None
+    # of +task=multi_task: the runs whose supernets are searched together
+    multi_task_runs: Any = None
     # stage=search: say what it would cost, and do not begin
     dry_run: bool = False
     # hours: a longer search says once, at a terminal, how to stop it and go on; it never asks or waits
-    confirm_over: float = 12.0
+    notice_after_hours: float = 12.0
     paths: Paths = field(default_factory=Paths)
     budget: Budget = field(default_factory=Budget)
     hardware: Hardware = field(default_factory=Hardware)
     train: Train = field(default_factory=Train)
-    trainer: Trainer = field(default_factory=Trainer)
+    limits: Limits = field(default_factory=Limits)
     select: Select = field(default_factory=Select)
     rank: Rank = field(default_factory=Rank)
     discover: Discover = field(default_factory=Discover)
@@ -217,8 +218,8 @@ class Config:
     distill: Any = None
     search: Any = MISSING
     objective: Any = None
-    # how exactly a search measures its points
-    evaluate: Any = None
+    # how exactly a search measures its points: all validation images, or a race on parts of them
+    fidelity: Any = None
     # measures genotypes without a supernet, such as a table; None for the supernet's own
     evaluator: Any = None
     # builds the networks of a table, for scores that need no training
@@ -232,10 +233,10 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
 
 
-def limits(record: type = Config, prefix: str = "") -> Iterator[tuple[str, float]]:
+def minima(record: type = Config, prefix: str = "") -> Iterator[tuple[str, float]]:
     """Keys of the numbers that have a least, and the least."""
     for each in fields(record):
         if is_dataclass(each.default_factory):
-            yield from limits(each.default_factory, f"{prefix}{each.name}.")
+            yield from minima(each.default_factory, f"{prefix}{each.name}.")
         elif "least" in each.metadata:
             yield f"{prefix}{each.name}", each.metadata["least"]

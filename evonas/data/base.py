@@ -1,18 +1,16 @@
-"""What data is: a source of three splits, each a deterministic list of items.
+"""Contract of data: a source of three splits, each a deterministic list of items.
 
 Legend: C channels, H W space.
 
-The contract. A source is cheap to build: it opens no file and renders nothing until a
-split is asked for its length or an item. `source.dataset(split)` may be called again;
-the answers share what was read, but each has an epoch and an `augment` switch of its
-own. Item `i` is a pure function of the source's arguments, of `i` and, on `train` while
-`augment` is true, of (augment_seed, epoch, i): never of a global generator and never of
-the order of access. Images are float32, normalised, at the size the source states
-(augmented ones at its `crop`, where it has one).
-Splits are disjoint. `manifest` names in a sha256 what the items depend on, augmentation
-aside, so equal manifests mean equal data.
+A source is cheap to build: it opens no file and renders nothing before the length or an item of a split is read.
+`source.dataset(split)` may be called repeatedly; the datasets share what was read, but each has its own epoch and
+`augment` switch. Item `i` is a pure function of the source's arguments, of `i` and, on `train` with `augment`, of
+(augment_seed, epoch, i): never of a global generator or the order of access. Images are float32, normalised, of the
+source's size (augmented ones of its crop size, if it has one). Splits are disjoint; `holdout` is the validation split.
+`manifest` is a sha256 of everything the items depend on except augmentation, so equal manifests mean equal data.
 """
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -27,10 +25,10 @@ Item = dict[str, Tensor]
 
 
 class Images(Dataset[Item]):
-    """One split: a list of items whose augmentation follows the epoch.
+    """One split: a list of items whose augmentation depends on the epoch.
 
     Args:
-        split: which one; only `train` is ever augmented.
+        split: train, holdout or test; only `train` is augmented.
     """
 
     def __init__(self, split: Split) -> None:
@@ -41,7 +39,7 @@ class Images(Dataset[Item]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Augment as in this epoch from now on; loader workers started earlier do not notice."""
+        """Sets the epoch of the augmentation; running loader workers are not affected."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -54,11 +52,11 @@ class Images(Dataset[Item]):
         return (self[index] for index in range(len(self)))
 
     def manifest(self) -> str:
-        """The sha256 of what defines the items, augmentation aside."""
+        """The sha256 of everything the items depend on except augmentation."""
         raise NotImplementedError
 
     def position(self, index: int) -> int:
-        """The index counted from the front; IndexError ends a plain `for` loop."""
+        """The non-negative index; raises IndexError if it is out of range, which ends a plain `for` loop."""
         size = len(self)
         if not -size <= index < size:
             raise IndexError(f"item {index} of a {self.split} split of {size}")
@@ -67,7 +65,7 @@ class Images(Dataset[Item]):
 
 @runtime_checkable
 class Source(Protocol):
-    """See the module's contract; `size` is the height and width of every image, in pixels."""
+    """See the module's contract; `size` is the height and width of all images in pixels."""
 
     size: tuple[int, int]
 
@@ -75,7 +73,7 @@ class Source(Protocol):
 
 
 def check_size(height: int, width: int) -> tuple[int, int]:
-    """The image size, refused unless both sides are positive multiples of 32 (the deepest stride)."""
+    """The image size; a UserError unless both sides are positive multiples of 32 (the largest stride)."""
     if height < 32 or width < 32 or height % 32 or width % 32:
         raise UserError(
             f"Image sides must be multiples of 32, got {height}x{width}.",
@@ -84,6 +82,21 @@ def check_size(height: int, width: int) -> tuple[int, int]:
     return height, width
 
 
+def split_sizes(most: int, **sizes: int) -> dict[Split, int]:
+    """Sizes by split of generated data; a UserError unless each is in [1, most]."""
+    for split in SPLITS:
+        if not 1 <= sizes[split] <= most:
+            raise UserError(
+                f"data.{split} must be in [1, {most}], got {sizes[split]}.", f"Try data.{split}=64."
+            )
+    return {split: sizes[split] for split in SPLITS}
+
+
 def seeded(**values: Any) -> str:
-    """One line of text that names values by key, in the order of the keys; used in manifests."""
+    """A line of text with values by key, sorted by key; used in manifests."""
     return " ".join(f"{key}={values[key]}" for key in sorted(values))
+
+
+def manifest_of(**values: Any) -> str:
+    """The sha256 of `seeded`: the manifest of data that are determined by a few values."""
+    return hashlib.sha256(seeded(**values).encode()).hexdigest()

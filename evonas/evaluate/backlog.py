@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -105,10 +105,7 @@ class Backlog:
             by_images.setdefault(each.job.images, []).append(each)
         for alike in by_images.values():
             rounds = math.ceil(len(alike) / (limit * workers))
-            self._passes.extend(map(Pass, _even(alike, min(len(alike), rounds * workers))))
-
-
-def _even(members: Sequence[QueuedJob], count: int) -> list[tuple[QueuedJob, ...]]:
-    """Divide `members` into `count` consecutive groups whose sizes differ by at most one."""
-    cuts = [len(members) * place // count for place in range(count + 1)]
-    return [tuple(members[begin:end]) for begin, end in pairwise(cuts)]
+            # consecutive groups whose sizes differ by at most one
+            count = min(len(alike), rounds * workers)
+            cuts = [len(alike) * place // count for place in range(count + 1)]
+            self._passes.extend(Pass(tuple(alike[begin:end])) for begin, end in pairwise(cuts))

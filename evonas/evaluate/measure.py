@@ -72,7 +72,7 @@ def attempt_together(
 def no_images(images: int) -> EngineError:
     """The error for an evaluator that cannot measure on part of the images."""
     return EngineError(
-        f"This evaluator cannot measure on {images} images only.", "Measure on all images with: evaluate=full"
+        f"This evaluator cannot measure on {images} images only.", "Measure on all images with: fidelity=full"
     )
 
 
@@ -82,18 +82,18 @@ def answer(evaluator: EvaluatorLike, request: Mapping[str, Any]) -> dict[str, An
     genotypes = [Genotype(space, tuple(genes)) for space, genes in request["genotypes"]]
     found = attempt_together(evaluator, genotypes, request["part"], request["images"])
     fault_injection.point("worker.before_answer")
-    return {"answers": [_plain(*each) for each in found]}
+    answers: list[dict[str, Any]] = []
+    for measurement, reason in found:
+        if measurement is None:
+            answers.append({"reason": reason})
+        else:
+            answers.append({"objectives": dict(measurement.objectives), "extra": dict(measurement.extra)})
+    return {"answers": answers}
 
 
 def greeting(evaluator: EvaluatorLike) -> dict[str, Any]:
     """A worker's first message: it is ready, and whether its evaluator is a `BatchEvaluator`."""
     return {"ready": True, "together": isinstance(evaluator, BatchEvaluator)}
-
-
-def _plain(measurement: Measurement | None, reason: str) -> dict[str, Any]:
-    if measurement is None:
-        return {"reason": reason}
-    return {"objectives": dict(measurement.objectives), "extra": dict(measurement.extra)}
 
 
 def _checked_answer(answer: Measurement | Exception) -> tuple[Measurement | None, str]:

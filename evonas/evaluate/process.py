@@ -112,7 +112,10 @@ class Worker:
         """Receive the next message, or None if there is none yet; raises a WorkerLostError if the worker is lost."""
         try:
             if self.connection.poll(0):
-                return _parse(self.connection.recv_bytes(_MESSAGE_BYTES))
+                message = parse_answer(self.connection.recv_bytes(_MESSAGE_BYTES))
+                if message is None:
+                    raise WorkerLostError("worker sent junk")
+                return message
         except (EOFError, OSError):
             raise WorkerLostError(self._last_words()) from None
         # a grandchild may hold the pipe open after the worker has died
@@ -120,7 +123,8 @@ class Worker:
             raise WorkerLostError(self._last_words())
         if time.monotonic() >= self._deadline:
             raise WorkerLostError("timeout")
-        if self._log_bytes() > RUNAWAY_BYTES:
+        log = self._log()
+        if log is not None and log.exists() and log.stat().st_size > RUNAWAY_BYTES:
             raise WorkerLostError(f"printed more than {RUNAWAY_BYTES // 1_000_000} MB")
         return None
 
@@ -130,7 +134,10 @@ class Worker:
         self._process = self._connection = self.task = None
         self.is_ready = False
         if process is not None:
-            _kill_group(process)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
         if connection is not None:
             connection.close()
 
@@ -140,6 +147,8 @@ class Worker:
         if log is not None and log.exists():
             _keep_end(log)
         arguments = [str(fd), str(os.getpid()), str(memory), str(log or "-")]
+        device = {} if self._visible is None else {"CUDA_VISIBLE_DEVICES": self._visible}
+        environment = {**os.environ, **thread_variables(self._limits.threads), **device, **import_path()}
         output = (
             subprocess.DEVNULL if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         )
@@ -147,7 +156,7 @@ class Worker:
             return subprocess.Popen(
                 [sys.executable, "-X", "faulthandler", "-m", "evonas.evaluate.worker", *arguments],
                 pass_fds=[fd],
-                env=_environment(self._limits.threads, self._visible),
+                env={**environment, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -163,10 +172,6 @@ class Worker:
             return None
         self._limits.log_dir.mkdir(parents=True, exist_ok=True)
         return self._limits.log_dir.resolve() / f"{self.name}.log"
-
-    def _log_bytes(self) -> int:
-        log = self._log()
-        return log.stat().st_size if log is not None and log.exists() else 0
 
     def _last_words(self) -> str:
         assert self._process is not None
@@ -189,18 +194,6 @@ def _keep_end(log: Path) -> None:
         log.write_bytes(end)
 
 
-def _parse(data: bytes) -> dict[str, Any]:
-    message = parse_answer(data)
-    if message is None:
-        raise WorkerLostError("worker sent junk")
-    return message
-
-
-def _environment(threads: int, visible: str | None) -> dict[str, str]:
-    device = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    return {**os.environ, **thread_variables(threads), **device, **import_path(), "PYTHONUNBUFFERED": "1"}
-
-
 def thread_variables(threads: int) -> dict[str, str]:
     """Environment variables that set the number of threads of numerical libraries."""
     return dict.fromkeys(_THREAD_VARIABLES, str(threads))
@@ -209,10 +202,3 @@ def thread_variables(threads: int) -> dict[str, str]:
 def import_path() -> dict[str, str]:
     """Environment variable that gives another process the import path of this one."""
     return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-
-
-def _kill_group(process: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.wait()

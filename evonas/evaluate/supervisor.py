@@ -140,7 +140,9 @@ class Supervisor:
         backlog = self._backlogs[part]
         while backlog or any(worker.task for worker in workers):
             self._assign(part, workers)
-            self._wait([worker for worker in workers if worker.is_waited_for])
+            if waited_for := [worker for worker in workers if worker.is_waited_for]:
+                nearest = min(worker.deadline for worker in waited_for) - time.monotonic()
+                self.wait(waited_for, max(nearest, 0.0))
             for worker in workers:
                 ended = self._attend(worker, backlog) if worker.is_waited_for else []
                 # the caller records the outcomes before the worker continues, so that a crash loses at most
@@ -170,15 +172,16 @@ class Supervisor:
         else:
             backlog.put_back(task)
 
-    def _wait(self, workers: Sequence[SupervisedWorker]) -> None:
-        if workers:
-            nearest = min(worker.deadline for worker in workers) - time.monotonic()
-            self.wait(workers, max(nearest, 0.0))
-
     def _attend(self, worker: SupervisedWorker, backlog: Backlog) -> list[Outcome]:
         task = worker.task
         try:
-            message = _received(worker)
+            message = worker.receive()
+            if (
+                message is not None
+                and task is not None
+                and len(message.get("answers", [])) != len(task.members)
+            ):
+                raise WorkerLostError("worker sent junk")
         except WorkerLostError as loss:
             self._stop(worker)
             if task is not None:
@@ -190,16 +193,17 @@ class Supervisor:
         self._events.stop(task.jobs if task else [], worker.name, worker.device)
         if task is not None:
             worker.task = None
-            return _conclude(task, worker, message)
-        self._greet(worker, message)
-        return []
-
-    def _greet(self, worker: SupervisedWorker, message: dict[str, Any]) -> None:
+            seconds = (time.monotonic() - task.began) / len(task.members)
+            return [
+                _outcome(pending, worker, answer, seconds)
+                for pending, answer in zip(task.members, message["answers"], strict=True)
+            ]
         if not message.get("ready"):
             raise EngineError(str(message.get("message")), str(message.get("hint") or ""))
         worker.is_ready = True
         self._measures_together = bool(message.get("together"))
         self._lost_at_start = 0
+        return []
 
     def _lose_start(self, reason: str) -> None:
         self._lost_at_start += 1
@@ -243,22 +247,6 @@ def require_positive(**settings: float) -> None:
     for name, value in settings.items():
         if value <= 0:
             raise EngineError(f"hardware.{name} must be positive, got {value}.", f"hardware.{name}=1")
-
-
-def _received(worker: SupervisedWorker) -> dict[str, Any] | None:
-    """The worker's next message; raises a WorkerLostError if it does not match the request."""
-    task, message = worker.task, worker.receive()
-    if message is not None and task is not None and len(message.get("answers", [])) != len(task.members):
-        raise WorkerLostError("worker sent junk")
-    return message
-
-
-def _conclude(task: Pass, worker: SupervisedWorker, message: dict[str, Any]) -> list[Outcome]:
-    seconds = (time.monotonic() - task.began) / len(task.members)
-    return [
-        _outcome(pending, worker, answer, seconds)
-        for pending, answer in zip(task.members, message["answers"], strict=True)
-    ]
 
 
 def _outcome(pending: QueuedJob, worker: SupervisedWorker, answer: dict[str, Any], seconds: float) -> Outcome:

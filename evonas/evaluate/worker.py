@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from evonas.errors import EngineError
-from evonas.evaluate.engine import EvaluatorLike
 from evonas.evaluate.measure import EvaluatorSpec, answer, explain, greeting, ready_evaluator
 
 LOG_BYTES = 1_000_000
@@ -39,8 +38,13 @@ def main(arguments: list[str]) -> None:
 
 
 def _serve(connection: Connection, log: Path | None) -> None:
-    evaluator = _start(connection)
-    while evaluator is not None:
+    try:
+        evaluator = ready_evaluator(_spec(connection))
+    except EngineError as error:
+        _send(connection, {"ready": False, "message": error.message, "hint": error.hint})
+        return
+    _send(connection, greeting(evaluator))
+    while True:
         try:
             request = json.loads(connection.recv_bytes())
         except EOFError:
@@ -48,16 +52,6 @@ def _serve(connection: Connection, log: Path | None) -> None:
         _send(connection, answer(evaluator, request))
         if log is not None:
             _rotate(log)
-
-
-def _start(connection: Connection) -> EvaluatorLike | None:
-    try:
-        evaluator = ready_evaluator(_spec(connection))
-    except EngineError as error:
-        _send(connection, {"ready": False, "message": error.message, "hint": error.hint})
-        return None
-    _send(connection, greeting(evaluator))
-    return evaluator
 
 
 def _spec(connection: Connection) -> EvaluatorSpec:
@@ -88,14 +82,14 @@ def _rotate(log: Path) -> None:
 def _die_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # on other systems, and for a parent that ended before the call above: poll
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
+    def poll() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    # on other systems, and for a parent that ended before the call above
+    threading.Thread(target=poll, daemon=True).start()
 
 
 if __name__ == "__main__":

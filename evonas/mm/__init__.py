@@ -1,1 +1,1 @@
-"""OpenMMLab: its heads on our backbones, where its packages are installed; nothing else imports them."""
+"""OpenMMLab: its heads on evonas backbones, where its packages are installed; nothing else imports them."""

@@ -11,13 +11,13 @@ from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from evonas.mm.registry import MODELS
+from evonas.mm.necks import MODELS
 from evonas.nn.necks.mamba_fpn import TopDown, resized
 
 
 @MODELS.register_module()
 class MambaUPerHead(BaseDecodeHead):
-    """UPerHead with the paper's way down in place of pooled grids and laterals: UPerHead_with_mamba.
+    """UPerHead with the paper's top-down path in place of pooled grids and laterals: UPerHead_with_mamba.
 
     Args:
         pool_sizes: cells per side of the pooled grids.

@@ -1,12 +1,13 @@
-"""A stand-in for mmcv's compiled operations, written on torchvision's.
+"""Loads OpenMMLab's packages, with torchvision's operations in place of mmcv's compiled ones where those are missing.
 
-It is registered by `stack.load` alone, before mmcv is imported, and only where mmcv came without its
-extension. It has what Mask R-CNN, Faster R-CNN, RetinaNet and UPerNet compute; any other operation is
-refused by name when it is called.
+The stand-in is registered before mmcv is imported, and only if mmcv was installed without its extension. It
+has the operations of Mask R-CNN, Faster R-CNN, RetinaNet and UPerNet; any other one is refused by name when it
+is called.
 
 Legend: N boxes, C channels or classes, R regions, S side of a pooled region, H W space.
 """
 
+import importlib
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -18,13 +19,13 @@ from torch import Tensor
 from torchvision import ops
 
 from evonas.errors import UserError
-from evonas.mm.installed import has_compiled_ops
+from evonas.mm import installed
 
 _NAME = "mmcv._ext"
 
 
 class Extension(ModuleType):
-    """What mmcv takes for its extension."""
+    """Stands in for the module `mmcv._ext`."""
 
     def __init__(self) -> None:
         super().__init__(_NAME, "Operations on torchvision in place of mmcv's compiled ones.")
@@ -45,23 +46,43 @@ class Extension(ModuleType):
 
         def refused(*_: Any, **__: Any) -> NoReturn:
             raise UserError(
-                f"mmcv's operation '{name}' works with its compiled extension alone, which is not here.",
+                f"mmcv's operation '{name}' needs its compiled extension, which is not installed.",
                 "Build mmcv with its operations: MMCV_WITH_OPS=1 pip install --no-build-isolation onedl-mmcv",
             )
 
         return refused
 
 
+def load(module: str, asked_by: str) -> None:
+    """Import mmdet or mmseg with all that they register.
+
+    Args:
+        module: import name.
+        asked_by: the option that needs it, for the message.
+
+    Raises:
+        UserError: it is not installed, or the installed releases do not fit.
+    """
+    packages = installed.packages()
+    if module not in packages:
+        raise UserError(f"{asked_by} needs {module}, which is not installed.", installed.INSTALL)
+    wrong = list(installed.misfits(packages))
+    if wrong:
+        raise UserError(f"The OpenMMLab packages here do not fit: {wrong[0]}.", installed.INSTALL)
+    stand_in()
+    importlib.import_module(f"{module}.models")
+
+
 def stand_in() -> bool:
-    """Register the stand-in unless mmcv has an extension of its own; true where the stand-in is used."""
-    if not has_compiled_ops():
+    """Register the stand-in unless mmcv has its compiled extension; returns whether the stand-in is used."""
+    if not installed.has_compiled_ops():
         sys.modules.setdefault(_NAME, Extension())
     return isinstance(sys.modules.get(_NAME), Extension)
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Kept indices by falling score; with offset 1 a box reaches over its last pixel."""
-    return ops.nms(_reaching(boxes, offset), scores, iou_threshold)
+    """Indices of the kept boxes by descending score; with offset 1 the last pixel belongs to a box."""
+    return ops.nms(_shifted(boxes, offset), scores, iou_threshold)
 
 
 def softnms(
@@ -74,20 +95,20 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Soft-NMS (arXiv 1704.04503): writes N 5 boxes and lowered scores, returns the indices that remain.
+    """Soft-NMS (arXiv 1704.04503): writes N 5 boxes with decayed scores, returns the indices that are kept.
 
     Args:
-        dets: written from its first row on, as many rows as there are indices.
-        method: 0 drops, 1 lowers linearly in the IoU, 2 by a Gaussian of width `sigma`.
+        dets: output; one row for each kept index.
+        method: 0 removes boxes, 1 decays scores linearly in the IoU, 2 by a Gaussian of variance `sigma`.
     """
-    reach, lowered, kept = _reaching(boxes, offset), scores.clone(), list[int]()
+    shifted, lowered, kept = _shifted(boxes, offset), scores.clone(), list[int]()
     left = torch.ones_like(scores, dtype=torch.bool)
     while left.any():
         best = int(torch.where(left, lowered, -torch.inf).argmax())
         dets[len(kept), :4], dets[len(kept), 4] = boxes[best], lowered[best]
         kept.append(best)
         left[best] = False
-        iou = ops.box_iou(reach[best : best + 1], reach)[0]
+        iou = ops.box_iou(shifted[best : best + 1], shifted)[0]
         lowered = torch.where(left, lowered * _factor(iou, iou_threshold, sigma, method), lowered)
         left &= lowered >= min_score
     return torch.tensor(kept, dtype=torch.long)
@@ -99,7 +120,7 @@ def _factor(iou: Tensor, threshold: float, sigma: float, method: int) -> Tensor:
     return torch.where(iou > threshold, 1 - iou if method == 1 else torch.zeros_like(iou), 1.0)
 
 
-def _reaching(boxes: Tensor, offset: int) -> Tensor:
+def _shifted(boxes: Tensor, offset: int) -> Tensor:
     return torch.cat((boxes[:, :2], boxes[:, 2:] + offset), dim=1)
 
 
@@ -138,7 +159,7 @@ def roi_align_backward(
     pool_mode: int,  # noqa: ARG001
     aligned: bool,
 ) -> None:
-    """Write the slope of the maps into `grad_input`; averaging is linear, so it needs no maps."""
+    """Write the gradient of the maps into `grad_input`; averaging is linear, so it does not depend on them."""
     maps = torch.zeros_like(grad_input, requires_grad=True)
     with torch.enable_grad():
         size = (aligned_height, aligned_width)
@@ -149,14 +170,14 @@ def roi_align_backward(
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Write N C focal losses (arXiv 1708.02002); C is background, `weight` is by class or empty."""
+    """Write N C focal losses (arXiv 1708.02002); label C is background, `weight` is per class or empty."""
     output.copy_(_focal(input, target, weight, gamma, alpha))
 
 
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Write the slope of each loss by its own logit."""
+    """Write the derivative of each loss by its logit."""
     logits = input.detach().requires_grad_()
     with torch.enable_grad():
         total = _focal(logits, target, weight, gamma, alpha).sum()

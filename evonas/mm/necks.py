@@ -1,14 +1,21 @@
-"""The paper's pyramid for mmdet's own configurations; importing this needs mmengine."""
+"""The registry of what OpenMMLab's configurations find under `evonas.`, and the paper's neck in it.
+
+Importing this needs mmengine.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.model import BaseModule
+from mmengine.registry import MODELS as ROOT
+from mmengine.registry import Registry
 from torch import Tensor
 
-from evonas.mm.registry import MODELS
 from evonas.nn.level import Level
 from evonas.nn.necks.mamba_fpn import MambaFPN
+
+# a child of mmengine's registry is visible to those of mmdet and mmseg
+MODELS = Registry("model", parent=ROOT, scope="evonas")
 
 
 @MODELS.register_module(name="MambaFPN")
@@ -18,7 +25,7 @@ class MambaNeck(BaseModule):
     Args:
         in_channels: of the maps, finest first.
         out_channels: width of every map of the pyramid.
-        num_outs: maps of the pyramid; those beyond the backbone's are every second position of the last.
+        num_outs: maps of the pyramid; each one beyond those of the backbone subsamples the one before by 2.
         options: further keywords of `MambaFPN`.
     """
 
@@ -26,7 +33,7 @@ class MambaNeck(BaseModule):
         self, in_channels: Sequence[int], out_channels: int = 256, num_outs: int = 5, **options: Any
     ) -> None:
         super().__init__(init_cfg=None)
-        # the neck looks at sizes of maps alone, so strides may be any
+        # the neck uses the sizes of maps only, so any strides will do
         levels = [Level(channels, 4 << index) for index, channels in enumerate(in_channels)]
         self.neck = MambaFPN(levels, out_channels, extra=num_outs - len(levels), **options)
 

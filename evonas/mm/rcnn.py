@@ -1,4 +1,4 @@
-"""mmdet's Faster R-CNN and Mask R-CNN as a detector's head.
+"""mmdet's Faster R-CNN and Mask R-CNN as detection heads.
 
 Legend: B batch, C classes, R regions, S side of a mask, H W space.
 """
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evonas.mm import settings, stack
+from evonas.mm import extension, settings
 from evonas.mm.regions import MMDetRegions
 from evonas.nn.detection.anchors import anchors
 from evonas.nn.detection.pooling import pooled
@@ -21,20 +21,20 @@ from evonas.nn.necks.registry import made
 
 
 class MMDetRCNN(RCNN):
-    """mmdet's RPN, box and mask heads with their own assignment, sampling and losses, behind our contract.
+    """mmdet's RPN, box and mask heads with mmdet's assignment, sampling and losses.
 
-    Answers are made by the steps of `RCNN`, of fixed numbers, through mmdet's layers; on CPU they are
-    what mmdet's own test settings give. Regions to learn from and all losses are mmdet's. With 80 classes,
-    masks and a pyramid of width 256 it has 17 543 920 parameters besides its neck.
+    Inference follows the steps of `RCNN`, with fixed numbers of proposals, through mmdet's layers; on a CPU the
+    outputs equal those of mmdet's test settings. With 80 classes, masks and a pyramid of width 256 the head has
+    17 543 920 parameters besides its neck.
 
     Args:
-        levels: what the backbone yields, finest first.
+        levels: of the backbone, finest first.
         num_classes: without the background.
-        neck: makes the pyramid from the levels; or its description, as `settings` gives it.
+        neck: builds the pyramid from the levels, or the description of a neck from `settings`.
         options: further keywords of `RCNN`; `training_proposals` is 1000 here, as in mmdet.
 
     Raises:
-        UserError: mmdet is not there, or what is there does not fit.
+        UserError: mmdet is not installed, or the installed releases do not fit.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class MMDetRCNN(RCNN):
         training_proposals: int = 1000,
         **options: Any,
     ) -> None:
-        stack.load("mmdet", "head=mmdet_mask_rcnn" if masks else "head=mmdet_faster_rcnn")
+        extension.load("mmdet", "head=mmdet_mask_rcnn" if masks else "head=mmdet_faster_rcnn")
         super().__init__(levels, num_classes, neck, masks, training_proposals=training_proposals, **options)
 
     def _build(self, levels: Sequence[Level]) -> None:
@@ -59,7 +59,7 @@ class MMDetRCNN(RCNN):
         self.pooled_strides = self.strides[: len(levels)]
         width = neck.levels[0].channels
         self.rpn: Any = MODELS.build(ConfigDict(settings.rpn_head(width, self.strides, self.anchor_scale)))
-        # weights are made without memory here, but anchors are no weights
+        # weights are built on the meta device here, but anchors are needed
         with torch.device("cpu"):
             generator = settings.anchors(self.strides, self.anchor_scale)
             self.rpn.prior_generator = TASK_UTILS.build(generator)
@@ -72,7 +72,7 @@ class MMDetRCNN(RCNN):
         return MMDetRegions(self, maps, size, self.rpn(maps))
 
     def searched(self, maps: list[Tensor], size: tuple[int, int], keep: int) -> Proposals:
-        """What the proposal network says of the maps; see `proposed`."""
+        """The proposals of the RPN; see `proposed`."""
         objectness, offsets = self.rpn(maps)
         found = anchors(maps, self.strides, self.anchor_scale, settings.RATIOS)
         return proposed(flattened(objectness, 1), flattened(offsets, 4), found, size, keep)

@@ -10,7 +10,7 @@ from typing import Any
 
 Settings = dict[str, Any]
 RATIOS = (0.5, 1.0, 2.0)
-# points per side of a cell of a region: about one a pixel of the map
+# sampling points per side of a RoIAlign cell; 0 takes about one for each pixel of the map
 SAMPLES = 0
 
 
@@ -41,7 +41,7 @@ def anchors(strides: Sequence[int], scale: float) -> Settings:
 
 
 def training_proposals(keep: int) -> Settings:
-    """How proposals are chosen to learn from; twice as many of each level enter the suppression."""
+    """How training proposals are chosen; twice as many of each level enter non-maximum suppression."""
     suppression = {"type": "nms", "iou_threshold": 0.7}
     return {"nms_pre": 2 * keep, "max_per_img": keep, "nms": suppression, "min_bbox_size": 0}
 
@@ -66,7 +66,7 @@ def roi_head(
             "loss_bbox": {"type": "L1Loss", "loss_weight": 1.0},
         },
         "train_cfg": {
-            # as published: the best region of an object counts, however little it overlaps, with masks alone
+            # as published: only with masks does the best region of an object count, however little it overlaps
             "assigner": _assigner(0.5, 0.5, 0.5, mask_side > 0),
             "sampler": _sampler(samples, 0.25, True),
             "mask_size": mask_side,
@@ -74,23 +74,17 @@ def roi_head(
         },
         "test_cfg": {},
     }
-    return {**settings, **_masks(width, strides, num_classes, mask_side)}
-
-
-def _masks(width: int, strides: Sequence[int], num_classes: int, mask_side: int) -> Settings:
-    if not mask_side:
-        return {}
-    return {
-        "mask_roi_extractor": _extractor(width, strides, mask_side // 2),
-        "mask_head": {
+    if mask_side:
+        settings["mask_roi_extractor"] = _extractor(width, strides, mask_side // 2)
+        settings["mask_head"] = {
             "type": "FCNMaskHead",
             "num_convs": 4,
             "in_channels": width,
             "conv_out_channels": 256,
             "num_classes": num_classes,
             "loss_mask": {"type": "CrossEntropyLoss", "use_mask": True, "loss_weight": 1.0},
-        },
-    }
+        }
+    return settings
 
 
 def _extractor(width: int, strides: Sequence[int], side: int) -> Settings:
@@ -100,7 +94,7 @@ def _extractor(width: int, strides: Sequence[int], side: int) -> Settings:
         "roi_layer": layer,
         "out_channels": width,
         "featmap_strides": list(strides),
-        # mmdet's 56 pixels belong to a finest stride of 4
+        # 56 pixels in mmdet, whose finest stride is 4
         "finest_scale": 14 * strides[0],
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from evonas.mm import settings, stack
+from evonas.mm import extension, settings
 from evonas.nn.auxiliary import AuxiliaryOutput
 from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
@@ -16,22 +16,22 @@ from evonas.nn.upernet import AUXILIARY_LEVEL, check
 
 
 class MMSegUPerNet(nn.Module):
-    """mmseg's UPerHead and its FCN head beside it, behind the contract of our heads.
+    """mmseg's UPerHead with its auxiliary FCN head.
 
     Args:
-        levels: what the backbone yields, finest first.
+        levels: of the backbone, finest first.
         out_channels: classes.
         output: must be `linear`.
         width: of every map.
-        context: `ppm` for the head as it is, `mamba` for the paper's layers in place of its way down.
-        dropout: share of channels dropped before a classifier.
+        context: `ppm` for UPerHead, `mamba` for the paper's top-down path in it.
+        dropout: probability of dropping a channel before a classifier.
         side_width: of the auxiliary head, on the third level or the coarsest; 0 for no such head.
         side_weight: of the auxiliary loss.
         bn_momentum: of all batch norms.
         seed: of the random weights.
 
     Raises:
-        UserError: mmseg is not there or does not fit; an unknown context or output.
+        UserError: mmseg is not installed or does not fit; the context or output is unknown.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class MMSegUPerNet(nn.Module):
     ) -> None:
         super().__init__()
         check(context, output)
-        stack.load("mmseg", "head=mmseg_upernet")
+        extension.load("mmseg", "head=mmseg_upernet")
         self.context, self.side_weight = context, side_weight
         self.settings: dict[str, Any] = {
             "out_channels": out_channels,
@@ -63,12 +63,16 @@ class MMSegUPerNet(nn.Module):
         channels = [level.channels for level in levels]
         at = min(AUXILIARY_LEVEL, len(levels) - 1)
         with uninitialised(self, seed):
-            self.head = _head(
-                context, settings.decode_head(channels, out_channels, width, dropout, bn_momentum)
-            )
+            sizes = settings.decode_head(channels, out_channels, width, dropout, bn_momentum)
+            if context == "ppm":
+                self.head = _build({**sizes, "type": "UPerHead"})
+            else:
+                from evonas.mm.decode_heads import MambaUPerHead
+
+                self.head = MambaUPerHead(**sizes)
             self.auxiliary = None
             if side_width:
-                self.auxiliary = _built(
+                self.auxiliary = _build(
                     settings.side_head(channels, at, out_channels, side_width, dropout, bn_momentum)
                 )
 
@@ -80,15 +84,7 @@ class MMSegUPerNet(nn.Module):
         return AuxiliaryOutput(logits, self.auxiliary(levels), self.side_weight)
 
 
-def _head(context: str, sizes: settings.Settings) -> Any:
-    if context == "ppm":
-        return _built({**sizes, "type": "UPerHead"})
-    from evonas.mm.decode_heads import MambaUPerHead
-
-    return MambaUPerHead(**sizes)
-
-
-def _built(node: settings.Settings) -> Any:
+def _build(node: settings.Settings) -> Any:
     from mmseg.registry import MODELS
 
     return MODELS.build(node)

@@ -1,4 +1,4 @@
-"""Objectives `macs` and `params`, and analytic multiply-adds for `search.cheap`; nothing here runs a backbone.
+"""Objectives `macs` and `params`, and analytic multiply-adds for `search.analytic_objectives`; no backbone is run.
 
 A family computes the cost of a backbone in closed form (`supernets/base.py`); the head's is counted once, on the meta
 device. Torch-free until a head is counted.
@@ -68,10 +68,10 @@ class Params:
 
 
 class AnalyticMacs:
-    """Multiply-adds in 10^9 of the backbone alone, for `search.cheap`.
+    """Multiply-adds in 10^9 of the backbone alone, for `search.analytic_objectives`.
 
     For images of one size the head is the same for every subnet, so this differs from `Macs` by a constant and ranks
-    genotypes equally, as `search.cheap` requires.
+    genotypes equally, as `search.analytic_objectives` requires.
 
     Args:
         network: config of the supernet's family; needs `_recursive_: false` in the config of this class.

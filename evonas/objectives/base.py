@@ -10,6 +10,8 @@ An objective that evaluates data may also be `Pooled`: it measures several genot
 supports the first images alone. Its `identity` describes the whole split; the evaluator adds the number of images.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -49,3 +51,9 @@ class Pooled(Protocol):
             images: number of holdout images; None for the whole split.
         """
         ...
+
+
+def fingerprint_of(identity: Mapping[str, Any]) -> str:
+    """The sha256 of an identity (JSON data); values with equal fingerprints may be reused."""
+    text = json.dumps(identity, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

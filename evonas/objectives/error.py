@@ -32,28 +32,29 @@ class Error:
     activations of shared prefixes are computed once (`supernets/prefix.py`).
 
     Args:
-        recalibrate: number of training images for BN calibration of each subnet; 0 uses the supernet's running
-            statistics, a mixture over subnets.
+        bn_calibration_images: number of training images for BN calibration of each subnet; 0 uses the supernet's
+            running statistics, a mixture over subnets.
 
     Raises:
-        UserError: recalibrate is negative.
+        UserError: bn_calibration_images is negative.
     """
 
     name = "error"
     unit = ""
     part: Part = "shared"
 
-    def __init__(self, recalibrate: int = 0) -> None:
-        if recalibrate < 0:
+    def __init__(self, bn_calibration_images: int = 0) -> None:
+        if bn_calibration_images < 0:
             raise UserError(
-                f"objective.error.recalibrate must not be negative, got {recalibrate}.", "Use 0 for none."
+                f"objective.error.bn_calibration_images must not be negative, got {bn_calibration_images}.",
+                "Use 0 for none.",
             )
-        self.recalibrate = recalibrate
+        self.bn_calibration_images = bn_calibration_images
 
     def prepare(self, context: EvaluationContext) -> None:
         """Loads the supernet and decodes the holdout split."""
         self._context, self._statistics, self._known = context, PrefixStatistics(), set[Genotype]()
-        _ = context.network, context.batches, context.calibration(self.recalibrate)
+        _ = context.network, context.batches, context.calibration(self.bn_calibration_images)
 
     def measure(self, genotype: Genotype) -> Result:
         """The error, and all metrics of the task.
@@ -81,9 +82,9 @@ class Error:
 
     def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
         """Weights, data, metric and numerical settings."""
-        calibrated = {"recalibrate": self.recalibrate, "calibration": context.calibration_manifest}
+        calibrated = {"recalibrate": self.bn_calibration_images, "calibration": context.calibration_manifest}
         return {
-            **(calibrated if self.recalibrate else {}),
+            **(calibrated if self.bn_calibration_images else {}),
             **context.kernels,
             "version": VERSION,
             "metric": context.task.error_name,
@@ -104,7 +105,7 @@ class Error:
             each: MetricAccumulator(self._context.task, by_pieces=images is not None) for each in genotypes
         }
         failed: dict[Genotype, Exception] = {}
-        statistics = self._calibrated(genotypes, failed) if self.recalibrate else None
+        statistics = self._calibrated(genotypes, failed) if self.bn_calibration_images else None
         for batch in self._context.some(images):
             executor = PrefixExecutor(self._context.network, statistics)
             forward = partial(predict, self._context.task, images=batch["image"])
@@ -129,7 +130,9 @@ class Error:
         if len(self._known) > REMEMBERED:
             self._statistics, self._known = PrefixStatistics(), set()
         statistics, fresh = self._statistics, [each for each in genotypes if each not in self._known]
-        for number, images in enumerate(self._context.calibration(self.recalibrate) if fresh else ()):
+        for number, images in enumerate(
+            self._context.calibration(self.bn_calibration_images) if fresh else ()
+        ):
             statistics.learn(number)
             executor = PrefixExecutor(self._context.network, statistics)
             for _ in self._outputs(executor, fresh, failed, lambda net, images=images: net(images)):  # type: ignore[misc]

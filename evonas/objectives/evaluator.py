@@ -1,8 +1,6 @@
 """Evaluator: measures the objectives of a search in a worker process."""
 
-import hashlib
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -11,7 +9,7 @@ from evonas.config import build
 from evonas.data.loading.batches import ORDER
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
-from evonas.objectives.base import Objective, Pooled
+from evonas.objectives.base import Objective, Pooled, fingerprint_of
 from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 
@@ -157,8 +155,7 @@ class Evaluator:
 
     def fingerprint(self, part: Part, images: int | None = None) -> str:
         """The sha256 of the identity; values with equal fingerprints may be reused."""
-        text = json.dumps(self.identity(part, images), sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return fingerprint_of(self.identity(part, images))
 
     def _of(self, part: Part) -> list[Objective]:
         return [objective for objective in self.objectives if objective.part == part]

@@ -1,7 +1,5 @@
 """Multi-task evaluation: measures each genotype with the supernet of every task."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +7,7 @@ from typing import Any
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
-from evonas.objectives.base import Objective, Pooled
+from evonas.objectives.base import Objective, Pooled, fingerprint_of
 from evonas.objectives.evaluator import Evaluator, made
 from evonas.space.genotype import Genotype
 
@@ -49,7 +47,7 @@ class JointEvaluator:
     ) -> None:
         if len(members) < 2:
             raise UserError(
-                "A joint search needs the runs of at least two tasks.", "Try: 'joint=[<run>,<run>]'"
+                "A joint search needs the runs of at least two tasks.", "Try: 'multi_task_runs=[<run>,<run>]'"
             )
         built = made(objectives)
         pooled = {key: objectives[key] for key, each in built.items() if isinstance(each, Pooled)}
@@ -118,8 +116,7 @@ class JointEvaluator:
 
     def fingerprint(self, part: Part, images: int | None = None) -> str:
         """The sha256 of the identity."""
-        text = json.dumps(self.identity(part, images), sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return fingerprint_of(self.identity(part, images))
 
     def _joined(
         self, so_far: Measurement | Exception, task: str, answer: Measurement | Exception

@@ -1,12 +1,12 @@
-"""The verbs a user may type, found by name and imported only when they run."""
+"""The stages by name; each is imported only when it runs."""
 
 TARGETS = {
     "run": "evonas.stages.run.Pipeline",
     "pretrain": "evonas.stages.pretrain.Pretrain",
     "teacher": "evonas.stages.teacher.Teacher",
     "supernet": "evonas.stages.supernet.Supernet",
-    "levels": "evonas.stages.levels.Levels",
-    "lookup": "evonas.stages.lookup.Lookup",
+    "cost_levels": "evonas.stages.levels.Levels",
+    "latency_table": "evonas.stages.lookup.Lookup",
     "search": "evonas.stages.search.Search",
     "select": "evonas.stages.select.Select",
     "retrain": "evonas.stages.retrain.Retrain",
@@ -22,19 +22,19 @@ TARGETS = {
     "compare": "evonas.stages.compare.Compare",
     "doctor": "evonas.stages.doctor.Doctor",
 }
-# equal to `not Stage.needs_task`, but known before a stage is imported, which may take seconds
+# equals `not Stage.needs_task`, without importing the stage, which may take seconds
 NEEDS_NO_TASK = frozenset({"compare", "convert", "doctor", "list", "report", "show"})
 
-# stages that work in no run, and leave none
+# stages that work outside of runs
 NEEDS_NO_RUN = frozenset({"compare", "convert", "doctor", "list"})
 
-# what is left to do where `evaluator` stands in for trained weights
+# stages of a run that trains no network
 NEEDS_NO_NETWORK = frozenset(
     {"run", "search", "select", "discover", "report", "measure", "show", "compare", "list", "doctor"}
 )
 
-# stages that may work in a run while another command drives it
+# stages that may read a run while another command drives it
 READS_ONLY = frozenset({"report", "show"})
 
-# stages that look at the networks of genotype=, wherever they come from
+# stages that show or measure the networks of networks=
 LOOKS_AT_NETWORKS = frozenset({"measure", "show"})

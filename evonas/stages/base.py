@@ -1,9 +1,8 @@
-"""What a stage is: one verb the user types.
+"""The Protocol of a stage: one verb of the command line.
 
-The contract. A stage reads its config and what earlier stages left in the run, writes
-its own results atomically, and returns the line that ends a successful command: a path
-or the next command. It may be repeated; with `run.resume` it continues where it was
-stopped. A missing input is a UserError that names the command which makes it.
+A stage reads its config and the results of earlier stages in the run, writes its own results atomically, and returns
+the line that ends a successful command: a path or the next command. It may be repeated; with `run.resume` it continues
+where it was stopped. A missing input is a UserError that names the command which makes it.
 """
 
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ from evonas.stages.build.setup import Setup
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage works with: the composed config and the run's directory."""
+    """The composed config and the run of a stage."""
 
     cfg: DictConfig
     run: Run
 
     @cached_property
     def setup(self) -> Setup:
-        """What the config is about, built once for all who ask."""
+        """Space, task and family of the config, each built once."""
         return Setup(self.cfg)
 
 

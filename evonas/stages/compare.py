@@ -18,19 +18,19 @@ from evonas.stages.searching.reuse import ARCHIVE
 from evonas.track.console import print_table
 
 MOST_ROWS = 16
-# what a run is called and how often it was begun says nothing about what it did
+# names and attempts of a run do not change its results
 _ABOUT_THE_RUN = ("run", "resume", "outputs", "stage", "inputs", "fail_fast", "dry_run")
 
 
 class Compare:
-    """Reads the archives of runs and changes nothing; may be used while they work.
+    """Compares the archives of runs; changes nothing and may be used while they are written.
 
-    All hypervolumes are taken in one box. Where the runs recorded different ones it is the smallest that
-    holds them all, and the numbers are then not those of the runs' own reports.
+    All hypervolumes use one box. If the runs recorded different boxes it is the smallest one around them all, and
+    the numbers differ from those of the runs' own reports.
 
     Args:
         runs: names, each as after `run=`.
-        json: true to print JSON, or the file to write it to.
+        json: true prints JSON; a path writes it to a file.
     """
 
     needs_task = False
@@ -39,10 +39,11 @@ class Compare:
         self.runs, self.json = [runs] if isinstance(runs, str) else list(map(str, runs)), json
 
     def run(self, context: Context) -> str:
-        """Print the comparison, or write it.
+        """Print the comparison or write it.
 
         Raises:
-            UserError: fewer than two runs, one that is unknown or has no search, or different questions.
+            UserError: there are fewer than two runs, one is unknown or has no search, or they are not
+                comparable.
         """
         folders = self._folders(Path(context.cfg.outputs))
         found = compared({name: read(folder / ARCHIVE) for name, folder in folders.items()})

@@ -1,4 +1,4 @@
-"""stage=convert: boxes in another format as COCO's documents, for +task=cells and +task=coco."""
+"""stage=convert: a Pascal VOC data set as COCO files, for +task=cells and +task=coco."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +11,12 @@ SHOWN = 5
 
 
 class Convert:
-    """Writes a Pascal VOC tree as a COCO tree; works in no run.
+    """Writes a Pascal VOC folder as a COCO folder; works outside of runs.
 
     Args:
         voc: folder that holds JPEGImages, Annotations and ImageSets/Main.
         coco: folder to write.
-        parts: from the name of a part to that of its list.
+        parts: from the name of a COCO part to that of its VOC image list.
     """
 
     needs_task = False
@@ -28,7 +28,7 @@ class Convert:
         self.parts = dict(parts or {"train": "trainval", "test": "test"})
 
     def run(self, context: Context) -> str:  # noqa: ARG002
-        """Write the tree, and name the boxes that were left out.
+        """Write the folder, and print the boxes that were left out.
 
         Raises:
             UserError: a folder was not given.

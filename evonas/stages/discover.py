@@ -1,4 +1,4 @@
-"""stage=discover: a formula that ranks untrained networks as their training would, found by evolution."""
+"""stage=discover: proxy discovery, the evolution of a formula that ranks untrained networks as training does."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas import files
-from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.identifiers import identified
 from evonas.proxies.catalogue import PROXIES
@@ -19,14 +18,14 @@ from evonas.randomness import generator
 from evonas.report.analysis.rank_correlation import Scores, ranking_statistics
 from evonas.report.charts.plots import two_digits
 from evonas.stages.base import Context
-from evonas.stages.build.run_mode import RunMode
-from evonas.stages.proxy_discovery.networks import FEWEST, Subjects, subjects
-from evonas.stages.proxy_discovery.statistics import Measured, measured
+from evonas.stages.build.setup import RunMode
+from evonas.stages.proxy_discovery.networks import FEWEST, TrainedNetworks, trained_networks
+from evonas.stages.proxy_discovery.statistics import NetworkStatistics, network_statistics
 from evonas.track.progress import Progress
 
 RESULT = "discover/formula.json"
 FITNESS = "discover/fitness.json"
-# proxies of the literature that are formulas themselves, to compare with
+# published proxies that are formulas, for comparison
 KNOWN: Mapping[str, str] = {
     "grad_norm": "sum(l2(G))",
     "l2": "sum(l2(W))",
@@ -38,20 +37,23 @@ _TOP = 10
 
 
 class Discover:
-    """Evolves formulas on some trained networks, and says how well the best one ranks others.
+    """Evolves formulas on some trained networks, and tests how well the best one ranks others.
 
-    The statistics of the networks and the fitness of every formula stay in the run, so that a discovery that
-    was stopped goes on with `resume=true`.
+    The statistics of the networks and the fitness of every formula are stored in the run, so that a stopped discovery
+    continues with `resume=true`.
     """
 
     needs_task = True
 
     def run(self, context: Context) -> str:
-        """Write discover/formula.json; the formula and how to use it."""
+        """Write discover/formula.json; returns how to use the formula."""
         settings = context.cfg.discover
-        _check(settings)
-        found = subjects(context, settings.networks + settings.held_out)
-        known = measured(context, found)
+        single = [name for name, proxy in PROXIES.items() if proxy.rule == "single"]
+        for name in settings.beside:
+            if name not in single:
+                raise UserError(f"discover.beside names '{name}'.", f"Choose among {', '.join(single)}.")
+        found = trained_networks(context, settings.networks + settings.held_out)
+        known = network_statistics(context, found)
         errors = np.array([subject.error for subject in found.all])
         number = _training(len(found.all), settings)
         best = _evolve(context, known.samples.some(range(number)), -errors[:number], found)
@@ -64,7 +66,7 @@ class Discover:
 
 
 def _usage(context: Context, proxy: str) -> str:
-    """How to search with a proxy; tables have objectives of their own."""
+    """The overrides that search with a proxy."""
     line = f'"objective=[zero_cost,macs]" "objective.zero_cost.proxy=\'{proxy}\'"'
     if context.setup.mode is not RunMode.TABLE:
         return f"Use it: {line}"
@@ -75,7 +77,7 @@ def _usage(context: Context, proxy: str) -> str:
 
 
 def sentence(result: Mapping[str, Any]) -> str:
-    """What was found, and whether it is better than what was known."""
+    """The result in one sentence, with the best known proxy."""
     known = {name: row["held_out"]["tau"] for name, row in result["known"].items()}
     name = max(known, key=lambda each: _rank(known[each]))
     trained, unseen = (result["found"][result["proxy"]][part] for part in ("training", "held_out"))
@@ -88,50 +90,38 @@ def sentence(result: Mapping[str, Any]) -> str:
     )
 
 
-def _check(settings: Any) -> None:
-    if settings.networks < FEWEST:
-        raise UserError(
-            f"discover.networks={settings.networks} is too small.",
-            f"Use at least discover.networks={FEWEST}.",
-        )
-    single = [name for name, proxy in PROXIES.items() if proxy.rule == "single"]
-    for name in settings.beside:
-        if name not in single:
-            raise UserError(f"discover.beside names '{name}'.", f"Choose among {', '.join(single)}.")
-
-
 def _training(number: int, settings: Any) -> int:
-    """How many networks the formulas are ranking_statistics on; fewer than asked for where there are fewer."""
+    """Number of networks that formulas are fitted on, out of `number` that are known."""
     share = settings.networks / (settings.networks + settings.held_out)
     return min(settings.networks, max(FEWEST, round(number * share)), number)
 
 
 def _evolve(
-    context: Context, samples: LayerSamples, quality: NDArray[np.float64], found: Subjects
+    context: Context, samples: LayerSamples, quality: NDArray[np.float64], found: TrainedNetworks
 ) -> list[ScoredFormula]:
     settings, path = context.cfg.discover, context.run.path(FITNESS)
     identity = {
         **found.origin,
         "quality": quality.tolist(),
-        "cells": identified(to_plain(context.cfg.cells)) if context.cfg.get("cells") else None,
+        "cells": identified(context.setup.cells),
         **{key: settings[key] for key in ("networks", "held_out", "images", "size")},
     }
-    judge = FormulaEvaluator(samples, quality, _known(path, identity) if context.run.resume else {})
+    evaluator = FormulaEvaluator(samples, quality, _known(path, identity) if context.run.resume else {})
     schedule = Schedule(settings.population, settings.parents, patience=settings.patience)
     with Progress("discover", settings.formulas, unit="formula") as progress:
         done = 0
 
         def after(count: int, best: ScoredFormula) -> None:
             nonlocal done
-            files.write_json(path, {"identity": identity, "fitness": judge.known})
+            files.write_json(path, {"identity": identity, "fitness": evaluator.known})
             progress.advance(count - done, tau=best.rank)
             done = count
 
-        return discover(judge, settings.formulas, context.cfg.seed, schedule, after)
+        return discover(evaluator, settings.formulas, context.cfg.seed, schedule, after)
 
 
 def _known(path: Path, identity: Mapping[str, Any]) -> dict[str, float | None]:
-    """What an earlier attempt found out on the same networks."""
+    """The fitness of formulas from an earlier attempt on the same networks."""
     left = files.read_json(path) if path.exists() else {"identity": None, "fitness": {}}
     is_same = identified(left["identity"]) == identity
     known: dict[str, float | None] = left["fitness"] if is_same else {}
@@ -139,7 +129,7 @@ def _known(path: Path, identity: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _result(
-    context: Context, found: Subjects, known: Measured, best: list[ScoredFormula], number: int
+    context: Context, found: TrainedNetworks, known: NetworkStatistics, best: list[ScoredFormula], number: int
 ) -> dict[str, Any]:
     text, calculator = str(best[0].formula), Calculator(known.samples)
     errors = np.array([subject.error for subject in found.all])
@@ -173,7 +163,7 @@ def _result(
 
 
 def _each(calculator: Calculator, formula: Node) -> NDArray[np.float64]:
-    """The score of every network by itself, NaN for one without."""
+    """The score of every network, NaN for a network without one."""
     found = _scores(calculator, formula)
     if np.isfinite(found).all():
         return found
@@ -186,18 +176,18 @@ def _rows(
     scores: NDArray[np.float64], errors: NDArray[np.float64], number: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     parts = {"training": slice(number), "held_out": slice(number, None)}
-    return {name: _judged(scores[part], errors[part], rng) for name, part in parts.items()}
+    return {name: _correlation(scores[part], errors[part], rng) for name, part in parts.items()}
 
 
 def _scores(calculator: Calculator, formula: Node) -> NDArray[np.float64]:
-    """Scores, or NaN for all where one network has none."""
+    """Scores of all networks; NaN for all if one network has none."""
     try:
         return calculator.score(formula)
     except NotFiniteError:
         return np.full(calculator.samples.num_networks, np.nan)
 
 
-def _judged(
+def _correlation(
     scores: NDArray[np.float64], errors: NDArray[np.float64], rng: np.random.Generator
 ) -> dict[str, float | None]:
     """Tau between scores and quality with its interval; None where it is not defined."""

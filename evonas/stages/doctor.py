@@ -1,4 +1,4 @@
-"""The stage that says what works here, and what to type where it does not."""
+"""stage=doctor: what works on this machine, and what to type where something does not."""
 
 import importlib.metadata
 import json
@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,7 +32,7 @@ SQLITE = (3, 35)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `fix` is a command, empty where none is needed."""
+    """The result of one check; `fix` is a command, empty if none is needed."""
 
     name: str
     state: State
@@ -40,7 +41,7 @@ class Finding:
 
 
 class Doctor:
-    """Looks at this machine, installs and changes nothing.
+    """Checks this machine; installs and changes nothing.
 
     Args:
         json: print the findings as JSON.
@@ -67,7 +68,7 @@ class Doctor:
 
 
 def findings(outputs: Path) -> Iterator[Finding]:
-    """Everything that is looked at, in the order in which it is shown."""
+    """The results of all checks, in the order in which they are shown."""
     yield Finding("evonas", "ok", __version__)
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}")
     yield from _packages()
@@ -89,7 +90,7 @@ def _table(found: list[Finding]) -> str:
 
 
 def _requirements() -> list[Requirement]:
-    """What the installed package says it needs, else what its source tree says."""
+    """The requirements of the source tree, or without one of the installed package."""
     source = Path(evonas.__file__).parent.parent / "pyproject.toml"
     if source.is_file():
         project = tomllib.loads(source.read_text(encoding="utf-8"))["project"]
@@ -118,13 +119,13 @@ def _packages() -> Iterator[Finding]:
 
 
 def _extra(needed: Requirement) -> str:
-    """The extra a requirement belongs to, or the empty string."""
+    """The extra of a requirement, or an empty string."""
     _, is_extra, name = str(needed.marker or "").partition("extra == ")
     return name.strip("\"'") if is_extra else ""
 
 
 def _missing(needed: Requirement) -> str:
-    """What is wrong with a requirement here, or the empty string."""
+    """What is wrong with a requirement, or an empty string."""
     if needed.name == "evonas":
         return ""
     try:
@@ -137,7 +138,7 @@ def _missing(needed: Requirement) -> str:
 
 
 def _openmm() -> Finding:
-    """The families and releases of OpenMMLab's packages, and whether they fit one another."""
+    """The releases of OpenMMLab's packages, and whether they fit one another."""
     packages = installed.packages()
     shown = ", ".join(f"{each.distribution} {each.version}" for each in packages.values())
     wrong = list(installed.misfits(packages))
@@ -172,7 +173,7 @@ def _devices() -> Iterator[str]:
 
 
 def _primitives() -> Iterator[Finding]:
-    """Every backend of every primitive against its reference, on small seeded inputs."""
+    """The difference of every backend of every primitive from its reference."""
     from evonas.stages.selftest import differences
 
     for name, worst in differences().items():
@@ -192,7 +193,8 @@ def _sqlite() -> Finding:
 
 
 def _outputs(outputs: Path) -> Iterator[Finding]:
-    folder = _existing(outputs.absolute())
+    path = outputs.absolute()
+    folder = next(each for each in (path, *path.parents) if each.exists())
     free = shutil.disk_usage(folder).free / 1e9
     if free < ROOM_GB:
         fix = "python -m evonas +task=synthetic outputs=/a/larger/disk"
@@ -207,20 +209,10 @@ def _outputs(outputs: Path) -> Iterator[Finding]:
         yield Finding("file system", "ok", kind or "unknown")
 
 
-def _existing(path: Path) -> Path:
-    return next(each for each in (path, *path.parents) if each.exists())
-
-
 def _wandb_key() -> Finding:
-    known = "WANDB_API_KEY" in os.environ or "api.wandb.ai" in _netrc()
-    if known:
+    netrc = ""
+    with suppress(OSError):
+        netrc = Path("~/.netrc").expanduser().read_text(encoding="utf-8")
+    if "WANDB_API_KEY" in os.environ or "api.wandb.ai" in netrc:
         return Finding("wandb login", "ok", "yes")
     return Finding("wandb login", "optional", "no key; only tracker=wandb needs one", "wandb login")
-
-
-def _netrc() -> str:
-    path = Path("~/.netrc").expanduser()
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""

@@ -16,14 +16,12 @@ from evonas.metric import metric_of, readable
 from evonas.nn.count import count_costs
 from evonas.stages.base import Context
 from evonas.stages.build import factory, teacher_checkpoint
-from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.networks import selected
-from evonas.stages.networks.initial_weights import load_start, started
-from evonas.stages.training.bn_calibration import renewal
+from evonas.stages.networks.initial_weights import initial_network, load_initial_supernet
+from evonas.stages.training.setup import EvaluationSetup
 from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
 from evonas.track.progress import Progress
-from evonas.train import validation_panel
 
 TEST = "evaluate/test.json"
 NUM_PICTURES = 3
@@ -32,20 +30,23 @@ Metrics = dict[str, float | None]
 
 
 class Evaluate:
-    """Scores every chosen network on the test split, beside a baseline and the teacher."""
+    """Scores every selected network on the test split, beside a baseline and the teacher."""
 
     needs_task = True
 
     def run(self, context: Context) -> str:
         """Write evaluate/test.json and pictures of three test images."""
-        nets, path = selected.chosen(context.run), context.run.path(TEST)
+        networks, path = selected.selected_networks(context.run), context.run.path(TEST)
         test = _Test(context)
-        with Progress("Test", len(nets) + 2, "predictor") as progress:
-            result = test.header()
+        with Progress("Test", len(networks) + 2, "predictor") as progress:
+            result = test.baseline()
             progress.advance()
             result["teacher"] = test.teacher()
             progress.advance()
-            result["nets"] = [_advanced(progress, test.net(net)) for net in nets]
+            result["nets"] = []
+            for each in networks:
+                result["nets"].append(test.network(each))
+                progress.advance()
         result["pictures"] = test.pictures.entries
         files.write_json(path, result)
         _show(result)
@@ -53,19 +54,17 @@ class Evaluate:
 
 
 class _Test:
-    """The test split, and everything that is scored on it."""
+    """Scores predictors on the test split and draws what they predict."""
 
     def __init__(self, context: Context) -> None:
-        self.context, self.run = context, context.run
-        self.task = context.setup.task
-        self.supernet = load_start(context)
-        self.renewal = renewal(context, self.task)
-        self.device = factory.devices(context.cfg).torch_device
-        self.batch_size = eval_batch_size(context.setup)
-        self.pictures = _Pictures(self.task, context.run.path(TEST).with_name("pictures"), self.device)
+        self.setup = EvaluationSetup(context)
+        self.task = self.setup.task
+        self.supernet = load_initial_supernet(context)
+        folder = context.run.path(TEST).with_name("pictures")
+        self.pictures = _Pictures(self.task, folder, self.setup.devices.torch_device)
 
-    def header(self) -> dict[str, Any]:
-        """What the numbers are, and a predictor that looks at no image."""
+    def baseline(self) -> dict[str, Any]:
+        """Facts about the split, and the metrics of a predictor that looks at no image."""
         name, metrics = self.task.baseline()
         images: Any = self.task.dataset("test")
         baseline = {"name": name, "metrics": finite(metrics)}
@@ -74,31 +73,29 @@ class _Test:
 
     def teacher(self) -> Metrics | None:
         """The teacher's metrics, or None in a run without one."""
-        if not self.context.cfg.distill or not teacher_checkpoint.has_answers(self.run):
+        if not self.setup.cfg.distill or not teacher_checkpoint.has_output(self.setup.run):
             return None
-        net = factory.load_teacher(self.context)
-        self.pictures.add("teacher", net.to(self.device))
-        return self._score(net)
+        net = factory.load_teacher(self.setup.context)
+        self.pictures.add("teacher", net.to(self.setup.devices.torch_device))
+        return finite(self.setup.score(net, "test"))
 
-    def net(self, net: selected.Net) -> dict[str, Any]:
-        """One network with inherited weights, and with those that training alone gave it."""
-        static = started(self.run, self.supernet, net, self.renewal)
-        costs = count_costs(static, self.task.input_size)
-        found: dict[str, Any] = {"inherited": self._score(static), "retrained": None, "scratch": None}
+    def network(self, network: selected.SelectedNetwork) -> dict[str, Any]:
+        """One network's metrics with inherited and with trained weights."""
+        run = self.setup.run
+        net = initial_network(run, self.supernet, network, self.setup.bn_calibration)
+        costs = count_costs(net, self.task.input_size)
+        inherited = finite(self.setup.score(net, "test"))
+        found: dict[str, Any] = {"inherited": inherited, "retrained": None, "scratch": None}
         # retrained comes last, so that the pictures are drawn with it
-        for kind, path in sorted(selected.trained(self.run, net), reverse=True):
-            factory.load_into(static, path)
-            found[kind] = self._score(static)
-        self.pictures.add(net.name, static)
-        return {"name": net.name, "genotype": net.genotype, **costs, **found}
-
-    def _score(self, net: nn.Module) -> Metrics:
-        on_device = net.eval().to(self.device)
-        return finite(validation_panel.score(on_device, self.task, "test", self.batch_size, self.device))
+        for kind, path in sorted(selected.trained_weights(run, network), reverse=True):
+            factory.load_into(net, path)
+            found[kind] = finite(self.setup.score(net, "test"))
+        self.pictures.add(network.name, net)
+        return {"name": network.name, "genotype": network.genotype, **costs, **found}
 
 
 class _Pictures:
-    """The same few test images for everyone who predicts."""
+    """Draws the predictions of all networks on the same few test images."""
 
     def __init__(self, task: Task, folder: Path, device: torch.device) -> None:
         self.task, self.folder, self.device = task, folder, device
@@ -128,13 +125,8 @@ class _Pictures:
 
 
 def finite(metrics: Mapping[str, float]) -> Metrics:
-    """Metrics as JSON can hold them: what has no value on this split becomes None."""
+    """Metrics as JSON can hold them: those without a value on this split become None."""
     return {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-def _advanced(progress: Progress, row: dict[str, Any]) -> dict[str, Any]:
-    progress.advance()
-    return row
 
 
 def _show(result: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from evonas.stages.evaluate import TEST
 from evonas.stages.networks import selected
 from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
 from evonas.stages.networks.graphs import capture, write_graph, write_onnx, write_tensorrt
-from evonas.stages.networks.initial_weights import load_start
+from evonas.stages.networks.initial_weights import load_initial_supernet
 from evonas.stages.networks.model_card import card
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import extract
@@ -26,16 +26,16 @@ GOAL = 1e-4
 
 
 class Export:
-    """Writes safetensors, config.json, a graph of torch, ONNX and a card for each retrained network."""
+    """Writes safetensors, config.json, torch's graph, ONNX and a model card for each retrained network."""
 
     needs_task = True
 
     def run(self, context: Context) -> str:
         """Write export/<net>/ for each network of selected.json."""
-        nets = selected.chosen(context.run)
-        files_of = {net.name: selected.need_trained(context.run, net) for net in nets}
+        nets = selected.selected_networks(context.run)
+        files_of = {net.name: selected.need_retrained(context.run, net) for net in nets}
         task = context.setup.task
-        supernet = load_start(context)
+        supernet = load_initial_supernet(context)
         lines = []
         with Progress("Export", len(nets), "network") as progress:
             for net in nets:
@@ -49,12 +49,12 @@ class Export:
 
 
 def export(net: StaticNet, folder: Path, about: dict[str, Any], seed: int = 0) -> str:
-    """Write one network in all its forms; returns a line that says how exact its ONNX form is.
+    """Write one network in all formats; returns a line about the accuracy of its ONNX file.
 
     Args:
         net: in eval mode, on the CPU.
-        folder: made when needed.
-        about: facts for config.json and the card; `input_size` among them.
+        folder: created if needed.
+        about: entries of config.json and the card; `input_size` is among them.
         seed: of the images that the ONNX check uses.
     """
     digest = weights.save(folder / MODEL, net.state_dict(), {"genotype": about["genotype"]})
@@ -70,18 +70,18 @@ def export(net: StaticNet, folder: Path, about: dict[str, Any], seed: int = 0) -
     }
     files.write_json(folder / CONFIG, {**config, "evonas": __version__})
     files.write_text(folder / CARD, card(config))
-    return f"{about['name']}: {_onnx_line(differences['onnx_difference'])}"
-
-
-def _onnx_line(difference: float | None) -> str:
+    difference = differences["onnx_difference"]
     if difference is None:
-        return "no ONNX file, because a package is missing; install it with: pip install 'evonas[export]'"
+        return (
+            f"{about['name']}: no ONNX file, because a package is missing; "
+            "install it with: pip install 'evonas[export]'"
+        )
     verdict = "" if difference <= GOAL else f", which is more than {GOAL:g}"
-    return f"ONNX differs from torch by at most {difference:.1e}{verdict}"
+    return f"{about['name']}: ONNX differs from torch by at most {difference:.1e}{verdict}"
 
 
 def _write_graphs(net: StaticNet, folder: Path, size: tuple[int, int], seed: int) -> dict[str, float | None]:
-    """Write the forms that need no evonas; how much each differs from the network, by key of config.json."""
+    """Write the graphs that run without evonas; returns their differences from the network by key of config.json."""
     random = torch.Generator().manual_seed(derive(seed, "export"))
     images = torch.randn(2, 3, *size, generator=random)
     with torch.no_grad():
@@ -95,10 +95,10 @@ def _write_graphs(net: StaticNet, folder: Path, size: tuple[int, int], seed: int
 
 
 def _about(
-    context: Context, net: selected.Net, task: str, size: tuple[int, int], error_name: str
+    context: Context, net: selected.SelectedNetwork, task: str, size: tuple[int, int], error_name: str
 ) -> dict[str, Any]:
-    """Facts about a network from the run's files."""
-    result = selected.result(context.run, net) or {}
+    """The entries of config.json from the run's files."""
+    result = selected.retraining_result(context.run, net) or {}
     tested = context.run.find(TEST)
     rows = json.loads(tested.read_text(encoding="utf-8"))["nets"] if tested else []
     mine = [row for row in rows if row["name"] == net.name and row["genotype"] == net.genotype]

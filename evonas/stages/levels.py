@@ -1,30 +1,28 @@
-"""stage=levels: which subnets have about how many multiply-adds, as the samplers of levels see the space."""
+"""stage=cost_levels: the cost levels of a space, as complexity-aware samplers use them."""
 
 import json
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from evonas import files
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.supernets.cost_table import CostTable
 from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
 
 RESULT = "levels/levels.json"
 
 
 class Levels:
-    """Writes `levels/levels.json`: the levels of the whole space, and distinct subnets of each.
+    """Writes `levels/levels.json`: cost levels of the whole space, and distinct subnets of each.
 
-    Needs no weights and no data. With equal settings the rows are those that `sampler=level_walk` and
-    `sampler=banks` draw from in a curriculum step that opens everything; they build their own.
+    Needs neither weights nor data. With equal settings the rows are those that `sampler=complexity_aware` and
+    `sampler=performance_aware` sample from in a curriculum step that opens everything; these build their own.
 
     Args:
-        levels: how many, or the multiply-adds of each in 10^6.
+        levels: their number, or the multiply-adds of each in 10^6.
         window: a level F holds F to F (1 + window); null for levels without gaps.
-        size: subnets of each level at most.
-        groups: how many smallest subnets the levels share.
+        size: most subnets of a level.
+        groups: number of smallest subnets that the levels share.
     """
 
     needs_task = True
@@ -39,7 +37,7 @@ class Levels:
         self.plan = LevelPlan(levels, window, size, groups)
 
     def run(self, context: Context) -> str:
-        """Build the table, print a line a level; the file's path."""
+        """Build the table and print one line for each level; returns the path of the file."""
         began = time.monotonic()
         costs = factory.costs(context.setup)
         table = LevelTable(costs, {}, self.plan, context.cfg.seed)
@@ -50,19 +48,15 @@ class Levels:
                 f"smallest {costs.space.format(level.smallest)}"
             )
         path = context.run.path(RESULT)
-        content = {**_about(context, costs), **table.plain()}
-        # without indents, since rows are many
+        content = {
+            "space": costs.space.name,
+            "genes": list(costs.space.spans),
+            "input_size": list(costs.size),
+            "seed": context.cfg.seed,
+            **table.plain(),
+        }
+        # without indents, because there are many rows
         files.write_text(path, json.dumps(content, allow_nan=False) + "\n")
         total = sum(len(level.rows) for level in table.levels)
         print(f"{total} subnets in {time.monotonic() - began:.1f} s", flush=True)
         return str(path)
-
-
-def _about(context: Context, costs: CostTable) -> dict[str, Any]:
-    """What the rows depend on."""
-    return {
-        "space": costs.space.name,
-        "genes": list(costs.space.spans),
-        "input_size": list(costs.size),
-        "seed": context.cfg.seed,
-    }

@@ -1,4 +1,4 @@
-"""stage=list: every run there is, what it holds, and how its last command ended."""
+"""stage=list: all runs, their results, and how their last commands ended."""
 
 import json
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ class Row:
 
     Args:
         stage: of the last command that may change the run.
-        points: networks whose every objective is known; None without a search.
-        hypervolume: the share of the search's own box.
-        metric: the metric as which people read the first objective, such as mIoU.
+        points: networks with all objectives known; None without a search.
+        hypervolume: as a share of the search's own box.
+        metric: the name of the first objective's metric, such as mIoU.
         best: its best value.
         seconds: since the run was created.
         megabytes: on the disk.
@@ -48,7 +48,7 @@ class Row:
 
 
 class List:
-    """Reads the runs and changes nothing; may be used while they work.
+    """Lists the runs; changes nothing and may be used while they are written.
 
     Args:
         json: print rows as JSON, ages in seconds and sizes in megabytes.
@@ -60,13 +60,27 @@ class List:
         self.json = json
 
     def run(self, context: Context) -> str:
-        """Print a line for every run, oldest first; the command that looks at the newest."""
+        """Print a line for every run, oldest first; returns the command that reports the newest."""
         rows = list(listed(Path(context.cfg.outputs)))
         if self.json:
             return json.dumps([asdict(row) for row in rows], indent=2)
         if not rows:
             return f"No run in {context.cfg.outputs}. Make one with: python -m evonas +task=synthetic"
-        print_table("", COLUMNS, [_cells(row) for row in rows])
+        cells = [
+            [
+                row.run,
+                row.task,
+                row.stage,
+                row.state,
+                "-" if row.points is None else str(row.points),
+                "-" if row.hypervolume is None else f"{row.hypervolume:.4f}",
+                "-" if row.best is None else f"{row.metric} {row.best:.4g}",
+                human_time(row.seconds),
+                f"{row.megabytes:.1f} MB",
+            ]
+            for row in rows
+        ]
+        print_table("", COLUMNS, cells)
         return "Next: python -m evonas report run=last"
 
 
@@ -75,7 +89,7 @@ def listed(outputs: Path) -> Iterator[Row]:
     for identity in list_runs(outputs):
         directory = Path(identity["directory"])
         stage, state = last_command(directory)
-        found = _found(directory / ARCHIVE)
+        found = _search_results(directory / ARCHIVE)
         age = datetime.now(UTC) - datetime.fromisoformat(identity["created"])
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e6
         task = str(identity["task"]["name"])
@@ -83,7 +97,7 @@ def listed(outputs: Path) -> Iterator[Row]:
 
 
 def last_command(directory: Path) -> tuple[str, str]:
-    """The stage of the last command that may change a run, and its state."""
+    """The stage of the last command that may have changed the run, and its state."""
     attempts = [(stage_typed(path), path) for path in sorted((directory / ATTEMPTS).glob("*"))]
     working = [each for each in attempts if each[0] not in READS_ONLY]
     if not working:
@@ -91,17 +105,14 @@ def last_command(directory: Path) -> tuple[str, str]:
     stage, attempt = working[-1]
     if lock.holder(directory / LOCK) is not None:
         return stage, "running"
-    return stage, _state(exit_code(attempt))
-
-
-def _state(code: int | None) -> str:
+    code = exit_code(attempt)
     if code is None:
-        return "interrupted"
-    return "stopped" if code in _STOPPED else "failed" if code else "done"
+        return stage, "interrupted"
+    return stage, "stopped" if code in _STOPPED else "failed" if code else "done"
 
 
-def _found(archive: Path) -> tuple[int | None, float | None, str | None, float | None]:
-    """Points, hypervolume, metric and its best value of a search; all None if there is none that can be read."""
+def _search_results(archive: Path) -> tuple[int | None, float | None, str | None, float | None]:
+    """Points, hypervolume, metric and its best value of a search; None without an archive that can be read."""
     if not archive.exists():
         return None, None, None, None
     try:
@@ -111,11 +122,3 @@ def _found(archive: Path) -> tuple[int | None, float | None, str | None, float |
     metric = facts.metrics[0]
     best = metric.best(facts.shown[:, 0]) if len(facts.values) else None
     return len(facts.values), facts.hypervolume, metric.name, best
-
-
-def _cells(row: Row) -> list[str]:
-    points = "-" if row.points is None else str(row.points)
-    share = "-" if row.hypervolume is None else f"{row.hypervolume:.4f}"
-    best = "-" if row.best is None else f"{row.metric} {row.best:.4g}"
-    about = [row.run, row.task, row.stage, row.state, points, share, best]
-    return [*about, human_time(row.seconds), f"{row.megabytes:.1f} MB"]

@@ -1,4 +1,4 @@
-"""stage=lookup: a table of this machine's latencies, block by block, and how well it predicts networks."""
+"""stage=latency_table: a lookup table of this machine's latencies, and how well it predicts whole networks."""
 
 import statistics
 import time
@@ -30,38 +30,38 @@ from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.build.objectives import TABLE
-from evonas.stages.search import device
+from evonas.stages.build.evaluator import torch_device
+from evonas.stages.build.setup import LATENCY_TABLE
 from evonas.supernets.profile import profile
 from evonas.supernets.supernet import Supernet, extract
 from evonas.track.progress import Progress
 
-# short rounds some time apart: what disturbs one of them does not reach the others
+# short rounds some time apart, so that a disturbance reaches only one of them
 ROUNDS = 2
 _STEP = Plan(warmup=2, warmup_seconds=0.01, seconds=0.02, max_seconds=0.04, min_repeats=5, max_repeats=50)
 _WHOLE = Plan(warmup=2, warmup_seconds=0.04, min_repeats=5, max_repeats=50)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stand:
-    """What everything is timed on: one image, in the device's precision, by one clock."""
+class _Benchmark:
+    """What all timings share: evaluation context, supernet, image and clock."""
 
-    bench: EvaluationContext
+    evaluation: EvaluationContext
     supernet: Supernet
     image: Tensor
     clock: str
 
 
 class Lookup:
-    """Times every block of the space once and some whole networks, and writes `lookup/table.json`.
+    """Times every block of the space and some whole networks, and writes `lookup/table.json`.
 
-    No weights are needed: they do not change the work.
+    It needs no trained weights, because latencies do not depend on them.
 
     Args:
-        threads: CPU threads of a forward.
+        threads: CPU threads of a forward pass.
         pin: on Linux, keep a CPU measurement on the idlest cores.
-        fit: measured networks that the correction and the predictor are fitted on.
-        held_out: measured networks that tell how good both are.
+        fit: networks that the correction and the predictor are fitted on.
+        held_out: networks that both are tested on.
         seconds: how long each of these networks is timed, in two rounds, references included.
     """
 
@@ -72,62 +72,64 @@ class Lookup:
     ) -> None:
         if min(threads, 1) < 1 or fit < 5 or held_out < 5:
             raise UserError(
-                f"A table cannot use threads={threads} fit={fit} held_out={held_out}.",
+                f"A latency table cannot use threads={threads} fit={fit} held_out={held_out}.",
                 "threads must be at least 1, fit and held_out at least 5.",
             )
         self.threads, self.pin, self.fit, self.held_out = threads, pin, fit, held_out
         self._plan = replace(_WHOLE, seconds=seconds / ROUNDS / 2, max_seconds=seconds / ROUNDS)
 
     def run(self, context: Context) -> str:
-        """Build the table, and print how well it predicts; its path."""
+        """Build the table and print how well it predicts; returns its path."""
         began = time.monotonic()
-        stand = _stand(context, self.threads)
-        is_pinned = self.pin and stand.bench.device.type == "cpu"
+        benchmark = _benchmark(context, self.threads)
+        is_pinned = self.pin and benchmark.evaluation.device.type == "cpu"
         with pinned(self.threads, is_pinned), torch.inference_mode(), runtimes.threads(self.threads):
-            table = self._table(context, stand)
+            table = self._table(context, benchmark)
         table = replace(table, seconds=time.monotonic() - began)
-        path = context.run.path(TABLE)
+        path = context.run.path(LATENCY_TABLE)
         table.save(path)
         print(f"{len(table.entries)} steps on {table.about['machine']['name']}, {table.seconds:.0f} s")
         for kind, held_out in table.held_out.items():
             print(f"  {kind}: {held_out.line}")
         return str(path)
 
-    def _table(self, context: Context, stand: _Stand) -> LatencyTable:
-        drawn = _drawn(stand.supernet, self.fit + self.held_out, context.cfg.seed)
+    def _table(self, context: Context, benchmark: _Benchmark) -> LatencyTable:
+        drawn = _drawn(benchmark.supernet, self.fit + self.held_out, context.cfg.seed)
         with Progress("lookup", ROUNDS * len(drawn) + ROUNDS, unit="step") as progress:
-            piece, whole = _references(stand)
+            step_reference, network_reference = _references(benchmark)
             blocks: list[dict[str, float]] = []
             wholes: list[list[float]] = []
             for _ in range(ROUNDS):
-                blocks.append(_time_steps(stand, piece))
+                blocks.append(_time_steps(benchmark, step_reference))
                 progress.advance()
                 wholes.append([])
                 for genotype in drawn:
-                    take = with_reference(_take_whole(stand, genotype), *whole)
-                    wholes[-1].append(measure(take, self._plan).median)
+                    runner = with_reference(_network_runner(benchmark, genotype), *network_reference)
+                    wholes[-1].append(measure(runner, self._plan).median)
                     progress.advance()
         entries = {name: statistics.fmean(each[name] for each in blocks) for name in blocks[0]}
         fixed = entries.pop("")
-        facts = {**about(stand.bench), "threads": self.threads, "clock": stand.clock}
-        facts["machine"] = machine(stand.bench.device)
-        return _fitted(LatencyTable(facts, entries, fixed), stand, drawn, np.mean(wholes, axis=0), self.fit)
+        facts = {**about(benchmark.evaluation), "threads": self.threads, "clock": benchmark.clock}
+        facts["machine"] = machine(benchmark.evaluation.device)
+        return _fitted(
+            LatencyTable(facts, entries, fixed), benchmark, drawn, np.mean(wholes, axis=0), self.fit
+        )
 
 
-def _stand(context: Context, threads: int) -> _Stand:
+def _benchmark(context: Context, threads: int) -> _Benchmark:
     cfg = context.cfg
-    place = device(cfg.hardware.accelerator)
+    place = torch_device(cfg.hardware.accelerator)
     configs = identified({key: to_plain(cfg[key]) for key in ("space", "network", "task")})
     bench = EvaluationContext(**configs, path="", device=place, precision=cfg.hardware.precision)
     supernet = factory.supernet(context.setup).eval().requires_grad_(False).to(bench.device)
     drawn = torch.Generator().manual_seed(0)
     image = torch.randn((1, 3, *bench.input_size), generator=drawn).to(bench.device)
     clock = runtimes.clock_for("auto", "torch", bench.device, threads)
-    return _Stand(bench, supernet, image, clock)
+    return _Benchmark(bench, supernet, image, clock)
 
 
 def _drawn(supernet: Supernet, count: int, seed: int) -> list[Genotype]:
-    """Distinct random networks."""
+    """Distinct random genotypes."""
     space = supernet.space
     found: dict[Genotype, None] = {}
     number = 0
@@ -137,39 +139,41 @@ def _drawn(supernet: Supernet, count: int, seed: int) -> list[Genotype]:
     return list(found)
 
 
-def _references(stand: _Stand) -> tuple[Reference, Reference]:
-    """What steps and whole networks are timed beside: one block of the space, and its smallest network."""
-    block = next(step for step in profile(stand.supernet, stand.image) if step.label)
-    smallest = stand.supernet.space.smallest()
-    takes = _take(stand, block.run, block.given), _take_whole(stand, smallest)
-    first, second = ((take, measure(take, NOMINAL).fastest) for take in takes)
+def _references(benchmark: _Benchmark) -> tuple[Reference, Reference]:
+    """The references of steps and of whole networks: one block of the space, and its smallest network."""
+    block = next(step for step in profile(benchmark.supernet, benchmark.image) if step.label)
+    smallest = benchmark.supernet.space.smallest()
+    runners = _runner(benchmark, block.run, block.given), _network_runner(benchmark, smallest)
+    first, second = ((runner, measure(runner, NOMINAL).fastest) for runner in runners)
     return first, second
 
 
-def _time_steps(stand: _Stand, beside: Reference) -> dict[str, float]:
-    """Milliseconds by label; what every network has is summed under the empty label."""
+def _time_steps(benchmark: _Benchmark, reference: Reference) -> dict[str, float]:
+    """Milliseconds by label; the steps of every network are summed under the empty label."""
     found: dict[str, float] = defaultdict(float, {"": 0.0})
-    for step in profile(stand.supernet, stand.image):
-        take = with_reference(_take(stand, step.run, step.given), *beside)
-        found[step.label] += measure(take, _STEP).median
+    for step in profile(benchmark.supernet, benchmark.image):
+        runner = with_reference(_runner(benchmark, step.run, step.given), *reference)
+        found[step.label] += measure(runner, _STEP).median
     return dict(found)
 
 
-def _take_whole(stand: _Stand, genotype: Genotype) -> TimedRunner:
-    subnet = extract(stand.supernet, genotype).eval().requires_grad_(False)
-    return _take(stand, subnet, stand.image)
+def _network_runner(benchmark: _Benchmark, genotype: Genotype) -> TimedRunner:
+    subnet = extract(benchmark.supernet, genotype).eval().requires_grad_(False)
+    return _runner(benchmark, subnet, benchmark.image)
 
 
-def _take(stand: _Stand, run: Callable[[Tensor], object], given: Tensor) -> TimedRunner:
-    return counting_preemptions(runtimes.torch_once(run, given, stand.bench.autocast, clock=stand.clock))
+def _runner(benchmark: _Benchmark, run: Callable[[Tensor], object], given: Tensor) -> TimedRunner:
+    return counting_preemptions(
+        runtimes.torch_once(run, given, benchmark.evaluation.autocast, clock=benchmark.clock)
+    )
 
 
 def _fitted(
-    table: LatencyTable, stand: _Stand, drawn: Sequence[Genotype], times: Vector, fit: int
+    table: LatencyTable, benchmark: _Benchmark, drawn: Sequence[Genotype], times: Vector, fit: int
 ) -> LatencyTable:
-    """The table corrected on the first networks and compared with the rest."""
-    height, width = stand.image.shape[-2:]
-    networks = [Network.of(stand.supernet.family, genotype, (height, width)) for genotype in drawn]
+    """The table, corrected on the first networks and tested on the rest."""
+    height, width = benchmark.image.shape[-2:]
+    networks = [Network.of(benchmark.supernet.family, genotype, (height, width)) for genotype in drawn]
     found = corrected(table, networks[:fit], times[:fit])
     held_out = {
         kind: compare(np.array([found.predict(each, kind) for each in networks[fit:]]), times[fit:])

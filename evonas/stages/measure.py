@@ -1,4 +1,4 @@
-"""stage=measure: measure networks again, beside what the search recorded."""
+"""stage=measure: measure networks again and compare with the values that the search recorded."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,14 +8,12 @@ import numpy as np
 from evonas import files
 from evonas.archive import Archive
 from evonas.config import build
-from evonas.evaluate.engine import PARTS
 from evonas.report.results import SearchResults
 from evonas.stages.base import Context
-from evonas.stages.naming import naming_in
-from evonas.stages.networks.selected import Net
-from evonas.stages.search import evaluator_config
+from evonas.stages.build.evaluator import archive_naming, evaluator_config, parts_of
+from evonas.stages.networks.selected import SelectedNetwork
 from evonas.stages.searching.reuse import ARCHIVE
-from evonas.stages.show import asked
+from evonas.stages.show import requested_networks
 from evonas.track.console import print_table
 
 if TYPE_CHECKING:
@@ -33,20 +31,20 @@ COLUMNS = {
 
 
 class Measure:
-    """Measures each network of `genotype=`, or each chosen one, in this process and one after another.
+    """Measures each network of `networks=`, or each selected one, in this process and one after another.
 
-    Objectives that look at no clock give the recorded numbers to the last bit on the same device; where the
-    fingerprint is another, something that the numbers depend on has changed, and the table says so.
+    Objectives other than latencies reproduce the recorded numbers bit for bit on the same device. If the fingerprint
+    differs, something that the numbers depend on has changed, and the table says so.
     """
 
     needs_task = True
 
     def run(self, context: Context) -> str:
-        """Print recorded beside new numbers, and write them to measure/measured.json."""
-        naming = naming_in(context.run.find(ARCHIVE))
+        """Print recorded and new values side by side, and write them to measure/measured.json."""
+        naming = archive_naming(context.run.find(ARCHIVE))
         evaluator: Evaluator = build(naming(evaluator_config(context)))
         evaluator.setup()
-        rows = [row for net in asked(context) for row in _rows(context, evaluator, net)]
+        rows = [row for net in requested_networks(context) for row in _rows(context, evaluator, net)]
         path = context.run.path(MEASURED)
         files.write_json(path, rows)
         shown = [["-" if row[key] is None else str(row[key]) for key in COLUMNS] for row in rows]
@@ -54,10 +52,8 @@ class Measure:
         return f"Measured: {path}"
 
 
-def _rows(context: Context, evaluator: "Evaluator", net: Net) -> Iterator[dict[str, object]]:
-    for part in PARTS:
-        if not any(objective.part == part for objective in evaluator.objectives):
-            continue
+def _rows(context: Context, evaluator: "Evaluator", net: SelectedNetwork) -> Iterator[dict[str, object]]:
+    for part in parts_of(evaluator.objectives):
         fingerprint = evaluator.fingerprint(part)
         answer = evaluator.measure(context.setup.space.parse(net.genotype), part)
         found = _single(net.genotype, answer.objectives, answer.extra)
@@ -87,7 +83,7 @@ def _single(genotype: str, objectives: Mapping[str, float], extra: Mapping[str, 
 def _recorded(
     context: Context, part: str, fingerprint: str, genotype: str
 ) -> tuple[dict[str, tuple[float, float]], str]:
-    """Value and metric of each objective of a part in the search's archive, and why they are not comparable."""
+    """Value and metric of each recorded objective of a part, and a note why they may not be comparable."""
     path = context.run.find(ARCHIVE)
     if path is None:
         return {}, "no search"

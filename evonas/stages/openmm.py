@@ -1,4 +1,4 @@
-"""Where configurations of OpenMMLab of the first release look for exported backbones."""
+"""The path under which OpenMMLab configurations of the first release import exported backbones."""
 
 from evonas.stages.networks.openmmlab import ExportedBackbone
 

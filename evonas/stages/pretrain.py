@@ -1,6 +1,5 @@
-"""The stage that makes the supernet's starting weights."""
+"""stage=pretrain: the initial weights of the supernet."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ from evonas import files, weights
 from evonas.errors import EvoNASError
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.training.supernet_trainer import Walk
+from evonas.stages.training.supernet_trainer import SupernetTrainer
 from evonas.tasks.classification import Classification
 
 PRETRAINED = "pretrain/supernet.safetensors"
@@ -16,15 +15,15 @@ START = "pretrain/start.safetensors"
 
 
 class Pretrain:
-    """Starting weights: drawn from the seed or taken from a file, and on request trained.
+    """Initial weights: drawn from the seed or adopted from a file, and on request trained.
 
     Args:
-        weights: a safetensors or `.pth` file in our naming or in VSSD's; None for the starting
-            weights of the run named by `inputs=`, and without one for those of the seed.
-        train: walk the curriculum of `sampler=` by the recipe `train.pretrain`, from there on;
-            None to do so where the task is a classification.
-        widening: how a smaller network is put into this one: `zeros` keeps the subnet of its
-            size as it was, `copies` the largest one.
+        weights: a safetensors or `.pth` file with the names of evonas or of VSSD; None for the initial weights of
+            the run named by `inputs=`, and without one for those of the seed.
+        train: whether they are trained along the curriculum of `sampler=` by the recipe `train.pretrain`;
+            None trains classification tasks only.
+        widening: how a larger supernet adopts a smaller network: `zeros` leaves the outputs of the subnet
+            of its size unchanged, `copies` those of the largest subnet.
     """
 
     needs_task = True
@@ -35,56 +34,35 @@ class Pretrain:
         self.weights, self.train, self.widening = weights, train, widening
 
     def run(self, context: Context) -> str:
-        """Write the starting weights and say where they came from."""
-        origin = self._origin(context)
-        if not self._trains(context):
-            return _kept(context, origin, PRETRAINED)
-        start = None
-        if origin.file is not None:
-            print(_kept(context, origin, START), flush=True)
-            start = context.run.path(START)
-        walk = Walk(context, "pretrain", "pretrain", start)
-        if walk.is_finished():
-            return f"The supernet is pretrained: {walk.path}"
-        walk.run()
-        return f"Pretrained, {walk.panel_mean()}: {walk.path}"
-
-    def _trains(self, context: Context) -> bool:
-        if self.train is None:
-            return isinstance(context.setup.task, Classification)
-        return self.train
-
-    def _origin(self, context: Context) -> "_Origin":
+        """Write the initial weights and say where they came from."""
+        inherited = None if context.run.inputs is None else context.run.inputs / PRETRAINED
+        file = inherited if inherited is not None and inherited.exists() else None
         if self.weights:
-            return _Origin(Path(self.weights).expanduser(), self.widening)
-        if context.run.inputs is not None and (context.run.inputs / PRETRAINED).exists():
-            return _Origin(context.run.inputs / PRETRAINED, self.widening)
-        return _Origin(None, self.widening)
+            file = Path(self.weights).expanduser()
+        train = isinstance(context.setup.task, Classification) if self.train is None else self.train
+        if not train:
+            return self._write(context, file, PRETRAINED)
+        start = None
+        if file is not None:
+            print(self._write(context, file, START), flush=True)
+            start = context.run.path(START)
+        trainer = SupernetTrainer(context, "pretrain", start)
+        if trainer.is_finished():
+            return f"The supernet is pretrained: {trainer.path}"
+        trainer.run()
+        return f"Pretrained, {trainer.panel_mean()}: {trainer.path}"
 
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Where weights come from: a file, or the seed."""
-
-    file: Path | None
-    widening: str
-
-
-def _kept(context: Context, origin: _Origin, target: str) -> str:
-    """Write the weights that the origin gives, and say what they are."""
-    net = factory.supernet(context.setup)
-    path = context.run.path(target)
-    if origin.file is None:
-        weights.save(path, net.state_dict(), {"source": "seed", "seed": context.cfg.seed})
-        return f"Starting weights from seed: {path}"
-    try:
-        adoption = net.family.adopt(net, weights.load_foreign(origin.file), origin.widening)
-    except EvoNASError as error:
-        raise type(error)(f"{origin.file}: {error.message}", error.hint) from error
-    meta: dict[str, Any] = {
-        "source": origin.file.name,
-        "sha256": files.sha256(origin.file),
-        **adoption.facts(),
-    }
-    weights.save(path, net.state_dict(), meta)
-    return f"Starting weights from {origin.file}: {adoption.sentence()}.\n{path}"
+    def _write(self, context: Context, file: Path | None, target: str) -> str:
+        """Write the weights of a file, or those of the seed, and say what they are."""
+        net = factory.supernet(context.setup)
+        path = context.run.path(target)
+        if file is None:
+            weights.save(path, net.state_dict(), {"source": "seed", "seed": context.cfg.seed})
+            return f"Starting weights from seed: {path}"
+        try:
+            adoption = net.family.adopt(net, weights.load_foreign(file), self.widening)
+        except EvoNASError as error:
+            raise type(error)(f"{file}: {error.message}", error.hint) from error
+        meta: dict[str, Any] = {"source": file.name, "sha256": files.sha256(file), **adoption.facts()}
+        weights.save(path, net.state_dict(), meta)
+        return f"Starting weights from {file}: {adoption.sentence()}.\n{path}"

@@ -1,4 +1,4 @@
-"""The stage that checks whether inherited weights rank subnets as retraining would."""
+"""stage=rank: whether inherited weights rank subnets as retraining does."""
 
 import hashlib
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evonas import files, weights
+from evonas import files
 from evonas.errors import UserError
 from evonas.identifiers import identified
 from evonas.metric import converted
@@ -14,16 +14,15 @@ from evonas.randomness import generator
 from evonas.report.analysis.rank_correlation import FEW, agreement, statistics
 from evonas.run import find_run
 from evonas.space.genotype import Genotype
-from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.training import subnet_trainer
-from evonas.stages.training.bn_calibration import origin, renewal
-from evonas.stages.training.logging import Listening, listening
+from evonas.stages.training.logging import TrainingLogger, training_logger
+from evonas.stages.training.recipe import training_identity
+from evonas.stages.training.setup import TrainingSetup
 from evonas.supernets.base import cost
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet, extract
-from evonas.tasks.base import Task, best_of
+from evonas.tasks.base import best_of
 from evonas.train.loop.checkpoint_io import remove
 
 DRAWS_PER_SUBNET = 20
@@ -31,26 +30,33 @@ RESULT = "rank/rank.json"
 
 
 class Rank:
-    """Subnets spread over MACs, the same short retraining for each, and how well the ranks agree."""
+    """Retrains subnets spread over MACs by one short recipe, and correlates inherited with retrained errors."""
 
     needs_task = True
 
     def run(self, context: Context) -> str:
-        """Write rank/rank.json: the pairs, and the statistics of `report/analysis/rank_correlation.py` on them."""
-        rank = context.cfg.rank
-        task, other = context.setup.task, _against(context)
+        """Write rank/rank.json: the pairs of errors, and the statistics of `report/analysis/rank_correlation.py`."""
+        settings, task = context.cfg.rank, context.setup.task
+        other = _other_check(context)
         inherited = factory.load_supernet(context)
-        chosen = _chosen(context, inherited, task.input_size, other)
-        path = context.run.path(RESULT)
-        steps = subnet_trainer.total_steps(task, factory.recipe(context.cfg, "rank"))
-        with listening(context, "rank", "Rank", steps * len(chosen), path.parent) as listener:
-            ranking = _Ranking(context, task, inherited, listener)
-            pairs = [ranking.pair(genotype, macs) for genotype, macs in chosen]
+        if other is None:
+            subnets = spread(inherited, task.input_size, settings.subnets, context.cfg.seed)
+        else:
+            points = {inherited.space.parse(pair["genotype"]) for pair in other["pairs"]}
+            subnets = with_macs(inherited, task.input_size, points)
+        training, path = TrainingSetup(context, "rank"), context.run.path(RESULT)
+        steps = training.total_steps
+        with training_logger(context, "rank", "Rank", steps * len(subnets), path.parent) as logger:
+            ranking = _Ranking(training, inherited, logger)
+            pairs = [ranking.pair(genotype, macs) for genotype, macs in subnets]
         result: dict[str, Any] = {"error_name": task.error_name, "steps": steps, "pairs": pairs}
         rng = generator(context.cfg.seed, "rank/bootstrap")
-        result |= statistics(pairs, rng, rank.get("bins", 3), rank.get("top", 3))
+        result |= statistics(pairs, rng, settings.get("bins", 3), settings.get("top", 3))
         if "mixed" in pairs[0]:
-            result["mixed"] = _with_mixed(context, pairs)
+            mixed = [{**pair, "inherited": pair["mixed"]} for pair in pairs]
+            rng = generator(context.cfg.seed, "rank/bootstrap")
+            found = statistics(mixed, rng, settings.get("bins", 3))
+            result["mixed"] = {key: found[key] for key in ("tau", "low", "high")}
         if other is not None:
             result["agreement"] = {"run": other["run"], **agreement(pairs, other["pairs"])}
         files.write_json(path, result)
@@ -60,98 +66,78 @@ class Rank:
 
 
 class _Ranking:
-    """Measures one subnet after another; finished pairs survive in rank/pairs.json."""
+    """Measures one subnet after another; finished pairs are stored in rank/pairs.json."""
 
-    def __init__(self, context: Context, task: Task, inherited: Supernet, listener: Listening) -> None:
-        self.context, self.task, self.inherited, self.listener = context, task, inherited, listener
-        self.recipe = factory.recipe(context.cfg, "rank")
-        self.teaching = factory.Teaching(context)
-        self.path = context.run.path("rank/pairs.json")
+    def __init__(self, training: TrainingSetup, inherited: Supernet, logger: TrainingLogger) -> None:
+        self.training, self.inherited, self.logger = training, inherited, logger
+        run = training.run
+        self.path = run.path("rank/pairs.json")
+        self.origin = training.origin(run.need(factory.SUPERNET, made_by="supernet"))
         self.known: dict[str, Any] = {}
-        # pairs hold errors alone; the keys of all metrics are known after the first validation
-        self.metric = converted(task.error_name, ())
-        start = context.run.need(factory.SUPERNET, made_by="supernet")
-        self.renewal = renewal(context, task)
-        self.origin = {"supernet": weights.digest(start), **origin(self.renewal), **factory.origin(context)}
-        if context.run.resume and self.path.exists():
-            left = files.read_json(self.path)
-            self.known = left["pairs"] if identified(left["identity"]) == self._identity("rank") else {}
+        # pairs hold errors only; the keys of all metrics are known after the first validation
+        self.metric = converted(training.task.error_name, ())
+        if run.resume and self.path.exists():
+            stored = files.read_json(self.path)
+            self.known = stored["pairs"] if identified(stored["identity"]) == self._identity("rank") else {}
 
     def pair(self, genotype: Genotype, macs: int) -> dict[str, Any]:
-        """The error of a subnet before and after its retraining."""
+        """The errors of a subnet before and after its retraining, with its costs."""
         text = self.inherited.space.format(genotype)
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        # kept until the pair is durable; each subnet has its own
+        state = self.path.with_name(f"{name}.state.safetensors")
         if text in self.known:
-            self.listener.next_training(subnet_trainer.total_steps(self.task, self.recipe))
+            self.logger.finish_training(self.training.total_steps)
         else:
-            params = cost(self.inherited.family, genotype, self.task.input_size).params
-            costs = {"macs": macs, "params": params}
-            self.known[text] = {**self._retrained(genotype, text), "genotype": text, **costs}
+            params = cost(self.inherited.family, genotype, self.training.task.input_size).params
+            errors = self._errors(genotype, text, state)
+            self.known[text] = {**errors, "genotype": text, "macs": macs, "params": params}
             files.write_json(self.path, {"identity": self._identity("rank"), "pairs": self.known})
-        remove(self._state(text))
+        remove(state)
         pair: dict[str, Any] = self.known[text]
         values = [self.metric.from_error(pair[kind]) for kind in ("inherited", "retrained")]
         shown = f"validation {self.metric.name} inherited {values[0]:.4f}, retrained {values[1]:.4f}"
-        self.listener.progress.note(f"{text}: {shown}")
+        self.logger.progress.note(f"{text}: {shown}")
         return pair
 
     def _identity(self, purpose: str) -> dict[str, Any]:
-        return subnet_trainer.identity(self.recipe, purpose, **self.origin)
+        return training_identity(self.training.recipe, purpose, **self.origin)
 
-    def _state(self, text: str) -> Path:
-        """Where a subnet's training is kept until its pair is durable; none finds that of another."""
-        name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self.path.with_name(f"{name}.state.safetensors")
+    def _errors(self, genotype: Genotype, text: str, state: Path) -> dict[str, float]:
+        """The inherited error as a search measures it, and the retrained one.
 
-    def _retrained(self, genotype: Genotype, text: str) -> dict[str, float]:
+        With BN calibration, `mixed` is the inherited error with the statistics that all subnets share.
+        """
+        training = self.training
         net = extract(self.inherited, genotype)
-        before = self._inherited(net, text)
-        levels = self.inherited.levels
-        taught = self.teaching.options(levels, "rank")
-        identity, state = self._identity(f"rank/{text}"), self._state(text)
-        subnet_trainer.fit_net(
-            self.context, net, self.task, self.recipe, identity, state, self.listener, taught
-        )
-        after = self._validated(net)
-        return {**before, "retrained": after}
-
-    def _inherited(self, net: StaticNet, text: str) -> dict[str, float]:
-        """The error as a search measures it; where it renews statistics, also with those of the supernet."""
-        before = self._validated(net)
-        if self.renewal is None:
-            return {"inherited": before}
-        self.renewal(net, text)
-        return {"inherited": self._validated(net), "mixed": before}
+        inherited = self._validated(net)
+        errors = {"inherited": inherited}
+        if training.bn_calibration is not None:
+            training.bn_calibration(net, text)
+            errors = {"inherited": self._validated(net), "mixed": inherited}
+        distillation = training.distillation(self.inherited.levels, "rank")
+        training.fit(net, self._identity(f"rank/{text}"), state, self.logger, distillation)
+        return {**errors, "retrained": self._validated(net)}
 
     def _validated(self, net: StaticNet) -> float:
-        metrics = subnet_trainer.holdout(self.context, net, self.task)
-        self.metric = converted(self.task.error_name, metrics)
-        return best_of(metrics, self.task)
-
-
-def _with_mixed(context: Context, pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    """How errors with the statistics that all subnets share rank: tau with its interval."""
-    mixed = [{**pair, "inherited": pair["mixed"]} for pair in pairs]
-    rng = generator(context.cfg.seed, "rank/bootstrap")
-    found = statistics(mixed, rng, context.cfg.rank.get("bins", 3))
-    return {key: found[key] for key in ("tau", "low", "high")}
-
-
-def _chosen(
-    context: Context, supernet: Supernet, size: tuple[int, int], other: dict[str, Any] | None
-) -> list[tuple[Genotype, int]]:
-    """The subnets to train: those of the other check, or fresh ones."""
-    if other is None:
-        return spread(supernet, size, context.cfg.rank.subnets, context.cfg.seed)
-    return costed(supernet, size, {supernet.space.parse(pair["genotype"]) for pair in other["pairs"]})
+        metrics = self.training.score(net)
+        self.metric = converted(self.training.task.error_name, metrics)
+        return best_of(metrics, self.training.task)
 
 
 def spread(supernet: Supernet, size: tuple[int, int], count: int, seed: int) -> list[tuple[Genotype, int]]:
-    """The smallest and largest genotype, and others as evenly between them in MACs as draws allow."""
+    """The smallest and the largest genotype, and samples spread as evenly as possible between them in MACs."""
     space = supernet.space
     rng = generator(seed, "rank")
-    drawn = {_draw(space, rng) for _ in range(DRAWS_PER_SUBNET * count)}
+    drawn = set()
+    for _ in range(DRAWS_PER_SUBNET * count):
+        # plain samples crowd the middle, so a random share of the genes is moved to a random end
+        end = space.largest() if rng.integers(2) else space.smallest()
+        plain = space.to_vector(space.sample(rng))
+        is_moved = rng.random(len(plain)) < rng.random()
+        drawn.add(space.repair(np.where(is_moved, space.to_vector(end), plain), rng))
     ends = {space.smallest(), space.largest()}
-    costs = dict(costed(supernet, size, drawn | ends))
+    costs = dict(with_macs(supernet, size, drawn | ends))
     chosen = {genotype: costs.pop(genotype) for genotype in sorted(ends)}
     targets = np.linspace(min(chosen.values()), max(chosen.values()), count)[1:-1]
     for target in targets[: len(costs)]:
@@ -160,22 +146,14 @@ def spread(supernet: Supernet, size: tuple[int, int], count: int, seed: int) -> 
     return sorted(chosen.items(), key=lambda item: (item[1], item[0]))
 
 
-def costed(supernet: Supernet, size: tuple[int, int], points: set[Genotype]) -> list[tuple[Genotype, int]]:
+def with_macs(supernet: Supernet, size: tuple[int, int], points: set[Genotype]) -> list[tuple[Genotype, int]]:
     """Genotypes with their MACs, cheapest first."""
     costs = [(point, cost(supernet.family, point, size).macs) for point in points]
     return sorted(costs, key=lambda item: (item[1], item[0]))
 
 
-def _draw(space: Space, rng: np.random.Generator) -> Genotype:
-    """A random point pulled towards a random end by a random share, since plain draws crowd the middle."""
-    end = space.largest() if rng.integers(2) else space.smallest()
-    plain = space.to_vector(space.sample(rng))
-    is_pulled = rng.random(len(plain)) < rng.random()
-    return space.repair(np.where(is_pulled, space.to_vector(end), plain), rng)
-
-
-def _against(context: Context) -> dict[str, Any] | None:
-    """The ranking check of `rank.against`, or None where no run is named."""
+def _other_check(context: Context) -> dict[str, Any] | None:
+    """The result of `rank.against`, or None where no run is named."""
     name = context.cfg.rank.get("against")
     if not name:
         return None
@@ -190,7 +168,7 @@ def _against(context: Context) -> dict[str, Any] | None:
 
 
 def sentence(result: dict[str, Any]) -> str:
-    """What a ranking check found, for a person."""
+    """A ranking check in one sentence."""
     if result["tau"] is None:
         return "Kendall's tau is undefined: all errors are equal"
     by_costs = [

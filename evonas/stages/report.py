@@ -1,4 +1,4 @@
-"""stage=report: one HTML file about everything that is in a run."""
+"""stage=report: one HTML page about a run."""
 
 import logging
 import shlex
@@ -20,7 +20,7 @@ from evonas.run import ATTEMPTS, IDENTITY, Run, typed
 from evonas.search.loop.racing import image_evaluations
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.searching.artifacts import keep
+from evonas.stages.searching.artifacts import log_artifacts
 from evonas.stages.stage_times import stage_seconds
 from evonas.supernets.base import SupernetFamily
 from evonas.track.progress import human_time
@@ -32,20 +32,20 @@ _PACKAGES = ("torch", "lightning", "numpy", "pymoo")
 
 
 class Report:
-    """Gathers the files of a run into report/index.html; what is missing is named in the page."""
+    """Writes the results of a run into report/index.html; the page names what is missing."""
 
     needs_task = False
 
     def run(self, context: Context) -> str:
-        """Write the page; may be repeated while other stages work, and then shows more."""
+        """Write the page; may be repeated while other stages run."""
         path = context.run.path(PAGE)
         files.write_text(path, render(gather(context.run)))
-        keep(context, "report", "report", [path])
+        log_artifacts(context, "report", "report", [path])
         return f"Report: {path}"
 
 
 def gather(run: Run) -> Sources:
-    """Everything in a run that a report can show."""
+    """The contents of a run that a report shows."""
     archive, test = run.find("search/archive.sqlite"), run.find("evaluate/test.json")
     facts = read(archive) if archive else None
     return Sources(
@@ -57,7 +57,7 @@ def gather(run: Run) -> Sources:
         retrained=dict(_retrained(run)),
         test=files.read_json(test) if test else None,
         pictures=test.with_name("pictures") if test else None,
-        # a search without a supernet's weights names its table's range, and a joint one its runs
+        # a table search records the range of its table, and a multi-task search its runs
         has_network=facts is None or (facts.ideal is None and "joint" not in facts.identity),
         panel=_json(run, "supernet/panel.json"),
         rank=_json(run, "rank/rank.json"),
@@ -71,10 +71,7 @@ def gather(run: Run) -> Sources:
 
 
 def _space(directory: Path, facts: SearchResults | None) -> Space | None:
-    """The space that the archive names, or the run where there is none.
-
-    It may not be made here, as with a user's own code.
-    """
+    """The space of the archive, or of the run without one; None if it cannot be built, as with a user's own code."""
     node = facts.identity.get("space") if facts else _identity(directory).get("space")
     if not isinstance(node, Mapping):
         return None
@@ -87,12 +84,12 @@ def _space(directory: Path, facts: SearchResults | None) -> Space | None:
 
 
 def _family(directory: Path, space: Space | None) -> SupernetFamily | None:
-    """The supernet's family; a table's run records a network too, but it is none of the space."""
+    """The supernet family; None for the run of a table, which records a network that is not of its space."""
     network = _identity(directory).get("network")
     if space is None or not isinstance(network, Mapping):
         return None
     target = str(identifier(network.get("_target_")))
-    # of ours only families are made here; a run folder may come from somebody else
+    # of evonas only families, which have ids, are built here; a run folder may be foreign
     if target.startswith("evonas."):
         return None
     try:
@@ -108,7 +105,7 @@ def _json(run: Run, relative: str) -> Any:
 
 
 def _retrained(run: Run) -> Iterator[tuple[str, Any]]:
-    """Results of the networks that are chosen now; those of an earlier choice are left out."""
+    """Results of the selected networks; those of an earlier selection are left out."""
     selected = _json(run, "selected.json") or {"nets": []}
     for net in selected["nets"]:
         result = _json(run, f"retrain/{net['name']}/result.json")
@@ -117,7 +114,7 @@ def _retrained(run: Run) -> Iterator[tuple[str, Any]]:
 
 
 def _attempts(directory: Path) -> Iterator[str]:
-    """The commands that worked on this run; reports are left out, so that a page can be rebuilt."""
+    """The commands of this run without reports, so that a page can be rebuilt."""
     for path in sorted((directory / ATTEMPTS).glob("*/overrides.yaml")):
         overrides = typed(path.parent)
         if not set(_OWN) & set(overrides):
@@ -140,13 +137,6 @@ def _environment(directory: Path) -> Iterator[tuple[str, str]]:
             continue
 
 
-def _race(run: Run) -> Iterator[tuple[str, str]]:
-    with Archive.read(run.need("search/archive.sqlite", made_by="search")) as archive:
-        counts = image_evaluations(archive)
-    if counts is not None and counts[1]:
-        yield "image evaluations of the race", f"{counts[0] / counts[1]:.0%} of those of full evaluation"
-
-
 def _times(run: Run, facts: SearchResults | None) -> Iterator[tuple[str, str]]:
     for stage, seconds in stage_seconds(run.directory).items():
         yield f"stage {stage}", human_time(seconds)
@@ -155,6 +145,9 @@ def _times(run: Run, facts: SearchResults | None) -> Iterator[tuple[str, str]]:
         yield "training the teacher", human_time(teacher["seconds"])
     if facts:
         yield "measuring in the search, summed over workers", human_time(facts.seconds)
-        yield from _race(run)
+        with Archive.read(run.need("search/archive.sqlite", made_by="search")) as archive:
+            counts = image_evaluations(archive)
+        if counts is not None and counts[1]:
+            yield "image evaluations of the race", f"{counts[0] / counts[1]:.0%} of those of full evaluation"
     for name, result in _retrained(run):
         yield f"retraining {name}", human_time(result["seconds"])

@@ -1,4 +1,4 @@
-"""The stage that runs the others in order."""
+"""stage=run: all stages in order."""
 
 import time
 from collections.abc import Mapping
@@ -8,37 +8,44 @@ from omegaconf import DictConfig, OmegaConf
 
 from evonas import config
 from evonas.errors import UserError
+from evonas.identifiers import identified_settings
 from evonas.report.selection.rules import read_rule
 from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
-from evonas.stages.build.objectives import located
-from evonas.stages.build.run_mode import RunMode, mode_of
-from evonas.stages.networks.references import given
+from evonas.stages.build.setup import RunMode, mode_of
+from evonas.stages.networks.references import referenced_networks
 from evonas.stages.stage_times import note_seconds
-from evonas.track.progress import heading, human_time
+from evonas.track.console import heading
+from evonas.track.progress import human_time
 
-# what a walk along a curriculum reads besides its recipe
-_WALK = ("sampler", "distill", "train.panel_random", "train.panel_every", "train.recalibrate", "trainer")
-# what each stage reads of the config besides the run's identity; a change of it means that
-# the stage, and all after it, are not done yet
+# settings of a curriculum besides its recipe
+_CURRICULUM = (
+    "sampler",
+    "distill",
+    "train.panel_random",
+    "train.panel_every",
+    "train.bn_calibration_images",
+    "limits",
+)
+# the settings of each stage besides the run's identity; if they change, the stage and all after it run again
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     # only where it trains: see `settings`
-    "pretrain": (*_WALK, "train.pretrain"),
-    "teacher": ("teacher", "train.teacher", "trainer"),
-    "supernet": (*_WALK, "train.supernet"),
-    "search": ("search", "objective", "evaluate", "evaluator", "budget", "joint"),
-    "select": ("select", "genotype", "transfer"),
-    "retrain": ("distill", "train.retrain", "train.scratch", "trainer"),
-    "rank": ("distill", "train.rank", "rank", "trainer"),
+    "pretrain": (*_CURRICULUM, "train.pretrain"),
+    "teacher": ("teacher", "train.teacher", "limits"),
+    "supernet": (*_CURRICULUM, "train.supernet"),
+    "search": ("search", "objective", "fidelity", "evaluator", "budget", "multi_task_runs"),
+    "select": ("select", "networks", "transfer"),
+    "retrain": ("distill", "train.retrain", "train.scratch", "limits"),
+    "rank": ("distill", "train.rank", "rank", "limits"),
     "evaluate": (),
     "export": (),
     "report": (),
 }
-# settings that came later; where they are not used, runs from before are still done
-_LATER = ("genotype", "transfer", "joint")
-# what makes a stage needless when the run named by `inputs=` has it; weights to start from are
-# adopted by the stage itself, because they may have another task's head
+# settings of later releases; runs of earlier ones are still done where these are unset
+_LATER = ("networks", "transfer", "multi_task_runs")
+# a stage is skipped if the run named by `inputs=` has its product; initial weights are adopted by the stage
+# itself, because they may have another task's head
 PRODUCTS: Mapping[str, str] = {
     "pretrain": "supernet/supernet.safetensors",
     "teacher": "teacher/result.json",
@@ -47,10 +54,10 @@ PRODUCTS: Mapping[str, str] = {
 
 
 class Pipeline:
-    """All stages of a run; with resume=true the ones that are done are left out.
+    """All stages of a run; with resume=true finished ones are skipped.
 
-    A stage is built when its turn comes, so that a run imports only what it needs: build the pipeline itself
-    with `_recursive_: false`.
+    A stage is built when it runs, so that a run imports only what it needs: build the pipeline itself with
+    `_recursive_: false`.
 
     Args:
         steps: stages, or their configs, by name, in the order in which they run.
@@ -63,7 +70,7 @@ class Pipeline:
         self._seconds: dict[str, float] = {}
 
     def run(self, context: Context) -> str:
-        """Run every stage, print what each took, and return the path of the report."""
+        """Run every stage and print their times; returns the path of the report."""
         may_skip = context.run.resume
         if not may_skip:
             self._refuse_again(context.run)
@@ -73,7 +80,7 @@ class Pipeline:
             title = f"[{number}/{len(self.steps)}] {name}"
             if not is_wanted(context.cfg, name):
                 heading(f"{title}: not needed")
-            elif _is_given(context.run, name):
+            elif _is_inherited(context.run, name):
                 heading(f"{title}: taken from {context.cfg.inputs}")
             elif may_skip and context.run.done(name, wanted):
                 heading(f"{title}: done before")
@@ -87,15 +94,15 @@ class Pipeline:
         return str(report if report.exists() else context.run.directory)
 
     def _check_ahead(self, context: Context) -> None:
-        """What is wrong with a later stage must not be found out after hours of training."""
+        """Raise the errors of later stages before hours of training."""
         cfg = context.cfg
-        if context.setup.mode is RunMode.GIVEN:
-            given(context)
+        if context.setup.mode is RunMode.NAMED:
+            referenced_networks(context)
         for rule in cfg.select.rules if "select" in self.steps else ():
             read_rule(rule)
         is_made = "supernet" in self.steps and is_wanted(cfg, "supernet")
-        if is_made and not _is_given(context.run, "supernet") and "_target_" in (cfg.sampler or {}):
-            # tables have no network, and their searches must not wait for torch
+        if is_made and not _is_inherited(context.run, "supernet") and "_target_" in (cfg.sampler or {}):
+            # searches of tables must not wait for torch
             from evonas.stages.build import factory
 
             curriculum = factory.curriculum(cfg, context.setup.space)
@@ -103,10 +110,10 @@ class Pipeline:
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
 
-                made(located(config.to_plain(cfg.objective), context.run))
+                made(context.setup.objectives(context.run))
 
     def _refuse_again(self, run: Run) -> None:
-        """What took hours must not be lost because a word was forgotten."""
+        """Refuse to overwrite finished stages because `resume=true` was forgotten."""
         done = [name for name in self.steps if (run.directory / DONE / f"{name}.json").exists()]
         if done:
             raise UserError(
@@ -130,33 +137,34 @@ class Pipeline:
 
 
 def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
-    """The part of the config that decides what a stage makes, as plain data."""
+    """The part of the config that decides what a stage makes, as plain data under the names of identities."""
     step = f"stage.steps.{name}"
     read = [key for key in SETTINGS.get(name, ()) if key not in _LATER or cfg.get(key) is not None]
-    # starting weights that are not trained depend on no settings
+    # untrained initial weights depend on no settings
     is_trained = name != "pretrain" or OmegaConf.select(cfg, f"{step}.train", default=False) is not False
     keys = (*(read if is_trained else ()), step)
-    return {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
+    found = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
+    return identified_settings(found)
 
 
 def is_wanted(cfg: DictConfig, name: str) -> bool:
-    """Whether anything reads what the stage makes.
+    """Whether a later stage reads the results of this stage.
 
-    Without distillation nobody asks a teacher, and without rules to choose by nobody asks a search. Networks
-    that are given need neither supernet nor search.
+    Without distillation none reads the teacher, without selection rules none reads the search, and named networks
+    need neither supernet nor search.
     """
     mode = mode_of(cfg)
     if not mode.has_network:
         return name in NEEDS_NO_NETWORK
-    if mode is RunMode.GIVEN and name in ("supernet", "search"):
+    if mode is RunMode.NAMED and name in ("supernet", "search"):
         return False
     if name == "search" and not cfg.select.rules:
         return False
     return name != "teacher" or bool(cfg.distill)
 
 
-def _is_given(run: Run, name: str) -> bool:
-    """Whether the run named by `inputs=` has what the stage is run for, and this run has not."""
+def _is_inherited(run: Run, name: str) -> bool:
+    """Whether the run named by `inputs=` has the product of the stage, and this run has not."""
     product = PRODUCTS.get(name)
     found = run.find(product) if product else None
     return found is not None and not found.is_relative_to(run.directory)

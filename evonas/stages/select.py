@@ -1,4 +1,4 @@
-"""stage=select: choose networks from the front that the search found, or name them."""
+"""stage=select: select networks from the front that the search found, or name them."""
 
 from typing import Any
 
@@ -10,22 +10,22 @@ from evonas.report.results import SearchResults, predictions
 from evonas.report.selection.rules import Choice, choose
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.build.run_mode import RunMode
-from evonas.stages.networks.references import Given, given
+from evonas.stages.build.setup import RunMode
+from evonas.stages.networks.references import NetworkRef, referenced_networks
 from evonas.stages.networks.selected import SELECTED
-from evonas.stages.searching.artifacts import keep
+from evonas.stages.searching.artifacts import log_artifacts
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.track.console import print_table
 
 MAX = "max"
-NOTHING = SearchResults((), (), np.empty((0, 0)))
+NO_RESULTS = SearchResults((), (), np.empty((0, 0)))
 
 
 class Select:
-    """Applies `select.rules` to the front; what it writes names the networks for all later stages.
+    """Applies `select.rules` to the front and writes selected.json, which all later stages read.
 
-    `select.genotypes` are taken as they are typed, first; without rules no archive is read. With `genotype=`
-    the networks that it means are kept, and the rules do not count.
+    `select.genotypes` come first; without rules no archive is read. With `networks=` its networks are taken, and the
+    rules do not apply.
     """
 
     needs_task = True
@@ -34,35 +34,34 @@ class Select:
         """Write selected.json and print it as a table."""
         cfg, run = context.cfg, context.run
         space = context.setup.space
-        is_given = context.setup.mode is RunMode.GIVEN
-        rules = [] if is_given else list(cfg.select.rules)
+        is_named = context.setup.mode is RunMode.NAMED
+        rules = [] if is_named else list(cfg.select.rules)
         nets = [_typed(name, text, space) for name, text in cfg.select.genotypes.items()]
-        nets += [_kept(context, each) for each in given(context)] if is_given else []
-        facts = read(run.need(ARCHIVE, made_by="search")) if rules else NOTHING
-        found = choose(facts, rules, cfg.select.get("noise", False)) if rules else []
+        nets += [_named_entry(context, each) for each in referenced_networks(context)] if is_named else []
+        facts = read(run.need(ARCHIVE, made_by="search")) if rules else NO_RESULTS
+        found = choose(facts, rules, cfg.select.get("noise_aware", False)) if rules else []
         nets += [_entry(facts, choice) for choice in found]
-        if cfg.select.include_max and not is_given:
+        if cfg.select.include_max and not is_named:
             _add_largest(nets, facts, space)
         error_name = str(context.setup.task.error_name)
         path = run.path(SELECTED)
         rows = {net["name"]: facts.rows[net["genotype"]] for net in nets if net["genotype"] in facts.rows}
         metrics = {name: facts.readings(row) for name, row in rows.items()}
         files.write_json(path, {"error_name": error_name, "nets": nets, "metrics": metrics})
-        keep(context, "select", "genotypes", [path])
+        log_artifacts(context, "select", "genotypes", [path])
         _show(nets, facts)
         return f"{path}\nNext: {_next(context, nets)}"
 
 
 def _next(context: Context, nets: list[dict[str, Any]]) -> str:
-    """What to type next: the networks of a joint search are trained by runs of the tasks."""
+    """The next command; networks of a multi-task search are trained by runs of the single tasks."""
     mode = context.setup.mode
     if mode is not RunMode.JOINT:
         return context.run.command("report" if mode is RunMode.TABLE else "retrain")
-    from evonas.stages.build.joint import following
+    from evonas.stages.build.joint import training_commands
 
-    return (
-        f"{context.run.command('report')}\nor train {nets[0]['name']}:\n{following(context, nets[0]['name'])}"
-    )
+    name = nets[0]["name"]
+    return f"{context.run.command('report')}\nor train {name}:\n{training_commands(context, name)}"
 
 
 def _typed(name: str, text: str, space: Space) -> dict[str, Any]:
@@ -70,17 +69,17 @@ def _typed(name: str, text: str, space: Space) -> dict[str, Any]:
     return {"name": name, "genotype": genotype, "objectives": {}, "reason": "named in select.genotypes"}
 
 
-def _kept(context: Context, each: Given) -> dict[str, Any]:
-    entry = {"name": each.name, "genotype": each.genotype, "objectives": {}, "reason": each.reason}
-    # a choice from a table must not wait for torch
-    from evonas.stages.networks.initial_weights import transfer
+def _named_entry(context: Context, network: NetworkRef) -> dict[str, Any]:
+    entry = {"name": network.name, "genotype": network.genotype, "objectives": {}, "reason": network.reason}
+    # a selection from a table must not wait for torch
+    from evonas.stages.networks.initial_weights import transfer_backbone
 
-    transferred = transfer(context, each)
+    transferred = transfer_backbone(context, network)
     if not transferred:
         return entry
     return {
         **entry,
-        "reason": f"{each.reason}, with the backbone retrained there",
+        "reason": f"{network.reason}, with the backbone retrained there",
         "transferred": transferred,
     }
 
@@ -95,7 +94,7 @@ def _entry(facts: SearchResults, choice: Choice) -> dict[str, Any]:
 
 
 def _add_largest(nets: list[dict[str, Any]], facts: SearchResults, space: Space) -> None:
-    """Add the space's largest network, so that every choice stands beside what it gave up."""
+    """Add the space's largest network, for comparison with every selected one."""
     text = space.format(space.largest())
     reason = "the largest network of the space"
     for net in nets:

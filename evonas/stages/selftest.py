@@ -1,4 +1,4 @@
-"""Whether the primitives compute here what their references say."""
+"""Compares the backends of all primitives on this machine with their references."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +13,8 @@ from evonas.randomness import derive
 def differences() -> dict[str, float]:
     """The largest absolute difference from the reference, for every `primitive:backend`.
 
-    Compiled kernels are compared where they are built, Triton's where there is a GPU as well. The reference
-    of the DCT is checked, too, by its inverse.
+    Compiled kernels are compared if they are built, Triton's if there is a GPU. The reference of the DCT is checked
+    by its inverse.
     """
     draw = torch.Generator().manual_seed(derive(0, "selftest"))
     picture = torch.randn(2, 3, 13, 9, generator=draw)
@@ -31,7 +31,7 @@ def differences() -> dict[str, float]:
 def _compiled(
     draw: torch.Generator, picture: Tensor
 ) -> dict[str, tuple[backend.Implementations, Callable[..., Tensor], tuple[Tensor, ...]]]:
-    """The primitives that have kernels: their other implementations, what chooses, and operands."""
+    """The primitives with kernels: their implementations, the dispatching function, and operands."""
     kernels, alpha = torch.randn(3, 3, 3, 3, generator=draw), torch.randn(3, generator=draw)
     local = tuple(torch.randn(shape, generator=draw) for shape in [(2, 9, 7, 27), (27, 1, 3, 3), (27,)])
     return {

@@ -1,4 +1,4 @@
-"""stage=show: everything that is known about a network of a run."""
+"""stage=show: all measurements of a network of a run."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,8 +9,8 @@ from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.report.results import SearchResults
 from evonas.stages.base import Context
-from evonas.stages.networks.references import given
-from evonas.stages.networks.selected import SELECTED, Net, chosen, result
+from evonas.stages.networks.references import referenced_networks
+from evonas.stages.networks.selected import SELECTED, SelectedNetwork, retraining_result, selected_networks
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.track.progress import human_time
 
@@ -18,7 +18,7 @@ SHOWN_EXTRAS = 12
 
 
 class Show:
-    """Prints what was measured of networks, under which fingerprint, and how to measure them again.
+    """Prints the measurements of networks with their fingerprints, and the command that repeats them.
 
     Reads only, and may be used while a search runs.
     """
@@ -26,66 +26,63 @@ class Show:
     needs_task = False
 
     def run(self, context: Context) -> str:
-        """Without `genotype=` the chosen networks are shown; the command that measures the last one again."""
-        nets = asked(context)
+        """Print the networks of `networks=` or the selected ones; returns the command that measures the last again."""
+        nets = requested_networks(context)
         path = context.run.need(ARCHIVE, made_by="search")
-        facts = read(path)
+        results = read(path)
         with Archive.read(path) as archive:
             for net in nets:
-                print(
-                    "\n".join(
-                        [
-                            *_head(net, facts),
-                            *_measured(archive, net.genotype, facts),
-                            *_trained(context, net),
-                        ]
-                    )
-                )
-        return f"Measure again: {context.run.command('measure')} 'genotype={nets[-1].genotype}'"
+                lines = [
+                    *_position(net, results),
+                    *_measurements(archive, net.genotype, results),
+                    *_retraining(context, net),
+                ]
+                print("\n".join(lines))
+        return f"Measure again: {context.run.command('measure')} 'networks={nets[-1].genotype}'"
 
 
-def asked(context: Context) -> list[Net]:
-    """The networks that a command is about: a chosen one by its name, what `genotype=` means, or all chosen.
+def requested_networks(context: Context) -> list[SelectedNetwork]:
+    """The networks of a command: a selected one by its name, those of `networks=`, or all selected ones.
 
     Raises:
-        UserError: there is no such network, or none is chosen.
+        UserError: there is no such network, or none is selected.
     """
-    known = {net.name: net for net in chosen(context.run)} if context.run.find(SELECTED) else {}
-    typed = context.cfg.genotype
+    known = {net.name: net for net in selected_networks(context.run)} if context.run.find(SELECTED) else {}
+    typed = context.cfg.networks
     if typed is None:
         if not known:
-            raise UserError("Which network?", "Add genotype=<its text>, or choose some with stage=select")
+            raise UserError("Which network?", "Add networks=<its text>, or choose some with stage=select")
         return list(known.values())
     if isinstance(typed, str) and typed.lstrip("#") in known:
         return [known[typed.lstrip("#")]]
-    return [Net(each.name, each.genotype, {}) for each in given(context)]
+    return [SelectedNetwork(each.name, each.genotype, {}) for each in referenced_networks(context)]
 
 
-def _head(net: Net, facts: SearchResults) -> Iterator[str]:
+def _position(net: SelectedNetwork, results: SearchResults) -> Iterator[str]:
     yield f"{net.name}  {net.genotype}"
-    if net.genotype not in facts.genotypes:
+    if net.genotype not in results.genotypes:
         yield "  not among the points of the search whose every objective is known"
         return
-    row = facts.genotypes.index(net.genotype)
-    place = "on the front" if row in front(facts.values) else "dominated"
-    yield f"  point {row + 1} of {len(facts.genotypes)}, {place}"
+    row = results.genotypes.index(net.genotype)
+    place = "on the front" if row in front(results.values) else "dominated"
+    yield f"  point {row + 1} of {len(results.genotypes)}, {place}"
 
 
-def _measured(archive: Archive, genotype: str, facts: SearchResults) -> Iterator[str]:
+def _measurements(archive: Archive, genotype: str, results: SearchResults) -> Iterator[str]:
     for part, fingerprint in archive.meta["fingerprints"].items():
         fact = archive.lookup(fingerprint, genotype)
         if fact is not None:
-            yield from _fact(fact, archive.took(fingerprint, genotype), facts)
+            yield from _fact(fact, archive.took(fingerprint, genotype), results)
         else:
             yield f"  {part}: not measured"
 
 
-def _fact(fact: Evaluation, took: tuple[float, str] | None, facts: SearchResults) -> Iterator[str]:
+def _fact(fact: Evaluation, took: tuple[float, str] | None, results: SearchResults) -> Iterator[str]:
     if fact.state == "failed":
         yield f"  {fact.part}: failed: {fact.reason}"
-    readings = dict(zip(facts.names, facts.read(fact.objectives, fact.genotype), strict=True))
+    readings = dict(zip(results.names, results.read(fact.objectives, fact.genotype), strict=True))
     for name, value in fact.objectives.items():
-        metric = facts.metrics[facts.column(name)]
+        metric = results.metrics[results.column(name)]
         is_read = metric.name != name and readings[name] is not None
         yield (
             f"  {metric.label} {readings[name]:.6g} ({name} {value!r})" if is_read else f"  {name} {value!r}"
@@ -98,7 +95,7 @@ def _fact(fact: Evaluation, took: tuple[float, str] | None, facts: SearchResults
 
 
 def _numbers(extra: object, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Numbers and words among the extra facts, by path; long lists are left out."""
+    """Numbers and words of the extra data by path, without lists."""
     if isinstance(extra, dict):
         for key, value in extra.items():
             yield from _numbers(value, f"{prefix}{key}.")
@@ -108,8 +105,8 @@ def _numbers(extra: object, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix.removesuffix("."), str(extra)
 
 
-def _trained(context: Context, net: Net) -> Sequence[str]:
-    found = result(context.run, net)
+def _retraining(context: Context, net: SelectedNetwork) -> Sequence[str]:
+    found = retraining_result(context.run, net)
     if found is None:
         return []
     error = str(context.setup.task.error_name)

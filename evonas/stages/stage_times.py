@@ -1,9 +1,9 @@
-"""What each stage of a run was and took, as the folders of its commands tell."""
+"""The stages of a run and their times, as recorded in the folders of its commands."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from evonas import files
+from evonas import deprecated, files
 from evonas.run import ATTEMPTS, END, Run, typed
 from evonas.stages import READS_ONLY
 
@@ -11,10 +11,7 @@ TIMES = "times.json"
 
 
 def note_seconds(run: Run, stage: str, seconds: float) -> None:
-    """Add a stage that ended to the times of a pipeline; nothing where commands are not recorded.
-
-    The times are a list, which keeps the order in which stages ended.
-    """
+    """Append a finished stage to the times of a pipeline; does nothing where commands are not recorded."""
     if run.attempt is None:
         return
     path = run.attempt / TIMES
@@ -25,7 +22,7 @@ def note_seconds(run: Run, stage: str, seconds: float) -> None:
 def stage_seconds(directory: Path) -> dict[str, float]:
     """Seconds of each stage, summed over all commands of a run, in the order in which they first ended.
 
-    Commands that failed or were killed, and those that only read, are not in it.
+    Commands that failed, were killed or only read do not count.
     """
     total: dict[str, float] = {}
     for attempt in sorted((directory / ATTEMPTS).glob("*")):
@@ -36,13 +33,13 @@ def stage_seconds(directory: Path) -> dict[str, float]:
 
 
 def stage_typed(attempt: Path) -> str:
-    """What was typed after `stage=` for a command; without it, the whole pipeline."""
+    """The present name of the stage of a command; without it, `run`."""
     named = [each.removeprefix("stage=") for each in typed(attempt) if each.startswith("stage=")]
-    return named[-1] if named else "run"
+    return deprecated.option("stage", named[-1]) if named else "run"
 
 
 def _stages(attempt: Path) -> Iterator[tuple[str, float]]:
-    """The stages of a pipeline, also of one that did not end; else the one stage of a command that did."""
+    """The finished stages of a pipeline, or the one stage of a command that ended well."""
     if (attempt / TIMES).exists():
         yield from ((each["stage"], float(each["seconds"])) for each in files.read_json(attempt / TIMES))
         return

@@ -1,4 +1,4 @@
-"""The one number by which a sweeper judges a command; smaller is better. Never imports torch."""
+"""The number that a sweeper minimises over commands. Never imports torch."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,23 +13,23 @@ ARCHIVE, PANEL, SELECTED = "search/archive.sqlite", "supernet/panel.json", "sele
 
 
 def outcome(run: Run, stage: str) -> float | None:
-    """What a command has come to, from the files that it left in its run; None where no number says it.
+    """The result of a command, from the files in its run; None for stages without a number.
 
-    One minus the hypervolume for a search and for everything, the mean error of the panel for a supernet,
-    and the mean error of the chosen networks on the holdout split once they are retrained.
+    One minus the hypervolume for a search and for a pipeline, the mean error of the validation panel for a supernet,
+    and the mean validation error of the retrained networks for a retraining.
     """
     measure = _OUTCOMES.get(stage)
     return None if measure is None else measure(run.directory)
 
 
-def _beyond_the_front(run: Path) -> float | None:
+def _missing_hypervolume(run: Path) -> float | None:
     if not (run / ARCHIVE).exists():
         return None
     share = read(run / ARCHIVE).hypervolume
     return None if share is None else 1.0 - share
 
 
-def _of_panel(run: Path) -> float | None:
+def _panel_error(run: Path) -> float | None:
     if not (run / PANEL).exists():
         return None
     content: Mapping[str, Any] = files.read_json(run / PANEL)
@@ -37,15 +37,15 @@ def _of_panel(run: Path) -> float | None:
     return fmean(row["metrics"][content["error_name"]] for row in last) if last else None
 
 
-def _of_retrained(run: Path) -> float | None:
+def _retrained_error(run: Path) -> float | None:
     selected = files.read_json(run / SELECTED)
     found = [files.read_json(run / f"retrain/{net['name']}/result.json") for net in selected["nets"]]
     return fmean(each["retrained"][selected["error_name"]] for each in found) if found else None
 
 
 _OUTCOMES: Mapping[str, Callable[[Path], float | None]] = {
-    "run": _beyond_the_front,
-    "search": _beyond_the_front,
-    "supernet": _of_panel,
-    "retrain": _of_retrained,
+    "run": _missing_hypervolume,
+    "search": _missing_hypervolume,
+    "supernet": _panel_error,
+    "retrain": _retrained_error,
 }

@@ -78,12 +78,12 @@ class Detection:
         return torch.stack(list(output.losses(batch).values())).sum()
 
     def distillation_loss(self, output: Regions, teacher_output: Any, batch: Batch) -> Tensor:
-        """What the teacher's box head says of the regions that the student learns from, classes and boxes.
+        """Class and box losses against the teacher's box head, on the student's sampled regions.
 
-        Neither masks nor proposals are learnt from a teacher.
+        Masks and proposals are not distilled.
 
         Raises:
-            UserError: the teacher's answers are a table, as a cache keeps it.
+            UserError: the teacher's output is a cached table of detections.
         """
         if not isinstance(teacher_output, Regions):
             raise UserError(

@@ -15,7 +15,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from evonas.data.detection.base import Objects, ObjectSource
 from evonas.data.detection.coco import on_file
-from evonas.data.detection.instance_masks import whole
+from evonas.data.detection.instance_masks import decoded
 from evonas.errors import UserError
 from evonas.nn.detection.base import BOX, LABEL, PLAIN, SCORE
 from evonas.tasks.base import Batch
@@ -77,7 +77,7 @@ class DetectionMeter:
             raise UserError("The head predicts no masks.", "Use head=mask_rcnn, or data.masks=false.")
         masks = found[:, PLAIN:].view(-1, 1, side, side)
         pasted = paste_masks_in_image(masks, plain["boxes"], size)[:, 0] > 0.5
-        truths = [whole(shape, *size) for shape in objects.shapes]
+        truths = [decoded(shape, *size) for shape in objects.shapes]
         known = np.stack(truths) if truths else np.zeros((0, *size))
         truth = {**_truth(objects), "masks": torch.from_numpy(known).bool()}
         self._evaluators["segm"].update([{**plain, "masks": pasted}], [truth])
@@ -94,7 +94,7 @@ def _evaluator(kind: Kind) -> Any:
 
 
 def _computed(evaluator: Any) -> dict[str, Tensor]:
-    # it tells every step to the log of the root
+    # pycocotools' backend logs every step to the root logger
     before = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:

@@ -65,16 +65,12 @@ class IouMeter:
         occurs = union > 0
         ious = right[occurs] / union[occurs]
         miou = float(ious.mean())
+        names = [name for name, found in zip(self.classes, occurs.tolist(), strict=True) if found]
+        each = {f"iou_{name}": value for name, value in zip(names, ious.tolist(), strict=True)}
         return {
             "one_minus_miou": 1 - miou,
             "miou": miou,
             "pixel_accuracy": float(right.sum() / total),
             **({"loss": math.fsum(self._losses) / len(self._losses)} if self._with_loss else {}),
-            **self._each(occurs, ious),
+            **(each if len(self.classes) <= SHOWN_CLASSES else {}),
         }
-
-    def _each(self, occurs: Tensor, ious: Tensor) -> dict[str, float]:
-        if len(self.classes) > SHOWN_CLASSES:
-            return {}
-        names = [name for name, there in zip(self.classes, occurs.tolist(), strict=True) if there]
-        return {f"iou_{name}": value for name, value in zip(names, ious.tolist(), strict=True)}

@@ -1,5 +1,6 @@
-"""Tables on the console: aligned on a terminal, plain text elsewhere."""
+"""Console output: headings and tables, formatted on a terminal and plain text elsewhere."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
@@ -8,9 +9,34 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from evonas.track.progress import is_terminal
-
 _WIDE = 400
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether the stream is a terminal that supports control sequences."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def console(stream: TextIO, width: int | None = None) -> Console:
+    """A rich console, without colours and control sequences outside a terminal.
+
+    Args:
+        width: line width in characters; None for that of the terminal.
+    """
+    terminal = is_terminal(stream)
+    return Console(
+        file=stream,
+        force_terminal=terminal,
+        no_color=None if terminal else True,
+        legacy_windows=False,
+        width=width,
+    )
+
+
+def heading(text: str, stream: TextIO | None = None) -> None:
+    """Print the line that starts a stage, bold on a terminal."""
+    out = stream or sys.stdout
+    console(out).print(text, style="bold" if is_terminal(out) else None, markup=False, highlight=False)
 
 
 def print_table(
@@ -22,17 +48,11 @@ def print_table(
     """
     out = stream or sys.stdout
     terminal = is_terminal(out)
-    width = None if terminal else _WIDE
-    console = Console(file=out, force_terminal=terminal, no_color=None if terminal else True, width=width)
     table = Table(title=title or None, box=box.SIMPLE if terminal else box.ASCII2, title_justify="left")
     for number, column in enumerate(columns):
         is_text = number == 0 or column == "genotype"
         table.add_column(column, justify="left" if is_text else "right", overflow="fold")
     for row in rows:
-        table.add_row(*[_plain(cell) for cell in row])
-    console.print(table)
-
-
-def _plain(cell: str) -> str:
-    """Escape rich markup."""
-    return cell.replace("[", r"\[")
+        # escaped, since genotypes are no rich markup
+        table.add_row(*[cell.replace("[", r"\[") for cell in row])
+    console(out, None if terminal else _WIDE).print(table)

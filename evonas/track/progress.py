@@ -1,6 +1,5 @@
 """Progress display: a bar on a terminal, plain lines elsewhere."""
 
-import os
 import sys
 import time
 from collections import deque
@@ -11,6 +10,8 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as RichProgress
+
+from evonas.track.console import console, is_terminal
 
 Clock = Callable[[], float]
 QUIET_S = 30.0
@@ -31,17 +32,6 @@ def human_time(seconds: float) -> str:
         return _two(minutes // 60, "h", minutes % 60, "min")
     hours = round(seconds / 3600)
     return _two(hours // 24, "d", hours % 24, "h")
-
-
-def heading(text: str, stream: TextIO | None = None) -> None:
-    """Print the line that starts a stage, bold on a terminal."""
-    out = stream or sys.stdout
-    _console(out).print(text, style="bold" if is_terminal(out) else None, markup=False, highlight=False)
-
-
-def is_terminal(stream: TextIO) -> bool:
-    """Whether the stream is a terminal that supports control sequences."""
-    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 class Pace:
@@ -96,7 +86,7 @@ class Progress:
         self._started = self._last_line = self._clock()
         self._pace = Pace(self._started)
         self._values: dict[str, Any] = {}
-        self._console: Console = parent._console if parent else _console(self._stream)
+        self._console: Console = parent._console if parent else console(self._stream)
         self._bar: RichProgress | None = parent._bar if parent else _bar(self._stream, self._console)
         self._row: Any = None
 
@@ -120,7 +110,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._row, advance=n, note=f"{self._count()}, {self._beside()}")
         elif self._is_due(now):
-            self._plain(self._status())
+            self._plain(f"{self.title}: {self._count()}, {self._beside()}")
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
@@ -134,15 +124,11 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         if self._bar is not None:
-            self._close_bar()
+            self._bar.remove_task(self._row)
+            if self._parent is None:
+                self._bar.stop()
         if self._parent is None or self._is_due(self._clock()):
             self._plain(self._ending(stopped=kind is not None))
-
-    def _close_bar(self) -> None:
-        assert self._bar is not None
-        self._bar.remove_task(self._row)
-        if self._parent is None:
-            self._bar.stop()
 
     def _is_due(self, now: float) -> bool:
         root = self._root()
@@ -159,9 +145,6 @@ class Progress:
 
     def _plain(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _status(self) -> str:
-        return f"{self.title}: {self._count()}, {self._beside()}"
 
     def _count(self) -> str:
         if not self.total:
@@ -203,13 +186,6 @@ def _shown(values: dict[str, Any]) -> list[str]:
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in values.items()
     ]
-
-
-def _console(stream: TextIO) -> Console:
-    terminal = is_terminal(stream)
-    return Console(
-        file=stream, force_terminal=terminal, no_color=None if terminal else True, legacy_windows=False
-    )
 
 
 def _bar(stream: TextIO, console: Console) -> RichProgress | None:

@@ -16,8 +16,8 @@ from evonas.train.optim.gradient_merge import Merge, NasVit
 from evonas.train.sampling.base import LossAwareSampler, Sampler, SamplingStrategy
 from evonas.train.sampling.step import CurriculumStep, StepSampler
 
-_CONFIG_GROUP_HINT = "Choose a file with a slash: sampler/lesson=kl or sampler/merge=pcgrad"
-_CHAINS = ("best", "last")
+_CONFIG_GROUP_HINT = "Choose a file with a slash: sampler/inplace_distillation=kl or sampler/merge=pcgrad"
+_CHECKPOINTS = ("best", "last")
 
 
 class Curriculum:
@@ -27,10 +27,10 @@ class Curriculum:
         space: the search space.
         seed: seed of the run.
         steps: `CurriculumStep`s, or mappings of their fields.
-        chain: weights that a step passes to the next: `best`, those with the lowest panel error during the step
+        continue_from: weights that a step passes to the next: `best`, those with the lowest panel error during the step
             (see `train.panel_every`), or `last`.
-        draw: sampling strategy within an opening; None samples uniformly.
-        lesson: in-place distillation between the subnets of a batch; None for no distillation.
+        strategy: sampling strategy within an opening; None samples uniformly.
+        inplace_distillation: in-place distillation between the subnets of a batch; None for no distillation.
         merge: how gradients of the subnets are combined; None for the weighted sum.
 
     Raises:
@@ -42,9 +42,9 @@ class Curriculum:
         space: Space,
         seed: int,
         steps: Sequence[CurriculumStep | Mapping[str, Any]],
-        chain: str = "best",
-        draw: SamplingStrategy | None = None,
-        lesson: InPlaceDistillation | None = None,
+        continue_from: str = "best",
+        strategy: SamplingStrategy | None = None,
+        inplace_distillation: InPlaceDistillation | None = None,
         merge: Merge | None = None,
     ) -> None:
         if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
@@ -55,8 +55,10 @@ class Curriculum:
         self.steps = tuple(_as_step(step) for step in steps)
         if len({step.name for step in self.steps}) != len(self.steps) or not self.steps:
             raise UserError("A curriculum needs steps with distinct names.", "Check conf/sampler.")
-        if chain not in _CHAINS:
-            raise UserError(f"sampler.chain={chain} is unknown.", f"Known: {', '.join(_CHAINS)}")
+        if continue_from not in _CHECKPOINTS:
+            raise UserError(
+                f"sampler.continue_from={continue_from} is unknown.", f"Known: {', '.join(_CHECKPOINTS)}"
+            )
         for step in self.steps:
             try:
                 space.smallest(step.opened)
@@ -66,15 +68,19 @@ class Curriculum:
                     "Choose a curriculum for this space, such as sampler=uniform.",
                 ) from error
         for name, kind, made in (
-            ("draw", SamplingStrategy, draw),
-            ("lesson", InPlaceDistillation, lesson),
+            ("strategy", SamplingStrategy, strategy),
+            ("inplace_distillation", InPlaceDistillation, inplace_distillation),
             ("merge", Merge, merge),
         ):
             if made is not None and not isinstance(made, kind):
-                hint = "Choose a sampler with one: sampler=banks" if name == "draw" else _CONFIG_GROUP_HINT
+                hint = (
+                    "Choose a sampler with one: sampler=performance_aware"
+                    if name == "strategy"
+                    else _CONFIG_GROUP_HINT
+                )
                 raise UserError(f"sampler.{name} must be of type {kind.__name__}, got {made}.", hint)
-        self._space, self._seed, self.chain = space, seed, chain
-        self.draw, self.inplace_distillation, self.merge = draw, lesson, merge
+        self._space, self._seed, self.continue_from = space, seed, continue_from
+        self.strategy, self.inplace_distillation, self.merge = strategy, inplace_distillation, merge
 
     def within(self, max_epochs: int | None) -> "Curriculum":
         """The curriculum with every step limited to `max_epochs`; None for no limit."""
@@ -87,7 +93,13 @@ class Curriculum:
             for step in self.steps
         ]
         return Curriculum(
-            self._space, self._seed, steps, self.chain, self.draw, self.inplace_distillation, self.merge
+            self._space,
+            self._seed,
+            steps,
+            self.continue_from,
+            self.strategy,
+            self.inplace_distillation,
+            self.merge,
         )
 
     def without_largest(self) -> list[str]:
@@ -112,15 +124,15 @@ class Curriculum:
             total_steps: optimizer steps of the curriculum step.
         """
         uniform = self.sampler(step)
-        return uniform if self.draw is None else self.draw.sampler(uniform, costs(), total_steps)
+        return uniform if self.strategy is None else self.strategy.sampler(uniform, costs(), total_steps)
 
     def check_draws(self, costs: Callable[[], CostTable]) -> None:
         """Builds the sampler of every step once, so that a UserError is raised before training."""
-        if self.draw is None:
+        if self.strategy is None:
             return
         table = costs()
         for step in self.steps:
-            self.draw.sampler(self.sampler(step), table, step.optimizer_steps(1))
+            self.strategy.sampler(self.sampler(step), table, step.optimizer_steps(1))
 
     def optimizer_steps(self, batches_per_epoch: int) -> int:
         """Optimizer steps of the whole curriculum."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import evonas
 from evonas import cli_args, lock
 from evonas.cli import conf_dir
+from evonas.cli_help import usage
 from evonas.errors import DataError
 
 Command = Callable[..., "object"]
@@ -48,7 +50,7 @@ sys.exit(main())
     ("words", "shown"),
     [
         (["--help"], "python -m evonas +task=synthetic"),
-        (["--help"], "doctor, evaluate, export"),
+        (["--help"], "pretrain, teacher, supernet, retrain, rank"),
         (["--cfg", "job", "+task=synthetic"], "evonas.tasks."),
         (["--info", "defaults-tree", "+task=synthetic"], "stage: run"),
         (["-sc", "install=bash"], "complete"),
@@ -60,6 +62,14 @@ def test_showing_needs_no_torch(words: list[str], shown: str, tmp_path: Path) ->
     assert ended.returncode == 0, ended.stderr
     assert shown in ended.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_help_has_every_option_once() -> None:
+    conf = conf_dir()
+    texts = " ".join(usage([conf]).split())
+    for group in {path.parent for path in (*conf.glob("*/*.yaml"), *conf.glob("*/*/*.yaml"))}:
+        for path in group.glob("*.yaml"):
+            assert re.search(rf"(?<![\w/]){path.stem}(,| |$)", texts), path
 
 
 def test_help_is_quick(tmp_path: Path) -> None:
@@ -96,7 +106,7 @@ MISTAKES = [
     (["budget.evalutions=9"], "'budget.evalutions'", "budget.evaluations=9"),
     (["evaluations=9"], "'evaluations'", ".evaluations=9"),
     (["budget.population=abc"], "budget.population=abc", "Integer"),
-    (["hardware.deadline_s=soon"], "hardware.deadline_s=soon", "Float"),
+    (["hardware.timeout_s=soon"], "hardware.timeout_s=soon", "Float"),
     (
         ["network.drop_path=abc", "+task=synthetic"],
         "network.drop_path=abc is not a number.",
@@ -107,7 +117,11 @@ MISTAKES = [
     (["objective=[error,maks]"], "There is no objective 'maks'.", "objective=macs"),
     (["sampler.min_num=2"], "There is no setting 'sampler.min_num'.", "--cfg job"),
     (["train.teacher.epochs=-1", "+task=synthetic"], "train.teacher.epochs=-1 is too small", "epochs=0"),
-    (["train.recalibrate=-1", "+task=synthetic"], "train.recalibrate=-1 is too small", "recalibrate=0"),
+    (
+        ["train.bn_calibration_images=-1", "+task=synthetic"],
+        "bn_calibration_images=-1 is too small",
+        "images=0",
+    ),
     (["train.rank.lr=nan", "+task=synthetic"], "train.rank.lr=nan is too small", "train.rank.lr=0"),
     (["rank.top=0", "+task=synthetic"], "rank.top=0 is too small", "rank.top=1"),
     (["discover.population=0", "+task=synthetic"], "discover.population=0 is too small", "population=2"),

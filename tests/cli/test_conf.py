@@ -108,9 +108,9 @@ EXPERIMENTS = [path.stem for path in sorted((conf_dir() / "experiment").glob("*.
 def test_an_experiment_is_whole_unless_it_is_debugged(experiment: str) -> None:
     whole = experimental(experiment)
     assert (whole.budget.population, whole.budget.evaluations) == (96, 19200)
-    assert whole.trainer.max_epochs is None
-    tried = composed(f"+experiment={experiment}", "trainer=debug")
-    assert (tried.trainer.max_epochs, tried.budget.evaluations, tried.trainer.teacher_size) == (1, 8, "tiny")
+    assert whole.limits.max_epochs is None
+    tried = composed(f"+experiment={experiment}", "limits=debug")
+    assert (tried.limits.max_epochs, tried.budget.evaluations, tried.limits.teacher_size) == (1, 8, "tiny")
 
 
 @pytest.mark.parametrize("experiment", [each for each in EXPERIMENTS if each.startswith("evonet_")])

@@ -30,8 +30,8 @@ SMALL = (
     "distill.head_dim=4",
 )
 SHORT = (
-    "trainer=debug",
-    "trainer.max_batches=1",
+    "limits=debug",
+    "limits.max_batches=1",
     "budget.population=2",
     "budget.evaluations=2",
     "select.rules=[knee]",

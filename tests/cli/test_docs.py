@@ -23,7 +23,7 @@ from evonas.run import IDENTITY
 AFTER_A_RUN = {"docs/five_minutes.md", "docs/deploy.md"}
 LAUNCHING = ("hydra/", "hydra.")
 # settings of every command, whose values no other setting depends on
-FREE = ("run=", "inputs=", "resume=", "outputs=", "seed=", "genotype=", "dry_run=", "fail_fast=")
+FREE = ("run=", "inputs=", "resume=", "outputs=", "seed=", "networks=", "dry_run=", "fail_fast=")
 
 
 def composed(words: list[str]) -> None:

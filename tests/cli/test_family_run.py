@@ -8,9 +8,9 @@ from typing import Any
 import evonas
 
 SHORT = (
-    "trainer=debug",
+    "limits=debug",
     "data.train=16",
-    "data.holdout=8",
+    "data.validation=8",
     "data.test=8",
     "budget.population=4",
     "budget.evaluations=8",

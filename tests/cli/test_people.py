@@ -181,7 +181,7 @@ def test_a_killed_run_is_listed_as_interrupted(
 
 @pytest.mark.slow
 def test_data_that_is_missing_is_named_with_its_tree(told: Told) -> None:
-    more = ("stage=teacher", "teacher=resnet", "trainer=debug", "data.root=nowhere", "run=absent")
+    more = ("stage=teacher", "teacher=resnet", "limits=debug", "data.root=nowhere", "run=absent")
     code, _, err = told.run("+task=kitti", *more)
     assert code == 3
     for said in ("nowhere", "raw drives", "data_depth_annotated", "docs/data.md", "+task=synthetic"):
@@ -198,12 +198,12 @@ SMALL = [
 ]
 SMALL += [
     "data.train=8",
-    "data.holdout=4",
+    "data.validation=4",
     "data.test=4",
     "network.dims=[8,8,16,16]",
     "network.heads=[2,2,2,2]",
 ]
-SMALL += ["network.stem_dim=8", "head.width=8", "distill=none", "trainer=debug"]
+SMALL += ["network.stem_dim=8", "head.width=8", "distill=none", "limits=debug"]
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_no_secret_leaves_with_a_tracker(
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", sorted(path.stem for path in (conf_dir() / "debug").glob("*.yaml")))
 def test_every_debugging_preset_runs(evonas_command: Callable[..., Any], name: str) -> None:
-    few = ("trainer.max_epochs=1", "trainer.max_batches=2", "run=tried", f"debug={name}")
+    few = ("limits.max_epochs=1", "limits.max_batches=2", "run=tried", f"debug={name}")
     for stage in ("pretrain", "supernet"):
         ended = evonas_command(*SMALL, f"stage={stage}", *few)
         assert ended.code == 0, ended.err

@@ -27,7 +27,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_job_of_a_sweep_is_a_run_made_by_the_queue(
     tmp_path: Path, evonas_command: Callable[..., Any]
 ) -> None:
-    small = ("+task=synthetic", "stage=pretrain", "trainer=debug", "data.train=4")
+    small = ("+task=synthetic", "stage=pretrain", "limits=debug", "data.train=4")
     ended = evonas_command("-m", *small, "seed=0,1", "outputs=queued", *LAUNCHER)
     assert ended.code == 0, ended.err
     made = sorted((tmp_path / "queued").glob("*/pretrain/supernet.safetensors"))

@@ -9,7 +9,7 @@ import pytest
 
 SMALL = {
     "data.train": 8,
-    "data.holdout": 4,
+    "data.validation": 4,
     "data.test": 4,
     "data.height": 32,
     "data.width": 64,

@@ -15,13 +15,13 @@ from evonas import weights
 pytestmark = pytest.mark.slow
 SMALL = (
     "+task=synthetic",
-    "trainer=debug",
+    "limits=debug",
     "distill=none",
     "data.height=32",
     "data.width=32",
     "data.train=8",
 )
-SMALL += ("data.holdout=4", "network.dims=[8,8,16,16]", "network.heads=[2,2,2,2]", "network.stem_dim=8")
+SMALL += ("data.validation=4", "network.dims=[8,8,16,16]", "network.heads=[2,2,2,2]", "network.stem_dim=8")
 SMALL += ("head.width=8", "train.panel_random=1", "outputs=swept")
 
 

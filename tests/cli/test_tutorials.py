@@ -16,7 +16,7 @@ from evonas.archive import Archive
 
 # as the tutorial's commands, with less of everything
 SMALL = (
-    "trainer=debug",
+    "limits=debug",
     "distill=none",
     "hardware.workers=0",
     "objective=[error,macs]",
@@ -30,7 +30,7 @@ SMALL += (
     "train.panel_random=1",
 )
 SMALL += ("network.dims=[8,8,16,16]", "network.heads=[2,2,2,2]", "network.stem_dim=8", "head.width=8")
-SCENES = ("data.train=8", "data.holdout=4", "data.test=4")
+SCENES = ("data.train=8", "data.validation=4", "data.test=4")
 OWN_PACKAGES = ("foreground", "leaves", "perceptrons", "climber", "device")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -139,7 +139,17 @@ def test_own_searchers_and_devices_search_networks(
         assert {fact.state for fact in archive.evaluations()} == {"done"}
 
 
-STAGES = ("pretrain", "teacher", "supernet", "levels", "lookup", "search", "select", "retrain", "evaluate")
+STAGES = (
+    "pretrain",
+    "teacher",
+    "supernet",
+    "cost_levels",
+    "latency_table",
+    "search",
+    "select",
+    "retrain",
+    "evaluate",
+)
 STAGES += ("export", "report", "rank", "discover", "measure", "looking", "doctor")
 WITHOUT_EXPORT = "~stage.steps.export"
 

@@ -21,7 +21,7 @@ from evonas.tasks.classification import Classification
 class TestShapes(TaskContract):
     def make(self, tmp_path: Path) -> Task:  # noqa: ARG002
         return Classification(
-            Shapes(train=12, holdout=11, test=20, height=32, width=32), Classifier, name="shapes"
+            Shapes(train=12, validation=11, test=20, height=32, width=32), Classifier, name="shapes"
         )
 
     def perfect(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -46,7 +46,9 @@ class TestImageFolder(TaskContract):
                     )
                     Image.fromarray(pixels).save(tmp_path / part / name / f"{number}.jpg", quality=95)
         views = Views(size=32, resize=36)
-        return Classification(ImageFolder(str(tmp_path), 2, views, holdout=0.3), Classifier, name="folders")
+        return Classification(
+            ImageFolder(str(tmp_path), 2, views, validation=0.3), Classifier, name="folders"
+        )
 
     def perfect(self, batch: Mapping[str, Tensor]) -> Tensor:
         return 20.0 * torch.nn.functional.one_hot(batch["label"], 2)

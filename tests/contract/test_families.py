@@ -60,7 +60,7 @@ def _mbconv() -> MBConv:
 
 FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
     "evonet": _evonet,
-    "evonet_bidirectional": lambda: _evonet(slice="per_head", mixer="bidirectional"),
+    "evonet_bidirectional": lambda: _evonet(width_slicing="per_head", mixer="bidirectional"),
     "mbconv": _mbconv,
 }
 

@@ -16,7 +16,7 @@ from evonas.tasks.normals import Normals
 
 
 def normals() -> Normals:
-    data = SyntheticScenes(train=6, holdout=3, test=3, height=32, width=64, normals=True)
+    data = SyntheticScenes(train=6, validation=3, test=3, height=32, width=64, normals=True)
     return Normals(data, DenseHead, "normals")
 
 

@@ -49,7 +49,7 @@ TASK = {
         "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
         "seed": 0,
         "train": 2,
-        "holdout": 5,
+        "validation": 5,
         "test": 2,
         "height": 32,
         "width": 64,
@@ -217,7 +217,7 @@ class TestEvaluator:
             ({"precision": "bf16-mixed"}, True, True),
             ({"network": {**NETWORK, "stem_dim": 16}}, True, True),
             ({"space": {**SPACE, "expand": [0.5, 1]}}, True, True),
-            ({"task": {**TASK, "data": {**TASK["data"], "holdout": 6}}}, True, False),  # type: ignore[dict-item]
+            ({"task": {**TASK, "data": {**TASK["data"], "validation": 6}}}, True, False),  # type: ignore[dict-item]
             ({"task": {**TASK, "data": {**TASK["data"], "train": 3}}}, False, False),  # type: ignore[dict-item]
             ({"objectives": {**OBJECTIVES, "latency": {**OBJECTIVES["latency"], "threads": 2}}}, False, True),
         ],

@@ -39,7 +39,7 @@ INNER = partial(NSGA2, population=16, evaluations=64, changes=1.0, corners=False
 
 def guided(space: Space, seed: int, population: int, evaluations: int, **parts: object) -> Searcher:
     """The parts of a guided search, made small enough for a test."""
-    given = {"surrogate": RBF(), "proposer": INNER, "choice": EvenSpacing(), "initial": 24, **parts}
+    given = {"surrogate": RBF(), "proposer": INNER, "acquisition": EvenSpacing(), "initial": 24, **parts}
     return SurrogateSearch(space, seed, population, evaluations, **given)
 
 
@@ -57,17 +57,19 @@ SEARCHERS: dict[str, Make] = {
     "local": LocalSearch,
     "pool": partial(RankedPool, score=load_of, pool=64),
     "constrained": partial(ConstrainedEvolution, windows={}, corners=True),
-    "elasticvit": partial(ConstrainedEvolution, windows={0: [0.4, 0.8]}, cheap={0: load_of}, initial=24),
+    "elasticvit": partial(
+        ConstrainedEvolution, windows={0: [0.4, 0.8]}, analytic_objectives={0: load_of}, initial=24
+    ),
     "ednag": partial(EDNAG, fitness=FrontFitness(), steps=12),
     "ednag_paper": partial(EDNAG, fitness=AccuracyFitness(unit=50.0), steps=12, parity=True),
     "diffusion": partial(DiffusionEvolution, fitness=FrontFitness(), steps=8),
     "nsganetv2": guided,
-    "linas": partial(guided, choice=RankAndCrowding()),
-    "composed": partial(guided, choice=HypervolumeSubset(30), surrogate=PairwiseRanker(500)),
-    "expected": partial(guided, choice=EHVI(30, 8), surrogate=GaussianProcess(2), whole=100),
+    "linas": partial(guided, acquisition=RankAndCrowding()),
+    "composed": partial(guided, acquisition=HypervolumeSubset(30), surrogate=PairwiseRanker(500)),
+    "expected": partial(guided, acquisition=EHVI(30, 8), surrogate=GaussianProcess(2), exhaustive_up_to=100),
     "near": partial(
         guided,
-        choice=BatchEHVI(30, 8),
+        acquisition=BatchEHVI(30, 8),
         surrogate=MultiViewGaussianProcess(3),
         proposer=partial(NeighbourhoodProposer, far=40),
     ),

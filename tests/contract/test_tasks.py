@@ -214,7 +214,7 @@ class TaskContract(ABC):
 
 
 def scenes() -> SyntheticScenes:
-    return SyntheticScenes(train=6, holdout=3, test=3, height=32, width=64)
+    return SyntheticScenes(train=6, validation=3, test=3, height=32, width=64)
 
 
 def one_hot(batch: Mapping[str, Tensor], classes: int) -> Tensor:

@@ -51,7 +51,7 @@ class ViewContract(TaskContract):
 
 class TestSyntheticViews(ViewContract):
     def make(self, tmp_path: Path) -> Task:  # noqa: ARG002
-        data = SyntheticViews(train=4, holdout=3, test=3, height=32, width=64)
+        data = SyntheticViews(train=4, validation=3, test=3, height=32, width=64)
         return Splat(data, GaussianHead, name="splat", planes=8, features=4, every=2)
 
     def test_true_depth_beats_copying_the_nearest_view(self, task: Task) -> None:
@@ -77,7 +77,9 @@ class TestVideos(ViewContract):
                 tree.write_realestate(tmp_path, "train", f"video{number}")
             for number in range(3):
                 tree.write_realestate(tmp_path, "test", f"other{number}")
-        data = Sequences(str(tmp_path), "realestate", height=32, width=64, gap=(3, 6), holdout=0.5, targets=2)
+        data = Sequences(
+            str(tmp_path), "realestate", height=32, width=64, gap=(3, 6), validation=0.5, targets=2
+        )
         return Splat(data, GaussianHead, name="videos", planes=8, features=4, every=2)
 
 

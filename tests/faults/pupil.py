@@ -25,7 +25,7 @@ from evonas.stages.training import logging
 
 OPTIONS = (
     "data.train=12",
-    "data.holdout=2",
+    "data.validation=2",
     "data.test=1",
     "tracker=none",
     "train.panel_random=1",
@@ -47,7 +47,7 @@ def prepare(folder: Path) -> None:
         stage.run(context(folder))
 
 
-class Mortal(logging.Listening):
+class Mortal(logging.TrainingLogger):
     """Dies when it has heard a number of steps."""
 
     left = 0
@@ -65,7 +65,7 @@ def train(folder: Path, steps: int, *overrides: str) -> None:
     """Train the supernet until the last of these steps."""
     Mortal.left = steps
     # the listener is made deep inside the stage, which has no seam for one that kills
-    logging.Listening = Mortal  # type: ignore[misc]
+    logging.TrainingLogger = Mortal  # type: ignore[misc]
     Supernet().run(context(folder, *overrides))
 
 

@@ -23,7 +23,7 @@ from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.nsga3 import NSGA3
 from evonas.search.evolution.regularized import RegularizedEvolution
 from evonas.search.loop.generational import search
-from evonas.stages.searching.progress import Watch
+from evonas.stages.searching.progress import SearchProgress
 from evonas.supernets.evonet.space import evonet_space
 from evonas.track.base import GuardedTracker, Silent
 from evonas.track.progress import Progress
@@ -76,7 +76,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: py
     def watch(archive: Archive) -> Callable[..., None]:
         progress = Progress("search", 48, unit="measurement", stream=said)
         tracker = GuardedTracker(Silent(tmp_path, "run", "search"))
-        return Watch(archive, list(PARTS), 1, 48, progress, tracker).generation
+        return SearchProgress(archive, list(PARTS), 1, 48, progress, tracker).generation
 
     assert searched(tmp_path / "b.sqlite", NSGA2, InlineEngine, on_generation=watch) == straight
     told = [line for line in said.getvalue().splitlines() if line.startswith("generation")]

@@ -31,7 +31,7 @@ SPACE = evonet_space()
 FILE = Path(__file__).parent / "fronts.json"
 BASELINES = json.loads(FILE.read_text(encoding="utf-8"))
 NAMES = sorted(path.stem for path in (conf_dir() / "search").glob("*.yaml"))
-MODELLED = {"nsganetv2", "linas", "composed", "expected", "near"}
+MODELLED = {"nsganetv2", "linas", "model_based", "ehvi", "neighbourhood"}
 # a smaller inner search and fewer facts at first, so that there are several batches in a second
 SMALLER = ["search.initial=60", "search.population=30"]
 INNER = "search.proposer.evaluations=200"
@@ -43,8 +43,8 @@ def searcher(name: str) -> Searcher:
     schema.register()
     overrides = ["+task=synthetic", f"search={name}", "budget.population=24", "budget.evaluations=240"]
     overrides += SMALLER if name in MODELLED else []
-    # near has no inner search
-    overrides += [INNER] if name in MODELLED - {"near"} else []
+    # neighbourhood has no inner search
+    overrides += [INNER] if name in MODELLED - {"neighbourhood"} else []
     overrides += ["+search.windows.0=[20,40]"] if name in ("constrained", "elasticvit") else []
     overrides += ["search.compete=[1]", "search.initial=100"] if name == "elasticvit" else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

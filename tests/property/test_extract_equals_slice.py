@@ -32,8 +32,8 @@ HALF_EVONET = {
 NETWORKS = {
     "nano": NANO,
     "half evonet": HALF_EVONET,
-    "nano per head": {**NANO, "slice": "per_head"},
-    "half evonet per head": {**HALF_EVONET, "slice": "per_head"},
+    "nano per head": {**NANO, "width_slicing": "per_head"},
+    "half evonet per head": {**HALF_EVONET, "width_slicing": "per_head"},
 }
 
 

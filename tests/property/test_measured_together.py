@@ -44,7 +44,7 @@ NETWORK = {
 SCENES = {
     "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
     "train": 4,
-    "holdout": 5,
+    "validation": 5,
     "test": 1,
     "height": 32,
     "width": 64,
@@ -71,7 +71,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "data": {
             "_target_": "evonas.data.synthetic.shapes.Shapes",
             "train": 4,
-            "holdout": 5,
+            "validation": 5,
             "test": 1,
             "height": 32,
             "width": 32,

@@ -113,7 +113,7 @@ GOOD = """\
 # @package _global_
 # Mine.
 defaults:
-  - override /data: pictures
+  - override /data: public_images
   - override /hydra/launcher: submitit_slurm
   - /head@head.more: light
 task: {_target_: mine.Task, name: "a: b", width: "${data.width}"}

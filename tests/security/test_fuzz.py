@@ -177,10 +177,10 @@ def test_rules(rule: str) -> None:
     words=st.lists(
         st.text(max_size=12)
         | st.sampled_from(
-            ["+task=synthetic", "stage=", "run=last", "=", "+", "~", "genotype=[", "-m", "--cfg", "report"]
+            ["+task=synthetic", "stage=", "run=last", "=", "+", "~", "networks=[", "-m", "--cfg", "report"]
         )
         | st.sampled_from(
-            ["genotype=run:a#b,run:c", "debug=fast", "a.b=1", "${x}", "--config-dir", "run=../x"]
+            ["networks=run:a#b,run:c", "debug=fast", "a.b=1", "${x}", "--config-dir", "run=../x"]
         ),
         max_size=4,
     )

@@ -9,7 +9,7 @@ import pytest
 
 from evonas import cli
 from evonas.run import Run, find_run
-from evonas.stages.networks.selected import Net, chosen
+from evonas.stages.networks.selected import SelectedNetwork, selected_networks
 
 NAMES: list[Any] = [
     "../../outside",
@@ -38,12 +38,12 @@ def test_names_of_networks(hostile: Any, name: Any) -> None:
     found = Run(hostile.folder, "toy")
     entry = {"name": name, "genotype": "tiny:", "objectives": {}}
     (hostile.folder / "selected.json").write_text(json.dumps({"error_name": "e", "nets": [entry]}))
-    hostile.refused(lambda: chosen(found))
+    hostile.refused(lambda: selected_networks(found))
 
 
 @pytest.mark.parametrize("name", ["knee", "spread1", "best_latency", "max", "run-1_knee", "given2", "a.b"])
 def test_ordinary_names_are_fine(name: str) -> None:
-    assert Net(name, "tiny:", {}).name == name
+    assert SelectedNetwork(name, "tiny:", {}).name == name
 
 
 @pytest.mark.parametrize("name", [each for each in NAMES if isinstance(each, str) and each != ""])

@@ -1,4 +1,4 @@
-"""genotype= is typed as it is printed: signs that mean something to Hydra are quoted for it."""
+"""networks= is typed as it is printed: signs that mean something to Hydra are quoted for it."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,7 +10,7 @@ TEXT = "nano:m=3,0.5,3,2/s=16,32,32/e=2,1,0.5/d=11.10.1000.10"
 
 def read(*words: str) -> object:
     """What Hydra makes of the last word."""
-    [*_, last] = [word for word in rewrite(words) if word.startswith("genotype=")]
+    [*_, last] = [word for word in rewrite(words) if word.startswith("networks=")]
     override = OverridesParser.create().parse_override(last)
     value = override.value()
     return [str(each) for each in value] if isinstance(value, list) else value and str(value)
@@ -28,11 +28,11 @@ def read(*words: str) -> object:
     ],
 )
 def test_one_network(typed: str, meant: str | None) -> None:
-    assert read("+task=shapes", f"genotype={typed}") == meant
+    assert read("+task=shapes", f"networks={typed}") == meant
 
 
 def test_several_networks() -> None:
-    assert read("+task=shapes", f"genotype=[run:a#knee, {TEXT},b/selected.json#max]") == [
+    assert read("+task=shapes", f"networks=[run:a#knee, {TEXT},b/selected.json#max]") == [
         "run:a#knee",
         TEXT,
         "b/selected.json#max",
@@ -40,5 +40,5 @@ def test_several_networks() -> None:
 
 
 def test_a_sweep_over_networks() -> None:
-    words = rewrite(["-m", "+task=shapes", f"genotype=run:a#knee,{TEXT}"])
-    assert f"genotype='run:a#knee','{TEXT}'" in words
+    words = rewrite(["-m", "+task=shapes", f"networks=run:a#knee,{TEXT}"])
+    assert f"networks='run:a#knee','{TEXT}'" in words

@@ -32,7 +32,7 @@ HOSTILE = [
     "evonas.cli.main",
     "evonas.data.io.safe.open_image",
     "evonas.track.base",
-    "evonas.track.progress._console",
+    "evonas.track.progress._bar",
     "evonas.track.base.Silent.__init__",
     "evonas.track.base.Silent.__class__",
     "evonas.track.base.Silent.scalars",

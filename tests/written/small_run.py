@@ -20,7 +20,7 @@ FINGERPRINTS = {"shared": "f0"}
 DATA = {
     "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
     "train": 8,
-    "holdout": 4,
+    "validation": 4,
     "test": 6,
     "height": 32,
     "width": 64,
@@ -57,7 +57,7 @@ def config(**changes: Any) -> Any:
             "distill": None,
             "hardware": OmegaConf.structured(Hardware),
             "select": OmegaConf.structured(Select),
-            "train": OmegaConf.structured(Train(recalibrate=4)),
+            "train": OmegaConf.structured(Train(bn_calibration_images=4)),
             **changes,
         }
     )

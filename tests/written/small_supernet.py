@@ -22,8 +22,8 @@ from evonas.train.sampling.step import CurriculumStep
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "sampler"
 # every file that is more than a list of openings
-NAMES = ("sandwich", "alphanet", "nasvit", "best_up", "worst_up", "level_walk", "banks", "small_to_large")
-NAMES += ("nsas", "ofa", "ofa_nano")
+NAMES = ("sandwich", "alphanet", "nasvit", "best_up", "worst_up", "complexity_aware", "performance_aware")
+NAMES += ("small_to_large", "nsas", "ofa", "ofa_nano")
 ITEMS, SIZE = 8, (32, 32)
 TASK = {
     "_target_": "evonas.tasks.depth.Depth",
@@ -33,7 +33,7 @@ TASK = {
     "data": {
         "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
         "train": ITEMS,
-        "holdout": 2,
+        "validation": 2,
         "test": 1,
         "height": SIZE[0],
         "width": SIZE[1],
@@ -66,14 +66,14 @@ def costs(net: Supernet) -> CostTable:
 
 
 def curriculum(name: str, of: Space, **changes: Any) -> Curriculum:
-    """A file of conf/sampler whose lessons and merges are those it names, with changed keys of its draw."""
+    """A file of conf/sampler with the distillation and merging that it names, and changed keys of its strategy."""
     node = to_plain(OmegaConf.load(CONF / f"{name}.yaml"))
     for choice in node.pop("defaults", []):
         if isinstance(choice, dict):
             ((group, option),) = choice.items()
             node[group] = to_plain(OmegaConf.load(CONF / group / f"{option}.yaml"))
     if changes:
-        node["draw"] |= changes
+        node["strategy"] |= changes
     built: Curriculum = build(node, space=of, seed=0)
     return built
 

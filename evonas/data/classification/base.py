@@ -40,19 +40,23 @@ class LabelledImageSource(ABC):
         views: conversion of images to tensors.
         seed: seed of the holdout split; keep it fixed to compare runs.
         augment_seed: seed of the augmentation of `train`.
-        holdout: share of the images of each class in `holdout`, in (0, 1).
+        validation: share of the images of each class in `holdout`, in (0, 1).
 
     Raises:
-        UserError: num_classes is below 2, or holdout is outside (0, 1).
+        UserError: num_classes is below 2, or validation is outside (0, 1).
     """
 
-    def __init__(self, num_classes: int, views: Views, seed: int, augment_seed: int, holdout: float) -> None:
+    def __init__(
+        self, num_classes: int, views: Views, seed: int, augment_seed: int, validation: float
+    ) -> None:
         if num_classes < 2:
             raise UserError(f"data.num_classes must be at least 2, got {num_classes}.")
-        if not 0 < holdout < 1:
-            raise UserError(f"data.holdout must be in (0, 1), got {holdout}.", "Try data.holdout=0.02.")
+        if not 0 < validation < 1:
+            raise UserError(
+                f"data.validation must be in (0, 1), got {validation}.", "Try data.validation=0.02."
+            )
         self.num_classes, self.views, self.size = num_classes, views, views.size
-        self.seed, self.augment_seed, self.holdout = seed, augment_seed, holdout
+        self.seed, self.augment_seed, self.validation = seed, augment_seed, validation
         self._places: dict[Split, Places] = {}
 
     @abstractmethod
@@ -82,7 +86,7 @@ class LabelledImageSource(ABC):
         labels = self.shelf(part_of(split)).labels
         if split == "test":
             return np.arange(len(labels))
-        held = held_out(labels, self.holdout, self.seed)
+        held = held_out(labels, self.validation, self.seed)
         chosen = np.flatnonzero(held if split == "holdout" else ~held)
         if len(chosen) == 0:
             raise DataError(

@@ -1,4 +1,4 @@
-"""Public classification data sets by name: those of NSGANetV2's transfer experiments (arXiv 2007.10396)."""
+"""Public classification data sets by name: those of the transfer experiments of NSGANetV2 (arXiv 2007.10396)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from evonas.errors import DataError, UserError
 
 
 class Kind(Protocol):
-    """How one set lies on disk: `folder` below the root, and how many classes it has."""
+    """Layout of a data set: `folder` below the root, number of classes, and reader."""
 
     @property
     def folder(self) -> str: ...
@@ -40,15 +40,15 @@ KINDS: dict[str, Kind] = {
 
 
 class NamedImages(LabelledImageSource):
-    """A source of a public set; `test` is its own test split, `holdout` a part of the rest.
+    """A source of a public data set; `test` is its official test split, `holdout` a part of the other images.
 
     Args:
         name: one of `KINDS`.
         root: folder of the unpacked archives.
-        views: how images become tensors.
-        seed: decides which images are held out; keep it fixed to compare runs.
-        augment_seed: decides the augmentation of `train`.
-        holdout: the share of every class that is held out.
+        views, seed, augment_seed, validation: see `LabelledImageSource`.
+
+    Raises:
+        UserError: name is unknown.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class NamedImages(LabelledImageSource):
         views: Views,
         seed: int = 0,
         augment_seed: int = 0,
-        holdout: float = 0.1,
+        validation: float = 0.1,
     ) -> None:
         if name not in KINDS:
             raise UserError(f"data.name={name} is unknown.", f"Known: {', '.join(KINDS)}")
         self.name, self.root, self._kind = name, Path(root), KINDS[name]
-        super().__init__(self._kind.classes, views, seed, augment_seed, holdout)
+        super().__init__(self._kind.classes, views, seed, augment_seed, validation)
         self._shelves: dict[Part, Shelf] = {}
 
     def shelf(self, part: Part) -> Shelf:

@@ -32,24 +32,24 @@ class ArrayShelf:
         self._images, self.labels = images, labels
 
     def open(self, place: int) -> Image.Image:
-        """One image; nothing needs to be decoded."""
+        """One image."""
         return Image.fromarray(np.ascontiguousarray(self._images[place].transpose(1, 2, 0)))
 
     def describe(self, place: int) -> str:
-        """The sha256 of its pixels, which have no name."""
+        """The sha256 of the pixels, since images have no names."""
         return hashlib.sha256(self._images[place].tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Cifar:
-    """Where one of the two sets lies, and how its records begin.
+    """Layout of CIFAR-10 or CIFAR-100.
 
     Args:
-        folder: of the unpacked archive.
-        files: of each part.
-        labels: bytes before the pixels; the last of them is the class.
-        names: the file of class names.
-        classes: how many.
+        folder: folder of the unpacked archive.
+        files: files of each part.
+        labels: number of bytes before the pixels; the last of them is the class id.
+        names: file of class names.
+        classes: number of classes.
     """
 
     folder: str
@@ -68,7 +68,7 @@ class Cifar:
         return ArrayShelf(records[:, self.labels :].reshape(-1, 3, 32, 32), labels)
 
     def class_names(self, root: Path) -> Sequence[str]:
-        """One a line."""
+        """The lines of the file of class names."""
         return [" ".join(row.fields) for row in read_rows(root / self.folder / self.names)]
 
 
@@ -86,7 +86,7 @@ CIFAR100 = Cifar(
 
 
 class Stl10:
-    """STL-10 without its unlabelled images; classes count from 1 in the files, pixels by columns."""
+    """STL-10 without its unlabelled images; in the files class ids start at 1, and pixels are in column order."""
 
     folder, classes = "stl10_binary", 10
 
@@ -101,7 +101,7 @@ class Stl10:
         return ArrayShelf(images.transpose(0, 1, 3, 2), labels)
 
     def class_names(self, root: Path) -> Sequence[str]:
-        """One a line."""
+        """The lines of the file of class names."""
         return [" ".join(row.fields) for row in read_rows(root / self.folder / "class_names.txt")]
 
 

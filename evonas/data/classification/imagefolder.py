@@ -1,4 +1,4 @@
-"""Images in one folder per class, as ImageNet-1k and torchvision's ImageFolder have them."""
+"""Images in one folder per class, the layout of ImageNet-1k and torchvision's ImageFolder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,16 +22,16 @@ class ImageFolder(LabelledImageSource):
     """A source of folders, one per class; `test` is the folder `val`, `holdout` a part of `train`.
 
     Args:
-        root: holds the two folders.
-        num_classes: the folders in `train`.
-        views: how images become tensors.
-        train: name of the training folder, which may be `.`; likewise `test`. Without a test folder (None)
-            it is cut from the training folder.
-        seed: decides which images are held out.
-        augment_seed: decides the augmentation of `train`.
-        holdout: the share of every class that is held out.
-        test_share: of every class, where there is no test folder; the same images whatever `seed`.
+        root: folder of the two folders.
+        num_classes: number of class folders in `train`.
+        train: name of the training folder, which may be `.`.
+        test: name of the test folder; None to take the test split from the training folder.
+        test_share: share of each class in that test split, which is independent of `seed`.
         max_pixels: larger images are refused.
+        views, seed, augment_seed, validation: see `LabelledImageSource`.
+
+    Raises:
+        UserError: test_share or validation is outside (0, 1).
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class ImageFolder(LabelledImageSource):
         test: str | None = "val",
         seed: int = 0,
         augment_seed: int = 0,
-        holdout: float = 0.02,
+        validation: float = 0.02,
         test_share: float = 0.2,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        super().__init__(num_classes, views, seed, augment_seed, holdout)
+        super().__init__(num_classes, views, seed, augment_seed, validation)
         self.root, self.max_pixels = Path(root), max_pixels
         if not 0 < test_share < 1:
             raise UserError(
@@ -59,7 +59,7 @@ class ImageFolder(LabelledImageSource):
         self._names: tuple[str, ...] = ()
 
     def class_names(self) -> Sequence[str]:
-        """The names of the training folder's folders."""
+        """The names of the class folders of `train`."""
         if not self._names:
             names = [folder.name for folder in class_folders(self._folders["train"])]
             if len(names) != self.num_classes:
@@ -74,19 +74,16 @@ class ImageFolder(LabelledImageSource):
         """The files of a part, listed once."""
         if part not in self._shelves:
             numbers = {name: number for number, name in enumerate(self.class_names())}
-            self._shelves[part] = self._cut(part, listed(self._folders[part], numbers, self.max_pixels))
+            shelf = listed(self._folders[part], numbers, self.max_pixels)
+            if self._test_share is not None:
+                tested = held_out(shelf.labels, self._test_share, seed=0)
+                shelf = shelf.chosen(np.flatnonzero(tested if part == "test" else ~tested).tolist())
+            self._shelves[part] = shelf
         return self._shelves[part]
-
-    def _cut(self, part: Part, whole: "FileShelf") -> "FileShelf":
-        """The part of a folder that holds both; all of any other."""
-        if self._test_share is None:
-            return whole
-        tested = held_out(whole.labels, self._test_share, seed=0)
-        return whole.chosen(np.flatnonzero(tested if part == "test" else ~tested).tolist())
 
 
 class FileShelf:
-    """Files in the order of their classes and names."""
+    """Image files, sorted by class and name."""
 
     def __init__(self, folder: Path, names: Sequence[str], labels: Sequence[int], max_pixels: int) -> None:
         self.labels = np.asarray(labels, dtype=np.int64)
@@ -97,7 +94,7 @@ class FileShelf:
         return open_image(self._folder / self._names[place], self._max_pixels)
 
     def chosen(self, places: Sequence[int]) -> "FileShelf":
-        """Some of them, in this order."""
+        """A subset, in the given order."""
         names = [self._names[place] for place in places]
         return FileShelf(self._folder, names, self.labels[list(places)].tolist(), self._max_pixels)
 
@@ -107,13 +104,17 @@ class FileShelf:
 
 
 def listed(folder: Path, numbers: dict[str, int], max_pixels: int) -> FileShelf:
-    """The images of a folder of class folders, numbered by the folders' names."""
+    """The images in class folders; class ids are given by the folders' names."""
     names: list[str] = []
     labels: list[int] = []
     for each in class_folders(folder):
         if each.name not in numbers:
             raise DataError(f"The class {each} has no training images.", f"Expected:\n{TREE}")
-        found = _images(each)
+        found = sorted(
+            path.name
+            for path in each.iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        )
         names += [f"{each.name}/{name}" for name in found]
         labels += [numbers[each.name]] * len(found)
     if not names:
@@ -122,18 +123,10 @@ def listed(folder: Path, numbers: dict[str, int], max_pixels: int) -> FileShelf:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders in a folder, in the order of their names; hidden ones are skipped."""
+    """The subfolders of a folder, sorted by name; hidden ones are skipped."""
     if not folder.is_dir():
         raise DataError(f"Folder {folder} does not exist.", f"Set data.root=<root>, where:\n{TREE}")
     found = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
     if not found:
         raise DataError(f"{folder} contains no class folders.", f"Sort the images into:\n{TREE}")
     return found
-
-
-def _images(folder: Path) -> list[str]:
-    return sorted(
-        each.name
-        for each in folder.iterdir()
-        if each.suffix.lower() in SUFFIXES and not each.name.startswith(".")
-    )

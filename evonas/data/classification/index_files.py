@@ -1,7 +1,7 @@
-"""Images in files, listed by the index files that data sets come with.
+"""Public data sets of image files with index files.
 
-torchvision knows most of these layouts, and its classes are asked for names and classes where
-they let somebody else open the images and demand no digests; nothing is ever downloaded.
+torchvision's classes read the index files of those data sets whose images can be opened by `open_image` instead and
+whose digests are not checked; nothing is downloaded.
 """
 
 import struct
@@ -22,7 +22,7 @@ from evonas.data.classification.imagefolder import FileShelf, class_folders, lis
 from evonas.data.io.safe import MAX_LIST_BYTES, MAX_PIXELS, open_stream, read_rows
 from evonas.errors import DataError
 
-# what torchvision and scipy raise on folders and index files that are not as they should be
+# exceptions of torchvision and scipy on invalid folders and index files
 _BROKEN = (
     *(RuntimeError, OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError),
     *(MatReadError, struct.error, zlib.error),
@@ -39,13 +39,13 @@ def _shelf(pairs: Pairs, classes: int, root: Path) -> FileShelf:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A set that torchvision knows.
+    """A data set that torchvision reads.
 
     Args:
         maker: torchvision's class.
-        splits: its splits of each part.
-        classes: how many.
-        folder: below the root, for messages.
+        splits: torchvision's splits of each part.
+        classes: number of classes.
+        folder: folder below the root, for messages.
     """
 
     maker: Callable[..., Any]
@@ -54,7 +54,7 @@ class Known:
     folder: str
 
     def read(self, root: Path, part: Part) -> FileShelf:
-        """The images of a part, each opened by nobody yet."""
+        """The images of a part; opens none."""
         pairs: Pairs = []
         for split in self.splits[part]:
             found = self._made(root, split)
@@ -62,17 +62,17 @@ class Known:
         return _shelf(pairs, self.classes, root)
 
     def class_names(self, root: Path) -> Sequence[str]:
-        """As torchvision has them."""
+        """torchvision's class names."""
         return [str(name) for name in self._made(root, self.splits["train"][0]).classes]
 
     def _made(self, root: Path, split: str) -> Any:
         try:
-            # a loader that opens nothing: images go through the one opener of foreign files
+            # the loader returns paths, since only `open_image` may open external images
             return self.maker(str(root), split=split, loader=str)
         except _BROKEN as error:
             raise DataError(
-                f"{root / self.folder} is not there as published: {error}.",
-                "Unpack the archives as docs/data.md says, and set data.root=<the folder they lie in>.",
+                f"{root / self.folder} is incomplete: {error}.",
+                "Unpack the archives as docs/data.md says, and set data.root=<folder of the archives>.",
             ) from error
 
 
@@ -85,7 +85,7 @@ CARS = Known(datasets.StanfordCars, {"train": ("train",), "test": ("test",)}, 19
 
 
 class Pets:
-    """Oxford-IIIT Pets by breed; the lists count breeds from 1."""
+    """Oxford-IIIT Pets by breed; in the lists breeds start at 1."""
 
     folder, classes = "oxford-iiit-pet", 37
     _lists: dict[Part, str] = {"train": "trainval.txt", "test": "test.txt"}
@@ -96,7 +96,7 @@ class Pets:
         return _shelf([(images / f"{name}.jpg", breed) for name, breed in self._rows(root, part)], 37, root)
 
     def class_names(self, root: Path) -> Sequence[str]:
-        """From the names of the images, which begin with the breed."""
+        """The breeds, from the beginnings of the images' names."""
         named = {breed: name.rpartition("_")[0] for name, breed in self._rows(root, "train")}
         return [named.get(breed, str(breed)) for breed in range(self.classes)]
 
@@ -105,19 +105,19 @@ class Pets:
         for row in read_rows(root / self.folder / "annotations" / self._lists[part], columns=2):
             name, breed = row.fields[:2]
             if not breed.isdecimal() or Path(name).name != name:
-                raise DataError(f"{row.where} names no image and its breed.", "Download the lists again.")
+                raise DataError(f"{row.where} must name an image and its breed.", "Download the lists again.")
             found.append((name, int(breed) - 1))
         return found
 
 
 class Flowers:
-    """Oxford's 102 flowers; numbers of images and classes count from 1, in MATLAB files."""
+    """Oxford's 102 flowers; numbers of images and class ids start at 1, in MATLAB files."""
 
     folder, classes = "flowers-102", 102
     _splits: dict[Part, tuple[str, ...]] = {"train": ("trnid", "valid"), "test": ("tstid",)}
 
     def read(self, root: Path, part: Part) -> FileShelf:
-        """The images of a part; training has the official validation in it."""
+        """The images of a part; the training part includes the official validation split."""
         base = root / self.folder
         try:
             labels = _matlab(base / "imagelabels.mat")["labels"]
@@ -129,7 +129,7 @@ class Flowers:
         return _shelf(pairs, self.classes, root)
 
     def class_names(self, root: Path) -> Sequence[str]:  # noqa: ARG002
-        """The names that torchvision knows; the files have none."""
+        """torchvision's class names, since the files have none."""
         return list(datasets.Flowers102.classes)
 
 
@@ -139,7 +139,7 @@ def _matlab(path: Path) -> Any:
 
 
 class Cinic:
-    """CINIC-10 in its folders; its `valid` is not used."""
+    """CINIC-10; its folder `valid` is not used."""
 
     folder, classes = "CINIC-10", 10
 

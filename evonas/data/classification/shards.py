@@ -1,10 +1,10 @@
-"""Images in shards: webdataset tars and parquet tables, read by position.
+"""Images in shards, webdataset tars and parquet tables, with random access.
 
-A shard is indexed once, by its headers; then every image can be read on its own, in any
-order, which is what reproducible batches and resuming need. A tar holds, as webdataset
-writes it, files of one name and several endings: an image (`.jpg .jpeg .png`) and its class
-(`.cls`, a number as text). A parquet table has the columns `image` (bytes, or a record with
-`bytes`) and `label` (a number), as the datasets library writes it.
+A shard is indexed once, by its headers; then each image can be read separately and in any order, which reproducible
+batches and resuming require. The webdataset library is not used: it reads sequentially and unpickles members. A sample
+of a webdataset tar is files of one name with different extensions: an image (`.jpg .jpeg .png`) and its class id
+(`.cls`, as text). A parquet table, as written by the datasets library, has the columns `image` (bytes, or a record with
+`bytes`) and `label` (a number).
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from evonas.data.io.safe import MAX_PIXELS, Encoded, Member, open_image, read_me
 from evonas.errors import DataError, UserError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png")
-# digits of a class number, with room for a line end
+# digits of a class id, and a line end
 MAX_LABEL_BYTES = 32
 MAX_GROUP_BYTES = 2 * 2**30
 
 
 class Shard(Protocol):
-    """One file of many images."""
+    """A file of many images."""
 
     labels: NDArray[np.int64]
 
@@ -37,17 +37,14 @@ class Shard(Protocol):
 
 
 class Shards(LabelledImageSource):
-    """A source of tars or parquet tables; `test` is one set of them, `holdout` a part of the other.
+    """A source of tars or parquet tables; `holdout` is a part of the training shards.
 
     Args:
-        root: the folder that holds all shards.
-        num_classes: labels are 0 to num_classes - 1.
-        views: how images become tensors.
-        train: pattern of the training shards' names; likewise `test`.
-        seed: decides which images are held out.
-        augment_seed: decides the augmentation of `train`.
-        holdout: the share of every class that is held out.
+        root: folder of all shards.
+        num_classes: number of classes; labels are 0 to num_classes - 1.
+        train, test: glob patterns of the names of training and test shards.
         max_pixels: larger images are refused.
+        views, seed, augment_seed, validation: see `LabelledImageSource`.
     """
 
     def __init__(
@@ -59,28 +56,29 @@ class Shards(LabelledImageSource):
         test: str = "*val*",
         seed: int = 0,
         augment_seed: int = 0,
-        holdout: float = 0.02,
+        validation: float = 0.02,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        super().__init__(num_classes, views, seed, augment_seed, holdout)
+        super().__init__(num_classes, views, seed, augment_seed, validation)
         self.root, self.max_pixels = Path(root), max_pixels
         self._patterns: dict[Part, str] = {"train": train, "test": test}
         self._shelves: dict[Part, _Shelf] = {}
 
     def class_names(self) -> Sequence[str]:
-        """Shards hold numbers alone."""
+        """Class ids as text, since shards have no class names."""
         return [f"class {number}" for number in range(self.num_classes)]
 
     def shelf(self, part: Part) -> "_Shelf":
         """The shards of a part, indexed once."""
         if part not in self._shelves:
-            shards = [_shard(path) for path in _matching(self.root, self._patterns[part], part)]
+            paths = _matching(self.root, self._patterns[part], part)
+            shards = [TarShard(path) if path.suffix == ".tar" else ParquetShard(path) for path in paths]
             self._shelves[part] = _Shelf(shards, self.num_classes, self.max_pixels)
         return self._shelves[part]
 
 
 class _Shelf:
-    """Shards one behind the other, in the order of their names."""
+    """Concatenated shards, sorted by name."""
 
     def __init__(self, shards: Sequence[Shard], num_classes: int, max_pixels: int) -> None:
         self._shards, self._max_pixels = shards, max_pixels
@@ -111,7 +109,7 @@ class _Shelf:
 
 
 class TarShard:
-    """A tar as webdataset writes it; samples in the order of the archive.
+    """A webdataset tar; samples are in the order of the archive.
 
     Args:
         path: an uncompressed tar.
@@ -143,7 +141,7 @@ class TarShard:
 
 
 class ParquetShard:
-    """A parquet table with the columns `image` and `label`; the last group of rows read is kept.
+    """A parquet table with the columns `image` and `label`; caches the last row group.
 
     Args:
         path: the table.
@@ -175,7 +173,7 @@ class ParquetShard:
         return Encoded(f"{self.path}: row {place}", content)
 
     def describe(self, place: int) -> str:
-        """Shard, row and the size of the whole table; sizes of single images are not read."""
+        """Shard, row and size of the whole table, since sizes of single images are not read."""
         return f"{self.path.name}/{place} {self.path.stat().st_size}"
 
     def _labels(self) -> NDArray[np.int64]:
@@ -209,12 +207,8 @@ def _matching(root: Path, pattern: str, part: Part) -> list[Path]:
     return found
 
 
-def _shard(path: Path) -> Shard:
-    return TarShard(path) if path.suffix == ".tar" else ParquetShard(path)
-
-
 def _samples(path: Path) -> dict[str, dict[str, Member]]:
-    """Members by sample and ending: a name ends at the first dot behind its last slash (webdataset)."""
+    """Members by sample and extension, which begins at the first dot after the last slash (as in webdataset)."""
     samples: dict[str, dict[str, Member]] = {}
     for member in tar_members(path):
         folder, slash, name = member.name.rpartition("/")

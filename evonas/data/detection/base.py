@@ -1,13 +1,12 @@
-"""What a detector looks for: the objects of an image, and what a source of them promises.
+"""Annotated objects of an image, and the Protocol of detection sources.
 
 Legend: N objects, M side of a mask in an item, H W space.
 
-A source of objects is a `Source` (`evonas/data/base.py`) whose items hold `image`, and padded to one N at
-the end `boxes` N 4 (x1 y1 x2 y2 in pixels of the item), `labels` N (-1 where there is none) and with masks
-`masks` N M M, as `evonas/nn/detection/base.py` says. `scale` 2 is what x and y of the file were multiplied
-by, and `picture` 2 leads to `objects`: scores are taken on the file's own boxes and masks, in its own pixels,
-crowds included. `dataset(split).described(index)` is an un-augmented item without image and masks: it opens
-no file.
+A detection source is a `Source` (`evonas/data/base.py`) whose items contain `image` and, padded at the end to a common
+N, `boxes` N 4 (x1 y1 x2 y2 in pixels of the item), `labels` N (-1 for padding) and, with masks, `masks` N M M; see
+`evonas/nn/detection/base.py`. `scale` 2 has the factors from the file's x and y to the item's, and `picture` 2 the
+arguments of `objects`: metrics are computed on the boxes and masks of the file, in its pixels, including crowds.
+`dataset(split).described(index)` is an item without augmentation, image and masks, and opens no image.
 """
 
 from dataclasses import dataclass
@@ -26,15 +25,15 @@ Shape = dict[str, Any] | list[list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """All objects of one image, in the pixels of its file.
+    """All objects of one image, in pixels of its file.
 
     Args:
-        height, width: of the image.
+        height, width: size of the image.
         boxes: x1 y1 x2 y2, N 4, within the image.
-        labels: numbers of classes.
-        areas: as the file has them; COCO's are those of the masks.
-        crowd: regions of many objects, which count for nobody and against nobody.
-        shapes: polygons or run lengths, one each, or none at all.
+        labels: class ids, N.
+        areas: areas given in the file, N; in COCO those of the masks.
+        crowd: whether each is a region of many objects, which is ignored in training and evaluation, N.
+        shapes: polygons or run lengths (RLE) of each object; empty without masks.
     """
 
     height: int
@@ -46,13 +45,13 @@ class Objects:
     shapes: tuple[Shape, ...] = ()
 
     def single(self) -> NDArray[np.int64]:
-        """The places of what is no crowd."""
+        """Indices of the objects that are not crowds."""
         return np.flatnonzero(~self.crowd)
 
 
 @runtime_checkable
 class ObjectSource(Protocol):
-    """See the module."""
+    """See the module's contract."""
 
     size: tuple[int, int]
     has_masks: bool

@@ -1,4 +1,4 @@
-"""Images with objects in them, in COCO's format: a document of annotations, a folder of images.
+"""Detection data in COCO's format: a JSON file of annotations and a folder of images per split.
 
 Legend: N objects, M side of a mask in an item, H W space.
 """
@@ -30,23 +30,26 @@ TRAIN, TEST = 0, 1
 
 
 class Coco:
-    """A source of images with objects; `holdout` is drawn from the training images, `test` is `val2017`.
+    """A source of images with objects; `holdout` is a random part of the training images, `test` is `val2017`.
 
-    An image keeps its proportions: it is scaled to fit into height x width, and lies in the corner of a
-    canvas whose rest is as grey as the mean of all images. The paper scales to 800 pixels of the shorter
-    and at most 1333 of the longer side instead, and pads within a batch.
+    Images are scaled with their aspect ratio to fit height x width, and padded at the right and the bottom with the
+    mean colour. The paper instead scales to 800 pixels of the shorter and at most 1333 of the longer side, and pads
+    within a batch.
 
     Args:
-        root: holds `annotations` and the folders of images.
-        height: of the canvas, a multiple of 32; likewise `width`.
-        num_classes: as the documents have; None to read it there before the head is made.
+        root: folder of `annotations` and the folders of images.
+        height, width: size of the padded images in pixels, multiples of 32.
+        num_classes: number of classes in the annotations; None to read it when the head is built.
         masks: whether objects have masks.
-        train: folder of the training images; likewise `test`.
-        holdout: share of the training images that is held out.
-        seed: decides which; keep it fixed to compare runs.
-        augment_seed: decides the augmentation of `train`.
-        vertical: mirror training images top and bottom as well, where up and down mean nothing.
+        train, test: folders of the training and test images.
+        validation: share of the training images in the validation split, in (0, 1).
+        seed: seed of that split; keep it fixed to compare runs.
+        augment_seed: seed of the augmentation of `train`.
+        vertical: whether training images are also flipped vertically, for data such as aerial images.
         max_pixels: larger images are refused.
+
+    Raises:
+        UserError: validation is outside (0, 1), or a size is no multiple of 32.
     """
 
     def __init__(
@@ -58,64 +61,74 @@ class Coco:
         masks: bool = False,
         train: str = "train2017",
         test: str = "val2017",
-        holdout: float = 0.02,
+        validation: float = 0.02,
         seed: int = 0,
         augment_seed: int = 0,
         vertical: bool = False,
         max_pixels: int = 64_000_000,
     ) -> None:
-        if not 0 < holdout < 1:
-            raise UserError(f"data.holdout must be in (0, 1), got {holdout}.", "Try data.holdout=0.02.")
+        if not 0 < validation < 1:
+            raise UserError(
+                f"data.validation must be in (0, 1), got {validation}.", "Try data.validation=0.02."
+            )
         self.root, self.size, self.has_masks = Path(root), check_size(height, width), masks
-        self.num_classes, self.holdout, self.seed = num_classes, holdout, seed
+        self.num_classes, self.validation, self.seed = num_classes, validation, seed
         self.augment_seed, self.vertical, self.max_pixels = augment_seed, vertical, max_pixels
         self._folders = (train, test)
         self._read: dict[int, Instances] = {}
 
     def dataset(self, split: Split) -> "CocoImages":
-        """One split; the documents are read at the first use of its length or items."""
+        """One split; the annotations are read on first use of its length or items."""
         return CocoImages(split, self)
 
     def class_names(self) -> tuple[str, ...]:
-        """The names of the training document's categories, in the order of their ids."""
+        """Category names of the training annotations, in the order of their ids."""
         return self.instances(TRAIN).classes
 
     def instances(self, part: int) -> Instances:
-        """What the document of a part says, read once.
+        """The annotations of a part (TRAIN or TEST), read once.
 
         Raises:
-            DataError: it is not there or damaged, or has other classes than expected.
+            DataError: the file is missing or damaged, or has unexpected classes.
         """
         if part not in self._read:
             path = self.root / "annotations" / f"instances_{self._folders[part]}.json"
             if not path.is_file():
-                raise DataError(f"There is no {path}.", f"Set data.root=<root>, where:\n{TREE}")
+                raise DataError(f"{path} does not exist.", f"Set data.root=<root>, where:\n{TREE}")
             found = read_instances(path, self.has_masks, self.max_pixels)
-            self._check_classes(path, found.classes, part)
+            if self.num_classes not in (None, len(found.classes)):
+                raise DataError(
+                    f"{path} has {len(found.classes)} classes, not {self.num_classes}.",
+                    f"Set data.num_classes={len(found.classes)}.",
+                )
+            if part == TEST and found.classes != self.class_names():
+                raise DataError(
+                    f"{path} has other classes than the training annotations.", "Use equal categories."
+                )
             self._read[part] = found
         return self._read[part]
 
     def objects(self, part: int, place: int) -> Objects:
-        """All objects of an image, in the pixels of its file."""
+        """All objects of an image, in pixels of its file."""
         return self.instances(part).images[place].objects
 
     def places(self, split: Split) -> list[int]:
-        """Which images of its part a split has."""
+        """Indices of a split's images among those of its part."""
         part = part_of(split)
         count = len(self.instances(part).images)
         if part == TEST:
             return list(range(count))
         if count < 2:
-            raise DataError("One training image cannot be held out and learnt from.", "Use two or more.")
-        held = min(count - 1, max(1, round(self.holdout * count)))
+            raise DataError(f"At least two training images are needed, got {count}.", "Check data.train.")
+        held = min(count - 1, max(1, round(self.validation * count)))
         order = generator(self.seed, "holdout").permutation(count)
         return sorted((order[:held] if split == "holdout" else order[held:]).tolist())
 
     def read(self, part: int, place: int) -> Image.Image:
-        """An image, decoded.
+        """Decodes an image.
 
         Raises:
-            DataError: it has another size than its document says.
+            DataError: its size differs from the annotations.
         """
         annotated = self.instances(part).images[place]
         path = self.path(part, annotated)
@@ -123,28 +136,19 @@ class Coco:
         wanted = annotated.objects.height, annotated.objects.width
         if (image.height, image.width) != wanted:
             raise DataError(
-                f"{path} is {image.height}x{image.width}, its annotations are for {wanted[0]}x{wanted[1]}.",
+                f"{path} is {image.height}x{image.width}, but its annotations are for {wanted[0]}x{wanted[1]}.",
                 "Use the images that belong to the annotations.",
             )
         return image
 
     def path(self, part: int, annotated: AnnotatedImage) -> Path:
-        """Where an image lies; names that leave the folder are refused."""
+        """The path of an image; a DataError if it leaves the folder."""
         folder = (self.root / self._folders[part]).resolve()
         return below(folder, annotated.file, f"instances_{self._folders[part]}.json")
 
-    def _check_classes(self, path: Path, found: tuple[str, ...], part: int) -> None:
-        if self.num_classes not in (None, len(found)):
-            raise DataError(
-                f"{path} has {len(found)} classes, not {self.num_classes}.",
-                f"Set data.num_classes={len(found)}.",
-            )
-        if part == TEST and found != self.class_names():
-            raise DataError(f"{path} has other classes than the training document.", "Use equal categories.")
-
 
 class CocoImages(Images):
-    """Items as `evonas/data/detection/base.py` says; N is that of the image with most objects."""
+    """Items of `evonas/data/detection/base.py`; N is the largest number of objects in an image of the part."""
 
     def __init__(self, split: Split, source: Coco) -> None:
         super().__init__(split)
@@ -154,7 +158,7 @@ class CocoImages(Images):
 
     @property
     def places(self) -> list[int]:
-        """The images of this split."""
+        """Indices of this split's images."""
         if self._places is None:
             images = self._source.instances(self._part).images
             self._most = max(1, *(len(each.objects.single()) for each in images))
@@ -178,7 +182,7 @@ class CocoImages(Images):
         return found | self._described(place, fit)
 
     def described(self, index: int) -> Item:
-        """An item without augmentation, image and masks; no file is opened."""
+        """An item without augmentation, image and masks; opens no image."""
         place = self.places[self.position(index)]
         objects = self._source.objects(self._part, place)
         return self._described(place, Fit.of(objects, self._source.size, (False, False)))
@@ -193,7 +197,7 @@ class CocoImages(Images):
         }
 
     def manifest(self) -> str:
-        """The sha256 of names, sizes and annotations; pixels are not read."""
+        """The sha256 of file names, file sizes and annotations; pixels are not read."""
         source, digest = self._source, hashlib.sha256()
         digest.update(
             seeded(source="coco", split=self.split, size=source.size, masks=source.has_masks).encode()
@@ -211,12 +215,12 @@ class CocoImages(Images):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How an image lies on its canvas.
+    """The mapping from an image file to the padded image of an item.
 
     Args:
         scale: factors of x and y.
-        height, width: of the scaled image, in pixels of the canvas.
-        mirrors: whether left and right, top and bottom change places.
+        height, width: size of the scaled image in pixels.
+        mirrors: whether the image is flipped horizontally, and vertically.
     """
 
     scale: tuple[float, float]
@@ -226,14 +230,14 @@ class Fit:
 
     @classmethod
     def of(cls, objects: Objects, size: tuple[int, int], mirrors: tuple[bool, bool]) -> "Fit":
-        """The largest scale that fits."""
+        """The mapping with the largest scale that fits `size`."""
         factor = min(size[0] / objects.height, size[1] / objects.width)
         height = min(size[0], max(1, round(objects.height * factor)))
         width = min(size[1], max(1, round(objects.width * factor)))
         return cls((width / objects.width, height / objects.height), height, width, mirrors)
 
     def image(self, image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
-        """The image in the corner of the canvas, normalised; the rest is zero."""
+        """The scaled, flipped, normalised and padded image, 3 H W."""
         scaled = np.asarray(image.resize((self.width, self.height), Image.Resampling.BILINEAR))
         horizontal, vertical = self.mirrors
         scaled = scaled[:: -1 if vertical else 1, :: -1 if horizontal else 1]
@@ -242,7 +246,7 @@ class Fit:
         return canvas
 
     def boxes(self, found: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Boxes of the file as boxes of the canvas."""
+        """Boxes N 4 of the file as boxes of the item."""
         moved = found * np.tile(self.scale, 2)
         for axis, side in ((0, self.width), (1, self.height)):
             if self.mirrors[axis]:
@@ -250,7 +254,7 @@ class Fit:
         return moved.astype(np.float32)
 
     def truth(self, objects: Objects, most: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Boxes and labels of what is no crowd, padded."""
+        """Boxes and labels of the objects that are not crowds, padded to `most`."""
         single = objects.single()
         boxes, labels = torch.zeros(most, 4), torch.full((most,), EMPTY)
         boxes[: len(single)] = torch.from_numpy(self.boxes(objects.boxes[single]))
@@ -258,7 +262,7 @@ class Fit:
         return boxes, labels
 
     def masks(self, objects: Objects, most: int) -> torch.Tensor:
-        """The masks of the same objects, each cut to its box."""
+        """Masks of the same objects, each cropped to its box, `most` M M."""
         found = torch.zeros(most, MASK_SIDE, MASK_SIDE, dtype=torch.uint8)
         horizontal, vertical = self.mirrors
         for row, place in enumerate(objects.single()):
@@ -271,11 +275,11 @@ class Fit:
 
 
 def part_of(split: Split) -> int:
-    """Which document a split is read from: `holdout` is drawn from the training part."""
+    """The part that contains a split; `holdout` is taken from the training part."""
     return TEST if split == "test" else TRAIN
 
 
 def on_file(boxes: NDArray[np.float64], scale: Sequence[float], objects: Objects) -> NDArray[np.float64]:
-    """Boxes of an un-mirrored canvas as boxes of the file, within the image."""
+    """Boxes N 4 of an item without flips as boxes of the file, clipped to the image."""
     moved = boxes / np.tile(np.asarray(scale, dtype=np.float64), 2)
     return np.clip(moved, 0, np.tile([objects.width, objects.height], 2))

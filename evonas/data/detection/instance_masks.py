@@ -1,9 +1,7 @@
-"""Masks from polygons and run lengths, by COCO's own code.
+"""Decoding of instance masks from polygons and run lengths (RLE) with pycocotools.
 
 Legend: M side of a mask in an item, H W space.
 """
-
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,38 +14,23 @@ Mask = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 
-def whole(shape: Shape, height: int, width: int) -> Mask:
-    """A mask H W of 0 and 1, in the pixels of the file."""
-    if not isinstance(shape, dict):
-        return _filled(shape, height, width)
-    return _decoded(shape, height, width)
+def decoded(shape: Shape, height: int, width: int) -> Mask:
+    """The mask H W of a shape, with values 0 and 1.
 
-
-def cut(shape: Shape, height: int, width: int, box: Box, side: int) -> Mask:
-    """The part of a mask that a box spans, stretched to M M.
-
-    Polygons are stretched before they are filled, so nothing is lost to the pixels of the file.
+    Raises:
+        DataError: run lengths give a mask of another size.
+        UserError: pycocotools is not installed.
     """
-    left, top, right, bottom = box
-    if isinstance(shape, dict):
-        image = Image.fromarray(_decoded(shape, height, width))
-        return np.asarray(image.resize((side, side), Image.Resampling.NEAREST, box=box))
-    scale = np.array([side / (right - left), side / (bottom - top)])
-    corner = np.array([left, top])
-    moved = [((np.reshape(each, (-1, 2)) - corner) * scale).flatten().tolist() for each in shape]
-    return _filled(moved, side, side)
-
-
-def _filled(polygons: list[list[float]], height: int, width: int) -> Mask:
-    mask = _pycocotools()
-    runs = mask.merge(mask.frPyObjects(polygons, height, width))
-    found: Mask = mask.decode(runs)
-    return found
-
-
-def _decoded(shape: dict[str, object], height: int, width: int) -> Mask:
-    mask = _pycocotools()
-    runs = mask.frPyObjects(shape, height, width) if isinstance(shape["counts"], list) else shape
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise UserError("Masks need pycocotools.", "pip install 'evonas[det]'") from error
+    if isinstance(shape, list):
+        runs = mask.merge(mask.frPyObjects(shape, height, width))
+    elif isinstance(shape["counts"], list):
+        runs = mask.frPyObjects(shape, height, width)
+    else:
+        runs = shape
     found: Mask = mask.decode(runs)
     if found.shape != (height, width):
         raise DataError(
@@ -56,9 +39,15 @@ def _decoded(shape: dict[str, object], height: int, width: int) -> Mask:
     return found
 
 
-def _pycocotools() -> ModuleType:
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise UserError("Masks need pycocotools.", "pip install 'evonas[det]'") from error
-    return mask
+def cut(shape: Shape, height: int, width: int, box: Box, side: int) -> Mask:
+    """The part of a mask inside a box (x1 y1 x2 y2), resized to M M with M = `side`.
+
+    Polygons are scaled before they are rasterised, so that no detail is lost to the pixels of the file.
+    """
+    left, top, right, bottom = box
+    if isinstance(shape, dict):
+        image = Image.fromarray(decoded(shape, height, width))
+        return np.asarray(image.resize((side, side), Image.Resampling.NEAREST, box=box))
+    scale, corner = np.array([side / (right - left), side / (bottom - top)]), np.array([left, top])
+    moved = [((np.reshape(each, (-1, 2)) - corner) * scale).flatten().tolist() for each in shape]
+    return decoded(moved, side, side)

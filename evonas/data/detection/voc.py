@@ -1,7 +1,7 @@
-"""A Pascal VOC tree of boxes as COCO's documents.
+"""Conversion of Pascal VOC boxes to COCO's format.
 
-The layout: http://host.robots.ox.ac.uk/pascal/VOC/ (JPEGImages, Annotations, ImageSets/Main); boxes are
-corners counted from one, both included.
+The layout: http://host.robots.ox.ac.uk/pascal/VOC/ (JPEGImages, Annotations, ImageSets/Main); boxes are corner pixels
+counted from one, both inclusive.
 """
 
 import re
@@ -24,7 +24,7 @@ _CLASS = re.compile(r"[\w ./-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Boxed:
-    """An image and its boxes: the name of a class, and x y width height from zero."""
+    """An image and its boxes: class name, x y width height from zero, and whether the object is difficult."""
 
     file: str
     height: int
@@ -34,12 +34,12 @@ class Boxed:
 
 @dataclass(slots=True)
 class Converted:
-    """What became of a tree.
+    """Summary of a conversion.
 
     Args:
-        images: by part.
-        boxes: of all parts.
-        dropped: what was wrong with each box that was left out.
+        images: number of images by part.
+        boxes: number of boxes of all parts.
+        dropped: for each skipped box the reason.
     """
 
     images: dict[str, int] = field(default_factory=dict)
@@ -48,18 +48,18 @@ class Converted:
 
 
 def convert(tree: Path, target: Path, parts: Mapping[str, str]) -> Converted:
-    """Write `target`/annotations/instances_<part>.json and `target`/<part>/<images> for each part.
+    """Writes `target`/annotations/instances_<part>.json and `target`/<part>/<images> for each part.
 
-    Boxes that reach beyond their image are clipped; those without a name or an area are left out, and
-    reported. Difficult objects become crowds: they count neither for nor against a detector.
+    Boxes are clipped to their images; boxes without a name or an area are skipped and reported. Difficult objects
+    become crowds, which are ignored in training and evaluation.
 
     Args:
-        tree: holds JPEGImages, Annotations and ImageSets/Main.
-        target: made where needed.
-        parts: from the part's name to that of its list, such as {"train": "trainval"}.
+        tree: folder of JPEGImages, Annotations and ImageSets/Main.
+        target: folder to write to, created if needed.
+        parts: maps names of parts to names of lists, such as {"train": "trainval"}.
 
     Raises:
-        DataError: naming the file.
+        DataError: a file is invalid, or there are no boxes; the message names the file.
     """
     found, read = Converted(), dict[str, list[Boxed]]()
     for part, listed in parts.items():
@@ -67,16 +67,20 @@ def convert(tree: Path, target: Path, parts: Mapping[str, str]) -> Converted:
         found.images[part] = len(read[part])
     names = sorted({name for images in read.values() for each in images for name, _, _ in each.boxes})
     if not names:
-        raise DataError(f"{tree} has no boxes.", "Check that it is a Pascal VOC tree.")
+        raise DataError(f"{tree} has no boxes.", "Check that it is in Pascal VOC's layout.")
     for part, images in read.items():
         found.boxes += sum(len(each.boxes) for each in images)
-        _copy(tree, target / part, images)
+        folder = target / part
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in images:
+            source = tree / "JPEGImages" / each.file
+            files.write_atomic(folder / each.file, partial(shutil.copyfile, source))
         files.write_json(target / "annotations" / f"instances_{part}.json", document(images, names))
     return found
 
 
 def document(images: Sequence[Boxed], names: Sequence[str]) -> dict[str, Any]:
-    """Images as COCO's document; ids count from one."""
+    """Images as a JSON document in COCO's format; ids count from one."""
     numbers = {name: number for number, name in enumerate(names, start=1)}
     boxes = [(place, *each) for place, image in enumerate(images, start=1) for each in image.boxes]
     return {
@@ -110,7 +114,7 @@ def _images(tree: Path, listed: str, dropped: list[str]) -> Iterator[Boxed]:
 
 
 def _image(tree: Path, name: str, dropped: list[str]) -> Boxed:
-    # the names of files and their sizes inside these documents are often those of somebody else's disk
+    # file names and sizes inside these documents are often wrong, so they are not read
     path, image = tree / "Annotations" / f"{name}.xml", tree / "JPEGImages" / f"{name}.jpg"
     height, width = image_size(image)
     boxes = []
@@ -119,7 +123,7 @@ def _image(tree: Path, name: str, dropped: list[str]) -> Boxed:
         label = (entry.findtext("name") or "").strip()
         box = _box(entry, where, height, width)
         if not _CLASS.fullmatch(label):
-            dropped.append(f"{where} has the name {label!r}")
+            dropped.append(f"{where} has the invalid name {label!r}")
         elif min(box[2:]) <= 0:
             dropped.append(f"{where} has a box without area")
         else:
@@ -128,19 +132,14 @@ def _image(tree: Path, name: str, dropped: list[str]) -> Boxed:
 
 
 def _box(entry: Element, where: str, height: int, width: int) -> tuple[float, float, float, float]:
-    """x y width height from zero, clipped to the image; equal corners are a click, not a box."""
+    """x y width height from zero, clipped to the image; size zero for equal corners, which are mouse clicks."""
     try:
         left, top, right, bottom = (float(entry.findtext(f"bndbox/{key}") or "") for key in CORNERS)
     except ValueError as error:
-        raise DataError(f"{where} has no box of four numbers.", "Correct or remove the object.") from error
+        raise DataError(
+            f"{where} must have a bndbox of four numbers.", "Fix or remove the object."
+        ) from error
     if not (right > left and bottom > top):
         return left, top, 0.0, 0.0
     left, top = max(left - 1, 0.0), max(top - 1, 0.0)
     return left, top, min(right, float(width)) - left, min(bottom, float(height)) - top
-
-
-def _copy(tree: Path, folder: Path, images: Sequence[Boxed]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for each in images:
-        source = tree / "JPEGImages" / each.file
-        files.write_atomic(folder / each.file, partial(shutil.copyfile, source))

@@ -13,7 +13,7 @@ from typing import ClassVar, Generic, TypeVar
 from evonas.data.base import Images, Split, check_size, seeded
 from evonas.data.io.safe import MAX_PIXELS
 from evonas.data.io.split_lists import Frame, hold_out
-from evonas.errors import DataError
+from evonas.errors import DataError, UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -25,10 +25,11 @@ class PairSource(ABC):
     Args:
         root: folder of the data set.
         height, width: size of the network's images in pixels, multiples of 32.
-        holdout: share of the training pairs in the validation split, cut between whole groups (drives, scenes,
-            cities); not used with an official validation split, and neither are the next two.
-        holdout_seed: seed of that cut; keep it fixed to compare runs on the same data.
-        holdout_images: maximum number of pairs in the validation split, evenly spaced.
+        validation: share of the training pairs in the validation split, cut between whole groups (drives, scenes,
+            cities), or, where a source says so, the name of an official split; with an official split it is not used,
+            and neither are the next two.
+        validation_seed: seed of that cut; keep it fixed to compare runs on the same data.
+        validation_images: maximum number of pairs in the validation split, evenly spaced.
         augment_seed: seed of the augmentation of `train`.
         max_pixels: larger images are refused.
     """
@@ -37,9 +38,9 @@ class PairSource(ABC):
     _: KW_ONLY
     height: int = 512
     width: int = 512
-    holdout: float = 0.05
-    holdout_seed: int = 0
-    holdout_images: int = 650
+    validation: float | str = 0.05
+    validation_seed: int = 0
+    validation_images: int = 650
     augment_seed: int = 0
     max_pixels: int = MAX_PIXELS
 
@@ -70,7 +71,12 @@ class PairSource(ABC):
             elif official is not None:
                 self._frames[split] = sorted(official if split == "holdout" else self.training_frames())
             else:
-                cut = self.holdout, self.holdout_seed, self.holdout_images
+                if isinstance(self.validation, str):
+                    raise UserError(
+                        f"data.validation must be in (0, 1), got {self.validation}.",
+                        "Try data.validation=0.05.",
+                    )
+                cut = self.validation, self.validation_seed, self.validation_images
                 self._frames["train"], self._frames["holdout"] = hold_out(self.training_frames(), *cut)
         return self._frames[split]
 

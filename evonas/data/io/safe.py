@@ -1,7 +1,7 @@
 """Safe readers of external files: images, lists and archives that may be damaged or malicious.
 
-Whatever is wrong with a file, the answer is a DataError that names it. Sizes are checked
-before anything is decoded, so a small file cannot ask for much memory.
+All problems with a file raise a DataError that names it. Sizes are checked before anything is decoded, so that a small
+file cannot allocate much memory.
 """
 
 import io
@@ -35,14 +35,14 @@ MAX_DOCUMENTS = 1_000_000
 MAX_LINES = 2_000_000
 MAX_LINE = 4096
 
-# what Pillow raises on damaged or hostile input, over its formats
+# exceptions of Pillow on damaged or malicious input, over its formats
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a list; `where` names file and line for messages."""
+    """A line of a list, split into words; `where` names file and line in messages."""
 
     where: str
     fields: tuple[str, ...]
@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The bytes of an image that lies inside another file; `name` stands for it in messages."""
+    """The bytes of a file inside another file; `name` is its name in messages."""
 
     name: str
     content: bytes
@@ -60,9 +60,14 @@ class Encoded:
 
 
 def open_image(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """A decoded PNG or JPEG; the file is closed afterwards.
+    """Decodes a PNG or JPEG image and closes the file.
 
-    Errors: DataError for a missing, truncated, foreign or too large file.
+    Args:
+        path: the file, or its content.
+        max_pixels: larger images are refused before they are decoded.
+
+    Raises:
+        DataError: the file is missing, truncated, too large, or of another format.
     """
     with _opened(path, max_pixels) as image:
         try:
@@ -73,15 +78,20 @@ def open_image(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> Image.Imag
 
 
 def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Height and width from the header alone; errors as `open_image`, but for damage to the pixels."""
+    """Height and width, read from the header; raises as `open_image`, except for damaged pixels."""
     with _opened(path, max_pixels) as image:
         return image.height, image.width
 
 
 def _opened(path: Path | Encoded, max_pixels: int) -> Image.Image:
-    """The image with its header read and its size accepted."""
+    """The image after its header was read and its size checked."""
+    if isinstance(path, Path):
+        _check_file(path, MAX_IMAGE_BYTES)
+    elif len(path.content) > MAX_IMAGE_BYTES:
+        raise DataError(f"{path} has {len(path.content)} bytes; at most {MAX_IMAGE_BYTES} are read.")
+    stream = path if isinstance(path, Path) else io.BytesIO(path.content)
     try:
-        image = Image.open(_stream(path), formats=FORMATS)
+        image = Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is not a PNG or JPEG image.", "Convert it, or leave it out.") from error
     except _BOMB as error:
@@ -94,20 +104,12 @@ def _opened(path: Path | Encoded, max_pixels: int) -> Image.Image:
     return image
 
 
-def _stream(path: Path | Encoded) -> Path | io.BytesIO:
-    if isinstance(path, Path):
-        _check_file(path, MAX_IMAGE_BYTES)
-        return path
-    if len(path.content) > MAX_IMAGE_BYTES:
-        raise DataError(f"{path} has {len(path.content)} bytes; at most {MAX_IMAGE_BYTES} are read.")
-    return io.BytesIO(path.content)
-
-
 def read_lines(path: Path, root: Path, columns: int = 1) -> list[tuple[Path, ...]]:
-    """The first `columns` fields of each line that is not empty, as paths below `root`.
+    """The first `columns` words of each non-empty line, as paths below `root`.
 
-    Errors: DataError naming the line for absolute paths, escapes from `root` (also by
-    symbolic links), NUL bytes, missing fields, over-long lines and lists.
+    Raises:
+        DataError: a path is absolute or leaves `root` (also by symbolic links), or as `read_rows`; the message names
+            the line.
     """
     base = root.resolve()
     return [
@@ -117,23 +119,36 @@ def read_lines(path: Path, root: Path, columns: int = 1) -> list[tuple[Path, ...
 
 
 def read_rows(path: Path, columns: int = 1) -> list[Row]:
-    """Every line that is not empty, as words that nobody has looked at yet.
+    """The words of each non-empty line, unchecked.
 
-    For lists whose words are matched against a pattern and never used as paths; otherwise
-    `read_lines`. Errors: DataError naming the line for fewer than `columns` words, NUL
-    bytes, over-long lines and lists.
+    For lists whose words are matched against a pattern and never used as paths; for paths see `read_lines`.
+
+    Raises:
+        DataError: a line has fewer than `columns` words, a NUL byte or too many characters, or as `read_text`.
     """
-    return [
-        _row(line, f"{path}, line {number}", columns)
-        for number, line in enumerate(read_text(path), start=1)
-        if line.strip()
-    ]
+    rows: list[Row] = []
+    for number, line in enumerate(read_text(path), start=1):
+        where, fields = f"{path}, line {number}", tuple(line.split())
+        if not line.strip():
+            continue
+        if len(line) > MAX_LINE:
+            raise DataError(f"{where} has {len(line)} characters; at most {MAX_LINE} are read.")
+        if "\0" in line:
+            raise DataError(f"{where} contains a NUL byte.", "Remove it.")
+        if len(fields) < columns:
+            raise DataError(
+                f"{where} has {len(fields)} of {columns} fields.",
+                "Expected: one sample per line, split by blanks.",
+            )
+        rows.append(Row(where, fields))
+    return rows
 
 
 def read_text(path: Path) -> list[str]:
-    """Every line, empty ones and long ones included, for formats in which they mean something.
+    """All lines, including empty and long ones.
 
-    Errors: DataError for a missing or too large file, for too many lines, and for bytes that are not UTF-8.
+    Raises:
+        DataError: the file is missing or too large, has too many lines, or is not UTF-8.
     """
     _check_file(path, MAX_LIST_BYTES)
     try:
@@ -146,21 +161,17 @@ def read_text(path: Path) -> list[str]:
     return lines
 
 
-def _row(line: str, where: str, columns: int) -> Row:
-    if len(line) > MAX_LINE:
-        raise DataError(f"{where} has {len(line)} characters; at most {MAX_LINE} are read.")
-    if "\0" in line:
-        raise DataError(f"{where} contains a NUL byte.", "Remove it.")
-    fields = tuple(line.split())
-    if len(fields) < columns:
-        raise DataError(
-            f"{where} has {len(fields)} of {columns} fields.", "One sample a line, split by blanks."
-        )
-    return Row(where, fields)
-
-
 def below(base: Path, field: str, where: str) -> Path:
-    """The field as a path that lies below `base`, itself resolved, after links are followed."""
+    """The field as a path below `base` (which must be resolved), after symbolic links are followed.
+
+    Args:
+        base: resolved folder that the path must not leave.
+        field: a relative path.
+        where: origin of the field, for messages.
+
+    Raises:
+        DataError: the path is absolute or leaves `base`.
+    """
     try:
         target = (base / field).resolve()
     except (OSError, RuntimeError) as error:
@@ -171,7 +182,7 @@ def below(base: Path, field: str, where: str) -> Path:
 
 
 def _check_file(path: Path, max_bytes: int) -> None:
-    """A regular file (not a pipe or a device, which could block or never end) of a sane size."""
+    """Raises a DataError unless the path is a regular file (no pipe or device, which could block) of limited size."""
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}.", "Check the path.")
@@ -185,9 +196,10 @@ def _too_large(path: Path | Encoded, max_pixels: int) -> DataError:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of an .npz file by name; never unpickles, and checks sizes before it allocates.
+    """All arrays of an .npz file by name; never unpickles, and checks sizes before allocating.
 
-    Errors: DataError for a missing, damaged, foreign or too large file, and for arrays of objects.
+    Raises:
+        DataError: the file is missing, damaged, too large or of another format, or an array contains objects.
     """
     _check_file(path, MAX_LIST_BYTES)
     try:
@@ -203,7 +215,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """One array, after its header was seen to promise no more than its bytes."""
+    """One array, after its header was checked against the number of bytes."""
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -211,7 +223,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
             raise ValueError(f"array {member.filename} has the format {version}")
         shape, _, dtype = read[version](stream)
     if dtype.hasobject or math.prod(shape) * dtype.itemsize > member.file_size:
-        raise ValueError(f"array {member.filename} holds objects, or promises more than the file has")
+        raise ValueError(f"array {member.filename} contains objects, or is larger than its file")
     with archive.open(member) as stream:
         array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
     return array
@@ -219,7 +231,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file inside an archive: where its bytes begin and how many they are."""
+    """A file inside an archive: name, offset of its bytes, and their number."""
 
     name: str
     start: int
@@ -227,10 +239,11 @@ class Member:
 
 
 def tar_members(path: Path) -> list[Member]:
-    """The regular files of an uncompressed tar, by reading headers alone; nothing is unpacked.
+    """The regular files of an uncompressed tar, from its headers; nothing is unpacked.
 
-    Errors: DataError naming the member for links, devices, names that leave the archive and
-    members that are too large or reach beyond the end; for archives that are no plain tar.
+    Raises:
+        DataError: the archive is not a plain tar, or a member is a link or a device, is too large, exceeds the file,
+            or has a name that leaves the archive; the message names the member.
     """
     _check_file(path, MAX_ARCHIVE_BYTES)
     try:
@@ -243,7 +256,7 @@ def tar_members(path: Path) -> list[Member]:
 
 
 def read_member(path: Path, member: Member) -> bytes:
-    """The bytes of one member. Errors: DataError where the archive ends before they do."""
+    """The bytes of a member; a DataError if the archive is truncated."""
     with path.open("rb") as stream:
         stream.seek(member.start)
         content = stream.read(member.size)
@@ -268,13 +281,13 @@ def _member(path: Path, entry: tarfile.TarInfo) -> Member:
 
 
 def open_stream(path: Path, max_bytes: int = MAX_ARCHIVE_BYTES) -> BinaryIO:
-    """A regular file of a sane size, to be read in pieces by who knows its framing."""
+    """Opens a regular file of limited size, for readers of binary formats."""
     _check_file(path, max_bytes)
     return path.open("rb")
 
 
 def read_json(path: Path | Encoded, max_bytes: int = MAX_LIST_BYTES) -> Any:
-    """One JSON document. Errors: DataError for a missing, damaged, too large or too deep one."""
+    """A JSON document; a DataError if it is missing, damaged, too large or too deeply nested."""
     if isinstance(path, Path):
         _check_file(path, max_bytes)
     try:
@@ -284,12 +297,12 @@ def read_json(path: Path | Encoded, max_bytes: int = MAX_LIST_BYTES) -> Any:
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """The root of a small XML document. Errors: DataError for a damaged one, and for a document type."""
+    """The root of a small XML document; a DataError if it is damaged or declares a document type."""
     _check_file(path, MAX_DOCUMENT_BYTES)
     content = path.read_bytes()
-    # entities may refer to one another, and so make gigabytes of a few lines
+    # nested entities could expand a few lines to gigabytes
     if b"<!" in content.replace(b"<!--", b""):
-        raise DataError(f"{path} has a document type of its own.", "Remove what begins with <!.")
+        raise DataError(f"{path} declares a document type.", "Remove the declarations that begin with <!.")
     try:
         return ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
@@ -297,36 +310,38 @@ def read_xml(path: Path) -> ElementTree.Element:
 
 
 def read_documents(path: Path, name: str) -> Iterator[Encoded]:
-    """The files below a folder, or in a .zip or .tar.gz archive, whose base name matches a pattern.
+    """The files in a folder and its subfolders, or in a .zip or .tar.gz archive, whose base name matches a pattern.
 
-    Errors: DataError for an archive that is damaged or of another kind, and for a document or an archive
-    that is too large; nothing is unpacked to the disk.
+    Nothing is unpacked to the disk.
+
+    Raises:
+        DataError: an archive is damaged, too large or of another format, or a document is too large.
     """
-    found = _folder(path, name) if path.is_dir() else _archived(path, name)
+    found = _from_folder(path, name) if path.is_dir() else _from_archive(path, name)
     for count, document in enumerate(found, start=1):
         if count > MAX_DOCUMENTS or len(document.content) > MAX_DOCUMENT_BYTES:
             raise DataError(f"{document} is too large, or one of more than {MAX_DOCUMENTS} documents.")
         yield document
 
 
-def _folder(path: Path, name: str) -> Iterator[Encoded]:
+def _from_folder(path: Path, name: str) -> Iterator[Encoded]:
     for found in path.rglob("*"):
         if re.fullmatch(name, found.name):
             _check_file(found, MAX_DOCUMENT_BYTES)
             yield Encoded(str(found), found.read_bytes())
 
 
-def _archived(path: Path, name: str) -> Iterator[Encoded]:
+def _from_archive(path: Path, name: str) -> Iterator[Encoded]:
     _check_file(path, MAX_ARCHIVE_BYTES)
     try:
-        yield from (_zipped if zipfile.is_zipfile(path) else _tarred)(path, name)
+        yield from (_from_zip if zipfile.is_zipfile(path) else _from_tar)(path, name)
     except (tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError, *_BROKEN) as error:
         raise DataError(
             f"{path} is not a readable .zip or .tar.gz archive: {error}.", "Download it again, or unpack it."
         ) from error
 
 
-def _zipped(path: Path, name: str) -> Iterator[Encoded]:
+def _from_zip(path: Path, name: str) -> Iterator[Encoded]:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if re.fullmatch(name, PurePosixPath(entry.filename).name):
@@ -334,7 +349,7 @@ def _zipped(path: Path, name: str) -> Iterator[Encoded]:
                     yield Encoded(f"{path}: {entry.filename}", stream.read(MAX_DOCUMENT_BYTES + 1))
 
 
-def _tarred(path: Path, name: str) -> Iterator[Encoded]:
+def _from_tar(path: Path, name: str) -> Iterator[Encoded]:
     with tarfile.open(path, "r:gz") as archive:
         for entry in archive:
             if entry.offset_data + entry.size > MAX_ARRAY_BYTES:

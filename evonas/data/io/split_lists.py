@@ -149,10 +149,10 @@ def hold_out(
         DataError: there are fewer than two groups.
     """
     if not 0 < share < 1:
-        raise UserError(f"data.holdout must be in (0, 1), got {share}.", "Try data.holdout=0.05.")
+        raise UserError(f"data.validation must be in (0, 1), got {share}.", "Try data.validation=0.05.")
     if at_most < 1:
         raise UserError(
-            f"data.holdout_images must be at least 1, got {at_most}.", "Try data.holdout_images=650."
+            f"data.validation_images must be at least 1, got {at_most}.", "Try data.validation_images=650."
         )
     groups: dict[str, list[Frame]] = {}
     for frame in sorted(frames):

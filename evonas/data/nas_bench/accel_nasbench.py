@@ -1,12 +1,11 @@
 """Accel-NASBench: 5138 networks of the MnasNet space, trained on ImageNet and timed on six accelerators.
 
-Ahmad et al. 2024 (arXiv 2404.08005). The released `anb_dataset_jsons.tar.gz` holds a document
-`result_<number>.json` a network: `architecture` (`block<0 to 6>_` `e`, `k`, `l`, `se`), `metrics` (`val_top1`
-in percent after shortened training), `model_info` (`macs`, `params` in millions) and `platform_perf`
-(`latency_<device>` in ms, `throughput_<device>` in images a second, each with a mean).
+Ahmad et al. 2024 (arXiv 2404.08005). The released `anb_dataset_jsons.tar.gz` contains one file `result_<number>.json`
+per network: `architecture` (`block<0 to 6>_` `e`, `k`, `l`, `se`), `metrics` (`val_top1` in percent after shortened
+training), `model_info` (`macs`, `params` in millions) and `platform_perf` (`latency_<device>` in ms,
+`throughput_<device>` in images per second, each with a mean).
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,14 @@ _KINDS = ("e", "k", "l", "se")
 
 
 def accel(root: str, fitted: bool = True) -> Table:
-    """Accel-NASBench, answering for every network of the space by trees fitted to its data set.
+    """Accel-NASBench, with predictions for all networks of the space by trees fitted to its data set.
 
-    Columns: `error` (percent), `macs` and `params` (M), `seconds` of training, `<device>_latency` (ms;
-    zcu102, vck190) and the negated `<device>_throughput` (images a second; also a100, 3090, tpuv2, tpuv3).
+    Columns: `error` (percent), `macs` and `params` (M), `seconds` of training, `<device>_latency` (ms; zcu102, vck190)
+    and the negated `<device>_throughput` (images per second; also a100, 3090, tpuv2, tpuv3).
 
     Args:
-        root: `anb_dataset_jsons.tar.gz`, or the folder it unpacks to.
-        fitted: false answers for the 5138 networks alone, by what was measured.
+        root: `anb_dataset_jsons.tar.gz`, or the folder of its content.
+        fitted: false for the measured values of the 5138 networks only.
     """
     trained = read_trained(Path(root), NAMES, PAGE, _read)
     table = replace(tabulated("accel", trained.words, trained.columns, []), digest=trained.digest)
@@ -37,7 +36,7 @@ def accel(root: str, fitted: bool = True) -> Table:
 
 
 def integers(words: Words) -> list[int]:
-    """The 28 numbers that describe a network; ValueError for anything else."""
+    """The 28 integers that describe a network; a ValueError for other words."""
     return [int(word) for word in words]
 
 
@@ -50,15 +49,10 @@ def _read(document: Any) -> tuple[Words, Numbers]:
         "macs": float(document["model_info"]["macs"]),
         "params": float(document["model_info"]["params"]),
     }
-    return tuple(str(int(each)) for each in chosen), {**numbers, **_speeds(document["platform_perf"])}
-
-
-def _speeds(measured: Mapping[str, Mapping[str, Any]]) -> Numbers:
-    found: dict[str, float] = {}
-    for name, entry in measured.items():
+    for name, entry in document["platform_perf"].items():
         kind, device = name.split("_")
         sign = -1.0 if kind == "throughput" else 1.0
         # some networks do not run on the smaller devices
         if entry[f"{kind}_mean"] is not None:
-            found[f"{device}_{kind}"] = sign * float(entry[f"{kind}_mean"])
-    return found
+            numbers[f"{device}_{kind}"] = sign * float(entry[f"{kind}_mean"])
+    return tuple(str(int(each)) for each in chosen), numbers

@@ -1,7 +1,7 @@
-"""Tabular benchmarks: every architecture of a small space with what others measured on it.
+"""Tabular benchmarks: published results for all architectures of a small space.
 
-A table is read from `.npz` files that the user has (`data.root=<folder>`); evonas ships none.
-Layout of the files, one row an architecture:
+A table is read from `.npz` files of the user (`data.root=<folder>`); evonas ships none. Layout of the files, with one
+row per architecture:
 
 `nb201_tables.npz`: `enc` (N 6, indices into `ops`, edges 0->1 0->2 1->2 0->3 1->3 2->3), `ops`,
 and per data set d of c10, c100, in16: `<d>_valid_naslib`, `flops_<d>`, `params_<d>`, `hw_<d>` with
@@ -11,10 +11,9 @@ and per data set d of c10, c100, in16: `<d>_valid_naslib`, `flops_<d>`, `params_
 `transnas101_<micro or macro>.npz`: `tasks`, `enc` (N 6), and `valid_final`, `flops`, `params` (N tasks);
 optional `zen`, `synflow`, `epe_nas`, `fisher`.
 
-All columns are to be minimised: accuracies in percent become errors, scores where more is better are
-negated. What the file does not know is NaN. The benchmarks: Dong and Yang 2020 (NAS-Bench-201), Duan et
-al. 2021 (TransNAS-Bench-101), Li et al. 2021 (HW-NAS-Bench), Lee et al. 2021 (HELP), Krishnakumar et al.
-2022 (the scores of NAS-Bench-Suite-Zero).
+All columns are minimised: accuracies become errors in percent, and scores where more is better are negated. Unknown
+values are NaN. The benchmarks: Dong and Yang 2020 (NAS-Bench-201), Duan et al. 2021 (TransNAS-Bench-101), Li et al.
+2021 (HW-NAS-Bench), Lee et al. 2021 (HELP), Krishnakumar et al. 2022 (the scores of NAS-Bench-Suite-Zero).
 """
 
 import hashlib
@@ -43,23 +42,23 @@ TRANSNAS_WORDS = {
     "micro": ("none", "skip", "conv1x1", "conv3x3"),
     "macro": ("none", "normal", "channel", "resolution", "both"),
 }
-# what each task reports: percent to be missed, a negative loss, or a similarity of at most 1
+# tasks that report a negative loss, and tasks that report a similarity of at most 1; the others report percent
 _LOSSES, _SIMILARITIES = {"room_layout"}, {"normal", "autoencoder"}
 _SCORES = ("zen", "synflow", "epe_nas", "fisher")
-# counts in millions that were fitted by their authors are exact only up to rounding
+# the authors computed counts in millions by regression, so that they are exact only up to rounding
 _DIGITS = 6
 
 
 @dataclass(frozen=True)
 class Table:
-    """Architectures as words, and columns of numbers to be minimised.
+    """Architectures as words, and columns of values that are minimised.
 
     Args:
-        name: of the benchmark and its data set.
-        rows: where each architecture stands; several rows where the file has it more than once.
-        columns: one number a row, NaN where the file has none.
+        name: name of the benchmark and its data set.
+        rows: rows of each architecture; several if the file contains it repeatedly.
+        columns: one value per row, NaN if unknown.
         units: unit of each column that has one.
-        digest: sha256 of the files that were read.
+        digest: sha256 of the files.
     """
 
     name: str
@@ -69,30 +68,32 @@ class Table:
     digest: str
 
     def column(self, name: str) -> Column:
-        """The numbers of one column; an unknown name is a UserError that lists the known ones."""
+        """The values of a column; a UserError for an unknown name."""
         if name not in self.columns:
             known = ", ".join(self.columns)
             raise UserError(f"The table {self.name} has no column '{name}'.", f"It has: {known}")
         return self.columns[name]
 
     def values(self, words: Words, names: Sequence[str]) -> dict[str, float]:
-        """The named numbers of one architecture.
+        """Values of an architecture by column.
 
         Raises:
-            ValueError: the table has no entry, an entry without a number, or entries that disagree.
+            ValueError: the table has no entry, an unknown value, or contradictory entries.
         """
         rows = self.rows.get(words, ())
         if not rows:
             raise ValueError(f"the table {self.name} has no entry for {','.join(words)}")
-        return {name: self._value(words, rows, name) for name in names}
-
-    def _value(self, words: Words, rows: tuple[int, ...], name: str) -> float:
-        found = self.column(name)[list(rows)]
-        if not np.isfinite(found).all():
-            raise ValueError(f"the table {self.name} has no {name} for {','.join(words)}")
-        if (found != found[0]).any():
-            raise ValueError(f"the table {self.name} has {len(found)} different {name} for {','.join(words)}")
-        return float(found[0])
+        values: dict[str, float] = {}
+        for name in names:
+            found = self.column(name)[list(rows)]
+            if not np.isfinite(found).all():
+                raise ValueError(f"the table {self.name} has no {name} for {','.join(words)}")
+            if (found != found[0]).any():
+                raise ValueError(
+                    f"the table {self.name} has {len(found)} different {name} for {','.join(words)}"
+                )
+            values[name] = float(found[0])
+        return values
 
 
 def nb201(root: str, dataset: str = "c10", isomorphic: bool = False) -> Table:
@@ -103,10 +104,10 @@ def nb201(root: str, dataset: str = "c10", isomorphic: bool = False) -> Table:
     in ms and energies in mJ of HW-NAS-Bench, `help_<device>` (ms), and negated scores such as `synflow`.
 
     Args:
-        root: folder of the files named above.
+        root: folder of the files listed above.
         dataset: c10, c100 or in16.
-        isomorphic: whether every cell takes the numbers of the first cell that computes the same function;
-            their own numbers differ, because each was trained on its own.
+        isomorphic: whether each cell has the values of the first cell that computes the same function; their own values
+            differ, because each cell was trained separately.
     """
     if dataset not in NB201_SETS:
         raise UserError(f"data.dataset={dataset} is unknown.", f"Choose among {', '.join(NB201_SETS)}.")
@@ -173,11 +174,11 @@ def transnas(root: str, kind: str, dataset: str = "segmentsemantic") -> Table:
 
 
 def own(root: str) -> Table:
-    """A table of the user's own: one file with `words` and any columns, all to be minimised.
+    """A table of the user: one file with `words` and any columns, all of which are minimised.
 
     Args:
-        root: an `.npz` file: `words` (N genes) names each architecture by its choices, in the order of the
-            space's axes; every other array holds one number a row, and its name is the column's.
+        root: an `.npz` file: `words` (N genes) are the choices of each architecture, in the order of the space's axes;
+            each other array is a column with one value per row.
     """
     path = Path(root)
     if not path.exists():
@@ -187,8 +188,8 @@ def own(root: str) -> Table:
     numbers = {name: array for name, array in arrays.items() if name != "words"}
     odd = [name for name, array in numbers.items() if array.dtype.kind not in "fiu"]
     if odd or not numbers:
-        what = f"column '{odd[0]}' is not numeric" if odd else "there is no column beside 'words'"
-        raise DataError(f"{path} is no table: {what}.", "Store one number a row under each column's name.")
+        what = f"column '{odd[0]}' is not numeric" if odd else "there is no column besides 'words'"
+        raise DataError(f"{path} is not a table: {what}.", "Store one number per row in each column.")
     columns = {name: _floats(array) for name, array in numbers.items()}
     return tabulated(path.stem, words, columns, [files.sha256(path)])
 
@@ -234,13 +235,13 @@ def _add_scores(columns: dict[str, Column], arrays: Arrays, dataset: str) -> Non
 
 
 def _add_devices(columns: dict[str, Column], arrays: Arrays, dataset: str) -> None:
-    del dataset  # measured once for the topology, whatever the data set
+    del dataset  # latency was measured once per topology, for all data sets
     for name, latency in zip(arrays["devices"], arrays["latency"], strict=True):
         columns[f"help_{name}"] = _floats(latency)
 
 
 def _of_first(columns: Mapping[str, Column], words: Sequence[Words]) -> dict[str, Column]:
-    """The columns with each row replaced by the first row of the same function."""
+    """Replaces each row by the first row whose cell computes the same function."""
     first: dict[str, int] = {}
     rows = [first.setdefault(canonical_cell(cell), row) for row, cell in enumerate(words)]
     return {name: column[rows] for name, column in columns.items()}
@@ -249,10 +250,10 @@ def _of_first(columns: Mapping[str, Column], words: Sequence[Words]) -> dict[str
 def tabulated(
     name: str, words: Sequence[Words], columns: Mapping[str, Column], digests: Sequence[str]
 ) -> Table:
-    """A table from architectures and columns of as many rows.
+    """A table of architectures and columns with equal numbers of rows.
 
     Raises:
-        DataError: a column has another number of rows.
+        DataError: a column has a different number of rows.
     """
     odd = [column for column, values in columns.items() if values.shape != (len(words),)]
     if odd:
@@ -278,18 +279,17 @@ def _unit(column: str) -> str:
 
 
 def _read(root: Path, file: str, page: str) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """The arrays of a file and its sha256; a missing file says where the benchmark comes from."""
-    path = present(root / file, page, "; docs/tables.md says which arrays the file holds")
+    """The arrays of a file, and its sha256."""
+    path = present(root / file, page, "; docs/tables.md lists the arrays of the file")
     return read_arrays(path), [files.sha256(path)]
 
 
 def present(path: Path, page: str, more: str = "") -> Path:
-    """The path of a benchmark's file; a missing one is a DataError that says where it comes from."""
+    """The path of a benchmark's file; if it is missing, a DataError that says where to get it."""
     if not path.exists():
         raise DataError(
             f"{path} does not exist.",
-            f"Set data.root to the folder that holds {path.name}. "
-            f"The benchmark is published at {page}{more}.",
+            f"Set data.root to the folder of {path.name}. The benchmark is published at {page}{more}.",
         )
     return path
 

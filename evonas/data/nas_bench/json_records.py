@@ -1,4 +1,4 @@
-"""Networks that others trained, one JSON document each, in a folder or an archive."""
+"""Published results of trained networks, one JSON file per network, in a folder or an archive."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ Numbers = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Trained:
-    """What the documents say, in an order that does not depend on their names.
+    """The content of all files, in an order that does not depend on their names.
 
     Args:
-        words: of each network.
-        columns: one number a network, NaN where its document has none.
-        digest: sha256 of the contents of all documents.
+        words: words of each network.
+        columns: one value per network, NaN if unknown.
+        digest: sha256 of the contents of all files.
     """
 
     words: list[Words]
@@ -31,16 +31,16 @@ class Trained:
 
 
 def read_trained(path: Path, name: str, page: str, read: Callable[[Any], tuple[Words, Numbers]]) -> Trained:
-    """Every document whose base name matches, as rows of a table.
+    """Reads all files whose base name matches a pattern, as rows of a table.
 
     Args:
         path: a folder, or a .zip or .tar.gz archive.
         name: pattern of the base names.
-        page: where the documents are published.
-        read: words and numbers of one document; what it raises makes the document a damaged one.
+        page: where the files are published, for messages.
+        read: maps a parsed file to words and values; its exceptions mean that the file is damaged.
 
     Raises:
-        DataError: there are no such documents, or one is damaged.
+        DataError: there are no such files, or one is damaged.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist.", f"Set data.root to the folder or archive from {page}.")
@@ -50,11 +50,11 @@ def read_trained(path: Path, name: str, page: str, read: Callable[[Any], tuple[W
             words, numbers = read(read_json(document))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise DataError(
-                f"{document} is no network of {page}: {error!r}.", "Download it again."
+                f"{document} is not a result of {page}: {error!r}.", "Download it again."
             ) from error
         found.append((hashlib.sha256(document.content).hexdigest(), words, numbers))
     if not found:
-        raise DataError(f"{path} contains no document named like {name}.", f"Get the data from {page}.")
+        raise DataError(f"{path} contains no file whose name matches {name}.", f"Get the data from {page}.")
     found.sort(key=lambda each: each[0])
     digest = hashlib.sha256("".join(each[0] for each in found).encode()).hexdigest()
     names = dict.fromkeys(column for _, _, numbers in found for column in numbers)

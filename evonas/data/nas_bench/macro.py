@@ -2,8 +2,8 @@
 
 The released file `nas-bench-macro_cifar10.json` maps eight digits to `test_acc` (three, percent), `mean_acc`,
 `std`, `params` and `flops`: 0 identity, 1 MobileNetV2 block of kernel 3 and expansion 3, 2 of kernel 5
-and expansion 6. Chains that are the same network, because only the place of an identity within a
-stage differs, have the same numbers.
+and expansion 6. Chains that differ only in the position of an identity within a stage are the same network and have
+the same values.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def macro(root: str) -> Table:
     found = read_json(path)
     if not isinstance(found, dict) or not found:
         raise DataError(
-            f"{path} is no NAS-Bench-Macro: it contains no networks by name.", "Download it again."
+            f"{path} is not NAS-Bench-Macro: it must map names to networks.", "Download it again."
         )
     rows = np.array([_row(path, name, entry) for name, entry in found.items()])
     names = ("error", "one_error", "deviation", "params", "flops")

@@ -1,10 +1,10 @@
 """NAS-Bench-101: 423 624 cells, each trained three times on CIFAR-10 (Ying et al. 2019, arXiv 1902.09635).
 
-The released file is a TFRecord, a record a training: a JSON list of a hash, the epochs, the rows of the
-adjacency matrix as digits, the operations separated by commas, and a ModelMetrics message in base64.
-ModelMetrics: 1 evaluations (one before training, one half-way, one at the end), 2 trainable parameters. An
-evaluation: 2 training time (s), 3 training, 4 validation, 5 test accuracy (shares). The hash is not
-used: cells are compared by their graphs.
+The released file is a TFRecord with one record per training: a JSON list of a hash, the epochs, the rows of the
+adjacency matrix as digits, the operations separated by commas, and a ModelMetrics message in base64. ModelMetrics has
+the fields 1 evaluations (before training, half-way, and at the end) and 2 trainable parameters; an evaluation has
+2 training time (s), 3 training, 4 validation and 5 test accuracy (fractions). The hash is not used: cells are compared
+by their graphs.
 """
 
 import base64
@@ -34,7 +34,7 @@ _COLUMNS = ("error", "test_error", "half_error", "seconds", "params")
 
 
 def nb101(root: str, epochs: int = 108) -> Table:
-    """NAS-Bench-101; reading its million trainings takes a minute or two.
+    """NAS-Bench-101; reading its 1.3 million trainings takes a minute or two.
 
     Columns: `error` (validation) and `test_error` in percent after the last epoch, `half_error` (validation,
     half-way), `seconds` of training, each the mean of the three trainings, and `params` (M).
@@ -73,16 +73,16 @@ def _runs(path: Path, epochs: int) -> Iterator[Run]:
                 yield _words(matrix, operations.split(",")), _numbers(base64.b64decode(metrics))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
-                f"Record {number} of {path} is no training of NAS-Bench-101: {error}.",
+                f"Record {number} of {path} is not a training of NAS-Bench-101: {error}.",
                 "Download the file again.",
             ) from error
 
 
 def _words(matrix: str, operations: list[str]) -> Words:
-    """Five operations and 21 edges; vertices that a smaller cell lacks are dead ones before the output."""
+    """Five operations and 21 edges; smaller cells are padded with unconnected vertices before the output."""
     size = len(operations)
     if not 2 <= size <= VERTICES or len(matrix) != size**2 or set(matrix) - {"0", "1"}:
-        raise ValueError(f"{matrix[:60]!r} is no adjacency matrix of {size} vertices")
+        raise ValueError(f"{matrix[:60]!r} is not an adjacency matrix of {size} vertices")
     if operations[0] != "input" or operations[-1] != "output" or set(operations[1:-1]) - set(OPERATIONS):
         raise ValueError(f"the operations are {','.join(operations)[:120]}")
     place = [*range(size - 1), VERTICES - 1]
@@ -95,7 +95,7 @@ def _words(matrix: str, operations: list[str]) -> Words:
 
 
 def _numbers(message: bytes) -> tuple[float, ...]:
-    """The columns of one training, in their order."""
+    """The columns of a training, in the order of _COLUMNS."""
     evaluations: list[bytes] = []
     parameters: Any = None
     for number, value in fields(message):
@@ -104,7 +104,7 @@ def _numbers(message: bytes) -> tuple[float, ...]:
         elif number == _PARAMETERS:
             parameters = value
     if len(evaluations) != 3 or not isinstance(parameters, int):
-        raise ValueError(f"it has {len(evaluations)} evaluations and the parameters {parameters!r}")
+        raise ValueError(f"it has {len(evaluations)} evaluations and parameters {parameters!r}")
     half, last = (dict(fields(each)) for each in evaluations[1:])
     shares = (last.get(_VALIDATION), last.get(_TEST), half.get(_VALIDATION))
     errors = [100.0 * (1.0 - double(share or 0)) for share in shares]

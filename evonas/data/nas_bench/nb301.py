@@ -1,10 +1,10 @@
 """NAS-Bench-301: some 60 000 of the 10^18 pairs of DARTS cells, trained on CIFAR-10 (Zela et al. 2022).
 
-The released data set holds a document `results_<number>.json` a training: `optimized_hyperparamater_config`
-(spelt so) with `edge_<cell>_<0 to 13>` (the operation, where the edge exists) and
-`inputs_node_<cell>_<3 to 5>` (as in `0_2`) behind the prefix `NetworkSelectorDatasetInfo:darts:`, `info` (its
-first entry has `val_accuracy` and `model_parameters`), `test_accuracy` (percent) and `runtime` (s). Edges
-count from node 2, each from its first input; nodes 0 and 1 are the inputs of the cell.
+The released data set contains one file `results_<number>.json` per training: `optimized_hyperparamater_config` (sic)
+with `edge_<cell>_<0 to 13>` (the operation, if the edge exists) and `inputs_node_<cell>_<3 to 5>` (such as `0_2`) after
+the prefix `NetworkSelectorDatasetInfo:darts:`, `info` (its first entry has `val_accuracy` and `model_parameters`),
+`test_accuracy` (percent) and `runtime` (s). Edges are numbered from node 2 and by their inputs; nodes 0 and 1 are the
+inputs of the cell.
 """
 
 from collections import Counter
@@ -38,20 +38,20 @@ _SIZES = (
     f"{_PREFIX}init_channels",
     "SimpleLearningrateSchedulerSelector:cosine_annealing:T_max",
 )
-# edge number of the first input of each node
+# number of the edge from the first input to each node
 _FIRST = {2: 0, 3: 2, 4: 5, 5: 9}
 _EDGES = 14
 
 
 def nb301(root: str, fitted: bool = True) -> Table:
-    """NAS-Bench-301, answering for every network by trees fitted to its data set.
+    """NAS-Bench-301, with predictions for all networks by trees fitted to its data set.
 
-    Columns: `error` (validation) and `test_error` in percent, `params` (M), `seconds` of training. Networks
-    of another depth, width or length of training than most are left out, because they do not compare.
+    Columns: `error` (validation) and `test_error` in percent, `params` (M), `seconds` of training. Networks whose
+    depth, width or length of training differs from that of most networks are excluded.
 
     Args:
         root: folder of the unpacked data set, or its archive.
-        fitted: false answers for trained networks alone, by what was measured.
+        fitted: false for the measured values of trained networks only.
     """
     sizes: list[tuple[Any, ...]] = []
 
@@ -71,10 +71,10 @@ def nb301(root: str, fitted: bool = True) -> Table:
 
 
 def edges(words: Words) -> list[int]:
-    """The operation on each of the 28 edges of both cells, 0 where there is no edge.
+    """The operation on each of the 28 edges of both cells, 0 for no edge.
 
     Raises:
-        ValueError: for words that name no pair of cells.
+        ValueError: the words are not a pair of cells.
     """
     found = [0] * (len(CELLS) * _EDGES)
     half = len(words) // 2
@@ -93,7 +93,7 @@ def _pair(word: str) -> tuple[int, int]:
 
 
 def _words(config: Mapping[str, Any]) -> Words:
-    """Inputs of nodes 3 to 5 and eight operations, of the normal and then of the reduction cell."""
+    """Inputs of nodes 3 to 5 and eight operations, of the normal cell and then of the reduction cell."""
     found: list[str] = []
     for cell in CELLS:
         inputs = [(0, 1)] + [_pair(str(config[f"{_PREFIX}inputs_node_{cell}_{node}"])) for node in (3, 4, 5)]

@@ -1,9 +1,9 @@
-"""A table that answers for a whole space, by trees fitted to the networks that were trained.
+"""A surrogate benchmark: predictions for a whole space by trees fitted to the trained networks.
 
-A surrogate benchmark (Zela et al. 2022, arXiv 2008.09777) answers every point by its model, trained points
-too, so that no search can tell them apart. The trees are scikit-learn's histogram gradient boosting, one
-model a column, fitted when the column is first asked for. They are models of our own: the published ones
-are pickled objects, which are never loaded, so numbers differ from those of the published models.
+A surrogate benchmark (Zela et al. 2022, arXiv 2008.09777) predicts all points by its model, including trained points,
+so that a search cannot distinguish them. The trees are scikit-learn's histogram gradient boosting, one model per
+column, fitted on first use. The published models are pickled objects, which evonas never loads, so values differ from
+theirs.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,18 +25,18 @@ TREES, RATE, LEAVES = 300, 0.15, 8
 
 @dataclass(frozen=True)
 class FittedTable(Table):
-    """A `Table` whose numbers are predicted; its columns hold what was measured.
+    """A `Table` of predicted values; its columns are the measured values.
 
     Args:
-        features: integers that describe an architecture to the trees; ValueError for words it does not know.
-        is_ordered: whether their order means anything.
+        features: maps words to integer features; raises ValueError for unknown words.
+        is_ordered: whether features are ordinal; otherwise they are categories.
     """
 
     features: Features
     is_ordered: bool
 
     def values(self, words: Words, names: Sequence[str]) -> dict[str, float]:
-        """The predicted numbers of any architecture; ValueError for words that are none."""
+        """Predicted values of an architecture by column; a ValueError for unknown words."""
         row = np.array([self.features(words)])
         return {name: float(self._model(name).predict(row)[0]) for name in names}
 
@@ -46,26 +46,23 @@ class FittedTable(Table):
 
     @cached_property
     def _described(self) -> NDArray[np.int64]:
-        described = np.empty((len(next(iter(self.columns.values()))), self._width), dtype=np.int64)
+        width = len(self.features(next(iter(self.rows))))
+        described = np.empty((len(next(iter(self.columns.values()))), width), dtype=np.int64)
         for words, rows in self.rows.items():
             described[list(rows)] = self.features(words)
         return described
-
-    @property
-    def _width(self) -> int:
-        return len(self.features(next(iter(self.rows))))
 
     def _model(self, name: str) -> HistGradientBoostingRegressor:
         if name not in self._models:
             known = np.isfinite(self.column(name))
             if known.sum() < 2:
-                raise UserError(f"The table {self.name} has no two numbers in column '{name}'.")
+                raise UserError(f"Column '{name}' of the table {self.name} needs at least two values.")
             self._models[name] = fitted(self._described[known], self.column(name)[known], self.is_ordered)
         return self._models[name]
 
 
 def fitted(rows: NDArray[np.int64], values: NDArray[Any], is_ordered: bool) -> HistGradientBoostingRegressor:
-    """Trees that predict values from rows of integers; the same for the same rows."""
+    """Trees that predict values from rows of integer features; deterministic."""
     categories = None if is_ordered else np.ones(rows.shape[1], dtype=bool)
     trees = HistGradientBoostingRegressor(
         max_iter=TREES,
@@ -81,6 +78,6 @@ def fitted(rows: NDArray[np.int64], values: NDArray[Any], is_ordered: bool) -> H
 
 
 def completed(table: Table, features: Features, is_ordered: bool) -> FittedTable:
-    """The table with a model for what it lacks; its digest names the version of the trees."""
+    """The table with predictions for all architectures; its digest includes scikit-learn's version."""
     digest = f"{table.digest}, scikit-learn {sklearn.__version__}"
     return FittedTable(table.name, table.rows, table.columns, table.units, digest, features, is_ordered)

@@ -1,8 +1,8 @@
-"""TFRecord files and the wire format of protocol buffers, as far as a table needs them; no TensorFlow.
+"""Reader of TFRecord files and of the wire format of protocol buffers, without TensorFlow.
 
-A record is its length (8 bytes, little endian), the masked CRC-32C of the length, the content and the masked
-CRC-32C of the content; the mask rotates by 15 bits and adds 0xa282ead8. CRC-32C (RFC 3720) reads bytes
-one after another, so many records are checked side by side.
+A record is its length (8 bytes, little endian), the masked CRC-32C of the length, the content and the masked CRC-32C
+of the content; the mask rotates by 15 bits and adds 0xa282ead8. CRC-32C (RFC 3720) processes bytes sequentially, so
+many records are checked in parallel.
 """
 
 import struct
@@ -39,7 +39,7 @@ def crc32c(contents: Sequence[bytes]) -> Checks:
     """The CRC-32C of each content."""
     lengths = np.array([len(content) for content in contents])
     order = np.argsort(-lengths, kind="stable")
-    # longest first, so that those that still have a byte at some place are the first few
+    # sorted by length, so that the records with a byte at a position are always the first ones
     text = np.zeros((int(lengths.max(initial=0)), len(contents)), dtype=np.uint8)
     for column, row in enumerate(order):
         text[: lengths[row], column] = np.frombuffer(contents[row], dtype=np.uint8)
@@ -59,9 +59,10 @@ def masked(checks: Checks) -> Checks:
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The content of every record, in order; checksums are compared in batches.
+    """The content of each record, in order; checksums are verified in batches.
 
-    Errors: DataError naming the record for a file that is cut, damaged or of another kind.
+    Raises:
+        DataError: the file is truncated, damaged or of another format; the message names the record.
     """
     number = 0
     with open_stream(path) as stream:
@@ -70,13 +71,13 @@ def read_records(path: Path) -> Iterator[bytes]:
             stored = np.array([(each[1], each[3]) for each in batch], dtype=np.uint32)
             wrong = (masked(crc32c(lengths)) != stored[:, 0]) | (masked(crc32c(contents)) != stored[:, 1])
             if wrong.any():
-                raise _damaged(path, f"record {number + int(wrong.argmax()) + 1} has another checksum")
+                raise _damaged(path, f"record {number + int(wrong.argmax()) + 1} has a wrong checksum")
             yield from contents
             number += len(batch)
 
 
 def _record(path: Path, stream: BinaryIO) -> tuple[bytes, int, bytes, int] | None:
-    """Length as stored, its check, content, its check; None at the end of the file."""
+    """The stored length, its checksum, the content and its checksum; None at the end of the file."""
     head = stream.read(_HEAD.size)
     if not head:
         return None
@@ -84,7 +85,7 @@ def _record(path: Path, stream: BinaryIO) -> tuple[bytes, int, bytes, int] | Non
         raise _damaged(path, "it ends inside a record")
     length, check = _HEAD.unpack(head)
     if length > MAX_RECORD:
-        raise _damaged(path, f"a record promises {length} bytes, and at most {MAX_RECORD} are read")
+        raise _damaged(path, f"a record has {length} bytes; at most {MAX_RECORD} are read")
     content, tail = stream.read(length), stream.read(_TAIL.size)
     if len(tail) < _TAIL.size:
         raise _damaged(path, "it ends inside a record")
@@ -92,13 +93,14 @@ def _record(path: Path, stream: BinaryIO) -> tuple[bytes, int, bytes, int] | Non
 
 
 def _damaged(path: Path, why: str) -> DataError:
-    return DataError(f"{path} is no whole TFRecord file: {why}.", "Download it again.")
+    return DataError(f"{path} is not a complete TFRecord file: {why}.", "Download it again.")
 
 
 def fields(message: bytes) -> Iterator[tuple[int, Value]]:
-    """Number and value of each field of a protocol buffer: an integer, or the bytes it holds.
+    """Number and value of each field of a protocol buffer; values are integers or bytes (a double has eight).
 
-    A double comes as its eight bytes. Raises ValueError where the message is cut or uses another wire type.
+    Raises:
+        ValueError: the message is truncated or uses an unknown wire type.
     """
     at = 0
     while at < len(message):
@@ -120,9 +122,9 @@ def fields(message: bytes) -> Iterator[tuple[int, Value]]:
 
 
 def double(value: Value) -> float:
-    """The number that eight bytes hold; ValueError for anything else."""
+    """The double in eight bytes; a ValueError for other values."""
     if not isinstance(value, bytes) or len(value) != 8:
-        raise ValueError("a field is no double")
+        raise ValueError("a field is not a double")
     return float(struct.unpack("<d", value)[0])
 
 
@@ -136,4 +138,4 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
-    raise ValueError("a number is cut")
+    raise ValueError("a number is truncated")

@@ -1,4 +1,4 @@
-"""A pinhole camera. Camera axes: x right, y down, z ahead; pixel centres lie at +0.5."""
+"""A pinhole camera. Camera axes: x right, y down, z forward; pixel centres are at half-integers."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ FIELD_OF_VIEW = np.deg2rad(62.0)
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Where the camera stands and looks.
+    """Position and orientation of a camera.
 
     Args:
         position: x, y, z in metres.
-        heading: radians from the world's y axis towards x.
-        pitch: radians below the horizon.
+        heading: angle from the world's y axis towards x in radians.
+        pitch: angle below the horizon in radians.
     """
 
     position: tuple[float, float, float]
@@ -36,7 +36,7 @@ class Camera:
         return matrix
 
     def rays(self, height: int, width: int) -> Array:
-        """World directions (3, H*W) whose camera z is one, so that a hit's distance is its depth."""
+        """World directions (3, H*W) with camera z of one, so that the distance of a hit is its depth."""
         k = intrinsics(height, width)
         x = (np.arange(width) + 0.5 - k[0, 2]) / k[0, 0]
         y = (np.arange(height) + 0.5 - k[1, 2]) / k[1, 1]
@@ -44,9 +44,9 @@ class Camera:
         return (self.pose()[:3, :3] @ grid).astype(np.float32)
 
     def window(self, centre: tuple[float, float, float], radius: float, size: tuple[int, int]) -> Window:
-        """Rows and columns of an image of `size` outside which a ball cannot be seen.
+        """Rows and columns of an image of `size` outside which a ball is not visible.
 
-        It is the image of the ball's bounding cube in camera axes: cheap, and never too small.
+        They bound the image of the ball's bounding cube in camera axes, which is cheap and never too small.
         """
         height, width = size
         pose, k = self.pose(), intrinsics(height, width)
@@ -60,7 +60,7 @@ class Camera:
 
 
 def _span(offset: float, depth: float, radius: float, focal: float, centre: float, end: int) -> slice:
-    """The pixels that offset +- radius can fall on at any depth within +- radius."""
+    """The range of pixels that offset +- radius projects to, at all depths within +- radius."""
     edges = [(offset + s * radius) / (depth + t * radius) for s in (-1, 1) for t in (-1, 1)]
     first = np.clip(np.floor(focal * min(edges) + centre), 0, end)
     last = np.clip(np.ceil(focal * max(edges) + centre), 0, end)
@@ -68,7 +68,7 @@ def _span(offset: float, depth: float, radius: float, focal: float, centre: floa
 
 
 def intrinsics(height: int, width: int) -> NDArray[np.float64]:
-    """The 3x3 matrix of a camera with square pixels, the same for every scene: scale is learnable."""
+    """The 3x3 matrix of a camera with square pixels; all scenes share it, so that scale can be learnt."""
     focal = width / 2 / np.tan(FIELD_OF_VIEW / 2)
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
 

@@ -1,4 +1,4 @@
-"""What stands where: random scenes as a function of (seed, index), and cameras in them."""
+"""Random scenes as a function of (seed, index), and cameras in them."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from evonas.randomness import generator
 CLASSES: tuple[str, ...] = ("sky", "ground", "wall", "sphere", "box", "cylinder")
 SKY, GROUND, WALL, SPHERE, BOX, CYLINDER = range(len(CLASSES))
 
-# typical sizes in metres differ between classes, so that a size in pixels tells a distance
+# sizes in metres differ between classes, so that depth can be inferred from the size in pixels
 SPHERE_RADIUS = (0.45, 0.65)
 BOX_SIDE = (0.9, 1.4)
 CYLINDER_RADIUS = (0.2, 0.3)
@@ -26,7 +26,7 @@ WALL_PERIOD = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing in a scene; `instance` is 0 for what has no outline of its own (ground, wall)."""
+    """One object of a scene; `instance` is 0 for background (ground, wall)."""
 
     solid: Solid
     label: int
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Parts, light and a first camera; `sun` points towards the light and has length one."""
+    """Parts, light and first camera of a scene; `sun` is the unit vector towards the light."""
 
     seed: int
     index: int
@@ -45,7 +45,7 @@ class Scene:
     camera: Camera
 
     def view(self, number: int) -> Camera:
-        """The camera of a view; 0 is the first one, others stand within a metre and look the same way."""
+        """The camera of a view; 0 is the first camera, others are within a metre with a similar direction."""
         if number == 0:
             return self.camera
         random = generator(self.seed, f"view/{self.index}", number)
@@ -59,7 +59,7 @@ class Scene:
 
 
 def make_scene(seed: int, index: int) -> Scene:
-    """The scene of an index: ground, mostly a wall, and three to seven solids that do not touch."""
+    """The scene of an index: ground, a wall with probability 0.6, and three to seven separate solids."""
     random = generator(seed, "scene", index)
     parts = [Part(Plane(), GROUND, 0, random_texture(random, GROUND_PERIOD, ("checker", "noise")))]
     if random.random() < 0.6:
@@ -79,7 +79,7 @@ def _camera(random: np.random.Generator) -> Camera:
 
 
 def _sun(random: np.random.Generator) -> tuple[float, float, float]:
-    """Behind the camera or beside it, 35 to 65 degrees high."""
+    """The direction of the sun: behind the camera or beside it, at 35 to 65 degrees of elevation."""
     height, azimuth = np.deg2rad(random.uniform(35, 65)), random.uniform(-2.2, 2.2)
     flat = np.cos(height)
     return float(flat * np.sin(azimuth)), float(-flat * np.cos(azimuth)), float(np.sin(height))
@@ -94,7 +94,7 @@ def _wall(random: np.random.Generator) -> Box:
 
 
 def _objects(random: np.random.Generator, count: int) -> list[Part]:
-    """Up to `count` parts; fewer only where no free ground was found in a fair number of tries."""
+    """`count` solids that do not overlap; fewer if no free ground is found in TRIES attempts."""
     placed: list[tuple[float, float, float]] = []
     parts: list[Part] = []
     for _ in range(TRIES):
@@ -111,7 +111,7 @@ def _objects(random: np.random.Generator, count: int) -> list[Part]:
 
 
 def _solid(random: np.random.Generator, x: float, y: float) -> tuple[Solid, int, float]:
-    """A solid on the ground at (x, y), its class, and the radius of ground it covers."""
+    """A random solid on the ground at (x, y), its class id, and the radius of its footprint."""
     label = int(random.integers(SPHERE, CYLINDER + 1))
     if label == SPHERE:
         radius = float(random.uniform(*SPHERE_RADIUS))

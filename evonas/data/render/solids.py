@@ -1,10 +1,9 @@
-"""Solids that a ray can hit. World axes: x right, y ahead, z up; metres.
+"""Solids and their intersections with rays. World axes: x right, y forward, z up; lengths in metres.
 
-The contract of a solid: `hit(origin, direction)` takes (3, N) or (3, 1) arrays and
-gives (N,) distances in units of the direction's length, infinite where the ray misses;
-origins lie outside. `normal` and `surface` take (3, N) points on the solid and give
-outward unit normals (3, N) and texture coordinates in metres (2, N). `bound` is the
-centre and the radius of a ball around the solid, or None for one that never ends.
+The contract of a solid: `hit(origin, direction)` takes (3, N) or (3, 1) arrays and returns distances (N,) in units of
+the direction's length, infinite for rays that miss; origins are outside. `normal` and `surface` take points (3, N) on
+the solid and return outward unit normals (3, N) and texture coordinates in metres (2, N). `bound` is the centre and the
+radius of a bounding ball, or None for an unbounded solid.
 
 Vectors are float32 arrays of shape (3, N), because NumPy is fastest with one contiguous row per axis.
 """
@@ -58,12 +57,12 @@ class Plane:
     """The ground, z = 0."""
 
     def hit(self, origin: Array, direction: Array) -> Array:
-        """Only rays that look down meet the ground."""
+        """Distances for rays that point down."""
         below = direction[2] < -1e-6
         return np.where(below, -origin[2] / np.where(below, direction[2], -1.0), MISS)
 
     def normal(self, points: Array) -> Array:
-        """Straight up."""
+        """The z axis."""
         return np.broadcast_to(column(0, 0, 1), points.shape)
 
     def surface(self, points: Array) -> Array:
@@ -71,7 +70,7 @@ class Plane:
         return points[:2]
 
     def bound(self) -> Ball | None:
-        """The ground never ends."""
+        """None: the ground is unbounded."""
         return None
 
 
@@ -83,30 +82,30 @@ class Sphere:
     radius: float
 
     def hit(self, origin: Array, direction: Array) -> Array:
-        """The nearer root of the quadratic."""
+        """The smaller root of the quadratic equation."""
         start = origin - column(*self.centre)
         a, b = dot(direction, direction), dot(start, direction)
         return _near_root(a, b, dot(start, start) - np.float32(self.radius**2))
 
     def normal(self, points: Array) -> Array:
-        """Away from the centre."""
+        """The direction from the centre."""
         return (points - column(*self.centre)) / np.float32(self.radius)
 
     def surface(self, points: Array) -> Array:
-        """Arc lengths of longitude and latitude."""
+        """Longitude and latitude as arc lengths."""
         n = self.normal(points)
         longitude = np.arctan2(n[1], n[0])
         latitude = np.arcsin(np.clip(n[2], -1, 1))
         return np.stack((longitude, latitude)) * np.float32(self.radius)
 
     def bound(self) -> Ball | None:
-        """Itself."""
+        """The sphere itself."""
         return self.centre, self.radius
 
 
 @dataclass(frozen=True, slots=True)
 class Cylinder:
-    """An upright cylinder that stands on the ground at `centre` (x, y)."""
+    """An upright cylinder on the ground at `centre` (x, y)."""
 
     centre: tuple[float, float]
     radius: float
@@ -130,34 +129,34 @@ class Cylinder:
         return np.where((t > NEAR) & (x * x + y * y <= self.radius**2), t, MISS)
 
     def normal(self, points: Array) -> Array:
-        """Outward on the mantle, up on the lid."""
+        """Radial on the mantle, the z axis on the lid."""
         on_lid = points[2] >= self.height - 1e-3
         out = (points - column(*self.centre, 0.0)) / np.float32(self.radius)
         out[2] = 0
         return np.where(on_lid, column(0, 0, 1), out)
 
     def surface(self, points: Array) -> Array:
-        """Arc length and height on the mantle; x and y on the lid."""
+        """Arc length and height on the mantle, x and y on the lid."""
         x, y = points[0] - self.centre[0], points[1] - self.centre[1]
         mantle = np.stack((np.arctan2(y, x) * np.float32(self.radius), points[2]))
         return np.where(points[2] >= self.height - 1e-3, np.stack((x, y)), mantle)
 
     def bound(self) -> Ball | None:
-        """Around the middle of the axis."""
+        """A ball around the centre of the axis."""
         half = self.height / 2
         return (*self.centre, half), float(np.hypot(self.radius, half))
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box that stands on the ground at `centre` (x, y), turned by `yaw` radians about z."""
+    """A box on the ground at `centre` (x, y), rotated by `yaw` radians about z."""
 
     centre: tuple[float, float]
     size: tuple[float, float, float]
     yaw: float
 
     def hit(self, origin: Array, direction: Array) -> Array:
-        """The slab method: the last entry must come before the first exit."""
+        """The slab method: a ray hits if the last entry precedes the first exit."""
         start, inverse = self._local(origin), safe_inverse(self._turn(direction))
         one, two = (-self._half - start) * inverse, (self._half - start) * inverse
         entry = np.minimum(one, two).max(axis=0)
@@ -165,7 +164,7 @@ class Box:
         return np.where((entry <= leave) & (entry > NEAR), entry, MISS)
 
     def normal(self, points: Array) -> Array:
-        """Of the face that the point is closest to."""
+        """The normal of the nearest face."""
         local = self._local(points)
         axis = np.abs(local / self._half).argmax(axis=0)
         flat = np.where(np.arange(3)[:, None] == axis, np.sign(local), 0).astype(np.float32)
@@ -173,13 +172,13 @@ class Box:
         return np.stack((c * flat[0] - s * flat[1], s * flat[0] + c * flat[1], flat[2]))
 
     def surface(self, points: Array) -> Array:
-        """The two coordinates that span the face."""
+        """The two coordinates in the plane of the face."""
         local = self._local(points)
         axis = np.abs(local / self._half).argmax(axis=0)
         return np.stack((np.where(axis == 0, local[1], local[0]), np.where(axis == 2, local[1], local[2])))
 
     def bound(self) -> Ball | None:
-        """Through the corners."""
+        """The ball through the corners."""
         return (*self.centre, self.size[2] / 2), float(np.linalg.norm(self.size)) / 2
 
     @property
@@ -195,7 +194,7 @@ class Box:
 
 
 def _near_root(a: Array, b: Array, c: Array) -> Array:
-    """Of a t^2 + 2 b t + c = 0."""
+    """The smaller root of a t^2 + 2 b t + c = 0; MISS if there is none in front of the origin."""
     discriminant = b * b - a * c
     t = (-b - np.sqrt(np.maximum(discriminant, 0))) / a
     return np.where((discriminant > 0) & (t > NEAR), t, MISS)

@@ -1,4 +1,4 @@
-"""Procedural textures of known scale, in metres, that fade where a pixel is larger than the pattern."""
+"""Procedural textures with scales in metres, which fade where a pixel is larger than the pattern."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,9 +17,10 @@ class Texture:
     """Two colours mixed by a pattern.
 
     Args:
+        kind: checker, stripes or noise.
         period: side of a checker cell, width of a stripe or of a noise cell, in metres.
         colours: two RGB triples in [0, 1].
-        table: 64x64 values in [0, 1] that noise is interpolated from.
+        table: values in [0, 1], 64x64, from which noise is interpolated.
     """
 
     kind: Kind
@@ -28,9 +29,9 @@ class Texture:
     table: Array
 
     def paint(self, surface: Array, footprint: Array) -> Array:
-        """Colours (3, N) at coordinates (2, N) seen through pixels that cover `footprint` metres (N,).
+        """Colours (3, N) at texture coordinates (2, N) of pixels that cover `footprint` metres (N,).
 
-        Without the fade, distant patterns would alias and two views of a point disagree.
+        Without fading distant patterns would alias, and two views of a point would disagree.
         """
         u, v = surface / np.float32(self.period)
         visible = np.clip(1.5 - footprint / np.float32(self.period), 0, 1)
@@ -46,7 +47,7 @@ class Texture:
         return np.float32(0.65) * self._noise(u, v) + np.float32(0.35) * self._noise(2.7 * u, 2.7 * v)
 
     def _noise(self, u: Array, v: Array) -> Array:
-        """Bilinear interpolation of the table, which repeats."""
+        """Bilinear interpolation of the periodic table."""
         left, low = np.floor(u), np.floor(v)
         a, b = u - left, v - low
         i, j = left.astype(np.int32) % _TABLE, low.astype(np.int32) % _TABLE

@@ -1,4 +1,4 @@
-"""One view of a scene: which part each pixel sees, how far it is and what colour it has."""
+"""Ray casting of one view of a scene: colour, depth, normals, class and instance of each pixel."""
 
 from dataclasses import dataclass
 
@@ -12,25 +12,24 @@ from evonas.data.render.solids import Array, column, dot, unit
 Seen = NDArray[np.int8]
 AMBIENT = np.float32(0.4)
 HAZE_METRES = np.float32(60.0)
-# shadow rays start this far off the surface, or rounding makes a surface shade itself
+# distance between a surface and the origin of its shadow ray, which prevents self-shadowing by rounding
 LIFT = np.float32(2e-3)
 ZENITH, HORIZON = (0.35, 0.55, 0.85), (0.8, 0.87, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one camera sees; arrays are H W unless said otherwise.
+    """The rendered arrays of one camera, H W unless stated otherwise.
 
     Args:
         rgb: uint8, H W 3.
-        depth: float32 metres along the camera's z axis; 0 where nothing was hit.
-        normals: float32, H W 3: unit surface normals in camera axes, towards the camera; 0 where nothing
-            was hit.
+        depth: float32 metres along the camera's z axis; 0 in the sky.
+        normals: float32, H W 3: unit surface normals in camera axes, towards the camera; 0 in the sky.
         classes: uint8, index into `CLASSES`.
         instances: uint8; 0 is sky, ground and wall.
         boxes: int64, M 4: left, top, right, bottom in pixels, the last two exclusive.
         box_instances: uint8, M: the visible instances, ascending.
-        box_classes: uint8, M.
+        box_classes: uint8, M: their class ids.
         pose: 4x4 camera-to-world.
         intrinsics: 3x3.
     """
@@ -48,7 +47,7 @@ class View:
 
 
 def render(scene: Scene, camera: Camera, height: int, width: int) -> View:
-    """Cast one ray through every pixel centre."""
+    """Renders a view by casting one ray through each pixel centre."""
     origin, rays = column(*camera.position), camera.rays(height, width)
     with np.errstate(over="ignore", invalid="ignore"):
         depth, seen = _cast(scene, camera, rays, (height, width))
@@ -73,7 +72,7 @@ def render(scene: Scene, camera: Camera, height: int, width: int) -> View:
 
 
 def tight_boxes(instances: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """The smallest boxes (M 4: left, top, right, bottom, exclusive) around each number above 0."""
+    """Bounding boxes (M 4: left, top, right, bottom, exclusive) of the positive instance ids, and these ids."""
     present = np.unique(instances[instances > 0])
     boxes = np.zeros((len(present), 4), dtype=np.int64)
     for row, number in enumerate(present):
@@ -83,7 +82,7 @@ def tight_boxes(instances: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArra
 
 
 def _cast(scene: Scene, camera: Camera, rays: Array, size: tuple[int, int]) -> tuple[Array, Seen]:
-    """Depth (N,) and the index of the part that is hit first (N,); -1 is the sky."""
+    """Depth (N,) and the index of the nearest part (N,); -1 is the sky."""
     origin, grid = column(*camera.position), rays.reshape(3, *size)
     depth = np.full(size, np.inf, dtype=np.float32)
     seen = np.full(size, -1, dtype=np.int8)
@@ -101,9 +100,9 @@ def _cast(scene: Scene, camera: Camera, rays: Array, size: tuple[int, int]) -> t
 def _shade(
     scene: Scene, origin: Array, rays: Array, depth: Array, seen: Seen, focal: float
 ) -> tuple[Array, Array]:
-    """Colours (3, N) in [0, 1]: Lambert's cosine, a hard shadow, ambient light and a little haze.
+    """Colours (3, N) in [0, 1] and world normals (3, N), which are 0 in the sky.
 
-    Beside them the world's normals (3, N) of what is seen, 0 in the sky.
+    Lambertian shading with hard shadows, ambient light and haze.
     """
     colours, points, light = _sky(rays), np.zeros_like(rays), np.zeros_like(depth)
     normals = np.zeros_like(rays)
@@ -114,52 +113,43 @@ def _shade(
         t, ray = depth[pixels], rays.take(pixels, axis=1)
         point = origin + t * ray
         normal = part.solid.normal(point)
-        footprint = t / np.float32(focal) / np.sqrt(_facing(normal, ray))
+        # cosine between surface and viewer, bounded away from zero
+        facing = np.clip(-dot(normal, unit(ray)), np.float32(0.05), 1)
+        footprint = t / np.float32(focal) / np.sqrt(facing)
         colours[:, pixels] = part.texture.paint(part.solid.surface(point), footprint)
         points[:, pixels] = point + LIFT * normal
         normals[:, pixels] = normal
         light[pixels] = np.maximum(dot(normal, column(*scene.sun)), 0)
     (lit,) = np.nonzero(light)
     light[lit[_shadowed(scene, points.take(lit, axis=1))]] = 0
-    return _under(colours, light, depth), normals
-
-
-def _under(colours: Array, light: Array, depth: Array) -> Array:
-    """Surfaces darkened by what light lacks and veiled by haze; the sky, infinitely deep, as it is."""
-    veil = np.where(np.isfinite(depth), np.exp(-depth / HAZE_METRES), 1)
-    lit = np.where(np.isfinite(depth), AMBIENT + (1 - AMBIENT) * light, 1)
-    return colours * (lit * veil) + column(*HORIZON) * (1 - veil)
+    # the sky is neither shaded nor hazy
+    transmission = np.where(np.isfinite(depth), np.exp(-depth / HAZE_METRES), 1)
+    shade = np.where(np.isfinite(depth), AMBIENT + (1 - AMBIENT) * light, 1)
+    return colours * (shade * transmission) + column(*HORIZON) * (1 - transmission), normals
 
 
 def _shadowed(scene: Scene, points: Array) -> NDArray[np.bool_]:
-    """Rays to the sun are tried only where they pass through the ball around a solid.
+    """Whether each point (3, N) is in shadow.
 
-    Seen from the sun a ball is a disc, and the plane across the sun's direction is the image.
+    Rays to the sun are cast only where they pass through the bounding ball of a solid: projected along the sun's
+    direction a ball is a disc.
     """
-    sun, across = column(*scene.sun), _across(scene.sun)
+    sun = column(*scene.sun)
+    # two unit rows (2, 3) orthogonal to the sun's direction and to each other
+    x, y, z = scene.sun
+    level = np.hypot(x, y)
+    across = np.array([[y / level, -x / level, 0], [x * z / level, y * z / level, -level]], dtype=np.float32)
     flat = across @ points
     dark = np.zeros(points.shape[1], dtype=bool)
     for part in scene.parts:
         bound = part.solid.bound()
         if bound is None:
-            # the sun stands above the ground
+            # the sun is above the ground
             continue
         away = flat - across @ column(*bound[0])
         (near,) = np.nonzero(away[0] ** 2 + away[1] ** 2 <= bound[1] ** 2)
         dark[near] |= np.isfinite(part.solid.hit(points.take(near, axis=1), sun))
     return dark
-
-
-def _across(sun: tuple[float, float, float]) -> Array:
-    """Two unit rows (2, 3) at right angles to the sun's direction and to each other."""
-    x, y, z = sun
-    flat = np.hypot(x, y)
-    return np.array([[y / flat, -x / flat, 0], [x * z / flat, y * z / flat, -flat]], dtype=np.float32)
-
-
-def _facing(normal: Array, ray: Array) -> Array:
-    """The cosine between surface and viewer, kept away from zero."""
-    return np.clip(-dot(normal, unit(ray)), np.float32(0.05), 1)
 
 
 def _sky(rays: Array) -> Array:

@@ -34,7 +34,7 @@ class MaskFolders(CanvasSource):
         images, masks: folders of the images and of the masks.
         lists: folder of lists that replace the folders.
         train, test: names of the training and test split.
-        validation: name of an official validation split; None to cut one from the training pairs.
+        validation: share of the training pairs in the validation split, or the name of an official one.
         others: see `CanvasSource`.
     """
 
@@ -46,11 +46,10 @@ class MaskFolders(CanvasSource):
     masks: str = "masks/{split}"
     lists: str | None = None
     train: str = "train"
-    validation: str | None = None
     test: str = "test"
     _: KW_ONLY
     width: int = 512
-    holdout: float = 0.1
+    validation: float | str = 0.1
 
     name = "masks"
 
@@ -64,8 +63,8 @@ class MaskFolders(CanvasSource):
         return self._pairs(self.train)
 
     def holdout_frames(self) -> list[Frame] | None:
-        """The pairs of `validation`, if given."""
-        return None if self.validation is None else self._pairs(self.validation)
+        """The pairs of `validation`, if it is a name."""
+        return self._pairs(self.validation) if isinstance(self.validation, str) else None
 
     def test_frames(self) -> list[Frame]:
         """The pairs of `test`."""

@@ -102,7 +102,7 @@ class CanvasSource(MaskSource):
     width: int = 1024
     crop: Sequence[int] | None = None
     truth_scale: int = 1
-    holdout_images: int = 500
+    validation_images: int = 500
     augment: CropAugment | None = None
 
     def __post_init__(self) -> None:

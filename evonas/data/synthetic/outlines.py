@@ -1,7 +1,7 @@
-"""Ten silhouettes as sets of points of the plane; each fits into the unit circle.
+"""Ten silhouettes as sets of points of the plane, each within the unit circle.
 
-Every function maps coordinates u, v (any equal shape) to a mask of that shape. They differ
-in outline only, and stay what they are under rotation, scaling and mirroring.
+Each function maps coordinates u, v of equal shape to a mask of that shape. Classes are invariant to rotation, scaling
+and mirroring.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def half(u: Points, v: Points) -> Mask:
 
 
 def crescent(u: Points, v: Points) -> Mask:
-    """A disc that another disc has bitten."""
+    """A disc without its intersection with another disc."""
     return (np.hypot(u, v) < 0.95) & (np.hypot(u - 0.55, v) > 0.75)
 
 
@@ -50,7 +50,7 @@ def bar(u: Points, v: Points) -> Mask:
 
 
 def star(u: Points, v: Points) -> Mask:
-    """A star with five points: its radius swings between the tips and the notches."""
+    """A star with five points, whose radius varies with the angle."""
     swing = np.abs((np.arctan2(v, u) / (2 * np.pi) * 5) % 1 - 0.5) * 2
     return np.hypot(u, v) < 0.38 + 0.6 * swing**1.5
 
@@ -61,7 +61,7 @@ def cross(u: Points, v: Points) -> Mask:
 
 
 def ell(u: Points, v: Points) -> Mask:
-    """A corner: two bars that meet at their ends."""
+    """Two bars that meet at their ends."""
     inside = (np.abs(u) < 0.75) & (np.abs(v) < 0.75)
     return inside & ((u < -0.25) | (v < -0.25))
 

@@ -1,12 +1,11 @@
-"""Drawn silhouettes in ten classes: classification that needs no download.
+"""Drawn silhouettes of ten classes for image classification; no download is needed.
 
-Place, size, angle, colours, textures and clutter are drawn independently of the class, so
-only the outline tells it. NumPy alone; an image is a function of (seed, split, index).
+Position, size, angle, colours, textures and clutter are random and independent of the class, so that only the outline
+identifies it. An image is a function of (seed, split, index).
 
 Legend: C channels, H W space.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,31 +13,32 @@ import torch
 from numpy.typing import NDArray
 
 from evonas.data.augment import Array, flips, jitter_colour, normalise
-from evonas.data.base import SPLITS, Images, Item, Split, check_size, seeded
+from evonas.data.base import Images, Item, Split, check_size, manifest_of, split_sizes
 from evonas.data.synthetic.outlines import NAMES, SILHOUETTES
-from evonas.errors import UserError
 from evonas.randomness import generator
 
-# to be raised whenever the same seed would draw another image
+# version of the drawing; increase it whenever the same seed draws a different image
 PAINTER = 1
 # samples along each side of a pixel
 SAMPLES = 2
-# the silhouette's radius, in halves of the image's shorter side
+# radius of the silhouette, in halves of the image's shorter side
 SIZES = (0.45, 0.75)
-# fewest strokes, and one more than the most
+# minimum number of strokes, and maximum plus one
 CLUTTER = (2, 6)
+# upper limit of the number of images of a split
+MOST_IMAGES = 10**9
 
 Pixels = NDArray[np.uint8]
 
 
 class Shapes:
-    """A source of `train`, `holdout` and `test` images, drawn when first used and kept in memory.
+    """A source of drawn images, drawn on first use and kept in memory.
 
     Args:
-        seed: decides the images; keep it fixed to compare runs on the same data.
-        augment_seed: decides the augmentation of `train`.
-        train: number of images; likewise `holdout` and `test`.
-        height: pixels, a multiple of 32; likewise `width`.
+        seed: seed of the images; keep it fixed to compare runs on the same data.
+        augment_seed: seed of the augmentation of `train`.
+        train, validation, test: number of images of each split.
+        height, width: size of the images in pixels, multiples of 32.
     """
 
     num_classes = len(NAMES)
@@ -48,33 +48,30 @@ class Shapes:
         seed: int = 0,
         augment_seed: int = 0,
         train: int = 3000,
-        holdout: int = 300,
+        validation: int = 300,
         test: int = 1000,
         height: int = 64,
         width: int = 64,
     ) -> None:
         self.size = check_size(height, width)
         self.seed, self.augment_seed = seed, augment_seed
-        self.counts = dict(zip(SPLITS, (train, holdout, test), strict=True))
-        for split, count in self.counts.items():
-            if count < 1:
-                raise UserError(f"data.{split}={count} is not a number of images.", f"Try data.{split}=400.")
+        self.counts = split_sizes(MOST_IMAGES, train=train, holdout=validation, test=test)
         self._drawn: dict[tuple[Split, int], Pixels] = {}
 
     def dataset(self, split: Split) -> "ShapeImages":
-        """One split; nothing is drawn before its first item is read."""
+        """One split; images are drawn when an item is read."""
         return ShapeImages(split, self)
 
     def labels(self, split: Split) -> Sequence[int]:
-        """The classes of a split, without drawing: every class in turn."""
+        """The class ids of a split, in turn; draws nothing."""
         return [index % self.num_classes for index in range(self.counts[split])]
 
     def class_names(self) -> Sequence[str]:
-        """The names of the silhouettes, in the order of their numbers."""
+        """The names of the silhouettes in the order of their ids."""
         return NAMES
 
     def image(self, split: Split, index: int) -> Pixels:
-        """H W 3, drawn once."""
+        """An image H W 3, drawn once."""
         if (split, index) not in self._drawn:
             random = generator(self.seed, f"shapes/{split}", index)
             self._drawn[split, index] = draw(index % self.num_classes, self.size, random)
@@ -82,7 +79,7 @@ class Shapes:
 
 
 class ShapeImages(Images):
-    """Items: image (3 H W) and label (the number of the silhouette)."""
+    """Items: image (3 H W) and label (the class id)."""
 
     def __init__(self, split: Split, source: Shapes) -> None:
         super().__init__(split)
@@ -95,13 +92,18 @@ class ShapeImages(Images):
         index = self.position(index)
         image: Array = self._source.image(self.split, index).astype(np.float32) / 255
         if self.augment and self.split == "train":
-            image = _augmented(image, generator(self._source.augment_seed, f"augment/{self.epoch}", index))
+            random = generator(self._source.augment_seed, f"augment/{self.epoch}", index)
+            if flips(random):
+                image = image[:, ::-1]
+            if image.shape[0] == image.shape[1]:
+                image = np.rot90(image, int(random.integers(4)))
+            image = jitter_colour(image, random)
         return {"image": normalise(image), "label": torch.tensor(index % self._source.num_classes)}
 
     def manifest(self) -> str:
-        """The sha256 of seed, count, size and the painter's version: nothing is drawn for it."""
+        """The sha256 of seed, count, size and the drawing's version; draws nothing."""
         source = self._source
-        text = seeded(
+        return manifest_of(
             source="shapes",
             painter=PAINTER,
             seed=source.seed,
@@ -109,47 +111,40 @@ class ShapeImages(Images):
             count=len(self),
             size=source.size,
         )
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def draw(number: int, size: tuple[int, int], random: np.random.Generator) -> Pixels:
-    """One image H W 3: a textured ground, clutter, the silhouette of a class, and noise.
+    """An image H W 3: a textured background, clutter, the silhouette of a class, and noise.
 
     Args:
-        number: of the class.
+        number: class id.
         size: height and width.
-        random: consumed; the same state draws the same image.
+        random: generator, which is advanced; the same state draws the same image.
     """
-    ground, figure = _colours(random)
-    rows, columns = _grid(size)
-    image = _textured(ground, rows, columns, random)
-    for _ in range(int(random.integers(*CLUTTER))):
-        _paint(image, _stroke(rows, columns, random), random.random(3))
-    mask = _silhouette(number, rows, columns, random)
-    image += mask[..., None] * (_textured(figure, rows, columns, random) - image)
-    image = _shrunk(image) + random.normal(0, random.uniform(0, 0.04), (*size, 3))
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
-def _grid(size: tuple[int, int]) -> tuple[Array, Array]:
-    """Coordinates of all samples, in halves of the shorter side, (0, 0) in the middle."""
-    height, width = size
-    unit = min(size) / 2
-    rows = ((np.arange(height * SAMPLES) + 0.5) / SAMPLES - height / 2) / unit
-    columns = ((np.arange(width * SAMPLES) + 0.5) / SAMPLES - width / 2) / unit
-    return rows[:, None] + 0 * columns, columns + 0 * rows[:, None]
-
-
-def _colours(random: np.random.Generator) -> tuple[Array, Array]:
-    """Two colours that differ by at least 0.35 in one channel, either one the lighter."""
+    # two colours that differ by more than 0.35 in one channel
     while True:
         ground, figure = random.random((2, 3))
         if np.abs(ground - figure).max() > 0.35:
-            return ground, figure
+            break
+    # coordinates of all samples, in halves of the shorter side, with (0, 0) in the centre
+    (height, width), half = size, min(size) / 2
+    y = ((np.arange(height * SAMPLES) + 0.5) / SAMPLES - height / 2) / half
+    x = ((np.arange(width * SAMPLES) + 0.5) / SAMPLES - width / 2) / half
+    rows, columns = y[:, None] + 0 * x, x + 0 * y[:, None]
+    image = _textured(ground, rows, columns, random)
+    for _ in range(int(random.integers(*CLUTTER))):
+        stroke = _stroke(rows, columns, random)
+        image[stroke] = random.random(3)
+    mask = _silhouette(number, rows, columns, random)
+    image += mask[..., None] * (_textured(figure, rows, columns, random) - image)
+    # the mean of each pixel's samples gives smooth edges
+    image = image.reshape(height, SAMPLES, width, SAMPLES, 3).mean(axis=(1, 3))
+    image = image + random.normal(0, random.uniform(0, 0.04), (*size, 3))
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def _textured(colour: Array, rows: Array, columns: Array, random: np.random.Generator) -> Array:
-    """A colour with waves of a random direction, length and strength in it."""
+    """A colour modulated by waves of random direction, length and amplitude."""
     angle, length, phase = random.uniform(0, np.pi), random.uniform(0.08, 0.6), random.uniform(0, 2 * np.pi)
     along = np.cos(angle) * rows + np.sin(angle) * columns
     waves = np.sin(2 * np.pi * along / length + phase) * random.uniform(0, 0.12)
@@ -157,7 +152,7 @@ def _textured(colour: Array, rows: Array, columns: Array, random: np.random.Gene
 
 
 def _stroke(rows: Array, columns: Array, random: np.random.Generator) -> NDArray[np.bool_]:
-    """A short thick line somewhere: the same kind of clutter for every class."""
+    """The mask of a short thick line at a random position: clutter that is independent of the class."""
     y, x = random.uniform(-1, 1, 2)
     angle, length, width = random.uniform(0, np.pi), random.uniform(0.05, 0.5), random.uniform(0.02, 0.08)
     u, v = _turned(rows - y, columns - x, angle)
@@ -165,7 +160,7 @@ def _stroke(rows: Array, columns: Array, random: np.random.Generator) -> NDArray
 
 
 def _silhouette(number: int, rows: Array, columns: Array, random: np.random.Generator) -> Array:
-    """1.0 inside the class's outline, at a random place where all of it is visible."""
+    """1.0 inside the outline of a class, which is placed at random within the image."""
     radius = random.uniform(*SIZES)
     limits = np.array([np.abs(rows).max(), np.abs(columns).max()]) - radius
     y, x = random.uniform(-limits, limits)
@@ -176,22 +171,3 @@ def _silhouette(number: int, rows: Array, columns: Array, random: np.random.Gene
 def _turned(rows: Array, columns: Array, angle: float) -> tuple[Array, Array]:
     sine, cosine = np.sin(angle), np.cos(angle)
     return cosine * columns + sine * rows, cosine * rows - sine * columns
-
-
-def _paint(image: Array, mask: NDArray[np.bool_], colour: Array) -> None:
-    image[mask] = colour
-
-
-def _shrunk(image: Array) -> Array:
-    """The mean of the samples of every pixel: smooth edges."""
-    height, width = (side // SAMPLES for side in image.shape[:2])
-    return image.reshape(height, SAMPLES, width, SAMPLES, 3).mean(axis=(1, 3))
-
-
-def _augmented(image: Array, random: np.random.Generator) -> Array:
-    """Mirrored, turned by quarters where the image is square, and recoloured."""
-    if flips(random):
-        image = image[:, ::-1]
-    if image.shape[0] == image.shape[1]:
-        image = np.rot90(image, int(random.integers(4)))
-    return jitter_colour(image, random)

@@ -1,13 +1,11 @@
-"""Rendered scenes seen by several cameras: novel views without a download.
+"""Rendered scenes seen by several cameras, for novel view synthesis; no download is needed.
 
 Legend: V context views, T target views, H W space.
 """
 
-import hashlib
-
 import numpy as np
 
-from evonas.data.base import SPLITS, Images, Item, Split, check_size, seeded
+from evonas.data.base import SPLITS, Images, Item, Split, check_size, manifest_of, split_sizes
 from evonas.data.render.camera import Camera
 from evonas.data.render.scene import Scene, make_scene
 from evonas.data.render.trace import render
@@ -17,31 +15,32 @@ from evonas.data.views.cameras import inverse
 from evonas.errors import UserError
 from evonas.randomness import generator
 
-# to be raised whenever the same seed would place other cameras
+# version of the placement of cameras; increase it whenever the same seed places other cameras
 CAMERAS = 1
-# how far, in shares of the baseline, a target may leave the line between the outer context cameras
+# maximum distance of a target camera from the line between the outer context cameras, as a share of the baseline
 ASIDE = 0.15
-# radians by which a camera turns back to the middle, for each metre it stands aside
+# rotation of a camera towards the centre, in radians per metre of its lateral offset
 TURN = 0.1
-
-Frame = tuple[Shot, ...]
 
 
 class SyntheticViews:
     """A source of scenes with V context views on a line and target views between them.
 
-    A scene's views are rendered when it is first used, and kept in memory. On `train` each epoch draws one
-    of the targets; `holdout` and `test` have all.
+    The views of a scene are rendered on first use and kept in memory. On `train` each epoch has one random target of
+    each scene; `holdout` and `test` have all targets.
 
     Args:
-        seed: decides scenes and cameras; keep it fixed to compare runs on the same data.
-        augment_seed: decides the augmentation of `train`.
-        train: number of scenes; likewise `holdout` and `test`.
+        seed: seed of scenes and cameras; keep it fixed to compare runs on the same data.
+        augment_seed: seed of the augmentation of `train`.
+        train, validation, test: number of scenes of each split.
         context: number of context views.
         targets: number of target views.
-        baseline: metres between the outer context cameras.
-        height: of a view in pixels, a multiple of 32; likewise `width`. Networks see V views side by side.
-        near: metres of the nearest depth that is looked for; likewise `far`.
+        baseline: distance between the outer context cameras in metres.
+        height, width: size of a view in pixels, multiples of 32. Networks see V views side by side.
+        near, far: range of depth in metres.
+
+    Raises:
+        UserError: a number or a size is out of range.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class SyntheticViews:
         seed: int = 0,
         augment_seed: int = 0,
         train: int = 192,
-        holdout: int = 24,
+        validation: int = 24,
         test: int = 48,
         context: int = 2,
         targets: int = 2,
@@ -64,23 +63,23 @@ class SyntheticViews:
         self.size = height, context * width
         self.seed, self.augment_seed, self.baseline = seed, augment_seed, baseline
         self.context, self.targets, self.near, self.far = context, targets, near, far
-        self.counts = dict(zip(SPLITS, (train, holdout, test), strict=True))
-        for split, count in self.counts.items():
-            if not 0 < count < STRIDE:
-                raise UserError(f"data.{split}={count} is not a number of scenes.", f"Try data.{split}=64.")
+        self.counts = split_sizes(STRIDE - 1, train=train, holdout=validation, test=test)
         self._shots: dict[tuple[str, int], Shots] = {}
 
     def dataset(self, split: Split) -> "SyntheticViewImages":
-        """One split; nothing is rendered before its first item is read."""
+        """One split; scenes are rendered when an item is read."""
         return SyntheticViewImages(split, self)
 
     def shots(self, split: Split, index: int) -> Shots:
-        """All views of a scene, rendered once; nobody may write into them."""
+        """All views of a scene, rendered once; they must not be modified."""
         if (split, index) not in self._shots:
             scene = make_scene(self.seed, SPLITS.index(split) * STRIDE + index)
-            cameras = self._cameras(scene)
-            taken = tuple(_taken(scene, camera, self.view_size) for camera in cameras)
-            context, target = taken[: self.context], taken[self.context :]
+            taken = []
+            for camera in self._cameras(scene):
+                view = render(scene, camera, *self.view_size)
+                colours = view.rgb.astype(np.float32) / np.float32(255)
+                taken.append(Shot(colours, inverse(view.pose), view.intrinsics, view.depth))
+            context, target = tuple(taken[: self.context]), tuple(taken[self.context :])
             self._shots[split, index] = Shots(context, target, self.near, self.far)
         return self._shots[split, index]
 
@@ -93,7 +92,7 @@ class SyntheticViews:
 
 
 class SyntheticViewImages(Images):
-    """Items as `data/views/base.py` says, with `context_depth`, which is 0 for the sky."""
+    """Items of `data/views/base.py` with `context_depth`, which is 0 in the sky."""
 
     def __init__(self, split: Split, source: SyntheticViews) -> None:
         super().__init__(split)
@@ -113,9 +112,9 @@ class SyntheticViewImages(Images):
         return item(augmented(shots, random) if self.augment else shots)
 
     def manifest(self) -> str:
-        """The sha256 of seed, range, cameras and the renderer's version: nothing is rendered for it."""
+        """The sha256 of seed, range, cameras and the renderer's version; renders nothing."""
         source = self._source
-        text = seeded(
+        return manifest_of(
             source="synthetic_views",
             renderer=(RENDERER, CAMERAS),
             seed=source.seed,
@@ -125,30 +124,25 @@ class SyntheticViewImages(Images):
             views=(source.context, source.targets, source.baseline),
             range=(source.near, source.far),
         )
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_views(context: int, targets: int, near: float, far: float) -> None:
-    """Refuse what no scene can be made of."""
+    """Raises a UserError for too few views or an empty range of depth."""
     if context < 2 or targets < 1:
         raise UserError(
-            f"data.context={context} data.targets={targets} leaves nothing to predict, or from.",
-            "Use two context views and one target at least.",
+            f"data.context must be at least 2 and data.targets at least 1, got {context} and {targets}."
         )
     if not 0 < near < far:
-        raise UserError(f"data.near={near} data.far={far} is no range of depths.", "Try 1 and 100.")
+        raise UserError(
+            f"data.near and data.far must satisfy 0 < near < far, got {near} and {far}.",
+            "Try data.near=1 data.far=100.",
+        )
 
 
 def _moved(camera: Camera, line: np.ndarray) -> Camera:
-    """The camera moved to its right, ahead and up, turned a little to where it looked before."""
+    """The camera moved to the right, forward and up, and rotated a little towards its former target."""
     right, ahead, up = (float(step) for step in line)
     x, y, z = camera.position
     sine, cosine = np.sin(camera.heading), np.cos(camera.heading)
     place = (x + right * cosine + ahead * sine, y - right * sine + ahead * cosine, z + up)
     return Camera(place, camera.heading - TURN * right, camera.pitch)
-
-
-def _taken(scene: Scene, camera: Camera, size: tuple[int, int]) -> Shot:
-    view = render(scene, camera, *size)
-    colours = view.rgb.astype(np.float32) / np.float32(255)
-    return Shot(colours, inverse(view.pose), view.intrinsics, view.depth)

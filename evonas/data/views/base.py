@@ -1,15 +1,15 @@
-"""Items of several posed views: some to look at, and others of the same scene to be predicted.
+"""Items of novel view synthesis: context views of a scene, and target views to be predicted.
 
 Legend: V context views, T target views, H W space.
 
-An item holds
+An item contains
 - `image` (3 H VW): the context views side by side, normalised, so that networks see one image;
 - `context_view` (V 4 4) and `context_lens` (V 3 3), `target_view` (T 4 4) and `target_lens` (T 3 3): world to
   camera in the axes of `data/views/cameras.py`, and intrinsics in pixels of one view; the world is that of the first
   context camera;
-- `target` (T 3 H W): what is to be predicted, in [0, 1];
-- `range` (2): the nearest and the farthest depth, in the units of the views;
-- where it is known, `context_depth` (V H W), 0 where nothing is.
+- `target` (T 3 H W): the target views in [0, 1];
+- `range` (2): minimum and maximum depth, in the units of the views;
+- if it is known, `context_depth` (V H W), 0 where it is unknown.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,15 +25,15 @@ from evonas.data.base import Item
 from evonas.data.views.cameras import Colours, Matrix, inverse, position
 from evonas.errors import DataError
 
-# mirrors the world, and every camera in it
+# mirrors the world and its cameras
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
-# cameras nearer than this, in the data's own units, are one
+# minimum distance of distinct cameras, in the units of the data
 NO_BASELINE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What one camera took: H W 3 in [0, 1], view 4x4, intrinsics 3x3 in pixels, depth H W where known."""
+    """An image H W 3 in [0, 1], its view 4x4, intrinsics 3x3 in pixels and, if known, depth H W."""
 
     colours: Colours
     view: Matrix
@@ -43,7 +43,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """Two or more context shots, target shots, and the range of depths."""
+    """Two or more context shots, target shots, and the range of depth."""
 
     context: tuple[Shot, ...]
     target: tuple[Shot, ...]
@@ -51,12 +51,12 @@ class Shots:
     far: float
 
     def map(self, change: Callable[[Shot], Shot]) -> "Shots":
-        """With every shot changed."""
+        """Applies a function to every shot."""
         return replace(self, context=tuple(map(change, self.context)), target=tuple(map(change, self.target)))
 
 
 def augmented(shots: Shots, random: np.random.Generator) -> Shots:
-    """Mirrored or not, and with other colours; all shots alike, so that they still show one scene."""
+    """Flips and jitters the colours of all shots in the same way, so that they still show one scene."""
     if flips(random):
         shots = shots.map(mirrored)
     count = len(shots.context) + len(shots.target)
@@ -66,7 +66,7 @@ def augmented(shots: Shots, random: np.random.Generator) -> Shots:
 
 
 def mirrored(shot: Shot) -> Shot:
-    """The shot of the mirrored world: left and right change places."""
+    """The shot of the horizontally mirrored world."""
     lens = shot.lens.copy()
     lens[0, 2] = shot.colours.shape[1] - lens[0, 2]
     depth = None if shot.depth is None else shot.depth[:, ::-1]
@@ -74,14 +74,19 @@ def mirrored(shot: Shot) -> Shot:
 
 
 def unit_baseline(shots: Shots, where: str) -> Shots:
-    """In units of the distance between the first and the last context camera; near and far as they are.
+    """Rescales lengths to the distance between the first and the last context camera; near and far are unchanged.
 
-    Structure from motion knows no metres, so this is what makes videos comparable.
+    Structure from motion has an arbitrary scale; the baseline makes videos comparable.
+
+    Raises:
+        DataError: the cameras have equal positions.
     """
     first, last = (position(shots.context[place].view) for place in (0, -1))
     length = float(np.linalg.norm(last - first))
     if length < NO_BASELINE:
-        raise DataError(f"{where}: the cameras do not move.", "Use a larger data.gap, or leave it out.")
+        raise DataError(
+            f"{where}: the cameras do not move.", "Use a larger data.gap, or remove the sequence."
+        )
 
     def scaled(shot: Shot) -> Shot:
         view = shot.view.copy()
@@ -92,7 +97,7 @@ def unit_baseline(shots: Shots, where: str) -> Shots:
 
 
 def item(shots: Shots) -> Item:
-    """The tensors of an item; see the module."""
+    """The tensors of an item; see the module's list."""
     home = inverse(shots.context[0].view)
     wide = np.concatenate([shot.colours for shot in shots.context], 1)
     target = np.stack([shot.colours for shot in shots.target]).transpose(0, 3, 1, 2)

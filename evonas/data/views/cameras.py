@@ -1,10 +1,10 @@
-"""Cameras as files tell them, in one convention, and photographs as such cameras would have taken them.
+"""Posed images: camera conventions, and photographs cropped, scaled and without lens distortion.
 
 Legend: H W space.
 
-The convention, everywhere in evonas: a *view* is the 4x4 matrix from world to camera; camera axes are x
-right, y down, z ahead (OpenCV, COLMAP, RealEstate10K); pixel centres lie at half-integers. NeRF's
-transforms.json holds the inverse, camera to world, in axes with y up and z back (OpenGL, Blender).
+Convention of evonas: a *view* is the 4x4 matrix from world to camera; camera axes are x right, y down, z forward
+(OpenCV, COLMAP, RealEstate10K); pixel centres are at half-integers. NeRF's transforms.json contains the inverse, camera
+to world, in axes with y up and z backward (OpenGL, Blender).
 """
 
 from dataclasses import dataclass
@@ -24,22 +24,22 @@ Colours = NDArray[np.float32]
 Missing = Literal["error", "skip"]
 Distortion = tuple[float, float, float, float]
 
-# from axes with y up and z back to those with y down and z ahead, and back
+# converts between axes with y up, z backward and axes with y down, z forward
 TURNED = np.diag([1.0, -1.0, -1.0, 1.0])
 NO_DISTORTION: Distortion = (0.0, 0.0, 0.0, 0.0)
-# how far a rotation may be from orthonormal: files hold six digits or more
+# tolerance of orthonormal rotations: files have six digits or more
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class PosedImage:
-    """A photograph on disk and the camera that took it.
+    """A photograph on disk and its camera.
 
     Args:
-        path: of the photograph.
+        path: path of the photograph.
         view: 4x4 world to camera.
         lens: 3x3 intrinsics as shares of the image's width (first row) and height (second row).
-        distortion: k1, k2, p1, p2 of the Brown model, as OpenCV orders them.
+        distortion: k1, k2, p1, p2 of the Brown model, in OpenCV's order.
     """
 
     path: Path
@@ -49,28 +49,32 @@ class PosedImage:
 
 
 def lens_of(fx: float, fy: float, cx: float, cy: float, width: float, height: float) -> Matrix:
-    """Intrinsics in pixels of an image as shares of its sides."""
+    """Converts intrinsics in pixels to shares of the image's width and height."""
     return np.array([[fx / width, 0, cx / width], [0, fy / height, cy / height], [0, 0, 1]])
 
 
 def view_of(matrix: Any, where: str, opengl: bool = False, to_world: bool = False) -> Matrix:
-    """The 4x4 view of a 3x4 or 4x4 matrix.
+    """The 4x4 view of a 3x4 or 4x4 pose matrix.
 
     Args:
-        where: names the file and line in messages.
-        opengl: the camera's y is up and its z back.
-        to_world: the matrix leads from camera to world.
+        matrix: the pose.
+        where: file and line, for messages.
+        opengl: whether the camera's y axis is up and its z axis backward.
+        to_world: whether the matrix maps camera to world.
 
-    Errors: DataError for another shape, for what is not finite, and for what is not a rigid motion.
+    Raises:
+        DataError: the matrix has another shape, is not finite, or is not a rigid motion.
     """
     given = np.asarray(matrix, dtype=np.float64)
     if given.shape not in ((3, 4), (4, 4)) or not np.isfinite(given).all():
-        raise DataError(f"{where}: the pose is no finite 3x4 or 4x4 matrix.", "Write the file again.")
+        raise DataError(f"{where}: the pose must be a finite 3x4 or 4x4 matrix.")
     full = np.eye(4)
     full[:3] = given[:3]
     turn = full[:3, :3]
     if np.abs(turn @ turn.T - np.eye(3)).max() > TOLERANCE or np.linalg.det(turn) < 0:
-        raise DataError(f"{where}: the pose is no rotation and translation.", "Remove scale and mirroring.")
+        raise DataError(
+            f"{where}: the pose must be a rotation and translation.", "Remove scale and mirroring."
+        )
     if opengl:
         full = full @ TURNED if to_world else TURNED @ full
     return inverse(full) if to_world else full
@@ -85,15 +89,15 @@ def inverse(motion: Matrix) -> Matrix:
 
 
 def position(view: Matrix) -> Matrix:
-    """Where the camera stands in the world."""
+    """The position of a view's camera in the world."""
     return inverse(view)[:3, 3]
 
 
 def opened(posed: PosedImage, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> tuple[Colours, Matrix]:
-    """The photograph without distortion, scaled and cut to `size` around its middle, and its intrinsics.
+    """The photograph without distortion, scaled and centre-cropped to `size`, and its intrinsics.
 
     Returns:
-        H W 3 in [0, 1], and 3x3 in pixels of that image.
+        The image H W 3 in [0, 1], and the 3x3 intrinsics in its pixels.
     """
     image = open_image(posed.path, max_pixels).convert("RGB")
     if any(posed.distortion):
@@ -109,7 +113,7 @@ def opened(posed: PosedImage, size: tuple[int, int], max_pixels: int = MAX_PIXEL
 
 
 def _straightened(pixels: NDArray[np.uint8], posed: PosedImage) -> NDArray[np.uint8]:
-    """The image as a pinhole of the same intrinsics would see it; edges are repeated."""
+    """The image of a pinhole camera with the same intrinsics; edge pixels are repeated."""
     height, width = pixels.shape[:2]
     (fx, _, cx), (_, fy, cy), _ = np.diag([width, height, 1.0]) @ posed.lens
     x, y = np.meshgrid((np.arange(width) + 0.5 - cx) / fx, (np.arange(height) + 0.5 - cy) / fy)
@@ -123,7 +127,7 @@ def _straightened(pixels: NDArray[np.uint8], posed: PosedImage) -> NDArray[np.ui
 
 
 def distorted(x: Matrix, y: Matrix, distortion: Distortion) -> tuple[Matrix, Matrix]:
-    """Where the lens shows what a pinhole shows at x, y, both at depth one (Brown 1966)."""
+    """Maps pinhole coordinates x, y at depth one to distorted coordinates (Brown 1966)."""
     k1, k2, p1, p2 = distortion
     square = x * x + y * y
     radial = 1 + k1 * square + k2 * square**2
@@ -133,15 +137,16 @@ def distorted(x: Matrix, y: Matrix, distortion: Distortion) -> tuple[Matrix, Mat
 
 
 def present(images: list[PosedImage], missing: Missing, where: str) -> list[PosedImage]:
-    """Those whose photographs are there.
+    """The posed images whose files exist.
 
-    Errors: DataError if some are not and `missing` is not "skip", or if none is.
+    Raises:
+        DataError: a file is missing and `missing` is not "skip", or all are missing.
     """
     found = [image for image in images if image.path.is_file()]
     gone = [image.path for image in images if not image.path.is_file()]
     if gone and (missing != "skip" or not found):
         raise DataError(
             f"{where} lists {len(images)} images, of which {len(gone)} are missing, such as {gone[0]}.",
-            "Complete the folder, or leave them out with data.missing=skip." if found else "Check the path.",
+            "Complete the folder, or omit them with data.missing=skip." if found else "Check the path.",
         )
     return found

@@ -1,4 +1,4 @@
-"""COLMAP's sparse model: cameras, posed images and points, as text or binary files (Schoenberger 2016).
+"""Reader of COLMAP's sparse models: cameras, posed images and points in text or binary files (Schoenberger 2016).
 
 Legend: N points. The formats are those of COLMAP's documentation, "Output Format".
 """
@@ -16,20 +16,23 @@ from evonas.data.io.safe import MAX_ARRAY_BYTES, below, open_stream, read_text
 from evonas.data.views.cameras import Distortion, Matrix, Missing, PosedImage, lens_of, present, view_of
 from evonas.errors import DataError
 
-# models by number: name, and number of parameters
+# camera models by id: name and number of parameters
 MODELS = (("SIMPLE_PINHOLE", 3), ("PINHOLE", 4), ("SIMPLE_RADIAL", 4), ("RADIAL", 5), ("OPENCV", 8))
-# where the files are looked for, below the folder of a scene
+# possible folders of a model, relative to the folder of a scene
 PLACES = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 MAX_NAME = 512
 
 
 class Points(NamedTuple):
-    """The points that the cameras' poses were found with."""
+    """The sparse points of a model.
+
+    Args:
+        places: positions in the world, N 3.
+        colours: colours, N 3.
+    """
 
     places: NDArray[np.float32]
-    """N 3, in the world."""
     colours: NDArray[np.uint8]
-    """N 3."""
 
 
 class _Lens(NamedTuple):
@@ -38,7 +41,7 @@ class _Lens(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """What one image of the model says: rotation and translation, lens, name."""
+    """An image of a model: rotation and translation, id of its camera, name."""
 
     motion: Sequence[float]
     camera: int
@@ -49,11 +52,12 @@ def read_colmap(folder: Path, missing: Missing = "error", images: str = "images"
     """The photographs of a scene, in the order of their names.
 
     Args:
-        folder: holds the model (see PLACES) and the folder of photographs.
-        missing: "skip" leaves out photographs that are not there.
-        images: the folder of photographs.
+        folder: folder of the model (see PLACES) and of the folder of photographs.
+        missing: "skip" omits photographs without a file.
+        images: name of the folder of photographs.
 
-    Errors: DataError naming the file, also for lenses that are no pinhole with the distortion of `posed.py`.
+    Raises:
+        DataError: a file is invalid, or a camera model is not one of MODELS; the message names the file.
     """
     lenses = dict(_read(folder, "cameras", _text_cameras, _binary_cameras))
     root = (folder / images).resolve()
@@ -67,12 +71,10 @@ def read_colmap(folder: Path, missing: Missing = "error", images: str = "images"
 
 
 def read_points(folder: Path) -> Points:
-    """Where the model's points lie, and their colours; errors as `read_colmap`."""
+    """The sparse points of a scene's model; raises as `read_colmap`."""
     rows = np.array(list(_read(folder, "points3D", _text_points, _binary_points)), np.float64).reshape(-1, 6)
     if not np.isfinite(rows).all() or rows[:, 3:].min(initial=0) < 0 or rows[:, 3:].max(initial=0) > 255:
-        raise DataError(
-            f"{_model(folder, 'points3D')} holds points that are none.", "Export the model again."
-        )
+        raise DataError(f"{_model(folder, 'points3D')} contains invalid points.", "Export the model again.")
     return Points(rows[:, :3].astype(np.float32), rows[:, 3:].astype(np.uint8))
 
 
@@ -88,7 +90,9 @@ def _matrix(motion: Sequence[float], where: str) -> Matrix:
     w, x, y, z = quaternion = np.array(motion[:4])
     length = np.linalg.norm(quaternion)
     if not math.isfinite(length) or length < 1e-6:
-        raise DataError(f"{where}: the rotation {motion[:4]} is none.", "Export the model again.")
+        raise DataError(
+            f"{where}: the rotation must be a finite quaternion, got {motion[:4]}.", "Export the model again."
+        )
     w, x, y, z = quaternion / length
     turn = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -102,12 +106,14 @@ def _lens(name: str, width: float, height: float, values: Sequence[float], where
     known = dict(MODELS)
     if name not in known or len(values) != known[name]:
         raise DataError(
-            f"{where}: a camera of model {name} with {len(values)} parameters.",
+            f"{where}: the camera model {name} with {len(values)} parameters is not supported.",
             f"Undistort the images in COLMAP, or use one of {', '.join(known)}.",
         )
     if not all(map(math.isfinite, values)) or min(width, height, *values[:2]) <= 0:
-        raise DataError(f"{where}: focal lengths and sides must be positive.", "Export the model again.")
-    # the others have one focal length for both axes
+        raise DataError(
+            f"{where}: focal lengths and image sizes must be positive.", "Export the model again."
+        )
+    # the other models have one focal length for both axes
     focals = 2 if name in ("PINHOLE", "OPENCV") else 1
     (fx, *_), (*_, fy) = values[:focals], values[:focals]
     (cx, cy), bent = values[focals : focals + 2], values[focals + 2 :]
@@ -116,11 +122,11 @@ def _lens(name: str, width: float, height: float, values: Sequence[float], where
 
 
 def _model(folder: Path, name: str) -> Path:
-    """The file of the model that is there, binary before text."""
+    """The existing file of the model; binary files have priority over text files."""
     candidates = [folder / place / f"{name}{suffix}" for place in PLACES for suffix in (".bin", ".txt")]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        raise DataError(f"{folder} has no {name}.bin or {name}.txt.", f"Looked in: {', '.join(PLACES)}.")
+        raise DataError(f"{folder} has no {name}.bin or {name}.txt.", f"Searched: {', '.join(PLACES)}.")
     return found
 
 
@@ -130,7 +136,7 @@ def _read(folder: Path, name: str, text: Callable[[Path], Any], binary: Callable
 
 
 def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Where a line is, and its words; comments are left out, empty lines are not."""
+    """The position and the words of each line; comments are skipped, empty lines are not."""
     for number, line in enumerate(read_text(path), start=1):
         if not line.startswith("#"):
             yield f"{path}, line {number}", line.split()
@@ -154,7 +160,7 @@ def _text_cameras(path: Path) -> Iterator[tuple[int, _Lens]]:
 
 
 def _text_images(path: Path) -> Iterator[_Line]:
-    """Every image has two lines, of which the second, its points, may be empty."""
+    """Reads images, which have two lines each; the second, with its points, may be empty."""
     rows = _rows(path)
     for where, words in rows:
         if words:
@@ -170,10 +176,7 @@ def _text_points(path: Path) -> Iterator[list[float]]:
 
 
 class _Bytes:
-    """A binary file that is read from its beginning to its end.
-
-    Errors: DataError where it ends too early.
-    """
+    """A sequential reader of a binary file; raises a DataError if the file is truncated."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._at = path, 0
@@ -181,22 +184,22 @@ class _Bytes:
             self._content = stream.read()
 
     def take(self, form: str) -> tuple[Any, ...]:
-        """Numbers in the notation of struct, little-endian and without gaps."""
+        """The next numbers, in struct's notation, little-endian without padding."""
         size = struct.calcsize(f"<{form}")
         self.skip(size)
         return struct.unpack_from(f"<{form}", self._content, self._at - size)
 
     def skip(self, size: int) -> None:
-        """Go on by so many bytes."""
+        """Skips bytes."""
         if self._at + size > len(self._content):
-            raise DataError(f"{self.path} ends too early.", "Export the model again.")
+            raise DataError(f"{self.path} is truncated.", "Export the model again.")
         self._at += size
 
     def name(self) -> str:
-        """Text that a zero byte ends."""
+        """The next zero-terminated text."""
         end = self._content.find(b"\0", self._at, self._at + MAX_NAME)
         if end < 0:
-            raise DataError(f"{self.path} holds a name without an end.", "Export the model again.")
+            raise DataError(f"{self.path} contains an unterminated name.", "Export the model again.")
         text = self._content[self._at : end].decode("utf-8", "replace")
         self._at = end + 1
         return text
@@ -208,7 +211,8 @@ def _binary_cameras(content: _Bytes) -> Iterator[tuple[int, _Lens]]:
         number, model, width, height = content.take("iiQQ")
         if not 0 <= model < len(MODELS):
             raise DataError(
-                f"{content.path}: camera {number} is of model {model}.", "Undistort the images in COLMAP."
+                f"{content.path}: camera {number} has unsupported model {model}.",
+                "Undistort the images in COLMAP.",
             )
         name, size = MODELS[model]
         yield number, _lens(name, width, height, content.take(f"{size}d"), str(content.path))

@@ -1,4 +1,4 @@
-"""NeRF's transforms.json: one scene, its lens and its cameras (Mildenhall et al. 2020, and instant-ngp)."""
+"""Reader of NeRF's transforms.json: intrinsics and poses of a scene (Mildenhall et al. 2020, and instant-ngp)."""
 
 import math
 from collections.abc import Mapping
@@ -18,27 +18,28 @@ def read_transforms(folder: Path, missing: Missing = "error") -> list[PosedImage
     """The photographs of a scene, in the order of their names.
 
     Args:
-        folder: holds transforms.json; paths in it are relative to the folder.
-        missing: "skip" leaves out frames whose image is not there.
+        folder: folder of transforms.json; its paths are relative to the folder.
+        missing: "skip" omits frames without an image file.
 
-    Errors: DataError naming file and frame.
+    Raises:
+        DataError: the file is invalid; the message names file and frame.
     """
     path = folder / NAME
     document = read_json(path)
     frames = document.get("frames") if isinstance(document, dict) else None
     if not isinstance(frames, list) or not 0 < len(frames) <= MAX_FRAMES:
-        raise DataError(f"{path} has no list of frames.", f"One to {MAX_FRAMES} frames are read.")
+        raise DataError(f"{path} must have a list of 1 to {MAX_FRAMES} frames.")
     images = [_frame(folder, document, frame, f"{path}, frame {k}") for k, frame in enumerate(frames)]
     return sorted(present(images, missing, str(path)), key=lambda image: str(image.path))
 
 
 def _frame(folder: Path, document: Mapping[str, Any], frame: Any, where: str) -> PosedImage:
     if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
-        raise DataError(f"{where} names no file.", "Each frame has file_path and transform_matrix.")
+        raise DataError(f"{where} must have a file_path and a transform_matrix.")
     stem = below(folder.resolve(), frame["file_path"], where)
     found = (path for suffix in SUFFIXES if (path := stem.with_name(stem.name + suffix)).is_file())
     path = next(found, stem)
-    # a frame's own numbers come before those of the whole scene
+    # values of a frame override those of the scene
     told = {**document, **frame}
     view = view_of(_numbers(frame, where), where, opengl=True, to_world=True)
     return PosedImage(path, view, _lens(told, path, where), _distortion(told, where))
@@ -48,7 +49,7 @@ def _numbers(frame: Mapping[str, Any], where: str) -> list[list[float]]:
     try:
         return [[float(number) for number in row] for row in frame["transform_matrix"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: transform_matrix is no matrix of numbers.", "Write it again.") from error
+        raise DataError(f"{where}: transform_matrix must be a matrix of numbers.") from error
 
 
 def _lens(told: Mapping[str, Any], path: Path, where: str) -> Matrix:
@@ -59,12 +60,12 @@ def _lens(told: Mapping[str, Any], path: Path, where: str) -> Matrix:
     if fx is None:
         angle = _number(told, "camera_angle_x", where)
         if angle is None or not 0 < angle < math.pi:
-            raise DataError(f"{where}: neither fl_x nor camera_angle_x is given.", "Add one of them.")
+            raise DataError(f"{where} must have fl_x, or camera_angle_x in (0, pi).")
         fx = width / 2 / math.tan(angle / 2)
     fy = fx if fy is None else fy
     cx, cy = _number(told, "cx", where), _number(told, "cy", where)
     if min(fx, fy, width, height) <= 0:
-        raise DataError(f"{where}: focal lengths and sides must be positive.", "Write the file again.")
+        raise DataError(f"{where}: focal lengths and image sizes must be positive.")
     return lens_of(fx, fy, width / 2 if cx is None else cx, height / 2 if cy is None else cy, width, height)
 
 
@@ -78,5 +79,5 @@ def _number(told: Mapping[str, Any], key: str, where: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"{where}: {key} is {value!r}, no finite number.", "Write the file again.")
+        raise DataError(f"{where}: {key} must be a finite number, got {value!r}.")
     return float(value)

@@ -1,8 +1,8 @@
-"""RealEstate10K's camera files: one video each, frames as images (Zhou et al. 2018, arXiv 1805.09817).
+"""Reader of RealEstate10K's camera files, one per video (Zhou et al. 2018, arXiv 1805.09817).
 
-The first line is the video's address. Every other line is a frame: its time in microseconds; focal lengths
-and centre as shares of width and height; two zeros for distortion; and the twelve numbers, row by row, of
-the 3x4 matrix from world to camera, with x right, y down and z ahead.
+The first line is the URL of the video. Every other line is a frame: its time in microseconds; focal lengths and
+principal point as shares of width and height; two zeros for distortion; and the twelve numbers, row by row, of the 3x4
+matrix from world to camera, with x right, y down and z forward.
 """
 
 import re
@@ -24,15 +24,16 @@ def read_video(cameras: Path, frames: Path, missing: Missing = "error") -> list[
 
     Args:
         cameras: the text file.
-        frames: the folder of `<time>.jpg` or `.png`.
-        missing: "skip" leaves out frames whose image is not there.
+        frames: folder of the images `<time>.jpg` or `.png`.
+        missing: "skip" omits frames without an image file.
 
-    Errors: DataError naming the line.
+    Raises:
+        DataError: a line is invalid or there are no frames; the message names the line.
     """
     rows = read_rows(cameras)
     listed = [_frame(row, frames) for row in rows if len(row.fields) > 1 or TIME.fullmatch(row.fields[0])]
     if not listed:
-        raise DataError(f"{cameras} lists no frame.", "Use the camera files as published.")
+        raise DataError(f"{cameras} lists no frames.", "Use the camera files as published.")
     return present([image for _, image in sorted(listed, key=lambda each: each[0])], missing, str(cameras))
 
 
@@ -44,7 +45,8 @@ def _frame(row: Row, frames: Path) -> tuple[int, PosedImage]:
         raise DataError(f"{row.where}: {error}.", "Use the camera files as published.") from error
     if not TIME.fullmatch(time) or len(row.fields) != COLUMNS:
         raise DataError(
-            f"{row.where} has {len(row.fields)} of {COLUMNS} columns.", "A time and eighteen numbers a frame."
+            f"{row.where} has {len(row.fields)} of {COLUMNS} columns.",
+            "Expected: a time and eighteen numbers.",
         )
     fx, fy, cx, cy = numbers[:4]
     if not np.isfinite(numbers).all() or min(fx, fy) <= 0:

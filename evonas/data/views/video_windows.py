@@ -1,16 +1,15 @@
-"""Videos and photo collections with known cameras: windows of context views, and targets between them.
+"""Videos and photo collections with known cameras: windows of context views, and target views between them.
 
 Legend: V context views, T target views, H W space.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
-from evonas.data.base import Images, Item, Split, check_size, seeded
+from evonas.data.base import Images, Item, Split, check_size, manifest_of
 from evonas.data.io.safe import MAX_PIXELS
 from evonas.data.synthetic.views import check_views
 from evonas.data.views.base import Shot, Shots, augmented, item, unit_baseline
@@ -22,7 +21,7 @@ from evonas.errors import DataError, UserError
 from evonas.randomness import generator
 
 Layout = Literal["realestate", "transforms", "colmap"]
-# what readers give when it is asked how a set lies on disk
+# the files of each layout, for messages
 EXPECTED = {
     "realestate": "<root>/train/<video>.txt and <root>/frames/train/<video>/<time>.jpg, likewise test",
     "transforms": "<root>/train/<scene>/transforms.json, likewise test",
@@ -33,24 +32,28 @@ EXPECTED = {
 class Sequences:
     """A source of windows in sequences of posed images.
 
-    A window spans `gap` images; its context views are evenly spaced, first and last included, and its
-    targets lie between. Folders are listed at the first use; camera files and images are read when an item
-    asks for them.
+    A window spans `gap` images; its context views are evenly spaced, including the first and the last image, and its
+    targets lie between them. Folders are listed on first use; camera files and images are read when an item is read.
 
     Args:
-        root: the folder of the data set.
-        layout: how it lies on disk: realestate, transforms (NeRF) or colmap.
-        height: of a view in pixels, a multiple of 32; likewise `width`. Images are cut around their middle.
-        context: number of context views; `targets` of target views on holdout and test, one on train.
-        gap: fewest and most images from the first context view to the last; drawn on train, else the most
-            that fits.
-        holdout: share of the training sequences that is held out, at most `holdout_sequences`.
-        holdout_seed: which of them; keep it fixed to compare runs on the same data.
-        near: the nearest depth that is looked for; likewise `far`.
-        unit_baseline: lengths count in distances between the outer context cameras.
-        missing: `skip` leaves out images that are listed and not there.
-        augment_seed: decides windows and augmentation of `train`.
+        root: folder of the data set.
+        layout: layout of the files: realestate, transforms (NeRF) or colmap.
+        height, width: size of a view in pixels, multiples of 32. Images are cropped around their centre.
+        context: number of context views.
+        targets: number of target views on `holdout` and `test`; `train` has one.
+        gap: minimum and maximum number of images from the first context view to the last; random on `train`,
+            otherwise the maximum that fits.
+        validation: share of the training sequences in the validation split, in (0, 1).
+        validation_sequences: maximum number of sequences in the validation split.
+        validation_seed: seed of that split; keep it fixed to compare runs on the same data.
+        near, far: range of depth.
+        unit_baseline: whether lengths are in units of the distance between the outer context cameras.
+        missing: `skip` omits listed images without a file, `error` refuses them.
+        augment_seed: seed of windows and augmentation of `train`.
         max_pixels: larger images are refused.
+
+    Raises:
+        UserError: an argument is out of range.
     """
 
     def __init__(
@@ -62,9 +65,9 @@ class Sequences:
         context: int = 2,
         targets: int = 3,
         gap: Sequence[int] = (30, 60),
-        holdout: float = 0.02,
-        holdout_sequences: int = 200,
-        holdout_seed: int = 0,
+        validation: float = 0.02,
+        validation_sequences: int = 200,
+        validation_seed: int = 0,
         near: float = 1.0,
         far: float = 100.0,
         unit_baseline: bool = True,
@@ -78,25 +81,34 @@ class Sequences:
         self.root, self.layout, self.missing = Path(root), _known(layout, get_args(Layout), "layout"), missing
         _known(missing, get_args(Missing), "missing")
         self.context, self.targets, self.near, self.far = context, targets, near, far
-        self.gap = _checked_gap(gap, context)
-        if not 0 < holdout < 1 or holdout_sequences < 1:
-            raise UserError(f"data.holdout={holdout} holds out nothing, or all.", "Try data.holdout=0.02.")
-        self.holdout = holdout, holdout_seed, holdout_sequences
+        if len(gap) != 2 or not context <= gap[0] <= gap[1]:
+            raise UserError(
+                f"data.gap must be [least, most] with {context} <= least <= most, got {list(gap)}.",
+                f"Try data.gap=[{context},{10 * context}].",
+            )
+        self.gap = int(gap[0]), int(gap[1])
+        if not 0 < validation < 1:
+            raise UserError(
+                f"data.validation must be in (0, 1), got {validation}.", "Try data.validation=0.02."
+            )
+        if validation_sequences < 1:
+            raise UserError(f"data.validation_sequences must be at least 1, got {validation_sequences}.")
+        self.validation = validation, validation_seed, validation_sequences
         self.unit_baseline, self.augment_seed, self.max_pixels = unit_baseline, augment_seed, max_pixels
         self._names: dict[Split, list[str]] = {}
 
     def dataset(self, split: Split) -> "SequenceImages":
-        """One split; no file is read before its length or an item is asked for."""
+        """One split; files are read on first use of its length or items."""
         return SequenceImages(split, self)
 
     def names(self, split: Split) -> list[str]:
-        """The sequences of a split, sorted; nothing but folders is listed."""
+        """The names of a split's sequences, sorted; only folders are listed."""
         if split not in self._names:
             self._names[split] = self._listed("test") if split == "test" else self._cut()[split]
         return self._names[split]
 
     def images(self, split: Split, name: str) -> list[PosedImage]:
-        """The posed images of a sequence. Errors: DataError for one shorter than a window."""
+        """The posed images of a sequence; a DataError if it is shorter than a window."""
         part = "test" if split == "test" else "train"
         folder = self.root / part
         if self.layout == "realestate":
@@ -113,12 +125,12 @@ class Sequences:
         return images
 
     def _cut(self) -> dict[Split, list[str]]:
-        """Training sequences and those that are held out, drawn from the seed."""
-        share, seed, most = self.holdout
+        """The names of the training and validation sequences."""
+        share, seed, most = self.validation
         names = self._listed("train")
         if len(names) < 2:
             raise DataError(
-                f"{self.root / 'train'} holds one sequence.", "Two are the least; one is held out."
+                f"{self.root / 'train'} contains one sequence; at least two are needed, one for validation."
             )
         count = min(max(1, round(share * len(names))), most, len(names) - 1)
         held = set(generator(seed, "holdout").permutation(len(names))[:count].tolist())
@@ -136,21 +148,18 @@ class Sequences:
         else:
             mark = NAME if self.layout == "transforms" else "images"
             found = [path.parent.name for path in folder.glob(f"*/{mark}")]
-        if not found:
-            raise self._nothing(folder)
-        return sorted(found)
-
-    def _nothing(self, folder: Path) -> DataError:
-        if any(folder.glob("*.torch")):
-            return DataError(
-                f"{folder} holds .torch chunks, which are pickles and are not opened.",
+        if not found and any(folder.glob("*.torch")):
+            raise DataError(
+                f"{folder} contains .torch chunks, which are pickles and are not opened.",
                 "Write a video's cameras as <video>.txt, its images as frames/<part>/<video>/<time>.jpg.",
             )
-        return DataError(f"{folder} contains no sequence.", f"Expected: {EXPECTED[self.layout]}.")
+        if not found:
+            raise DataError(f"{folder} contains no sequence.", f"Expected: {EXPECTED[self.layout]}.")
+        return sorted(found)
 
 
 class SequenceImages(Images):
-    """Items as `data/views/base.py` says, one window of each sequence; each access decodes."""
+    """Items of `data/views/base.py`, one window of each sequence; every access decodes."""
 
     def __init__(self, split: Split, source: Sequences) -> None:
         super().__init__(split)
@@ -176,7 +185,7 @@ class SequenceImages(Images):
         return item(augmented(shots, random) if moves else shots)
 
     def _window(self, count: int, random: np.random.Generator, moves: bool) -> tuple[list[int], list[int]]:
-        """Places of context and target images in a sequence of `count`."""
+        """Indices of context and target images in a sequence of `count`."""
         source = self._source
         least, most = (min(gap, count - 1) for gap in source.gap)
         span = int(random.integers(least, most + 1)) if moves else most
@@ -184,7 +193,7 @@ class SequenceImages(Images):
         context = np.linspace(first, first + span, source.context).round().astype(int).tolist()
         between = [place for place in range(first, first + span) if place not in context]
         number = 1 if self.split == "train" else source.targets
-        # a window of fewer images than targets shows some of them more than once, so that batches stay equal
+        # with fewer images than targets some images are repeated, so that items have equal shapes
         drawn = random.permutation(np.resize(random.permutation(between), max(number, len(between))))
         return context, sorted(drawn[:number].tolist())
 
@@ -193,9 +202,9 @@ class SequenceImages(Images):
         return Shot(colours, image.view, lens)
 
     def manifest(self) -> str:
-        """The sha256 of the sequences' names and of what decides the windows; nothing is read for it."""
+        """The sha256 of the sequences' names and the settings of the windows; reads no file."""
         source = self._source
-        text = seeded(
+        return manifest_of(
             source=source.layout,
             split=self.split,
             names=source.names(self.split),
@@ -204,19 +213,9 @@ class SequenceImages(Images):
             range=(source.near, source.far, source.unit_baseline),
             missing=source.missing,
         )
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _known(value: str, choices: tuple[str, ...], key: str) -> str:
     if value not in choices:
         raise UserError(f"data.{key}={value} is unknown.", f"Choose one of: {', '.join(choices)}.")
     return value
-
-
-def _checked_gap(gap: Sequence[int], context: int) -> tuple[int, int]:
-    if len(gap) != 2 or not context <= gap[0] <= gap[1]:
-        raise UserError(
-            f"data.gap={list(gap)} is no range of images that leaves room for a target.",
-            f"Try data.gap=[{context},{10 * context}].",
-        )
-    return int(gap[0]), int(gap[1])

@@ -106,7 +106,7 @@ class LatencyTable:
             if label not in self.entries:
                 raise DataError(
                     f"The latency table has no entry for step '{label}'.",
-                    "Build one for this space: stage=lookup",
+                    "Build one for this space: stage=latency_table",
                 )
         return self.fixed + sum(self.entries[label] for label in network.labels)
 
@@ -133,16 +133,20 @@ def load(path: Path) -> LatencyTable:
         DataError: the file is missing, damaged or has another version.
     """
     if not path.is_file():
-        raise DataError(f"There is no latency table at {path}.", "Build one with: stage=lookup")
+        raise DataError(f"There is no latency table at {path}.", "Build one with: stage=latency_table")
     try:
         found = dict(files.read_json(path))
         if found.pop("schema") != SCHEMA:
-            raise DataError(f"{path} was written by another version.", "Build it anew with: stage=lookup")
+            raise DataError(
+                f"{path} was written by another version.", "Build it anew with: stage=latency_table"
+            )
         found["held_out"] = {kind: HeldOut(**each) for kind, each in found["held_out"].items()}
         found["ridge"] = Ridge(**found["ridge"])
         return LatencyTable(**found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} is not a latency table: {error}", "Build one with: stage=lookup") from error
+        raise DataError(
+            f"{path} is not a latency table: {error}", "Build one with: stage=latency_table"
+        ) from error
 
 
 def corrected(table: LatencyTable, networks: Sequence[Network], times: Vector) -> LatencyTable:

@@ -19,7 +19,7 @@ SAME = ("space", "network", "head", "input_size")
 
 
 class LookupLatency:
-    """Latency in ms by a table of `stage=lookup`, with the table's held-out error.
+    """Latency in ms by a table of `stage=latency_table`, with the table's held-out error.
 
     Several machines need one objective each, with distinct names.
 
@@ -62,7 +62,7 @@ class LookupLatency:
             if known.get(key) != wanted[key]:
                 raise DataError(
                     f"{self.path} is for another {key}: {known.get(key)}.",
-                    "Build one for this search with: stage=lookup",
+                    "Build one for this search with: stage=latency_table",
                 )
 
     @property
@@ -92,7 +92,9 @@ class LookupLatency:
         """
         del context
         if not self.path.is_file():
-            raise DataError(f"There is no latency table at {self.path}.", "Build one with: stage=lookup")
+            raise DataError(
+                f"There is no latency table at {self.path}.", "Build one with: stage=latency_table"
+            )
         return {"version": VERSION, "kind": self.kind, "table": files.sha256(self.path)}
 
 

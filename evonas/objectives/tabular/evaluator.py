@@ -1,7 +1,5 @@
 """Evaluator of tabular benchmarks: looks up published results. Never imports torch."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +11,7 @@ from evonas.config import build
 from evonas.data.nas_bench.base import Table, Words
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
+from evonas.objectives.base import fingerprint_of
 from evonas.space.genotype import Genotype
 from evonas.space.space import Bits, Space
 
@@ -136,15 +135,14 @@ class TableEvaluator:
 
     def fingerprint(self, part: Part) -> str:
         """The sha256 of the identity; values with equal fingerprints may be reused."""
-        text = json.dumps(self.identity(part), sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return fingerprint_of(self.identity(part))
 
 
 class KnownColumn:
     """A column that is known without evaluation, such as FLOPs.
 
-    It is used in `search.cheap`, by the name of the objective:
-    `search.cheap.flops={_target_: evonas.objectives.tabular.evaluator.KnownColumn, _recursive_: false,
+    It is used in `search.analytic_objectives`, by the name of the objective:
+    `search.analytic_objectives.flops={_target_: evonas.objectives.tabular.evaluator.KnownColumn, _recursive_: false,
     table: "${data}", column: flops}`.
 
     Args:

@@ -114,7 +114,7 @@ def _uncertainty(results: SearchResults) -> list[str]:
     further = len(set(results.front_within_noise.tolist()) - set(rows.tolist()))
     return [
         f"Within the 95 % intervals of measured times, {certain} of {len(rows)} networks are certainly on the "
-        f"Pareto front, and {further} further networks may be on it. select.noise=true selects among all of "
+        f"Pareto front, and {further} further networks may be on it. select.noise_aware=true selects among all of "
         "these."
     ]
 

@@ -1,7 +1,7 @@
 """Formulas of diffusion evolution: noise schedules, estimate of the origin, DDIM step, mutation.
 
 Zhang et al., "Diffusion models are evolutionary algorithms", ICLR 2025 (arXiv 2410.02543), and
-Song et al., "DenoisingSearch diffusion implicit models", ICLR 2021. N individuals, D relaxed gene values, T time steps.
+Song et al., "Denoising diffusion implicit models", ICLR 2021. N individuals, D relaxed gene values, T time steps.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def linear_schedule(steps: int) -> np.ndarray:
 def ddpm_schedule(steps: int) -> np.ndarray:
     """(T,) cumulative products of 1 - beta, beta rising evenly from 1e-4 to 0.02 per thousand steps.
 
-    Ho et al., "DenoisingSearch diffusion probabilistic models", 2020; betas grow as T shrinks, so that the
+    Ho et al., "Denoising diffusion probabilistic models", 2020; betas grow as T shrinks, so that the
     last alpha is about 4e-5 whatever T.
     """
     betas = np.clip(np.linspace(1e-4, 0.02, steps) * 1000 / steps, 0.0, 0.999)

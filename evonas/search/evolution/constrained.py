@@ -37,7 +37,7 @@ class ConstrainedEvolution:
             names, or indices from 0.
         compete: objectives to minimise; by default all without a window.
         objectives: names of the objectives in order; the search stage sets them.
-        cheap: objective -> analytic objective in the same unit; points that violate a window by it are
+        analytic_objectives: objective -> analytic objective in the same unit; points that violate a window by it are
             rejected without evaluation.
         initial: points of the first batch; None for `population`.
         keep: number of parents; None for `population`.
@@ -59,7 +59,7 @@ class ConstrainedEvolution:
         windows: Mapping[str | int, Sequence[float | None]],
         compete: Sequence[str | int] = (),
         objectives: Sequence[str] = (),
-        cheap: Mapping[str | int, AnalyticObjective] | None = None,
+        analytic_objectives: Mapping[str | int, AnalyticObjective] | None = None,
         initial: int | None = None,
         keep: int | None = None,
         mutants: float = 0.5,
@@ -72,7 +72,7 @@ class ConstrainedEvolution:
         check_probability("mutation_prob", mutation_prob)
         self._windows = {at: _bounds(each) for at, each in by_index(windows, objectives).items()}
         self._compete = sorted(by_index(dict.fromkeys(compete, True), objectives))
-        self._cheap = by_index(cheap or {}, objectives)
+        self._analytic = by_index(analytic_objectives or {}, objectives)
         self._space, self._population = space, population
         self._initial = population if initial is None else initial
         self._keep = population if keep is None else keep
@@ -134,7 +134,7 @@ class ConstrainedEvolution:
 
     def _may_be_feasible(self, point: Genotype) -> bool:
         """Whether no analytic objective rules the point out."""
-        for at, form in self._cheap.items():
+        for at, form in self._analytic.items():
             low, high = self._windows.get(at, (-np.inf, np.inf))
             if not low <= form(self._space, point) <= high:
                 return False
@@ -142,7 +142,7 @@ class ConstrainedEvolution:
 
     def _sample(self, count: int) -> list[Genotype]:
         """Distinct random points; possibly feasible ones first, if any are found."""
-        tries = count * _MAX_TRIES if self._cheap else 0
+        tries = count * _MAX_TRIES if self._analytic else 0
         drawn = (self._space.sample(self._rng) for _ in range(tries))
         promising = (point for point in drawn if self._may_be_feasible(point))
         chosen = dict.fromkeys(islice(promising, count))
@@ -153,18 +153,16 @@ class ConstrainedEvolution:
         """Up to one generation of unseen, possibly feasible points."""
         found: dict[Genotype, None] = {}
         for _ in range(_MAX_TRIES * self._population):
-            child = self._child(parents, is_mutant=len(found) < self._mutants * self._population)
+            first, second = (parents[at] for at in self._rng.integers(len(parents), size=2).tolist())
+            if len(found) < self._mutants * self._population:
+                child = mutate_each(self._space, first, self._mutation_prob, self._rng)
+            else:
+                child = crossover(self._space, first, second, 0.5, self._rng)
             if child not in self._history.seen and self._may_be_feasible(child):
                 found[child] = None
             if len(found) == self._population:
                 break
         return list(found)
-
-    def _child(self, parents: Sequence[Genotype], is_mutant: bool) -> Genotype:
-        first, second = (parents[at] for at in self._rng.integers(len(parents), size=2).tolist())
-        if is_mutant:
-            return mutate_each(self._space, first, self._mutation_prob, self._rng)
-        return crossover(self._space, first, second, 0.5, self._rng)
 
 
 def _bounds(window: Sequence[float | None]) -> tuple[float, float]:

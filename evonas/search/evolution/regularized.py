@@ -97,19 +97,16 @@ class RegularizedEvolution:
 
     def _child(self, others: Collection[Genotype]) -> Genotype | None:
         """An unseen point one or more mutations from a tournament winner; None if none is found."""
-        child = self._parent()
+        size = min(self._tournament, len(self._members))
+        rivals = [self._members[at] for at in self._rng.choice(len(self._members), size, replace=False)]
+        values = np.array([self._history.measured[rival] for rival in rivals])
+        weights = scalarisation_weights(self._weights, values.shape[1], self._rng)
+        child = rivals[int(np.argmin(chebyshev(values, weights)))]
         for _ in range(_MAX_MUTATIONS):
             child = mutate_one(self._space, child, self._rng)
             if child not in self._history.seen and child not in others:
                 return child
         return None
-
-    def _parent(self) -> Genotype:
-        size = min(self._tournament, len(self._members))
-        rivals = [self._members[at] for at in self._rng.choice(len(self._members), size, replace=False)]
-        values = np.array([self._history.measured[rival] for rival in rivals])
-        weights = scalarisation_weights(self._weights, values.shape[1], self._rng)
-        return rivals[int(np.argmin(chebyshev(values, weights)))]
 
 
 def scalarisation_weights(weights: np.ndarray | None, width: int, rng: np.random.Generator) -> np.ndarray:

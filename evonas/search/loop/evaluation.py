@@ -14,10 +14,6 @@ from evonas.space.space import Space
 Evaluations: TypeAlias = Mapping[tuple[Genotype, Part], Evaluation]
 
 
-def _unchanged(measurement: Measurement) -> Measurement:
-    return measurement
-
-
 @dataclass
 class CachedEngine:
     """An engine behind the archive: archived evaluations are never repeated, new ones are always recorded.
@@ -60,14 +56,14 @@ class CachedEngine:
         self,
         jobs: Iterable[Job],
         fingerprints: Mapping[Part, str] | None = None,
-        condense: Callable[[Measurement], Measurement] = _unchanged,
+        condense: Callable[[Measurement], Measurement] | None = None,
     ) -> Evaluations:
         """Look up or compute the evaluation of every job.
 
         Args:
             jobs: of jobs with equal genotype and part, only the first runs.
             fingerprints: used instead of `self.fingerprints`, for measurements on some of the images.
-            condense: maps each new measurement to what the archive stores.
+            condense: maps each new measurement to what the archive stores; None for the measurement itself.
 
         Returns:
             (genotype, part) -> evaluation.
@@ -89,7 +85,7 @@ class CachedEngine:
                 known[key] = found
         lost = {job.seq for job in missing.values()}
         for outcome in self.engine.run(list(missing.values())) if missing else ():
-            if outcome.measurement is not None:
+            if condense is not None and outcome.measurement is not None:
                 outcome = replace(outcome, measurement=condense(outcome.measurement))
             known[outcome.job.genotype, outcome.job.part] = self.record(outcome, prints)
             lost.discard(outcome.job.seq)

@@ -25,7 +25,7 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Job, Measurement, Part
 from evonas.search.base import Observation
 from evonas.search.loop.evaluation import CachedEngine
-from evonas.search.loop.paired_test import PairedSample, Rows, condense
+from evonas.search.loop.paired_test import PairedSample, condense
 from evonas.search.ranking import non_dominated
 from evonas.space.genotype import Genotype
 
@@ -129,9 +129,9 @@ class Racing:
     ) -> None:
         if not (0 < first < 1 and growth > 1 and rungs >= 1 and 0.5 <= confidence < 1):
             raise UserError(
-                "evaluate=racing needs first in (0, 1), growth > 1, rungs >= 1 and confidence in [0.5, 1), "
+                "fidelity=racing needs first in (0, 1), growth > 1, rungs >= 1 and confidence in [0.5, 1), "
                 f"got first={first}, growth={growth}, rungs={rungs} and confidence={confidence}.",
-                "Try: evaluate.first=0.125 evaluate.growth=2 evaluate.rungs=1 evaluate.confidence=0.6",
+                "Try: fidelity.first=0.125 fidelity.growth=2 fidelity.rungs=1 fidelity.confidence=0.6",
             )
         self.first, self.growth, self.rungs, self.confidence = first, growth, rungs, confidence
         self._total = 0
@@ -148,8 +148,8 @@ class Racing:
         names = [objective.name for objective in getattr(evaluator, "objectives", ())]
         if not isinstance(evaluator, SubsetEvaluator) or ERROR not in names:
             raise UserError(
-                "evaluate=racing needs an objective 'error' that is measured on images.",
-                "Measure on all images with: evaluate=full",
+                "fidelity=racing needs an objective 'error' that is measured on images.",
+                "Measure on all images with: fidelity=full",
             )
         self._total = evaluator.num_images
         sizes = rung_sizes(self._total, self.first, self.growth, self.rungs)
@@ -217,20 +217,24 @@ class Racing:
         compared = [*confirmed, *candidates]
         if not candidates or len(compared) < 2:
             return list(candidates)
-        sample = _paired_sample(compared, images, images / self._total)
+        results = [each.rungs[images] for each in compared]
+        sample = PairedSample(
+            np.array([each.error for each in results]),
+            np.array([each.errors for each in results]).reshape(len(results), -1),
+            np.array(results[0].sizes, dtype=float),
+            np.array([each.exact for each in compared]).reshape(len(results), -1),
+            images / self._total,
+        )
         for row, candidate in enumerate(candidates, start=len(confirmed)):
-            rivals = self._rivals(sample, row, len(confirmed))
+            # the confirmed rival with the smallest error, or else all rivals of the batch
+            rivals = sample.rivals(row)
+            rivals = rivals[:1] if len(rivals) and rivals[0] < len(confirmed) else rivals
             risk = (1.0 - self.confidence) / len(self._prints) / max(len(rivals), 1)
             bounds = sample.lower_bound(row, rivals, risk)
             if len(rivals) and bounds.max() > 0:
                 rival = rivals[bounds.argmax()]
                 candidate.rival = compared[rival], float(sample.values[row] - sample.values[rival])
         return [each for each in candidates if each.rival is None]
-
-    def _rivals(self, sample: PairedSample, row: int, num_confirmed: int) -> Rows:
-        """The confirmed rival with the smallest error, or else all rivals of the batch."""
-        rivals = sample.rivals(row)
-        return rivals[:1] if len(rivals) and rivals[0] < num_confirmed else rivals
 
     def _confirm(self, candidates: Sequence[Candidate], engine: CachedEngine) -> None:
         """Evaluate on all images and update the confirmed front, sorted by increasing error."""
@@ -271,17 +275,6 @@ def image_evaluations(archive: Archive) -> tuple[int, int] | None:
     shared = [each for each in archive.evaluations() if each.fingerprint in images]
     points = {each.genotype for each in shared}
     return sum(images[each.fingerprint] for each in shared), len(points) * meta[META]["images"]
-
-
-def _paired_sample(candidates: Sequence[Candidate], images: int, share: float) -> PairedSample:
-    results = [each.rungs[images] for each in candidates]
-    return PairedSample(
-        np.array([each.error for each in results]),
-        np.array([each.errors for each in results]).reshape(len(results), -1),
-        np.array(results[0].sizes, dtype=float),
-        np.array([each.exact for each in candidates]).reshape(len(results), -1),
-        share,
-    )
 
 
 def _condensed(measurement: Measurement) -> Measurement:

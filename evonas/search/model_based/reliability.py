@@ -31,22 +31,23 @@ class SurrogateMonitor:
     """Compares predictions with observations that the surrogate was not fitted to.
 
     Args:
-        alarm: Kendall's tau below which the surrogate is not used.
-        memory: number of last predictions that tau is computed over; at least half of them are needed.
+        min_rank_correlation: Kendall's tau below which the surrogate is not used.
+        rank_correlation_window: number of last predictions that tau is computed over; at least half of them are needed.
 
     Raises:
-        UserError: `memory` is below 4 or `alarm` is outside [-1, 1].
+        UserError: `rank_correlation_window` is below 4 or `min_rank_correlation` is outside [-1, 1].
     """
 
-    def __init__(self, alarm: float, memory: int) -> None:
-        if memory < 4 or not -1 <= alarm <= 1:
+    def __init__(self, min_rank_correlation: float, rank_correlation_window: int) -> None:
+        if rank_correlation_window < 4 or not -1 <= min_rank_correlation <= 1:
             raise UserError(
-                f"search.alarm must be in [-1, 1] and search.memory at least 4, got {alarm} and {memory}.",
-                "Try: search.alarm=0.2 search.memory=32",
+                f"search.min_rank_correlation must be in [-1, 1] and search.rank_correlation_window at least 4, "
+                f"got {min_rank_correlation} and {rank_correlation_window}.",
+                "Try: search.min_rank_correlation=0.2 search.rank_correlation_window=32",
             )
-        self._alarm = alarm
-        self._least = memory // 2
-        self._pairs: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=memory)
+        self._minimum = min_rank_correlation
+        self._least = rank_correlation_window // 2
+        self._pairs: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=rank_correlation_window)
         self.history: list[BatchAccuracy] = []
 
     @property
@@ -70,7 +71,7 @@ class SurrogateMonitor:
         errors = np.sqrt(np.mean((predicted - found) ** 2, axis=0))
         # tau is meaningless for an objective that hardly varies within the batch
         judged = [tau for at, tau in enumerate(taus) if len(np.unique(values[:, at])) > len(values) // 4]
-        is_alarmed = len(values) >= self._least and min(judged, default=1.0) < self._alarm
+        is_alarmed = len(values) >= self._least and min(judged, default=1.0) < self._minimum
         self.history.append(BatchAccuracy(observations, tuple(taus), tuple(errors.tolist()), is_alarmed))
 
     def lines(self) -> Sequence[str]:

@@ -39,7 +39,7 @@ class SurrogateSearch:
     """Evaluates the points that surrogates predict to improve the Pareto front.
 
     `monitor.history` holds the out-of-sample accuracy of the surrogates. If Kendall's tau falls below
-    `alarm`, the next batch is one generation of NSGA-II from the observations, without a surrogate; the
+    `min_rank_correlation`, the next batch is one generation of NSGA-II from the observations, without a surrogate; the
     surrogates keep predicting and are used again once their tau recovers.
 
     Args:
@@ -49,17 +49,18 @@ class SurrogateSearch:
         evaluations: evaluation budget, in points.
         surrogate: models each objective that has no analytic form.
         proposer: searches on the predictions.
-        choice: selects points from those that the proposer visited.
+        acquisition: selects points from those that the proposer visited.
         initial: points of the first batch: the smallest and the largest architecture and random points.
-        cheap: objective -> analytic objective; objectives are names, or indices from 0.
+        analytic_objectives: objective -> analytic objective; objectives are names, or indices from 0.
         objectives: names of the objectives in order; the search stage sets them.
-        alarm: Kendall's tau below which the surrogates are not used.
-        memory: number of predictions that tau is computed over.
-        whole: spaces of up to this many points are predicted completely, without the proposer.
+        min_rank_correlation: Kendall's tau below which the surrogates are not used.
+        rank_correlation_window: number of predictions that tau is computed over.
+        exhaustive_up_to: spaces of up to this many points are predicted completely, without the proposer.
         start: points to ask for before all others.
 
     Raises:
-        UserError: the budget or `initial` is below 1, an objective is unknown or `alarm` is out of range.
+        UserError: the budget or `initial` is below 1, an objective is unknown or `min_rank_correlation` is out
+            of range.
     """
 
     def __init__(
@@ -70,27 +71,27 @@ class SurrogateSearch:
         evaluations: int,
         surrogate: Surrogate,
         proposer: Proposer,
-        choice: SubsetSelection | Acquisition,
+        acquisition: SubsetSelection | Acquisition,
         initial: int = 100,
-        cheap: Mapping[str | int, AnalyticObjective] | None = None,
+        analytic_objectives: Mapping[str | int, AnalyticObjective] | None = None,
         objectives: Sequence[str] = (),
-        alarm: float = 0.2,
-        memory: int = 32,
-        whole: int = 0,
+        min_rank_correlation: float = 0.2,
+        rank_correlation_window: int = 32,
+        exhaustive_up_to: int = 0,
         start: Sequence[Genotype] = (),
     ) -> None:
         self._history = History(space, population, evaluations)
         if initial < 1:
             raise UserError(f"search.initial must be at least 1, got {initial}.", "Try: search.initial=100")
         self._space, self._seed, self._population = space, seed, population
-        self._surrogate, self._proposer, self._choice = surrogate, proposer, choice
+        self._surrogate, self._proposer, self._acquisition = surrogate, proposer, acquisition
         self._initial, self._start = initial, initial_points(space, start, corners=True)
-        self._cheap = by_index(cheap or {}, objectives)
-        self._all = list(space.points()) if space.size() <= whole else []
+        self._analytic = by_index(analytic_objectives or {}, objectives)
+        self._all = list(space.points()) if space.size() <= exhaustive_up_to else []
         self._rng = generator(seed, "search.guided")
         self._batch = 0
         self._predicted: dict[Genotype, np.ndarray] = {}
-        self.monitor = SurrogateMonitor(alarm, memory)
+        self.monitor = SurrogateMonitor(min_rank_correlation, rank_correlation_window)
 
     def ask(self) -> list[Genotype]:
         """The initial batch, later the selected points; empty when finished."""
@@ -102,7 +103,7 @@ class SurrogateSearch:
         if len(history.measured) < _MIN_OBSERVATIONS or not history.remaining:
             return history.ask_random(self._population, self._rng)
         predictor = Predictor(
-            history, self._surrogate, self._cheap, derive(self._seed, "search.model", self._batch)
+            history, self._surrogate, self._analytic, derive(self._seed, "search.model", self._batch)
         )
         asked = history.ask_initial(
             self._breed() if self.monitor.is_alarmed else self._select(predictor), self._population, self._rng
@@ -125,13 +126,15 @@ class SurrogateSearch:
         fresh = [point for point in offered if point not in self._history.seen]
         if not fresh:
             return []
-        choice, rng = self._choice, self._rng
-        if isinstance(choice, Acquisition):
+        acquisition, rng = self._acquisition, self._rng
+        if isinstance(acquisition, Acquisition):
             observed = self._history.values()
-            chosen = choice.acquire(predictor.posterior(fresh), len(fresh), observed, self._population, rng)
+            chosen = acquisition.acquire(
+                predictor.posterior(fresh), len(fresh), observed, self._population, rng
+            )
         else:
             front = np.array([self._history.measured[point] for point in self._history.front()])
-            chosen = choice.select(predictor.predict(fresh), front, self._population, rng)
+            chosen = acquisition.select(predictor.predict(fresh), front, self._population, rng)
         return [fresh[at] for at in chosen]
 
     def _propose(self, predictor: Predictor) -> dict[Genotype, np.ndarray]:

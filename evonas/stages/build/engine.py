@@ -1,6 +1,8 @@
-"""Which engine `hardware` describes, and how its workers share the devices."""
+"""The evaluation engine of `hardware`, and what its workers share: devices and decoded images."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ from evonas.evaluate.engine import Engine
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.stages.base import Context
-from evonas.stages.build.run_mode import RunMode
-from evonas.stages.build.setup import Setup
+from evonas.stages.build.setup import RunMode, Setup
 from evonas.supernets.base import SupernetFamily
 from evonas.supernets.families import without_space
 
 WORKER_LOGS = "search/workers"
+IMAGES = "search/workers/images"
 ENGINES = ("local", "inline", "ray")
 GPU = ("gpu", "cuda")
 
@@ -30,14 +32,14 @@ def engine(context: Context, spec: Mapping[str, Any]) -> Engine:
         UserError: `hardware.engine` is unknown, or needs a package that is not installed.
     """
     cfg = context.cfg
-    order = sharing_order(context.setup, spec)
+    order = prefix_order(context.setup, spec)
     return engine_for(cfg.hardware, spec, context.run.directory / WORKER_LOGS, order)
 
 
-def sharing_order(setup: Setup, spec: Mapping[str, Any]) -> Order | None:
-    """The order in which neighbours share the longest prefixes; None for a table, which has no network.
+def prefix_order(setup: Setup, spec: Mapping[str, Any]) -> Order | None:
+    """A sort key of genotypes by which neighbours share the longest prefixes; None for a table.
 
-    A joint search sorts by the family of its first member: all members search one space.
+    A multi-task search sorts by the family of its first member: all members have one space.
 
     Args:
         spec: config of the evaluator.
@@ -54,24 +56,26 @@ def sharing_order(setup: Setup, spec: Mapping[str, Any]) -> Order | None:
 def engine_for(
     hardware: DictConfig, spec: Mapping[str, Any], log_dir: Path | None, order: Order | None = None
 ) -> Engine:
-    """An engine by its settings; no workers means this process, for debuggers and for tables.
+    """The engine of some settings; without workers it is this process, for debuggers and tables.
 
     Args:
         hardware: the record `Hardware`.
         spec: config of the evaluator.
-        log_dir: where workers print to and events are noted, or None.
-        order: of genotypes; neighbours in it share work, and are measured in one pass.
+        log_dir: folder of the logs of workers and of events; None for no logs.
+        order: sort key of genotypes; neighbours share work and are measured in one pass.
     """
     if hardware.engine not in ENGINES:
-        raise UserError(f"There is no engine '{hardware.engine}'.", f"Choose among {', '.join(ENGINES)}.")
+        raise UserError(
+            f"hardware.engine={hardware.engine} is unknown.", f"Choose among {', '.join(ENGINES)}."
+        )
     workers = worker_count(hardware)
     if workers == 0 or hardware.engine == "inline":
         return InlineEngine(spec, log_dir, hardware.subnets_per_pass, order)
     common: dict[str, Any] = {
         "workers": workers,
         "threads_per_worker": hardware.threads_per_worker,
-        "deadline_s": hardware.deadline_s,
-        "tries": hardware.tries,
+        "deadline_s": hardware.timeout_s,
+        "tries": hardware.max_attempts,
         "memory_gb": hardware.memory_gb,
         "log_dir": log_dir,
         "subnets_per_pass": hardware.subnets_per_pass,
@@ -85,15 +89,29 @@ def engine_for(
     return RayEngine(spec, **common, gpus_per_worker=share, address=hardware.address)
 
 
+@contextmanager
+def shared_images(context: Context, spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The evaluator's config with a folder of decoded images for all workers of a machine, removed at the end.
+
+    A single worker, and a table, share nothing. A search that is killed leaves the folder in its run; the next
+    one that resumes uses and removes it.
+    """
+    hardware = context.cfg.hardware
+    is_alone = hardware.engine == "inline" or worker_count(hardware) < 2
+    if context.setup.mode is RunMode.TABLE or is_alone:
+        yield dict(spec)
+        return
+    folder = context.run.directory / IMAGES
+    try:
+        yield {**spec, "shared_dir": str(folder)}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def worker_count(hardware: DictConfig) -> int:
     """Workers in all: `workers_per_device` on each GPU where it is set, else `workers`."""
     if not hardware.workers or hardware.workers_per_device is None or hardware.accelerator not in GPU:
         return int(hardware.workers)
-    if hardware.workers_per_device < 1:
-        raise UserError(
-            f"hardware.workers_per_device is {hardware.workers_per_device}; it must be at least 1.",
-            "hardware.workers_per_device=1",
-        )
     return int(hardware.devices * hardware.workers_per_device)
 
 

@@ -1,21 +1,17 @@
-"""How the config becomes the parts of a training: the only reader of `cfg` that stages share."""
+"""Builds networks, teachers and curricula from the config, and loads their weights."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from evonas import weights
-from evonas.config import build, to_plain
+from evonas.config import build
 from evonas.errors import DataError, UserError
 from evonas.nn.detection.base import RegionHead
 from evonas.nn.initialise import initialise
 from evonas.randomness import derive
-from evonas.schema import Recipe
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build import teacher_checkpoint
@@ -23,15 +19,12 @@ from evonas.stages.build.setup import Setup
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet
-from evonas.tasks.base import SettableHead, Task
+from evonas.tasks.base import SettableHead
 from evonas.train.curriculum import Curriculum
 from evonas.train.distillation.cross_architecture import Distiller, distilled_level
 from evonas.train.fit import Devices
-from evonas.train.loop.data import TrainingData, seeded
-from evonas.train.module import DistillationOptions, OptimizerOptions
-from evonas.train.optim.lr_schedule import Duration, Schedule
+from evonas.train.loop.data import seeded
 from evonas.train.teachers.base import Teacher, TeacherModel
-from evonas.train.teachers.feature_cache import CachedTeacher, IndexedImages
 
 SUPERNET = "supernet/supernet.safetensors"
 TEACHER = teacher_checkpoint.TEACHER
@@ -45,9 +38,9 @@ def supernet(setup: Setup, purpose: str = "init") -> Supernet:
 
 
 def largest_on_meta(setup: Setup) -> StaticNet | None:
-    """The largest network in eval mode on torch's meta device, where tensors have sizes and no numbers.
+    """The largest network in eval mode on torch's meta device, where tensors have shapes and no values.
 
-    None for detectors: there they take another way, whose tensors are of other sizes.
+    None for detectors, whose tensors have other shapes there.
     """
     with seeded(setup.cfg.seed, "init"):
         head = setup.task.head(setup.family.levels)
@@ -57,12 +50,12 @@ def largest_on_meta(setup: Setup) -> StaticNet | None:
 
 
 def costs(setup: Setup) -> CostTable:
-    """What every subnet costs on the task's images; no network is made."""
+    """Parameters and MACs of every subnet on the task's images; builds no network."""
     return CostTable(setup.family, setup.task.input_size)
 
 
 def teacher(setup: Setup) -> Any:
-    """The teacher network; what is ours of its weights is drawn from the seed.
+    """The teacher network; weights that are trained here are drawn from the seed.
 
     See the contract of `evonas/train/teachers/base.py`.
     """
@@ -74,25 +67,29 @@ def teacher(setup: Setup) -> Any:
 
 
 def _head(setup: Setup, body: Any, purpose: str) -> nn.Module:
-    # heads come with a seed of their own; draw anew, so that the run's seed reaches them
-    settings = getattr(body, "head_settings", None)
-    of = setup.task
-    head = _settable(of).head_with(body.levels, settings) if settings else of.head(body.levels)
+    """The task's head for a body, with weights drawn from (seed, purpose)."""
+    task, settings = setup.task, getattr(body, "head_settings", None)
+    if not settings:
+        head = task.head(body.levels)
+    elif isinstance(task, SettableHead):
+        head = task.head_with(body.levels, settings)
+    else:
+        raise UserError(
+            f"Task {task.name} has one head for every body; teacher.head_settings would change it.",
+            "Use another teacher, or teacher.head_settings=null.",
+        )
+    # heads are built with a seed of their own; draw again, so that the run's seed reaches them
     initialise(head, derive(setup.cfg.seed, f"{purpose}/head"))
     return head
 
 
-def _settable(of: Task) -> SettableHead:
-    if not isinstance(of, SettableHead):
-        raise UserError(
-            f"Task {of.name} has one head for every body; teacher.head_settings would change it.",
-            "Use another teacher, or teacher.head_settings=null.",
-        )
-    return of
-
-
 def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Distiller:
-    """Fresh projectors between two lists of levels; call it only when `cfg.distill` is set."""
+    """A distiller with projectors drawn from (seed, purpose); needs `cfg.distill`.
+
+    Args:
+        student: levels of the trained network.
+        teacher: levels of the teacher.
+    """
     level = int(cfg.distill.get("level", -1))
     channels = {
         "student_channels": distilled_level(student, level).channels,
@@ -101,49 +98,6 @@ def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Dist
     with seeded(cfg.seed, f"init/distiller/{purpose}"):
         built: Distiller = build(cfg.distill, **channels)
         return built
-
-
-class Teaching:
-    """What teaches the students of one stage: a teacher that is loaded once, a distiller for each training.
-
-    Args:
-        context: config and run.
-    """
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def options(self, student: Any, purpose: str) -> DistillationOptions:
-        """The keywords `teacher` and `distiller` of a Lightning module; empty without distillation.
-
-        Raises:
-            UserError: the students shall learn the answers of a teacher of features alone.
-        """
-        if not self._context.cfg.distill:
-            return {}
-        made = distiller(self._context.cfg, student, self._loaded.levels, purpose)
-        if made.ratio > 0 and not self._loaded.has_output:
-            raise UserError(
-                f"distill.ratio={made.ratio} needs a teacher's answers, but this one shows features alone.",
-                "Use distill.ratio=0, or teacher.head=true.",
-            )
-        return {"teacher": self._remembered if made.cache else self._loaded, "distiller": made}
-
-    @cached_property
-    def _loaded(self) -> Any:
-        return load_teacher(self._context)
-
-    @cached_property
-    def _remembered(self) -> CachedTeacher:
-        level = int(self._context.cfg.distill.get("level", -1))
-        return teacher_checkpoint.cached(self._context, self._loaded, level)
-
-
-def origin(context: Context) -> dict[str, Any]:
-    """What a distilled training depends on besides its recipe, as plain data."""
-    if not context.cfg.distill:
-        return {"distill": None, "teacher": None}
-    return {"distill": to_plain(context.cfg.distill), "teacher": teacher_checkpoint.digest(context.run)}
 
 
 def load_supernet(context: Context) -> Supernet:
@@ -155,7 +109,7 @@ def load_supernet(context: Context) -> Supernet:
 
 
 def load_teacher(context: Context) -> Any:
-    """The teacher that the run (or that of `inputs=`) trained or checked, in eval mode.
+    """The teacher that stage=teacher of this run (or of `inputs=`) trained or checked, in eval mode.
 
     Raises:
         UserError, DataError: there is none, or its weights are others; see `teacher_checkpoint.verify`.
@@ -183,7 +137,7 @@ def load_into(net: Any, path: Path) -> None:
 
 
 def devices(cfg: DictConfig) -> Devices:
-    """The trainer's side of `cfg.hardware`."""
+    """The part of `cfg.hardware` that trainings read."""
     hardware = cfg.hardware
     return Devices(
         accelerator=hardware.accelerator,
@@ -193,75 +147,12 @@ def devices(cfg: DictConfig) -> Devices:
         loader_workers=hardware.loader_workers,
         sync_batchnorm=hardware.sync_batchnorm,
         detect_anomaly=hardware.detect_anomaly,
-        recompute=hardware.recompute,
+        recompute=hardware.activation_checkpointing,
         profile=hardware.profile,
     )
 
 
-def recipe(cfg: DictConfig, name: str) -> Recipe:
-    """One of the recipes of `cfg.train`, as a plain record, within the trainer's ceilings."""
-    whole = Recipe(**cast(dict[str, Any], OmegaConf.to_container(cfg.train[name], resolve=True)))
-    ceiling = cfg.trainer.max_epochs
-    batches = [each for each in (whole.max_batches, cfg.trainer.max_batches) if each is not None]
-    whole = replace(whole, max_batches=min(batches, default=None))
-    if whole.epochs is None and whole.iterations is None:
-        raise UserError(f"train.{name} has no length.", f"Try train.{name}.epochs=10.")
-    if ceiling is None or (whole.epochs is not None and whole.epochs <= ceiling):
-        return whole
-    return replace(whole, epochs=ceiling, warmup_epochs=min(whole.warmup_epochs, float(ceiling)))
-
-
-def curriculum(cfg: DictConfig, of: Space) -> Curriculum:
-    """The curriculum of `cfg.sampler`, within the trainer's ceiling."""
-    built: Curriculum = build(cfg.sampler, space=of, seed=cfg.seed)
-    return built.within(cfg.trainer.max_epochs)
-
-
-def training_data(
-    cfg: DictConfig, of: Task, by: Recipe, seed: int, total_steps: int | None = None
-) -> TrainingData:
-    """The training split in batches, in the order of the seed."""
-    dataset, workers = of.dataset("train"), cfg.hardware.loader_workers
-    if not by.augment:
-        dataset = IndexedImages(dataset)
-    return TrainingData(dataset, by.batch_size, seed, workers, by.max_batches, total_steps)
-
-
-def length(by: Recipe) -> Duration:
-    return Duration(by.epochs, by.iterations, by.warmup_epochs, by.warmup_iterations)
-
-
-def rates(
-    by: Recipe, of: Duration, steps_per_epoch: int, milestones: Sequence[float] | None = None
-) -> Schedule:
-    """The learning rates of a recipe over a length.
-
-    Args:
-        milestones: in epochs; None for the recipe's own. Where neither has any, they are at the eighth and
-            the eleventh of twelve parts, as in detection's usual twelve epochs (MMDetection's schedule 1x).
-    """
-    reached = by.milestones if milestones is None else milestones
-    total = of.optimizer_steps(steps_per_epoch)
-    usual = tuple(round(total * part / 12) for part in (8, 11))
-    return Schedule(
-        total,
-        of.warmup_steps(steps_per_epoch),
-        peak=by.lr,
-        start=by.lr_start,
-        minimum=by.lr_min,
-        shape=by.schedule,
-        power=by.power,
-        milestones=tuple(round(epoch * steps_per_epoch) for epoch in reached) or usual,
-        gamma=by.gamma,
-    )
-
-
-def optimisation(by: Recipe) -> OptimizerOptions:
-    """The optimizer's keywords of a Lightning module."""
-    return {
-        "weight_decay": by.weight_decay,
-        "grad_clip": by.grad_clip,
-        "decay": by.decay,
-        "projector_lr": by.projector_lr,
-        "projector_weight_decay": by.projector_weight_decay,
-    }
+def curriculum(cfg: DictConfig, space: Space) -> Curriculum:
+    """The curriculum of `cfg.sampler`, within `limits.max_epochs`."""
+    built: Curriculum = build(cfg.sampler, space=space, seed=cfg.seed)
+    return built.within(cfg.limits.max_epochs)

@@ -1,4 +1,4 @@
-"""joint=: one search over the trained supernets of several runs, whatever their tasks are."""
+"""multi_task_runs=: one multi-task search over the trained supernets of several runs."""
 
 import re
 import shlex
@@ -15,17 +15,14 @@ from evonas.run import Run, find_run, recorded_config, recorded_overrides
 from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.build.factory import SUPERNET
-from evonas.stages.build.objectives import located
-from evonas.stages.build.run_mode import mode_of
 from evonas.stages.build.setup import Setup
 
 
 def joint_config(context: Context, device: str) -> dict[str, Any]:
-    """What every worker builds the evaluator of a joint search from, as plain data.
+    """The evaluator of a multi-task search, as plain data that every worker builds it from.
 
     Raises:
-        UserError: there are fewer than two runs, one is unknown or has no supernet, or was trained over
-            another space than the one that is searched.
+        UserError: there are fewer than two runs, or one is unknown, has no supernet or has another space.
     """
     runs = _runs(context)
     hardware = context.cfg.hardware
@@ -34,50 +31,51 @@ def joint_config(context: Context, device: str) -> dict[str, Any]:
         "_target_": "evonas.objectives.multi_task.JointEvaluator",
         "_recursive_": False,
         "members": {
-            name: {**_parts(context, run, recorded_config(run.directory)), **common}
+            name: {**_member(context, run, recorded_config(run.directory)), **common}
             for name, run in runs.items()
         },
-        "objectives": located(to_plain(context.cfg.objective), next(iter(runs.values()))),
+        "objectives": context.setup.objectives(next(iter(runs.values()))),
     }
 
 
-def following(context: Context, net: str) -> str:
-    """The commands that train a network of the joint search on every task, from that task's supernet."""
+def training_commands(context: Context, net: str) -> str:
+    """The commands that train a network of the search on every task, from that task's supernet."""
     own = context.run
-    place = [] if own.directory.parent == Path("outputs").absolute() else [f"outputs={own.directory.parent}"]
+    outputs = (
+        [] if own.directory.parent == Path("outputs").absolute() else [f"outputs={own.directory.parent}"]
+    )
     lines = []
     for run in _runs(context).values():
-        said = [each for each in recorded_overrides(run.directory) if not each.startswith("genotype=")]
-        words = [*said, *place, f"genotype=run:{own.name}#{net}", f"inputs={run.name}"]
+        overrides = [each for each in recorded_overrides(run.directory) if not each.startswith("networks=")]
+        words = [*overrides, *outputs, f"networks=run:{own.name}#{net}", f"inputs={run.name}"]
         lines.append(shlex.join(["python", "-m", "evonas", *words]))
     return "\n".join(lines)
 
 
 def _runs(context: Context) -> dict[str, Run]:
-    """The runs by the names of their tasks, or where two have the same task by their own."""
+    """The runs by the names of their tasks; runs of equal tasks by their own names."""
     outputs = context.run.directory.parent
-    names = [str(each) for each in context.cfg.joint]
+    names = [str(each) for each in context.cfg.multi_task_runs]
     if len(set(names)) < max(len(names), 2):
         raise UserError(
-            "A joint search needs the runs of two tasks or more, each once.", "Try: 'joint=[<run>,<run>]'"
+            "A joint search needs the runs of two tasks or more, each once.",
+            "Try: 'multi_task_runs=[<run>,<run>]'",
         )
-    found = [_opened(outputs, name) for name in names]
+    found = []
+    for name in names:
+        directory = find_run(outputs, name)
+        cfg = recorded_config(directory)
+        if cfg.get("task") is None or not Setup(cfg).mode.has_network:
+            raise UserError(f"Run '{name}' has no network of its own.", "Name runs that trained a supernet.")
+        inputs = find_run(outputs, cfg.inputs) if cfg.get("inputs") else None
+        found.append(Run(directory, str(cfg.task.name), inputs=inputs))
     counts = Counter(run.task for run in found)
     tasks = {run.task if counts[run.task] == 1 else run.name: run for run in found}
-    # words that rules such as best:error_<name> can read
+    # selection rules such as best:error_<name> read words
     return {re.sub(r"\W", "_", name): run for name, run in tasks.items()}
 
 
-def _opened(outputs: Path, name: str) -> Run:
-    directory = find_run(outputs, name)
-    cfg = recorded_config(directory)
-    if cfg.get("task") is None or not mode_of(cfg).has_network:
-        raise UserError(f"Run '{name}' has no network of its own.", "Name runs that trained a supernet.")
-    inputs = find_run(outputs, cfg.inputs) if cfg.get("inputs") else None
-    return Run(directory, str(cfg.task.name), inputs=inputs)
-
-
-def _parts(context: Context, run: Run, cfg: DictConfig) -> dict[str, Any]:
+def _member(context: Context, run: Run, cfg: DictConfig) -> dict[str, Any]:
     space = to_plain(cfg.space)
     if identified(space) != identified(to_plain(context.cfg.space)):
         hint = f"Choose the space that all runs have, such as: space={space.get('name', '<space>')}"

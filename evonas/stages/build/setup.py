@@ -1,13 +1,15 @@
-"""What a config is about: its space, its task and its family of networks."""
+"""What a run works on: its mode, space, task and supernet family."""
 
+from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from evonas.config import build, to_plain
+from evonas.identifiers import identifier
+from evonas.run import Run
 from evonas.space.space import Space
-from evonas.stages.build.run_mode import RunMode, mode_of
 from evonas.supernets.base import SupernetFamily
 from evonas.supernets.families import without_space
 
@@ -15,8 +17,37 @@ if TYPE_CHECKING:
     from evonas.tasks.base import Task
 
 
+LATENCY_TABLE = "lookup/table.json"
+
+
+class RunMode(Enum):
+    """What a run works on; see `mode_of`."""
+
+    SUPERNET = "supernet"
+    # `evaluator=` measures genotypes, as a table does; no network is trained
+    TABLE = "table"
+    # `multi_task_runs=` names runs whose supernets are searched together
+    JOINT = "joint"
+    # `networks=` names networks, and nothing is searched
+    NAMED = "named"
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the run trains networks itself."""
+        return self in (RunMode.SUPERNET, RunMode.NAMED)
+
+
+def mode_of(cfg: DictConfig) -> RunMode:
+    """The mode of a config: `evaluator` comes before `multi_task_runs`, and that before `networks`."""
+    if cfg.get("evaluator"):
+        return RunMode.TABLE
+    if cfg.get("multi_task_runs") is not None:
+        return RunMode.JOINT
+    return RunMode.SUPERNET if cfg.get("networks") is None else RunMode.NAMED
+
+
 class Setup:
-    """Builds each part of a config when it is first asked for, and once.
+    """Builds each part of a config once, when it is first needed.
 
     Args:
         cfg: must not change afterwards.
@@ -42,6 +73,23 @@ class Setup:
 
     @cached_property
     def family(self) -> SupernetFamily:
-        """The family of the searched supernet, over the searched space."""
+        """The supernet family over the searched space."""
         built: SupernetFamily = build(without_space(to_plain(self.cfg.network)), space=self.space)
         return built
+
+    @property
+    def cells(self) -> dict[str, Any] | None:
+        """Config of what builds the networks of a table; None where nothing does."""
+        return to_plain(self.cfg.cells) if self.cfg.get("cells") else None
+
+    def objectives(self, run: Run) -> dict[str, dict[str, Any]]:
+        """Configs of the objectives; a lookup latency without a table takes the run's own.
+
+        Raises:
+            UserError: the run has no latency table; the hint says which command builds it.
+        """
+        found = {name: dict(each) for name, each in to_plain(self.cfg.objective).items()}
+        for each in found.values():
+            if identifier(each.get("_target_")) == "objective/latency_lookup" and each.get("table") is None:
+                each["table"] = str(run.need(LATENCY_TABLE, made_by="lookup"))
+        return found

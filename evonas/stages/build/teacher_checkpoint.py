@@ -1,4 +1,4 @@
-"""The teacher as later stages find it: the one that `stage=teacher` made or checked."""
+"""The teacher that `stage=teacher` trained or checked, as later stages find it."""
 
 import hashlib
 import json
@@ -24,33 +24,33 @@ from evonas.train.teachers.feature_cache import (
 TEACHER = "teacher/teacher.safetensors"
 RESULT = "teacher/result.json"
 CACHE = "teacher/cache"
-# where a file lies may change when a disk is moved; what it holds is known by its sha256
-_PLACES = ("weights", "folder")
+# paths may change when a disk is moved; the content is identified by its sha256
+_PATHS = ("weights", "folder")
 
 
 def network(cfg: DictConfig) -> dict[str, Any]:
-    """What the config says of the teacher, as plain data, apart from where its weights lie."""
-    plain = {key: value for key, value in to_plain(cfg.teacher).items() if key not in _PLACES}
+    """The settings of the teacher as plain data, without the paths of its weights."""
+    plain = {key: value for key, value in to_plain(cfg.teacher).items() if key not in _PATHS}
     return dict(identified(plain))
 
 
 def loaded(net: Any, cfg: DictConfig) -> dict[str, Any]:
-    """What teacher/result.json says of a teacher that has no weights of ours."""
+    """Facts in teacher/result.json about a teacher without trainable weights."""
     return {"loaded": True, "origin": net.origin.facts(), "network": network(cfg)}
 
 
 def is_loaded(run: Run) -> bool:
-    """Whether the run's teacher has no weights of ours."""
+    """Whether the run's teacher has no trainable weights."""
     return bool(_facts(run).get("loaded"))
 
 
-def has_answers(run: Run) -> bool:
-    """Whether the run has a teacher that can be scored: not one of features alone."""
+def has_output(run: Run) -> bool:
+    """Whether the run has a teacher with outputs, which can be scored, and not features alone."""
     return bool(_facts(run).get("metrics")) if is_loaded(run) else run.find(TEACHER) is not None
 
 
 def digest(run: Run) -> str:
-    """Changes whenever the teacher's answers may.
+    """A digest that changes whenever the teacher's outputs may.
 
     Raises:
         UserError: there is no teacher yet.
@@ -58,13 +58,16 @@ def digest(run: Run) -> str:
     if not is_loaded(run):
         return weights.digest(run.need(TEACHER, made_by="teacher"))
     facts = _facts(run)
-    # identities of weights that were trained before there were ids hold the digest of this
+    # weights trained before there were ids have identities with the digest of this text
     text = json.dumps([as_first_release(facts["network"]), facts["origin"]["sha256"]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def verify(run: Run, cfg: DictConfig, origin: Origin | None) -> None:
-    """Refuse foreign weights that are not those of `stage=teacher`; None has nothing to refuse.
+    """Refuse foreign weights that are not those of `stage=teacher`.
+
+    Args:
+        origin: of the foreign weights; None for a teacher without them.
 
     Raises:
         UserError: `stage=teacher` was not run, or with other settings.
@@ -80,11 +83,11 @@ def verify(run: Run, cfg: DictConfig, origin: Origin | None) -> None:
             raise UserError(f"stage=teacher was not run with teacher.{key}={wanted.get(key)}.", again)
     if facts["origin"]["sha256"] != origin.sha256:
         what = "The random weights of the teacher" if origin.is_random else str(origin.weights)
-        raise DataError(f"{what} changed since stage=teacher looked at them: other sha256.", again)
+        raise DataError(f"{what} changed since stage=teacher: their sha256 is another.", again)
 
 
 def cached(context: Context, net: Any, level: int) -> CachedTeacher:
-    """The teacher with its answers kept in the run; says how large they will be before any is kept.
+    """The teacher with its outputs cached in the run; prints the size that the cache will have.
 
     Raises:
         EngineError: the disk is too small.
@@ -97,7 +100,9 @@ def cached(context: Context, net: Any, level: int) -> CachedTeacher:
     records = RecordFile(path, key, [tuple(each.shape) for each in example], len(images))
     records.check_space()
     size = human_size(records.num_bytes)
-    print(f"The teacher's answers to {len(images)} images take {size} when all are kept: {path}", flush=True)
+    print(
+        f"The teacher's outputs for {len(images)} images take {size} when all are cached: {path}", flush=True
+    )
     return CachedTeacher(net, records, level)
 
 

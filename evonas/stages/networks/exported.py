@@ -1,34 +1,33 @@
-"""Exported networks: a folder that says by itself what the network is.
+"""Exported networks: folders that describe a network without a run.
 
-`config.json` holds sizes and choices as plain numbers. Reading one calls known classes
-with those numbers; nothing in it is ever taken for code or for a name of code.
+`config.json` holds sizes and choices as plain numbers. Reading it calls known classes with these numbers; nothing
+in it is executed or names code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from evonas import files, weights
-from evonas.errors import DataError
+from evonas.errors import DataError, UserError
 from evonas.mm.rcnn import MMDetRCNN
 from evonas.mm.upernet import MMSegUPerNet
 from evonas.nn.classifier import Classifier
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.gaussians import GaussianHead
 from evonas.nn.heads import DenseHead
-from evonas.nn.level import Level
 from evonas.nn.topdown import SASFDecoder
 from evonas.nn.upernet import UPerNet
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.families import restore
 from evonas.supernets.static_net import StaticNet
 
-# format 1, of the first release, knew one family and did not name it
+# format 1, of the first release, had one family and did not name it
 FORMAT = 2
 READABLE = (1, FORMAT)
-# heads that describe themselves, by the kind that config.json names; a DenseHead has no kind
+# heads with `settings`, by their kind in config.json; a DenseHead has no kind
 KINDS: Mapping[str, Any] = {
     "mamba": SASFDecoder,
     "classifier": Classifier,
@@ -49,11 +48,20 @@ def load_exported(folder: Path) -> StaticNet:
     Raises:
         DataError: the folder is not an export, was altered, or is of a newer format.
     """
-    net = _network(read_config(folder))
+    config = read_config(folder)
+    if config["head"] is None:
+        raise DataError(
+            "This network has a head of its own, which evonas cannot build.",
+            f"Use {GRAPH} or {ONNX} instead.",
+        )
+    backbone = restore(config)
     try:
-        net.load_state_dict(weights.load(Path(folder) / MODEL))
-    except RuntimeError as error:
-        raise DataError(f"The weights in {folder} do not fit its {CONFIG}.", "Export it again.") from error
+        settings = dict(config["head"])
+        head = KINDS[settings.pop("kind")] if "kind" in settings else DenseHead
+        net = StaticNet(backbone, head(list(backbone.levels), **settings))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise DataError(f"The {CONFIG} of this export is damaged: {error}.", "Export it again.") from error
+    _load(net, weights.load(Path(folder) / MODEL), folder)
     return net.eval()
 
 
@@ -69,11 +77,34 @@ def load_backbone(folder: Path) -> Backbone:
         for name, tensor in weights.load(Path(folder) / MODEL).items()
         if name.startswith("backbone.")
     }
+    _load(backbone, own, folder)
+    return backbone.eval()
+
+
+def _load(net: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
     try:
-        backbone.load_state_dict(own)
+        net.load_state_dict(tensors)
     except RuntimeError as error:
         raise DataError(f"The weights in {folder} do not fit its {CONFIG}.", "Export it again.") from error
-    return backbone.eval()
+
+
+def feature_indices(backbone: Backbone, out_indices: Sequence[int] | None) -> tuple[int, ...]:
+    """Checked `out_indices`: the numbers of the levels that are returned, 0 for the finest.
+
+    Args:
+        out_indices: None for all levels.
+
+    Raises:
+        UserError: it is empty, or there is no such level.
+    """
+    levels = range(len(backbone.levels))
+    chosen = tuple(levels if out_indices is None else out_indices)
+    if not chosen or not set(chosen) <= set(levels):
+        raise UserError(
+            f"out_indices must name levels of a backbone with {len(levels)} levels, got {list(chosen)}.",
+            f"Choose among {list(levels)}.",
+        )
+    return chosen
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -84,7 +115,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         version = int(config["format"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{folder} is no exported network: {error}.", "Make one with stage=export."
+            f"{folder} is not an exported network: {error}.", "Make one with stage=export."
         ) from error
     if version not in READABLE:
         raise DataError(
@@ -102,12 +133,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def describe(net: StaticNet) -> dict[str, Any]:
-    """Everything besides the weights that is needed to build a network again, as plain numbers."""
+    """Everything besides the weights that rebuilds a network, as plain data."""
     return {**net.backbone.describe(), "head": _describe_head(net.head)}
 
 
 def _describe_head(head: nn.Module) -> dict[str, Any] | None:
-    """None for a head that is not ours: its weights and its ONNX file are still exported."""
+    """None for a head of another package: only its weights and graphs are exported."""
     for kind, known in KINDS.items():
         if type(head) is known:
             settings: Any = head.settings
@@ -116,25 +147,3 @@ def _describe_head(head: nn.Module) -> dict[str, Any] | None:
         return None
     channels = {"out_channels": head.predict.out_channels, "width": head.predict.in_channels}
     return {**channels, "output": head.output, "scale": head.scale}
-
-
-def _network(config: dict[str, Any]) -> StaticNet:
-    if config["head"] is None:
-        raise DataError(
-            "This network has a head of its own, which evonas cannot build.",
-            f"Use {GRAPH} or {ONNX} instead.",
-        )
-    backbone = restore(config)
-    try:
-        return StaticNet(backbone, _head(list(backbone.levels), config["head"]))
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise _damaged(error) from error
-
-
-def _damaged(error: Exception) -> DataError:
-    return DataError(f"The {CONFIG} of this export is damaged: {error}.", "Export it again.")
-
-
-def _head(levels: list[Level], settings: dict[str, Any]) -> nn.Module:
-    others = {key: value for key, value in settings.items() if key != "kind"}
-    return KINDS[settings["kind"]](levels, **others) if "kind" in settings else DenseHead(levels, **others)

@@ -1,4 +1,4 @@
-"""Networks as graphs that need no evonas: torch's own archive, ONNX, and the command that TensorRT wants.
+"""Graphs of networks that run without evonas: torch's archive, ONNX, and a script that builds a TensorRT engine.
 
 Legend: B batch, H W space.
 """
@@ -28,14 +28,14 @@ exec trtexec {words} "$@"
 
 
 def capture(net: nn.Module, images: Tensor) -> ExportedProgram:
-    """The network as torch's graph; the batch is free, the size of the image is that of `images`.
+    """The network as torch's graph, for any batch size and the image size of `images`.
 
     Args:
         net: in eval mode.
-        images: B 3 H W with B of at least 2, since torch takes a one for a constant.
+        images: B 3 H W with B of at least 2, because torch specialises on 1.
     """
     shapes = ({0: torch.export.Dim("batch", min=1)},)
-    # torchvision calls torch by an old name, at every suppression
+    # torchvision uses a deprecated name of torch in non-maximum suppression
     with torch.no_grad(), warnings.catch_warnings(action="ignore", category=FutureWarning):
         return torch.export.export(net, (images,), dynamic_shapes=shapes, strict=False)
 
@@ -44,21 +44,25 @@ def write_graph(program: ExportedProgram, path: Path, images: Tensor, expected: 
     """Write torch's archive, which `torch.export.load(path).module()` runs without evonas.
 
     Returns:
-        The largest difference of the graph's output from the expected one.
+        largest absolute difference of the graph's output from `expected`.
     """
     content = io.BytesIO()
     torch.export.save(program, content)
-    files.write_atomic(path, lambda target: _write(target, content.getvalue()))
+
+    def write(target: Path) -> None:
+        target.write_bytes(content.getvalue())
+
+    files.write_atomic(path, write)
     with torch.no_grad():
         return float((program.module()(images) - expected).abs().max())
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-
-
 def write_onnx(program: ExportedProgram, path: Path, images: Tensor, expected: Tensor) -> float | None:
-    """Write the ONNX file; its largest difference in ONNX Runtime, None where a package is missing."""
+    """Write the ONNX file.
+
+    Returns:
+        largest absolute difference in ONNX Runtime from `expected`; None, and no file, if a package is missing.
+    """
     if not all(find_spec(package) for package in ONNX_PACKAGES):
         return None
     with warnings.catch_warnings(action="ignore", category=FutureWarning):
@@ -79,13 +83,13 @@ def _difference(path: Path, images: Tensor, expected: np.ndarray) -> float:
 
 
 def write_tensorrt(path: Path, onnx: str, size: tuple[int, int], most: int = 8) -> None:
-    """Write a script with the command that builds a TensorRT engine; nothing here can run it.
+    """Write a script with the command that builds a TensorRT engine; it is not run here.
 
     Args:
         path: of the script.
         onnx: name of the ONNX file beside it.
         size: height and width of the images.
-        most: images at a time, at most.
+        most: largest batch size.
     """
     height, width = size
     engine = f"{Path(onnx).stem}.plan"

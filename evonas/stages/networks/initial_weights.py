@@ -1,15 +1,12 @@
-"""The weights that a chosen network starts from, and where they come from.
+"""The weights that a selected network starts from.
 
-They are, the first that there is: what the supernet of this run or of `inputs=` gives; the backbone that
-another run retrained (`genotype=run:...`), under the starting weights' head; the starting weights themselves,
-from a file, from `inputs=`, or from the seed. Starting weights that somebody trained come before another
-run's, and `transfer=` overrules all of this. Only a run whose networks are given (`genotype=`) does without a
-supernet.
+They are the first that exists of: the supernet of this run or of `inputs=`; the initial weights of this run if they
+were trained; the backbone that another run retrained (`networks=run:...`), under the head of the initial weights;
+the initial weights from the seed. `transfer=` overrides this. Only a run whose networks are named (`networks=`) does
+without a supernet.
 """
 
 from pathlib import Path
-
-from torch import Tensor
 
 from evonas import weights
 from evonas.errors import DataError, UserError
@@ -17,9 +14,9 @@ from evonas.nn.bn_calibration import BNCalibration
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.build.run_mode import RunMode
-from evonas.stages.networks.references import Given
-from evonas.stages.networks.selected import TRANSFERRED, Net, transferred
+from evonas.stages.build.setup import RunMode
+from evonas.stages.networks.references import NetworkRef
+from evonas.stages.networks.selected import TRANSFERRED, SelectedNetwork, transferred_backbone
 from evonas.stages.pretrain import PRETRAINED
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet, extract
@@ -27,83 +24,85 @@ from evonas.supernets.supernet import Supernet, extract
 _BACKBONE = "backbone."
 
 
-def start_file(context: Context) -> Path:
-    """The weights of the supernet, or in a run without one its starting weights."""
+def initial_weights_file(context: Context) -> Path:
+    """The weights of the supernet, or of pretrain in a run with named networks and without a supernet."""
     run = context.run
-    if context.setup.mode is RunMode.GIVEN and run.find(factory.SUPERNET) is None:
+    if context.setup.mode is RunMode.NAMED and run.find(factory.SUPERNET) is None:
         return run.need(PRETRAINED, made_by="pretrain")
     return run.need(factory.SUPERNET, made_by="supernet")
 
 
-def load_start(context: Context) -> Supernet:
-    """A supernet with the weights of `start_file`, in eval mode."""
+def load_initial_supernet(context: Context) -> Supernet:
+    """A supernet with the weights of `initial_weights_file`, in eval mode."""
     net = factory.supernet(context.setup)
-    factory.load_into(net, start_file(context))
+    factory.load_into(net, initial_weights_file(context))
     return net.eval()
 
 
-def started(run: Run, supernet: Supernet, net: Net, renewal: BNCalibration | None = None) -> StaticNet:
-    """A chosen network with the weights that it starts from.
+def initial_network(
+    run: Run, supernet: Supernet, net: SelectedNetwork, bn_calibration: BNCalibration | None = None
+) -> StaticNet:
+    """A selected network with its initial weights.
 
     Args:
-        renewal: gives a subnet of the supernet batch-norm statistics of its own.
+        bn_calibration: calibrates a subnet of the supernet; None leaves the supernet's statistics.
 
     Raises:
-        DataError: a backbone that was transferred is damaged.
+        DataError: a transferred backbone is damaged.
     """
     static = extract(supernet, supernet.space.parse(net.genotype))
-    path = transferred(run, net)
+    path = transferred_backbone(run, net)
     if path is not None:
         static.backbone.load_state_dict(weights.load(path))
-    elif renewal is not None:
-        renewal(static, net.genotype)
+    elif bn_calibration is not None:
+        bn_calibration(static, net.genotype)
     return static
 
 
-def transfer(context: Context, each: Given) -> dict[str, str]:
-    """Keep the backbone that a given network was retrained to, where it is what the network shall start from.
+def transfer_backbone(context: Context, network: NetworkRef) -> dict[str, str]:
+    """Copy the retrained backbone of a named network into this run, if the network starts from it.
 
     Returns:
-        what selected.json notes of it; nothing where the network starts from this run's own weights.
+        its record in selected.json; empty if the network starts from this run's own weights.
 
     Raises:
-        UserError: transfer=true, but that network was never retrained.
+        UserError: transfer=true, but the network was never retrained.
         DataError: its weights are those of another network.
     """
     wanted = context.cfg.get("transfer")
-    if each.weights is None and wanted:
-        retraining = f"python -m evonas stage=retrain run={each.home}" if each.home else "stage=retrain"
-        raise UserError(f"{each.reason} was never retrained.", f"Retrain it with: {retraining}")
-    if each.weights is None or wanted is False or (wanted is None and _is_trained(context.run)):
+    if network.weights is None and wanted:
+        retraining = (
+            f"python -m evonas stage=retrain run={network.source_run}"
+            if network.source_run
+            else "stage=retrain"
+        )
+        raise UserError(f"{network.reason} was never retrained.", f"Retrain it with: {retraining}")
+    if network.weights is None or wanted is False or (wanted is None and _has_trained_weights(context.run)):
         return {}
     found = {
         name.removeprefix(_BACKBONE): tensor
-        for name, tensor in weights.load(each.weights).items()
+        for name, tensor in weights.load(network.weights).items()
         if name.startswith(_BACKBONE)
     }
-    _check(context, each, found)
-    about = {"from": each.reason, "sha256": weights.digest(each.weights)}
-    weights.save(context.run.path(TRANSFERRED.format(each.name)), found, {"genotype": each.genotype, **about})
+    family = context.setup.family
+    try:
+        family.build(family.space.parse(network.genotype), seed=None).load_state_dict(found)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise DataError(
+            f"The weights of {network.reason} do not fit this run's network: {first}",
+            "Choose the network that it was found with (network=...), or start afresh with transfer=false.",
+        ) from error
+    about = {"from": network.reason, "sha256": weights.digest(network.weights)}
+    weights.save(
+        context.run.path(TRANSFERRED.format(network.name)), found, {"genotype": network.genotype, **about}
+    )
     return about
 
 
-def _is_trained(run: Run) -> bool:
-    """Whether there are weights that somebody trained, here or in the run of `inputs=`."""
+def _has_trained_weights(run: Run) -> bool:
+    """Whether there are weights that were trained or adopted, in this run or that of `inputs=`."""
     if run.find(factory.SUPERNET) is not None:
         return True
     path = run.find(PRETRAINED)
     return path is not None and weights.load_meta(path).get("source") != "seed"
-
-
-def _check(context: Context, each: Given, found: dict[str, Tensor]) -> None:
-    """Refuse weights that do not fill the network exactly."""
-    family = context.setup.family
-    vessel = family.build(family.space.parse(each.genotype), seed=None)
-    try:
-        vessel.load_state_dict(found)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise DataError(
-            f"The weights of {each.reason} do not fit this run's network: {first}",
-            "Choose the network that it was found with (network=...), or start afresh with transfer=false.",
-        ) from error

@@ -13,7 +13,6 @@ Legend: B batch, C channels, H W space.
 from collections.abc import Sequence
 from pathlib import Path
 
-from evonas.errors import UserError
 from evonas.mm import installed
 from evonas.mm.extension import stand_in
 
@@ -22,9 +21,8 @@ stand_in()
 from mmengine.model import BaseModule  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from evonas.mm import necks  # noqa: E402, F401
-from evonas.mm.registry import MODELS  # noqa: E402
-from evonas.stages.networks.exported import load_backbone  # noqa: E402
+from evonas.mm.necks import MODELS  # noqa: E402
+from evonas.stages.networks.exported import feature_indices, load_backbone  # noqa: E402
 from evonas.supernets.families import FORMER_TYPES  # noqa: E402
 from evonas.supernets.resolution import at_full_size  # noqa: E402
 
@@ -34,19 +32,19 @@ if "mmseg" in installed.packages():
 
 @MODELS.register_module(name=["ExportedBackbone", *FORMER_TYPES])
 class ExportedBackbone(BaseModule):
-    """The backbone of an export, with its weights; images are normalised by ImageNet's mean and deviation.
+    """The backbone of an export with its weights; images are normalised by ImageNet's mean and deviation.
 
-    So a data preprocessor with mean [123.675, 116.28, 103.53], std [58.395, 57.12, 57.375] and
-    bgr_to_rgb=True fits. `out_channels` and `strides` say what it yields.
+    A data preprocessor with mean [123.675, 116.28, 103.53], std [58.395, 57.12, 57.375] and bgr_to_rgb=True does
+    this. `out_channels` and `strides` describe the returned maps.
 
     Args:
         checkpoint: folder made by stage=export.
-        out_indices: levels that are given, by number from the finest; None for all.
-        frozen: whether the weights stay as they are, statistics of batch norms included.
+        out_indices: levels that are returned, 0 for the finest; None for all.
+        frozen: whether weights and batch-norm statistics are fixed.
 
     Raises:
-        DataError: the folder holds no export.
-        UserError: there is no level of such a number.
+        DataError: the folder is not an export.
+        UserError: there is no such level.
     """
 
     def __init__(
@@ -55,12 +53,7 @@ class ExportedBackbone(BaseModule):
         super().__init__(init_cfg=None)
         self.trunk = load_backbone(Path(checkpoint))
         levels = self.trunk.levels
-        self.out_indices = tuple(range(len(levels)) if out_indices is None else out_indices)
-        if not self.out_indices or not set(self.out_indices) <= set(range(len(levels))):
-            raise UserError(
-                f"out_indices={list(self.out_indices)} of a backbone with {len(levels)} levels.",
-                f"Choose among {list(range(len(levels)))}.",
-            )
+        self.out_indices = feature_indices(self.trunk, out_indices)
         self.out_channels = [levels[index].channels for index in self.out_indices]
         self.strides = [levels[index].stride for index in self.out_indices]
         self.frozen = frozen

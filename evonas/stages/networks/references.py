@@ -1,9 +1,9 @@
-"""genotype=: networks that are given, and need no search.
+"""genotype=: references to networks that are named instead of searched for.
 
-`run:<run>#<name>` is a network that a run has chosen, `<path>#<name>` one of a run's folder or of a
-selected.json, `<archive.sqlite>#<rule>` what a rule of `select` chooses from an archive's front; anything
-else is the text of a genotype. `#all` takes every network, and without a name there must be just one.
-Several references are a list.
+`run:<run>#<name>` is a network that a run has selected, `<path>#<name>` one of a run's folder or of a
+selected.json, `<archive.sqlite>#<rule>` what a rule of `select` selects from an archive's front; anything else is
+the text of a genotype. `#all` takes every network; without a name there must be only one. Several references
+are a list.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from evonas.report.selection.rules import EXAMPLES, choose
 from evonas.run import IDENTITY, LAST, Run, find_run, list_runs
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.networks.selected import SELECTED, Net, net_of, trained
+from evonas.stages.networks.selected import SELECTED, SelectedNetwork, network_of_entry, trained_weights
 
 ALL = "all"
 TYPED = "given"
@@ -28,119 +28,123 @@ _RUN = "run:"
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """One network that was given.
+class NetworkRef:
+    """One network that `networks=` names.
 
     Args:
-        name: what the run calls it, and its folders.
+        name: in this run; also the name of its folders.
         genotype: text form.
-        reason: where it comes from.
-        home: name of the run that it comes from, or empty.
-        weights: what that run retrained, or None.
+        reason: where it comes from, for people.
+        source_run: name of the run that it comes from, or empty.
+        weights: file of the weights that this run retrained, or None.
     """
 
     name: str
     genotype: str
     reason: str
-    home: str = ""
+    source_run: str = ""
     weights: Path | None = None
 
 
-def given(context: Context) -> list[Given]:
-    """The networks that `genotype=` means, with different names; equal ones are preceded by their runs'.
+def referenced_networks(context: Context) -> list[NetworkRef]:
+    """The networks of `networks=`; equal names are made unique by the names of their runs.
 
     Raises:
         UserError: a run, file or name is not there, a reference means several networks, or a network
             belongs to another space.
-        DataError: a file is no list of networks.
+        DataError: a file is not a list of networks.
     """
-    typed = context.cfg.genotype
+    typed = context.cfg.networks
     texts = list(typed) if isinstance(typed, list | tuple | ListConfig) else [typed]
     space = context.setup.space
-    found = [_in_space(each, space) for text in texts for each in _meant(context, str(text))]
+    found = [_canonical(each, space) for text in texts for each in _resolve(context, str(text))]
     counts = Counter(each.name for each in found)
     named = [
-        replace(each, name=_full_name(each, place)) if counts[each.name] > 1 else each
+        each if counts[each.name] == 1 else replace(each, name=_unique_name(each, place))
         for place, each in enumerate(found, start=1)
     ]
     twice = [name for name, count in Counter(each.name for each in named).items() if count > 1]
     if twice:
-        raise UserError(f"genotype= names the network {twice[0]} twice.", "Give each of them once.")
+        raise UserError(f"networks= names the network {twice[0]} twice.", "Give each of them once.")
     return named
 
 
-def _full_name(each: Given, place: int) -> str:
-    return f"{each.home}_{each.name}" if each.home else f"{each.name}{place}"
+def _unique_name(each: NetworkRef, place: int) -> str:
+    return f"{each.source_run}_{each.name}" if each.source_run else f"{each.name}{place}"
 
 
-def _meant(context: Context, text: str) -> Iterator[Given]:
-    """What one reference stands for."""
+def _resolve(context: Context, text: str) -> Iterator[NetworkRef]:
+    """The networks of one reference."""
     place, _, name = text.partition("#")
     path = Path(place).expanduser()
     if place.startswith(_RUN):
-        yield from _chosen(_folder(context.run, place.removeprefix(_RUN)) / SELECTED, name, text)
+        yield from _selected(_other_run(context.run, place.removeprefix(_RUN)) / SELECTED, name, text)
     elif path.suffix == ".sqlite":
         yield from _of_front(path, name)
     elif path.suffix == ".json" or path.is_dir():
-        yield from _chosen(path / SELECTED if path.is_dir() else path, name, text)
+        yield from _selected(path / SELECTED if path.is_dir() else path, name, text)
     else:
-        yield Given(TYPED, text, "given as genotype=")
+        yield NetworkRef(TYPED, text, "given as networks=")
 
 
-def _folder(own: Run, name: str) -> Path:
-    """The folder of another run; `last` is the newest besides this one."""
+def _other_run(own: Run, name: str) -> Path:
+    """The folder of another run; `last` is the newest one besides this run."""
     outputs, here = own.directory.parent, own.directory.resolve()
     if name == LAST:
         others = [each["directory"] for each in list_runs(outputs) if each["directory"].resolve() != here]
         name = others[-1].name if others else LAST
     folder = find_run(outputs, name)
     if folder.resolve() == here:
-        raise UserError(f"genotype=run:{name} is this run itself.", "Name the run that chose the network.")
+        raise UserError(f"networks=run:{name} is this run itself.", "Name the run that selected the network.")
     return folder
 
 
-def _chosen(path: Path, name: str, text: str) -> Iterator[Given]:
+def _selected(path: Path, name: str, text: str) -> Iterator[NetworkRef]:
     """One network of a selected.json, or all of them."""
-    home = path.parent.name if (path.parent / IDENTITY).exists() else ""
-    nets = _read(path, home)
+    source_run = path.parent.name if (path.parent / IDENTITY).exists() else ""
+    nets = _read(path, source_run)
     names = ", ".join(nets)
     if not name and len(nets) > 1:
-        hint = f"Add one of them, such as: 'genotype={text}#{next(iter(nets))}', or #{ALL}"
-        raise UserError(f"genotype={text} may mean several networks: {names}.", hint)
+        hint = f"Add one of them, such as: 'networks={text}#{next(iter(nets))}', or #{ALL}"
+        raise UserError(f"networks={text} may mean several networks: {names}.", hint)
     if name and name != ALL and name not in nets:
         raise UserError(f"{path} has no network '{name}'.", f"It has: {names}")
     for net in nets.values() if name in ("", ALL) else [nets[name]]:
-        where = f"run {home}" if home else str(path)
-        weights = dict(trained(Run(path.parent, ""), net)).get("retrained")
-        yield Given(net.name, net.genotype, f"{net.name} of {where}", home, weights)
+        where = f"run {source_run}" if source_run else str(path)
+        weights = dict(trained_weights(Run(path.parent, ""), net)).get("retrained")
+        yield NetworkRef(net.name, net.genotype, f"{net.name} of {where}", source_run, weights)
 
 
-def _read(path: Path, home: str) -> dict[str, Net]:
+def _read(path: Path, source_run: str) -> dict[str, SelectedNetwork]:
     if not path.exists():
-        what = f"Run '{home}' has chosen no network yet" if home else f"There is no {path}"
-        hint = f"Choose with: python -m evonas stage=select run={home}" if home else "Check genotype="
+        what = f"Run '{source_run}' has chosen no network yet" if source_run else f"There is no {path}"
+        hint = (
+            f"Choose with: python -m evonas stage=select run={source_run}"
+            if source_run
+            else "Check networks="
+        )
         raise UserError(f"{what}.", hint)
     try:
-        nets = [net_of(each) for each in files.read_json(path)["nets"]]
+        nets = [network_of_entry(each) for each in files.read_json(path)["nets"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no list of networks.", "Name a selected.json of evonas.") from error
+        raise DataError(f"{path} is not a list of networks.", "Name a selected.json of evonas.") from error
     if not nets:
         raise UserError(f"{path} names no network.", "Choose some with stage=select.")
     return {net.name: net for net in nets}
 
 
-def _of_front(path: Path, rule: str) -> Iterator[Given]:
-    """What a rule chooses from the front of an archive."""
+def _of_front(path: Path, rule: str) -> Iterator[NetworkRef]:
+    """The networks that a rule selects from the front of an archive."""
     if not rule:
-        hint = f"Add a rule, such as: 'genotype={path}#knee'. Rules are {EXAMPLES}"
-        raise UserError(f"genotype={path} has many networks.", hint)
-    facts = read(path)
-    for choice in choose(facts, [rule]):
-        yield Given(choice.name, facts.genotypes[choice.row], f"{choice.reason} of {path}")
+        hint = f"Add a rule, such as: 'networks={path}#knee'. Rules are {EXAMPLES}"
+        raise UserError(f"networks={path} has many networks.", hint)
+    results = read(path)
+    for choice in choose(results, [rule]):
+        yield NetworkRef(choice.name, results.genotypes[choice.row], f"{choice.reason} of {path}")
 
 
-def _in_space(each: Given, space: Space) -> Given:
-    """The network with its text in canonical form."""
+def _canonical(each: NetworkRef, space: Space) -> NetworkRef:
+    """The network with its genotype in canonical text; refused if it belongs to another space."""
     theirs = each.genotype.partition(":")[0]
     if each.name != TYPED and theirs != space.name:
         raise UserError(

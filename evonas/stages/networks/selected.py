@@ -1,4 +1,4 @@
-"""The chosen networks of a run, and the weights that later stages gave them."""
+"""The selected networks of a run (selected.json), and their weights after retraining."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,24 +11,25 @@ from evonas.errors import UserError
 from evonas.run import Run
 
 SELECTED = "selected.json"
-# the backbone that a network brought from another run
+# backbones taken from other runs
 TRANSFERRED = "transfer/{}.safetensors"
-# names become folders, and are printed in pages and scripts; a list of networks may come from anybody
+# names become folders and are printed in pages and scripts; selected.json may be foreign
 _NAME = re.compile(r"\w[\w.-]{0,119}", re.ASCII)
 WEIGHTS = {"retrained": "model.safetensors", "scratch": "scratch.safetensors"}
 
 
 @dataclass(frozen=True, slots=True)
-class Net:
+class SelectedNetwork:
     """One entry of selected.json.
-
-    A name that could not be a folder's is a UserError.
 
     Args:
         name: `knee`, `max`, `budget`, `spread1` and so on.
         genotype: text form.
-        objectives: values that the search found, by name; empty for a net it never evaluated.
-        transferred: where its backbone was retrained before; empty where it starts from this run's weights.
+        objectives: measured by the search, by name; empty for a network that it did not evaluate.
+        transferred: origin of a backbone that another run retrained; empty if it starts from this run's weights.
+
+    Raises:
+        UserError: the name cannot be the name of a folder.
     """
 
     name: str
@@ -44,31 +45,38 @@ class Net:
             )
 
 
-def chosen(run: Run) -> list[Net]:
-    """The networks of selected.json; a missing file is a UserError that names `select`."""
+def selected_networks(run: Run) -> list[SelectedNetwork]:
+    """The networks of selected.json.
+
+    Raises:
+        UserError: there is none; the hint is the command that selects.
+    """
     selected = files.read_json(run.need(SELECTED, made_by="select"))
-    return [net_of(entry) for entry in selected["nets"]]
+    return [network_of_entry(entry) for entry in selected["nets"]]
 
 
-def net_of(entry: Mapping[str, Any]) -> Net:
-    return Net(entry["name"], entry["genotype"], entry["objectives"], entry.get("transferred", {}))
+def network_of_entry(entry: Mapping[str, Any]) -> SelectedNetwork:
+    return SelectedNetwork(
+        entry["name"], entry["genotype"], entry["objectives"], entry.get("transferred", {})
+    )
 
 
-def transferred(run: Run, net: Net) -> Path | None:
-    """The backbone that a network starts from, where another run retrained it."""
+def transferred_backbone(run: Run, net: SelectedNetwork) -> Path | None:
+    """The file of a backbone that another run retrained; None if the network starts from this run's weights."""
     return run.need(TRANSFERRED.format(net.name), made_by="select") if net.transferred else None
 
 
-def result(run: Run, net: Net) -> dict[str, Any] | None:
-    """What retraining found for a network, unless that was for an earlier choice of the same name."""
+def retraining_result(run: Run, net: SelectedNetwork) -> dict[str, Any] | None:
+    """result.json of a network's retraining; None if there is none for this genotype."""
     path = run.find(f"retrain/{net.name}/result.json")
     found: dict[str, Any] | None = files.read_json(path) if path else None
+    # an earlier selection may have had another network of this name
     return found if found and found["genotype"] == net.genotype else None
 
 
-def trained(run: Run, net: Net) -> Iterator[tuple[str, Path]]:
-    """Kind (`retrained`, `scratch`) and file of the weights that belong to this very network."""
-    if result(run, net) is None:
+def trained_weights(run: Run, net: SelectedNetwork) -> Iterator[tuple[str, Path]]:
+    """Kind (`retrained`, `scratch`) and file of the weights of this network and genotype."""
+    if retraining_result(run, net) is None:
         return
     for kind, file in WEIGHTS.items():
         path = run.find(f"retrain/{net.name}/{file}")
@@ -76,9 +84,9 @@ def trained(run: Run, net: Net) -> Iterator[tuple[str, Path]]:
             yield kind, path
 
 
-def need_trained(run: Run, net: Net) -> Path:
+def need_retrained(run: Run, net: SelectedNetwork) -> Path:
     """The retrained weights of a network, or a UserError that says how to make them."""
-    path = dict(trained(run, net)).get("retrained")
+    path = dict(trained_weights(run, net)).get("retrained")
     if path is None:
         message = f"Network '{net.name}' of run '{run.name}' is not retrained yet."
         raise UserError(message, f"Make it with: {run.command('retrain')}")

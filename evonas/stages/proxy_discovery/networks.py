@@ -1,4 +1,4 @@
-"""The networks on which a proxy is discovered, each with its error after a training of its own."""
+"""The trained networks that proxy discovery ranks, each with its error after separate training."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from evonas import files
-from evonas.config import build, to_plain
+from evonas.config import build
 from evonas.errors import UserError
 from evonas.objectives.tabular.evaluator import words_of
 from evonas.randomness import derive, generator
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.build.run_mode import RunMode
+from evonas.stages.build.setup import RunMode
 from evonas.supernets.static_net import static_net
 from evonas.supernets.supernet import Supernet
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 RANK = "rank/rank.json"
 FEWEST = 6
-# draws of which a network of the table must be among, for each network that is wanted
+# most samples for each network of a table
 _DRAWS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A network whose outcome is known.
+class TrainedNetwork:
+    """A network with a known error.
 
     Args:
         genotype: as text.
-        error: after its own training.
-        make: the untrained network.
+        error: after separate training.
+        make: builds the untrained network.
     """
 
     genotype: str
@@ -44,25 +44,25 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Subjects:
-    """Some networks of one table or one run, in an order that means nothing.
+class TrainedNetworks:
+    """Some networks of one table or one run, in random order.
 
     Args:
-        error_name: what their errors are.
+        error_name: the metric of their errors.
         all: the networks.
-        origin: what they depend on, as plain JSON data.
+        origin: what they depend on, as plain data.
     """
 
     error_name: str
-    all: Sequence[Subject]
+    all: Sequence[TrainedNetwork]
     origin: dict[str, Any]
 
 
-def subjects(context: Context, count: int) -> Subjects:
-    """Networks of the task's table, or else those that the run's ranking check trained.
+def trained_networks(context: Context, count: int) -> TrainedNetworks:
+    """Networks of the task's table, or those that the run's ranking check trained.
 
     Args:
-        count: how many are wanted; a ranking check may have fewer.
+        count: number of networks; a ranking check may have fewer.
 
     Raises:
         UserError: there are too few, or no network is known for the table.
@@ -76,42 +76,43 @@ def subjects(context: Context, count: int) -> Subjects:
     return found
 
 
-def _of_run(context: Context, count: int) -> Subjects:
+def _of_run(context: Context, count: int) -> TrainedNetworks:
     path = context.run.need(RANK, made_by="rank")
     rank, seed = files.read_json(path), context.cfg.seed
     supernet = factory.supernet(context.setup)
     pairs = sorted(rank["pairs"], key=lambda pair: str(pair["genotype"]))
     order = generator(seed, "discover/subjects").permutation(len(pairs))[:count]
     every = [
-        Subject(
+        TrainedNetwork(
             pairs[i]["genotype"],
             float(pairs[i]["retrained"]),
             partial(_subnet, supernet, pairs[i]["genotype"], derive(seed, "discover/network")),
         )
         for i in order
     ]
-    return Subjects(rank["error_name"], every, {"rank": files.sha256(path), "seed": seed})
+    return TrainedNetworks(rank["error_name"], every, {"rank": files.sha256(path), "seed": seed})
 
 
 def _subnet(supernet: Supernet, genotype: str, seed: int) -> nn.Module:
     return static_net(supernet.family, supernet.head, supernet.space.parse(genotype), seed)
 
 
-def _of_table(context: Context, count: int) -> Subjects:
+def _of_table(context: Context, count: int) -> TrainedNetworks:
     cfg = context.cfg
     evaluator: TableEvaluator = build(cfg.evaluator)
-    if not cfg.get("cells"):
+    cells = context.setup.cells
+    if cells is None:
         raise UserError(
             f"Nothing builds the networks of {evaluator.table.name}.",
             "Choose a table whose networks are known: +task=nb201 or +task=transnas_micro",
         )
-    every = list(islice(_rows(evaluator, to_plain(cfg.cells), cfg.seed, count), count))
+    every = list(islice(_rows(evaluator, cells, cfg.seed, count), count))
     error = evaluator.objectives[0].name
-    return Subjects(error, every, {"table": evaluator.weights_digest, "seed": cfg.seed})
+    return TrainedNetworks(error, every, {"table": evaluator.weights_digest, "seed": cfg.seed})
 
 
-def _rows(evaluator: "TableEvaluator", cells: Any, seed: int, count: int) -> Iterator[Subject]:
-    """Random networks of the table, each once; those without an error are passed over."""
+def _rows(evaluator: "TableEvaluator", cells: Any, seed: int, count: int) -> Iterator[TrainedNetwork]:
+    """Distinct random networks of the table that have an error."""
     rng = generator(seed, "discover/subjects")
     name, space, seen = evaluator.objectives[0].name, evaluator.space, set()
     for _ in range(_DRAWS * count):
@@ -125,4 +126,4 @@ def _rows(evaluator: "TableEvaluator", cells: Any, seed: int, count: int) -> Ite
         except ValueError:
             continue
         make = partial(build, cells, words=list(words), seed=derive(seed, "discover/network"))
-        yield Subject(text, error, make)
+        yield TrainedNetwork(text, error, make)

@@ -1,9 +1,8 @@
-"""What a discovery knows of its networks, computed once a run: tensors of their layers, and known proxies."""
+"""Statistics of networks for proxy discovery, computed once for a run: layer samples and known proxies."""
 
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas import files
-from evonas.config import to_plain
 from evonas.data.io.safe import read_arrays
 from evonas.errors import UserError
 from evonas.identifiers import as_first_release, identified
@@ -22,7 +20,7 @@ from evonas.proxies.operators import LEAVES, Kind
 from evonas.proxies.probe import Probe
 from evonas.proxies.samples import LayerSamples, join
 from evonas.stages.base import Context
-from evonas.stages.proxy_discovery.networks import Subjects
+from evonas.stages.proxy_discovery.networks import TrainedNetworks
 from evonas.track.progress import Progress
 
 SAMPLES = "discover/samples.npz"
@@ -30,8 +28,8 @@ _KINDS: tuple[Kind, ...] = ("weight", "map")
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Some networks as a discovery sees them.
+class NetworkStatistics:
+    """Statistics of some networks.
 
     Args:
         samples: of the tensors of their layers.
@@ -42,10 +40,16 @@ class Measured:
     scores: dict[str, NDArray[np.float64]]
 
 
-def measured(context: Context, found: Subjects) -> Measured:
-    """The networks, measured or read from the run's file where it is about these."""
+def network_statistics(context: Context, found: TrainedNetworks) -> NetworkStatistics:
+    """Statistics of networks, from the run's file if it is about the same networks."""
     path = context.run.path(SAMPLES)
-    about = _about(context, found)
+    about = {
+        **found.origin,
+        "networks": [network.genotype for network in found.all],
+        "cells": context.setup.cells,
+        "shape": _shape(context),
+        "beside": list(context.cfg.discover.beside),
+    }
     key = _key(identified(about))
     known = {key, _key(as_first_release(about))}
     if path.exists() and (kept := read_arrays(path))["key"].item() in known:
@@ -54,19 +58,13 @@ def measured(context: Context, found: Subjects) -> Measured:
     arrays: dict[str, Any] = {**made.samples.values, "starts": made.samples.starts, "key": np.array(key)}
     arrays |= {kind: made.samples.counts[kind] for kind in _KINDS}
     arrays |= {f"score_{name}": scores for name, scores in made.scores.items()}
-    files.write_atomic(path, partial(_write, arrays))
+
+    def write(target: Path) -> None:
+        with target.open("wb") as stream:
+            np.savez(stream, **arrays)
+
+    files.write_atomic(path, write)
     return made
-
-
-def _about(context: Context, found: Subjects) -> dict[str, Any]:
-    settings = context.cfg.discover
-    return {
-        **found.origin,
-        "networks": [subject.genotype for subject in found.all],
-        "cells": to_plain(context.cfg.cells) if context.cfg.cells else None,
-        "shape": _shape(context),
-        "beside": list(settings.beside),
-    }
 
 
 def _key(about: dict[str, Any]) -> str:
@@ -78,7 +76,7 @@ def _shape(context: Context) -> tuple[int, int, int, int]:
     return settings.images, 3, settings.size, settings.size
 
 
-def _made(context: Context, found: Subjects) -> Measured:
+def _made(context: Context, found: TrainedNetworks) -> NetworkStatistics:
     seed, names = context.cfg.seed, list(context.cfg.discover.beside)
     images = random_images(_shape(context), seed)
     parts, scores = [], []
@@ -89,7 +87,7 @@ def _made(context: Context, found: Subjects) -> Measured:
             scores.append([_score(name, probe) for name in names])
             progress.advance()
     columns = np.array(scores, dtype=float).reshape(len(parts), len(names))
-    return Measured(join(parts), {name: columns[:, place] for place, name in enumerate(names)})
+    return NetworkStatistics(join(parts), {name: columns[:, place] for place, name in enumerate(names)})
 
 
 def _score(name: str, probe: Probe) -> float:
@@ -100,13 +98,8 @@ def _score(name: str, probe: Probe) -> float:
         return float("nan")
 
 
-def _from_arrays(kept: dict[str, NDArray[Any]]) -> Measured:
+def _from_arrays(kept: dict[str, NDArray[Any]]) -> NetworkStatistics:
     values = {leaf: kept[leaf] for leaf in LEAVES}
     samples = LayerSamples(values, {kind: kept[kind] for kind in _KINDS}, kept["starts"])
     names = [name for name in kept if name.startswith("score_")]
-    return Measured(samples, {name.removeprefix("score_"): kept[name] for name in names})
-
-
-def _write(arrays: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, **arrays)
+    return NetworkStatistics(samples, {name.removeprefix("score_"): kept[name] for name in names})

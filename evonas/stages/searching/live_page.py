@@ -1,4 +1,4 @@
-"""A page about a running search that a browser keeps fresh: search/live.html."""
+"""search/live.html: a page about a running search, which a browser reloads."""
 
 import logging
 import threading
@@ -18,11 +18,12 @@ _LOG = logging.getLogger(__name__)
 _SHARE = 0.05
 
 
-class Live:
-    """Draws the page after generations, on a thread of its own that only reads the archive.
+class LivePage:
+    """Draws the page after generations, in a thread that only reads the archive.
 
-    It can neither stop nor slow the search: its first error switches it off with one warning, and while a
-    page is drawn further generations wait for the next. Closing draws the last one, without the refresh.
+    It can neither stop nor slow the search: its first error switches it off with one warning, and generations
+    that complete while a page is drawn are left to the next page. Closing draws the last page, which does not
+    reload.
 
     Args:
         run: whose archive is shown; the page lies beside it.
@@ -37,7 +38,7 @@ class Live:
         self._thread.start()
 
     def generation(self, _: Generation) -> None:
-        """A generation was told; returns at once."""
+        """A generation is complete; returns at once."""
         self._due.set()
 
     def close(self) -> None:

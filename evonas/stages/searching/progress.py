@@ -1,4 +1,4 @@
-"""What a person sees of a running search: progress, one line a generation, and why points failed."""
+"""Progress of a running search: a bar, one line for each generation, and the reasons of failures."""
 
 import math
 import time
@@ -15,7 +15,7 @@ from evonas.report.results import SearchResults, front_summary
 from evonas.search.base import Observation
 from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
-from evonas.stages.searching.warnings import Doubts, lifeless
+from evonas.stages.searching.warnings import LatencyWarnings, constant_objectives
 from evonas.track.base import GuardedTracker
 from evonas.track.progress import Progress, human_time, plural
 
@@ -24,22 +24,21 @@ MARGIN = 1.1
 SHOWN_FAILURES = 5
 
 
-class Watch:
-    """Listens to `search.loop.search`; it never changes what the search does.
+class SearchProgress:
+    """Listener of the search loops; it does not change the search.
 
-    The reference point of the hypervolume is settled in the archive after the first generation: 1.1 times the
-    worst measured value of each objective, so that it is the same for the whole life of the search. A search
-    whose identity names a reference keeps that one.
+    The reference point of the hypervolume is recorded in the archive after the first generation and then fixed:
+    1.1 times the worst measured value of each objective. A search whose identity names a reference keeps it.
 
     Args:
-        archive: where the reference point is settled.
+        archive: records the reference point.
         names: the objectives, in order.
         num_parts: measurements per point.
         budget: points in all.
         progress: counts measurements.
-        tracker: is given a generation's numbers.
-        long_after: seconds; when more are left after a generation, a line says once how to stop and go on.
-        resume: the command that goes on.
+        tracker: given the numbers of each generation.
+        announce_after: seconds; when more are left after a generation, one line says how to stop and resume.
+        resume: the command that resumes.
         text_of: formats a genotype as the archive does, to look up its metrics.
     """
 
@@ -51,38 +50,44 @@ class Watch:
         budget: int,
         progress: Progress,
         tracker: GuardedTracker,
-        long_after: float = math.inf,
+        announce_after: float = math.inf,
         resume: str = "",
         text_of: Callable[[Genotype], str] = str,
     ) -> None:
         self._text_of = text_of
         self._archive, self._names, self._num_parts, self._budget = archive, names, num_parts, budget
         self._progress, self._tracker = progress, tracker
-        self._long_after, self._resume = long_after, resume
+        self._announce_after, self._resume = announce_after, resume
         self._values: Values = np.empty((0, len(names)))
         self._extras: list[dict[str, Any]] = []
         self._reference: list[float] = []
         self._ideal: list[float] | None = archive.meta.get("ideal")
         self._began = time.monotonic()
-        self._counted = self._taken = self._failed = self._replayed = 0
+        # measurements: all that count, and those of this attempt
+        self._counted = self._measured = 0
+        self._failed = self._replayed = 0
         self._last_reason = ""
-        self._doubts = Doubts()
+        self._latency_warnings = LatencyWarnings()
 
-    def outcome(self, outcome: Outcome, fact: Evaluation) -> None:
-        """A measurement was recorded; one on some images is no progress by itself."""
+    def outcome(self, outcome: Outcome, evaluation: Evaluation) -> None:
+        """A measurement was recorded; one on a part of the images does not count as progress."""
         if outcome.job.images is None:
             self._count(1)
-        for doubt in self._doubts.about(fact):
-            self._progress.note(doubt)
-        if fact.state == "failed":
+        for warning in self._latency_warnings.check(evaluation):
+            self._progress.note(warning)
+        if evaluation.state == "failed":
             self._failed += 1
-            self._last_reason = fact.reason
+            self._last_reason = evaluation.reason
             if self._failed <= SHOWN_FAILURES:
                 more = " (further ones are in the archive)" if self._failed == SHOWN_FAILURES else ""
-                self._progress.note(f"failed: {fact.genotype}: {fact.reason}{more}")
+                self._progress.note(f"failed: {evaluation.genotype}: {evaluation.reason}{more}")
 
     def generation(self, generation: Generation) -> None:
-        """A generation was told; EngineError if no point of the search could be measured so far."""
+        """A generation is complete.
+
+        Raises:
+            EngineError: no point of the search could be measured so far.
+        """
         known = self._rows(generation.told)
         measured = [each for each in generation.told if each.objectives is not None and not each.estimated]
         self._values = np.concatenate([self._values, self._rows(measured)])
@@ -97,16 +102,16 @@ class Watch:
         if not self._reference:
             worst = MARGIN * known.max(axis=0)
             self._reference = list(self._archive.settle("reference", worst.tolist()))
-        for doubt in lifeless(self._names, known) if generation.number == 1 else ():
-            self._progress.note(doubt)
+        for warning in constant_objectives(self._names, known) if generation.number == 1 else ():
+            self._progress.note(warning)
         is_replay = generation.measured == 0
-        # what was known, left a race or failed in one has no outcome that counts
+        # points that were known, lost a race or failed in one have no outcome that counts
         missing = generation.evaluations * self._num_parts - self._counted
         self._count(max(missing, 0), is_replay)
         if is_replay:
             self._replayed = generation.evaluations
         else:
-            self._say(generation)
+            self._report(generation)
 
     @property
     def reference(self) -> list[float]:
@@ -127,12 +132,12 @@ class Watch:
         return {key: value for extra in extras for key, value in extra.items() if key.startswith("metrics")}
 
     def _count(self, number: int, is_replay: bool = False) -> None:
-        """Note measurements as done; those of an earlier attempt took no time of this one."""
+        """Count finished measurements; replayed ones took no time in this attempt."""
         self._counted += number
-        self._taken += 0 if is_replay else number
+        self._measured += 0 if is_replay else number
         self._progress.advance(number)
 
-    def _say(self, generation: Generation) -> None:
+    def _report(self, generation: Generation) -> None:
         if self._replayed:
             self._progress.note(f"{self._replayed} points were known from the archive.")
             self._replayed = 0
@@ -151,7 +156,12 @@ class Watch:
             f"generation {generation.number}: {generation.evaluations}/{self._budget} points{failures}, "
             f"{front_summary(results)}, {left}"
         )
-        self._announce(generation)
+        if not is_over and (left_s := self._seconds_left(generation)) > self._announce_after:
+            # nobody is asked, because nobody may be there
+            self._announce_after = math.inf
+            self._progress.note(
+                f"about {human_time(left_s)} to go; Ctrl-C is safe, go on with: {self._resume}"
+            )
         best = {f"best/{n}": float(v) for n, v in zip(self._names, self._values.min(axis=0), strict=True)}
         for metric, column in zip(results.metrics, results.shown.T, strict=True):
             best[f"best/{metric.name}"] = metric.best(column)
@@ -159,13 +169,6 @@ class Watch:
         self._tracker.scalars(generation.evaluations, scalars)
 
     def _seconds_left(self, generation: Generation) -> float:
-        """The time that the rest will take at the pace of this attempt."""
+        """Seconds of the remaining measurements at the pace of this attempt."""
         remaining = max(0, self._budget - generation.evaluations) * self._num_parts
-        return remaining * (time.monotonic() - self._began) / max(1, self._taken)
-
-    def _announce(self, generation: Generation) -> None:
-        """Nobody is asked, because nobody may be there."""
-        left = self._seconds_left(generation)
-        if left > self._long_after:
-            self._long_after = math.inf
-            self._progress.note(f"about {human_time(left)} to go; Ctrl-C is safe, go on with: {self._resume}")
+        return remaining * (time.monotonic() - self._began) / max(1, self._measured)

@@ -1,4 +1,4 @@
-"""reuse=: whose facts a search takes over instead of measuring."""
+"""reuse=: archives whose evaluations a search takes instead of measuring."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,19 +23,21 @@ ARCHIVE = "search/archive.sqlite"
 
 
 @contextmanager
-def reusing(
+def reuse_results(
     context: Context, spec: Mapping[str, Any], evaluator: "Evaluator | TableEvaluator", parts: Sequence[Part]
 ) -> Iterator[Callable[[Engine], Engine]]:
-    """What puts the archives of `reuse=` before an engine; it says at the end how much they knew.
+    """Yields what wraps an engine so that evaluations in the archives of `reuse=` are not repeated.
+
+    At the end it prints how many measurements were reused.
 
     Args:
-        spec: config of the evaluator, in this search's naming; an archive may have the other one.
-        evaluator: built of it.
+        spec: config of the evaluator, in this search's naming; an archive may use the other naming.
+        evaluator: built from it.
         parts: those that the search measures.
 
     Raises:
-        UserError: `reuse` names no archive, this run's own, or one without a fact that could count here.
-        DataError: an archive is damaged or none.
+        UserError: `reuse` names no archive, this run's own, or one without an evaluation that is comparable.
+        DataError: an archive is damaged.
     """
     named = context.cfg.get("reuse") or []
     made: list[ReusingEngine] = []
@@ -49,11 +51,11 @@ def reusing(
             require_common(archive, {part: fingerprint_of(part, None) for part in parts})
             archives.append((archive, fingerprint_of))
 
-        def put_before(engine: Engine) -> Engine:
+        def wrap(engine: Engine) -> Engine:
             made.append(ReusingEngine(engine, archives, context.setup.space))
             return made[-1]
 
-        yield put_before if archives else lambda engine: engine
+        yield wrap if archives else lambda engine: engine
         for each in made:
             print(f"{each.reused} measurements were taken over from reuse=.", flush=True)
 

@@ -1,4 +1,4 @@
-"""Doubts about what a search measures: latencies that are noise, objectives that say nothing."""
+"""Warnings about measurements of a search: noisy latencies and constant objectives."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,32 +10,32 @@ from evonas.report.metrics.pareto import Values
 SHOWN = 3
 
 
-class Doubts:
-    """Notices measurements whose spread is above their limit; each of the first few is worth a line."""
+class LatencyWarnings:
+    """Warns of the first few latencies whose spread is above their limit."""
 
     def __init__(self) -> None:
         self.noisy = 0
 
-    def about(self, fact: Evaluation) -> Iterator[str]:
-        """What to tell a person about a new fact; usually nothing."""
-        latency = fact.extra.get("latency")
+    def check(self, evaluation: Evaluation) -> Iterator[str]:
+        """Warnings about a new evaluation; usually none."""
+        latency = evaluation.extra.get("latency")
         if not isinstance(latency, dict) or not latency.get("noisy"):
             return
         self.noisy += 1
         if self.noisy <= SHOWN:
             more = " (further ones are in the archive)" if self.noisy == SHOWN else ""
             yield (
-                f"noisy latency: {fact.genotype}: its spread is {latency['cv']:.0%} of its mean, "
+                f"noisy latency: {evaluation.genotype}: its spread is {latency['cv']:.0%} of its mean, "
                 f"more than {latency['cv_limit']:.0%}; is the computer busy?{more}"
             )
 
 
-def lifeless(names: Sequence[str], values: Values) -> Iterator[str]:
-    """What to tell about objectives that are the same for every point of the first generation.
+def constant_objectives(names: Sequence[str], values: Values) -> Iterator[str]:
+    """Warnings about objectives that are equal for every point of the first generation.
 
     Args:
         names: of the objectives.
-        values: points by objectives.
+        values: one row for each point, one column for each objective.
     """
     if len(values) < 2:
         return

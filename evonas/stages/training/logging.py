@@ -1,4 +1,4 @@
-"""What listens to a training: the progress a person sees and the numbers a tracker keeps."""
+"""Logging of trainings: the progress that a person sees, and the numbers that a tracker keeps."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ from evonas.track.progress import Progress
 EVERY = 10
 
 
-class Listening:
-    """A listener for `evonas.train.fit`; its steps count on over several trainings.
+class TrainingLogger:
+    """A listener for `evonas.train.fit` that counts steps over several trainings.
 
     Args:
         progress: advanced at every step.
@@ -32,26 +32,28 @@ class Listening:
         if values and self._now % EVERY == 0:
             self.tracker.scalars(self._now, values)
 
-    def next_training(self, steps: int) -> None:
-        """A training of `steps` is over, or was done by an earlier attempt."""
+    def finish_training(self, steps: int) -> None:
+        """A training of `steps` has ended, here or in an earlier attempt."""
         missing = self._before + steps - self._now
         if missing:
             self.progress.advance(missing)
         self._before += steps
         self._now = self._before
 
-    def measured(self, values: Mapping[str, float]) -> None:
-        """Keep numbers that belong to the current step."""
+    def log_metrics(self, values: Mapping[str, float]) -> None:
+        """Track numbers that belong to the current step."""
         self.tracker.scalars(self._now, values)
 
 
 @contextmanager
-def listening(context: Context, stage: str, title: str, steps: int, folder: Path) -> Iterator[Listening]:
+def training_logger(
+    context: Context, stage: str, title: str, steps: int, folder: Path
+) -> Iterator[TrainingLogger]:
     """A progress bar and the configured tracker for one training stage."""
     built = build(context.cfg.tracker, folder=folder, run=context.run.name, stage=stage)
     tracker = GuardedTracker(built)
     try:
         with Progress(title, steps) as progress:
-            yield Listening(progress, tracker)
+            yield TrainingLogger(progress, tracker)
     finally:
         tracker.close()

@@ -1,4 +1,4 @@
-"""The walk along a curriculum: how supernet and pretrain learn their weights, step after step."""
+"""Training of a supernet along a curriculum, for the stages supernet and pretrain."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,93 +15,71 @@ from evonas.identifiers import identified
 from evonas.metric import reading
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.randomness import derive
-from evonas.schema import Recipe
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.build.batch_size import eval_batch_size
-from evonas.stages.training import subnet_trainer
-from evonas.stages.training.logging import Listening, listening
+from evonas.stages.training.logging import TrainingLogger, training_logger
+from evonas.stages.training.recipe import decisive_settings, is_trained, optimizer_options, schedule
+from evonas.stages.training.setup import TrainingSetup
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import extract
 from evonas.train import validation_panel
 from evonas.train.best_checkpoint import BestCheckpoint, Rows, best_epoch
 from evonas.train.curriculum import Curriculum
-from evonas.train.fit import Resumable, check_identity, fit
+from evonas.train.fit import check_identity, fit
 from evonas.train.loop.checkpoint_io import remove
-from evonas.train.loop.data import TrainingData
 from evonas.train.module import SupernetModule
 from evonas.train.sampling.step import CurriculumStep
 
 log = logging.getLogger(__name__)
+# a curriculum has lengths and warm-ups of its own
+_LENGTH = ("epochs", "iterations", "warmup_epochs", "warmup_iterations")
 
 
-class Walk:
-    """Trains a supernet along `sampler=`; every finished step is one durable file.
+class SupernetTrainer:
+    """Trains a supernet along `sampler=`; every finished curriculum step is one durable file.
 
-    A step hands on its best weights by the mean error of a panel of its own (`train.panel_every`),
-    or its last. `validation_panel.json` keeps the panel of the whole space after every step under `panel`,
-    and what was measured within the step under `measured`.
+    A step passes on its best weights by the mean error of a panel of its own (`train.panel_every`), or its last.
+    `panel.json` keeps the panel of the whole space after every step under `panel`, and what was measured within
+    the step under `measured`.
 
     Args:
         context: config and run.
-        folder: `supernet` or `pretrain`: where results go, and the name of the random streams.
-        recipe: which recipe of `train` is followed.
+        stage: `supernet` or `pretrain`: the recipe of `train`, the folder of results, and the name of the random
+            streams.
         start: weights to start from; None for those drawn from the seed.
     """
 
-    def __init__(self, context: Context, folder: str, recipe: str, start: Path | None) -> None:
+    def __init__(self, context: Context, stage: str, start: Path | None) -> None:
         cfg = context.cfg
-        self.context, self.folder, self.start = context, folder, start
-        self.task, self.recipe = context.setup.task, factory.recipe(cfg, recipe)
+        self.context, self.stage, self.start = context, stage, start
+        self.training = TrainingSetup(context, stage)
+        self.task, self.steps_per_epoch = self.training.task, self.training.steps_per_epoch
         self.net = factory.supernet(context.setup)
         self.curriculum: Curriculum = factory.curriculum(cfg, self.net.space)
         self.members = validation_panel.members(self.net.space, cfg.seed, cfg.train.panel_random)
-        self.devices = factory.devices(cfg)
-        self.teaching = factory.Teaching(context)
-        self.steps_per_epoch = subnet_trainer.steps_per_epoch(self.task, self.recipe)
         start_digest = weights.digest(start) if start else None
-        self.origin = {"start": start_digest, **factory.origin(context)}
+        self.origin = {"start": start_digest, **self.training.distillation_origin()}
         self.report: list[dict[str, Any]] = []
-        self._images: list[torch.Tensor] | None = None
-
-    @cached_property
-    def batch_size(self) -> int:
-        """Of the panel's images."""
-        return eval_batch_size(self.context.setup)
 
     @property
     def path(self) -> Path:
-        """The weights that the walk ends with."""
-        return self.context.run.path(f"{self.folder}/supernet.safetensors")
+        """The weights that the curriculum ends with."""
+        return self.context.run.path(f"{self.stage}/supernet.safetensors")
 
     def is_finished(self) -> bool:
         """Whether an earlier attempt, with these settings, left the weights; asked only to resume."""
-        return self.context.run.resume and subnet_trainer.is_made(self.path, self.identity())
+        return self.context.run.resume and is_trained(self.path, self.identity())
 
     def identity(self) -> dict[str, Any]:
         """All that the weights depend on besides the run's own identity, as JSON gives it back."""
         return {"steps": [dict(self._identity(step)) for step in self.curriculum.steps]}
 
     def run(self) -> float:
-        """Train what is left to train; the mean error of the panel at the end."""
+        """Train the steps that are left; the mean error of the panel at the end."""
         if self.start:
             factory.load_into(self.net, self.start)
-        total = self.curriculum.optimizer_steps(self.steps_per_epoch)
-        title, folder = self.folder.title(), self.path.parent
-        self._check()
-        rows: Rows = []
-        with listening(self.context, self.folder, title, total, folder) as listener:
-            for index, step in enumerate(self.curriculum.steps):
-                done = self._reuse(index, step) or self._train(index, step, listener)
-                rows = done["panel"]
-                listener.next_training(step.optimizer_steps(self.steps_per_epoch))
-                self._write_panel(step, done)
-                listener.progress.note(self._line(step, rows))
-        return self._finish(rows)
-
-    def _check(self) -> None:
-        """What a later step cannot do is said before the first one is trained."""
+        # refuse what a later step cannot do before the first one is trained
         self.curriculum.check_draws(self._costs)
         for name in self.curriculum.without_largest():
             log.warning(
@@ -109,18 +87,32 @@ class Walk:
                 "For the largest write always: [largest] in sampler.steps.",
                 name,
             )
-
-    def _finish(self, rows: Rows) -> float:
-        """Keep the weights, then remove the files of the curriculum."""
+        rows: Rows = []
+        total = self.curriculum.optimizer_steps(self.steps_per_epoch)
+        with training_logger(self.context, self.stage, self.stage.title(), total, self.path.parent) as logger:
+            for index, step in enumerate(self.curriculum.steps):
+                done = self._restore(index, step) or self._train(index, step, logger)
+                rows = done["panel"]
+                logger.finish_training(step.optimizer_steps(self.steps_per_epoch))
+                self._write_panel(step, done)
+                read = [reading(self.task.error_name, row["metrics"]) for row in rows]
+                named = zip(rows, read, strict=True)
+                shown = ", ".join(f"{row['name']} {value:.4f}" for row, (_, value) in named)
+                logger.progress.note(f"{step.name}: validation {read[0][0].name} {shown}")
         error = validation_panel.mean_error(rows, self.task)
-        meta = {"panel_error": error, "identity": self.identity()}
-        weights.save(self.path, self.net.state_dict(), meta)
+        weights.save(self.path, self.net.state_dict(), {"panel_error": error, "identity": self.identity()})
         for index, step in enumerate(self.curriculum.steps):
             remove(self._file(index, step))
         return error
 
-    def _reuse(self, index: int, step: CurriculumStep) -> dict[str, Any] | None:
-        """What an earlier attempt measured of a step that it finished; without `resume` it is removed."""
+    def panel_mean(self) -> str:
+        """The mean metric of the panel after the last step, in words."""
+        read = [reading(self.task.error_name, row["metrics"]) for row in self.report[-1]["panel"]]
+        mean = sum(value for _, value in read) / len(read)
+        return f"mean validation {read[0][0].name} of the panel {mean:.4f}"
+
+    def _restore(self, index: int, step: CurriculumStep) -> dict[str, Any] | None:
+        """Weights and panel of a step that an earlier attempt finished; without `resume` they are removed."""
         path = self._file(index, step)
         if not path.exists():
             return None
@@ -129,88 +121,81 @@ class Walk:
             return None
         check_identity(path, self._identity(step))
         factory.load_into(self.net, path)
-        self._sweep(index, step)
+        self._remove_temporary(index, step)
         meta = weights.load_meta(path)
         return {key: meta[key] for key in ("panel", "measured")}
 
-    def _train(self, index: int, step: CurriculumStep, listener: Listening) -> dict[str, Any]:
-        """One step of the curriculum: optimizer and projectors start afresh."""
-        measured = self._fit(index, step, listener)
-        rows = self._measure(self.members, self.devices.torch_device)
+    def _train(self, index: int, step: CurriculumStep, logger: TrainingLogger) -> dict[str, Any]:
+        """Train one step, with a fresh optimizer and projectors, and measure the panel."""
+        measured = self._fit(index, step, logger)
+        rows = self._measure(self.members, self.training.devices.torch_device)
         error = self.task.error_name
-        listener.measured({f"panel/{row['name']}": row["metrics"][error] for row in rows})
         read = [(row["name"], *reading(error, row["metrics"])) for row in rows]
-        listener.measured({f"panel_{metric.name}/{name}": value for name, metric, value in read})
+        errors = {f"panel/{row['name']}": row["metrics"][error] for row in rows}
+        metrics = {f"panel_{metric.name}/{name}": value for name, metric, value in read}
+        logger.log_metrics({**errors, **metrics})
         done = {"panel": rows, "measured": measured}
         weights.save(
             self._file(index, step), self.net.state_dict(), {"identity": self._identity(step), **done}
         )
-        self._sweep(index, step)
+        self._remove_temporary(index, step)
         return done
 
-    def _fit(self, index: int, step: CurriculumStep, listener: Listening) -> Rows:
-        """Train, and load the weights that are handed on; what was measured on the way."""
+    def _fit(self, index: int, step: CurriculumStep, logger: TrainingLogger) -> Rows:
+        """Train, and load the weights that are passed on; the measurements within the step."""
         steps, identity = step.optimizer_steps(self.steps_per_epoch), self._identity(step)
-        state = Resumable(
-            self._file(index, step, "state"),
-            identity,
-            self.context.run.resume,
-            self.recipe.checkpoint_steps,
-            keep=True,
-        )
-        chain = self._chain(index, step, identity)
-        module, data = self._module(index, step), self._data(step)
+        state = self.training.checkpoints(self._file(index, step, "state"), identity)
+        checkpoint = self._best_checkpoint(index, step, identity)
+        data = self.training.data(f"{self.stage}/{step.name}", steps)
         epochs = -(-steps // self.steps_per_epoch)
-        fit(module, data, epochs, self.devices, state, listener, [chain] if chain else [])
+        callbacks = [] if checkpoint is None else [checkpoint]
+        fit(self._module(index, step), data, epochs, self.training.devices, state, logger, callbacks)
         best = self._file(index, step, "best")
-        if chain is None or not steps:
+        if checkpoint is None or not steps:
             return []
-        if self.curriculum.chain == "best":
+        if self.curriculum.continue_from == "best":
             factory.load_into(self.net, best)
         return list(weights.load_meta(best)["measured"])
 
     def _module(self, index: int, step: CurriculumStep) -> SupernetModule:
-        cfg, purpose = self.context.cfg, f"{self.folder}/{step.name}"
-        rates = factory.rates(self.recipe, step.length, self.steps_per_epoch, step.milestones or None)
+        recipe, purpose = self.training.recipe, f"{self.stage}/{step.name}"
+        rates = schedule(recipe, step.length, self.steps_per_epoch, step.milestones or None)
         merge = self.curriculum.merge
         return SupernetModule(
             self.net,
             self.curriculum.training_sampler(step, self._costs, rates.total_steps),
             self.task,
             rates,
-            derive(cfg.seed, purpose),
+            derive(self.context.cfg.seed, purpose),
             self.curriculum.inplace_distillation,
             merge,
-            self._kept(index, step),
+            self._initial_network(index, step),
             None if merge is None else self._costs(),
-            **factory.optimisation(self.recipe),
-            **self.teaching.options(self.net.levels, purpose),
+            **optimizer_options(recipe),
+            **self.training.distillation(self.net.levels, purpose),
         )
 
     def _costs(self) -> CostTable:
         return factory.costs(self.context.setup)
 
-    def _kept(self, index: int, step: CurriculumStep) -> StaticNet | None:
-        """The largest open subnet as the step before has left it, where the lesson wants it.
+    def _initial_network(self, index: int, step: CurriculumStep) -> StaticNet | None:
+        """The largest open subnet as the step before has left it, if in-place distillation learns from it.
 
-        It teaches with statistics of its own: those that all subnets share fit none.
+        It is calibrated, because the statistics that all subnets share fit none of them.
         """
-        lesson = self.curriculum.inplace_distillation
-        if index == 0 or lesson is None or not lesson.needs_initial_network:
+        distillation = self.curriculum.inplace_distillation
+        if index == 0 or distillation is None or not distillation.needs_initial_network:
             return None
-        device = self.devices.torch_device
-        kept = extract(self.net, self.curriculum.sampler(step).corner("largest")).to(device)
-        if images := [image.to(device) for image in self._calibration()]:
-            calibrate_batch_norm(kept, images)
-        return kept
+        device = self.training.devices.torch_device
+        net = extract(self.net, self.curriculum.sampler(step).corner("largest")).to(device)
+        if images := [image.to(device) for image in self._calibration_images]:
+            calibrate_batch_norm(net, images)
+        return net
 
-    def _data(self, step: CurriculumStep) -> TrainingData:
-        seed = derive(self.context.cfg.seed, f"{self.folder}/{step.name}")
-        steps = step.optimizer_steps(self.steps_per_epoch)
-        return factory.training_data(self.context.cfg, self.task, self.recipe, seed, steps)
-
-    def _chain(self, index: int, step: CurriculumStep, identity: Mapping[str, Any]) -> BestCheckpoint | None:
-        """Measures within the step, if that is wanted."""
+    def _best_checkpoint(
+        self, index: int, step: CurriculumStep, identity: Mapping[str, Any]
+    ) -> BestCheckpoint | None:
+        """Measures a panel within the step; None with `train.panel_every=0`."""
         train = self.context.cfg.train
         if not train.panel_every:
             return None
@@ -225,58 +210,42 @@ class Walk:
 
     def _measure(self, members: Sequence[validation_panel.Member], device: torch.device) -> Rows:
         return validation_panel.measure(
-            self.net, members, self.task, self.batch_size, device, self._calibration()
+            self.net, members, self.task, self.training.batch_size, device, self._calibration_images
         )
 
-    def _calibration(self) -> list[torch.Tensor]:
-        if self._images is None:
-            number = self.context.cfg.train.recalibrate
-            self._images = calibration(self.task.dataset("train"), number, self.batch_size)
-        return self._images
+    @cached_property
+    def _calibration_images(self) -> list[torch.Tensor]:
+        number = self.context.cfg.train.bn_calibration_images
+        return calibration(self.task.dataset("train"), number, self.training.batch_size)
 
     def _identity(self, step: CurriculumStep) -> Mapping[str, Any]:
-        keys = ("panel_every", "panel_random", "recalibrate")
-        watched = {key: self.context.cfg.train[key] for key in keys}
-        plain = {**_plain_recipe(self.recipe), **step.plain()}
-        learnt = {**self.origin, **self._strategy()}
-        return dict(identified({**plain, "chain": self.curriculum.chain, **watched, **learnt}))
-
-    def _strategy(self) -> dict[str, Any]:
-        """What besides the steps decides how weights are learnt; nothing for a plain curriculum."""
-        sampler = self.context.cfg.sampler
-        keys = ("draw", "lesson", "merge")
-        return {key: to_plain(sampler[key]) for key in keys if sampler.get(key) is not None}
+        """What the weights after a step depend on, besides those before it."""
+        cfg = self.context.cfg
+        recipe = {
+            key: value for key, value in decisive_settings(self.training.recipe).items() if key not in _LENGTH
+        }
+        panel = {key: cfg.train[key] for key in ("panel_every", "panel_random")}
+        panel["recalibrate"] = cfg.train.bn_calibration_images
+        strategies = {
+            name: to_plain(cfg.sampler[key])
+            for name, key in (("draw", "strategy"), ("lesson", "inplace_distillation"), ("merge", "merge"))
+            if cfg.sampler.get(key) is not None
+        }
+        chain = {"chain": self.curriculum.continue_from}
+        return dict(identified({**recipe, **step.plain(), **chain, **panel, **self.origin, **strategies}))
 
     def _file(self, index: int, step: CurriculumStep, kind: str = "") -> Path:
         name = f"{index}-{step.name}.{kind}".rstrip(".")
-        return self.context.run.path(f"{self.folder}/curriculum/{name}.safetensors")
+        return self.context.run.path(f"{self.stage}/curriculum/{name}.safetensors")
 
-    def _sweep(self, index: int, step: CurriculumStep) -> None:
-        """Remove what a finished step needs no more."""
+    def _remove_temporary(self, index: int, step: CurriculumStep) -> None:
+        """Remove the files that only an unfinished step needs."""
         for kind in ("state", "best"):
             remove(self._file(index, step, kind))
 
     def _write_panel(self, step: CurriculumStep, done: Mapping[str, Any]) -> None:
-        chosen = (
-            best_epoch(done["measured"]) if done["measured"] and self.curriculum.chain == "best" else None
-        )
+        is_best = done["measured"] and self.curriculum.continue_from == "best"
+        chosen = best_epoch(done["measured"]) if is_best else None
         self.report.append({"name": step.name, **done, "best_epoch": chosen})
         content = {"error_name": self.task.error_name, "steps": self.report}
         files.write_json(self.path.with_name("panel.json"), content)
-
-    def _line(self, step: CurriculumStep, rows: Rows) -> str:
-        read = [reading(self.task.error_name, row["metrics"]) for row in rows]
-        shown = ", ".join(f"{row['name']} {value:.4f}" for row, (_, value) in zip(rows, read, strict=True))
-        return f"{step.name}: validation {read[0][0].name} {shown}"
-
-    def panel_mean(self) -> str:
-        """The mean metric of the panel after the last step, in words."""
-        read = [reading(self.task.error_name, row["metrics"]) for row in self.report[-1]["panel"]]
-        mean = sum(value for _, value in read) / len(read)
-        return f"mean validation {read[0][0].name} of the panel {mean:.4f}"
-
-
-def _plain_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without its length, which the curriculum has, and without what changes no weight."""
-    unused = ("epochs", "iterations", "warmup_epochs", "warmup_iterations")
-    return {key: value for key, value in subnet_trainer.decisive(recipe).items() if key not in unused}

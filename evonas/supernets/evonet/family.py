@@ -44,13 +44,13 @@ class EvoNet:
         merge_ratio: hidden channels of a patch merge, as a multiple of its output.
         drop_path: rate of the last block; rates rise linearly over the supernet's blocks.
         bn_momentum: momentum of the batch norms in stem and patch merges.
-        slice: a subnet of smaller expansion uses the first channels overall (`prefix`, as published), or of every head
-            (`per_head`, so that no channel changes its head).
+        width_slicing: a subnet of smaller expansion uses the first channels overall (`prefix`, as published), or of
+            every head (`per_head`, so that no channel changes its head).
         mixer: `noncausal`: a token reads all tokens through one state, as published; `bidirectional`: it reads earlier
             and later tokens by a scan of Mamba-2 in each direction.
 
     Raises:
-        UserError: dims, heads and space are inconsistent, or slice or mixer is unknown.
+        UserError: dims, heads and space are inconsistent, or width_slicing or mixer is unknown.
     """
 
     name = "evonet"
@@ -65,16 +65,19 @@ class EvoNet:
         merge_ratio: float = 4.0,
         drop_path: float = 0.0,
         bn_momentum: float = 0.1,
-        slice: str = "prefix",
+        width_slicing: str = "prefix",
         mixer: str = MIXERS[0],
     ) -> None:
         if mixer not in MIXERS:
             raise UserError(
                 f"network.mixer={mixer} is unknown.", f"Choose network.mixer={' or '.join(MIXERS)}."
             )
-        if slice not in SLICES:
-            raise UserError(f"network.slice={slice} is unknown.", "Choose network.slice=prefix or per_head.")
-        self.space, self.slice = space, slice
+        if width_slicing not in SLICES:
+            raise UserError(
+                f"network.width_slicing={width_slicing} is unknown.",
+                "Choose network.width_slicing=prefix or per_head.",
+            )
+        self.space, self.width_slicing = space, width_slicing
         self.shape = NetworkShape(tuple(dims), tuple(heads), stem_dim, stem_ratio, merge_ratio, mixer)
         self.drop_path, self.momentum = drop_path, bn_momentum
         for point in _every_choice(space):
@@ -104,7 +107,7 @@ class EvoNet:
     @cached_property
     def segments(self) -> Segments:
         """The elastic segments of the blocks' tensors."""
-        return Segments(self.shape, self.largest, self.slice)
+        return Segments(self.shape, self.largest, self.width_slicing)
 
     def path(self, genotype: Genotype) -> tuple[Step, ...]:
         return path(architecture(self.space, genotype))

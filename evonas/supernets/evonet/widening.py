@@ -11,8 +11,8 @@ new weights receive gradients:
   are widened by zeros.
 
 With `zeros` the largest subnet has another function: its LayerNorm includes the new channels, and its heads divide the
-channels differently (with `slice: prefix`). Subnets use the first channels overall or of every head, as the network
-slices them.
+channels differently (with `width_slicing: prefix`). Subnets use the first channels overall or of every head, as the
+network slices them.
 
 Legend: D width of a stage, I width of the SSD mixer, S state size, M width of the MLP.
 """

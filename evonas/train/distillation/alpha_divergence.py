@@ -61,7 +61,7 @@ class AlphaDivergence:
             return weighted_silog(output, target.detach(), self.bound, doubt(target, batch))
         raise UserError(
             f"The alpha-divergence is defined for classes and depth; task {task.name} predicts neither.",
-            "Use sampler/lesson=kl, the task's own distillation loss.",
+            "Use sampler/inplace_distillation=kl, the task's own distillation loss.",
         )
 
 

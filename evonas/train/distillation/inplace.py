@@ -1,6 +1,6 @@
 """In-place distillation: subnets of an optimizer step learn from each other's outputs on the same batch.
 
-A pass is the forward and backward pass of one subnet. The config key is `sampler.lesson`.
+A pass is the forward and backward pass of one subnet. The config key is `sampler.inplace_distillation`.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class InPlaceDistillation:
     ) -> None:
         if teacher not in TEACHERS or not 0 < ratio <= 1:
             raise UserError(
-                f"sampler.lesson: teacher={teacher} ratio={ratio} is unknown.",
+                f"sampler.inplace_distillation: teacher={teacher} ratio={ratio} is unknown.",
                 f"Known: teacher={', '.join(TEACHERS)}; ratio in (0, 1].",
             )
         self.teacher, self.ratio, self._divergence = teacher, float(ratio), divergence
@@ -93,7 +93,7 @@ def mean_output(outputs: Sequence[HeadOutput], task: Task) -> HeadOutput:
     if len(tensors) < len(outputs):
         raise UserError(
             f"Outputs of {len(outputs)} detectors cannot be averaged.",
-            "Use sampler.lesson.teacher=first, or two passes a step.",
+            "Use sampler.inplace_distillation.teacher=first, or two passes a step.",
         )
     if not is_classes(tensors[0], task):
         return torch.stack(tensors).mean(dim=0)

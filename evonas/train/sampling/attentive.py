@@ -30,16 +30,21 @@ class AttentiveSampler:
     Args:
         uniform: uniform sampler of the step.
         table: cost levels.
-        tries: candidates per trained subnet.
+        candidates: candidates per trained subnet.
         sign: 1 trains the candidate with the lowest loss, -1 the one with the highest.
         predictor: None compares losses on the current batch.
     """
 
     def __init__(
-        self, uniform: StepSampler, table: LevelTable, tries: int, sign: int, predictor: LossPredictor | None
+        self,
+        uniform: StepSampler,
+        table: LevelTable,
+        candidates: int,
+        sign: int,
+        predictor: LossPredictor | None,
     ) -> None:
         self._uniform, self._table = uniform, table
-        self._tries, self._sign, self._predictor = tries, sign, predictor
+        self._candidates, self._sign, self._predictor = candidates, sign, predictor
         # the frequency of each level under uniform sampling, with add-one smoothing
         drawn = np.array([uniform.example(index).genes for index in range(_PRIOR)])
         lower_ends = [level.macs for level in table.levels]
@@ -51,7 +56,7 @@ class AttentiveSampler:
         """The step's fixed subnets, followed by one subnet per free slot, the best or worst of its candidates."""
         rng = generator(self._uniform.seed, f"subnets/{self._uniform.step.name}", step)
         indices = rng.choice(len(self.prior), size=self._uniform.free, p=self.prior).tolist()
-        groups = [sample_level(rng, self._table.levels[index], self._tries) for index in indices]
+        groups = [sample_level(rng, self._table.levels[index], self._candidates) for index in indices]
         losses = self._losses([genotype for group in groups for genotype in group], oracle)
         trained = [min(group, key=lambda genotype: self._sign * losses[genotype]) for group in groups]
         return [*self._uniform.corners, *trained]
@@ -72,7 +77,7 @@ class AttentiveSampler:
         if self._predictor is None:
             return dict(zip(distinct, oracle(distinct), strict=True))
         # one measured loss per trained subnet, at least two in all, trains the predictor; the others are predicted
-        asked = distinct[:: self._tries] if len(distinct) > self._tries else distinct[:2]
+        asked = distinct[:: self._candidates] if len(distinct) > self._candidates else distinct[:2]
         self._predictor.learn(asked, oracle(asked))
         return dict(zip(distinct, self._predictor.predict(distinct), strict=True))
 
@@ -83,27 +88,27 @@ class AttentiveSampling:
     Args:
         prefer: `best` trains the candidate with the lowest loss, `worst` the one with the highest.
         by: `loss` on the current batch, or `predictor`.
-        tries: candidates per trained subnet.
+        candidates: candidates per trained subnet.
         levels: number of cost levels.
         size: maximum number of subnets stored per level.
 
     Raises:
-        UserError: an argument is unknown, or tries is below 1.
+        UserError: an argument is unknown, or candidates is below 1.
     """
 
     def __init__(
-        self, prefer: str = "best", by: str = "loss", tries: int = 3, levels: int = 16, size: int = 256
+        self, prefer: str = "best", by: str = "loss", candidates: int = 3, levels: int = 16, size: int = 256
     ) -> None:
-        if prefer not in ("best", "worst") or by not in ("loss", "predictor") or tries < 1:
+        if prefer not in ("best", "worst") or by not in ("loss", "predictor") or candidates < 1:
             raise UserError(
-                f"sampler.draw: prefer={prefer} by={by} tries={tries} is unknown.",
-                "Known: prefer=best or worst, by=loss or predictor, tries from 1.",
+                f"sampler.strategy: prefer={prefer} by={by} candidates={candidates} is unknown.",
+                "Known: prefer=best or worst, by=loss or predictor, candidates from 1.",
             )
-        self.sign, self.by, self.tries = (1 if prefer == "best" else -1), by, tries
+        self.sign, self.by, self.candidates = (1 if prefer == "best" else -1), by, candidates
         self.plan = LevelPlan(levels, None, size, groups=1)
 
     def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:  # noqa: ARG002
         """The sampler of one curriculum step; it ignores `total_steps`."""
         predictor = LossPredictor(costs.space) if self.by == "predictor" else None
         table = level_table(uniform, costs, self.plan)
-        return AttentiveSampler(uniform, table, self.tries, self.sign, predictor)
+        return AttentiveSampler(uniform, table, self.candidates, self.sign, predictor)

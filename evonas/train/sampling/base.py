@@ -10,7 +10,7 @@ sampler's state, so the choice is also the same on every rank and after every re
 A sampler may define `weights(count) -> list[float]`, the weights of a step's losses; they are positive and sum to
 one. Without this method all losses have equal weights.
 
-A `SamplingStrategy` builds the sampler of a curriculum step; the config key is `sampler.draw`.
+A `SamplingStrategy` builds the sampler of a curriculum step; the config key is `sampler.strategy`.
 """
 
 from collections.abc import Callable, Sequence

@@ -35,7 +35,7 @@ class BankPlan:
         size: capacity of the bank of each level.
         exploit: Q, the probability to sample from the bank instead of exploring; one value per equal part
             of the training.
-        tries: explored candidates, of which the preference score chooses one.
+        candidates: number of explored candidates, of which the preference score chooses one.
         rescore_every: optimizer steps between updates of the qualities in the current level's bank.
         refresh_every: optimizer steps between updates of the qualities in all banks.
 
@@ -45,19 +45,19 @@ class BankPlan:
 
     size: int = 16
     exploit: tuple[float, ...] = QUALITY_SHARES
-    tries: int = 5
+    candidates: int = 5
     rescore_every: int = 25
     refresh_every: int = 100
 
     def __post_init__(self) -> None:
-        if min(self.size, self.tries, self.rescore_every, self.refresh_every) < 1 or not self.exploit:
+        if min(self.size, self.candidates, self.rescore_every, self.refresh_every) < 1 or not self.exploit:
             raise UserError(
                 f"Bank sizes and intervals must be at least 1 and exploit must not be empty, got {self}.",
-                "Check sampler.draw.",
+                "Check sampler.strategy.",
             )
         if not all(0 <= chance <= 1 for chance in self.exploit):
             raise UserError(
-                f"sampler.draw.exploit must contain probabilities, got {list(self.exploit)}.",
+                f"sampler.strategy.exploit must contain probabilities, got {list(self.exploit)}.",
                 "Each lies between 0 and 1.",
             )
 
@@ -116,7 +116,9 @@ class PerformanceAwareSampler:
         if not bank.is_half_full:
             return sample_level(rng, level, 1)[0], True
         anchor = (self.banks[0].best() if index else None) or level.smallest
-        return min(sample_level(rng, level, self._plan.tries), key=lambda g: self.preference(g, anchor)), True
+        return min(
+            sample_level(rng, level, self._plan.candidates), key=lambda g: self.preference(g, anchor)
+        ), True
 
     def _rescore(self, step: int, oracle: LossOracle) -> None:
         """Updates the qualities in the banks that are due at this step."""
@@ -136,7 +138,7 @@ class PerformanceAwareSampling:
     Args:
         levels, window, size, groups: see `LevelPlan`.
         members: capacity of each bank.
-        exploit, tries, rescore_every, refresh_every: see `BankPlan`.
+        exploit, candidates, rescore_every, refresh_every: see `BankPlan`.
     """
 
     def __init__(
@@ -147,12 +149,12 @@ class PerformanceAwareSampling:
         groups: int = 3,
         members: int = 16,
         exploit: Sequence[float] = QUALITY_SHARES,
-        tries: int = 5,
+        candidates: int = 5,
         rescore_every: int = 25,
         refresh_every: int = 100,
     ) -> None:
         self.walk = ComplexityAwareSampling(levels, window, size, groups)
-        self.plan = BankPlan(members, tuple(exploit), tries, rescore_every, refresh_every)
+        self.plan = BankPlan(members, tuple(exploit), candidates, rescore_every, refresh_every)
 
     def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:
         """The sampler of one curriculum step, with empty banks."""

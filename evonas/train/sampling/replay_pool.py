@@ -63,7 +63,7 @@ class ReplayPoolSampling:
     def __init__(self, size: int = 3, share: float = 0.2) -> None:
         if size < 1 or not 0 < share < 1:
             raise UserError(
-                f"sampler.draw needs size >= 1 and share in (0, 1), got size={size} share={share}.",
+                f"sampler.strategy needs size >= 1 and share in (0, 1), got size={size} share={share}.",
                 "Try size=3 share=0.2.",
             )
         self.size, self.share = size, share

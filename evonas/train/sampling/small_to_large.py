@@ -48,7 +48,7 @@ class SmallToLargeSampling:
 
     def __init__(self, levels: int = 8, until: float = 0.6, size: int = 512) -> None:
         if not 0 <= until <= 1:
-            raise UserError(f"sampler.draw.until must be in [0, 1], got {until}.", "Try 0.6.")
+            raise UserError(f"sampler.strategy.until must be in [0, 1], got {until}.", "Try 0.6.")
         self.plan, self.until = LevelPlan(levels, None, size, groups=1), until
 
     def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> Sampler:

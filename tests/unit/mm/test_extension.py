@@ -128,8 +128,8 @@ def test_other_operations_exist_and_are_refused_by_name_when_called() -> None:
 
 def test_a_compiled_extension_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "mmcv._ext", raising=False)
-    monkeypatch.setattr(extension, "has_compiled_ops", lambda: True)
+    monkeypatch.setattr(extension.installed, "has_compiled_ops", lambda: True)
     assert not extension.stand_in() and "mmcv._ext" not in sys.modules
-    monkeypatch.setattr(extension, "has_compiled_ops", lambda: False)
+    monkeypatch.setattr(extension.installed, "has_compiled_ops", lambda: False)
     assert extension.stand_in()
     monkeypatch.delitem(sys.modules, "mmcv._ext")

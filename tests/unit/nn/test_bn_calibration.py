@@ -39,7 +39,7 @@ TASK = {
     "data": {
         "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
         "train": 6,
-        "holdout": 2,
+        "validation": 2,
         "test": 1,
         "height": 32,
         "width": 32,
@@ -86,7 +86,7 @@ def test_images_are_chosen_once_and_never_augmented(bench: EvaluationContext) ->
 
 def test_the_objective_measures_the_recalibrated_subnet(bench: EvaluationContext) -> None:
     genotype, other = bench.space.smallest(), bench.space.largest()
-    plain, renewed = Error(), Error(recalibrate=4)
+    plain, renewed = Error(), Error(bn_calibration_images=4)
     for each in (plain, renewed):
         each.prepare(bench)
     value = renewed.measure(genotype)[0]
@@ -124,7 +124,7 @@ def test_the_panel_leaves_the_shared_statistics_alone(bench: EvaluationContext) 
 
 
 def _measured(bench: EvaluationContext) -> float:
-    error = Error(recalibrate=4)
+    error = Error(bn_calibration_images=4)
     error.prepare(bench)
     return error.measure(bench.space.smallest())[0]
 

@@ -48,4 +48,4 @@ def test_nothing_is_computed_again_without_gradients() -> None:
 
 
 def test_the_word_reaches_the_training() -> None:
-    assert factory.devices(composed("hardware.recompute=true")) == Devices(recompute=True)
+    assert factory.devices(composed("hardware.activation_checkpointing=true")) == Devices(recompute=True)

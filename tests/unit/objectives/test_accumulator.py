@@ -13,7 +13,7 @@ from evonas.train.validation_panel import batches
 @pytest.mark.parametrize("place", [0, 1500, -1])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_one_number_that_is_not_finite_is_seen(value: float, place: int, dtype: torch.dtype) -> None:
-    task = Setup(composed("data.holdout=2")).task
+    task = Setup(composed("data.validation=2")).task
     [batch] = batches(task.dataset("holdout"), 2)
     output = torch.full_like(batch["depth"], 2.0, dtype=dtype)
     tally = MetricAccumulator(task)

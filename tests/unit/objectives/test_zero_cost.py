@@ -84,7 +84,7 @@ def test_every_proxy_scores_a_subnet(proxy: str, bench: EvaluationContext) -> No
 def detector(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A task whose networks answer with tables of boxes."""
     root = coco.write(tmp_path_factory.mktemp("coco"), train=8)
-    size = {"height": 64, "width": 64, "holdout": 0.25}
+    size = {"height": 64, "width": 64, "validation": 0.25}
     data = {"_target_": "evonas.data.detection.coco.Coco", "root": str(root), **size}
     neck = {"_target_": "evonas.nn.necks.fpn.FPN", "_partial_": True, "out_channels": 8}
     head = {"_target_": "evonas.nn.detection.rcnn.RCNN", "_partial_": True, "neck": neck, "hidden": 16}

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ from evonas.space.genotype import Genotype
 from evonas.stages import compare, evaluate, select, show
 from evonas.stages import list as listing
 from evonas.stages.networks.model_card import _split
-from evonas.stages.searching.artifacts import tables_of
-from evonas.stages.searching.progress import Watch
+from evonas.stages.searching.artifacts import search_tables
+from evonas.stages.searching.progress import SearchProgress
 from evonas.track.base import GuardedTracker, Silent
 from evonas.track.progress import Progress
 
@@ -197,7 +198,7 @@ def test_a_running_search_and_its_points(tmp_path: Path) -> None:
         kept = Kept(tmp_path, "r", "search")
         tracker, progress = GuardedTracker(kept), Progress("search", 8, stream=out)
         text_of = lambda genotype: "abcd"[genotype.genes[0]]  # noqa: E731
-        watch = Watch(archive, found.names, 1, 8, progress, tracker, text_of=text_of)
+        watch = SearchProgress(archive, found.names, 1, 8, progress, tracker, text_of=text_of)
         watch.generation(Generation(1, tuple(told), 4, 0, 4))
         tracker.close()
         fact = archive.lookup("f", "b")
@@ -207,12 +208,17 @@ def test_a_running_search_and_its_points(tmp_path: Path) -> None:
     assert kept.values["best/error"] == 0.4 and kept.values["best/mIoU"] == 0.6
 
 
-def test_list_has_the_best_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_has_the_best_metric(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(listing, "read", lambda _: segmented())
-    found = listing._found(Path(__file__))
+    found = listing._search_results(Path(__file__))
     assert found[0] == 4 and found[2:] == ("mIoU", 0.6)
     row = listing.Row("r", "camvid", "search", "done", *found, 1.0, 1.0)
-    assert "mIoU 0.6" in listing._cells(row)
+    monkeypatch.setattr(listing, "listed", lambda _: iter([row]))
+    context: Any = SimpleNamespace(cfg=SimpleNamespace(outputs="outputs"))
+    listing.List().run(context)
+    assert "mIoU 0.6" in " ".join(capsys.readouterr().out.split())
 
 
 def test_select_and_evaluate_print_the_metric(capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,7 +246,7 @@ def test_the_model_card() -> None:
 
 
 def test_trackers_gain_the_metric_and_keep_the_error() -> None:
-    table, *_ = tables_of(segmented())
+    table, *_ = search_tables(segmented())
     assert table.columns == ["genotype", "error", "macs", "mIoU"]
     assert table.rows[0] == ["a", 0.4, 4.0, 0.6]
     assert table.charts[0].y == "mIoU"

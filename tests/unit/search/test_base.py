@@ -47,8 +47,13 @@ def play(cfg: Any) -> SurrogateSearch:
 
 @pytest.mark.parametrize("surrogate", parts("surrogate"))
 def test_every_surrogate_serves_every_guided_search(surrogate: str) -> None:
-    words = ["search=composed", f"search/surrogate={surrogate}", "search.initial=20", "budget.evaluations=28"]
-    faster = {"carts": ["search.surrogate.trees=20"], "switching": ["search.surrogate.folds=2"]}
+    words = [
+        "search=model_based",
+        f"search/surrogate={surrogate}",
+        "search.initial=20",
+        "budget.evaluations=28",
+    ]
+    faster = {"carts": ["search.surrogate.trees=20"], "adaptive_switching": ["search.surrogate.folds=2"]}
     cfg = node(*words, "search/proposer=random", *faster.get(surrogate, []))
     assert [each.observations for each in play(cfg).monitor.history] == [20]
 
@@ -91,7 +96,7 @@ def test_presets_hold_the_published_numbers() -> None:
 
 @pytest.mark.parametrize("search", ["nsganetv2", "constrained"])
 def test_closed_multiply_adds_reach_the_searcher(search: str) -> None:
-    cfg = node(f"search={search}", "+search/cheap=macs")
+    cfg = node(f"search={search}", "+search/analytic_objectives=macs")
     space: Space = config.build(cfg.space)
     searcher = config.build(cfg.search, space=space, seed=0, objectives=["error", "macs"])
     form = searcher._cheap[1]

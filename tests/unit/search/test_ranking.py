@@ -144,7 +144,7 @@ def test_choices_give_what_there_is(
 
 
 def test_trust_counts_only_what_was_predicted_and_raises_the_alarm() -> None:
-    monitor = SurrogateMonitor(alarm=0.2, memory=16)
+    monitor = SurrogateMonitor(0.2, 16)
     found = np.arange(8.0)[:, None]
     monitor.update(found[:4], found[:4], 10)
     assert not monitor.is_alarmed and monitor.history[-1].taus == (1.0,)
@@ -186,7 +186,8 @@ INNER = partial(NSGA2, population=12, evaluations=48, changes=1.0, corners=False
 
 
 def test_a_surrogate_that_ranks_badly_is_not_followed() -> None:
-    searcher = SurrogateSearch(GRID, 0, 8, 96, Backwards(), INNER, HypervolumeSubset(), initial=24, memory=16)
+    settings = {"initial": 24, "rank_correlation_window": 16}
+    searcher = SurrogateSearch(GRID, 0, 8, 96, Backwards(), INNER, HypervolumeSubset(), **settings)
     play(searcher)
     alarmed = [each.is_alarmed for each in searcher.monitor.history]
     assert any(alarmed)
@@ -212,7 +213,7 @@ def test_a_pool_is_asked_in_the_order_of_its_score() -> None:
 def test_children_stay_inside_windows_when_the_cost_is_known() -> None:
     window = [load(GRID, GRID.smallest()) + 1.0, load(GRID, GRID.smallest()) + 1.6]
     known = ConstrainedEvolution(
-        GRID, 0, 16, 160, windows={"load": window}, objectives=["e", "load"], cheap={1: load}
+        GRID, 0, 16, 160, windows={"load": window}, objectives=["e", "load"], analytic_objectives={1: load}
     )
     told: list[Observation] = []
     while asked := known.ask():

@@ -12,6 +12,7 @@ import tables_written
 from omegaconf import OmegaConf
 
 from evonas import files
+from evonas.cli_errors import refuse_too_small
 from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.nn.cells.nb201 import NB201Net
@@ -29,7 +30,7 @@ from evonas.schema import Discover as Settings
 from evonas.stages.base import Context
 from evonas.stages.discover import FITNESS, KNOWN, RESULT, Discover, _each
 from evonas.stages.proxy_discovery import statistics
-from evonas.stages.proxy_discovery.networks import RANK, subjects
+from evonas.stages.proxy_discovery.networks import RANK, trained_networks
 
 SMALL = {
     "networks": 8,
@@ -74,7 +75,7 @@ def test_the_formula_is_the_best_of_those_that_were_judged(discovered: Any) -> N
 
 def test_its_scores_are_those_of_the_proxy_that_is_named(discovered: Any) -> None:
     made, result = discovered
-    found = subjects(made, 12)
+    found = trained_networks(made, 12)
     images = random_images((2, 3, 16, 16), 3)
     chosen = proxy(result["proxy"])
     parts = [chosen.parts(Probe(each.make(), images, 3)) for each in found.all]
@@ -116,12 +117,12 @@ def test_stopped_and_resumed_it_finds_the_same(discovered: Any, tmp_path: Path, 
 def test_statistics_are_taken_once(discovered: Any, monkeypatch: Any) -> None:
     made = discovered[0]
     monkeypatch.setattr(statistics, "Probe", lambda *_: pytest.fail("the networks ran again"))
-    statistics.measured(made, subjects(made, 12))
+    statistics.network_statistics(made, trained_networks(made, 12))
 
 
 def test_other_networks_have_other_statistics(discovered: Any) -> None:
     made = discovered[0]
-    fewer = statistics.measured(made, subjects(made, 7))
+    fewer = statistics.network_statistics(made, trained_networks(made, 7))
     assert fewer.samples.num_networks == len(fewer.scores["nwot"]) == 7
 
 
@@ -153,7 +154,6 @@ def test_fitness_on_another_truth_is_not_reused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"networks": 2}, "networks=2"),
         ({"beside": ["saswot"]}, "beside"),
         ({"beside": ["q"]}, "beside"),
     ],
@@ -161,6 +161,11 @@ def test_fitness_on_another_truth_is_not_reused(tmp_path: Path) -> None:
 def test_settings_that_cannot_work_are_named(tmp_path: Path, setting: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"discover.{said}"):
         Discover().run(context(tmp_path / "run", **setting))
+
+
+def test_the_least_number_of_networks_is_refused_before_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"discover\.networks=2 is too small"):
+        refuse_too_small(context(tmp_path / "run", networks=2).cfg)
 
 
 def test_a_check_of_few_networks_says_what_to_type(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from evonas.stages.teacher import Teacher
 
 OPTIONS = (
     "data.train=8",
-    "data.holdout=2",
+    "data.validation=2",
     "data.test=1",
     "distill=none",
     "tracker=none",

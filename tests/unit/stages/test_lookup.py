@@ -1,4 +1,4 @@
-"""stage=lookup on a tiny network, and the objective that reads its table."""
+"""stage=latency_table on a tiny network, and the objective that reads its table."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from evonas.objectives.latency.lookup_table import load
 from evonas.objectives.latency.predicted import LookupLatency
 from evonas.run import Run
 from evonas.schema import Budget
-from evonas.stages.build.objectives import TABLE, located
+from evonas.stages.build.setup import LATENCY_TABLE, Setup
 from evonas.stages.lookup import Lookup
 from evonas.stages.report import Report
 from evonas.stages.search import Search
@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # few choices, so that a handful of blocks is timed
     made.cfg.space.update({"mlp_ratio": [1, 4], "d_state": [16], "expand": [1, 4]})
     path = Path(Lookup(fit=6, held_out=6, seconds=0.02).run(made))
-    assert path == made.run.directory / TABLE
+    assert path == made.run.directory / LATENCY_TABLE
     return path
 
 
@@ -103,8 +103,8 @@ def test_a_table_of_another_space_is_refused(built: Path) -> None:
 def test_missing_tables_name_their_command(tmp_path: Path) -> None:
     wanted = {"fast": {"_target_": "evonas.objectives.latency.predicted.LookupLatency", "table": None}}
     with pytest.raises(UserError, match="lookup") as caught:
-        located(wanted, Run(tmp_path, "synthetic"))
-    assert "stage=lookup" in caught.value.hint
+        Setup(OmegaConf.create({"objective": wanted})).objectives(Run(tmp_path, "synthetic"))
+    assert "stage=latency_table" in caught.value.hint
     with pytest.raises(UserError, match="no table"):
         LookupLatency()
     with pytest.raises(UserError, match="kind=guess is unknown"):
@@ -119,8 +119,9 @@ def test_the_run_s_own_table_is_found(built: Path) -> None:
         "fast": {"_target_": "evonas.objectives.latency.predicted.LookupLatency", "table": None},
         "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
     }
-    assert located(wanted, run)["fast"]["table"] == str(built)
-    assert located(wanted, run)["macs"] == wanted["macs"]
+    objectives = Setup(OmegaConf.create({"objective": wanted})).objectives(run)
+    assert objectives["fast"]["table"] == str(built)
+    assert objectives["macs"] == wanted["macs"]
 
 
 def test_a_table_cannot_be_made_of_nothing() -> None:

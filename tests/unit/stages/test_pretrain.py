@@ -23,14 +23,14 @@ SIZES = Sizes(dims=(8, 16, 16, 16), depths=(2, 2, 4, 2), heads=(2, 2, 2, 2), sta
 NETWORK = ["network.dims=[8,16,16,16]", "network.heads=[2,2,2,2]", "network.stem_dim=8"]
 SHAPES = [
     "+task=shapes", *NETWORK, "network.stem_ratio=4.0", "network.merge_ratio=4.0",
-    "data.train=12", "data.holdout=4", "data.test=4", "data.height=32", "data.width=32",
+    "data.train=12", "data.validation=4", "data.test=4", "data.height=32", "data.width=32",
     "train.panel_random=1", "train.pretrain.batch_size=4",
     "sampler.steps=[{name: max, opened: {d: all}, epochs: 1}, {name: free, num_subnets: 2, epochs: 1}]",
 ]  # fmt: skip
 DEPTH = [
     "+task=synthetic", *NETWORK, "network.stem_ratio=4.0", "network.merge_ratio=4.0",
     "head.width=8", "distill=none",
-    "data.train=8", "data.holdout=2", "data.test=2", "data.height=32", "data.width=32",
+    "data.train=8", "data.validation=2", "data.test=2", "data.height=32", "data.width=32",
     "train.panel_random=1", "train.supernet.batch_size=4",
     "sampler.steps=[{name: max, opened: {d: all}, epochs: 1}]",
 ]  # fmt: skip

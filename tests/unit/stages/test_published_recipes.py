@@ -13,15 +13,15 @@ TINY = [
     "space.depths=[1,1,2,1]", "network.dims=[8,8,16,16]", "network.heads=[2,2,2,2]", "network.stem_dim=8",
     "sampler.steps.0.epochs=1", "objective=[error,macs]", "hardware.engine=inline", "tracker=none",
     "hardware.eval_batch_size=2", "budget.population=2", "budget.evaluations=4", "search=random",
-    "trainer.max_batches=2", "train.panel_random=1", "train.panel_every=0", "train.supernet.batch_size=2",
+    "limits.max_batches=2", "train.panel_random=1", "train.panel_every=0", "train.supernet.batch_size=2",
     "select.rules=[knee]", "select.include_max=false", "run=try",
 ]  # fmt: skip
 STAGES = ["~stage.steps.retrain", "~stage.steps.evaluate", "~stage.steps.export", "~stage.steps.report"]
 DATA = {
     "ade20k": ["data.height=32", "data.width=64", "data.crop=[32,32]", "data.augment.scale=[96,32]"],
     "cityscapes": ["data.height=32", "data.width=64", "data.crop=[32,32]", "data.augment.scale=[96,48]",
-                   "data.truth_scale=2", "data.holdout=0.4"],
-    "imagenet": ["head=classifier", "data.num_classes=3", "data.holdout=0.3", "data.views.size=32",
+                   "data.truth_scale=2", "data.validation=0.4"],
+    "imagenet": ["head=classifier", "data.num_classes=3", "data.validation=0.3", "data.views.size=32",
                  "data.views.resize=40"],
 }  # fmt: skip
 EXTRA = {
@@ -85,7 +85,7 @@ def test_coco_is_taught_by_a_detector_on_dinov2(evonas_command: Command, tmp_pat
         "data.height=64",
         "data.width=96",
         "data.num_classes=null",
-        "data.holdout=0.3",
+        "data.validation=0.3",
         "teacher.size=tiny",
     ]
     short = [

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from evonas import files
 from evonas.errors import UserError
 from evonas.run import Run
+from evonas.schema import Limits, Train
 from evonas.schema import Rank as RankSettings
-from evonas.schema import Train, Trainer
 from evonas.stages.base import Context
 from evonas.stages.rank import RESULT, Rank, sentence
 
@@ -20,7 +20,7 @@ def context(folder: Path, **rank: Any) -> Context:
     changes = {
         "outputs": str(folder.parent),
         "train": OmegaConf.structured(Train()),
-        "trainer": OmegaConf.structured(Trainer(max_epochs=1, max_batches=1)),
+        "limits": OmegaConf.structured(Limits(max_epochs=1, max_batches=1)),
         "rank": OmegaConf.structured(RankSettings(subnets=4, **rank)),
         "tracker": {"_target_": "evonas.track.base.Silent"},
     }
@@ -72,7 +72,7 @@ def test_a_run_without_a_check_is_named(ranked: Path) -> None:
 
 def test_shared_statistics_are_ranked_beside_the_renewed_ones(ranked: Path) -> None:
     made = context(ranked.parent / "shared")
-    made.cfg.train.recalibrate = 0
+    made.cfg.train.bn_calibration_images = 0
     small_run.train(made)
     line = Rank().run(made)
     shared, renewed = (files.read_json(folder / RESULT) for folder in (ranked.parent / "shared", ranked))

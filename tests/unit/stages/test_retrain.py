@@ -25,7 +25,7 @@ from evonas.supernets.base import cost
 
 OPTIONS = [
     "data.train=12",
-    "data.holdout=4",
+    "data.validation=4",
     "data.test=2",
     "train.panel_random=1",
     "train.teacher.epochs=1",

@@ -14,7 +14,8 @@ from evonas.report.archive_reader import read
 from evonas.run import Run
 from evonas.schema import Budget
 from evonas.stages.base import Context
-from evonas.stages.search import ARCHIVE, Search, device
+from evonas.stages.build.evaluator import torch_device
+from evonas.stages.search import ARCHIVE, Search
 
 OBJECTIVES = {
     "error": {"_target_": "evonas.objectives.error.Error"},
@@ -127,6 +128,6 @@ def test_a_search_in_which_nothing_works_is_an_error(tmp_path: Path) -> None:
 
 
 def test_unknown_accelerator_is_refused() -> None:
-    assert device("gpu") == "cuda"
+    assert torch_device("gpu") == "cuda"
     with pytest.raises(UserError, match="accelerator=abacus"):
-        device("abacus")
+        torch_device("abacus")

@@ -21,7 +21,7 @@ def searched(evonas_command: Callable, tmp_path: Path) -> Path:
 
 def test_a_point_of_the_search_is_shown(evonas_command: Callable, searched: Path) -> None:
     facts = read(searched / "search/archive.sqlite")
-    ended = evonas_command("show", "run=one", f"genotype='{facts.genotypes[3]}'")
+    ended = evonas_command("show", "run=one", f"networks='{facts.genotypes[3]}'")
     assert ended.code == 0, ended.err
     assert "point 4 of 32" in ended.out
     for name, value in facts.objectives(3).items():
@@ -31,11 +31,11 @@ def test_a_point_of_the_search_is_shown(evonas_command: Callable, searched: Path
 
 def test_the_command_that_it_prints_gives_the_same_numbers(evonas_command: Callable, searched: Path) -> None:
     text = read(searched / "search/archive.sqlite").genotypes[3]
-    last = evonas_command("show", "run=one", f"genotype='{text}'").out.splitlines()[-1]
+    last = evonas_command("show", "run=one", f"networks='{text}'").out.splitlines()[-1]
     assert last.startswith("Measure again: python -m evonas ")
     words = last.removeprefix("Measure again: python -m evonas ").split()
     ended = evonas_command(
-        *[word.strip("'") if "genotype" not in word else f"genotype='{text}'" for word in words]
+        *[word.strip("'") if "genotype" not in word else f"networks='{text}'" for word in words]
     )
     assert ended.code == 0, ended.err
     rows = json.loads((searched / "measure/measured.json").read_text())
@@ -50,11 +50,11 @@ def test_chosen_networks_are_known_by_name(evonas_command: Callable, searched: P
     names = [net["name"] for net in json.loads((searched / "selected.json").read_text())["nets"]]
     every = evonas_command("show", "run=one").out
     assert all(name in every for name in names)
-    alone = evonas_command("show", "run=one", f"genotype={names[0]}")
+    alone = evonas_command("show", "run=one", f"networks={names[0]}")
     assert alone.code == 0 and alone.out.count("fingerprint") == 1
 
 
 @pytest.mark.usefixtures("searched")
 def test_a_network_of_another_space_is_refused(evonas_command: Callable) -> None:
-    ended = evonas_command("show", "run=one", "genotype='nano:m=1,1,1,1'")
+    ended = evonas_command("show", "run=one", "networks='nano:m=1,1,1,1'")
     assert ended.code == 2 and ended.err.startswith("error: ")

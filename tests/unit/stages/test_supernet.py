@@ -1,4 +1,4 @@
-"""Every file of conf/sampler trains in the real stage, and stage=levels lists what the walk draws from."""
+"""Every file of conf/sampler trains in the real stage, and stage=cost_levels lists what the walk draws from."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ from evonas.stages.pretrain import Pretrain
 from evonas.stages.run import Pipeline
 from evonas.stages.search import Search
 from evonas.stages.supernet import Supernet
-from evonas.stages.training.supernet_trainer import Walk
+from evonas.stages.training.supernet_trainer import SupernetTrainer
 from evonas.supernets.supernet import extract
 from evonas.train.distillation.inplace import InPlaceDistillation
 from evonas.train.optim.gradient_merge import Merge, PcGrad
@@ -30,11 +30,11 @@ from evonas.train.sampling.complexity_aware import ComplexityAwareSampler
 
 OPTIONS = (
     "data.train=8",
-    "data.holdout=2",
+    "data.validation=2",
     "data.test=1",
     "train.panel_random=0",
     "train.supernet.batch_size=4",
-    "trainer.max_epochs=1",
+    "limits.max_epochs=1",
     "distill=none",
     "tracker=csv",
 )
@@ -49,7 +49,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# what differs from another in its lesson or merge alone, or takes longer
+# what differs from another in its distillation or merging alone, or takes longer
 SLOW = ("alphanet", "nasvit", "best_up", "worst_up", "ofa_nano")
 
 
@@ -62,16 +62,22 @@ SLOW = ("alphanet", "nasvit", "best_up", "worst_up", "ofa_nano")
     ],
 )
 def test_every_strategy_trains_in_its_stage(started: Path, tmp_path: Path, name: str) -> None:
-    more = {"sandwich": ["+sampler/merge=watched"], "nsas": [], "alphanet": [], "nasvit": [], "ofa_nano": []}
-    levels = more.get(name, ["+sampler.draw.size=16", "sampler.draw.levels=3"])
-    levels = ["+sampler.draw.levels=3", *levels[:1]] if name.endswith("_up") else levels
+    more = {
+        "sandwich": ["+sampler/merge=monitored_sum"],
+        "nsas": [],
+        "alphanet": [],
+        "nasvit": [],
+        "ofa_nano": [],
+    }
+    levels = more.get(name, ["+sampler.strategy.size=16", "sampler.strategy.levels=3"])
+    levels = ["+sampler.strategy.levels=3", *levels[:1]] if name.endswith("_up") else levels
     context = small_stages.context(
         tmp_path, *OPTIONS, "train.supernet.max_batches=1", f"sampler={name}", *levels, inputs=started
     )
     assert "Supernet" in Supernet().run(context)
     panel = files.read_json(tmp_path / "supernet/panel.json")
     assert all(row["metrics"]["abs_rel"] > 0 for step in panel["steps"] for row in step["panel"])
-    if name == "banks":
+    if name == "performance_aware":
         again = Run(tmp_path, "synthetic", resume=True, inputs=started)
         assert "is trained" in Supernet().run(Context(context.cfg, again))
 
@@ -79,12 +85,12 @@ def test_every_strategy_trains_in_its_stage(started: Path, tmp_path: Path, name:
 def test_what_a_later_step_cannot_do_is_said_before_the_first(started: Path, tmp_path: Path) -> None:
     shutil.copytree(started, tmp_path, dirs_exist_ok=True)
     steps = "sampler.steps=[{name: a, num_subnets: 2, epochs: 1},{name: b, num_subnets: 1, epochs: 1}]"
-    made = small_stages.context(tmp_path, *OPTIONS, "sampler=level_walk", steps)
+    made = small_stages.context(tmp_path, *OPTIONS, "sampler=complexity_aware", steps)
     with pytest.raises(UserError, match="step 'b' leaves no subnet to sample"):
         Supernet().run(made)
     assert not list(tmp_path.glob("supernet/*.safetensors"))
     # a whole pipeline says it before it has trained a teacher
-    fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "sampler=level_walk", steps)
+    fresh = small_stages.context(tmp_path / "fresh", *OPTIONS, "sampler=complexity_aware", steps)
     with pytest.raises(UserError, match="step 'b' leaves no subnet to sample"):
         Pipeline({"pretrain": Pretrain(), "supernet": Supernet()}).run(fresh)
     twins = "+objective.flops={_target_: evonas.objectives.analytic_costs.Macs}"
@@ -106,19 +112,19 @@ def test_a_random_teacher_is_warned_of(
 def test_a_strategy_is_part_of_the_question(started: Path, tmp_path: Path) -> None:
     def identity(*choice: str) -> object:
         context = small_stages.context(tmp_path, *OPTIONS, *choice, inputs=started)
-        return Walk(context, "supernet", "supernet", None).identity()
+        return SupernetTrainer(context, "supernet", None).identity()
 
-    assert identity("sampler=sandwich") != identity("sampler=sandwich", "sampler/lesson=alpha")
+    assert identity("sampler=sandwich") != identity("sampler=sandwich", "sampler/inplace_distillation=alpha")
     assert set(identity("sampler=uniform")["steps"][0]) & {"draw", "lesson", "merge"} == set()
 
 
 def test_lessons_and_merges_go_with_any_curriculum() -> None:
     schema.register()
     with initialize_config_dir(str(small_stages.CONF), version_base="1.3"):
-        words = ["+task=synthetic", "+sampler/lesson=start", "+sampler/merge=pcgrad"]
+        words = ["+task=synthetic", "+sampler/inplace_distillation=previous_step", "+sampler/merge=pcgrad"]
         cfg = compose("config", overrides=words)
     made = factory.curriculum(cfg, Setup(cfg).space)
-    assert len(made.steps) == 5 and made.draw is None
+    assert len(made.steps) == 5 and made.strategy is None
     assert made.inplace_distillation is not None and made.inplace_distillation.needs_initial_network
     assert isinstance(made.merge, PcGrad)
 
@@ -127,12 +133,12 @@ def test_lessons_and_merges_go_with_any_curriculum() -> None:
 def test_a_network_that_is_kept_to_teach_has_statistics_of_its_own(
     number: int, started: Path, tmp_path: Path
 ) -> None:
-    words = (*OPTIONS, "sampler=ofa_nano", f"train.recalibrate={number}")
+    words = (*OPTIONS, "sampler=ofa_nano", f"train.bn_calibration_images={number}")
     context = small_stages.context(tmp_path, *words, inputs=started)
-    walk = Walk(context, "supernet", "supernet", None)
+    walk = SupernetTrainer(context, "supernet", None)
     step = walk.curriculum.steps[2]
-    assert walk._kept(0, step) is None
-    kept = walk._kept(2, step)
+    assert walk._initial_network(0, step) is None
+    kept = walk._initial_network(2, step)
     assert kept is not None
     shared = extract(walk.net, walk.curriculum.sampler(step).corner("largest"))
     same = [torch.equal(one, other) for one, other in zip(kept.buffers(), shared.buffers(), strict=True)]
@@ -143,16 +149,18 @@ def test_a_network_that_is_kept_to_teach_has_statistics_of_its_own(
 @pytest.mark.parametrize("path", sorted(small_supernet.CONF.glob("*/*.yaml")), ids=lambda path: path.stem)
 def test_every_lesson_and_merge_can_be_made(path: Path) -> None:
     made = build(OmegaConf.load(path))
-    assert isinstance(made, InPlaceDistillation if path.parent.name == "lesson" else Merge)
+    assert isinstance(made, InPlaceDistillation if path.parent.name == "inplace_distillation" else Merge)
 
 
 def test_levels_are_those_of_the_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = [f"sampler.draw.{each}" for each in ("levels=4", "window=0.2", "groups=2")]
-    context = small_stages.context(tmp_path, *OPTIONS, "sampler=level_walk", *plan, "+sampler.draw.size=64")
+    plan = [f"sampler.strategy.{each}" for each in ("levels=4", "window=0.2", "groups=2")]
+    context = small_stages.context(
+        tmp_path, *OPTIONS, "sampler=complexity_aware", *plan, "+sampler.strategy.size=64"
+    )
     path = Path(Levels(levels=4, window=0.2, size=64, groups=2).run(context))
     assert path == tmp_path / "levels/levels.json"
     written = files.read_json(path)
-    walk = Walk(context, "supernet", "supernet", None)
+    walk = SupernetTrainer(context, "supernet", None)
     sampler = walk.curriculum.training_sampler(walk.curriculum.steps[0], walk._costs, 10)
     assert isinstance(sampler, ComplexityAwareSampler)
     assert [level["macs"] for level in written["levels"]] == [level.macs for level in sampler.table.levels]

@@ -65,8 +65,8 @@ def test_a_table_of_ones_own_is_searched(evonas_command: Callable, tmp_path: Pat
 def test_a_searcher_may_know_a_counted_column(evonas_command: Callable, tables: Path, tmp_path: Path) -> None:
     target = "_target_: evonas.objectives.tabular.evaluator.KnownColumn, _recursive_: false"
     form = f'{{{target}, table: "${{data}}", column: flops}}'
-    words = ("+task=nb201", "stage=search", f"data.root={tables}", "search=composed", "run=one")
-    ended = evonas_command(*words, "budget.evaluations=48", f"+search.cheap.flops={form}")
+    words = ("+task=nb201", "stage=search", f"data.root={tables}", "search=model_based", "run=one")
+    ended = evonas_command(*words, "budget.evaluations=48", f"+search.analytic_objectives.flops={form}")
     assert ended.code == 0, ended.err
     assert len(read(tmp_path / "outputs/one/search/archive.sqlite").genotypes) == 48
 

@@ -16,12 +16,13 @@ from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
+from evonas.stages.training.setup import TrainingSetup
 
 pytest.importorskip("transformers")
 
 OPTIONS = [
     "data.train=6",
-    "data.holdout=2",
+    "data.validation=2",
     "data.test=2",
     "data.width=64",
     "train.panel_random=0",
@@ -78,7 +79,7 @@ def test_a_loaded_teacher_is_scored_and_noted_and_not_copied(tmp_path: Path, wei
     assert files_below(tmp_path / "teacher") == ["metrics.csv", "result.json"]
     found = factory.load_teacher(context(tmp_path, *foreign(weights_file)))
     assert not found.training and found.origin.sha256 == result["origin"]["sha256"]
-    assert teacher_checkpoint.has_answers(context(tmp_path).run)
+    assert teacher_checkpoint.has_output(context(tmp_path).run)
 
 
 def test_a_resumed_check_is_not_repeated(tmp_path: Path, weights_file: Path) -> None:
@@ -142,8 +143,8 @@ def test_a_stage_loads_its_teacher_once(tmp_path: Path, overrides: list[str]) ->
     made = context(tmp_path, *overrides)
     Teacher().run(made)
     student = factory.supernet(made.setup).levels
-    teaching = factory.Teaching(made)
-    first, second = (teaching.options(student, purpose) for purpose in ("first", "second"))
+    training = TrainingSetup(made, "supernet")
+    first, second = (training.distillation(student, purpose) for purpose in ("first", "second"))
     assert first["teacher"] is second["teacher"]
     states = [options["distiller"].state_dict() for options in (first, second)]
     assert not all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -152,14 +153,14 @@ def test_a_stage_loads_its_teacher_once(tmp_path: Path, overrides: list[str]) ->
 def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
     alone = [*DINO, "teacher.head=false"]
     assert "features alone" in Teacher().run(context(tmp_path, *alone))
-    assert not teacher_checkpoint.has_answers(context(tmp_path).run)
+    assert not teacher_checkpoint.has_output(context(tmp_path).run)
     student = factory.supernet(context(tmp_path).setup).levels
     made = context(tmp_path, *alone)
     with pytest.raises(UserError, match=r"distill\.ratio=0\.1") as caught:
-        factory.Teaching(made).options(student, "test")
+        TrainingSetup(made, "supernet").distillation(student, "test")
     assert "distill.ratio=0" in caught.value.hint
     made = context(tmp_path, *alone, "distill.ratio=0.0")
-    assert set(factory.Teaching(made).options(student, "test")) == {
+    assert set(TrainingSetup(made, "supernet").distillation(student, "test")) == {
         "teacher",
         "distiller",
     }
@@ -167,12 +168,14 @@ def test_features_alone_need_a_ratio_of_zero(tmp_path: Path) -> None:
 
 def test_the_origin_of_a_training_follows_the_teacher(tmp_path: Path, weights_file: Path) -> None:
     Teacher().run(context(tmp_path, *TINY))
-    first = factory.origin(context(tmp_path, *TINY))
+    first = TrainingSetup(context(tmp_path, *TINY), "supernet").distillation_origin()
     Teacher().run(context(tmp_path, *foreign(weights_file)))
-    second = factory.origin(context(tmp_path, *foreign(weights_file)))
+    second = TrainingSetup(context(tmp_path, *foreign(weights_file)), "supernet").distillation_origin()
     assert first["teacher"] != second["teacher"] and first["distill"] == second["distill"]
     Teacher().run(context(tmp_path))
-    assert factory.origin(context(tmp_path))["teacher"] == weights.digest(tmp_path / factory.TEACHER)
+    assert TrainingSetup(context(tmp_path), "supernet").distillation_origin()["teacher"] == weights.digest(
+        tmp_path / factory.TEACHER
+    )
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +204,7 @@ def test_a_supernet_learns_the_same_bits_from_kept_answers(
     found = supernet_again(distilled, tmp_path)
     assert all(torch.equal(straight[name], found[name]) for name in straight)
     assert [(path.name, path.stat().st_mtime_ns) for path in place.iterdir()] == before
-    assert "The teacher's answers to 6 images take 50.9 kB when all are kept" in capsys.readouterr().out
+    assert "The teacher's outputs for 6 images take 50.9 kB when all are cached" in capsys.readouterr().out
 
 
 def test_with_batches_of_one_a_supernet_is_the_same_without_the_cache(

@@ -87,7 +87,7 @@ def _head_of(family, backbone, genotype, channel, monkeypatch):
 def test_a_channel_keeps_its_head_where_wanted(monkeypatch):
     found, space = {}, evonet_space(expand=[0.5, 1, 2], d_state=[2], mlp_ratio=[1], depths=[1, 1])
     for slicing in ("prefix", "per_head"):
-        family = EvoNet(space, (4, 4), (2, 2), stem_dim=4, slice=slicing)
+        family = EvoNet(space, (4, 4), (2, 2), stem_dim=4, width_slicing=slicing)
         backbone = family.build(None, 0)
         for expand in (2, 1, 0.5):
             genotype = space.encode({**space.decode(space.largest()), "e1": expand})
@@ -103,12 +103,14 @@ def test_a_channel_keeps_its_head_where_wanted(monkeypatch):
 def test_slicings_share_their_layout_and_differ_below_the_largest(is_largest):
     space = evonet_space(expand=[1, 2], d_state=[4], mlp_ratio=[1], depths=[1, 1])
     genotype, x = space.largest() if is_largest else space.smallest(), torch.ones(1, 3, 32, 32)
-    families = [EvoNet(space, (8, 16), (2, 2), stem_dim=4, slice=each) for each in ("prefix", "per_head")]
+    families = [
+        EvoNet(space, (8, 16), (2, 2), stem_dim=4, width_slicing=each) for each in ("prefix", "per_head")
+    ]
     shared = families[0].build(None, 0).eval()
     outputs = [bind(family, shared, genotype)(x)[-1] for family in families]
     assert torch.equal(*outputs) == is_largest
 
 
 def test_an_unknown_slicing_is_refused():
-    with pytest.raises(UserError, match="slice=suffix"):
-        EvoNet(evonet_space(depths=[1]), (8,), (2,), slice="suffix")
+    with pytest.raises(UserError, match="width_slicing=suffix"):
+        EvoNet(evonet_space(depths=[1]), (8,), (2,), width_slicing="suffix")

@@ -21,7 +21,7 @@ LEVELS = (Level(4, 4), Level(6, 32))
 
 
 def task(**options: float) -> Classification:
-    return Classification(Shapes(train=20, holdout=10, test=25), Classifier, "shapes", **options)
+    return Classification(Shapes(train=20, validation=10, test=25), Classifier, "shapes", **options)
 
 
 def logits(rows: int = 6, seed: int = 0) -> torch.Tensor:

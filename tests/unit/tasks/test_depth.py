@@ -19,7 +19,7 @@ ALL = torch.ones_like(TRUTH, dtype=torch.bool)
 
 
 def task(**options: object) -> Depth:
-    data = SyntheticScenes(train=6, holdout=2, test=3, height=32, width=64)
+    data = SyntheticScenes(train=6, validation=2, test=3, height=32, width=64)
     return Depth(data, DenseHead, **{"max_depth": 20.0, "name": "synthetic", **options})
 
 

@@ -30,7 +30,7 @@ SPACE = {
 
 
 def task(**options: object) -> Depth:
-    data = SyntheticScenes(train=6, holdout=3, test=3, height=32, width=64)
+    data = SyntheticScenes(train=6, validation=3, test=3, height=32, width=64)
     return Depth(data, DenseHead, **{"max_depth": 20.0, "name": "synthetic", **options})
 
 
@@ -94,7 +94,12 @@ def test_scores_use_it() -> None:
 
 
 def bench(tmp_path: Path, **options: object) -> EvaluationContext:
-    data = {"_target_": "evonas.data.synthetic.scenes.SyntheticScenes", "train": 2, "holdout": 2, "test": 2}
+    data = {
+        "_target_": "evonas.data.synthetic.scenes.SyntheticScenes",
+        "train": 2,
+        "validation": 2,
+        "test": 2,
+    }
     head = {"_target_": "evonas.nn.heads.DenseHead", "_partial_": True}
     config = {
         "_target_": "evonas.tasks.depth.Depth",

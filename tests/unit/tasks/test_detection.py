@@ -52,7 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def task_of(root: Path, masks: bool = False) -> Detection:
-    data = Coco(str(root), 64, 96, masks=masks, holdout=0.25)
+    data = Coco(str(root), 64, 96, masks=masks, validation=0.25)
     return Detection(data, partial(HEAD, masks=masks), "coco")
 
 

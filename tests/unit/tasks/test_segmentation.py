@@ -16,7 +16,7 @@ CLASSES = ("road", "tree", "car")
 
 
 def task(**options: object) -> Segmentation:
-    data = SyntheticScenes(train=4, holdout=2, test=2, height=32, width=64)
+    data = SyntheticScenes(train=4, validation=2, test=2, height=32, width=64)
     return Segmentation(data, DenseHead, **{"classes": data.classes, "name": "scenes", **options})
 
 

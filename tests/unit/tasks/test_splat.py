@@ -27,7 +27,7 @@ from evonas.tasks.view_metrics import ViewMeter, decibels, depth_error, view_met
 
 
 def task(every: int = 2, **settings: object) -> Splat:
-    data = SyntheticViews(train=2, holdout=2, test=2, height=32, width=64)
+    data = SyntheticViews(train=2, validation=2, test=2, height=32, width=64)
     return Splat(data, GaussianHead, name="splat", planes=16, features=8, every=every, **settings)  # type: ignore[arg-type]
 
 
@@ -82,7 +82,7 @@ def test_equal_answers_teach_nothing() -> None:
 
 
 def test_other_heads_are_refused_in_a_sentence() -> None:
-    of = Splat(SyntheticViews(train=1, holdout=1, test=1, height=32, width=64), DenseHead, name="splat")
+    of = Splat(SyntheticViews(train=1, validation=1, test=1, height=32, width=64), DenseHead, name="splat")
     batch = default_collate([of.dataset("holdout")[0]])
     output = torch.zeros(1, of.layout.channels(4), 32, 128)
     with pytest.raises(UserError, match="does not fit the layout") as caught:
@@ -187,7 +187,7 @@ class TestViews:
 
 class TestSequences:
     def source(self, root: Path, layout: str = "realestate", **settings: object) -> Sequences:
-        sizes = {"height": 32, "width": 64, "gap": (3, 5), "targets": 2, "holdout": 0.4}
+        sizes = {"height": 32, "width": 64, "gap": (3, 5), "targets": 2, "validation": 0.4}
         return Sequences(str(root), layout, **{**sizes, **settings})  # type: ignore[arg-type]
 
     def test_layouts_of_scenes(self, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ class TestSequences:
 
     @pytest.mark.parametrize(
         "settings",
-        [{"gap": (1, 5)}, {"gap": (5, 4)}, {"missing": "maybe"}, {"layout": "zip"}, {"holdout": 1.0}],
+        [{"gap": (1, 5)}, {"gap": (5, 4)}, {"missing": "maybe"}, {"layout": "zip"}, {"validation": 1.0}],
     )
     def test_impossible_settings_are_refused(self, tmp_path: Path, settings: dict[str, object]) -> None:
         with pytest.raises(UserError):

@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from evonas.track.progress import Pace, Progress, heading, human_time
+from evonas.track.console import heading
+from evonas.track.progress import Pace, Progress, human_time
 
 
 class Clock:

@@ -14,12 +14,12 @@ from evonas.stages.base import Context
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.supernet import Supernet
 from evonas.stages.training import supernet_trainer
-from evonas.stages.training.supernet_trainer import Walk
+from evonas.stages.training.supernet_trainer import SupernetTrainer
 from evonas.train import validation_panel
 
 OPTIONS = [
     "data.train=8",
-    "data.holdout=2",
+    "data.validation=2",
     "data.test=1",
     "distill=none",
     "tracker=none",
@@ -53,22 +53,22 @@ def walk(directory: Path, *overrides: str, resume: bool = False) -> dict[str, to
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The mean errors of the panels within steps are SCORES, by curriculum step and epoch."""
     given: list[float] = []
-    real = Walk._chain
+    real = SupernetTrainer._best_checkpoint
 
-    def chain(self: Walk, index: int, step: Any, identity: Any) -> Any:
+    def chain(self: SupernetTrainer, index: int, step: Any, identity: Any) -> Any:
         made = real(self, index, step, identity)
         if made is not None:
             offset = 3 * index
             made._score = lambda _: given.append(SCORES[offset + len(made.measured)]) or given[-1]
         return made
 
-    monkeypatch.setattr(Walk, "_chain", chain)
+    monkeypatch.setattr(SupernetTrainer, "_best_checkpoint", chain)
     return given
 
 
 def test_the_best_of_a_step_is_handed_on(tmp_path: Path, scored: list[float]) -> None:
     best = walk(tmp_path / "best")
-    last = walk(tmp_path / "last", "sampler.chain=last")
+    last = walk(tmp_path / "last", "sampler.continue_from=last")
     assert scored == SCORES * 2
     steps = read(tmp_path / "best")["steps"]
     assert [step["best_epoch"] for step in steps] == [2, 2]
@@ -136,7 +136,7 @@ def test_a_finished_supernet_is_not_trained_again(tmp_path: Path, monkeypatch: p
     walk(tmp_path, "train.panel_every=0")
     made = (tmp_path / "supernet/supernet.safetensors").stat().st_mtime_ns
     with monkeypatch.context() as patch:
-        patch.setattr(Walk, "run", lambda _: pytest.fail("trained again"))
+        patch.setattr(SupernetTrainer, "run", lambda _: pytest.fail("trained again"))
         again = context(tmp_path, "train.panel_every=0", "train.supernet.checkpoint_steps=7", resume=True)
         assert "is trained" in Supernet().run(again)
     assert (tmp_path / "supernet/supernet.safetensors").stat().st_mtime_ns == made
@@ -147,16 +147,21 @@ def test_a_finished_supernet_is_not_trained_again(tmp_path: Path, monkeypatch: p
 def test_another_chain_is_another_question(tmp_path: Path) -> None:
     Pretrain().run(context(tmp_path))
     start = tmp_path / "pretrain/supernet.safetensors"
-    overrides = ("seed=0", "train.panel_every=2", "sampler.chain=last", "train.recalibrate=2")
-    made = [Walk(context(tmp_path, each), "supernet", "supernet", start).identity() for each in overrides]
+    overrides = (
+        "seed=0",
+        "train.panel_every=2",
+        "sampler.continue_from=last",
+        "train.bn_calibration_images=2",
+    )
+    made = [SupernetTrainer(context(tmp_path, each), "supernet", start).identity() for each in overrides]
     assert all(made[0] != other for other in made[1:])
 
 
 def test_ceilings_shorten_every_training(tmp_path: Path) -> None:
-    walk(tmp_path, "trainer.max_epochs=1", "trainer.max_batches=1", "train.recalibrate=4")
+    walk(tmp_path, "limits.max_epochs=1", "limits.max_batches=1", "train.bn_calibration_images=4")
     steps = read(tmp_path)["steps"]
     assert [[each["epoch"] for each in step["measured"]] for step in steps] == [[1], [1]]
     meta = weights.load_meta(tmp_path / "supernet/supernet.safetensors")
     assert [step["max_batches"] for step in meta["identity"]["steps"]] == [1, 1]
-    with pytest.raises(UserError, match="chain=middle"):
-        walk(tmp_path / "wrong", "sampler.chain=middle")
+    with pytest.raises(UserError, match="continue_from=middle"):
+        walk(tmp_path / "wrong", "sampler.continue_from=middle")

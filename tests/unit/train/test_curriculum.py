@@ -75,16 +75,18 @@ def test_the_shorter_of_two_lengths_counts(space: Space) -> None:
     assert [step.optimizer_steps(batches) for batches in (10, 100)] == [20, 25]
     assert [step.warmup_steps(batches) for batches in (10, 100)] == [5, 25]
     assert CurriculumStep("b").optimizer_steps(7) == 7
-    ceiling = Curriculum(space, 0, [CurriculumStep("c", iterations=1000), step], chain="last").within(1)
+    ceiling = Curriculum(space, 0, [CurriculumStep("c", iterations=1000), step], continue_from="last").within(
+        1
+    )
     assert [each.optimizer_steps(10) for each in ceiling.steps] == [10, 10]
     assert [each.optimizer_steps(5000) for each in ceiling.steps] == [1000, 25]
-    assert ceiling.chain == "last"
+    assert ceiling.continue_from == "last"
 
 
 def test_chains_are_best_or_last(space: Space) -> None:
-    assert read("pst", space).chain == "best"
-    with pytest.raises(UserError, match="chain=first"):
-        Curriculum(space, 0, [CurriculumStep("a")], chain="first")
+    assert read("pst", space).continue_from == "best"
+    with pytest.raises(UserError, match="continue_from=first"):
+        Curriculum(space, 0, [CurriculumStep("a")], continue_from="first")
 
 
 def test_a_steps_panel_stays_within_its_opening(space: Space) -> None:
@@ -171,7 +173,7 @@ def test_malformed_steps_are_the_users_error(space: Space, wrong: dict) -> None:
         Curriculum(space, 0, [wrong])
 
 
-@pytest.mark.parametrize("part", ["draw", "lesson", "merge"])
+@pytest.mark.parametrize("part", ["strategy", "inplace_distillation", "merge"])
 def test_the_name_of_a_part_is_not_the_part(space: Space, part: str) -> None:
     with pytest.raises(UserError, match=rf"sampler\.{part} must be of type .* got kl"):
         Curriculum(space, 0, [CurriculumStep("a")], **{part: "kl"})
@@ -204,9 +206,9 @@ def test_the_largest_comes_first_however_corners_are_listed(space: Space) -> Non
     ("parts", "named"),
     [
         ({}, []),
-        ({"lesson": InPlaceDistillation("first")}, ["free", "small"]),
+        ({"inplace_distillation": InPlaceDistillation("first")}, ["free", "small"]),
         ({"merge": NasVit()}, ["free", "small"]),
-        ({"lesson": InPlaceDistillation("before"), "merge": PcGrad()}, []),
+        ({"inplace_distillation": InPlaceDistillation("before"), "merge": PcGrad()}, []),
     ],
 )
 def test_steps_whose_first_subnet_ought_to_be_the_largest_are_known(

@@ -49,7 +49,7 @@ def test_a_stopped_detector_ends_with_the_weights_of_one_that_was_not(tmp_path: 
     small = partial(
         RCNN, neck=partial(FPN, out_channels=8), hidden=16, proposals=20, training_proposals=20, samples=16
     )
-    data = Coco(str(coco.write(tmp_path / "coco", train=8)), 64, 64, holdout=0.25)
+    data = Coco(str(coco.write(tmp_path / "coco", train=8)), 64, 64, validation=0.25)
     task = Detection(data, small, "coco")
 
     def train(state: Resumable | None = None, stop: int = 0) -> SupernetModule:

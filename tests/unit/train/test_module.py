@@ -21,8 +21,15 @@ from evonas.train.sampling.loss_oracle import BatchLossOracle
 STEPS, BATCH = 4, 4
 EPOCHS = STEPS * BATCH // small_supernet.ITEMS
 FAST: dict[str, dict[str, Any]] = {
-    "banks": {"levels": 3, "members": 3, "rescore_every": 2, "refresh_every": 3, "window": 0.3, "size": 16},
-    "best_up": {"levels": 4, "size": 16, "tries": 2, "by": "predictor"},
+    "performance_aware": {
+        "levels": 3,
+        "members": 3,
+        "rescore_every": 2,
+        "refresh_every": 3,
+        "window": 0.3,
+        "size": 16,
+    },
+    "best_up": {"levels": 4, "size": 16, "candidates": 2, "by": "predictor"},
     "nsas": {},
 }
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,7 +46,8 @@ def trained(name: str, state: Resumable | None = None, stop: int = 0) -> Superne
 
 
 @pytest.mark.parametrize(
-    "name", ["banks", *(pytest.param(name, marks=pytest.mark.slow) for name in ("best_up", "nsas"))]
+    "name",
+    ["performance_aware", *(pytest.param(name, marks=pytest.mark.slow) for name in ("best_up", "nsas"))],
 )
 def test_a_stopped_training_goes_on_bit_for_bit(tmp_path: Path, name: str) -> None:
     straight = trained(name)
@@ -110,7 +118,7 @@ class Comparing(SupernetModule):
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="torch has no gloo here")
-@pytest.mark.parametrize("name", ["banks", pytest.param("best_up", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["performance_aware", pytest.param("best_up", marks=pytest.mark.slow)])
 def test_two_ranks_choose_alike_although_they_see_other_images(name: str) -> None:
     made = small_supernet.module(name, 4, **{**FAST[name], **({"by": "loss"} if name == "best_up" else {})})
     made.__class__ = Comparing

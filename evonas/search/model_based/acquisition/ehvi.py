@@ -66,8 +66,8 @@ class EHVI:
     def __init__(self, pool: int = 300, draws: int = 32) -> None:
         if min(pool, draws) < 1:
             raise UserError(
-                f"search.choice.pool and search.choice.draws must be at least 1, got {pool} and {draws}.",
-                "Set search.choice.pool and search.choice.draws to 1 or more.",
+                f"search.acquisition.pool and search.acquisition.draws must be at least 1, got {pool} and {draws}.",
+                "Set search.acquisition.pool and search.acquisition.draws to 1 or more.",
             )
         self._pool, self._draws = pool, draws
 

@@ -55,8 +55,9 @@ class EvenSpacing:
     def __init__(self, along: int = 1, pool: int = 40) -> None:
         if pool < 1 or along < 0:
             raise UserError(
-                f"search.choice.pool must be at least 1 and search.choice.along at least 0, got {pool} and {along}.",
-                "Try: search.choice.pool=40 search.choice.along=1",
+                f"search.acquisition.pool must be at least 1 and search.acquisition.along at least 0, "
+                f"got {pool} and {along}.",
+                "Try: search.acquisition.pool=40 search.acquisition.along=1",
             )
         self._along, self._pool = along, pool
 
@@ -101,7 +102,7 @@ class HypervolumeSubset:
     def __init__(self, pool: int = 100) -> None:
         if pool < 1:
             raise UserError(
-                f"search.choice.pool must be at least 1, got {pool}.", "Try: search.choice.pool=100"
+                f"search.acquisition.pool must be at least 1, got {pool}.", "Try: search.acquisition.pool=100"
             )
         self._pool = pool
 

@@ -28,18 +28,18 @@ def views(**options: object) -> Views:
 
 def folders(root: Path, **options: object) -> LabelledImageSource:
     write_folders(root)
-    return ImageFolder(str(root), **{"num_classes": 3, "views": views(), "holdout": 0.2, **options})  # type: ignore[arg-type]
+    return ImageFolder(str(root), **{"num_classes": 3, "views": views(), "validation": 0.2, **options})  # type: ignore[arg-type]
 
 
 def tars(root: Path, **options: object) -> LabelledImageSource:
     write_tars(root)
-    return Shards(str(root), **{"num_classes": 3, "views": views(), "holdout": 0.2, **options})  # type: ignore[arg-type]
+    return Shards(str(root), **{"num_classes": 3, "views": views(), "validation": 0.2, **options})  # type: ignore[arg-type]
 
 
 def tables(root: Path, **options: object) -> LabelledImageSource:
     pytest.importorskip("pyarrow")
     write_tables(root)
-    return Shards(str(root), **{"num_classes": 3, "views": views(), "holdout": 0.2, **options})  # type: ignore[arg-type]
+    return Shards(str(root), **{"num_classes": 3, "views": views(), "validation": 0.2, **options})  # type: ignore[arg-type]
 
 
 EVERY = pytest.mark.parametrize("make", [folders, tars, tables])
@@ -201,7 +201,7 @@ def test_manifests_follow_the_bytes(tmp_path: Path) -> None:
     assert folders(tmp_path).dataset("test").manifest() == before
     target = tmp_path / "val" / CLASSES[1] / "n02_1.PNG"
     target.write_bytes(target.read_bytes() + b"\0")
-    source = ImageFolder(str(tmp_path), 3, views(), holdout=0.2)
+    source = ImageFolder(str(tmp_path), 3, views(), validation=0.2)
     assert source.dataset("test").manifest() != before
 
 

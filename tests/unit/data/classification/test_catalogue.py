@@ -149,7 +149,7 @@ WRITERS = {
 
 
 def source(name: str, root: Path, **options: float) -> NamedImages:
-    return NamedImages(name, str(root), VIEWS, **{"holdout": 0.2, **options})
+    return NamedImages(name, str(root), VIEWS, **{"validation": 0.2, **options})
 
 
 def test_every_set_is_written_here() -> None:
@@ -220,7 +220,7 @@ def test_folders_without_a_test_split_are_cut(tmp_path: Path) -> None:
     for place, label in enumerate(labels(3) * 5):
         jpeg(tmp_path / f"sport{label}" / f"{place}.jpg", label)
     first, other = (
-        ImageFolder(str(tmp_path), 3, VIEWS, ".", None, seed=seed, holdout=0.25, test_share=0.4)
+        ImageFolder(str(tmp_path), 3, VIEWS, ".", None, seed=seed, validation=0.25, test_share=0.4)
         for seed in (0, 1)
     )
     assert [len(first.dataset(split)) for split in SPLITS] == [12, 6, 12]

@@ -97,14 +97,14 @@ def test_the_list_without_them_will_do(tree: Path) -> None:
 
 
 def test_holdout_takes_whole_drives(tree: Path) -> None:
-    data = source(tree, holdout=0.5)
+    data = source(tree, validation=0.5)
     groups = {split: {frame.group for frame in data.frames(split)} for split in ("train", "holdout")}
     assert groups["train"] and groups["holdout"]
     assert not groups["train"] & groups["holdout"]
     assert len(data.frames("train")) + len(data.frames("holdout")) == 10
-    drawn = {tuple(source(tree, holdout=0.5, holdout_seed=seed).frames("holdout")) for seed in range(8)}
+    drawn = {tuple(source(tree, validation=0.5, validation_seed=seed).frames("holdout")) for seed in range(8)}
     assert len(drawn) > 1
-    assert len(source(tree, holdout=0.5, holdout_images=1).frames("holdout")) == 1
+    assert len(source(tree, validation=0.5, validation_images=1).frames("holdout")) == 1
 
 
 def test_holdout_stays_within_its_share() -> None:
@@ -121,9 +121,9 @@ def test_holdout_stays_within_its_share() -> None:
     with pytest.raises(DataError, match="all training frames are of a"):
         hold_out(frames[:500], 0.1, 0, 5)
     for share in (0.0, 1.0):
-        with pytest.raises(UserError, match=r"data\.holdout="):
+        with pytest.raises(UserError, match=r"data\.validation="):
             hold_out(frames, share, 0, 5)
-    with pytest.raises(UserError, match="holdout_images must be at least 1, got 0"):
+    with pytest.raises(UserError, match="validation_images must be at least 1, got 0"):
         hold_out(frames, 0.1, 0, 0)
 
 
@@ -149,8 +149,8 @@ def test_both_cameras_serve_the_official_split(tree: Path) -> None:
         right = path(tree, kitti.TRAIN[0], kitti.FIRST, camera="03")
         right.parent.mkdir(parents=True)
         right.write_bytes(left.read_bytes())
-    images = [f.image for f in source(tree, split="official", holdout=0.3).frames("train")]
-    images += [f.image for f in source(tree, split="official", holdout=0.3).frames("holdout")]
+    images = [f.image for f in source(tree, split="official", validation=0.3).frames("train")]
+    images += [f.image for f in source(tree, split="official", validation=0.3).frames("holdout")]
     assert sum("image_03" in path.parts for path in images) == 1
     eigen = source(tree).frames("train") + source(tree).frames("holdout")
     assert not any("image_03" in frame.image.parts for frame in eigen)
@@ -289,7 +289,7 @@ def test_loader_workers_read_the_same(tree: Path) -> None:
 def test_manifests_name_what_the_items_depend_on(tree: Path) -> None:
     before = {split: source(tree).dataset(split).manifest() for split in ("train", "holdout", "test")}
     assert len(set(before.values())) == 3
-    assert source(tree, holdout=0.5).dataset("holdout").manifest() != before["holdout"]
+    assert source(tree, validation=0.5).dataset("holdout").manifest() != before["holdout"]
     assert source(tree, width=32).dataset("test").manifest() != before["test"]
     kitti.write_frame(tree, kitti.TEST[0], kitti.FIRST, 99, (HEIGHT, WIDTH))
     assert source(tree).dataset("test").manifest() != before["test"]

@@ -76,7 +76,7 @@ def test_recordings_of_one_room_stay_together(tree: Path) -> None:
         "bathroom",
     ]
     for seed in range(6):
-        data = source(tree, holdout=0.5, holdout_seed=seed)
+        data = source(tree, validation=0.5, validation_seed=seed)
         scenes = [{f.image.parent.name for f in data.frames(split)} for split in ("train", "holdout")]
         assert not scenes[0] & scenes[1]
         assert any({"kitchen_0029a", "kitchen_0029b"} <= part for part in scenes)

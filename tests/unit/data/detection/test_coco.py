@@ -15,7 +15,7 @@ from trees import coco
 from evonas.data.base import SPLITS
 from evonas.data.detection.base import MASK_SIDE, Objects, ObjectSource
 from evonas.data.detection.coco import TEST, TRAIN, Coco, Fit, on_file
-from evonas.data.detection.instance_masks import cut, whole
+from evonas.data.detection.instance_masks import cut, decoded
 from evonas.data.detection.voc import convert
 from evonas.data.io.safe import read_xml
 from evonas.errors import DataError, UserError
@@ -29,7 +29,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def source(root: Path, **options: Any) -> Coco:
-    return Coco(str(root), **{"height": 64, "width": 64, "holdout": 0.25, "masks": True, **options})
+    return Coco(str(root), **{"height": 64, "width": 64, "validation": 0.25, "masks": True, **options})
 
 
 def plain(dataset: Any) -> Any:
@@ -42,7 +42,7 @@ def test_it_is_a_source_of_objects_in_disjoint_splits(tree: Path) -> None:
     assert isinstance(data, ObjectSource)
     assert data.class_names() == ("square", "disc")
     found = {split: data.dataset(split) for split in SPLITS}
-    assert {split: len(each) for split, each in found.items()} == {"train": 6, "holdout": 2, "test": 4}
+    assert {split: len(each) for split, each in found.items()} == {"train": 6, "validation": 2, "test": 4}
     assert sorted(found["train"].places + found["holdout"].places) == list(range(8))
     assert len({each.manifest() for each in found.values()}) == 3
     assert source(tree, seed=1).dataset("holdout").places != found["holdout"].places
@@ -71,7 +71,7 @@ def test_crowds_are_kept_for_scores_and_not_for_learning(tree: Path) -> None:
     objects = data.objects(TEST, 0)
     assert objects.crowd.tolist() == [False, False, True]
     assert int((data.dataset("test")[0]["labels"] >= 0).sum()) == 2
-    crowd = whole(objects.shapes[2], objects.height, objects.width)
+    crowd = decoded(objects.shapes[2], objects.height, objects.width)
     assert crowd.shape == (64, 96) and crowd[:8, :12].all() and crowd.sum() == 96
 
 
@@ -90,11 +90,11 @@ def test_masks_are_cut_to_their_boxes(tree: Path) -> None:
 
 def test_run_lengths_and_polygons_of_one_shape_are_one_mask() -> None:
     polygon = [[10.0, 8.0, 30.0, 8.0, 30.0, 24.0, 10.0, 24.0]]
-    mask = whole(polygon, 40, 50)
+    mask = decoded(polygon, 40, 50)
     runs = np.flatnonzero(np.diff(np.concatenate(([0], mask.T.flatten(), [2]))))
     counts = np.diff(np.concatenate(([0], runs))).tolist()
     lengths = {"size": [40, 50], "counts": counts}
-    assert np.array_equal(whole(lengths, 40, 50), mask)
+    assert np.array_equal(decoded(lengths, 40, 50), mask)
     box = (10.0, 8.0, 30.0, 24.0)
     both = [cut(shape, 40, 50, box, 56) for shape in (polygon, lengths)]
     assert float((both[0] != both[1]).mean()) < 0.03
@@ -166,21 +166,21 @@ def one(**changed: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (one(image_id=5), "annotation 2 has the image_id 5"),
-        (one(category_id=1), "annotation 2 has the category_id 1"),
-        (one(bbox=[1, 2, 3]), r"annotation 2 has the bbox \[1, 2, 3\]"),
-        (one(bbox=[1, 2, 3, "x"]), "annotation 2 has the bbox"),
-        (one(area=-1), "annotation 2 has the area -1"),
+        (one(image_id=5), "annotation 2 contains unknown image_id 5"),
+        (one(category_id=1), "annotation 2 contains unknown category_id 1"),
+        (one(bbox=[1, 2, 3]), r"annotation 2: bbox must be .* got \[1, 2, 3\]"),
+        (one(bbox=[1, 2, 3, "x"]), "annotation 2: bbox must be"),
+        (one(area=-1), "annotation 2: area must be a number of pixels, got -1"),
         (one(segmentation=[]), "annotation 2 has no segmentation"),
         (
             one(segmentation={"size": [1, 1], "counts": [1]}),
-            "annotation 2 has run lengths of another image",
+            "annotation 2: run lengths do not match",
         ),
         (lambda document: document.pop("images"), "has no list of images"),
         (lambda document: document.update(images=[]), "has 0 images"),
         (lambda document: document["images"][0].update(height=10**6), "image 100 has 1000000x96 pixels"),
-        (lambda document: document["images"][0].update(file_name=3), "image 100 has no file_name"),
-        (lambda document: document["images"][0].update(id="a"), "the id of a image is 'a'"),
+        (lambda document: document["images"][0].update(file_name=3), "image 100 must have file_name"),
+        (lambda document: document["images"][0].update(id="a"), "the id of a image must be an integer"),
         (lambda document: document["categories"].append({"id": 9, "name": "disc"}), "categories without"),
     ],
 )
@@ -215,17 +215,17 @@ def test_names_that_leave_the_folder_are_refused(tree: Path, tmp_path: Path) -> 
 
 def test_a_picture_of_another_size_is_refused(tree: Path, tmp_path: Path) -> None:
     data = broken(tree, tmp_path / "b", lambda document: document["images"][0].update(height=63))
-    with pytest.raises(DataError, match="is 64x96, its annotations are for 63x96"):
+    with pytest.raises(DataError, match="is 64x96, but its annotations are for 63x96"):
         data.read(TRAIN, 0)
 
 
 def test_mistakes_of_the_user_are_told(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"There is no .*instances_train2017\.json"):
+    with pytest.raises(DataError, match=r"instances_train2017\.json does not exist"):
         len(source(tmp_path).dataset("train"))
     with pytest.raises(DataError, match="has 2 classes, not 80"):
         source(tree, num_classes=80).class_names()
-    with pytest.raises(UserError, match="holdout=0"):
-        source(tree, holdout=0)
+    with pytest.raises(UserError, match="validation=0"):
+        source(tree, validation=0)
     with pytest.raises(UserError, match="multiples of 32"):
         source(tree, height=60)
 
@@ -261,7 +261,7 @@ def test_a_voc_tree_becomes_a_coco_tree(tmp_path: Path) -> None:
     voc(tmp_path / "voc", "a.1", "".join(objects))
     found = convert(tmp_path / "voc", tmp_path / "coco", PARTS)
     assert found.images == {"train": 1, "test": 1} and found.boxes == 4
-    assert len(found.dropped) == 4 and "object 3 has the name ''" in found.dropped[0]
+    assert len(found.dropped) == 4 and "object 3 has the invalid name ''" in found.dropped[0]
     assert "object 4 has a box without area" in found.dropped[1]
     data = Coco(str(tmp_path / "coco"), 32, 32, train="train", test="test")
     assert data.class_names() == ("cat", "dog")
@@ -275,8 +275,8 @@ def test_a_voc_tree_becomes_a_coco_tree(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("objects", "said"),
     [
-        ("<object><name>a</name></object>", "object 1 has no box of four numbers"),
-        (boxed("a", 1, 2, 3, 4).replace(">2<", ">two<"), "object 1 has no box of four numbers"),
+        ("<object><name>a</name></object>", "object 1 must have a bndbox of four numbers"),
+        (boxed("a", 1, 2, 3, 4).replace(">2<", ">two<"), "object 1 must have a bndbox of four numbers"),
         ("<object>", "is not an XML document"),
         ("", "has no boxes"),
     ],
@@ -318,7 +318,7 @@ def test_real_cells_are_read(tmp_path: Path) -> None:
     found = convert(BCCD, tmp_path, PARTS)
     assert found.images == {"train": 292, "test": 72}
     assert (found.boxes, len(found.dropped)) == (4886, 2)
-    data = Coco(str(tmp_path), 192, 256, train="train", test="test", holdout=0.2)
+    data = Coco(str(tmp_path), 192, 256, train="train", test="test", validation=0.2)
     assert data.class_names() == ("Platelets", "RBC", "WBC")
     assert [len(data.dataset(split)) for split in SPLITS] == [234, 58, 72]
     item = data.dataset("test")[0]

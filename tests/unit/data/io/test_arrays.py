@@ -22,7 +22,7 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_objects_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", a=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(DataError, match="holds objects"):
+    with pytest.raises(DataError, match="contains objects"):
         safe.read_arrays(tmp_path / "t.npz")
 
 
@@ -31,7 +31,7 @@ def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
     with zipfile.ZipFile(tmp_path / "t.npz", "w") as archive:
         archive.writestr("a.npy", stream.getvalue() + bytes(8))
-    with pytest.raises(DataError, match="promises more than the file has"):
+    with pytest.raises(DataError, match="is larger than its file"):
         safe.read_arrays(tmp_path / "t.npz")
 
 

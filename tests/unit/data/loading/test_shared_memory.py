@@ -19,7 +19,7 @@ from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
 from evonas.stages.base import Context
 from evonas.stages.build import factory
-from evonas.stages.searching.shared_images import IMAGES, sharing
+from evonas.stages.build.engine import IMAGES, shared_images
 
 BATCHES = [
     {"image": torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0)), "label": torch.arange(3)},
@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_clear_sentence(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(UserError, match="cannot be kept in") as caught:
+        with pytest.raises(UserError, match="cannot be written to") as caught:
             shared_batches(tmp_path, "key", lambda: BATCHES)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -136,7 +136,7 @@ class TestSearch:
 
     def test_workers_share_and_leave_nothing(self, tmp_path: Path) -> None:
         made = self.context(tmp_path)
-        with sharing(made, {"_target_": "x"}) as spec:
+        with shared_images(made, {"_target_": "x"}) as spec:
             assert spec == {"_target_": "x", "shared_dir": str(tmp_path / IMAGES)}
             shared_batches(tmp_path / IMAGES, "key", lambda: BATCHES)
         assert not (tmp_path / IMAGES).exists()
@@ -145,7 +145,7 @@ class TestSearch:
     def test_one_worker_shares_with_nobody(self, tmp_path: Path, change: dict[str, object]) -> None:
         made = self.context(tmp_path)
         made.cfg.hardware.merge_with(change)
-        with sharing(made, {"_target_": "x"}) as spec:
+        with shared_images(made, {"_target_": "x"}) as spec:
             assert spec == {"_target_": "x"}
 
     def test_a_bench_measures_the_same_on_shared_images(self, tmp_path: Path) -> None:

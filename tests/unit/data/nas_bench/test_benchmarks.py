@@ -67,7 +67,7 @@ def test_nb101_says_which_file_is_missing(tmp_path: Path) -> None:
         (b"[1, 2, 3]", "not enough values"),
         (b"{}", "not enough values"),
         (json.dumps(["h", 108, 5, "input,output", ""]).encode(), "has no len"),
-        (written.training("01001", CHAIN[::3], 0.9), "is no adjacency matrix of 2 vertices"),
+        (written.training("01001", CHAIN[::3], 0.9), "is not an adjacency matrix of 2 vertices"),
         (written.training("0010", CHAIN[::3], 0.9), "points backwards"),
         (written.training("0100", ("output", "input"), 0.9), "the operations are output,input"),
         (written.training(MATRIX, ("input", "conv9x9", "maxpool3x3", "output"), 0.9), "conv9x9"),
@@ -78,7 +78,7 @@ def test_nb101_says_which_file_is_missing(tmp_path: Path) -> None:
 )
 def test_nb101_names_the_damaged_record(tmp_path: Path, content: bytes, reason: str) -> None:
     path = written.nb101(tmp_path / SHORT, [written.training(MATRIX, CHAIN, 0.9), content])
-    with pytest.raises(DataError, match=f"Record 2 of {path} is no training") as caught:
+    with pytest.raises(DataError, match=f"Record 2 of {path} is not a training") as caught:
         nb101(str(tmp_path))
     assert reason in caught.value.message
 
@@ -95,8 +95,8 @@ def test_macro_reads_every_chain(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[]", "contains no networks"),
-        ("{}", "contains no networks"),
+        ("[]", "must map names to networks"),
+        ("{}", "must map names to networks"),
         ("{", "is not a JSON document"),
         ("[" * 100_000, "is not a JSON document"),
         ('{"0123": {}}', "is damaged"),
@@ -240,7 +240,7 @@ def test_missing_documents_say_where_they_are_published(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist") as caught:
         nb301(str(tmp_path / "none"))
     assert "automl/nasbench301" in caught.value.hint
-    with pytest.raises(DataError, match="contains no document") as caught:
+    with pytest.raises(DataError, match="contains no file whose name") as caught:
         accel(str(tmp_path))
     assert "afzalxo/Accel-NASBench" in caught.value.hint
     (tmp_path / "other.tar.gz").write_bytes(b"no archive")

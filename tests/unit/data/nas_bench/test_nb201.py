@@ -158,7 +158,7 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="column 'error' is not numeric"):
         own(str(path))
     np.savez(path, words=[["3"], ["5"]])
-    with pytest.raises(DataError, match="no column beside 'words'"):
+    with pytest.raises(DataError, match="no column besides 'words'"):
         own(str(path))
     np.savez(path, words=[["3"], ["5"]], error=[1.0])
     with pytest.raises(DataError, match="Column error of mine has 1 rows; there are 2"):

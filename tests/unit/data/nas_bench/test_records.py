@@ -47,7 +47,9 @@ def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
 def test_cut_files_are_named(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "cut.tfrecord"
     path.write_bytes(written.record(b"content!!")[:kept])
-    with pytest.raises(DataError, match=r"cut\.tfrecord is no whole TFRecord file: it ends inside a record"):
+    with pytest.raises(
+        DataError, match=r"cut\.tfrecord is not a complete TFRecord file: it ends inside a record"
+    ):
         list(tfrecord.read_records(path))
 
 
@@ -57,14 +59,14 @@ def test_damage_is_found_by_its_checksum(tmp_path: Path, at: int) -> None:
     bad[at] ^= 4
     path = tmp_path / "bad.tfrecord"
     path.write_bytes(good + bytes(bad) + good)
-    with pytest.raises(DataError, match="record 2 has another checksum"):
+    with pytest.raises(DataError, match="record 2 has a wrong checksum"):
         list(tfrecord.read_records(path))
 
 
 def test_a_promise_of_much_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "bomb.tfrecord"
     path.write_bytes(struct.pack("<QI", 2**60, 0))
-    with pytest.raises(DataError, match="promises 1152921504606846976 bytes"):
+    with pytest.raises(DataError, match="has 1152921504606846976 bytes"):
         list(tfrecord.read_records(path))
 
 
@@ -76,7 +78,7 @@ def test_fields_of_every_kind() -> None:
     found = list(tfrecord.fields(message))
     assert [number for number, _ in found] == [1, 2, 15, 16]
     assert found[0][1] == 300 and tfrecord.double(found[1][1]) == 0.5 and found[2][1] == b"text"
-    with pytest.raises(ValueError, match="no double"):
+    with pytest.raises(ValueError, match="not a double"):
         tfrecord.double(found[3][1])
 
 
@@ -84,5 +86,5 @@ def test_fields_of_every_kind() -> None:
     "message", [b"\x80", b"\x09\0\0", b"\x0a\x05abc", b"\x0b", b"\xff" * 11, b"\x08" + b"\x80" * 3]
 )
 def test_broken_messages_are_refused(message: bytes) -> None:
-    with pytest.raises(ValueError, match=r"cut|longer than its message|wire type"):
+    with pytest.raises(ValueError, match=r"truncated|longer than its message|wire type"):
         list(tfrecord.fields(message))

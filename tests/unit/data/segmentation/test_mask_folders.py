@@ -23,7 +23,7 @@ PLAIN = CropAugment(scale=(96, 64), ratio=(1.0, 1.0), dominance=1.0, flip=0.0, c
 
 
 def ade(root: Path, **options: Any) -> Ade20k:
-    return Ade20k(str(root), **{"height": 64, "width": 96, "crop": (32, 64), "holdout": 0.3, **options})
+    return Ade20k(str(root), **{"height": 64, "width": 96, "crop": (32, 64), "validation": 0.3, **options})
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_impossible_colours_and_sizes_are_the_users_errors(ade_tree: Path) -> No
 
 
 def city(root: Path, **options: Any) -> Cityscapes:
-    return Cityscapes(str(root), **{"height": 32, "width": 64, "holdout": 0.4, **options})
+    return Cityscapes(str(root), **{"height": 32, "width": 64, "validation": 0.4, **options})
 
 
 def test_cityscapes_numbers_are_those_of_the_public_table(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def folders(root: Path, colour: bool = False, first: int = 0) -> Path:
 
 
 def masks(root: Path, **options: Any) -> MaskFolders:
-    given = {"height": 32, "width": 64, "classes": ["a", "b", "c"], "holdout": 0.3, **options}
+    given = {"height": 32, "width": 64, "classes": ["a", "b", "c"], "validation": 0.3, **options}
     return MaskFolders(str(root), **given)
 
 
@@ -305,7 +305,7 @@ def test_lists_name_pairs_anywhere_below_the_root(tmp_path: Path) -> None:
     for split in ("train", "test"):
         lines = [f"images/{split}/{n}.png masks/{split}/{n}.png" for n in range(2)]
         (tmp_path / "lists" / f"{split}.txt").write_text("\n".join(lines))
-    data = masks(root, lists=str(tmp_path / "lists"), holdout=0.5)
+    data = masks(root, lists=str(tmp_path / "lists"), validation=0.5)
     assert [len(data.dataset(split)) for split in SPLITS] == [1, 1, 2]
     assert data.dataset("test").manifest()
     (tmp_path / "lists" / "test.txt").write_text("images/test/0.png ../lists/test.txt")

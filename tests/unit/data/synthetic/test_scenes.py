@@ -15,7 +15,7 @@ from evonas.errors import UserError
 
 
 def source(**changes: int) -> SyntheticScenes:
-    return SyntheticScenes(**{"train": 4, "holdout": 3, "test": 2, "height": 32, "width": 64, **changes})
+    return SyntheticScenes(**{"train": 4, "validation": 3, "test": 2, "height": 32, "width": 64, **changes})
 
 
 def test_items_are_what_the_renderer_drew() -> None:

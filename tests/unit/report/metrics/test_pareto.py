@@ -85,7 +85,7 @@ def test_select_may_choose_beyond_the_recorded_front(tmp_path: Path, noise: bool
     made = small_run.context(tmp_path / "run")
     archive(made.run.path("search/archive.sqlite"))
     made.cfg.select.rules, made.cfg.select.include_max = ["knee", "spread:3"], False
-    made.cfg.select.noise = noise
+    made.cfg.select.noise_aware = noise
     Select().run(made)
     nets = files.read_json(tmp_path / "run/selected.json")["nets"]
     assert {GENOTYPES.index(net["genotype"]) for net in nets} == expected

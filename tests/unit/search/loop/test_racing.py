@@ -225,7 +225,7 @@ def test_rungs_are_parts_of_the_split() -> None:
     "wrong", [{"first": 0}, {"first": 1.0}, {"growth": 1}, {"rungs": 0}, {"confidence": 1}]
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="evaluate=racing needs first"):
+    with pytest.raises(UserError, match="fidelity=racing needs first"):
         Racing(**wrong)  # type: ignore[arg-type]
 
 
@@ -233,4 +233,4 @@ def test_without_an_error_on_images_there_is_nothing_to_race_for() -> None:
     for evaluator in (object(), Sampled(("macs",))):
         with pytest.raises(UserError, match="needs an objective 'error'") as refused:
             Racing().prepare(evaluator)
-        assert refused.value.hint == "Measure on all images with: evaluate=full"
+        assert refused.value.hint == "Measure on all images with: fidelity=full"

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from small_stages import composed
 from trees import coco
 
+from evonas.cli_errors import refuse_too_small
 from evonas.errors import UserError
 from evonas.nn.memory import peak_bytes
 from evonas.schema import Hardware
@@ -42,8 +43,8 @@ def test_the_largest_power_of_two_that_fits(image: int, memory: float, expected:
 
 def test_what_was_asked_for_is_taken() -> None:
     assert eval_batch_size(Setup(composed("hardware.eval_batch_size=5"))) == 5
-    with pytest.raises(UserError, match=r"hardware\.eval_batch_size is 0; it must be at least 1"):
-        eval_batch_size(Setup(composed("hardware.eval_batch_size=0")))
+    with pytest.raises(UserError, match=r"hardware\.eval_batch_size=0 is too small"):
+        refuse_too_small(composed("hardware.eval_batch_size=0"))
 
 
 def test_memory_decides_where_nothing_was_asked() -> None:
@@ -57,7 +58,7 @@ def test_memory_decides_where_nothing_was_asked() -> None:
     [
         (),
         ("network.mixer=bidirectional",),
-        ("network.slice=per_head",),
+        ("network.width_slicing=per_head",),
         ("head._target_=evonas.nn.topdown.SASFDecoder", "~head.width"),
     ],
 )
@@ -83,7 +84,7 @@ def test_a_detector_is_run_on_a_real_image(tmp_path: Path, masks: bool) -> None:
             "height": 64,
             "width": 96,
             "masks": masks,
-            "holdout": 0.25,
+            "validation": 0.25,
         },
         "head": {
             "_target_": "evonas.nn.detection.rcnn.RCNN",

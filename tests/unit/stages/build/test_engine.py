@@ -7,6 +7,7 @@ import pytest
 from misbehaving import Obedient
 from omegaconf import OmegaConf
 
+from evonas.cli_errors import refuse_too_small
 from evonas.errors import EngineError, UserError
 from evonas.evaluate import ray as ray_engine
 from evonas.evaluate.inline import InlineEngine
@@ -54,11 +55,11 @@ def test_a_worker_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert caught.value.hint == "hardware.devices=1"
 
 
-def test_unknown_engine_and_empty_pool_are_refused() -> None:
-    with pytest.raises(UserError, match="no engine 'rayy'"):
+def test_unknown_engines_and_devices_without_workers_are_refused() -> None:
+    with pytest.raises(UserError, match=r"hardware\.engine=rayy is unknown"):
         engine_for(hardware(engine="rayy"), {}, None)
-    with pytest.raises(UserError, match="workers_per_device is 0"):
-        worker_count(hardware(accelerator="gpu", workers_per_device=0))
+    with pytest.raises(UserError, match="workers_per_device=0 is too small"):
+        refuse_too_small(OmegaConf.create({"hardware": hardware(workers_per_device=0)}))
 
 
 def test_without_ray_the_command_that_installs_it_is_named(

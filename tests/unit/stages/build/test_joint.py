@@ -23,7 +23,7 @@ from evonas.stages.run import is_wanted, settings
 from evonas.stages.search import Search
 from evonas.stages.select import Select
 
-SMALL = ("data.train=4", "data.holdout=2", "data.test=2", "hardware.workers=0")
+SMALL = ("data.train=4", "data.validation=2", "data.test=2", "hardware.workers=0")
 NORMALS = (
     "task._target_=evonas.tasks.normals.Normals",
     "~task.max_depth",
@@ -40,7 +40,7 @@ def trained(folder: Path, *overrides: str) -> Context:
     files.write_json(folder / "run.json", {"created": "2026-01-01", **about})
     files.write_text(folder / "attempts/001/config.yaml", OmegaConf.to_yaml(made.cfg))
     files.write_text(
-        folder / "attempts/001/overrides.yaml", "- +task=any\n- genotype='run:x#knee'\n- data.train=4\n"
+        folder / "attempts/001/overrides.yaml", "- +task=any\n- networks='run:x#knee'\n- data.train=4\n"
     )
     weights.save(made.run.path(factory.SUPERNET), factory.supernet(made.setup).state_dict())
     return made
@@ -48,7 +48,12 @@ def trained(folder: Path, *overrides: str) -> Context:
 
 def joint(folder: Path, *overrides: str, resume: bool = False) -> Context:
     """A search over the runs `depth` and `normals` of the same outputs."""
-    small = ("joint=[depth,normals]", "objective=[error,macs]", "budget.population=3", "budget.evaluations=6")
+    small = (
+        "multi_task_runs=[depth,normals]",
+        "objective=[error,macs]",
+        "budget.population=3",
+        "budget.evaluations=6",
+    )
     return small_stages.context(folder, *SMALL, *small, *overrides, resume=resume)
 
 
@@ -126,7 +131,7 @@ def test_search_resumes_and_is_shown_without_stages_that_it_has_not(outputs: Pat
     assert read(outputs / "both/search/archive.sqlite").genotypes[:6] == facts.genotypes
     made.cfg.select.rules = ["best:error_normals", "knee"]
     said = Select().run(made)
-    assert "genotype=run:both#best_error_normals" in said and "inputs=normals" in said and "run:x" not in said
+    assert "networks=run:both#best_error_normals" in said and "inputs=normals" in said and "run:x" not in said
     page = render(gather(made.run))
     assert "best_error_normals" in page and "stage=retrain" not in page
 
@@ -151,16 +156,16 @@ def test_a_dry_run_tells_the_cost_and_keeps_nothing(
 
 def test_two_runs_of_one_task_are_called_by_their_own_names(outputs: Path) -> None:
     trained(outputs / "depth-2", "seed=2")
-    config = joint_config(joint(outputs / "both", "joint=[depth,depth-2]"), "cpu")
+    config = joint_config(joint(outputs / "both", "multi_task_runs=[depth,depth-2]"), "cpu")
     assert list(config["members"]) == ["depth", "depth_2"]
 
 
 @pytest.mark.parametrize(
     ("overrides", "said", "hinted"),
     [
-        (["joint=[depth]"], "two tasks", "joint=[<run>,<run>]"),
-        (["joint=[depth,depth]"], "each once", "joint="),
-        (["joint=[depth,nobody]"], "no run 'nobody'", "depth"),
+        (["multi_task_runs=[depth]"], "two tasks", "multi_task_runs=[<run>,<run>]"),
+        (["multi_task_runs=[depth,depth]"], "each once", "multi_task_runs="),
+        (["multi_task_runs=[depth,nobody]"], "no run 'nobody'", "depth"),
         (["space=evonet"], "'depth' was trained over another space", "space=nano"),
         (["objective=[macs,params]"], "evaluates data", "objective="),
     ],
@@ -180,7 +185,7 @@ def test_a_run_without_a_supernet_says_how_to_make_it(outputs: Path) -> None:
 
 def test_racing_needs_one_error(outputs: Path) -> None:
     with pytest.raises(UserError, match="needs an objective 'error'"):
-        Search().run(joint(outputs / "both", "evaluate=racing"))
+        Search().run(joint(outputs / "both", "fidelity=racing"))
 
 
 def test_a_joint_search_has_nothing_to_train(outputs: Path) -> None:

@@ -13,8 +13,7 @@ from evonas.run import Run
 from evonas.schema import Budget
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.build.run_mode import RunMode, mode_of
-from evonas.stages.build.setup import Setup
+from evonas.stages.build.setup import RunMode, Setup, mode_of
 from evonas.stages.search import Search
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.supernet import Supernet
@@ -82,12 +81,12 @@ def test_the_driver_of_a_search_builds_no_part_twice(
     ("settings", "mode", "has_network"),
     [
         ({}, RunMode.SUPERNET, True),
-        ({"genotype": None, "joint": None, "evaluator": None}, RunMode.SUPERNET, True),
-        ({"genotype": "run:a#knee"}, RunMode.GIVEN, True),
-        ({"joint": []}, RunMode.JOINT, False),
+        ({"networks": None, "multi_task_runs": None, "evaluator": None}, RunMode.SUPERNET, True),
+        ({"networks": "run:a#knee"}, RunMode.NAMED, True),
+        ({"multi_task_runs": []}, RunMode.JOINT, False),
         ({"evaluator": {"_target_": "evaluator/table"}}, RunMode.TABLE, False),
-        ({"evaluator": {"_target_": "evaluator/table"}, "genotype": "x"}, RunMode.TABLE, False),
-        ({"joint": ["a", "b"], "genotype": "x"}, RunMode.JOINT, False),
+        ({"evaluator": {"_target_": "evaluator/table"}, "networks": "x"}, RunMode.TABLE, False),
+        ({"multi_task_runs": ["a", "b"], "networks": "x"}, RunMode.JOINT, False),
     ],
 )
 def test_the_mode_of_a_run(settings: dict[str, Any], mode: RunMode, has_network: bool) -> None:

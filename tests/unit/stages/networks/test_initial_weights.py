@@ -13,8 +13,8 @@ from evonas.errors import DataError, UserError
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.networks import selected
-from evonas.stages.networks.initial_weights import load_start, started
-from evonas.stages.networks.references import Given, given
+from evonas.stages.networks.initial_weights import initial_network, load_initial_supernet
+from evonas.stages.networks.references import NetworkRef, referenced_networks
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.retrain import Retrain
 from evonas.stages.run import is_wanted, settings
@@ -50,16 +50,18 @@ def asking(folder: Path, genotype: object, **changes: object) -> Context:
 
 def test_a_run_is_asked_by_name(tmp_path: Path) -> None:
     source(tmp_path / "a", knee=TEXT, max=OTHER)
-    [net] = given(asking(tmp_path / "b", "run:a#knee"))
-    assert net == Given("knee", TEXT, "knee of run a", "a", tmp_path / "a/retrain/knee/model.safetensors")
-    assert [each.name for each in given(asking(tmp_path / "b", "run:a#all"))] == ["knee", "max"]
+    [net] = referenced_networks(asking(tmp_path / "b", "run:a#knee"))
+    assert net == NetworkRef(
+        "knee", TEXT, "knee of run a", "a", tmp_path / "a/retrain/knee/model.safetensors"
+    )
+    assert [each.name for each in referenced_networks(asking(tmp_path / "b", "run:a#all"))] == ["knee", "max"]
 
 
 @pytest.mark.parametrize("way", ["{0}/a#max", "{0}/a/selected.json#max"])
 def test_a_folder_and_a_file_mean_the_same(way: str, tmp_path: Path) -> None:
     source(tmp_path / "a", knee=TEXT, max=OTHER)
-    [net] = given(asking(tmp_path / "b", way.format(tmp_path)))
-    assert (net.name, net.genotype, net.home) == ("max", OTHER, "a")
+    [net] = referenced_networks(asking(tmp_path / "b", way.format(tmp_path)))
+    assert (net.name, net.genotype, net.source_run) == ("max", OTHER, "a")
     assert net.weights is not None
 
 
@@ -67,40 +69,42 @@ def test_an_archive_is_asked_by_a_rule(tmp_path: Path) -> None:
     made = small_run.context(tmp_path / "a")
     small_run.search(made)
     path = tmp_path / "a/search/archive.sqlite"
-    [knee] = given(asking(tmp_path / "b", f"{path}#knee"))
+    [knee] = referenced_networks(asking(tmp_path / "b", f"{path}#knee"))
     assert (knee.name, knee.genotype, knee.weights) == ("knee", TEXT, None)
-    [cheap] = given(asking(tmp_path / "b", f"{path}#macs<=0.7"))
+    [cheap] = referenced_networks(asking(tmp_path / "b", f"{path}#macs<=0.7"))
     assert cheap.name == "budget"
     with pytest.raises(UserError, match="many networks") as caught:
-        given(asking(tmp_path / "b", str(path)))
+        referenced_networks(asking(tmp_path / "b", str(path)))
     assert "#knee" in caught.value.hint
 
 
 def test_a_text_is_a_network_and_a_list_several(tmp_path: Path) -> None:
-    [net] = given(asking(tmp_path / "b", TEXT))
+    [net] = referenced_networks(asking(tmp_path / "b", TEXT))
     assert (net.name, net.genotype, net.weights) == ("given", TEXT, None)
-    both = given(asking(tmp_path / "b", [TEXT, OTHER]))
+    both = referenced_networks(asking(tmp_path / "b", [TEXT, OTHER]))
     assert [each.name for each in both] == ["given1", "given2"]
 
 
 def test_equal_names_are_told_apart_by_their_runs(tmp_path: Path) -> None:
     source(tmp_path / "a", knee=TEXT, max=OTHER)
     source(tmp_path / "b", knee=OTHER)
-    found = given(asking(tmp_path / "c", OmegaConf.create(["run:a#knee", "run:b", "run:a#max"])))
+    found = referenced_networks(
+        asking(tmp_path / "c", OmegaConf.create(["run:a#knee", "run:b", "run:a#max"]))
+    )
     assert [each.name for each in found] == ["a_knee", "b_knee", "max"]
     with pytest.raises(UserError, match="a_knee twice"):
-        given(asking(tmp_path / "c", ["run:a#knee", "run:a#knee"]))
+        referenced_networks(asking(tmp_path / "c", ["run:a#knee", "run:a#knee"]))
 
 
 def test_last_is_the_newest_other_run(tmp_path: Path) -> None:
     source(tmp_path / "a", knee=TEXT)
     source(tmp_path / "b", knee=OTHER)
     own = source(tmp_path / "c", knee=TEXT)
-    own.cfg.genotype = "run:last"
-    assert given(own)[0].home == "b"
-    own.cfg.genotype = "run:c"
+    own.cfg.networks = "run:last"
+    assert referenced_networks(own)[0].source_run == "b"
+    own.cfg.networks = "run:c"
     with pytest.raises(UserError, match="this run itself"):
-        given(own)
+        referenced_networks(own)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def test_last_is_the_newest_other_run(tmp_path: Path) -> None:
         ("run:nobody#knee", "no run 'nobody'", "a"),
         ("run:a#spread1", "no network 'spread1'", "knee, max"),
         ("run:a", "several networks: knee, max", "run:a#knee"),
-        ("nowhere/selected.json", "There is no nowhere/selected.json", "genotype="),
+        ("nowhere/selected.json", "There is no nowhere/selected.json", "networks="),
         ("run:none", "has chosen no network yet", "stage=select run=none"),
         ("run:broad#knee", "space evonet, and this run's space is tiny", "space=evonet network=evonet"),
         ("tiny:m=9,0.5,3,2/s=16,32,32/e=4,1,4/d=1.1.10.1", "m1", "4"),
@@ -124,7 +128,7 @@ def test_what_cannot_be_meant_is_said(genotype: str, said: str, hinted: str, tmp
     source(tmp_path / "none", retrained=False, knee=TEXT)
     (tmp_path / "none/selected.json").unlink()
     with pytest.raises(UserError) as caught:
-        given(asking(tmp_path / "b", genotype))
+        referenced_networks(asking(tmp_path / "b", genotype))
     assert said in caught.value.message and hinted in caught.value.hint
 
 
@@ -133,7 +137,7 @@ def test_a_file_that_lists_no_networks_is_refused(content: str, tmp_path: Path) 
     path = tmp_path / "selected.json"
     path.write_text(content)
     with pytest.raises((DataError, UserError), match="list of networks"):
-        given(asking(tmp_path / "b", f"{path}#knee"))
+        referenced_networks(asking(tmp_path / "b", f"{path}#knee"))
 
 
 def other_task(folder: Path, genotype: object, **changes: object) -> Context:
@@ -154,8 +158,8 @@ def test_the_backbone_comes_along_and_the_head_is_fresh(tmp_path: Path) -> None:
     made = other_task(tmp_path / "b", "run:a#knee")
     Pretrain().run(made)
     Select().run(made)
-    [net] = selected.chosen(made.run)
-    static = started(made.run, load_start(made), net)
+    [net] = selected.selected_networks(made.run)
+    static = initial_network(made.run, load_initial_supernet(made), net)
     theirs = weights.load(tmp_path / "a/retrain/knee/model.safetensors")
     fresh = weights.load(tmp_path / "b/pretrain/supernet.safetensors")
     for name, tensor in static.state_dict().items():
@@ -171,16 +175,16 @@ def test_the_run_keeps_what_it_took(tmp_path: Path) -> None:
     Pretrain().run(made)
     Select().run(made)
     (tmp_path / "a/retrain/knee/model.safetensors").unlink()
-    [net] = selected.chosen(made.run)
+    [net] = selected.selected_networks(made.run)
     assert net.transferred["from"] == "knee of run a"
-    started(made.run, load_start(made), net)
+    initial_network(made.run, load_initial_supernet(made), net)
 
 
 def kept(made: Context) -> dict[str, str]:
     """Select, and what is noted of the weights."""
     Pretrain().run(made)
     Select().run(made)
-    return dict(selected.chosen(made.run)[0].transferred)
+    return dict(selected.selected_networks(made.run)[0].transferred)
 
 
 def test_weights_that_the_run_has_come_first_unless_it_is_told_otherwise(tmp_path: Path) -> None:
@@ -199,7 +203,7 @@ def test_starting_weights_of_a_file_come_before_those_of_the_other_run(tmp_path:
     made = other_task(tmp_path / "b", "run:a")
     Pretrain(str(tmp_path / "a" / factory.SUPERNET)).run(made)
     Select().run(made)
-    assert not selected.chosen(made.run)[0].transferred
+    assert not selected.selected_networks(made.run)[0].transferred
 
 
 def test_weights_that_are_wanted_must_be_there_and_fit(tmp_path: Path) -> None:
@@ -223,7 +227,7 @@ def test_only_what_is_given_is_kept_and_nothing_is_searched(tmp_path: Path) -> N
     assert made.cfg.select.rules and made.cfg.select.include_max
     Pretrain().run(made)
     Select().run(made)
-    assert [net.name for net in selected.chosen(made.run)] == ["mine", "knee"]
+    assert [net.name for net in selected.selected_networks(made.run)] == ["mine", "knee"]
     wanted = [
         name for name in ("pretrain", "supernet", "search", "select", "retrain") if is_wanted(made.cfg, name)
     ]
@@ -233,18 +237,18 @@ def test_only_what_is_given_is_kept_and_nothing_is_searched(tmp_path: Path) -> N
 def test_runs_from_before_there_were_given_networks_are_still_done() -> None:
     cfg = small_stages.composed()
     assert set(settings(cfg, "select")) == {"select", "stage.steps.select"}
-    cfg.genotype = "run:a"
+    cfg.networks = "run:a"
     assert settings(cfg, "select")["genotype"] == "run:a"
 
 
 def test_another_network_of_the_same_name_is_trained_again(tmp_path: Path) -> None:
     """The identity of a retraining holds the weights that it started from."""
     source(tmp_path / "a", knee=TEXT)
-    small = ("data.train=4", "data.holdout=2", "data.test=2", "distill=none", "train.retrain.epochs=1")
+    small = ("data.train=4", "data.validation=2", "data.test=2", "distill=none", "train.retrain.epochs=1")
     made = small_stages.context(tmp_path / "b", *small, "tracker=csv", "space.name=tiny", resume=True)
     made.cfg.space = small_run.config().space
     made.cfg.network = small_run.config().network
-    made.cfg.genotype = "run:a"
+    made.cfg.networks = "run:a"
     metas = []
     for transfer in (None, False):
         made.cfg.transfer = transfer

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from evonas.report.archive_reader import read
 from evonas.stages.report import Report
-from evonas.stages.searching.artifacts import tables_of
+from evonas.stages.searching.artifacts import search_tables
 from evonas.stages.select import Select
 
 WANDB = {"_target_": "evonas.track.wandb.WandbTracker", "artifacts": ["genotypes", "report"]}
@@ -18,7 +18,7 @@ def test_a_search_becomes_a_table_with_panels(tmp_path: Path) -> None:
     made = small_run.context(tmp_path / "run")
     small_run.search(made)
     facts = read(made.run.need("search/archive.sqlite", made_by="search"))
-    points, progress = tables_of(facts)
+    points, progress = search_tables(facts)
     assert list(points.columns) == ["genotype", *facts.names]
     assert [row[0] for row in points.rows] == list(facts.genotypes)
     assert [(chart.x, chart.y) for chart in points.charts] == [

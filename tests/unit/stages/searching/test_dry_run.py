@@ -23,10 +23,10 @@ from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.loop.generational import search
 from evonas.space.genotype import Genotype
-from evonas.stages.build.engine import sharing_order
+from evonas.stages.build.engine import prefix_order
 from evonas.stages.build.setup import Setup
 from evonas.stages.search import ARCHIVE, Search
-from evonas.stages.searching.dry_run import Load, estimate, rehearsed
+from evonas.stages.searching.dry_run import Workload, estimate, rehearse
 from evonas.supernets.evonet.space import evonet_space
 
 ANALYTIC = {
@@ -55,7 +55,7 @@ PARTS = {"error": "shared", "latency": "exclusive"}
 def test_estimate_comes_true_within_30_percent(
     tmp_path: Path, make: Callable[[Any], Engine], parts: dict[str, Any], lanes: dict[Any, int]
 ) -> None:
-    space, load = evonet_space(), Load(60, 20, lanes)
+    space, load = evonet_space(), Workload(60, 20, lanes)
     spec = {**ANALYTIC, "objectives": list(parts), "seconds": 0.06}
     engine = make(spec)
     found = estimate(engine, space, load)
@@ -98,7 +98,7 @@ def test_probes_fill_the_passes_of_a_generation(
     population: int, probes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Paced(2, 8, monkeypatch)
-    found = estimate(engine, evonet_space(), Load(160, population, {"shared": 2}, subnets_per_pass=8))
+    found = estimate(engine, evonet_space(), Workload(160, population, {"shared": 2}, subnets_per_pass=8))
     warm, drawn, corners = engine.asked
     assert (len(warm), len(drawn), len(corners)) == (2, probes, 2)
     assert len({job.genotype for job in drawn}) == probes
@@ -109,8 +109,8 @@ def test_probes_fill_the_passes_of_a_generation(
 def test_later_generations_count_as_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, space = Paced(2, 8, monkeypatch), evonet_space()
     # a second for the first generation, and as long for half as many points later
-    late = rehearsed(NSGA2(space, seed=0, population=16, evaluations=96), space, 2)[:8]
-    found = estimate(engine, space, Load(160, 16, {"shared": 2}, 8), late=late)
+    late = rehearse(NSGA2(space, seed=0, population=16, evaluations=96), space, 2)[:8]
+    found = estimate(engine, space, Workload(160, 16, {"shared": 2}, 8), later=late)
     assert [job.genotype for job in engine.asked[2]] == late
     assert found.wall_s[1] == pytest.approx(1 + 16 / 16 + 144 / 8, rel=0.05)
 
@@ -120,9 +120,9 @@ def test_a_rehearsal_ends_with_points_that_share_more(objectives: int) -> None:
     space = evonet_space()
     network = {"_target_": "network/evonet", "dims": [8] * 4, "heads": [2] * 4}
     config = {"space": {"_target_": "space/evonet"}, "network": network}
-    key = sharing_order(Setup(OmegaConf.create(config)), config)
+    key = prefix_order(Setup(OmegaConf.create(config)), config)
     assert key is not None
-    late = rehearsed(NSGA2(space, seed=0, population=24, evaluations=480), space, objectives)
+    late = rehearse(NSGA2(space, seed=0, population=24, evaluations=480), space, objectives)
     assert len(set(late)) == 24
     drawn = [space.sample(generator(0, "drawn", number)) for number in range(24)]
 
@@ -136,7 +136,7 @@ def test_a_rehearsal_ends_with_points_that_share_more(objectives: int) -> None:
 
 def test_a_search_that_is_short_is_rehearsed_to_its_end() -> None:
     space = evonet_space()
-    assert len(rehearsed(RandomSearch(space, seed=0, population=4, evaluations=6), space, 2)) == 2
+    assert len(rehearse(RandomSearch(space, seed=0, population=4, evaluations=6), space, 2)) == 2
 
 
 def test_a_race_is_told_to_be_counted_in_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +153,7 @@ def test_probes_that_all_fail_are_an_error() -> None:
     # Obedient knows no genotypes of a space
     engine = InlineEngine(Obedient())
     with pytest.raises(EngineError, match=r"No probe of the part shared .* AttributeError"):
-        estimate(engine, evonet_space(), Load(10, 5, {"shared": 1}))
+        estimate(engine, evonet_space(), Workload(10, 5, {"shared": 1}))
 
 
 def test_stage_search_prints_it_and_makes_no_archive(

@@ -12,9 +12,9 @@ from evonas.archive import Archive
 from evonas.search.base import Observation
 from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
-from evonas.stages.search import long_after
+from evonas.stages.search import announcement_limit
 from evonas.stages.searching import progress as search_progress
-from evonas.stages.searching.progress import Watch
+from evonas.stages.searching.progress import SearchProgress
 from evonas.track.base import GuardedTracker, Silent
 from evonas.track.progress import Pace, Progress
 
@@ -28,7 +28,7 @@ def said(folder: Path, long_after: float, monkeypatch: pytest.MonkeyPatch) -> li
     with Archive.open(folder / "archive.sqlite", {}, resume=False) as archive:
         tracker, progress = GuardedTracker(Silent(folder, "r", "search")), Progress("search", 100, stream=out)
         resume = "python -m evonas stage=search run=r resume=true"
-        watch = Watch(archive, ["error", "macs"], 1, 100, progress, tracker, long_after, resume)
+        watch = SearchProgress(archive, ["error", "macs"], 1, 100, progress, tracker, long_after, resume)
         for number in (1, 2, 3):
             for _ in range(10):
                 watch._count(1)
@@ -53,9 +53,9 @@ def test_only_whoever_sits_there_is_told(
     attended: bool, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: attended))
-    assert long_after(OmegaConf.create({"confirm_over": 2.0})) == seconds
+    assert announcement_limit(OmegaConf.create({"notice_after_hours": 2.0})) == seconds
     monkeypatch.setattr("sys.stdin", None)
-    assert long_after(OmegaConf.create({"confirm_over": 2.0})) == float("inf")
+    assert announcement_limit(OmegaConf.create({"notice_after_hours": 2.0})) == float("inf")
 
 
 @pytest.mark.parametrize("seed", range(5))

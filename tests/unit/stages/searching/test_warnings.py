@@ -14,8 +14,8 @@ from evonas.search.baselines.random import RandomSearch
 from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search
 from evonas.space.genotype import Genotype
-from evonas.stages.searching.progress import Watch
-from evonas.stages.searching.warnings import SHOWN, Doubts, lifeless
+from evonas.stages.searching.progress import SearchProgress
+from evonas.stages.searching.warnings import SHOWN, LatencyWarnings, constant_objectives
 from evonas.supernets.evonet.space import evonet_space
 from evonas.track.base import GuardedTracker, Silent
 from evonas.track.progress import Progress
@@ -27,20 +27,20 @@ def fact(noisy: bool) -> Evaluation:
 
 
 def test_noise_is_told_a_few_times_and_counted_always() -> None:
-    doubts = Doubts()
-    assert list(doubts.about(fact(False))) == []
-    said = [line for _ in range(10) for line in doubts.about(fact(True))]
+    warnings = LatencyWarnings()
+    assert list(warnings.check(fact(False))) == []
+    said = [line for _ in range(10) for line in warnings.check(fact(True))]
     assert len(said) == SHOWN
     assert "34% of its mean, more than 10%" in said[0]
-    assert doubts.noisy == 10
-    assert list(doubts.about(Evaluation(0, "f", "g", "shared", "failed", reason="x"))) == []
+    assert warnings.noisy == 10
+    assert list(warnings.check(Evaluation(0, "f", "g", "shared", "failed", reason="x"))) == []
 
 
 def test_an_objective_that_never_changes_is_named() -> None:
     values = np.array([[0.1, 7.0], [0.2, 7.0], [0.3, 7.0]])
-    [line] = lifeless(["error", "latency"], values)
+    [line] = constant_objectives(["error", "latency"], values)
     assert "'latency' is 7 for all 3 points" in line
-    assert list(lifeless(["error"], values[:1, :1])) == []
+    assert list(constant_objectives(["error"], values[:1, :1])) == []
 
 
 class Dead:
@@ -60,7 +60,7 @@ def test_a_search_names_it_after_its_first_generation(tmp_path: Path, in_flight:
     parts: dict[str, Part] = {"error": "shared", "latency": "shared"}
     with Archive.open(tmp_path / "archive.sqlite", {}, resume=False) as archive:
         progress = Progress("search", 24, unit="measurement", stream=said)
-        watch = Watch(
+        watch = SearchProgress(
             archive, list(parts), 1, 24, progress, GuardedTracker(Silent(tmp_path, "run", "search"))
         )
         asking = RandomSearch(space, seed=0, population=8, evaluations=24)

@@ -31,7 +31,7 @@ def net(
     slice: str = "prefix",
 ) -> Supernet:
     space = evonet_space("test", mlp, states, expand, SMALL.depths)
-    family = EvoNet(space, SMALL.dims, SMALL.heads, stem_dim=SMALL.stem, slice=slice)
+    family = EvoNet(space, SMALL.dims, SMALL.heads, stem_dim=SMALL.stem, width_slicing=slice)
     return Supernet(family, Classifier(family.levels, classes, seed=4), seed=3).eval()
 
 

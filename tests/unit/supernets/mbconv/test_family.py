@@ -131,5 +131,5 @@ def test_a_typed_sampler_and_the_one_of_a_task_win():
     assert (
         _composed("+task=synthetic", "network=nano_cnn", "sampler=uniform").sampler.steps[0].name == "uniform"
     )
-    assert _composed("+task=pictures", "network=nano_cnn").sampler.steps[0].name == "sandwich"
+    assert _composed("+task=image_classification", "network=nano_cnn").sampler.steps[0].name == "sandwich"
     assert _composed("+task=nyu").sampler == _composed("sampler=pst").sampler

@@ -6,8 +6,7 @@ import pytest
 
 from evonas.errors import UserError
 from evonas.schema import Recipe
-from evonas.stages.build import factory
-from evonas.stages.training import subnet_trainer
+from evonas.stages.training.recipe import decisive_settings, duration, schedule
 from evonas.train.optim.lr_schedule import Duration, Schedule
 from evonas.train.sampling.step import CurriculumStep
 
@@ -33,7 +32,7 @@ COCO = Recipe(
 
 
 def rates(recipe: Recipe, batches: int) -> Schedule:
-    return factory.rates(recipe, factory.length(recipe), batches)
+    return schedule(recipe, duration(recipe), batches)
 
 
 def test_the_published_rates_of_ade20k() -> None:
@@ -74,12 +73,12 @@ def test_no_step_falls_below_the_floor() -> None:
 
 def test_a_curriculum_step_may_have_milestones_of_its_own() -> None:
     step = CurriculumStep("state2", epochs=8, milestones=(5, 7))
-    found = factory.rates(COCO, step.length, 10, step.milestones)
+    found = schedule(COCO, step.length, 10, step.milestones)
     assert found.milestones == (50, 70)
-    assert factory.rates(COCO, step.length, 10).milestones == (80, 110)
+    assert schedule(COCO, step.length, 10).milestones == (80, 110)
     bare = replace(COCO, milestones=[])
-    assert factory.rates(bare, Duration(24, None), 10, step.milestones).milestones == (50, 70)
-    assert factory.rates(bare, Duration(24, None), 10).milestones == (160, 220)
+    assert schedule(bare, Duration(24, None), 10, step.milestones).milestones == (50, 70)
+    assert schedule(bare, Duration(24, None), 10).milestones == (160, 220)
     assert step.plain()["milestones"] == [5, 7]
     assert "milestones" not in CurriculumStep("plain", epochs=8).plain()
 
@@ -109,7 +108,7 @@ def test_unknown_and_empty_schedules_are_the_users_errors() -> None:
 
 
 def test_what_a_schedule_does_not_look_at_is_no_part_of_a_trainings_identity() -> None:
-    plain = subnet_trainer.decisive(Recipe())
+    plain = decisive_settings(Recipe())
     unused = {
         "iterations",
         "warmup_iterations",
@@ -120,8 +119,6 @@ def test_what_a_schedule_does_not_look_at_is_no_part_of_a_trainings_identity() -
         "checkpoint_steps",
     }
     assert not unused & plain.keys()
-    assert subnet_trainer.decisive(Recipe(power=3.0, milestones=[4.0])) == plain
-    assert subnet_trainer.decisive(ADE)["power"] == 1.0 and "gamma" not in subnet_trainer.decisive(ADE)
-    assert subnet_trainer.decisive(COCO)["milestones"] == [8, 11] and "power" not in subnet_trainer.decisive(
-        COCO
-    )
+    assert decisive_settings(Recipe(power=3.0, milestones=[4.0])) == plain
+    assert decisive_settings(ADE)["power"] == 1.0 and "gamma" not in decisive_settings(ADE)
+    assert decisive_settings(COCO)["milestones"] == [8, 11] and "power" not in decisive_settings(COCO)

@@ -329,7 +329,7 @@ def test_rescoring_asks_for_the_members_at_hand(costs: CostTable) -> None:
 @pytest.mark.parametrize(("prefer", "pick"), [("best", min), ("worst", max)])
 def test_attention_goes_to_the_best_or_worst_of_a_cost(costs: CostTable, prefer: str, pick: Any) -> None:
     where = inside(costs, num_subnets=3, always=("largest", "smallest"))
-    sampler = AttentiveSampling(prefer, tries=4, levels=5, size=64).sampler(where, costs, 10)
+    sampler = AttentiveSampling(prefer, candidates=4, levels=5, size=64).sampler(where, costs, 10)
     seen: list[list[Genotype]] = []
 
     def oracle(points: list[Genotype]) -> list[float]:
@@ -370,9 +370,9 @@ def test_every_file_is_a_curriculum(costs: CostTable, name: str) -> None:
     # its openings are those of the whole space
     made = small_supernet.curriculum(name, evonet_space() if name == "ofa" else costs.space)
     ceiling = made.within(1)
-    assert (ceiling.draw, ceiling.inplace_distillation, ceiling.merge) == (
-        made.draw,
+    assert (ceiling.strategy, ceiling.inplace_distillation, ceiling.merge) == (
+        made.strategy,
         made.inplace_distillation,
         made.merge,
     )
-    assert made.draw or made.inplace_distillation
+    assert made.strategy or made.inplace_distillation

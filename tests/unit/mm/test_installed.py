@@ -7,7 +7,7 @@ import pytest
 
 import evonas
 from evonas.errors import UserError
-from evonas.mm import installed, stack
+from evonas.mm import extension, installed
 from evonas.mm.installed import Package
 from evonas.mm.rcnn import MMDetRCNN
 from evonas.mm.upernet import MMSegUPerNet
@@ -68,7 +68,7 @@ def test_packages_that_do_not_fit_are_not_loaded(monkeypatch: pytest.MonkeyPatch
         installed, "packages", lambda: packages(mmdet="3.3.0", mmcv="2.2.0", mmengine="0.10.7")
     )
     with pytest.raises(UserError, match=r"do not fit: mmdet 3\.3\.0 needs mmcv"):
-        stack.load("mmdet", "head=mmdet_mask_rcnn")
+        extension.load("mmdet", "head=mmdet_mask_rcnn")
 
 
 def test_the_doctor_says_which_pair_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,6 @@ NAMES = ("mmcv", "mmengine", "mmdet", "mmseg")
 THEIRS = {
     "mm/decode_heads.py",
     "mm/necks.py",
-    "mm/registry.py",
     "stages/networks/openmmlab.py",
     "stages/openmm.py",
 }

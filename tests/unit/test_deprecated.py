@@ -1,0 +1,279 @@
+"""Every name of the first release that has been renamed is still understood, and told once on stderr."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from evonas import config, deprecated, files, identifiers, schema
+from evonas.cli_args import rewrite
+from evonas.run import ATTEMPTS, IDENTITY, _question, list_runs, recorded_config, recorded_overrides
+from evonas.stages.run import SETTINGS, settings
+from evonas.stages.search import identity, searcher
+
+CONF = config.conf_dir()
+# what must be chosen so that a setting is there
+NEEDS = {
+    "data.validation": ["+task=synthetic"],
+    "data.validation_images": ["+task=masks", "data.classes=[a,b]"],
+    "data.validation_seed": ["+task=masks", "data.classes=[a,b]"],
+    "data.validation_sequences": ["+task=realestate"],
+    "sampler.inplace_distillation": ["sampler=sandwich"],
+    "sampler.strategy": ["sampler=best_up"],
+    "sampler.strategy.candidates": ["sampler=best_up"],
+}
+TYPED = {
+    **{f"{old}=1": f"{new}=1" for old, new in deprecated.KEYS.items() if old not in deprecated.GROUPS},
+    **{
+        f"{group}={old}": f"{group}={new}"
+        for group, names in deprecated.OPTIONS.items()
+        for old, new in names.items()
+        if group not in deprecated.GROUPS.values()
+    },
+    **{
+        f"{old}={option}": f"{new}={deprecated.option(new, option)}"
+        for old, new in deprecated.GROUPS.items()
+        for option in ("racing", "debug", "full", "alpha", "start", "macs")
+        if (CONF / new / f"{deprecated.option(new, option)}.yaml").exists()
+    },
+    "trainer.max_epochs=1": "limits.max_epochs=1",
+    "evaluate.first=0.25": "fidelity.first=0.25",
+    "sampler.lesson.ratio=0.5": "sampler.inplace_distillation.ratio=0.5",
+    "sampler.draw.tries=2": "sampler.strategy.candidates=2",
+    "search.choice.pool=50": "search.acquisition.pool=50",
+    "genotype=run:a#knee": "networks='run:a#knee'",
+    "joint=[a,b]": "multi_task_runs=[a,b]",
+    "+search/cheap=macs": "+search/analytic_objectives=macs",
+    "++data.holdout=0.1": "++data.validation=0.1",
+    "~sampler.lesson": "~sampler.inplace_distillation",
+    "+task=pictures": "+task=image_classification",
+    "lookup": "stage=latency_table",
+    "seed=${train.recalibrate}": "seed=${train.bn_calibration_images}",
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deprecated, "_said", set())
+
+
+def composed(*words: str, folder: Path = CONF) -> DictConfig:
+    schema.register()
+    config.guard_files()
+    search = [] if folder == CONF else [f"hydra.searchpath=[file://{folder}]"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=[*words, *search])
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(("old", "new"), TYPED.items(), ids=TYPED)
+def test_an_old_name_is_understood_and_told_once(
+    old: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rewrite([old]) == [new]
+    rewrite([old])
+    [line] = lines(capsys)
+    assert line.endswith(f"; the old name works until {deprecated.UNTIL}.") and " is now " in line
+    assert rewrite([new]) == [new] and not lines(capsys)
+
+
+def test_the_line_says_both_names(capsys: pytest.CaptureFixture[str]) -> None:
+    rewrite(["data.holdout=0.2", "-m", "search=near,nsga2,expected"])
+    assert lines(capsys) == [
+        "data.holdout is now data.validation; the old name works until 0.3.",
+        "search=near,nsga2,expected is now search=neighbourhood,nsga2,ehvi; the old name works until 0.3.",
+    ]
+
+
+@pytest.mark.parametrize("new", deprecated.KEYS.values())
+def test_every_present_setting_exists(new: str) -> None:
+    cfg = composed(*NEEDS.get(new, ["search=ehvi"]))
+    parent, _, last = new.rpartition(".")
+    assert last in (OmegaConf.select(cfg, parent) if parent else cfg)
+
+
+def test_every_present_group_and_option_exists_and_no_old_one() -> None:
+    for old, new in deprecated.GROUPS.items():
+        assert (CONF / new).is_dir() and not (CONF / old).exists()
+    for group, names in deprecated.OPTIONS.items():
+        for old, new in names.items():
+            assert (CONF / group / f"{new}.yaml").is_file() and not (CONF / group / f"{old}.yaml").exists()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[..., Path]:
+    """Writes config files of a user, and returns their folder."""
+
+    def write(**texts: str) -> Path:
+        for name, text in texts.items():
+            path = tmp_path / "conf" / f"{name.replace('__', '/')}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return tmp_path / "conf"
+
+    return write
+
+
+def test_yaml_of_a_user_is_understood(own: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = own(
+        experiment__mine="# @package _global_\ndefaults:\n  - /task: synthetic\n  - override /search: expected\n"
+        "  - override /trainer: debug\n  - override /sampler: sandwich\n  - override /sampler/lesson: start\n"
+        "  - _self_\ndata:\n  holdout: 8\ntrain:\n  recalibrate: 4\nsearch:\n  alarm: 0.1\n"
+        "hardware:\n  tries: ${train.recalibrate}\n"
+    )
+    cfg = composed("+experiment=mine", folder=folder)
+    assert (cfg.data.validation, cfg.train.bn_calibration_images, cfg.limits.max_epochs) == (8, 4, 1)
+    assert (cfg.search.min_rank_correlation, cfg.hardware.max_attempts) == (0.1, 4)
+    assert cfg.sampler.inplace_distillation.ratio == 0.5 and "exhaustive_up_to" in cfg.search
+    assert sorted(line.partition(" is now")[0] for line in lines(capsys)) == [
+        "data.holdout", "hardware.tries", "sampler/lesson=start", "search.alarm", "search=expected",
+        "train.recalibrate", "trainer=debug",
+    ]  # fmt: skip
+
+
+def test_options_of_a_user_keep_their_names_and_places(
+    own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own(
+        trainer__short="max_epochs: 2\n",
+        search__pool="defaults:\n  - ranked_pool\n  - _self_\npool: 7\n",
+        sampler__mine="defaults:\n  - banks\n  - _self_\nchain: last\ndraw: {tries: 3}\n",
+    )
+    words = rewrite([f"--config-dir={folder}", "trainer=short", "search=pool", "sampler=mine"])
+    assert words == [f"--config-dir={folder}", "limits=short", "search=pool", "sampler=mine"]
+    cfg = composed(*words[1:], folder=folder)
+    assert (cfg.limits.max_epochs, cfg.search.pool) == (2, 7)
+    assert (cfg.sampler.continue_from, cfg.sampler.strategy.candidates) == ("last", 3)
+    assert "trainer=short is now limits=short; the old name works until 0.3." in lines(capsys)
+
+
+def test_a_class_of_a_user_takes_what_it_took(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text(
+        "class Leaves:\n    def __init__(self, holdout=0.1):\n        self.held = holdout\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with config.trusting(["leaves"]):
+        assert config.build({"_target_": "leaves.Leaves", "validation": 0.3}).held == 0.3
+    known = {"data": {"_target_": "leaves.Leaves", "validation": 0.3}}
+    assert identifiers.identified(known) == {"data": {"_target_": "leaves.Leaves", "holdout": 0.3}}
+
+
+def test_what_an_old_run_recorded_is_read_silently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempt = tmp_path / "old" / ATTEMPTS / "001"
+    attempt.mkdir(parents=True)
+    said = ["+task=pictures", "data.holdout=0.2", "search=near", "trainer=debug", "search.choice.draws=8"]
+    (attempt / "overrides.yaml").write_text(OmegaConf.to_yaml(said))
+    before = {
+        "task": {"name": "pictures"},
+        "joint": None,
+        "train": {"recalibrate": 8},
+        "data": {"holdout": 0.2},
+    }
+    (attempt / "config.yaml").write_text(OmegaConf.to_yaml(before))
+    assert recorded_overrides(tmp_path / "old") == [
+        "+task=image_classification", "data.validation=0.2", "search=neighbourhood", "limits=debug",
+        "search.acquisition.draws=8",
+    ]  # fmt: skip
+    cfg = recorded_config(tmp_path / "old")
+    assert (cfg.train.bn_calibration_images, cfg.data.validation, cfg.multi_task_runs) == (8, 0.2, None)
+    about = {"name": "pictures", "settings": None}
+    known = {"created": "", "task": about, "seed": 0, "space": {}, "network": {}, "data": None}
+    files.write_json(tmp_path / "old" / IDENTITY, known)
+    assert [each["task"]["name"] for each in list_runs(tmp_path)] == ["image_classification"]
+    assert not lines(capsys)
+
+
+class Silent:
+    """An evaluator of no objective."""
+
+    objectives = ()
+    weights_digest = ""
+
+
+# a search of the first release, in its words, and what its identities say
+OLD = ["+task=pictures", "data=pictures", "data.holdout=0.2", "network.slice=per_head", "search=near"]
+OLD += [
+    "search.alarm=0.1",
+    "sampler=level_walk",
+    "sampler.chain=last",
+    "train.recalibrate=8",
+    "trainer=debug",
+]
+OLD += ["evaluate=racing", "select.noise=true"]
+NEW = ["+task=image_classification", "data=public_images", "data.validation=0.2"]
+NEW += ["network.width_slicing=per_head", "search=neighbourhood", "search.min_rank_correlation=0.1"]
+NEW += [
+    "sampler=complexity_aware",
+    "sampler.continue_from=last",
+    "train.bn_calibration_images=8",
+    "limits=debug",
+]
+NEW += ["fidelity=racing", "select.noise_aware=true"]
+
+
+def keys(value: Any) -> Iterator[str]:
+    """Every key of plain data."""
+    if isinstance(value, dict):
+        for name, child in value.items():
+            yield name
+            yield from keys(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from keys(child)
+
+
+def test_a_search_is_the_same_in_old_and_new_words() -> None:
+    from evonas.objectives.evaluator import Evaluator
+
+    found = []
+    for words in (rewrite(OLD), rewrite(NEW)):
+        cfg = composed(*words)
+        evaluator: Any = Silent()
+        steps = {name: settings(cfg, name) for name in SETTINGS}
+        known = identifiers.identified(
+            {key: config.to_plain(cfg[key]) for key in ("network", "task", "space")}
+        )
+        parts = {**known, "objectives": {"macs": {"_target_": "objective/macs"}}, "weights": "w"}
+        print_of = Evaluator(**parts).fingerprint("shared")
+        made = identifiers.named(identity(cfg, evaluator), identifiers.identified)
+        found.append([_question(cfg, words), made, steps, print_of])
+    assert found[0] == found[1]
+    question, made, steps, _ = found[0]
+    assert question["task"]["name"] == question["task"]["settings"]["name"] == made["task"] == "pictures"
+    assert question["data"]["holdout"] == 0.2 and question["network"]["slice"] == "per_head"
+    assert (made["searcher"]["alarm"], made["searcher"]["choice"]["pool"]) == (0.1, 300)
+    assert steps["supernet"]["train.recalibrate"] == 8 and steps["supernet"]["trainer"]["max_epochs"] == 1
+    assert steps["search"]["evaluate"] and steps["select"]["select"]["noise"] is True
+    curriculum = identifiers.identified(steps["supernet"]["sampler"])
+    assert {"chain", "draw", "lesson"} <= curriculum.keys()
+    new = {name.rpartition(".")[2] for name in deprecated.KEYS.values()} - {"networks"}
+    assert not new & set(keys([question, made, identifiers.identified(steps)]))
+
+
+def test_masks_have_one_argument_where_identities_have_two() -> None:
+    masks = "data/mask_folders"
+    for now, before in (
+        ({"validation": 0.2}, {"holdout": 0.2, "validation": None}),
+        ({"validation": "val"}, {"holdout": 0.1, "validation": "val"}),
+    ):
+        assert identifiers.identified({"_target_": masks, **now}) == {"_target_": masks, **before}
+        assert identifiers.identified({"_target_": masks, **before}) == {"_target_": masks, **before}
+        read = identifiers.resolved({"_target_": masks, **before})
+        assert {key: child for key, child in read.items() if key != "_target_"} == now
+
+
+def test_a_searcher_is_made_of_old_arguments() -> None:
+    space = config.build(composed().space)
+    node = config.to_plain(composed("search=neighbourhood").search)
+    old = identifiers.as_first_release(node)
+    assert {"choice", "cheap", "alarm", "memory"} <= old.keys()
+    asked = [searcher(each, space, 0, ["error", "macs"]).ask() for each in (node, old)]
+    assert asked[0] == asked[1]
