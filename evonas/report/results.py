@@ -2,16 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from evonas.errors import UserError
+from evonas.metric import Metric, metric_of
 from evonas.report.metrics.hypervolume import hypervolume
-from evonas.report.metrics.noisy_dominance import ends, front_within_noise
-from evonas.report.metrics.pareto import Indices, Values, front
+from evonas.report.metrics.pareto import Indices, Values, ends, front, front_within_noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +84,92 @@ class SearchResults:
         """Number of failed evaluations."""
         return sum(self.failures.values())
 
-    def column(self, name: str) -> int:
-        """Index of an objective; raises a UserError for an unknown name."""
-        if name not in self.names:
-            known = ", ".join(self.names)
-            raise UserError(f"This search has no objective '{name}'.", f"Its objectives are: {known}")
-        return self.names.index(name)
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """How people read each objective: an error as the metric of its task, others as they are.
 
-    def label(self, name: str) -> str:
-        """Name of an objective with its unit in parentheses."""
-        unit = self.units.get(name, "")
-        return f"{name} ({unit})" if unit else name
+        Archives name the objective `error` and record all metrics of the task beside it; the error is the metric with
+        equal values.
+        """
+        return tuple(self._metric(column) for column in range(len(self.names)))
+
+    @cached_property
+    def shown(self) -> Values:
+        """(N, M) values as people read them: recorded metrics in place of errors."""
+        shown = self.values.copy()
+        for column, metric in enumerate(self.metrics):
+            if metric.key:
+                recorded = self._recorded(column)
+                shown[:, column] = [
+                    metric.read(error, found)
+                    for error, found in zip(self.values[:, column], recorded, strict=True)
+                ]
+        return shown
+
+    def _metric(self, column: int) -> Metric:
+        name = self.names[column]
+        recorded = self._recorded(column)
+        keys = set.intersection(*map(set, recorded)) if recorded else set()
+        same = [
+            key
+            for key in sorted(keys)
+            if all(found[key] == error for found, error in zip(recorded, self.values[:, column], strict=True))
+        ]
+        if not same:
+            return Metric(name, unit=self.units.get(name, ""))
+        # of metrics that happen to be equal, prefer an error that stands for another metric
+        metric = metric_of(min(same, key=lambda key: metric_of(key, keys).key == key), keys)
+        task = name.partition("_")[2]
+        return replace(metric, name=f"{metric.name}_{task}") if task else metric
+
+    def _recorded(self, column: int) -> list[Mapping[str, float]]:
+        """The metrics that were recorded beside an error of each point; empty for other objectives."""
+        objective, _, task = self.names[column].partition("_")
+        place = f"metrics_{task}" if task else "metrics"
+        if objective != "error" or len(self.extras) != len(self.values):
+            return []
+        found = [extra.get(place) for extra in self.extras]
+        return [each for each in found if isinstance(each, Mapping)] if all(found) else []
+
+    def column(self, name: str) -> int:
+        """Index of an objective by its own name, or by the name or key of the metric as which people read it.
+
+        Raises:
+            UserError: the name is unknown.
+        """
+        if name in self.names:
+            return self.names.index(name)
+        for column, metric in enumerate(self.metrics):
+            if metric.key and name.lower() in (metric.name.lower(), metric.key):
+                return column
+        known = ", ".join(dict.fromkeys([*self.names, *(metric.name for metric in self.metrics)]))
+        raise UserError(f"This search has no objective '{name}'.", f"Its objectives are: {known}")
 
     def objectives(self, row: int) -> dict[str, float]:
-        """Objective values of one point by name."""
+        """Minimised objective values of one point by the objective's name."""
         return dict(zip(self.names, (float(value) for value in self.values[row]), strict=True))
+
+    def readings(self, row: int) -> dict[str, float]:
+        """Values of one point as people read them, by the metric's name."""
+        names = (metric.name for metric in self.metrics)
+        return dict(zip(names, (float(value) for value in self.shown[row]), strict=True))
+
+    def read(self, objectives: Mapping[str, float], genotype: str = "") -> list[float | None]:
+        """Values as people read them of a network with recorded objectives, such as a selected one.
+
+        Args:
+            objectives: objective values by the objective's name.
+            genotype: of the network, whose recorded metrics take precedence if the search evaluated it.
+        """
+        if genotype in self.rows:
+            return [float(value) for value in self.shown[self.rows[genotype]]]
+        pairs = zip(self.names, self.metrics, strict=True)
+        return [metric.from_error(objectives[name]) if name in objectives else None for name, metric in pairs]
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """Row of each genotype."""
+        return {text: row for row, text in enumerate(self.genotypes)}
 
 
 def gather(
@@ -136,16 +207,14 @@ def predictions(identity: Mapping[str, Any]) -> list[str]:
     return [f"{name} is predicted: {source}." for name, source in sources.items()]
 
 
-def front_summary(
-    names: Sequence[str],
-    values: Values,
-    reference: Sequence[float] | None,
-    ideal: Sequence[float] | None = None,
-) -> str:
+def front_summary(results: SearchResults) -> str:
     """One line of text: size of the Pareto front, hypervolume and best value of each objective."""
-    parts = [f"{len(front(values))} on the front"]
-    if reference is not None:
-        parts.append(f"hypervolume {hypervolume(values, reference, ideal):.4f}")
-    if len(values):
-        parts += [f"best {name} {least:.4g}" for name, least in zip(names, values.min(axis=0), strict=True)]
+    parts = [f"{len(front(results.values))} on the front"]
+    if results.hypervolume is not None:
+        parts.append(f"hypervolume {results.hypervolume:.4f}")
+    if len(results.values):
+        parts += [
+            f"best {metric.name} {metric.best(column):.4g}"
+            for metric, column in zip(results.metrics, results.shown.T, strict=True)
+        ]
     return ", ".join(parts)

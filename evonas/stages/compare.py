@@ -94,16 +94,21 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _show(found: Comparison, differs: Mapping[str, Mapping[str, Any]]) -> None:
-    names, runs = list(found.box.names), [side.run for side in found.sides]
+    names, runs = [metric.name for metric in found.metrics], [side.run for side in found.sides]
     rows = [
         [side.run, str(side.points), str(side.front_size), str(side.common), f"{side.hypervolume:.4f}"]
-        + [f"{side.best[name]:.5g}" for name in names]
+        + [f"{side.best_metrics[name]:.5g}" for name in names]
         for side in found.sides
     ]
-    best = [f"best {name}" for name in names]
+    best = [f"best {metric.label}" for metric in found.metrics]
     print_table("", ["run", "points", "on its front", "on the common front", "hypervolume", *best], rows)
     own = "as each run recorded it" if found.is_own_box else "the smallest that holds those of all runs"
-    print(f"hypervolume is a share of one box, {own}: {found.box.text()}")
+    sides = zip(found.metrics, found.box.ideal, found.box.reference, strict=True)
+    box = ", ".join(
+        f"{metric.name} {metric.from_error(low):.6g} to {metric.from_error(high):.6g}"
+        for metric, low, high in sides
+    )
+    print(f"hypervolume is a share of one box, {own}: {box}")
     for (one, other), share in found.coverage.items():
         print(f"{one} dominates {share:.0%} of the front of {other}")
     _show_budgets(found, runs)
@@ -114,22 +119,24 @@ def _show(found: Comparison, differs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _show_budgets(found: Comparison, runs: Sequence[str]) -> None:
-    error = found.box.names[0]
+    metric = found.metrics[0]
     rows = [
         [
             f"{each.cost} <= {each.limit:.5g}",
-            *["-" if each.errors[run] is None else f"{each.errors[run]:.5g}" for run in runs],
+            *["-" if (value := each.metrics[run]) is None else f"{value:.5g}" for run in runs],
             each.better or "equal",
         ]
         for each in found.budgets
     ]
     if rows:
-        print_table(f"least {error} within a cost", ["within", *runs, "better"], rows)
+        print_table(
+            f"best {metric.name} within a cost ({metric.direction})", ["within", *runs, "better"], rows
+        )
 
 
 def _show_front(found: Comparison, names: Sequence[str]) -> None:
     rows = [
-        [", ".join(point.runs), *[f"{point.objectives[name]:.5g}" for name in names], point.genotype]
+        [", ".join(point.runs), *[f"{point.metrics[name]:.5g}" for name in names], point.genotype]
         for point in found.front[:MOST_ROWS]
     ]
     more = f" (the first {MOST_ROWS})" if len(found.front) > MOST_ROWS else ""

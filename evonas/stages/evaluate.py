@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from evonas import files
+from evonas.metric import metric_of, readable
 from evonas.nn.count import count_costs
 from evonas.stages.base import Context
 from evonas.stages.build import factory, teacher_checkpoint
@@ -130,6 +131,7 @@ def finite(metrics: Mapping[str, float]) -> Metrics:
 
 def _show(result: Mapping[str, Any]) -> None:
     error = result["error_name"]
+    metric = metric_of(error, result["baseline"]["metrics"])
     kinds = ("inherited", "retrained", "scratch")
     rows: list[Sequence[str]] = [
         [result["baseline"]["name"], _text(result["baseline"]["metrics"], error), "", ""]
@@ -137,9 +139,10 @@ def _show(result: Mapping[str, Any]) -> None:
     if result["teacher"]:
         rows.append(["teacher", _text(result["teacher"], error), "", ""])
     rows += [[net["name"], *(_text(net[kind], error) for kind in kinds)] for net in result["nets"]]
-    print_table(f"{error} on the test split, {result['num_images']} images", ["network", *kinds], rows)
+    title = f"{metric.label} on the test split, {result['num_images']} images; {metric.direction}"
+    print_table(title, ["network", *kinds], rows)
 
 
 def _text(metrics: Mapping[str, float | None] | None, error: str) -> str:
-    value = (metrics or {}).get(error)
+    value = readable(error, metrics)[0][1] if metrics else None
     return "-" if value is None else f"{value:.4f}"

@@ -17,7 +17,7 @@ from evonas.stages.stage_times import stage_typed
 from evonas.track.console import print_table
 from evonas.track.progress import human_time
 
-COLUMNS = ("run", "task", "stage", "state", "points", "hypervolume", "age", "size")
+COLUMNS = ("run", "task", "stage", "state", "points", "hypervolume", "best", "age", "size")
 _STOPPED = {130, 143}
 
 
@@ -29,6 +29,8 @@ class Row:
         stage: of the last command that may change the run.
         points: networks with all objectives known; None without a search.
         hypervolume: as a share of the search's own box.
+        metric: the name of the first objective's metric, such as mIoU.
+        best: its best value.
         seconds: since the run was created.
         megabytes: on the disk.
     """
@@ -39,6 +41,8 @@ class Row:
     state: str
     points: int | None
     hypervolume: float | None
+    metric: str | None
+    best: float | None
     seconds: float
     megabytes: float
 
@@ -70,6 +74,7 @@ class List:
                 row.state,
                 "-" if row.points is None else str(row.points),
                 "-" if row.hypervolume is None else f"{row.hypervolume:.4f}",
+                "-" if row.best is None else f"{row.metric} {row.best:.4g}",
                 human_time(row.seconds),
                 f"{row.megabytes:.1f} MB",
             ]
@@ -84,11 +89,11 @@ def listed(outputs: Path) -> Iterator[Row]:
     for identity in list_runs(outputs):
         directory = Path(identity["directory"])
         stage, state = last_command(directory)
-        points, share = _search_results(directory / ARCHIVE)
+        found = _search_results(directory / ARCHIVE)
         age = datetime.now(UTC) - datetime.fromisoformat(identity["created"])
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e6
         task = str(identity["task"]["name"])
-        yield Row(directory.name, task, stage, state, points, share, age.total_seconds(), size)
+        yield Row(directory.name, task, stage, state, *found, age.total_seconds(), size)
 
 
 def last_command(directory: Path) -> tuple[str, str]:
@@ -106,12 +111,14 @@ def last_command(directory: Path) -> tuple[str, str]:
     return stage, "stopped" if code in _STOPPED else "failed" if code else "done"
 
 
-def _search_results(archive: Path) -> tuple[int | None, float | None]:
-    """Points and hypervolume of a search; None without an archive that can be read."""
+def _search_results(archive: Path) -> tuple[int | None, float | None, str | None, float | None]:
+    """Points, hypervolume, metric and its best value of a search; None without an archive that can be read."""
     if not archive.exists():
-        return None, None
+        return None, None, None, None
     try:
         facts = read(archive)
     except EvoNASError:
-        return None, None
-    return len(facts.values), facts.hypervolume
+        return None, None, None, None
+    metric = facts.metrics[0]
+    best = metric.best(facts.shown[:, 0]) if len(facts.values) else None
+    return len(facts.values), facts.hypervolume, metric.name, best

@@ -1,11 +1,14 @@
 """stage=measure: measure networks again and compare with the values that the search recorded."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from evonas import files
 from evonas.archive import Archive
 from evonas.config import build
+from evonas.report.results import SearchResults
 from evonas.stages.base import Context
 from evonas.stages.build.evaluator import archive_naming, evaluator_config, parts_of
 from evonas.stages.networks.selected import SelectedNetwork
@@ -17,7 +20,14 @@ if TYPE_CHECKING:
     from evonas.objectives.evaluator import Evaluator
 
 MEASURED = "measure/measured.json"
-COLUMNS = ("name", "objective", "recorded", "measured", "note")
+# key of a row -> column of the table
+COLUMNS = {
+    "name": "name",
+    "metric": "metric",
+    "recorded_metric": "recorded",
+    "measured_metric": "measured",
+    "note": "note",
+}
 
 
 class Measure:
@@ -38,35 +48,50 @@ class Measure:
         path = context.run.path(MEASURED)
         files.write_json(path, rows)
         shown = [["-" if row[key] is None else str(row[key]) for key in COLUMNS] for row in rows]
-        print_table("", COLUMNS, shown)
+        print_table("", list(COLUMNS.values()), shown)
         return f"Measured: {path}"
 
 
 def _rows(context: Context, evaluator: "Evaluator", net: SelectedNetwork) -> Iterator[dict[str, object]]:
     for part in parts_of(evaluator.objectives):
         fingerprint = evaluator.fingerprint(part)
-        found = evaluator.measure(context.setup.space.parse(net.genotype), part).objectives
+        answer = evaluator.measure(context.setup.space.parse(net.genotype), part)
+        found = _single(net.genotype, answer.objectives, answer.extra)
         before, note = _recorded(context, part, fingerprint, net.genotype)
-        for name, value in found.items():
-            known = before.get(name)
+        for column, (name, value) in enumerate(answer.objectives.items()):
+            known, known_metric = before.get(name, (None, None))
             yield {
                 "name": net.name,
                 "genotype": net.genotype,
                 "objective": name,
                 "recorded": known,
                 "measured": value,
+                "metric": found.metrics[column].name,
+                "recorded_metric": known_metric,
+                "measured_metric": float(found.shown[0, column]),
                 "note": note or ("equal" if known == value else ""),
             }
 
 
-def _recorded(context: Context, part: str, fingerprint: str, genotype: str) -> tuple[dict[str, float], str]:
-    """The recorded objectives of a part, and a note why they may not be comparable."""
+def _single(genotype: str, objectives: Mapping[str, float], extra: Mapping[str, Any]) -> SearchResults:
+    """The results of one network."""
+    return SearchResults(
+        tuple(objectives), (genotype,), np.array([list(objectives.values())], dtype=float), extras=[extra]
+    )
+
+
+def _recorded(
+    context: Context, part: str, fingerprint: str, genotype: str
+) -> tuple[dict[str, tuple[float, float]], str]:
+    """Value and metric of each recorded objective of a part, and a note why they may not be comparable."""
     path = context.run.find(ARCHIVE)
     if path is None:
         return {}, "no search"
     with Archive.read(path) as archive:
         own = archive.meta["fingerprints"].get(part, "")
         fact = archive.lookup(own, genotype)
-    if fact is None:
+    if fact is None or not fact.objectives:
         return {}, "not searched"
-    return dict(fact.objectives), "" if own == fingerprint else "another fingerprint"
+    found = _single(genotype, fact.objectives, fact.extra)
+    pairs = zip(found.values[0].tolist(), found.shown[0].tolist(), strict=True)
+    return dict(zip(found.names, pairs, strict=True)), "" if own == fingerprint else "another fingerprint"

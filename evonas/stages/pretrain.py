@@ -49,8 +49,8 @@ class Pretrain:
         trainer = SupernetTrainer(context, "pretrain", start)
         if trainer.is_finished():
             return f"The supernet is pretrained: {trainer.path}"
-        error = trainer.run()
-        return f"Pretrained, mean holdout {trainer.task.error_name} of the panel {error:.4f}: {trainer.path}"
+        trainer.run()
+        return f"Pretrained, {trainer.panel_mean()}: {trainer.path}"
 
     def _write(self, context: Context, file: Path | None, target: str) -> str:
         """Write the weights of a file, or those of the seed, and say what they are."""

@@ -9,6 +9,7 @@ import numpy as np
 from evonas import files
 from evonas.errors import UserError
 from evonas.identifiers import identified
+from evonas.metric import converted
 from evonas.randomness import generator
 from evonas.report.analysis.rank_correlation import FEW, agreement, statistics
 from evonas.run import find_run
@@ -19,6 +20,7 @@ from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.stages.training.recipe import training_identity
 from evonas.stages.training.setup import TrainingSetup
 from evonas.supernets.base import cost
+from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import best_of
 from evonas.train.loop.checkpoint_io import remove
@@ -72,6 +74,8 @@ class _Ranking:
         self.path = run.path("rank/pairs.json")
         self.origin = training.origin(run.need(factory.SUPERNET, made_by="supernet"))
         self.known: dict[str, Any] = {}
+        # pairs hold errors only; the keys of all metrics are known after the first validation
+        self.metric = converted(training.task.error_name, ())
         if run.resume and self.path.exists():
             stored = files.read_json(self.path)
             self.known = stored["pairs"] if identified(stored["identity"]) == self._identity("rank") else {}
@@ -91,7 +95,8 @@ class _Ranking:
             files.write_json(self.path, {"identity": self._identity("rank"), "pairs": self.known})
         remove(state)
         pair: dict[str, Any] = self.known[text]
-        shown = f"inherited {pair['inherited']:.4f}, retrained {pair['retrained']:.4f}"
+        values = [self.metric.from_error(pair[kind]) for kind in ("inherited", "retrained")]
+        shown = f"validation {self.metric.name} inherited {values[0]:.4f}, retrained {values[1]:.4f}"
         self.logger.progress.note(f"{text}: {shown}")
         return pair
 
@@ -105,14 +110,19 @@ class _Ranking:
         """
         training = self.training
         net = extract(self.inherited, genotype)
-        inherited = best_of(training.score(net), training.task)
+        inherited = self._validated(net)
         errors = {"inherited": inherited}
         if training.bn_calibration is not None:
             training.bn_calibration(net, text)
-            errors = {"inherited": best_of(training.score(net), training.task), "mixed": inherited}
+            errors = {"inherited": self._validated(net), "mixed": inherited}
         distillation = training.distillation(self.inherited.levels, "rank")
         training.fit(net, self._identity(f"rank/{text}"), state, self.logger, distillation)
-        return {**errors, "retrained": best_of(training.score(net), training.task)}
+        return {**errors, "retrained": self._validated(net)}
+
+    def _validated(self, net: StaticNet) -> float:
+        metrics = self.training.score(net)
+        self.metric = converted(self.training.task.error_name, metrics)
+        return best_of(metrics, self.training.task)
 
 
 def spread(supernet: Supernet, size: tuple[int, int], count: int, seed: int) -> list[tuple[Genotype, int]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from evonas import files, weights
+from evonas.metric import reading
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.networks.initial_weights import (
@@ -68,13 +69,10 @@ class _Retraining:
             files.write_json(path, result)
         for kind in self.kinds:
             remove(_state(path.parent, kind))
-        errors = {
-            kind: result[kind][self.error_name]
-            for kind in ("inherited", "retrained", "scratch")
-            if result[kind]
-        }
-        shown = ", ".join(f"{kind} {error:.4f}" for kind, error in errors.items())
-        self.logger.progress.note(f"{result['name']}: holdout {self.error_name} {shown}")
+        kinds = [kind for kind in ("inherited", "retrained", "scratch") if result[kind]]
+        readings = [reading(self.error_name, result[kind]) for kind in kinds]
+        shown = ", ".join(f"{kind} {value:.4f}" for kind, (_, value) in zip(kinds, readings, strict=True))
+        self.logger.progress.note(f"{result['name']}: validation {readings[0][0].name} {shown}")
 
     def _identity(self, selected: SelectedNetwork) -> dict[str, Any]:
         transferred = {"transferred": selected.transferred["sha256"]} if selected.transferred else {}
@@ -91,7 +89,9 @@ class _Retraining:
         inherited = training.score(net)
         fitted = self._fit(net, folder, "model", identity)
         retrained, scratch = training.score(net), None
-        self.logger.log_metrics({f"{selected.name}/{self.error_name}": retrained[self.error_name]})
+        metric, value = reading(self.error_name, retrained)
+        error = {f"{selected.name}/{self.error_name}": retrained[self.error_name]}
+        self.logger.log_metrics({**error, f"{selected.name}/{metric.name}": value})
         if "scratch" in self.kinds:
             fresh = factory.supernet(training.context.setup, "init/scratch")
             net = extract(fresh, fresh.space.parse(selected.genotype))

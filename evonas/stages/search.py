@@ -108,6 +108,7 @@ def _search(
             tracker,
             announcement_limit(context.cfg),
             f"{context.run.command('search')} resume=true",
+            space.format,
         )
 
         def on_generation(generation: Generation) -> None:
@@ -133,8 +134,8 @@ def _front_chart(context: Context) -> list[str]:
     results = read(context.run.directory / ARCHIVE)
     if len(results.names) < 2:
         return []
-    y, x = results.values[:, 0].tolist(), results.values[:, 1].tolist()
-    labels = results.label(results.names[1]), results.names[0]
+    y, x = results.shown[:, 0].tolist(), results.shown[:, 1].tolist()
+    labels = results.metrics[1].label, results.metrics[0].label
     return scatter(x, y, front(results.values).tolist(), labels)
 
 

@@ -45,7 +45,9 @@ class Select:
             _add_largest(nets, facts, space)
         error_name = str(context.setup.task.error_name)
         path = run.path(SELECTED)
-        files.write_json(path, {"error_name": error_name, "nets": nets})
+        rows = {net["name"]: facts.rows[net["genotype"]] for net in nets if net["genotype"] in facts.rows}
+        metrics = {name: facts.readings(row) for name, row in rows.items()}
+        files.write_json(path, {"error_name": error_name, "nets": nets, "metrics": metrics})
         log_artifacts(context, "select", "genotypes", [path])
         _show(nets, facts)
         return f"{path}\nNext: {_next(context, nets)}"
@@ -99,15 +101,15 @@ def _add_largest(nets: list[dict[str, Any]], facts: SearchResults, space: Space)
         if net["genotype"] == text:
             net["reason"] += f"; also {reason}"
             return
-    known = facts.objectives(facts.genotypes.index(text)) if text in facts.genotypes else {}
+    known = facts.objectives(facts.rows[text]) if text in facts.rows else {}
     nets.append({"name": MAX, "genotype": text, "objectives": known, "reason": reason})
 
 
 def _show(nets: list[dict[str, Any]], facts: SearchResults) -> None:
-    columns = ["network", *map(facts.label, facts.names), "genotype"]
+    columns = ["network", *(metric.label for metric in facts.metrics), "genotype"]
     rows = []
     for net in nets:
-        found = [net["objectives"].get(name) for name in facts.names]
+        found = facts.read(net["objectives"], net["genotype"])
         rows.append(
             [net["name"], *("-" if value is None else f"{value:.4g}" for value in found), net["genotype"]]
         )

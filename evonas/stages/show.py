@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from evonas.archive import Archive, Evaluation
 from evonas.errors import UserError
+from evonas.metric import reading
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.report.results import SearchResults
@@ -33,7 +34,7 @@ class Show:
             for net in nets:
                 lines = [
                     *_position(net, results),
-                    *_measurements(archive, net.genotype),
+                    *_measurements(archive, net.genotype, results),
                     *_retraining(context, net),
                 ]
                 print("\n".join(lines))
@@ -67,20 +68,25 @@ def _position(net: SelectedNetwork, results: SearchResults) -> Iterator[str]:
     yield f"  point {row + 1} of {len(results.genotypes)}, {place}"
 
 
-def _measurements(archive: Archive, genotype: str) -> Iterator[str]:
+def _measurements(archive: Archive, genotype: str, results: SearchResults) -> Iterator[str]:
     for part, fingerprint in archive.meta["fingerprints"].items():
         fact = archive.lookup(fingerprint, genotype)
         if fact is not None:
-            yield from _fact(fact, archive.took(fingerprint, genotype))
+            yield from _fact(fact, archive.took(fingerprint, genotype), results)
         else:
             yield f"  {part}: not measured"
 
 
-def _fact(fact: Evaluation, took: tuple[float, str] | None) -> Iterator[str]:
+def _fact(fact: Evaluation, took: tuple[float, str] | None, results: SearchResults) -> Iterator[str]:
     if fact.state == "failed":
         yield f"  {fact.part}: failed: {fact.reason}"
+    readings = dict(zip(results.names, results.read(fact.objectives, fact.genotype), strict=True))
     for name, value in fact.objectives.items():
-        yield f"  {name} {value!r}"
+        metric = results.metrics[results.column(name)]
+        is_read = metric.name != name and readings[name] is not None
+        yield (
+            f"  {metric.label} {readings[name]:.6g} ({name} {value!r})" if is_read else f"  {name} {value!r}"
+        )
     beside = [f"{key} {value}" for key, value in _numbers(fact.extra)]
     if beside:
         yield f"  beside: {', '.join(beside[:SHOWN_EXTRAS])}"
@@ -105,4 +111,6 @@ def _retraining(context: Context, net: SelectedNetwork) -> Sequence[str]:
         return []
     error = str(context.setup.task.error_name)
     kinds = [kind for kind in ("inherited", "retrained", "scratch") if found.get(kind)]
-    return [f"  {error} on holdout: " + ", ".join(f"{kind} {found[kind][error]:.4f}" for kind in kinds)]
+    read = [reading(error, found[kind]) for kind in kinds]
+    parts = ", ".join(f"{kind} {value:.4f}" for kind, (_, value) in zip(kinds, read, strict=True))
+    return [f"  validation {read[0][0].name}: {parts} ({read[0][0].direction})"]

@@ -40,6 +40,6 @@ class Supernet:
         trainer = SupernetTrainer(context, "supernet", start)
         if trainer.is_finished():
             return f"The supernet is trained: {trainer.path}"
-        error = trainer.run()
+        trainer.run()
         log_artifacts(context, "supernet", "checkpoint", [trainer.path])
-        return f"Supernet, mean holdout {trainer.task.error_name} of the panel {error:.4f}: {trainer.path}"
+        return f"Supernet, {trainer.panel_mean()}: {trainer.path}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from evonas import files, weights
 from evonas.identifiers import identified
+from evonas.metric import reading
 from evonas.stages.base import Context
 from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.training.logging import training_logger
@@ -32,7 +33,7 @@ class Teacher:
 
 
 def _train(training: TrainingSetup, net: Any) -> str:
-    cfg, run, error_name = training.cfg, training.run, training.task.error_name
+    cfg, run = training.cfg, training.run
     path, result = run.path(factory.TEACHER), run.path(teacher_checkpoint.RESULT)
     identity = training_identity(training.recipe, "teacher", network=teacher_checkpoint.network(cfg))
     if net.origin is not None:
@@ -50,12 +51,12 @@ def _train(training: TrainingSetup, net: Any) -> str:
         found |= {**teacher_checkpoint.loaded(net, cfg), "loaded": False}
     files.write_json(result, found)
     remove(state)
-    return f"Teacher, holdout {error_name} {metrics[error_name]:.4f}: {path}"
+    return f"Teacher, {_score(training, metrics)}: {path}"
 
 
 def _check(training: TrainingSetup, net: Any) -> str:
     """Score a teacher without trainable weights, and record its origin."""
-    run, error_name = training.run, training.task.error_name
+    run = training.run
     result, origin = run.path(teacher_checkpoint.RESULT), teacher_checkpoint.loaded(net, training.cfg)
     known = identified(files.read_json(result)) if run.resume and result.exists() else {}
     if all(known.get(key) == value for key, value in origin.items()):
@@ -70,7 +71,12 @@ def _check(training: TrainingSetup, net: Any) -> str:
     files.write_json(result, _result(training, net, fitted, metrics) | origin)
     if not metrics:
         return f"Teacher of features alone, nothing to train: {result}"
-    return f"Teacher, not trained here, holdout {error_name} {metrics[error_name]:.4f}: {result}"
+    return f"Teacher, not trained here, {_score(training, metrics)}: {result}"
+
+
+def _score(training: TrainingSetup, metrics: dict[str, float]) -> str:
+    metric, value = reading(training.task.error_name, metrics)
+    return f"validation {metric.name} {value:.4f}"
 
 
 def _result(training: TrainingSetup, net: Any, fitted: Fitted, metrics: dict[str, float]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import moocore
 import numpy as np
 
 from evonas.errors import UserError
+from evonas.metric import Metric
 from evonas.report.analysis.indicators import Scale, indicators, scale_of
 from evonas.report.metrics.pareto import Values, front
 from evonas.report.results import SearchResults
@@ -28,6 +29,7 @@ class Side:
         common: number of its points on the common front.
         hypervolume: normalised to the common box.
         best: objective name -> smallest value.
+        best_metrics: name of the metric as which people read an objective -> best value.
     """
 
     run: str
@@ -36,15 +38,17 @@ class Side:
     common: int
     hypervolume: float
     best: Mapping[str, float]
+    best_metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Smallest error of each run within a cost budget; None if no point of the run fits."""
+    """Smallest error and best metric of each run within a cost budget; None if no point of the run fits."""
 
     cost: str
     limit: float
     errors: Mapping[str, float | None]
+    metrics: Mapping[str, float | None]
 
     @property
     def better(self) -> str:
@@ -56,11 +60,17 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A point of the common front; `runs` are the runs that found its values."""
+    """A point of the common front; `runs` are the runs that found its values.
+
+    Args:
+        objectives: objective name -> value.
+        metrics: the same as people read them, by the names of the metrics.
+    """
 
     runs: Sequence[str]
     genotype: str
     objectives: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ class Comparison:
     """Comparison of several searches.
 
     Args:
+        metrics: how people read each objective.
         box: common box of the hypervolumes.
         is_own_box: whether each search recorded this box itself, so that its report shows the same numbers.
         coverage: (first run, second run) -> fraction of the second's front that the first dominates (Zitzler
@@ -75,6 +86,7 @@ class Comparison:
         warnings: reasons to distrust the comparison.
     """
 
+    metrics: Sequence[Metric]
     box: Scale
     is_own_box: bool
     sides: Sequence[Side]
@@ -99,6 +111,7 @@ def compared(runs: Mapping[str, SearchResults]) -> Comparison:
     together = np.concatenate([results.values for results in runs.values()])
     best = together[front(together)]
     return Comparison(
+        next(iter(runs.values())).metrics,
         box,
         is_own,
         [_side(name, results, box, best) for name, results in runs.items()],
@@ -122,7 +135,10 @@ def _require_comparable(first: str, one: SearchResults, second: str, other: Sear
     """Raise a UserError unless two runs have the same task and objectives."""
     sides = (one, other)
     kinds: dict[str, list[Any]] = {
-        "objectives": [[results.label(name) for name in results.names] for results in sides],
+        "objectives": [
+            [f"{name} ({unit})" if (unit := results.units.get(name)) else name for name in results.names]
+            for results in sides
+        ],
         "task": [results.identity.get("task") for results in sides],
         "joint": [results.identity.get("joint") for results in sides],
     }
@@ -136,13 +152,13 @@ def _require_comparable(first: str, one: SearchResults, second: str, other: Sear
 
 def _side(name: str, results: SearchResults, box: Scale, best: Values) -> Side:
     found = indicators(results.values, box)
-    common = sum(1 for row in front(results.values) if _is_among(results.values[row], best))
-    least = {each: float(results.values[:, at].min()) for at, each in enumerate(results.names)}
-    return Side(name, len(results.values), found.front_size, common, found.hypervolume, least)
-
-
-def _is_among(point: Values, points: Values) -> bool:
-    return bool((points == point).all(axis=1).any())
+    common = sum(1 for row in front(results.values) if (best == results.values[row]).all(axis=1).any())
+    least = dict(zip(results.names, map(float, results.values.min(axis=0)), strict=True))
+    metrics = {
+        metric.name: metric.best(column)
+        for metric, column in zip(results.metrics, results.shown.T, strict=True)
+    }
+    return Side(name, len(results.values), found.front_size, common, found.hypervolume, least, metrics)
 
 
 def _shared(runs: Mapping[str, SearchResults], best: Values) -> Iterator[Shared]:
@@ -152,7 +168,7 @@ def _shared(runs: Mapping[str, SearchResults], best: Values) -> Iterator[Shared]
         finders = [name for name, found in rows.items() if len(found)]
         results = runs[finders[0]]
         row = int(rows[finders[0]][0])
-        yield Shared(finders, results.genotypes[row], results.objectives(row))
+        yield Shared(finders, results.genotypes[row], results.objectives(row), results.readings(row))
 
 
 def _coverage(one: SearchResults, other: SearchResults) -> float:
@@ -169,14 +185,16 @@ def _budgets(runs: Mapping[str, SearchResults], best: Values) -> Iterator[Budget
         ordered = np.sort(best[:, column])
         places = [max(int(np.ceil(share * len(ordered))) - 1, 0) for share in BUDGETS]
         for limit in dict.fromkeys(float(ordered[place]) for place in places):
-            yield Budget(
-                cost, limit, {name: _least(results.values, column, limit) for name, results in runs.items()}
-            )
-
-
-def _least(values: Values, column: int, limit: float) -> float | None:
-    within = values[values[:, column] <= limit, 0]
-    return float(within.min()) if len(within) else None
+            within = {name: results.values[:, column] <= limit for name, results in runs.items()}
+            errors = {
+                name: float(runs[name].values[fits, 0].min()) if fits.any() else None
+                for name, fits in within.items()
+            }
+            metrics = {
+                name: runs[name].metrics[0].best(runs[name].shown[fits, 0]) if fits.any() else None
+                for name, fits in within.items()
+            }
+            yield Budget(cost, limit, errors, metrics)
 
 
 def _warnings(runs: Mapping[str, SearchResults]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evonas.metric import Metric
 from evonas.report.analysis.gene_matrix import GeneMatrix, Layouts, to_vectors
 from evonas.report.metrics.pareto import Values
 from evonas.report.results import SearchResults
@@ -27,14 +28,14 @@ class Importance:
     """Importance of each gene for one objective.
 
     Args:
-        objective: name of the objective.
+        metric: the objective as people read it.
         networks: number of training and of held-out networks.
         r2: coefficient of determination on the held-out networks.
         losses: gene -> mean and standard deviation of the decrease of `r2` when the gene is shuffled.
-        signs: gene with ordered choices -> Spearman correlation of its choice with the objective.
+        signs: gene with ordered choices -> Spearman correlation of its choice with the metric.
     """
 
-    objective: str
+    metric: Metric
     networks: tuple[int, int]
     r2: float
     losses: dict[str, tuple[float, float]]
@@ -51,15 +52,14 @@ def importances(results: SearchResults, gene_matrix: GeneMatrix) -> list[Importa
         return []
     kept = np.unique(np.linspace(0, len(results.values) - 1, MOST).astype(int))
     chosen = GeneMatrix(gene_matrix.space, gene_matrix.rows[kept])
-    values = results.values[kept]
     return [
-        _importance(name, chosen, column)
-        for name, column in zip(results.names, values.T, strict=True)
+        _importance(metric, chosen, column)
+        for metric, column in zip(results.metrics, results.shown[kept].T, strict=True)
         if np.ptp(column[_FOLDS - 1 :: _FOLDS]) > 0
     ]
 
 
-def _importance(name: str, gene_matrix: GeneMatrix, values: Values) -> Importance:
+def _importance(metric: Metric, gene_matrix: GeneMatrix, values: Values) -> Importance:
     # scikit-learn imports slowly, and the live page does not need it
     from sklearn.ensemble import RandomForestRegressor
 
@@ -75,7 +75,7 @@ def _importance(name: str, gene_matrix: GeneMatrix, values: Values) -> Importanc
     losses = whole - _r2(guesses, truth)
     spread = zip(losses.mean(axis=1).tolist(), losses.std(axis=1).tolist(), strict=True)
     return Importance(
-        name,
+        metric,
         (len(layouts), len(truth)),
         float(whole),
         dict(zip([gene.name for gene in gene_matrix.genes], spread, strict=True)),

@@ -10,8 +10,8 @@ from itertools import combinations
 import numpy as np
 
 from evonas.report.analysis.snapshots import Snapshot, snapshots
-from evonas.report.charts.plots import Figure
-from evonas.report.charts.svg import Axis, Chart
+from evonas.report.charts.plots import Figure, axis_over, best_corner
+from evonas.report.charts.svg import Chart
 from evonas.report.metrics.pareto import Indices, front
 from evonas.report.results import SearchResults
 
@@ -54,12 +54,13 @@ def _fronts(results: SearchResults, shown: Sequence[Snapshot]) -> list[Indices]:
 
 def _layers(results: SearchResults, known: Sequence[Indices], x: int, y: int) -> Figure:
     ever = np.unique(np.concatenate(known))
-    across, up = results.values[:, x], results.values[:, y]
-    names = results.names[x], results.names[y]
+    across, up = results.shown[:, x], results.shown[:, y]
+    metrics = results.metrics[x], results.metrics[y]
+    title = f"{metrics[1].name} against {metrics[0].name}"
     chart = Chart(
-        Axis.over(results.label(names[0]), across[ever]),
-        Axis.over(results.label(names[1]), up[ever]),
-        f"How the front of {names[1]} against {names[0]} moved over {len(known)} snapshots of the search",
+        axis_over(metrics[0], across[ever]),
+        axis_over(metrics[1], up[ever]),
+        f"How the front of {title} moved over {len(known)} snapshots of the search",
     )
     for number, rows in enumerate(known):
         with chart.layer(number, is_last=number == len(known) - 1):
@@ -67,4 +68,4 @@ def _layers(results: SearchResults, known: Sequence[Indices], x: int, y: int) ->
             chart.line(across[edge], up[edge], "s0", step=True)
             few = rows[np.unique(np.linspace(0, len(rows) - 1, MAX_MARKS).astype(int))]
             chart.dots(across[few], up[few])
-    return Figure(chart.render(), f"{names[1]} against {names[0]}; the front moves to the lower left.")
+    return Figure(chart.render(), f"{title}; the front moves to the {best_corner(*metrics)}.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from evonas.metric import Metric, metric_of
 from evonas.report.charts.svg import SHAPES, Axis, Chart, key
 from evonas.report.metrics.hypervolume import curve
 from evonas.report.metrics.pareto import Values, front, normalised
@@ -28,19 +29,22 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Star:
-    """Marker of a selected network: name, shape, style and objectives."""
+    """Marker of a selected network: name, shape, style, genotype and recorded objectives."""
 
     name: str
     shape: str
     style: str
-    values: Mapping[str, float]
+    genotype: str
+    objectives: Mapping[str, float]
 
 
 def stars(nets: Sequence[Mapping[str, Any]]) -> list[Star]:
     """A distinct marker per selected network; circles are reserved for the front."""
     shapes = SHAPES[1:]
     return [
-        Star(net["name"], shapes[place % len(shapes)], f"s{1 + place % 6}", net["objectives"])
+        Star(
+            net["name"], shapes[place % len(shapes)], f"s{1 + place % 6}", net["genotype"], net["objectives"]
+        )
         for place, net in enumerate(nets)
     ]
 
@@ -61,26 +65,39 @@ def fronts(results: SearchResults, chosen: Sequence[Star]) -> list[Figure]:
 def _front(
     results: SearchResults, rows: Sequence[int] | np.ndarray, x: int, y: int, chosen: Sequence[Star]
 ) -> Figure:
-    across, up = results.values[:, x], results.values[:, y]
-    names = results.names[x], results.names[y]
-    marked = [star for star in chosen if all(name in star.values for name in names)]
-    extra = np.array([[star.values[name] for name in names] for star in marked]).reshape(-1, 2)
-    alt = f"{names[1]} against {names[0]} of {len(across)} networks, {len(rows)} of them on the Pareto front"
+    across, up = results.shown[:, x], results.shown[:, y]
+    metrics = results.metrics[x], results.metrics[y]
+    read = [(star, results.read(star.objectives, star.genotype)) for star in chosen]
+    marked = [
+        (star, a, b) for star, found in read if (a := found[x]) is not None and (b := found[y]) is not None
+    ]
+    title = f"{metrics[1].name} against {metrics[0].name}"
+    alt = f"{title} of {len(across)} networks, {len(rows)} of them on the Pareto front"
     chart = Chart(
-        Axis.over(results.label(names[0]), np.concatenate([across, extra[:, 0]])),
-        Axis.over(results.label(names[1]), np.concatenate([up, extra[:, 1]])),
+        axis_over(metrics[0], [*across, *(a for _, a, _ in marked)]),
+        axis_over(metrics[1], [*up, *(b for _, _, b in marked)]),
         alt,
     )
     chart.cloud(across, up)
     edge = front(results.values[:, [x, y]])
     chart.line(across[edge], up[edge], "s0", step=True)
-    titles = [f"{results.genotypes[row]}: {_pair(names, across[row], up[row])}" for row in rows]
+    titles = [f"{results.genotypes[row]}: {_pair(metrics, across[row], up[row])}" for row in rows]
     chart.marks(across[rows], up[rows], "circle", "front", titles, size=2.6)
-    for star, (a, b) in zip(marked, extra, strict=True):
-        chart.marks([a], [b], star.shape, star.style, [f"{star.name}: {_pair(names, a, b)}"], size=6)
-    for star, (a, b) in zip(marked, extra, strict=True):
+    for star, a, b in marked:
+        chart.marks([a], [b], star.shape, star.style, [f"{star.name}: {_pair(metrics, a, b)}"], size=6)
+    for star, a, b in marked:
         chart.name(a, b, star.name)
-    return Figure(chart.render(), f"{names[1]} against {names[0]}; lower left is better.")
+    return Figure(chart.render(), f"{title}; {best_corner(*metrics)} is better.")
+
+
+def axis_over(metric: Metric, values: Sequence[float] | Values) -> Axis:
+    """An axis that covers all values of a metric and states its direction."""
+    return Axis.over(f"{metric.label}, {metric.direction}", values)
+
+
+def best_corner(x: Metric, y: Metric) -> str:
+    """The corner of a chart towards which networks become better, such as "upper left"."""
+    return f"{'upper' if y.higher_is_better else 'lower'} {'right' if x.higher_is_better else 'left'}"
 
 
 def hypervolume_curve(results: SearchResults) -> Figure | None:
@@ -91,73 +108,89 @@ def hypervolume_curve(results: SearchResults) -> Figure | None:
     y = Axis.over("normalised hypervolume", shares)
     chart = Chart(Axis.over("evaluated networks", [0, len(results.values)]), y, "Hypervolume over the search")
     chart.line(counts, shares, "s0", step=True)
-    low = "zero" if results.ideal is None else f"the ideal point ({_point(results.names, results.ideal)})"
-    high = f"the reference point ({_point(results.names, results.reference)})"
+    low = "zero" if results.ideal is None else f"the ideal point ({_point(results.metrics, results.ideal)})"
+    high = f"the reference point ({_point(results.metrics, results.reference)})"
     text = f"Fraction of the box between {low} and {high} that is dominated."
     return Figure(chart.render(), f"{text} Larger is better; the final value is {shares[-1]:.4f}.")
 
 
 def parallel(results: SearchResults, chosen: Sequence[Star]) -> Figure | None:
     """Parallel coordinates of the Pareto front, scaled to its range; None for fewer than two points."""
-    values = results.values[front(results.values)]
+    rows = front(results.values)
+    values = results.values[rows]
     if len(values) < 2:
         return None
-    axis, _ = _named(results.names)
-    chart = Chart(axis, Axis.over("normalised objective", [0, 1]), "Pareto front in parallel coordinates")
+    axis, _ = _named([metric.name for metric in results.metrics])
+    chart = Chart(
+        axis,
+        Axis.over("normalised objective, lower is better", [0, 1]),
+        "Pareto front in parallel coordinates",
+    )
     kept = np.unique(np.linspace(0, len(values) - 1, MAX_LINES).astype(int))
     for line in normalised(values)[kept]:
         chart.line(range(len(line)), line, "s0 thin")
     low, high = values.min(axis=0), values.max(axis=0)
     for star in chosen:
-        if set(results.names) <= set(star.values):
-            _highlight(chart, star, [star.values[name] for name in results.names], low, high)
-    spans = zip(map(results.label, results.names), low.tolist(), high.tolist(), strict=True)
-    ranges = ", ".join(f"{label} {best:.4g} to {worst:.4g}" for label, best, worst in spans)
+        if not set(results.names) <= set(star.objectives):
+            continue
+        line = (np.array([star.objectives[name] for name in results.names]) - low) / np.where(
+            high > low, high - low, 1.0
+        )
+        # a network outside the range of the front is left out
+        if line.min() >= 0 and line.max() <= 1:
+            chart.line(range(len(line)), line, star.style)
+            chart.marks(range(len(line)), line, star.shape, star.style, [star.name] * len(line), size=5)
+    ranges = ", ".join(
+        f"{metric.label} {metric.best(column):.4g} to {metric.worst(column):.4g}"
+        for metric, column in zip(results.metrics, results.shown[rows].T, strict=True)
+    )
     return Figure(
         chart.render(),
         f"Each line is a network of the Pareto front; 0 is the best value, 1 the worst: {ranges}.",
     )
 
 
-def _highlight(chart: Chart, star: Star, values: Sequence[float], low: Values, high: Values) -> None:
-    """Draw a selected network; a network outside the range of the front is left out."""
-    line = (np.array(values) - low) / np.where(high > low, high - low, 1.0)
-    if line.min() < 0 or line.max() > 1:
-        return
-    chart.line(range(len(line)), line, star.style)
-    chart.marks(range(len(line)), line, star.shape, star.style, [star.name] * len(line), size=5)
-
-
 def panel_curves(panel: Mapping[str, Any]) -> tuple[Figure, Legend]:
-    """Error of each panel subnet after each step of the curriculum, and the legend."""
+    """The task's metric of each panel subnet after each step of the curriculum, and the legend."""
     error, steps = panel["error_name"], panel["steps"]
     names, step_names = [row["name"] for row in steps[0]["panel"]], [step["name"] for step in steps]
-    errors = np.array([[row["metrics"][error] for row in step["panel"]] for step in steps])
+    metric = metric_of(error, steps[0]["panel"][0]["metrics"])
+    values = np.array(
+        [[metric.read(row["metrics"][error], row["metrics"]) for row in step["panel"]] for step in steps]
+    )
     axis, explained = _named(step_names)
-    chart = Chart(axis, Axis.over(f"{error} on holdout", errors), f"{error} over the curriculum")
-    rows = [_panel_line(chart, place, name, step_names, errors[:, place]) for place, name in enumerate(names)]
+    y = Axis.over(f"validation {metric.label}, {metric.direction}", values)
+    chart, rows = Chart(axis, y, f"{metric.name} over the curriculum"), []
+    for place, name in enumerate(names):
+        shape, style = SHAPES[place % len(SHAPES)], f"s{place % 7}"
+        titles = [
+            f"{name} after {step}: {value:.4g}"
+            for step, value in zip(step_names, values[:, place], strict=True)
+        ]
+        chart.line(range(len(values)), values[:, place], style)
+        chart.marks(range(len(values)), values[:, place], shape, style, titles, size=4)
+        rows.append((key(shape, style), name))
     caption = "Fixed subnets with inherited weights after each step of the supernet training."
     return Figure(chart.render(), f"{caption}{explained}"), rows
 
 
-def _panel_line(
-    chart: Chart, place: int, name: str, step_names: Sequence[str], errors: Values
-) -> tuple[str, str]:
-    shape, style = SHAPES[place % len(SHAPES)], f"s{place % 7}"
-    titles = [f"{name} after {step}: {error:.4g}" for step, error in zip(step_names, errors, strict=True)]
-    chart.line(range(len(errors)), errors, style)
-    chart.marks(range(len(errors)), errors, shape, style, titles, size=4)
-    return key(shape, style), name
-
-
-def rank_check(rank: Mapping[str, Any]) -> Figure:
-    """Error of each subnet after training alone against its error with inherited weights."""
-    pairs, error = rank["pairs"], rank["error_name"]
+def rank_check(rank: Mapping[str, Any], metric: Metric) -> Figure:
+    """The task's metric of each subnet after training alone against that with inherited weights."""
+    pairs = rank["pairs"]
     inherited, retrained = (
-        [_error(pair[kind], error) for pair in pairs] for kind in ("inherited", "retrained")
+        # a pair holds errors, or all metrics of both trainings
+        [
+            metric.read(kind[rank["error_name"]], kind)
+            if isinstance(kind := pair[part], Mapping)
+            else metric.read(kind)
+            for pair in pairs
+        ]
+        for part in ("inherited", "retrained")
     )
-    x = Axis.over(f"{error}, inherited weights", inherited)
-    chart = Chart(x, Axis.over(f"{error}, trained alone", retrained), "Ranking check")
+    x = Axis.over(f"{metric.label}, inherited weights", inherited)
+    chart = Chart(
+        x, Axis.over(f"{metric.label}, trained alone, {metric.direction}", retrained), "Ranking check"
+    )
     chart.marks(inherited, retrained, "circle", "s0", [pair["genotype"] for pair in pairs], size=4.5)
     tau, low, high, by_macs = (two_digits(rank[key]) for key in ("tau", "low", "high", "tau_macs"))
     setting = f"{len(pairs)} subnets after {rank['steps']} steps each"
@@ -165,22 +198,26 @@ def rank_check(rank: Mapping[str, Any]) -> Figure:
     return Figure(chart.render(), f"{text}; ranking by MACs alone reaches {by_macs}.")
 
 
-def discovery(found: Mapping[str, Any]) -> tuple[Figure, Legend]:
-    """Error after training against a discovered zero-cost proxy, and the legend."""
+def discovery(found: Mapping[str, Any], metric: Metric) -> tuple[Figure, Legend]:
+    """The task's metric after training against a discovered zero-cost proxy, and the legend."""
     every, number = found["networks"], found["training"]
-    scores, errors = ([float(net[key]) for net in every] for key in ("score", "error"))
-    chart = Chart(Axis.over("score", scores), Axis.over(found["error_name"], errors), "Discovered score")
+    scores, values = (
+        [float(net["score"]) for net in every],
+        [metric.from_error(float(net["error"])) for net in every],
+    )
+    chart = Chart(Axis.over("score, higher is better", scores), axis_over(metric, values), "Discovered score")
     legend: Legend = []
     for shape, style, part, name in (
         ("circle", "s0", slice(number), "training networks"),
         ("square", "s1", slice(number, None), "held-out networks"),
     ):
         titles = [net["genotype"] for net in every[part]]
-        chart.marks(scores[part], errors[part], shape, style, titles, size=4.5)
+        chart.marks(scores[part], values[part], shape, style, titles, size=4.5)
         legend.append((key(shape, style), name))
+    change = "increases" if metric.higher_is_better else "decreases"
     return Figure(
         chart.render(),
-        "Each mark is a network; with a perfect score, the error decreases from left to right.",
+        f"Each mark is a network; with a perfect score, the {metric.name} {change} from left to right.",
     ), legend
 
 
@@ -189,16 +226,13 @@ def two_digits(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.2f}"
 
 
-def _error(value: Any, name: str) -> float:
-    return float(value[name]) if isinstance(value, Mapping) else float(value)
+def _point(metrics: Sequence[Metric], errors: Sequence[float]) -> str:
+    pairs = zip(metrics, errors, strict=True)
+    return ", ".join(f"{metric.name} {metric.from_error(error):.6g}" for metric, error in pairs)
 
 
-def _point(names: Sequence[str], values: Sequence[float]) -> str:
-    return ", ".join(f"{name} {value:.6g}" for name, value in zip(names, values, strict=True))
-
-
-def _pair(names: tuple[str, str], x: float, y: float) -> str:
-    return f"{names[0]} {x:.4g}, {names[1]} {y:.4g}"
+def _pair(metrics: tuple[Metric, Metric], x: float, y: float) -> str:
+    return f"{metrics[0].name} {x:.4g}, {metrics[1].name} {y:.4g}"
 
 
 def _named(names: Sequence[str]) -> tuple[Axis, str]:

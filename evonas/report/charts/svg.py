@@ -36,7 +36,7 @@ _OUTLINES: dict[str, list[tuple[float, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A chart axis: label with unit, range, tick positions and tick labels."""
+    """A chart axis: label with unit and direction, range, tick positions and tick labels."""
 
     label: str
     low: float

@@ -70,7 +70,7 @@ def gene_importance(sources: Sources) -> Section | None:
     return Section(
         title,
         texts=[_method(found[0])],
-        figures=[_bars(each, results.label(each.objective)) for each in found],
+        figures=[_bars(each) for each in found],
     )
 
 
@@ -79,14 +79,15 @@ def _method(found: Importance) -> str:
     return (
         f"Permutation importance: a random forest predicts each objective from the genes of {learnt} evaluated "
         f"networks; a bar is the decrease of R2 on {asked} held-out networks when one gene is shuffled. "
-        "+ and - tell whether larger choices increase or decrease the objective (rank correlation). The "
+        "+ and - tell whether larger choices increase or decrease it (rank correlation). The "
         "importances hold for the evaluated networks, not for the whole space."
     )
 
 
-def _bars(found: Importance, label: str) -> Figure:
+def _bars(found: Importance) -> Figure:
+    label = found.metric.label
     rows = [_bar(found, name) for name in found.largest(MAX_BARS)]
-    svg = bars(rows, f"decrease of R2 of {label}", f"Gene importance for {found.objective}")
+    svg = bars(rows, f"decrease of R2 of {label}", f"Gene importance for {found.metric.name}")
     doubt = " R2 is low, so the importances are unreliable." if found.r2 < MIN_R2 else ""
     hidden = len(found.losses) - len(rows)
     more = f" {hidden} less important genes are not shown." if hidden > 0 else ""

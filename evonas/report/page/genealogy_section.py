@@ -9,7 +9,7 @@ import numpy as np
 from evonas.report.analysis.gene_matrix import GeneMatrix
 from evonas.report.analysis.genealogy import Genealogy, LikelyParents
 from evonas.report.analysis.snapshots import asked
-from evonas.report.charts.plots import Figure, Star, stars
+from evonas.report.charts.plots import Figure, Star, axis_over, stars
 from evonas.report.charts.svg import Axis, Chart
 from evonas.report.page.tables import DASH, Table, compact
 from evonas.report.results import SearchResults
@@ -45,8 +45,14 @@ def genealogy(
     genealogy = Genealogy(results, gene_matrix)
     found = [(star, list(genealogy.descent(row))) for star, row in named[:MAX_NETS]]
     rows = [row for star, line in found for row in _told(results, gene_matrix, star.name, line)]
-    label = results.label(results.names[0])
-    columns = ["network", "evaluation", label, "likeliest parent", "changed genes", "second parent"]
+    columns = [
+        "network",
+        "evaluation",
+        results.metrics[0].arrow,
+        "likeliest parent",
+        "changed genes",
+        "second parent",
+    ]
     return _method(genealogy), _chart(results, found), Table(columns, rows, keys)
 
 
@@ -61,22 +67,22 @@ def _method(genealogy: Genealogy) -> str:
 
 
 def _chart(results: SearchResults, found: Sequence[tuple[Star, Sequence[LikelyParents]]]) -> Figure:
-    numbers, errors = (asked(results) + 1).astype(np.float64), results.values[:, 0]
+    numbers, values = (asked(results) + 1).astype(np.float64), results.shown[:, 0]
     shown = [0, *(each.row for _, line in found for each in line)]
-    y = Axis.over(results.label(results.names[0]), errors[shown])
+    y = axis_over(results.metrics[0], values[shown])
     chart = Chart(
         Axis.over("evaluation", [0, *numbers[-1:]]), y, "Likeliest ancestors of the selected networks"
     )
-    inside = (errors >= y.low) & (errors <= y.high)
-    chart.cloud(numbers[inside], errors[inside])
+    inside = (values >= y.low) & (values <= y.high)
+    chart.cloud(numbers[inside], values[inside])
     for star, line in found:
         rows = [each.row for each in line]
-        chart.line(numbers[rows[::-1]], errors[rows[::-1]], star.style)
+        chart.line(numbers[rows[::-1]], values[rows[::-1]], star.style)
         titles = [f"number {numbers[row]:.0f}: {results.genotypes[row]}" for row in rows]
-        chart.marks(numbers[rows[1:]], errors[rows[1:]], "circle", star.style, titles[1:], size=2.4)
-        chart.marks(numbers[rows[:1]], errors[rows[:1]], star.shape, star.style, [star.name], size=6)
+        chart.marks(numbers[rows[1:]], values[rows[1:]], "circle", star.style, titles[1:], size=2.4)
+        chart.marks(numbers[rows[:1]], values[rows[:1]], star.shape, star.style, [star.name], size=6)
     for star, line in found:
-        chart.name(float(numbers[line[0].row]), float(errors[line[0].row]), star.name)
+        chart.name(float(numbers[line[0].row]), float(values[line[0].row]), star.name)
     text = "Each line leads from the first generation to a selected network, through its likeliest parents."
     return Figure(chart.render(), text)
 
@@ -93,7 +99,7 @@ def _told(
         )
         first = name if each is line[0] else f"before {name}"
         rows.append(
-            [first, str(numbers[each.row]), compact(results.values[each.row, 0]), nearest, changes, mate]
+            [first, str(numbers[each.row]), compact(results.shown[each.row, 0]), nearest, changes, mate]
         )
     return rows
 

@@ -3,10 +3,10 @@
 import base64
 from pathlib import Path
 
+from evonas.metric import Metric, converted, metric_of
 from evonas.report.charts import plots
 from evonas.report.charts.svg import key
-from evonas.report.metrics.noisy_dominance import surely_on_front
-from evonas.report.metrics.pareto import front
+from evonas.report.metrics.pareto import front, surely_on_front
 from evonas.report.page.analysis_sections import (
     architectures,
     front_over_time,
@@ -36,8 +36,8 @@ def lead(sources: Sources) -> str:
         return f"Task {sources.task}. The networks were given, without a search."
     if sources.results is None:
         return f"Task {sources.task}. The search has not started."
-    names = ", ".join(sources.results.label(name) for name in sources.results.names)
-    return f"Task {sources.task}. Objectives, all minimised: {names}."
+    names = ", ".join(f"{metric.label} ({metric.direction})" for metric in sources.results.metrics)
+    return f"Task {sources.task}. Objectives: {names}."
 
 
 def figures(sources: Sources) -> list[tuple[str, str]]:
@@ -48,11 +48,11 @@ def figures(sources: Sources) -> list[tuple[str, str]]:
         shown += [("Pareto front", str(len(front(results.values))))]
         if results.hypervolume is not None:
             shown += [("hypervolume", f"{results.hypervolume:.4f}")]
-        best = results.values.min(axis=0) if len(results.values) else []
-        shown += [
-            (f"best {results.label(name)}", compact(value))
-            for name, value in zip(results.names, best, strict=False)
-        ]
+        if len(results.values):
+            shown += [
+                (f"best {metric.label}", compact(metric.best(column)))
+                for metric, column in zip(results.metrics, results.shown.T, strict=True)
+            ]
     return shown
 
 
@@ -75,7 +75,9 @@ def sections(sources: Sources) -> list[Section]:
         genealogy_of_selected(sources),
         _supernet(sources) if has else None,
         _rank(sources) if has else None,
-        _discovery(sources.discovery) if sources.discovery else None,
+        _discovery(sources.discovery, converted(sources.discovery["error_name"], sources.metric_keys))
+        if sources.discovery
+        else None,
         _cost(sources),
         _record(sources),
     ]
@@ -121,16 +123,18 @@ def _chosen(sources: Sources) -> Section:
     title = "Selected networks"
     if not sources.nets:
         return _missing(sources, title, "A selection of networks", "select")
+    retrained = sources.retrained if sources.has_network else {}
+    metric = metric_of(sources.error_name, sources.metric_keys)
+    table = nets(sources.nets, retrained, sources.error_name, metric, sources.results, _keys(sources))
+    genotypes = [(net["name"], net["genotype"], net.get("reason", "")) for net in sources.nets]
     if not sources.has_network:
-        table = nets(sources.nets, {}, sources.error_name, sources.results, _keys(sources))
-        genotypes = [(net["name"], net["genotype"], net.get("reason", "")) for net in sources.nets]
         return Section(title, tables=[table], genotypes=genotypes)
     texts = [
-        "Errors on the holdout split, which the search and the selection used; see also the test results."
+        "Measured on the validation split, which the search and the selection used; see also the test results."
     ]
     untrained = [net["name"] for net in sources.nets if net["name"] not in sources.retrained]
-    table = nets(sources.nets, sources.retrained, sources.error_name, sources.results, _keys(sources))
-    genotypes = [(net["name"], net["genotype"], net.get("reason", "")) for net in sources.nets]
+    # commands that reproduce the networks and their results
+    again = "\n".join(sources.command(stage) for stage in ("select", "retrain", "evaluate", "export"))
     return Section(
         title,
         texts=texts,
@@ -138,13 +142,8 @@ def _chosen(sources: Sources) -> Section:
         command=sources.command("retrain") if untrained else "",
         tables=[table],
         genotypes=genotypes,
-        commands=[] if untrained else [_again(sources)],
+        commands=[] if untrained else [again],
     )
-
-
-def _again(sources: Sources) -> str:
-    """Commands that reproduce the networks and their results."""
-    return "\n".join(sources.command(stage) for stage in ("select", "retrain", "evaluate", "export"))
 
 
 def _keys(sources: Sources) -> dict[str, str]:
@@ -156,14 +155,18 @@ def _tested(sources: Sources) -> Section:
     if sources.test is None:
         return _missing(sources, title, "The test result", "evaluate")
     test = sources.test
-    text = f"{test['num_images']} images that neither search nor selection used; {test['error_name']} was minimised."
+    metric = metric_of(test["error_name"], test["baseline"]["metrics"])
+    text = (
+        f"{test['num_images']} images that neither search nor selection used; the search optimised {metric.name} "
+        f"({metric.direction})."
+    )
     return Section(title, texts=[text], tables=tested(test, _keys(sources)))
 
 
 def _pictures(sources: Sources) -> Section | None:
     title = "Predictions"
     if sources.test is None or sources.pictures is None:
-        return _missing(sources, title, "Pictures of predictions", "evaluate")
+        return _missing(sources, title, "The images of predictions", "evaluate")
     if not sources.test.get("pictures"):
         return None
     costs = {net["name"]: net["macs"] for net in sources.test["nets"]}
@@ -217,24 +220,25 @@ def _rank(sources: Sources) -> Section:
         same = rank["agreement"]
         texts.append(
             f"The same {same['common']} networks in run {same['run']}: Kendall tau "
-            f"{compact(same['inherited'])} between the inherited errors, "
-            f"{compact(same['retrained'])} between those trained alone."
+            f"{compact(same['inherited'])} with inherited weights, "
+            f"{compact(same['retrained'])} after training alone."
         )
         if same.get("ceiling") is not None:
             texts.append(
                 "Because training varies between seeds, no score can reach a tau above about "
                 f"{compact(same['ceiling'])} against a single training."
             )
-    known = [ranked(rank)] if "predictors" in rank else []
-    return Section(title, texts=texts, figures=[plots.rank_check(rank)], tables=known)
+    metric = converted(rank["error_name"], sources.metric_keys)
+    known = [ranked(rank, metric)] if "predictors" in rank else []
+    return Section(title, texts=texts, figures=[plots.rank_check(rank, metric)], tables=known)
 
 
-def _discovery(found: Json) -> Section:
+def _discovery(found: Json, metric: Metric) -> Section:
     text = (
         f"The best of {found['formulas']} formulas over weights, gradients and activations of untrained "
         f"networks; {found['rejected']} formulas were rejected. Larger is better."
     )
-    figure, legend = plots.discovery(found)
+    figure, legend = plots.discovery(found, metric)
     title = "Zero-cost proxy"
     return Section(
         title,

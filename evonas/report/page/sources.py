@@ -77,9 +77,20 @@ class Sources:
 
     @property
     def error_name(self) -> str:
-        """Name of the task's error metric."""
-        known = [part["error_name"] for part in (self.test, self.selected, self.panel, self.rank) if part]
+        """Key of the metric that the task minimises."""
+        parts = (self.test, self.selected, self.panel, self.rank, self.discovery)
+        known = [part["error_name"] for part in parts if part]
         return known[0] if known else "error"
+
+    @cached_property
+    def metric_keys(self) -> set[str]:
+        """Keys of the task's metrics, as far as the run recorded any."""
+        recorded: list[Mapping[str, Any]] = [result["inherited"] for result in self.retrained.values()]
+        recorded += [
+            row["metrics"] for step in (self.panel or {"steps": ()})["steps"] for row in step["panel"]
+        ]
+        recorded += [self.test["baseline"]["metrics"]] if self.test else []
+        return {key for metrics in recorded for key in metrics}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from evonas.metric import Metric, readable
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import front
 from evonas.report.results import SearchResults
@@ -47,42 +48,61 @@ def generations(results: SearchResults) -> Table:
     for count in counts:
         seen = results.values[:count]
         share = [] if reference is None else [f"{hypervolume(seen, reference, results.ideal):.4f}"]
-        best = [compact(value) for value in seen.min(axis=0)]
+        best = [
+            compact(metric.best(column))
+            for metric, column in zip(results.metrics, results.shown[:count].T, strict=True)
+        ]
         rows.append([str(count), str(len(front(seen))), *share, *best])
     columns = ["evaluated", "Pareto front", *(["hypervolume"] if reference is not None else [])]
-    return Table([*columns, *(f"best {results.label(name)}" for name in results.names)], rows)
+    return Table([*columns, *(f"best {metric.arrow}" for metric in results.metrics)], rows)
 
 
 def nets(
     chosen: Sequence[Mapping[str, Any]],
     retrained: Mapping[str, Mapping[str, Any]],
     error: str,
+    metric: Metric,
     results: SearchResults | None,
     keys: Mapping[str, str],
 ) -> Table:
-    """Objectives of the selected networks and their holdout errors before and after retraining."""
-    names = list(results.names) if results else sorted({name for net in chosen for name in net["objectives"]})
-    labels = [results.label(name) if results else name for name in names]
+    """Objectives of the selected networks and their validation metric before and after retraining."""
+    names = [] if results else sorted({name for net in chosen for name in net["objectives"]})
+    labels = [each.arrow for each in results.metrics] if results else names
     kinds = [kind for kind in KINDS if any(result.get(kind) for result in retrained.values())]
     rows = []
     for net in chosen:
-        result = retrained.get(net["name"], {})
-        measured = [compact((result.get(kind) or {}).get(error)) for kind in kinds]
-        rows.append([net["name"], *[compact(net["objectives"].get(name)) for name in names], *measured])
-    return Table(["network", *labels, *(f"{error}, {kind}" for kind in kinds)], rows, keys)
+        result, objectives = retrained.get(net["name"], {}), net["objectives"]
+        found = (
+            results.read(objectives, net["genotype"]) if results else [objectives.get(name) for name in names]
+        )
+        trained = [
+            compact(metric.read(metrics[error], metrics) if (metrics := result.get(kind)) else None)
+            for kind in kinds
+        ]
+        rows.append([net["name"], *map(compact, found), *trained])
+    return Table(["network", *labels, *(f"{metric.arrow}, {kind}" for kind in kinds)], rows, keys)
 
 
 def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
     """All metrics of the networks, the baseline and the teacher on the test split."""
-    error, baseline = test["error_name"], test["baseline"]
-    metrics = [error, *sorted(name for name in baseline["metrics"] if name != error)]
-    rows = [_row(f"baseline: {baseline['name']}", None, baseline["metrics"], metrics)]
+    baseline = test["baseline"]
+    metrics = [metric for metric, _ in readable(test["error_name"], baseline["metrics"])]
+
+    def row(name: str, net: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+        costs = [scaled(net.get("params")), scaled(net.get("macs"))]
+        read = {metric.name: value for metric, value in readable(test["error_name"], found)}
+        return [name, *costs, *[compact(read.get(metric.name)) for metric in metrics]]
+
+    rows = [row(f"baseline: {baseline['name']}", {}, baseline["metrics"])]
     if test.get("teacher"):
-        rows.append(_row("teacher", None, test["teacher"], metrics))
+        rows.append(row("teacher", {}, test["teacher"]))
     for net in test["nets"]:
-        rows += [_row(_title(net, kind), net, net[kind], metrics) for kind in KINDS if net.get(kind)]
+        best = "retrained" if net.get("retrained") else "inherited"
+        for kind in KINDS:
+            if net.get(kind):
+                rows.append(row(net["name"] if kind == best else f"{net['name']}, {kind}", net, net[kind]))
     note = "A name without a suffix means retrained weights, if available."
-    return [Table(["network", "parameters", "MACs", *metrics], rows, keys, note)]
+    return [Table(["network", "parameters", "MACs", *(metric.arrow for metric in metrics)], rows, keys, note)]
 
 
 def measured(results: SearchResults) -> Table:
@@ -96,8 +116,8 @@ def measured(results: SearchResults) -> Table:
         each = compact(cost.seconds / max(1, cost.measured))
         rows.append([name, str(cost.measured), str(cost.failed), f"{cost.seconds:.1f}", each])
     note = (
-        "The shared part measures error and analytic objectives; the exclusive part measures latency, alone on its "
-        "device."
+        "The shared part measures the task's metric and analytic objectives; the exclusive part measures latency, "
+        "alone on its device."
     )
     columns = ["part", "evaluations", "failed", "total, summed over workers (s)", "mean (s)"]
     return Table(columns, rows, note=note)
@@ -119,8 +139,8 @@ def discovered(found: Mapping[str, Any]) -> Table:
     return Table(columns, rows, note="Kendall's tau with the quality after training.")
 
 
-def ranked(rank: Mapping[str, Any]) -> Table:
-    """Rank correlation of the inherited error and of each cost with the retrained error."""
+def ranked(rank: Mapping[str, Any], metric: Metric) -> Table:
+    """Rank correlation of the inherited metric and of each cost with the metric after retraining."""
     columns = ["ranked by", "tau", "rho", "tau at equal cost", f"regret of the best {rank['top']}"]
     rows = [
         [
@@ -132,7 +152,7 @@ def ranked(rank: Mapping[str, Any]) -> Table:
     ]
     note = (
         f"95 % bootstrap intervals; equal cost means within one of {rank['bins']} bins by MACs; regret is the "
-        f"{rank['error_name']} lost by training only the best-ranked networks."
+        f"{metric.label} lost by training only the best-ranked networks."
     )
     return Table(columns, rows, note=note)
 
@@ -142,15 +162,3 @@ def _with_interval(found: Mapping[str, Any], key: str) -> str:
         return DASH
     ends = (found[f"{key}_low"], found[f"{key}_high"])
     return f"{found[key]:.2f}" + ("" if None in ends else f" ({ends[0]:.2f} to {ends[1]:.2f})")
-
-
-def _title(net: Mapping[str, Any], kind: str) -> str:
-    best = "retrained" if net.get("retrained") else "inherited"
-    return str(net["name"]) if kind == best else f"{net['name']}, {kind}"
-
-
-def _row(
-    name: str, net: Mapping[str, Any] | None, found: Mapping[str, Any], metrics: Sequence[str]
-) -> list[str]:
-    costs = [scaled(net.get("params") if net else None), scaled(net.get("macs") if net else None)]
-    return [name, *costs, *[compact(found.get(metric)) for metric in metrics]]

@@ -1,8 +1,9 @@
 """Rules that select networks from a Pareto front.
 
 `knee`; `tradeoff` or `tradeoff:<n>` (largest trade-off to the neighbours); `spread:<n>` (evenly spread);
-`best:<objective>`; `asf:<objective>=<level>,...` (closest to aspiration levels); `<objective><=<number>`,
-several joined by `&` (smallest error within budgets).
+`best:<objective>`; `asf:<objective>=<level>,...` (closest to aspiration levels); `<objective><=<number>` or
+`<metric>>=<number>`, several joined by `&` (best first objective within limits). An objective goes by its own name, as
+in `error<=0.4`, or by that of the metric as which people read it, as in `best:mIoU` and `mIoU>=0.6`.
 """
 
 import re
@@ -12,19 +13,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evonas.errors import UserError
+from evonas.metric import Metric
 from evonas.report.metrics.pareto import Indices, Values, front
 from evonas.report.results import SearchResults
 from evonas.report.selection.knee import knee, spread
 from evonas.report.selection.preference import achievement, tradeoff
 
-EXAMPLES = "knee, tradeoff:2, spread:3, best:latency, 'latency<=20&params<=5' or 'asf:error=20,flops=150'"
-_LIMIT = r"(\w+)\s*<=\s*([^\s&]+)"
-_WISH = r"(\w+)\s*=\s*([^\s,]+)"
+EXAMPLES = "knee, tradeoff:2, spread:3, best:latency, 'latency<=20&params<=5', 'mIoU>=0.6' or 'asf:error=20,flops=150'"
+_LIMIT = r"([\w-]+)\s*([<>]=)\s*([^\s&]+)"
+_WISH = r"([\w-]+)\s*=\s*([^\s,]+)"
 # pattern of a rule -> method of `Chooser` that applies it
 _RULES = {
     r"knee": "_knee",
     r"spread:([1-9]\d*)": "_spread",
-    r"best:(\w+)": "_best",
+    r"best:([\w-]+)": "_best",
     r"tradeoff(?::([1-9]\d*))?": "_tradeoff",
     rf"asf:\s*({_WISH}(?:\s*,\s*{_WISH})*)": "_preference",
     rf"({_LIMIT}(?:\s*&\s*{_LIMIT})*)": "_budget",
@@ -99,8 +101,9 @@ class Chooser:
             self._add(f"spread{number}", place, "far from the other choices along the front")
 
     def _best(self, name: str) -> None:
-        column = self.results.column(name)
-        self._add(f"best_{name}", int(np.argmin(self._values[:, column])), f"the best {name}")
+        values, metric = self._read(name)
+        place = np.argmax(values) if metric.higher_is_better else np.argmin(values)
+        self._add(f"best_{name}", int(place), f"the best {name}")
 
     def _tradeoff(self, count: str | None) -> None:
         worth = np.round(tradeoff(self._values), 12)
@@ -112,23 +115,47 @@ class Chooser:
 
     def _preference(self, wishes: str, *_parts: str) -> None:
         weights = np.full(len(self.results.names), np.inf)
-        for name, wish in re.findall(_WISH, wishes):
-            weights[self.results.column(name)] = _positive(name, wish)
+        for name, text in re.findall(_WISH, wishes):
+            _, metric = self._read(name)
+            level = metric.to_error(_number(text))
+            if not 0 < level < np.inf:
+                limits = (
+                    "between 0 and 1"
+                    if metric.higher_is_better and not metric.unit
+                    else "positive and finite"
+                )
+                raise UserError(
+                    f"An aspiration level in select.rules must be {limits}, got {name}={text}.",
+                    "Example: select.rules=['asf:error=20,flops=150']",
+                )
+            weights[self.results.column(name)] = level
         place = int(np.argmin(np.round(achievement(self._values, weights), 12)))
         self._add("asf", place, f"nearest to the wish {wishes}")
 
     def _budget(self, budget: str, *_parts: str) -> None:
         budget, fits = "".join(budget.split()), np.ones(len(self.rows), dtype=bool)
-        for name, limit in re.findall(_LIMIT, budget):
-            column, most = self._values[:, self.results.column(name)], _number(limit)
-            if column.min() > most:
-                raise _too_tight(name, limit, float(column.min()))
-            fits &= column <= most
+        for name, relation, text in re.findall(_LIMIT, budget):
+            (values, metric), limit = self._read(name), _number(text)
+            wanted = ">=" if metric.higher_is_better else "<="
+            if relation != wanted:
+                message = f"select.rules limits {name} from the wrong side: of {name}, {metric.direction}."
+                raise UserError(message, f"Write '{name}{wanted}{text}'.")
+            within = values >= limit if metric.higher_is_better else values <= limit
+            if not within.any():
+                raise _too_tight(name, metric, text, metric.best(values))
+            fits &= within
         if not fits.any():
             message = f"No network fits all of the budget {budget}, though each limit alone can be met."
             raise UserError(message, "Allow more of one of them.")
         place = int(np.argmin(np.where(fits, self._values[:, 0], np.inf)))
-        self._add("budget", place, f"the best {self.results.names[0]} with {budget}")
+        self._add("budget", place, f"the best {self.results.metrics[0].name} with {budget}")
+
+    def _read(self, name: str) -> tuple[Values, Metric]:
+        """The metric that a rule names, minimised or as people read it, and its values in the rows."""
+        column = self.results.column(name)
+        if name in self.results.names:
+            return self._values[:, column], Metric(name, unit=self.results.units.get(name, ""))
+        return self.results.shown[self.rows, column], self.results.metrics[column]
 
     def _add(self, name: str, place: int, reason: str) -> None:
         row = int(self.rows[place])
@@ -141,19 +168,12 @@ class Chooser:
         self.chosen.append(Choice(next(free for free in names if free not in taken), row, reason))
 
 
-def _too_tight(name: str, limit: str, least: float) -> UserError:
-    message = f"No network fits the budget {name}<={limit}: the smallest {name} found is {least:.4g}."
-    return UserError(message, f"Allow more, for instance: \"select.rules=['{name}<={least * 1.05:.3g}']\"")
-
-
-def _positive(name: str, text: str) -> float:
-    wish = _number(text)
-    if not 0 < wish < np.inf:
-        raise UserError(
-            f"An aspiration level in select.rules must be positive and finite, got {name}={text}.",
-            "Example: select.rules=['asf:error=20,flops=150']",
-        )
-    return wish
+def _too_tight(name: str, metric: Metric, text: str, best: float) -> UserError:
+    relation, most, factor = (">=", "largest", 0.95) if metric.higher_is_better else ("<=", "smallest", 1.05)
+    message = f"No network fits the budget {name}{relation}{text}: the {most} {name} found is {best:.4g}."
+    return UserError(
+        message, f"Allow more, for instance: \"select.rules=['{name}{relation}{best * factor:.3g}']\""
+    )
 
 
 def _number(text: str) -> float:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from evonas.metric import readable
+
 _TEXT = """---
 library_name: evonas
 tags: [neural-architecture-search, {task}]
@@ -56,14 +58,16 @@ def card(config: Mapping[str, Any]) -> str:
         if difference is None
         else {"onnx": _ONNX_ROW.format(difference), "more": _ONNX}
     )
-    metrics = "".join(_split(title, config[title]) for title in ("holdout", "test"))
+    splits = {"validation": config["holdout"], "test": config["test"]}
+    metrics = "".join(_split(title, config["error_name"], found) for title, found in splits.items())
     return _TEXT.format(**{**config, **onnx, "height": height, "width": width, "metrics": metrics})
 
 
-def _split(title: str, metrics: Mapping[str, float | None] | None) -> str:
+def _split(title: str, error: str, metrics: Mapping[str, float | None] | None) -> str:
     if not metrics:
         return f"\nNot measured on the {title} split.\n"
     rows = "".join(
-        f"| {name} | {'-' if value is None else f'{value:.4g}'} |\n" for name, value in metrics.items()
+        f"| {metric.label}, {metric.direction} | {'-' if value is None else f'{value:.4g}'} |\n"
+        for metric, value in readable(error, metrics)
     )
     return f"\n| {title} split | value |\n|---|---|\n{rows}"

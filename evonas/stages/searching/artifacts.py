@@ -39,11 +39,16 @@ def log_artifacts(
 
 
 def search_tables(results: SearchResults) -> Iterator[Results]:
-    """Every evaluated network with its objectives, and the hypervolume against their number."""
-    error, *others = results.names
-    rows = [[text, *map(float, row)] for text, row in zip(results.genotypes, results.values, strict=True)]
-    charts = [Chart(f"{error} against {other}", other, error) for other in others]
-    yield Results("evaluations", ["genotype", *results.names], rows, charts)
+    """Every evaluated network with its objectives and metrics, and the hypervolume against their number."""
+    metric, *others = (each.name for each in results.metrics)
+    added = [column for column, each in enumerate(results.metrics) if each.name not in results.names]
+    rows = [
+        [text, *map(float, row), *map(float, shown[added])]
+        for text, row, shown in zip(results.genotypes, results.values, results.shown, strict=True)
+    ]
+    columns = ["genotype", *results.names, *(results.metrics[column].name for column in added)]
+    charts = [Chart(f"{metric} against {other}", other, metric) for other in others]
+    yield Results("evaluations", columns, rows, charts)
     if results.reference is not None and len(results.values):
         pairs = zip(*curve(results.values, results.reference, ideal=results.ideal), strict=True)
         chart = Chart("hypervolume", "networks", "hypervolume", is_line=True)

@@ -2,18 +2,19 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from evonas.archive import Archive, Evaluation
 from evonas.errors import EngineError
 from evonas.evaluate.engine import Outcome
-from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import Values
-from evonas.report.results import front_summary
+from evonas.report.results import SearchResults, front_summary
 from evonas.search.base import Observation
 from evonas.search.loop.generational import Generation
+from evonas.space.genotype import Genotype
 from evonas.stages.searching.warnings import LatencyWarnings, constant_objectives
 from evonas.track.base import GuardedTracker
 from evonas.track.progress import Progress, human_time, plural
@@ -38,6 +39,7 @@ class SearchProgress:
         tracker: given the numbers of each generation.
         announce_after: seconds; when more are left after a generation, one line says how to stop and resume.
         resume: the command that resumes.
+        text_of: formats a genotype as the archive does, to look up its metrics.
     """
 
     def __init__(
@@ -50,11 +52,14 @@ class SearchProgress:
         tracker: GuardedTracker,
         announce_after: float = math.inf,
         resume: str = "",
+        text_of: Callable[[Genotype], str] = str,
     ) -> None:
+        self._text_of = text_of
         self._archive, self._names, self._num_parts, self._budget = archive, names, num_parts, budget
         self._progress, self._tracker = progress, tracker
         self._announce_after, self._resume = announce_after, resume
         self._values: Values = np.empty((0, len(names)))
+        self._extras: list[dict[str, Any]] = []
         self._reference: list[float] = []
         self._ideal: list[float] | None = archive.meta.get("ideal")
         self._began = time.monotonic()
@@ -84,9 +89,9 @@ class SearchProgress:
             EngineError: no point of the search could be measured so far.
         """
         known = self._rows(generation.told)
-        self._values = np.concatenate(
-            [self._values, self._rows(told for told in generation.told if not told.estimated)]
-        )
+        measured = [each for each in generation.told if each.objectives is not None and not each.estimated]
+        self._values = np.concatenate([self._values, self._rows(measured)])
+        self._extras += map(self._metrics, measured)
         if not len(self._values):
             count = len(generation.told)
             reason = self._last_reason or f"{count} {plural('point', count)} failed in an earlier attempt"
@@ -117,6 +122,15 @@ class SearchProgress:
         rows = [each.objectives for each in told if each.objectives is not None]
         return np.array(rows, dtype=float).reshape(-1, len(self._names))
 
+    def _metrics(self, told: Observation) -> dict[str, Any]:
+        """The metrics that the archive recorded beside the errors of a point."""
+        found = [
+            self._archive.lookup(fingerprint, self._text_of(told.genotype))
+            for fingerprint in self._archive.meta.get("fingerprints", {}).values()
+        ]
+        extras = [fact.extra for fact in found if fact is not None]
+        return {key: value for extra in extras for key, value in extra.items() if key.startswith("metrics")}
+
     def _count(self, number: int, is_replay: bool = False) -> None:
         """Count finished measurements; replayed ones took no time in this attempt."""
         self._counted += number
@@ -127,13 +141,20 @@ class SearchProgress:
         if self._replayed:
             self._progress.note(f"{self._replayed} points were known from the archive.")
             self._replayed = 0
-        summary = front_summary(self._names, self._values, self._reference, self._ideal)
+        results = SearchResults(
+            tuple(self._names),
+            ("",) * len(self._values),
+            self._values,
+            reference=tuple(self._reference),
+            ideal=None if self._ideal is None else tuple(self._ideal),
+            extras=self._extras,
+        )
         failures = f", {generation.failures} failed" if generation.failures else ""
         is_over = generation.evaluations >= self._budget
         left = "done" if is_over else f"{human_time(self._seconds_left(generation))} left"
         self._progress.note(
             f"generation {generation.number}: {generation.evaluations}/{self._budget} points{failures}, "
-            f"{summary}, {left}"
+            f"{front_summary(results)}, {left}"
         )
         if not is_over and (left_s := self._seconds_left(generation)) > self._announce_after:
             # nobody is asked, because nobody may be there
@@ -142,10 +163,10 @@ class SearchProgress:
                 f"about {human_time(left_s)} to go; Ctrl-C is safe, go on with: {self._resume}"
             )
         best = {f"best/{n}": float(v) for n, v in zip(self._names, self._values.min(axis=0), strict=True)}
-        share = hypervolume(self._values, self._reference, self._ideal)
-        self._tracker.scalars(
-            generation.evaluations, {"hypervolume": share, "failures": generation.failures, **best}
-        )
+        for metric, column in zip(results.metrics, results.shown.T, strict=True):
+            best[f"best/{metric.name}"] = metric.best(column)
+        scalars = {"hypervolume": results.hypervolume or 0.0, "failures": generation.failures, **best}
+        self._tracker.scalars(generation.evaluations, scalars)
 
     def _seconds_left(self, generation: Generation) -> float:
         """Seconds of the remaining measurements at the pace of this attempt."""

@@ -12,6 +12,7 @@ from evonas import files, weights
 from evonas.config import to_plain
 from evonas.data.loading.batches import calibration
 from evonas.identifiers import identified
+from evonas.metric import reading
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.randomness import derive
 from evonas.stages.base import Context
@@ -94,14 +95,21 @@ class SupernetTrainer:
                 rows = done["panel"]
                 logger.finish_training(step.optimizer_steps(self.steps_per_epoch))
                 self._write_panel(step, done)
-                name = self.task.error_name
-                errors = ", ".join(f"{row['name']} {row['metrics'][name]:.4f}" for row in rows)
-                logger.progress.note(f"{step.name}: holdout {name} {errors}")
+                read = [reading(self.task.error_name, row["metrics"]) for row in rows]
+                named = zip(rows, read, strict=True)
+                shown = ", ".join(f"{row['name']} {value:.4f}" for row, (_, value) in named)
+                logger.progress.note(f"{step.name}: validation {read[0][0].name} {shown}")
         error = validation_panel.mean_error(rows, self.task)
         weights.save(self.path, self.net.state_dict(), {"panel_error": error, "identity": self.identity()})
         for index, step in enumerate(self.curriculum.steps):
             remove(self._file(index, step))
         return error
+
+    def panel_mean(self) -> str:
+        """The mean metric of the panel after the last step, in words."""
+        read = [reading(self.task.error_name, row["metrics"]) for row in self.report[-1]["panel"]]
+        mean = sum(value for _, value in read) / len(read)
+        return f"mean validation {read[0][0].name} of the panel {mean:.4f}"
 
     def _restore(self, index: int, step: CurriculumStep) -> dict[str, Any] | None:
         """Weights and panel of a step that an earlier attempt finished; without `resume` they are removed."""
@@ -121,7 +129,11 @@ class SupernetTrainer:
         """Train one step, with a fresh optimizer and projectors, and measure the panel."""
         measured = self._fit(index, step, logger)
         rows = self._measure(self.members, self.training.devices.torch_device)
-        logger.log_metrics({f"panel/{row['name']}": row["metrics"][self.task.error_name] for row in rows})
+        error = self.task.error_name
+        read = [(row["name"], *reading(error, row["metrics"])) for row in rows]
+        errors = {f"panel/{row['name']}": row["metrics"][error] for row in rows}
+        metrics = {f"panel_{metric.name}/{name}": value for name, metric, value in read}
+        logger.log_metrics({**errors, **metrics})
         done = {"panel": rows, "measured": measured}
         weights.save(
             self._file(index, step), self.net.state_dict(), {"identity": self._identity(step), **done}

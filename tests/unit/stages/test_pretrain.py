@@ -64,7 +64,7 @@ def same(first: Path, second: Path, start: str) -> bool:
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("pretrained")
     line = Pretrain(train=None).run(shapes(directory))
-    assert line.startswith("Pretrained, mean holdout error of the panel 0.")
+    assert line.startswith("Pretrained, mean validation top-1 of the panel 0.")
     return directory
 
 

@@ -74,7 +74,7 @@ def test_the_archive_reads_as_it_was_written(tmp_path: Path) -> None:
     facts = read(made.run.need("search/archive.sqlite", made_by="search"))
     assert facts.names == ("error", "macs") and len(facts.genotypes) == len(facts.values) == 20
     assert facts.failures == {"timeout": 1} and facts.reference == (2.0, 2.0)
-    assert facts.label("macs") == "macs (GMAC)"
+    assert facts.metrics[1].label == "macs (GMAC)"
 
 
 def test_without_a_search_it_says_what_to_type(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def foreign(path: Path) -> list[str]:
 
 def test_a_loaded_teacher_is_scored_and_noted_and_not_copied(tmp_path: Path, weights_file: Path) -> None:
     line = Teacher().run(context(tmp_path, *foreign(weights_file)))
-    assert line.startswith("Teacher, not trained here, holdout abs_rel")
+    assert line.startswith("Teacher, not trained here, validation AbsRel")
     result = read(tmp_path / "teacher/result.json")
     assert result["steps"] == 0 and result["metrics"]["abs_rel"] > 0
     assert result["params"] > 100_000
@@ -128,7 +128,7 @@ def test_depth_is_cut_at_the_tasks_largest(tmp_path: Path) -> None:
 
 def test_a_head_on_frozen_features_is_trained_and_saved_alone(tmp_path: Path) -> None:
     line = Teacher().run(context(tmp_path, *DINO))
-    assert line.startswith("RANDOM weights") and "holdout abs_rel" in line
+    assert line.startswith("RANDOM weights") and "validation AbsRel" in line
     saved = weights.load(tmp_path / factory.TEACHER)
     assert saved and all(name.startswith("head.") for name in saved)
     found = factory.load_teacher(context(tmp_path, *DINO))

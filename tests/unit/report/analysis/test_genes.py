@@ -83,7 +83,7 @@ def test_too_few_networks_teach_nothing_and_an_objective_that_is_constant_too() 
     )
     many = sampled(80)
     flat = np.stack([np.ones(len(many.rows)), many.rows[:, 0]], axis=1).astype(float)
-    assert [found.objective for found in importances(facts_of(flat), many)] == ["macs"]
+    assert [found.metric.name for found in importances(facts_of(flat), many)] == ["macs"]
 
 
 def family() -> GeneMatrix:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
+from evonas.metric import known_metric
 from evonas.report.analysis.rank_correlation import (
     Scores,
     agreement,
@@ -133,7 +134,7 @@ def test_trainings_that_disagree_leave_no_score_anything() -> None:
 def test_the_report_puts_the_costs_beside_the_score() -> None:
     rng = np.random.default_rng(3)
     found = statistics(pairs(*planted(24, 0.6, rng), rng.random(24)), rng)
-    table = ranked({"error_name": "abs_rel", **found})
+    table = ranked({"error_name": "abs_rel", **found}, known_metric("abs_rel"))
     assert [row[0] for row in table.rows] == ["inherited", "macs", "params"]
     assert table.columns[-1] == "regret of the best 3" and "abs_rel" in table.note
     assert " to " in table.rows[0][1]

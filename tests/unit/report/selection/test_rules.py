@@ -1,5 +1,6 @@
 """Fronts, hypervolume and choices on points whose answers are known by hand or by brute force."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -136,9 +137,9 @@ def test_parts_come_together_and_failures_stay_out() -> None:
     found = gather(["latency", "error"], rows, units={"latency": "ms"}, reference=(10.0, 1.0))
     assert found.genotypes == ("a",) and found.values.tolist() == [[3.0, 0.5]]
     assert found.failures == {"timeout": 1, "crash": 1} and found.num_failed == 2
-    assert found.label("latency") == "latency (ms)" and found.label("error") == "error"
+    assert [metric.label for metric in found.metrics] == ["latency (ms)", "error"]
 
 
 def test_a_summary_reads_in_one_line() -> None:
-    text = front_summary(["error", "latency"], np.array([[0.5, 2.0], [0.25, 4.0]]), (1.0, 8.0))
+    text = front_summary(replace(facts([[0.5, 2.0], [0.25, 4.0]]), reference=(1.0, 8.0)))
     assert text == "2 on the front, hypervolume 0.5000, best error 0.25, best latency 2"

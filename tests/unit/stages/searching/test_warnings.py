@@ -9,8 +9,7 @@ import pytest
 from evonas.archive import Archive, Evaluation
 from evonas.evaluate.engine import Measurement, Part
 from evonas.evaluate.inline import InlineEngine
-from evonas.report.metrics.noisy_dominance import front_within_noise, surely_dominates
-from evonas.report.metrics.pareto import front
+from evonas.report.metrics.pareto import front, front_within_noise, surely_dominates
 from evonas.search.baselines.random import RandomSearch
 from evonas.search.loop.asynchronous import asynchronous_search
 from evonas.search.loop.generational import search

@@ -9,8 +9,7 @@ import small_run
 from evonas import files
 from evonas.archive import Archive, Evaluation
 from evonas.report.archive_reader import read
-from evonas.report.metrics.noisy_dominance import ends, front_within_noise, surely_dominates, surely_on_front
-from evonas.report.metrics.pareto import front
+from evonas.report.metrics.pareto import ends, front, front_within_noise, surely_dominates, surely_on_front
 from evonas.report.page.html import render
 from evonas.report.page.sections import Sources
 from evonas.report.results import SearchResults
