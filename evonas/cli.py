@@ -31,6 +31,7 @@ from evonas.errors import EngineError, EvoNASError, UserError
 from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
 from evonas.stages.build.combinations import check_combinations
+from evonas.stages.build.setup import complete
 from evonas.version import __version__
 
 log = logging.getLogger("evonas.cli")
@@ -185,6 +186,7 @@ def _run_job(
         try:
             _check(cfg, overrides, stage)
             stack.enter_context(config.trusting(cfg.packages))
+            complete(cfg)
             run = _open(cfg, [*flags, *overrides], stage)
             stack.callback(close_run, run)
             if stage not in stages.NEEDS_NO_RUN:

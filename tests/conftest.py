@@ -1,7 +1,10 @@
 """What all tests share: shapes are checked while they run, and threads are few."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,10 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+if "EVONAS_CACHE" not in os.environ:
+    # what is found in timm models is kept for the processes of one session
+    os.environ["EVONAS_CACHE"] = tempfile.mkdtemp(prefix="evonas-cache-")
+    atexit.register(shutil.rmtree, os.environ["EVONAS_CACHE"], ignore_errors=True)
 # a shell that starts tests in the background hands an ignored Ctrl-C down to every process of theirs
 signal.signal(signal.SIGINT, signal.default_int_handler)
 install_import_hook(
@@ -21,6 +28,7 @@ install_import_hook(
         # the modules of supernets; their torch-free facts take any number where a float is asked for
         *(f"evonas.supernets.{name}" for name in ("backbone", "extract", "prefix", "resolution", "supernet")),
         *(f"evonas.supernets.evonet.{name}" for name in ("backbone", "block", "layers", "mixers", "stem")),
+        "evonas.supernets.elastic.backbone",
         "evonas.supernets.mbconv.backbone",
         "evonas.train.distillation.cross_architecture",
     ],

@@ -1,7 +1,7 @@
 """Weight initialisation as a function of a seed."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -40,7 +40,8 @@ def initialise(network: nn.Module, seed: int) -> None:
     """Initialises all weights on the CPU, without using the global generator.
 
     Linear layers: normal with deviation 0.02 truncated at 2, zero bias. Convolutions: uniform within
-    1 / sqrt(fan in). Norms: one and zero. Modules with other parameters need a method `draw_weights(generator)`.
+    1 / sqrt(fan in). Norms: one and zero. Modules with other parameters need a method `draw_weights(generator)`, or,
+    where their class is not ours, an attribute `initial_values`: by name of parameter its mean and deviation.
 
     Raises:
         TypeError: no rule applies to a module's parameters.
@@ -52,6 +53,9 @@ def initialise(network: nn.Module, seed: int) -> None:
 
 
 def _initialise(name: str, module: Any, generator: torch.Generator) -> None:
+    values: Mapping[str, tuple[float, float]] = getattr(module, "initial_values", {})
+    for key, (mean, deviation) in values.items():
+        getattr(module, key).normal_(mean, deviation, generator=generator)
     if hasattr(module, "draw_weights"):
         module.draw_weights(generator)
     elif isinstance(module, _LINEAR):
@@ -64,7 +68,7 @@ def _initialise(name: str, module: Any, generator: torch.Generator) -> None:
             uniform_by_fan_in(module.bias, module.weight[0].numel(), generator)
     elif isinstance(module, _NORM):
         module.reset_parameters()
-    elif any(True for _ in module.parameters(recurse=False)):
+    elif any(key not in values for key, _ in module.named_parameters(recurse=False)):
         raise TypeError(
             f"{name or 'the network'} ({type(module).__name__}) has parameters without an initialisation: "
             "add a method draw_weights(generator)."

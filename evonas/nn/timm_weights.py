@@ -76,7 +76,39 @@ def load_timm_weights(
     """
     if not path.is_file():
         raise UserError(f"{key}={path} is not a file.", _how_to_get(str(path), name, key))
-    found = weights.load_foreign(path)
+    given = weights.load_foreign(path)
+    keeps_order = path.suffix != ".safetensors"
+    by, pairs = match_timm_weights(module, given, f"{key}={path}", name, key, keeps_order)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    used, floats = set(pairs.values()), (each for each, tensor in given.items() if tensor.is_floating_point())
+    return Matched(str(path), sha256, len(pairs), by, tuple(sorted(set(floats) - used)))
+
+
+def match_timm_weights(
+    module: nn.Module,
+    found: Mapping[str, Tensor],
+    source: str,
+    name: str = "the network",
+    key: str = "weights",
+    keeps_order: bool = False,
+) -> tuple[str, dict[str, str]]:
+    """Load a checkpoint's tensors into a timm network in place; all of its own are found, or none is changed.
+
+    Args:
+        module: as for `load_timm_weights`.
+        found: the checkpoint's tensors.
+        source: what they are, for messages.
+        name: the network's timm name, for messages.
+        key: what a user typed to name the file, for messages.
+        keeps_order: whether the tensors come in the order of their model; else their names are sorted.
+
+    Returns:
+        `name` or `order`, and the tensor of the checkpoint for each of the network.
+
+    Raises:
+        DataError: they are those of another network.
+    """
     wanted: dict[str, Tensor] = {
         each: tensor for each, tensor in module.state_dict().items() if tensor.is_floating_point()
     }
@@ -84,17 +116,13 @@ def load_timm_weights(
     given = {each: tensor for each, tensor in found.items() if tensor.is_floating_point()}
     by, pairs = "name", _by_name(wanted, given)
     if not _is_complete(wanted, given, pairs) or _extra(wanted, given, pairs):
-        ordered = given if path.suffix != ".safetensors" else dict(sorted(given.items(), key=_natural))
-        in_order = _by_order(wanted, ordered)
+        in_order = _by_order(wanted, given if keeps_order else dict(sorted(given.items(), key=_natural)))
         if in_order is None:
-            raise DataError(_mismatch(wanted, given, pairs, path, name, key), _advice(name, key))
+            raise DataError(_mismatch(wanted, given, pairs, source, name), _advice(name, key))
         by, pairs = "order", in_order
-    state = {target: given[source].reshape(wanted[target].shape) for target, source in pairs.items()}
+    state = {target: given[origin].reshape(wanted[target].shape) for target, origin in pairs.items()}
     module.load_state_dict(state, strict=False)
-    used = set(pairs.values())
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Matched(str(path), sha256, len(pairs), by, tuple(sorted(set(given) - used)))
+    return by, pairs
 
 
 def _is_complete(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], pairs: Mapping[str, str]) -> bool:
@@ -203,12 +231,14 @@ def _key(name: str) -> str:
 
 
 def _natural(item: tuple[str, Tensor]) -> list[tuple[bool, bool, int, str]]:
-    """Sorts `features.2` before `features.10`, a module's own tensors before its children's, the classifier last."""
+    """Sorts `features.2` before `features.10` and `layer_2` before `layer_10`, a module's own tensors before its
+    children's, the classifier last."""
     parts = item[0].split(".")
     is_head = any(part in _CLASSIFIERS for part in parts[:2])
     rest = [
-        (place < len(parts) - 1, part.isdigit(), int(part) if part.isdigit() else 0, part)
+        (place < len(parts) - 1, word.isdigit(), int(word) if word.isdigit() else 0, word)
         for place, part in enumerate(parts)
+        for word in re.findall(r"\d+|\D+", part)
     ]
     return [(is_head, False, 0, ""), *rest]
 
@@ -217,12 +247,11 @@ def _mismatch(
     wanted: Mapping[str, Tensor],
     given: Mapping[str, Tensor],
     pairs: Mapping[str, str],
-    path: Path,
+    source: str,
     name: str,
-    key: str,
 ) -> str:
     """Why a file was refused, with counts and the first difference."""
-    text = f"{key}={path} does not hold {name}: it has {len(pairs)} of its {len(wanted)} tensors by name"
+    text = f"{source} does not hold {name}: it has {len(pairs)} of its {len(wanted)} tensors by name"
     wrong = [each for each, source in pairs.items() if wanted[each].shape != given[source].shape]
     missing = [each for each in wanted if each not in pairs]
     if wrong:

@@ -13,7 +13,7 @@ from evonas.evaluate.engine import Part
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily, cost
-from evonas.supernets.families import without_space
+from evonas.supernets.families import family_config
 
 if TYPE_CHECKING:
     from evonas.objectives.context import EvaluationContext
@@ -89,7 +89,7 @@ class AnalyticMacs:
                 f"and a network with {', '.join(network)}.",
                 "Set network: ${network}, and the size of the task's images.",
             )
-        self._network = without_space(network)
+        self._network = family_config(network)
         self._size = int(height), int(width)
         self._families: dict[str, SupernetFamily] = {}
 

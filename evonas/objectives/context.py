@@ -23,7 +23,7 @@ from evonas.ops import native
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily
-from evonas.supernets.families import without_space
+from evonas.supernets.families import family_config
 from evonas.supernets.resolution import head_size
 from evonas.supernets.static_net import StaticNet, static_net
 from evonas.supernets.step import Size
@@ -71,7 +71,7 @@ class EvaluationContext:
             )
         self.space_config, self._task_config = space, task
         # the space is a separate entry of every identity
-        self.network_config = without_space(network)
+        self.network_config = family_config(network)
         self.path = Path(path)
         self.batch_size = batch_size
         self.device = torch.device(device)

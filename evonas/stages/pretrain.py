@@ -18,8 +18,8 @@ class Pretrain:
     """Initial weights: drawn from the seed or adopted from a file, and on request trained.
 
     Args:
-        weights: a safetensors or `.pth` file with the names of evonas or of VSSD; None for the initial weights of
-            the run named by `inputs=`, and without one for those of the seed.
+        weights: a safetensors or `.pth` file with the names of evonas or others that the family knows; None for
+            `network.weights`, else the initial weights of the run named by `inputs=`, else those of the seed.
         train: whether they are trained along the curriculum of `sampler=` by the recipe `train.pretrain`;
             None trains classification tasks only.
         widening: how a larger supernet adopts a smaller network: `zeros` leaves the outputs of the subnet
@@ -37,8 +37,8 @@ class Pretrain:
         """Write the initial weights and say where they came from."""
         inherited = None if context.run.inputs is None else context.run.inputs / PRETRAINED
         file = inherited if inherited is not None and inherited.exists() else None
-        if self.weights:
-            file = Path(self.weights).expanduser()
+        if given := self.weights or context.cfg.network.get("weights"):
+            file = Path(given).expanduser()
         train = isinstance(context.setup.task, Classification) if self.train is None else self.train
         if not train:
             return self._write(context, file, PRETRAINED)

@@ -62,6 +62,8 @@ class Cut:
 
 # by name of the tensor; tensors without an entry are used whole
 Cuts = Mapping[str, tuple[Cut, ...]]
+# by name of module, by attribute: sizes that modules keep beside their tensors
+Settings = Mapping[str, Mapping[str, int | tuple[int, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,13 @@ class SupernetFamily(Protocol):
 
     def absent(self, genotype: Genotype) -> frozenset[str]:
         """Names of the supernet's modules that the genotype's backbone lacks."""
+        ...
+
+    def settings(self, genotype: Genotype) -> Settings:
+        """Attributes of modules that say how large their tensors are, where they are not the supernet's.
+
+        Empty in a family whose modules read sizes from their tensors.
+        """
         ...
 
     def adopt(self, net: "nn.Module", found: Mapping[str, "Tensor"], widening: str) -> "Adoption":

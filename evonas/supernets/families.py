@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 FAMILIES = {
     "evonet": "evonas.supernets.evonet.backbone",
     "mbconv": "evonas.supernets.mbconv.backbone",
+    "elastic_timm": "evonas.supernets.elastic.backbone",
 }
 # type of every exported backbone in OpenMMLab configs of the first release, which had one family
 FORMER_TYPES = ("EvoNet",)
 
 
-def without_space(network: Mapping[str, Any]) -> dict[str, Any]:
-    """The network config without `space`, which is a separate entry and is passed to the family as an argument."""
-    return {key: value for key, value in network.items() if key != "space"}
+def family_config(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The network config as a family is built from it.
+
+    `space` is a separate entry that is passed as an argument; `weights` are loaded by stage=pretrain.
+    """
+    return {key: value for key, value in network.items() if key not in ("space", "weights")}
 
 
 def restore(description: dict[str, Any]) -> "Backbone":

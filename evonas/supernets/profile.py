@@ -5,7 +5,7 @@ Legend: H W space.
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
-from evonas.supernets.backbone import Activation
 from evonas.supernets.base import SupernetFamily, column, head_label
 from evonas.supernets.resolution import head_output
 from evonas.supernets.slices import bind
@@ -70,10 +69,10 @@ def profile(supernet: Supernet, image: Tensor) -> Iterator[ProfiledStep]:
         reached = backbone.begin(image)
         for before in range(index):
             reached = backbone.run(before, reached)
-        given, levels = torch.randn_like(reached.map), reached.levels
+        given = torch.randn_like(reached.map)
         yield ProfiledStep(
             step.label,
-            lambda x, run=backbone.run, at=index, behind=levels: run(at, Activation(x, behind)),  # type: ignore[misc]
+            lambda x, run=backbone.run, at=index, before=reached: run(at, replace(before, map=x)),  # type: ignore[misc]
             given,
         )
         label = head_label((height, width), backbone.input_size((height, width)))

@@ -7,6 +7,7 @@ backward adds the gradients into views of the shared tensors' gradients by one f
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Backbone
-from evonas.supernets.base import Cut, Cuts, SupernetFamily
+from evonas.supernets.base import Cut, Cuts, Settings, SupernetFamily
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -30,7 +31,7 @@ def bind(family: SupernetFamily, shared: Backbone, genotype: Genotype) -> Backbo
         shared: result of `family.build(None, ...)`.
         genotype: the subnet.
     """
-    net = bound(shared, family.cuts(genotype), family.absent(genotype))
+    net = bound(shared, family.cuts(genotype), family.absent(genotype), family.settings(genotype))
     net.path = family.path(genotype)
     # computed on demand, since only exports read the description
     net.describe = lambda: family.describe(genotype)
@@ -44,23 +45,27 @@ def slices(family: SupernetFamily, shared: Backbone, genotype: Genotype) -> dict
         return bind(family, shared, genotype).state_dict()
 
 
-def bound(module: Net, cuts: Cuts, absent: Collection[str] = ()) -> Net:
+def bound(
+    module: Net, cuts: Cuts, absent: Collection[str] = (), settings: Settings = MappingProxyType({})
+) -> Net:
     """A copy of a module that shares everything except sliced tensors.
 
     Args:
         module: the shared module.
         cuts: slices of its tensors, by name; submodules without sliced tensors are shared whole.
         absent: names of submodules that the copy lacks.
+        settings: sizes that submodules keep as attributes beside their tensors, by name of submodule.
     """
     changed = {""}
-    for name in (*cuts, *absent):
-        above = name.rpartition(".")[0]
+    for above in (*settings, *(name.rpartition(".")[0] for name in (*cuts, *absent))):
         while above not in changed:
             changed.add(above)
             above = above.rpartition(".")[0]
     made: dict[str, nn.Module] = {}
     net = _skeleton(module, "", changed, frozenset(absent), made)
     _attach(made, cuts)
+    for name, values in settings.items():
+        made[name].__dict__.update(values)
     return net
 
 

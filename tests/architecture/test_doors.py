@@ -26,6 +26,10 @@ EXCEPTIONS = {
         "train/loop/data.py",
         "torch.manual_seed",
     ): "inside fork_rng: torch's own initialisers take no generator",
+    (
+        "supernets/elastic/model.py",
+        "torch.manual_seed",
+    ): "inside fork_rng: timm's initialisers take no generator",
     ("train/module.py", "torch.manual_seed"): "dropout takes no generator; drawn anew at every step",
     ("train/fit.py", "warnings.filterwarnings"): "inside catch_warnings, for Lightning's advice alone",
 }

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+import timm
+
 import evonas
 
 SHORT = (
@@ -36,3 +39,27 @@ def test_a_cnn_runs_from_one_command(tmp_path: Path, evonas_command: Callable[..
         assert sum(each.numel() for each in loaded.parameters()) == tested[net["name"]]["params"]
     page = (run / "report/index.html").read_text()
     assert "of 14 blocks are active" in page and "3x3" in page
+
+
+def test_a_timm_model_runs_from_its_weights(tmp_path: Path, evonas_command: Callable[..., Any]) -> None:
+    theirs = timm.create_model("test_resnet", pretrained=False)
+    safetensors.torch.save_file(theirs.state_dict(), tmp_path / "theirs.safetensors")
+    words = ("network=timm", "network.name=test_resnet", "network.weights=theirs.safetensors")
+    ended = evonas_command("+task=synthetic", *words, "network.order=taylor", "run=elastic", *SHORT)
+    assert ended.code == 0, ended.err
+    assert "Starting weights from theirs.safetensors" in ended.out and "tensors adopted" in ended.out
+    run = tmp_path / "outputs/elastic"
+    identity = json.loads((run / "run.json").read_text())
+    assert len(identity["network"]["structure"]) == 64
+    [net] = json.loads((run / "selected.json").read_text())["nets"]
+    [tested] = json.loads((run / "evaluate/test.json").read_text())["nets"]
+    assert net["genotype"].startswith("timm-test_resnet:r=")
+    assert tested["macs"] == round(1e9 * net["objectives"]["macs"])
+    loaded = evonas.load(f"run:elastic#{net['name']}", "outputs")
+    assert sum(each.numel() for each in loaded.parameters()) == tested["params"]
+    # weights of another network are refused before anything is trained
+    words = ("network=timm", "network.name=mobilenetv3_small_050", "network.weights=theirs.safetensors")
+    ended = evonas_command("+task=synthetic", *words, *SHORT)
+    assert ended.code == 3 and "does not hold mobilenetv3_small_050" in ended.err
+    ended = evonas_command("+task=synthetic", "network=timm", *SHORT)
+    assert ended.code == 2 and "network.name is missing" in ended.err

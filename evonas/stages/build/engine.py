@@ -17,7 +17,7 @@ from evonas.evaluate.local import LocalEngine
 from evonas.stages.base import Context
 from evonas.stages.build.setup import RunMode, Setup
 from evonas.supernets.base import SupernetFamily
-from evonas.supernets.families import without_space
+from evonas.supernets.families import family_config
 
 WORKER_LOGS = "search/workers"
 IMAGES = "search/workers/images"
@@ -48,7 +48,7 @@ def prefix_order(setup: Setup, spec: Mapping[str, Any]) -> Order | None:
         return None
     if setup.mode is RunMode.JOINT:
         first = next(iter(spec["members"].values()))
-        family: SupernetFamily = build(without_space(first["network"]), space=setup.space)
+        family: SupernetFamily = build(family_config(first["network"]), space=setup.space)
         return family.path
     return setup.family.path
 

@@ -4,14 +4,15 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from evonas.config import build, to_plain
+from evonas.config import allowed, build, to_plain
+from evonas.errors import UserError
 from evonas.identifiers import identifier
 from evonas.run import Run
 from evonas.space.space import Space
 from evonas.supernets.base import SupernetFamily
-from evonas.supernets.families import without_space
+from evonas.supernets.families import family_config
 
 if TYPE_CHECKING:
     from evonas.tasks.base import Task
@@ -46,6 +47,20 @@ def mode_of(cfg: DictConfig) -> RunMode:
     return RunMode.SUPERNET if cfg.get("networks") is None else RunMode.NAMED
 
 
+def complete(cfg: DictConfig) -> None:
+    """Fills in the digest of what a network's family finds out for itself, in place, so that identities have it.
+
+    Raises:
+        UserError: the network has no name, or the family cannot use it.
+    """
+    network = cfg.get("network")
+    if not mode_of(cfg).has_network or not network or network.get("structure", "") is not None:
+        return
+    if OmegaConf.is_missing(network, "name"):
+        raise UserError("network.name is missing: which model?", "Try network.name=resnet18.")
+    network.structure = allowed(network["_target_"]).structure_digest(network.name)  # type: ignore[attr-defined]
+
+
 class Setup:
     """Builds each part of a config once, when it is first needed.
 
@@ -74,7 +89,7 @@ class Setup:
     @cached_property
     def family(self) -> SupernetFamily:
         """The supernet family over the searched space."""
-        built: SupernetFamily = build(without_space(to_plain(self.cfg.network)), space=self.space)
+        built: SupernetFamily = build(family_config(to_plain(self.cfg.network)), space=self.space)
         return built
 
     @property

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch.utils.data import DataLoader, Subset
 
 from evonas import files, weights
 from evonas.config import to_plain
@@ -29,11 +30,14 @@ from evonas.train.curriculum import Curriculum
 from evonas.train.fit import check_identity, fit
 from evonas.train.loop.checkpoint_io import remove
 from evonas.train.module import SupernetModule
+from evonas.train.sampling.loss_oracle import side_effect_free
 from evonas.train.sampling.step import CurriculumStep
 
 log = logging.getLogger(__name__)
 # a curriculum has lengths and warm-ups of its own
 _LENGTH = ("epochs", "iterations", "warmup_epochs", "warmup_iterations")
+# batches whose losses say how important channels are
+_SORTING_BATCHES = 6
 
 
 class SupernetTrainer:
@@ -147,6 +151,7 @@ class SupernetTrainer:
         state = self.training.checkpoints(self._file(index, step, "state"), identity)
         checkpoint = self._best_checkpoint(index, step, identity)
         data = self.training.data(f"{self.stage}/{step.name}", steps)
+        self._sort(index)
         epochs = -(-steps // self.steps_per_epoch)
         callbacks = [] if checkpoint is None else [checkpoint]
         fit(self._module(index, step), data, epochs, self.training.devices, state, logger, callbacks)
@@ -174,6 +179,24 @@ class SupernetTrainer:
             **optimizer_options(recipe),
             **self.training.distillation(self.net.levels, purpose),
         )
+
+    def _sort(self, index: int) -> None:
+        """Lets a family sort channels by the loss before the second step, or before the only one."""
+        sort_by_losses = getattr(self.net.family, "sort_by_losses", None)
+        if sort_by_losses is None or index != min(1, len(self.curriculum.steps) - 1):
+            return
+        dataset, batch_size = cast(Any, self.task.dataset("train")), self.training.recipe.batch_size
+        images = Subset(dataset, range(min(len(dataset), _SORTING_BATCHES * batch_size)))
+        largest = self.net.space.largest()
+        with side_effect_free(self.net):
+            sort_by_losses(
+                self.net,
+                (
+                    lambda batch=batch: self.task.loss(self.net(batch["image"], largest), batch)
+                    for batch in DataLoader(images, batch_size)
+                ),
+            )
+        self.net.zero_grad()
 
     def _costs(self) -> CostTable:
         return factory.costs(self.context.setup)

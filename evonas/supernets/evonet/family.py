@@ -8,7 +8,7 @@ from evonas.errors import UserError
 from evonas.nn.level import Level, pyramid
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage
+from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage, Settings
 from evonas.supernets.evonet.cost import (
     MIXERS,
     NetworkShape,
@@ -177,6 +177,9 @@ class EvoNet:
                 heads = self.segments.heads(stage, name)
                 found[name] = (Cut(axis, tuple(_pieces(full, kept, heads))),)
         return found
+
+    def settings(self, genotype: Genotype) -> Settings:  # noqa: ARG002
+        return {}
 
     def adopt(self, net: "nn.Module", found: Mapping[str, "Tensor"], widening: str) -> "Adoption":
         from evonas.supernets.evonet.widening import adopt

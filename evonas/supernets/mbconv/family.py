@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.nn.level import Level, pyramid
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage
+from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage, Settings
 from evonas.supernets.mbconv.cost import (
     BlockShape,
     NetworkShape,
@@ -164,6 +164,9 @@ class MBConv:
             for stage, choice in stages
             for at in range(len(choice.blocks), self.shape.depths[stage])
         )
+
+    def settings(self, genotype: Genotype) -> Settings:  # noqa: ARG002
+        return {}
 
     def adopt(self, net: "nn.Module", found: Mapping[str, "Tensor"], widening: str) -> "Adoption":
         from evonas.supernets.adoption import adopt_equal

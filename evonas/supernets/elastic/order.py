@@ -1,0 +1,85 @@
+"""The order of channels and heads: a subnet has the first ones, so that the important ones come first.
+
+Relabelling changes no output of the whole network. The scores of a unit u, whose numbers in the weights that read it
+are w(u):
+
+- `norm` needs no data: I(u) = sum |w(u)|, as Once-for-All sorts channels (arXiv 1908.09791, section 3.3).
+- `taylor` is what the loss L would change by, to first order, if the unit were scaled away:
+  I(u) = E |sum w(u) dL/dw(u)|, the expectation over batches (arXiv 1906.10771, equation 8, with the gate of equation
+  7 on what is read: scaling a channel is scaling the weights that read it).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from evonas.supernets.elastic.structure import Group, Structure, UnitAxis
+
+
+def norm_scores(structure: Structure, model: nn.Module) -> list[Tensor]:
+    """The scores `norm` of the units of every group."""
+    tensors = dict(model.named_parameters())
+    return [
+        _summed(
+            group, {each.tensor: tensors[each.tensor].detach().abs() for each in group.axes if each.axis == 1}
+        )
+        for group in structure.groups
+    ]
+
+
+def taylor_scores(
+    structure: Structure, model: nn.Module, losses: Iterable[Callable[[], Tensor]]
+) -> list[Tensor]:
+    """The scores `taylor` of the units of every group; gradients are gone afterwards.
+
+    Args:
+        structure: of the model.
+        model: whole.
+        losses: each computes the loss of one batch with the model.
+    """
+    tensors = dict(model.named_parameters())
+    scores = [torch.zeros(group.units) for group in structure.groups]
+    for loss in losses:
+        model.zero_grad()
+        loss().backward()
+        for score, group in zip(scores, structure.groups, strict=True):
+            products = {each.tensor: _product(tensors[each.tensor]) for each in group.axes if each.axis == 1}
+            score += _summed(group, products).abs()
+    model.zero_grad()
+    return scores
+
+
+def sort(structure: Structure, model: nn.Module, scores: Iterable[Tensor]) -> None:
+    """Put the units of every group in the order of their scores, largest first and else as they were, in place."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with torch.no_grad():
+        for group, score in zip(structure.groups, scores, strict=True):
+            order = score.argsort(descending=True, stable=True)
+            for axis in group.axes:
+                tensors[axis.tensor].copy_(relabelled(tensors[axis.tensor], axis, order))
+
+
+def _product(weight: Tensor) -> Tensor:
+    return torch.zeros_like(weight) if weight.grad is None else weight.detach() * weight.grad
+
+
+def _summed(group: Group, values: Mapping[str, Tensor]) -> Tensor:
+    """(units,) the values of the weights that read each unit, added up."""
+    total = torch.zeros(group.units)
+    for axis in group.axes:
+        if axis.axis == 1:
+            by_channel = values[axis.tensor].transpose(0, 1).flatten(1).sum(1).cpu()
+            for start in axis.starts:
+                total += by_channel.narrow(0, start, group.units * axis.length).view(group.units, -1).sum(1)
+    return total
+
+
+def relabelled(tensor: Tensor, axis: UnitAxis, order: Tensor) -> Tensor:
+    """A tensor whose units along an axis are in another order: `order[u]` says which one becomes the u-th."""
+    places = torch.arange(tensor.shape[axis.axis])
+    within = torch.arange(axis.length)
+    for start in axis.starts:
+        new = start + torch.arange(len(order))[:, None] * axis.length + within
+        places[new.flatten()] = (start + order[:, None] * axis.length + within).flatten()
+    return tensor.index_select(axis.axis, places.to(tensor.device))

@@ -1,0 +1,348 @@
+"""What can be cut in a timm model, as plain data: found once (`trace.py`), then only read.
+
+A structure lists the model's blocks in the order in which they run, and in each of them the groups of channels or
+attention heads that can be cut. A *unit* is the smallest part that can go: a channel, or a head with all its
+channels. It owns positions along axes of several tensors, since a channel that one layer does not make is one that
+the next layer does not read. A subnet has the first units of each group.
+
+Free of torch, so that search processes can read it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from evonas import files
+from evonas.errors import DataError, UserError
+from evonas.supernets.base import Cut
+
+# layers say their sizes in these attributes, and attention modules their heads; a description sets no other
+ATTRIBUTES = frozenset(
+    (
+        *("in_channels", "out_channels", "in_features", "out_features", "groups"),
+        *("num_features", "num_channels", "normalized_shape"),
+        *("num_heads", "attn_dim", "all_head_dim", "inner_dim", "dh", "split_indices"),
+    )
+)
+# what a description may give to `timm.create_model`, each true or false
+ARGUMENTS = frozenset(("dynamic_img_size", "dynamic_img_pad", "strict_img_size"))
+# methods of a timm model that a step may call between modules
+METHODS = ("_pos_embed",)
+WIDTH, HEADS = "width", "heads"
+# changes when structures of the same model are found otherwise
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class UnitAxis:
+    """Where the units of a group lie along one axis of a tensor.
+
+    Unit u has, for every start s, the positions s + u * length up to s + (u + 1) * length.
+    """
+
+    tensor: str
+    axis: int
+    starts: tuple[int, ...]
+    length: int
+
+    def behind(self, kept: int, units: int) -> list[tuple[int, int]]:
+        """(start, end) of what the units behind the first ones own."""
+        return [(start + kept * self.length, start + units * self.length) for start in self.starts]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Channels or heads that are cut together.
+
+    Args:
+        kind: `width` or `heads`.
+        units: how many there are.
+        axes: what they own.
+        is_exact: whether cutting units is the same as zeroing them; not where a norm averages over them.
+    """
+
+    kind: str
+    units: int
+    axes: tuple[UnitAxis, ...]
+    is_exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A number, or a row of numbers, that a module keeps beside its tensors and that shrinks with groups.
+
+    Args:
+        module: its name.
+        attribute: one of ATTRIBUTES.
+        value: of the whole model.
+        per_unit: (index of a group, what a missing unit takes off each number).
+        is_row: whether the attribute is a tuple.
+    """
+
+    module: str
+    attribute: str
+    value: tuple[int, ...]
+    per_unit: tuple[tuple[int, tuple[int, ...]], ...]
+    is_row: bool
+
+    def at(self, missing: Mapping[int, int]) -> int | tuple[int, ...]:
+        """Its value where so many units of each group are missing."""
+        found = list(self.value)
+        for group, each in self.per_unit:
+            found = [value - missing.get(group, 0) * part for value, part in zip(found, each, strict=True)]
+        return tuple(found) if self.is_row else found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One step of the model.
+
+    Args:
+        name: of its module, or of the first where it has several.
+        run: names of modules, and of METHODS with a colon before them, called one after the other.
+        groups: indices of the groups inside it.
+        is_droppable: whether it is the identity where its branch is zero, so that it may be left out.
+    """
+
+    name: str
+    run: tuple[str, ...]
+    groups: tuple[int, ...] = ()
+    is_droppable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The blocks up to a level.
+
+    Args:
+        blocks: in the order in which they run.
+        channels: of the level.
+        stride: of the level, in pixels.
+        layout: of the map behind the blocks: `NCHW`, `NHWC`, or `tokens` with those of the classes first.
+    """
+
+    blocks: tuple[Block, ...]
+    channels: int
+    stride: int
+    layout: str = "NCHW"
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A timm model as blocks and groups.
+
+    Args:
+        model: timm's name of it.
+        arguments: what `timm.create_model` is given besides, as pairs.
+        timm: the version that it was found with.
+        multiple: images are padded to a multiple of so many pixels; 1 where the model rounds up itself.
+        prefix_tokens: of classes and registers, before those of the image.
+        stages: from fine to coarse.
+        groups: of all blocks.
+        settings: of modules.
+        tensors: (name, shape) of every parameter and buffer that is saved.
+        trained: names of those that are parameters.
+        initial: (name of a parameter that no rule initialises, its mean, its deviation).
+        refused: (what, why) of all that looked like a group and was left whole.
+    """
+
+    model: str
+    arguments: tuple[tuple[str, Any], ...]
+    timm: str
+    multiple: int
+    prefix_tokens: int
+    stages: tuple[Stage, ...]
+    groups: tuple[Group, ...]
+    settings: tuple[Setting, ...]
+    tensors: tuple[tuple[str, tuple[int, ...]], ...]
+    trained: tuple[str, ...]
+    initial: tuple[tuple[str, float, float], ...]
+    refused: tuple[tuple[str, str], ...] = ()
+    format: int = FORMAT
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "Structure":
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of all that networks depend on, which stands for it in identities."""
+        plain = {key: value for key, value in self.plain().items() if key not in ("timm", "refused")}
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every tensor, by name."""
+        return dict(self.tensors)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Of all stages, in the order in which they run."""
+        return tuple(block for stage in self.stages for block in stage.blocks)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON; `structure_from` reads it."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """As JSON in one canonical form."""
+        return json.dumps(self.plain(), sort_keys=True, separators=(",", ":"))
+
+
+def cuts_of(
+    kept: Iterable[tuple[Group, int]], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[Cut, ...]]:
+    """What is left of every tensor where groups keep so many of their units; the others keep all positions.
+
+    Args:
+        kept: groups and how many units each of them has.
+        shapes: of the whole tensors.
+    """
+    gone: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for group, count in kept:
+        for axis in group.axes if count < group.units else ():
+            gone.setdefault((axis.tensor, axis.axis), []).extend(axis.behind(count, group.units))
+    found: dict[str, list[Cut]] = {}
+    for (tensor, at), intervals in sorted(gone.items()):
+        pieces, begin = [], 0
+        for start, end in [*sorted(intervals), (shapes[tensor][at],) * 2]:
+            if start > begin:
+                pieces.append((begin, start - begin))
+            begin = end
+        found.setdefault(tensor, []).append(Cut(at, tuple(pieces)))
+    return {tensor: tuple(cuts) for tensor, cuts in found.items()}
+
+
+def structure_from(plain: Mapping[str, Any]) -> Structure:
+    """The structure that `plain` wrote, perhaps changed by a stranger.
+
+    Raises:
+        TypeError, KeyError, ValueError: it is none.
+    """
+    if plain.get("format") != FORMAT:
+        raise ValueError(f"the structure has format {plain.get('format')!r}, this evonas reads {FORMAT}")
+    stages = [
+        Stage(**{**each, "blocks": tuple(Block(**_tuples(block)) for block in each["blocks"])})
+        for each in plain["stages"]
+    ]
+    groups = [
+        Group(**{**each, "axes": tuple(UnitAxis(**_tuples(axis)) for axis in each["axes"])})
+        for each in plain["groups"]
+    ]
+    settings = [Setting(**_tuples(each)) for each in plain["settings"]]
+    called = {name[1:] for stage in stages for block in stage.blocks for name in block.run if name[:1] == ":"}
+    unknown = {each.attribute for each in settings} - ATTRIBUTES | (called - {*METHODS})
+    unknown |= {
+        str(name)
+        for name, value in plain["arguments"]
+        if name not in ARGUMENTS or not isinstance(value, bool)
+    }
+    if unknown:
+        raise ValueError(f"the structure names {sorted(unknown)[0]!r}, which it may not")
+    own = {"stages": tuple(stages), "groups": tuple(groups), "settings": tuple(settings)}
+    return Structure(**{**_tuples(plain), **own})
+
+
+def structure_of(model: str, digest: str | None = None) -> Structure:
+    """The structure of a timm model: read where it was found before, else found now, which takes seconds.
+
+    Args:
+        model: timm's name of it.
+        digest: of the structure that is wanted; None for the one that the installed timm gives.
+
+    Raises:
+        UserError: timm has no such model, or it cannot be made elastic.
+        DataError: the structure with this digest is not here, and the installed timm gives another one.
+    """
+    key = f"{check_model_name(model)}/{digest}"
+    return _read(key, model, digest)
+
+
+@lru_cache(maxsize=32)
+def _read(_: str, model: str, digest: str | None) -> Structure:
+    wanted = digest or _known_digest(model)
+    if wanted is not None and (found := _stored(model, wanted)) is not None:
+        return found
+    # an installed timm is asked only once per machine
+    from evonas.supernets.elastic.trace import trace
+
+    found = trace(model)
+    _store(found)
+    if digest is not None and found.digest != digest:
+        raise DataError(
+            f"timm {found.timm} gives {model} another structure ({found.digest[:12]}) than the recorded one "
+            f"({digest[:12]}).",
+            "Use the timm version that the run was made with, or start another run.",
+        )
+    return found
+
+
+def check_model_name(model: object) -> str:
+    """The name of a timm model as it is.
+
+    Raises:
+        UserError: it is none; names of hubs and folders are none.
+    """
+    text = str(model)
+    if not text or any(not (letter.isalnum() or letter in "_.-") for letter in text):
+        raise UserError(
+            f"network.name must be the name of a timm model, got {text[:80]!r}.",
+            "Try network.name=resnet18; weights are given by network.weights=<file>.",
+        )
+    return text
+
+
+def _folder() -> Path:
+    base = os.environ.get("EVONAS_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "evonas" / "structures"
+
+
+def _known_digest(model: str) -> str | None:
+    """Of the structure that the installed timm gave before."""
+    path = _folder() / f"{model}-timm{_timm_version()}-{FORMAT}.json"
+    try:
+        return str(files.read_json(path)["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _timm_version() -> str:
+    # timm itself imports torch
+    from importlib.metadata import version
+
+    return version("timm")
+
+
+def _stored(model: str, digest: str) -> Structure | None:
+    """The stored structure, if its bytes are what its name says."""
+    try:
+        found = structure_from(json.loads((_folder() / f"{digest}.json").read_text("utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if found.digest == digest and found.model == model else None
+
+
+def _store(found: Structure) -> None:
+    """Keep it for later processes; where nothing can be written they find it again."""
+    try:
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_text(folder / f"{found.digest}.json", found.text())
+        name = f"{found.model}-timm{found.timm}-{FORMAT}.json"
+        files.write_json(folder / name, {"digest": found.digest, "model": found.model})
+    except OSError:
+        return
+
+
+def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _tuple(child) for key, child in value.items()}
+
+
+def _tuple(value: Any) -> Any:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(_tuple(child) for child in value)
+    return value
