@@ -28,7 +28,7 @@ from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.evaluator import evaluator_config, parts_of
 from evonas.stages.build.setup import Setup
-from evonas.stages.lookup import Lookup
+from evonas.stages.latency_table import BuildLatencyTable
 from evonas.stages.search import Search, build_searcher
 from evonas.stages.searching.dry_run import probe
 
@@ -56,7 +56,7 @@ def _context(folder: Path, overrides: Sequence[str]) -> Context:
     weights.save(made.run.path(factory.SUPERNET), factory.supernet(Setup(cfg)).state_dict())
     if "latency_lookup" in cfg.objective:
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            Lookup(fit=10, held_out=5).run(made)
+            BuildLatencyTable(fit=10, held_out=5).run(made)
     return made
 
 

@@ -230,6 +230,8 @@ MOVED: dict[str, str] = {
     "search/regularized": "evonas.search.evolution.regularized.RegularizedEvolution",
     "search/surroundings": "evonas.search.model_based.neighbourhood_proposer.NeighbourhoodProposer",
     "space/evonet": "evonas.supernets.evonet.space.evonet_space",
+    "stage/levels": "evonas.stages.cost_levels.CostLevels",
+    "stage/lookup": "evonas.stages.latency_table.BuildLatencyTable",
     "surrogate/blended": "evonas.search.surrogates.multi_view_gp.MultiViewGaussianProcess",
     "surrogate/boosting": "evonas.search.surrogates.trees.Boosting",
     "surrogate/carts": "evonas.search.surrogates.trees.CARTs",

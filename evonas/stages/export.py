@@ -13,8 +13,8 @@ from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.evaluate import TEST
 from evonas.stages.networks import selected
+from evonas.stages.networks.export_formats import capture, write_graph, write_onnx, write_tensorrt
 from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
-from evonas.stages.networks.graphs import capture, write_graph, write_onnx, write_tensorrt
 from evonas.stages.networks.initial_weights import load_initial_supernet
 from evonas.stages.networks.model_card import card
 from evonas.supernets.static_net import StaticNet

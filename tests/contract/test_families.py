@@ -24,7 +24,7 @@ from evonas.nn.initialise import initialise
 from evonas.ops import backend
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.stages.networks.graphs import capture, write_onnx
+from evonas.stages.networks.export_formats import capture, write_onnx
 from evonas.supernets import base, families
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.base import SupernetFamily

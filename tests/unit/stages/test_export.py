@@ -21,7 +21,7 @@ from evonas.stages import export
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.export import Export
-from evonas.stages.networks import graphs
+from evonas.stages.networks import export_formats as graphs
 from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_exported
 from evonas.stages.select import Select
 from evonas.supernets.static_net import StaticNet

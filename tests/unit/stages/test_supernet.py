@@ -17,7 +17,7 @@ from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
-from evonas.stages.levels import Levels
+from evonas.stages.cost_levels import CostLevels
 from evonas.stages.pretrain import Pretrain
 from evonas.stages.run import Pipeline
 from evonas.stages.search import Search
@@ -157,7 +157,7 @@ def test_levels_are_those_of_the_walk(tmp_path: Path, capsys: pytest.CaptureFixt
     context = small_stages.context(
         tmp_path, *OPTIONS, "sampler=complexity_aware", *plan, "+sampler.strategy.size=64"
     )
-    path = Path(Levels(levels=4, window=0.2, size=64, groups=2).run(context))
+    path = Path(CostLevels(levels=4, window=0.2, size=64, groups=2).run(context))
     assert path == tmp_path / "levels/levels.json"
     written = files.read_json(path)
     walk = SupernetTrainer(context, "supernet", None)

@@ -52,7 +52,7 @@ class _Benchmark:
     clock: str
 
 
-class Lookup:
+class BuildLatencyTable:
     """Times every block of the space and some whole networks, and writes `lookup/table.json`.
 
     It needs no trained weights, because latencies do not depend on them.

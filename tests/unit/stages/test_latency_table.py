@@ -16,7 +16,7 @@ from evonas.objectives.latency.predicted import LookupLatency
 from evonas.run import Run
 from evonas.schema import Budget
 from evonas.stages.build.setup import LATENCY_TABLE, Setup
-from evonas.stages.lookup import Lookup
+from evonas.stages.latency_table import BuildLatencyTable
 from evonas.stages.report import Report
 from evonas.stages.search import Search
 from evonas.stages.select import Select
@@ -31,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = small_run.context(tmp_path_factory.mktemp("run"))
     # few choices, so that a handful of blocks is timed
     made.cfg.space.update({"mlp_ratio": [1, 4], "d_state": [16], "expand": [1, 4]})
-    path = Path(Lookup(fit=6, held_out=6, seconds=0.02).run(made))
+    path = Path(BuildLatencyTable(fit=6, held_out=6, seconds=0.02).run(made))
     assert path == made.run.directory / LATENCY_TABLE
     return path
 
@@ -126,4 +126,4 @@ def test_the_run_s_own_table_is_found(built: Path) -> None:
 
 def test_a_table_cannot_be_made_of_nothing() -> None:
     with pytest.raises(UserError, match="fit=2"):
-        Lookup(fit=2)
+        BuildLatencyTable(fit=2)

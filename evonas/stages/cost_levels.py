@@ -12,7 +12,7 @@ from evonas.train.sampling.cost_levels import LevelPlan, LevelTable
 RESULT = "levels/levels.json"
 
 
-class Levels:
+class CostLevels:
     """Writes `levels/levels.json`: cost levels of the whole space, and distinct subnets of each.
 
     Needs neither weights nor data. With equal settings the rows are those that `sampler=complexity_aware` and
