@@ -34,7 +34,7 @@ class OwnSettings:
         return found
 
 
-class Settings:
+class FoundSettings:
     """Those of a model's groups together."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -68,6 +68,14 @@ class Settings:
         """Keep those of a group that has passed its checks."""
         for key, (value, is_row, part) in own.entries.items():
             self._found.setdefault(key, (value, is_row, {}))[2][index] = part
+
+    def remove(self, index: int) -> None:
+        """Forget a group that was added."""
+        for key in [key for key, (_, _, parts) in self._found.items() if index in parts]:
+            parts = self._found[key][2]
+            del parts[index]
+            if not parts:
+                del self._found[key]
 
     def made(self) -> tuple[Setting, ...]:
         return tuple(

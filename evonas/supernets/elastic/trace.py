@@ -5,7 +5,8 @@ passes two checks on random weights before it is part of the structure:
 
 - Its units are relabelled, that is, permuted in all tensors that they own positions of: the block's output stays.
 - Half of them are cut: the block runs, and computes what it does with zeros in the weights that read them. Where a
-  norm averages over the channels the two differ, and the group is marked.
+  norm averages over the channels the two differ, and the group is marked. With one unit of each of its groups the
+  block runs, too.
 
 What fails is left whole and listed with the reason. A block may be left out if it is the identity on its own input
 while its parameters are zero.
@@ -25,7 +26,7 @@ from evonas.errors import UserError
 from evonas.supernets.elastic.chain import chain, ends_with, levels
 from evonas.supernets.elastic.model import any_size, call, fresh, pad
 from evonas.supernets.elastic.order import relabelled
-from evonas.supernets.elastic.settings import Settings
+from evonas.supernets.elastic.settings import FoundSettings
 from evonas.supernets.elastic.structure import HEADS, WIDTH, Block, Group, Stage, Structure, UnitAxis, cuts_of
 from evonas.supernets.elastic.taint import GROUP, LAYERS, MAKES, NORMS, READS, Node, channels_of
 from evonas.supernets.slices import bound
@@ -139,7 +140,7 @@ def _rounds_up(
     size: tuple[int, int],
     multiple: int,
 ) -> bool:
-    x, at, following = pad(torch.zeros(1, 3, *size), multiple), 0, iter(runs)
+    x, following = pad(torch.zeros(1, 3, *size), multiple), iter(runs)
     padded = tuple(x.shape[-2:])
     try:
         for stage in stages:
@@ -148,7 +149,6 @@ def _rounds_up(
             grid = x.shape[2:] if stage.layout == "NCHW" else x.shape[1:3]
             if list(grid) != [-(-side // stage.stride) for side in padded]:
                 return False
-            at += 1
     except (RuntimeError, ValueError, AssertionError):
         return False
     return True
@@ -163,7 +163,7 @@ class _Finder:
         self.groups: list[Group] = []
         self._own: dict[str, dict[str, Tensor]] = {}
         self.refused: list[tuple[str, str]] = []
-        self.settings = Settings(model)
+        self.settings = FoundSettings(model)
 
     def block(self, run: Sequence[str], x: Tensor) -> Block:
         """One block that is given x; its groups are added."""
@@ -189,6 +189,11 @@ class _Finder:
             kind = HEADS if settings.has_heads else WIDTH
             self.groups.append(Group(kind, group.units, group.axes, is_exact))
             self.settings.add(index, settings)
+            if reason := self._fault_of_smallest(run, x, base, [*found, index]):
+                self.settings.remove(index)
+                self.groups.pop()
+                self.refused.append((what, reason))
+                continue
             found.append(index)
         name = next(name for name in run if name[:1] != ":")
         return Block(name, tuple(run), tuple(found), len(run) == 1 and self._is_droppable(run, x, base))
@@ -288,6 +293,21 @@ class _Finder:
         if any(_averages(modules.get(axis.tensor.rpartition(".")[0])) for axis in group.axes):
             return "", False
         return "the block without half of them is not the block with zeros in their place", False
+
+    def _fault_of_smallest(self, run: Sequence[str], x: Tensor, base: Tensor, groups: Sequence[int]) -> str:
+        """Why a block does not run with one unit of each of its groups, or an empty word."""
+        missing = {at: self.groups[at].units - 1 for at in groups}
+        settings: dict[str, dict[str, Any]] = {}
+        for each in self.settings.made():
+            if any(at in missing for at, _ in each.per_unit):
+                settings.setdefault(each.module, {})[each.attribute] = each.at(missing)
+        try:
+            kept = [(self.groups[at], 1) for at in groups]
+            found = call(bound(self.model, cuts_of(kept, self.shapes), (), settings), run, x)
+        except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+            return f"the block does not run with one of them and of its other groups: {_first_line(error)}"
+        is_same = found.shape == base.shape and bool(found.isfinite().all())
+        return "" if is_same else "the block gives another shape with one of them and of its other groups"
 
     def _is_droppable(self, run: Sequence[str], x: Tensor, base: Tensor) -> bool:
         if base.shape != x.shape:
