@@ -13,11 +13,12 @@ from collections import Counter
 import torch
 
 from evonas.errors import UserError
-from evonas.supernets.elastic import subnet
-from evonas.supernets.elastic.backbone import cut_out, whole
-from evonas.supernets.elastic.cost import Prices, path
-from evonas.supernets.elastic.space import Reading, elastic_space
-from evonas.supernets.elastic.structure import HEADS, WIDTH, structure_of
+from evonas.supernets.elastic_timm import subnet
+from evonas.supernets.elastic_timm.backbone import cut_out, whole
+from evonas.supernets.elastic_timm.cost import Prices, path
+from evonas.supernets.elastic_timm.space import Reading, elastic_space
+from evonas.supernets.elastic_timm.structure import HEADS, WIDTH
+from evonas.supernets.elastic_timm.structure_store import structure_of
 
 SIZE = (64, 96)
 MODELS = (

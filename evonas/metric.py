@@ -68,7 +68,7 @@ class Metric:
     @property
     def arrow(self) -> str:
         """The name with the arrow of its direction, as in the tables of papers."""
-        return f"{self.label} {'↑' if self.higher_is_better else '↓'}"
+        return f"{self.label} " + ("\u2191" if self.higher_is_better else "\u2193")
 
     def read(self, error: float, metrics: Mapping[str, float | None] | None = None) -> float:
         """The value for an error: the recorded one, if `metrics` has it, else converted."""

@@ -28,7 +28,7 @@ install_import_hook(
         # the modules of supernets; their torch-free facts take any number where a float is asked for
         *(f"evonas.supernets.{name}" for name in ("backbone", "extract", "prefix", "resolution", "supernet")),
         *(f"evonas.supernets.evonet.{name}" for name in ("backbone", "block", "layers", "mixers", "stem")),
-        "evonas.supernets.elastic.backbone",
+        "evonas.supernets.elastic_timm.backbone",
         "evonas.supernets.mbconv.backbone",
         "evonas.train.distillation.cross_architecture",
     ],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 FAMILIES = {
     "evonet": "evonas.supernets.evonet.backbone",
     "mbconv": "evonas.supernets.mbconv.backbone",
-    "elastic_timm": "evonas.supernets.elastic.backbone",
+    "elastic_timm": "evonas.supernets.elastic_timm.backbone",
 }
 # type of every exported backbone in OpenMMLab configs of the first release, which had one family
 FORMER_TYPES = ("EvoNet",)

@@ -27,7 +27,7 @@ EXCEPTIONS = {
         "torch.manual_seed",
     ): "inside fork_rng: torch's own initialisers take no generator",
     (
-        "supernets/elastic/model.py",
+        "supernets/elastic_timm/model.py",
         "torch.manual_seed",
     ): "inside fork_rng: timm's initialisers take no generator",
     ("train/module.py", "torch.manual_seed"): "dropout takes no generator; drawn anew at every step",

@@ -51,8 +51,8 @@ def test_a_timm_model_runs_from_its_weights(tmp_path: Path, evonas_command: Call
     run = tmp_path / "outputs/elastic"
     identity = json.loads((run / "run.json").read_text())
     assert len(identity["network"]["structure"]) == 64
-    [net] = json.loads((run / "selected.json").read_text())["nets"]
-    [tested] = json.loads((run / "evaluate/test.json").read_text())["nets"]
+    net = json.loads((run / "selected.json").read_text())["nets"][0]
+    tested = json.loads((run / "evaluate/test.json").read_text())["nets"][0]
     assert net["genotype"].startswith("timm-test_resnet:r=")
     assert tested["macs"] == round(1e9 * net["objectives"]["macs"])
     loaded = evonas.load(f"run:elastic#{net['name']}", "outputs")

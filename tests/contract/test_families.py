@@ -29,8 +29,8 @@ from evonas.supernets import base, families
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.base import SupernetFamily
 from evonas.supernets.cost_table import CostTable
-from evonas.supernets.elastic.family import ElasticTimm
-from evonas.supernets.elastic.space import elastic_space
+from evonas.supernets.elastic_timm.family import ElasticTimm
+from evonas.supernets.elastic_timm.space import elastic_space
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.mbconv.family import MBConv

@@ -12,7 +12,7 @@ from evonas import config, deprecated, files, identifiers, schema
 from evonas.cli_args import rewrite
 from evonas.run import ATTEMPTS, IDENTITY, _question, list_runs, recorded_config, recorded_overrides
 from evonas.stages.run import SETTINGS, settings
-from evonas.stages.search import identity, searcher
+from evonas.stages.search import build_searcher, identity
 
 CONF = config.conf_dir()
 # what must be chosen so that a setting is there
@@ -275,5 +275,5 @@ def test_a_searcher_is_made_of_old_arguments() -> None:
     node = config.to_plain(composed("search=neighbourhood").search)
     old = identifiers.as_first_release(node)
     assert {"choice", "cheap", "alarm", "memory"} <= old.keys()
-    asked = [searcher(each, space, 0, ["error", "macs"]).ask() for each in (node, old)]
+    asked = [build_searcher(each, space, 0, ["error", "macs"]).ask() for each in (node, old)]
     assert asked[0] == asked[1]

@@ -106,5 +106,5 @@ class Setup:
         found = {name: dict(each) for name, each in to_plain(self.cfg.objective).items()}
         for each in found.values():
             if identifier(each.get("_target_")) == "objective/latency_lookup" and each.get("table") is None:
-                each["table"] = str(run.need(LATENCY_TABLE, made_by="lookup"))
+                each["table"] = str(run.need(LATENCY_TABLE, made_by="latency_table"))
         return found

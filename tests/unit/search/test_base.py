@@ -99,7 +99,7 @@ def test_closed_multiply_adds_reach_the_searcher(search: str) -> None:
     cfg = node(f"search={search}", "+search/analytic_objectives=macs")
     space: Space = config.build(cfg.space)
     searcher = config.build(cfg.search, space=space, seed=0, objectives=["error", "macs"])
-    form = searcher._cheap[1]
+    form = searcher._analytic[1]
     family = EvoNet(space, (24, 48, 96, 192), (2, 4, 8, 8), 16, 2.0, 2.0)
     point = space.largest()
     assert form(space, point) == cost(family, point, (64, 96)).macs / 1e9

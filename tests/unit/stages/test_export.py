@@ -238,7 +238,7 @@ def test_a_config_that_makes_no_sense_is_refused(
 
 
 def test_an_empty_folder_is_no_export(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no exported network"):
+    with pytest.raises(DataError, match="not an exported network"):
         load_exported(tmp_path)
 
 

@@ -124,7 +124,7 @@ def test_a_kill_at_any_step_changes_neither_choice_nor_weights(
             raise StopError
 
     with monkeypatch.context() as patch:
-        patch.setattr(supernet_trainer.Listening, "__call__", stopping)
+        patch.setattr(supernet_trainer.TrainingLogger, "__call__", stopping)
         with pytest.raises(StopError):
             walk(tmp_path / "killed", "train.supernet.checkpoint_steps=1")
     continued = walk(tmp_path / "killed", "hardware.loader_workers=0", resume=True)

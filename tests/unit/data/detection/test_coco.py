@@ -42,7 +42,7 @@ def test_it_is_a_source_of_objects_in_disjoint_splits(tree: Path) -> None:
     assert isinstance(data, ObjectSource)
     assert data.class_names() == ("square", "disc")
     found = {split: data.dataset(split) for split in SPLITS}
-    assert {split: len(each) for split, each in found.items()} == {"train": 6, "validation": 2, "test": 4}
+    assert {split: len(each) for split, each in found.items()} == {"train": 6, "holdout": 2, "test": 4}
     assert sorted(found["train"].places + found["holdout"].places) == list(range(8))
     assert len({each.manifest() for each in found.values()}) == 3
     assert source(tree, seed=1).dataset("holdout").places != found["holdout"].places

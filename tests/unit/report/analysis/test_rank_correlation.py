@@ -136,7 +136,7 @@ def test_the_report_puts_the_costs_beside_the_score() -> None:
     found = statistics(pairs(*planted(24, 0.6, rng), rng.random(24)), rng)
     table = ranked({"error_name": "abs_rel", **found}, known_metric("abs_rel"))
     assert [row[0] for row in table.rows] == ["inherited", "macs", "params"]
-    assert table.columns[-1] == "regret of the best 3" and "abs_rel" in table.note
+    assert table.columns[-1] == "regret of the best 3" and "AbsRel" in table.note
     assert " to " in table.rows[0][1]
     undefined = statistics(pairs(np.ones(4), np.arange(4.0), np.arange(4.0)), rng)
     assert ranked({"error_name": "abs_rel", **undefined}).rows[0][1] == "-"

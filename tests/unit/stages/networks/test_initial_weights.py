@@ -1,4 +1,4 @@
-"""genotype=: networks of other runs, archives and texts, and the weights that they bring to another task."""
+"""networks=: networks of other runs, archives and texts, and the weights that they bring to another task."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def _number(folder: Path) -> int:
 
 def asking(folder: Path, genotype: object, **changes: object) -> Context:
     """A fresh run of other outputs that is given networks."""
-    return small_run.context(folder, genotype=genotype, **changes)
+    return small_run.context(folder, networks=genotype, **changes)
 
 
 def test_a_run_is_asked_by_name(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_search_that_is_short_is_rehearsed_to_its_end() -> None:
 
 def test_a_race_is_told_to_be_counted_in_full(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = small_run.context(
-        tmp_path, dry_run=True, evaluate={"_target_": "evonas.search.loop.racing.Racing"}, **ON_PAPER
+        tmp_path, dry_run=True, fidelity={"_target_": "evonas.search.loop.racing.Racing"}, **ON_PAPER
     )
     made.cfg.hardware.workers = 0
     small_run.train(made)

@@ -192,7 +192,7 @@ def test_other_spaces_have_the_view_of_their_genes_alone() -> None:
     [
         ({**EDGES, "e6": [3, 2]}, "none", "An edge is"),
         (dict(list(EDGES.items())[:5]), "none", "every axis its edge"),
-        (EDGES, "nothing", "no operation"),
+        (EDGES, "nothing", "not an operation"),
     ],
 )
 def test_cells_that_make_no_sense_are_refused(edges: dict[str, list[int]], absent: str, said: str) -> None:

@@ -10,15 +10,12 @@ Free of torch, so that search processes can read it.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-from evonas import files
-from evonas.errors import DataError, UserError
+from evonas.errors import UserError
 from evonas.supernets.base import Cut
 
 # layers say their sizes in these attributes, and attention modules their heads; a description sets no other
@@ -247,40 +244,6 @@ def structure_from(plain: Mapping[str, Any]) -> Structure:
     return Structure(**{**_tuples(plain), **own})
 
 
-def structure_of(model: str, digest: str | None = None) -> Structure:
-    """The structure of a timm model: read where it was found before, else found now, which takes seconds.
-
-    Args:
-        model: timm's name of it.
-        digest: of the structure that is wanted; None for the one that the installed timm gives.
-
-    Raises:
-        UserError: timm has no such model, or it cannot be made elastic.
-        DataError: the structure with this digest is not here, and the installed timm gives another one.
-    """
-    key = f"{check_model_name(model)}/{digest}"
-    return _read(key, model, digest)
-
-
-@lru_cache(maxsize=32)
-def _read(_: str, model: str, digest: str | None) -> Structure:
-    wanted = digest or _known_digest(model)
-    if wanted is not None and (found := _stored(model, wanted)) is not None:
-        return found
-    # an installed timm is asked only once per machine
-    from evonas.supernets.elastic.trace import trace
-
-    found = trace(model)
-    _store(found)
-    if digest is not None and found.digest != digest:
-        raise DataError(
-            f"timm {found.timm} gives {model} another structure ({found.digest[:12]}) than the recorded one "
-            f"({digest[:12]}).",
-            "Use the timm version that the run was made with, or start another run.",
-        )
-    return found
-
-
 def check_model_name(model: object) -> str:
     """The name of a timm model as it is.
 
@@ -294,48 +257,6 @@ def check_model_name(model: object) -> str:
             "Try network.name=resnet18; weights are given by network.weights=<file>.",
         )
     return text
-
-
-def _folder() -> Path:
-    base = os.environ.get("EVONAS_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "evonas" / "structures"
-
-
-def _known_digest(model: str) -> str | None:
-    """Of the structure that the installed timm gave before."""
-    path = _folder() / f"{model}-timm{_timm_version()}-{FORMAT}.json"
-    try:
-        return str(files.read_json(path)["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _timm_version() -> str:
-    # timm itself imports torch
-    from importlib.metadata import version
-
-    return version("timm")
-
-
-def _stored(model: str, digest: str) -> Structure | None:
-    """The stored structure, if its bytes are what its name says."""
-    try:
-        found = structure_from(json.loads((_folder() / f"{digest}.json").read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found if found.digest == digest and found.model == model else None
-
-
-def _store(found: Structure) -> None:
-    """Keep it for later processes; where nothing can be written they find it again."""
-    try:
-        folder = _folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_text(folder / f"{found.digest}.json", found.text())
-        name = f"{found.model}-timm{found.timm}-{FORMAT}.json"
-        files.write_json(folder / name, {"digest": found.digest, "model": found.model})
-    except OSError:
-        return
 
 
 def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:

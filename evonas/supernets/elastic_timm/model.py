@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.supernets.elastic.structure import METHODS, check_model_name
+from evonas.supernets.elastic_timm.structure import METHODS, check_model_name
 
 # what makes a model take images of any size: of vision transformers, and of those with windows
 _ANY_SIZE: tuple[dict[str, Any], ...] = (

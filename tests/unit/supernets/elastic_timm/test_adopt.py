@@ -9,9 +9,9 @@ import torch
 from evonas import weights
 from evonas.errors import DataError, UserError
 from evonas.nn.heads import DenseHead
-from evonas.supernets.elastic.family import ElasticTimm
-from evonas.supernets.elastic.order import norm_scores, sort, taylor_scores
-from evonas.supernets.elastic.space import elastic_space
+from evonas.supernets.elastic_timm.family import ElasticTimm
+from evonas.supernets.elastic_timm.order import norm_scores, sort, taylor_scores
+from evonas.supernets.elastic_timm.space import elastic_space
 from evonas.supernets.supernet import Supernet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -5,8 +5,8 @@ from typing import Any
 
 from evonas.nn.level import Level
 from evonas.supernets.base import Cuts, Settings
-from evonas.supernets.elastic.space import Architecture
-from evonas.supernets.elastic.structure import Group, Structure, cuts_of
+from evonas.supernets.elastic_timm.space import Architecture
+from evonas.supernets.elastic_timm.structure import Group, Structure, cuts_of
 
 # where a backbone holds its model
 _MODEL = "net"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from evonas.errors import UserError
-from evonas.supernets.elastic.family import ElasticTimm
-from evonas.supernets.elastic.space import depths, elastic_space, kept
-from evonas.supernets.elastic.structure import HEADS, WIDTH, Block, Group, Stage
+from evonas.supernets.elastic_timm.family import ElasticTimm
+from evonas.supernets.elastic_timm.space import depths, elastic_space, kept
+from evonas.supernets.elastic_timm.structure import HEADS, WIDTH, Block, Group, Stage
 from evonas.supernets.mbconv.space import mbconv_space
 
 

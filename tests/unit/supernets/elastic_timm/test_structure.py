@@ -6,7 +6,7 @@ import pytest
 
 from evonas.errors import UserError
 from evonas.supernets.base import Cut
-from evonas.supernets.elastic.structure import (
+from evonas.supernets.elastic_timm.structure import (
     WIDTH,
     Group,
     Setting,
@@ -14,8 +14,8 @@ from evonas.supernets.elastic.structure import (
     check_model_name,
     cuts_of,
     structure_from,
-    structure_of,
 )
+from evonas.supernets.elastic_timm.structure_store import structure_of
 
 
 def _group(units, *axes):

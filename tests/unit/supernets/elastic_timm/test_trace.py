@@ -5,9 +5,10 @@ import timm
 import torch
 
 from evonas.errors import UserError
-from evonas.supernets.elastic.backbone import whole
-from evonas.supernets.elastic.structure import HEADS, WIDTH, structure_of
-from evonas.supernets.elastic.trace import trace
+from evonas.supernets.elastic_timm.backbone import whole
+from evonas.supernets.elastic_timm.structure import HEADS, WIDTH
+from evonas.supernets.elastic_timm.structure_store import structure_of
+from evonas.supernets.elastic_timm.trace import trace
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from evonas.supernets.elastic.taint import GROUP, MAKES, READS, channels_of
+from evonas.supernets.elastic_timm.taint import GROUP, MAKES, READS, channels_of
 
 
 class _Ghost(nn.Module):

@@ -5,12 +5,12 @@ its weight, those of a product without weights (attention) go with its heads. Po
 alone, so the whole model is counted once at each size (`count.py`), and every subnet follows in closed form.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import lcm, prod
 
 from evonas.supernets.base import Cost
-from evonas.supernets.elastic.space import Architecture
-from evonas.supernets.elastic.structure import HEADS, Block, Structure
+from evonas.supernets.elastic_timm.space import Architecture
+from evonas.supernets.elastic_timm.structure import HEADS, Block, Structure
 from evonas.supernets.step import Size, Step
 
 # a smaller image's sides are multiples of this, and not below the least where the image has that much
@@ -48,10 +48,15 @@ def input_size(structure: Structure, resolution: float, size: Size) -> Size:
 
 
 class Prices:
-    """What the steps of a structure cost."""
+    """What the steps of a structure cost.
 
-    def __init__(self, structure: Structure) -> None:
-        self._of = structure
+    Args:
+        structure: of the model.
+        count: multiply-adds of each module of the whole model at a size; called once for each size.
+    """
+
+    def __init__(self, structure: Structure, count: Callable[[Structure, Size], Mapping[str, int]]) -> None:
+        self._of, self._count = structure, count
         self._sizes: dict[Size, Mapping[str, int]] = {}
         self._tensors = [list(_tensors(structure, block)) for block in structure.blocks]
         starts = [0]
@@ -95,9 +100,7 @@ class Prices:
 
     def _macs(self, own: Size) -> Mapping[str, int]:
         if own not in self._sizes:
-            from evonas.supernets.elastic.count import macs_of_modules
-
-            self._sizes[own] = macs_of_modules(self._of, own)
+            self._sizes[own] = self._count(self._of, own)
         return self._sizes[own]
 
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from evonas.nn.initialise import initialise
 from evonas.supernets.backbone import Activation, Backbone
-from evonas.supernets.elastic import subnet
-from evonas.supernets.elastic.cost import input_size, path
-from evonas.supernets.elastic.model import call, fresh, pad
-from evonas.supernets.elastic.space import Architecture
-from evonas.supernets.elastic.structure import Stage, Structure, structure_from
+from evonas.supernets.elastic_timm import subnet
+from evonas.supernets.elastic_timm.cost import input_size, path
+from evonas.supernets.elastic_timm.model import call, fresh, pad
+from evonas.supernets.elastic_timm.space import Architecture
+from evonas.supernets.elastic_timm.structure import Stage, Structure, structure_from
 from evonas.supernets.slices import bound
 from evonas.supernets.step import Size
 

@@ -7,8 +7,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from evonas.supernets.elastic.backbone import whole
-from evonas.supernets.elastic.structure import Structure
+from evonas.supernets.elastic_timm.backbone import whole
+from evonas.supernets.elastic_timm.structure import Structure
 from evonas.supernets.step import Size
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.supernets.elastic.model import call
+from evonas.supernets.elastic_timm.model import call
 
 _MIXING = (nn.Conv2d, nn.Linear)
 

@@ -13,17 +13,18 @@ from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import Bar, Cost, Cuts, DrawnStage, Settings
-from evonas.supernets.elastic import subnet
-from evonas.supernets.elastic.cost import Prices, input_size, path
-from evonas.supernets.elastic.space import Architecture, Reading
-from evonas.supernets.elastic.structure import HEADS, Block, structure_of
+from evonas.supernets.elastic_timm import subnet
+from evonas.supernets.elastic_timm.cost import Prices, input_size, path
+from evonas.supernets.elastic_timm.space import Architecture, Reading
+from evonas.supernets.elastic_timm.structure import HEADS, Block, Structure
+from evonas.supernets.elastic_timm.structure_store import structure_of
 from evonas.supernets.step import Place, Size, Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from evonas.supernets.adoption import Adoption
-    from evonas.supernets.elastic.backbone import ElasticBackbone
+    from evonas.supernets.elastic_timm.backbone import ElasticBackbone
 
 
 ORDERS = ("norm", "taylor", "none")
@@ -62,7 +63,7 @@ class ElasticTimm:
         self.space, self.structure, self.order = space, structure_of(name, structure), order
         self._arguments = (("drop_path_rate", drop_path),) if drop_path else ()
         self._reading = Reading(space, self.structure)
-        self._prices = Prices(self.structure)
+        self._prices = Prices(self.structure, _macs_of_modules)
         self._architecture = lru_cache(maxsize=65536)(self._reading.architecture)
         self._path = lru_cache(maxsize=65536)(self._steps)
 
@@ -145,7 +146,7 @@ class ElasticTimm:
         return tuple(bars) or (Bar("s2", "whole", channels),)
 
     def build(self, genotype: Genotype | None, seed: int | None) -> "ElasticBackbone":
-        from evonas.supernets.elastic.backbone import build
+        from evonas.supernets.elastic_timm.backbone import build
 
         of: Architecture | None = None if genotype is None else self._architecture(genotype)
         return build(self.structure, of, seed, self._arguments)
@@ -160,7 +161,7 @@ class ElasticTimm:
         return subnet.settings(self.structure, self._architecture(genotype))
 
     def adopt(self, net: "nn.Module", found: Mapping[str, "Tensor"], widening: str) -> "Adoption":
-        from evonas.supernets.elastic.adopt import adopt
+        from evonas.supernets.elastic_timm.adopt import adopt
 
         return adopt(self.structure, net, found, widening, self.order)
 
@@ -173,7 +174,14 @@ class ElasticTimm:
         """
         if self.order != "taylor":
             return
-        from evonas.supernets.elastic.order import sort, taylor_scores
+        from evonas.supernets.elastic_timm.order import sort, taylor_scores
 
         model: Any = net.backbone
         sort(self.structure, model.net, taylor_scores(self.structure, model.net, losses))
+
+
+def _macs_of_modules(structure: Structure, size: Size) -> Mapping[str, int]:
+    # counting runs the model, which needs torch
+    from evonas.supernets.elastic_timm.count import macs_of_modules
+
+    return macs_of_modules(structure, size)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
-from evonas.supernets.elastic.structure import HEADS, WIDTH, Block, Group, Stage, Structure, structure_of
+from evonas.supernets.elastic_timm.structure import HEADS, WIDTH, Block, Group, Stage, Structure
+from evonas.supernets.elastic_timm.structure_store import structure_of
 
 _HINT = "Leave space= out: network=timm brings its own."
 # widths are multiples of this where the whole is one and at least twice as much

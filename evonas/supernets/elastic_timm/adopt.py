@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 from evonas.nn.timm_weights import match_timm_weights
 from evonas.supernets.adoption import Adoption, adopt_equal
-from evonas.supernets.elastic.order import norm_scores, sort
-from evonas.supernets.elastic.structure import Structure
+from evonas.supernets.elastic_timm.order import norm_scores, sort
+from evonas.supernets.elastic_timm.structure import Structure
 
 _OURS = "backbone.net."
 _POSITIONS = "pos_embed"

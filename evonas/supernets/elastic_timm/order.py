@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from evonas.supernets.elastic.structure import Group, Structure, UnitAxis
+from evonas.supernets.elastic_timm.structure import Group, Structure, UnitAxis
 
 
 def norm_scores(structure: Structure, model: nn.Module) -> list[Tensor]:

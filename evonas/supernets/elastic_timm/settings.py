@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from evonas.supernets.elastic.structure import Group, Setting, UnitAxis
-from evonas.supernets.elastic.taint import LAYERS
+from evonas.supernets.elastic_timm.structure import Group, Setting, UnitAxis
+from evonas.supernets.elastic_timm.taint import LAYERS
 
 _MADE = ("out_channels", "out_features")
 _READ = ("in_channels", "in_features")

@@ -23,12 +23,21 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.supernets.elastic.chain import chain, ends_with, levels
-from evonas.supernets.elastic.model import any_size, call, fresh, pad
-from evonas.supernets.elastic.order import relabelled
-from evonas.supernets.elastic.settings import FoundSettings
-from evonas.supernets.elastic.structure import HEADS, WIDTH, Block, Group, Stage, Structure, UnitAxis, cuts_of
-from evonas.supernets.elastic.taint import GROUP, LAYERS, MAKES, NORMS, READS, Node, channels_of
+from evonas.supernets.elastic_timm.chain import chain, ends_with, levels
+from evonas.supernets.elastic_timm.model import any_size, call, fresh, pad
+from evonas.supernets.elastic_timm.order import relabelled
+from evonas.supernets.elastic_timm.settings import FoundSettings
+from evonas.supernets.elastic_timm.structure import (
+    HEADS,
+    WIDTH,
+    Block,
+    Group,
+    Stage,
+    Structure,
+    UnitAxis,
+    cuts_of,
+)
+from evonas.supernets.elastic_timm.taint import GROUP, LAYERS, MAKES, NORMS, READS, Node, channels_of
 from evonas.supernets.slices import bound
 
 _LEVELS, _LEAST_STRIDE = 4, 4
