@@ -76,7 +76,7 @@ def run(
         told = []
         for point in asked:
             text = space.format(point)
-            measurement, reason = attempt(evaluator, text, "shared")
+            measurement, reason = attempt(evaluator, point, "shared")
             seen.add(text)
             found = None if measurement is None else tuple(measurement.objectives[name] for name in names)
             told.append(Observation(point, found))
