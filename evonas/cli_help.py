@@ -32,7 +32,7 @@ _PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "Choose a task and data": (("convert",), ("task", "data", "head", "head/neck")),
     "Choose a search space and network": ((), ("space", "network")),
     "Train": (
-        ("pretrain", "teacher", "supernet", "retrain", "rank"),
+        ("pretrain", "teacher", "supernet", "retrain", "baselines", "rank"),
         ("sampler", "sampler/inplace_distillation", "sampler/merge", "distill", "teacher", "limits"),
     ),
     "Search": (

@@ -74,6 +74,9 @@ class Train:
     # training images for BN calibration of a subnet before it is measured; 0 for none
     bn_calibration_images: int = _least(0, 32)
     scratch: bool = False
+    # how long the networks of `baselines` are trained: total (optimizer steps of supernet and retraining
+    # together), retrain, or both
+    baseline_budgets: list[str] = field(default_factory=lambda: ["total", "retrain"])
 
 
 @dataclass
@@ -199,6 +202,9 @@ class Config:
     dry_run: bool = False
     # hours: a longer search says once, at a terminal, how to stop it and go on; it never asks or waits
     notice_after_hours: float = 12.0
+    # networks trained and measured beside the front: timm:<name>, timm:<name>@<weights>, uniform:<count>,
+    # resolution:<count>
+    baselines: list[Any] = field(default_factory=list)
     paths: Paths = field(default_factory=Paths)
     budget: Budget = field(default_factory=Budget)
     hardware: Hardware = field(default_factory=Hardware)

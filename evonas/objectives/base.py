@@ -19,6 +19,8 @@ from evonas.evaluate.engine import Part
 from evonas.space.genotype import Genotype
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from evonas.objectives.context import EvaluationContext
 
 
@@ -50,6 +52,15 @@ class Pooled(Protocol):
             genotypes: in any order, possibly repeated.
             images: number of holdout images; None for the whole split.
         """
+        ...
+
+
+@runtime_checkable
+class AnyNetwork(Protocol):
+    """An objective that also measures networks outside the search space, on the same scale."""
+
+    def measure_network(self, net: "nn.Module") -> tuple[float, Mapping[str, Any]]:
+        """What `measure` returns, for a network in eval mode on the context's device."""
         ...
 
 

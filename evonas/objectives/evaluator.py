@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from torch import nn
+
 from evonas.config import build
 from evonas.data.loading.batches import ORDER
 from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
-from evonas.objectives.base import Objective, Pooled, fingerprint_of
+from evonas.objectives.base import AnyNetwork, Objective, Pooled, fingerprint_of
 from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
 
@@ -80,6 +82,7 @@ class Evaluator:
         self._context = EvaluationContext(
             space, network, task, weights, batch_size, device, precision, shared_dir
         )
+        self._ready: list[Objective] = []
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
@@ -102,6 +105,22 @@ class Evaluator:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def measure_network(self, net: nn.Module) -> Measurement:
+        """The objectives of a network outside the space, as far as they measure any; needs no `setup`.
+
+        Args:
+            net: in eval mode on the evaluator's device.
+        """
+        values, facts = dict[str, float](), dict[str, Any]()
+        for objective in self.objectives:
+            if isinstance(objective, AnyNetwork):
+                if objective not in self._ready:
+                    objective.prepare(self._context)
+                    self._ready.append(objective)
+                values[objective.name], found = objective.measure_network(net)
+                facts |= found
+        return Measurement(values, facts)
 
     def measure_together(
         self, genotypes: Sequence[Genotype], part: Part, images: int | None = None

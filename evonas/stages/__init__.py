@@ -10,6 +10,7 @@ TARGETS = {
     "search": "evonas.stages.search.Search",
     "select": "evonas.stages.select.Select",
     "retrain": "evonas.stages.retrain.Retrain",
+    "baselines": "evonas.stages.baselines.Baselines",
     "rank": "evonas.stages.rank.Rank",
     "discover": "evonas.stages.discover.Discover",
     "evaluate": "evonas.stages.evaluate.Evaluate",

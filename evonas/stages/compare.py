@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from evonas import files
 from evonas.errors import UserError
+from evonas.report.analysis.baseline_gain import Gain, gain_in
 from evonas.report.analysis.comparison import Comparison, compared, differences
 from evonas.report.archive_reader import read
 from evonas.run import find_run, recorded_config
@@ -48,14 +50,15 @@ class Compare:
         folders = self._folders(Path(context.cfg.outputs))
         found = compared({name: read(folder / ARCHIVE) for name, folder in folders.items()})
         differs = differences({name: _settings(folder) for name, folder in folders.items()})
+        gains = {name: gain_in(folder) for name, folder in folders.items()}
         if self.json is True:
-            return json.dumps(as_json(found, differs), indent=2)
-        _show(found, differs)
+            return json.dumps(as_json(found, differs, gains), indent=2)
+        _show(found, differs, gains)
         if not self.json:
             return (
                 f"Next: python -m evonas report run={max(found.sides, key=lambda side: side.hypervolume).run}"
             )
-        files.write_json(Path(self.json), as_json(found, differs))
+        files.write_json(Path(self.json), as_json(found, differs, gains))
         return f"Comparison: {self.json}"
 
     def _folders(self, outputs: Path) -> dict[str, Path]:
@@ -68,7 +71,11 @@ class Compare:
         return found
 
 
-def as_json(found: Comparison, differs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def as_json(
+    found: Comparison,
+    differs: Mapping[str, Mapping[str, Any]],
+    gains: Mapping[str, Gain | None] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Everything that is printed, as plain data at full precision."""
     return {
         "box": {"ideal": _named(found, found.box.ideal), "reference": _named(found, found.box.reference)},
@@ -79,6 +86,7 @@ def as_json(found: Comparison, differs: Mapping[str, Mapping[str, Any]]) -> dict
             {"of": other, "by": one, "share": share} for (one, other), share in found.coverage.items()
         ],
         "budgets": [{**asdict(each), "better": each.better} for each in found.budgets],
+        "baselines": {run: gain.facts() for run, gain in gains.items() if gain is not None},
         "differences": differs,
         "warnings": list(found.warnings),
     }
@@ -93,15 +101,22 @@ def _settings(folder: Path) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items() if key not in _ABOUT_THE_RUN}
 
 
-def _show(found: Comparison, differs: Mapping[str, Mapping[str, Any]]) -> None:
+def _show(
+    found: Comparison, differs: Mapping[str, Mapping[str, Any]], gains: Mapping[str, Gain | None]
+) -> None:
+    known = {run: gain for run, gain in gains.items() if gain is not None}
+    over = ["better than baselines"] if known else []
     names, runs = [metric.name for metric in found.metrics], [side.run for side in found.sides]
     rows = [
         [side.run, str(side.points), str(side.front_size), str(side.common), f"{side.hypervolume:.4f}"]
         + [f"{side.best_metrics[name]:.5g}" for name in names]
+        + [known[side.run].short if side.run in known else "-" for _ in over]
         for side in found.sides
     ]
     best = [f"best {metric.label}" for metric in found.metrics]
-    print_table("", ["run", "points", "on its front", "on the common front", "hypervolume", *best], rows)
+    print_table(
+        "", ["run", "points", "on its front", "on the common front", "hypervolume", *best, *over], rows
+    )
     own = "as each run recorded it" if found.is_own_box else "the smallest that holds those of all runs"
     sides = zip(found.metrics, found.box.ideal, found.box.reference, strict=True)
     box = ", ".join(
@@ -109,6 +124,8 @@ def _show(found: Comparison, differs: Mapping[str, Mapping[str, Any]]) -> None:
         for metric, low, high in sides
     )
     print(f"hypervolume is a share of one box, {own}: {box}")
+    for run, gain in known.items():
+        print(f"{run}: {gain.sentence()}")
     for (one, other), share in found.coverage.items():
         print(f"{one} dominates {share:.0%} of the front of {other}")
     _show_budgets(found, runs)

@@ -14,9 +14,12 @@ from torch.utils.data import default_collate
 from evonas import files
 from evonas.metric import metric_of, readable
 from evonas.nn.count import count_costs
+from evonas.report.analysis.baseline_gain import BASELINES
 from evonas.stages.base import Context
+from evonas.stages.baselines import network_costs, network_evaluator
 from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.networks import selected
+from evonas.stages.networks.baselines import baselines
 from evonas.stages.networks.initial_weights import initial_network, load_initial_supernet
 from evonas.stages.training.setup import EvaluationSetup
 from evonas.tasks.base import Task, predict
@@ -41,8 +44,9 @@ class Evaluate:
         with Progress("Test", len(networks) + 2, "predictor") as progress:
             result = test.baseline()
             progress.advance()
-            result["teacher"] = test.teacher()
+            result["teacher"], result["teacher_costs"] = test.teacher()
             progress.advance()
+            result["baselines"] = test.baselines()
             result["nets"] = []
             for each in networks:
                 result["nets"].append(test.network(each))
@@ -71,13 +75,36 @@ class _Test:
         about = {"split": "test", "error_name": self.task.error_name, "num_images": len(images)}
         return {**about, "baseline": baseline}
 
-    def teacher(self) -> Metrics | None:
-        """The teacher's metrics, or None in a run without one."""
-        if not self.setup.cfg.distill or not teacher_checkpoint.has_output(self.setup.run):
-            return None
-        net = factory.load_teacher(self.setup.context)
-        self.pictures.add("teacher", net.to(self.setup.devices.torch_device))
-        return finite(self.setup.score(net, "test"))
+    def teacher(self) -> tuple[Metrics | None, dict[str, Any] | None]:
+        """The teacher's metrics and costs, or None in a run without one."""
+        setup = self.setup
+        if not setup.cfg.distill or not teacher_checkpoint.has_output(setup.run):
+            return None, None
+        net = factory.load_teacher(setup.context)
+        self.pictures.add("teacher", net.to(setup.devices.torch_device))
+        metrics = finite(setup.score(net, "test"))
+        costs = network_costs(network_evaluator(setup.context), net, self.task.input_size)
+        return metrics, {"params": net.num_params, "macs": costs["macs"], "objectives": costs["objectives"]}
+
+    def baselines(self) -> list[dict[str, Any]]:
+        """Every baseline that stage=baselines trained, after each of its trainings."""
+        run = self.setup.run
+        known = run.find(BASELINES)
+        trained = {each["name"]: each for each in files.read_json(known).get("networks", [])} if known else {}
+        rows = []
+        for baseline in baselines(self.setup.context) if trained else ():
+            result = trained.get(baseline.name, {})
+            if any(result.get(key) != value for key, value in baseline.about.items()):
+                # of an earlier list, or of a search that went on
+                continue
+            net, scores = baseline.build("test").net, {}
+            for budget, training in result["trained"].items():
+                path = run.need(f"baselines/{baseline.name}/{training['file']}", made_by="baselines")
+                factory.load_into(net, path)
+                scores[budget] = finite(self.setup.score(net, "test"))
+            costs = {key: result[key] for key in ("params", "macs", "objectives")}
+            rows.append({"name": baseline.name, "kind": baseline.kind, **costs, "trained": scores})
+        return rows
 
     def network(self, network: selected.SelectedNetwork) -> dict[str, Any]:
         """One network's metrics with inherited and with trained weights."""
@@ -91,7 +118,13 @@ class _Test:
             factory.load_into(net, path)
             found[kind] = finite(self.setup.score(net, "test"))
         self.pictures.add(network.name, net)
-        return {"name": network.name, "genotype": network.genotype, **costs, **found}
+        return {
+            "name": network.name,
+            "genotype": network.genotype,
+            "objectives": network.objectives,
+            **costs,
+            **found,
+        }
 
 
 class _Pictures:
@@ -138,6 +171,9 @@ def _show(result: Mapping[str, Any]) -> None:
     ]
     if result["teacher"]:
         rows.append(["teacher", _text(result["teacher"], error), "", ""])
+    for each in result["baselines"]:
+        for budget, metrics in each["trained"].items():
+            rows.append([f"{each['name']} (baseline, {budget})", "", _text(metrics, error), ""])
     rows += [[net["name"], *(_text(net[kind], error) for kind in kinds)] for net in result["nets"]]
     title = f"{metric.label} on the test split, {result['num_images']} images; {metric.direction}"
     print_table(title, ["network", *kinds], rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evonas import lock
 from evonas.errors import EvoNASError
+from evonas.report.analysis.baseline_gain import gain_in
 from evonas.report.archive_reader import read
 from evonas.run import ATTEMPTS, LOCK, exit_code, list_runs
 from evonas.stages import READS_ONLY
@@ -17,7 +18,7 @@ from evonas.stages.stage_times import stage_typed
 from evonas.track.console import print_table
 from evonas.track.progress import human_time
 
-COLUMNS = ("run", "task", "stage", "state", "points", "hypervolume", "best", "age", "size")
+COLUMNS = ("run", "task", "stage", "state", "points", "hypervolume", "best", "over baselines", "age", "size")
 _STOPPED = {130, 143}
 
 
@@ -31,6 +32,8 @@ class Row:
         hypervolume: as a share of the search's own box.
         metric: the name of the first objective's metric, such as mIoU.
         best: its best value.
+        over_baselines: at how many selected networks' costs the search is better than its baselines, as `3 of 4`; None
+            without baselines.
         seconds: since the run was created.
         megabytes: on the disk.
     """
@@ -43,6 +46,7 @@ class Row:
     hypervolume: float | None
     metric: str | None
     best: float | None
+    over_baselines: str | None
     seconds: float
     megabytes: float
 
@@ -75,6 +79,7 @@ class List:
                 "-" if row.points is None else str(row.points),
                 "-" if row.hypervolume is None else f"{row.hypervolume:.4f}",
                 "-" if row.best is None else f"{row.metric} {row.best:.4g}",
+                row.over_baselines or "-",
                 human_time(row.seconds),
                 f"{row.megabytes:.1f} MB",
             ]
@@ -93,7 +98,9 @@ def listed(outputs: Path) -> Iterator[Row]:
         age = datetime.now(UTC) - datetime.fromisoformat(identity["created"])
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e6
         task = str(identity["task"]["name"])
-        yield Row(directory.name, task, stage, state, *found, age.total_seconds(), size)
+        gain = gain_in(directory)
+        over = None if gain is None else gain.short
+        yield Row(directory.name, task, stage, state, *found, over, age.total_seconds(), size)
 
 
 def last_command(directory: Path) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from evonas.archive import Archive
 from evonas.config import build
 from evonas.errors import UserError
 from evonas.identifiers import identifier
+from evonas.report.analysis.baseline_gain import BASELINES
 from evonas.report.archive_reader import read
 from evonas.report.page.html import render
 from evonas.report.page.sources import Sources
@@ -61,6 +62,7 @@ def gather(run: Run) -> Sources:
         has_network=facts is None or (facts.ideal is None and "joint" not in facts.identity),
         panel=_json(run, "supernet/panel.json"),
         rank=_json(run, "rank/rank.json"),
+        baselines=_json(run, BASELINES) or None,
         discovery=_json(run, "discover/formula.json"),
         attempts=list(_attempts(run.directory)),
         environment=list(_environment(run.directory)),

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from evonas import config
 from evonas.errors import UserError
-from evonas.identifiers import identified_settings
+from evonas.identifiers import identified_settings, identifier
 from evonas.report.selection.rules import read_rule
 from evonas.run import DONE, Run
 from evonas.stages import NEEDS_NO_NETWORK
@@ -37,6 +37,14 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "search": ("search", "objective", "fidelity", "evaluator", "budget", "multi_task_runs"),
     "select": ("select", "networks", "transfer"),
     "retrain": ("distill", "train.retrain", "train.scratch", "limits"),
+    "baselines": (
+        "baselines",
+        *_CURRICULUM,
+        "train.supernet",
+        "train.retrain",
+        "train.baseline_budgets",
+        "objective",
+    ),
     "rank": ("distill", "train.rank", "rank", "limits"),
     "evaluate": (),
     "export": (),
@@ -44,6 +52,8 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 }
 # settings of later releases; runs of earlier ones are still done where these are unset
 _LATER = ("networks", "transfer", "multi_task_runs")
+# a run that was finished before these stages existed is still finished
+_LATER_STAGES = ("baselines",)
 # a stage is skipped if the run named by `inputs=` has its product; initial weights are adopted by the stage
 # itself, because they may have another task's head
 PRODUCTS: Mapping[str, str] = {
@@ -84,6 +94,8 @@ class Pipeline:
                 heading(f"{title}: taken from {context.cfg.inputs}")
             elif may_skip and context.run.done(name, wanted):
                 heading(f"{title}: done before")
+            elif may_skip and self._came_later(context, name):
+                heading(f"{title}: this run was finished without it; {context.run.command(name)}")
             else:
                 may_skip = False
                 heading(title)
@@ -121,6 +133,13 @@ class Pipeline:
                 f"Add resume=true to go on, or start another run by leaving out run={run.name}.",
             )
 
+    def _came_later(self, context: Context, name: str) -> bool:
+        """Whether the run did the next stage when pipelines did not have this one yet."""
+        if name not in _LATER_STAGES:
+            return False
+        following = list(self.steps)[list(self.steps).index(name) + 1 :]
+        return bool(following) and context.run.done(following[0], settings(context.cfg, following[0]))
+
     def _timed(self, name: str, step: Stage | Mapping[str, Any], context: Context) -> None:
         started = time.monotonic()
         stage: Stage = config.build(step) if isinstance(step, Mapping) else step
@@ -144,6 +163,12 @@ def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
     is_trained = name != "pretrain" or OmegaConf.select(cfg, f"{step}.train", default=False) is not False
     keys = (*(read if is_trained else ()), step)
     found = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
+    teacher = found.get("teacher")
+    if isinstance(teacher, dict) and identifier(teacher.get("_target_")) == "teacher/timm":
+        # a setting that came later; without it, runs from before are still done
+        found["teacher"] = {
+            key: value for key, value in teacher.items() if key != "weights" or value is not None
+        }
     return identified_settings(found)
 
 
@@ -160,6 +185,8 @@ def is_wanted(cfg: DictConfig, name: str) -> bool:
         return False
     if name == "search" and not cfg.select.rules:
         return False
+    if name == "baselines":
+        return bool(cfg.baselines)
     return name != "teacher" or bool(cfg.distill)
 
 

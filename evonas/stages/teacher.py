@@ -12,6 +12,7 @@ from evonas.stages.training.logging import training_logger
 from evonas.stages.training.recipe import is_trained, training_identity
 from evonas.stages.training.setup import Fitted, TrainingSetup
 from evonas.train.loop.checkpoint_io import remove
+from evonas.train.teachers.base import Origin, TimmBackbone
 
 RANDOM = "RANDOM weights, nobody trained them, its numbers mean nothing. "
 
@@ -38,6 +39,10 @@ def _train(training: TrainingSetup, net: Any) -> str:
     identity = training_identity(training.recipe, "teacher", network=teacher_checkpoint.network(cfg))
     if net.origin is not None:
         identity["origin"] = net.origin.sha256
+    start = net.body.load_start() if isinstance(getattr(net, "body", None), TimmBackbone) else None
+    if start is not None:
+        identity["start"] = start.sha256
+        print(f"The teacher starts from {start.text()}.", flush=True)
     if run.resume and result.exists() and is_trained(path, identity):
         return f"The teacher is trained: {path}"
     steps, state = training.total_steps, path.with_name("state.safetensors")
@@ -47,6 +52,8 @@ def _train(training: TrainingSetup, net: Any) -> str:
         logger.log_metrics(metrics)
     weights.save(path, net.state_dict(), {"identity": identity})
     found = _result(training, net, fitted, metrics)
+    if start is not None:
+        found["start"] = {**Origin(start.file, start.sha256).facts(), "matched": start.text()}
     if net.origin is not None:
         found |= {**teacher_checkpoint.loaded(net, cfg), "loaded": False}
     files.write_json(result, found)

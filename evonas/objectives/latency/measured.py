@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
@@ -108,10 +109,14 @@ class Latency:
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The median in ms, with interval, percentiles, spread, repeats and machine."""
+        return self.measure_network(self._context.subnet(genotype))
+
+    def measure_network(self, net: nn.Module) -> tuple[float, Mapping[str, Any]]:
+        """The same for any network in eval mode on the context's device, such as a baseline."""
         device = self._context.device
         is_pinned = self.pin and device.type == "cpu"
         with pinned(self.threads, is_pinned) as cores, torch.inference_mode(), runtimes.threads(self.threads):
-            take = counting_preemptions(self._once(genotype))
+            take = counting_preemptions(self._once(net))
             timing = measure(with_reference(take, *self._reference()) if self.reference else take, self.plan)
         facts = {**timing.summary(self.cv_limit), **state(device, self.threads, cores)}
         facts["clock"] = self._clock(self._context)
@@ -143,14 +148,14 @@ class Latency:
     def _reference(self) -> Reference:
         """The reference network, and its time in ms on an idle machine."""
         if self._nominal is None:
-            take = counting_preemptions(self._once(self._context.space.smallest()))
+            take = counting_preemptions(self._once(self._context.subnet(self._context.space.smallest())))
             self._nominal = take, measure(take, NOMINAL).fastest
         return self._nominal
 
-    def _once(self, genotype: Genotype) -> RunOnce:
-        subnet, clock = self._context.subnet(genotype), self._clock(self._context)
+    def _once(self, net: nn.Module) -> RunOnce:
+        clock = self._clock(self._context)
         if self.runtime == "torch":
-            return runtimes.torch_once(subnet, self._image, self._context.autocast, self.graphs, clock)
+            return runtimes.torch_once(net, self._image, self._context.autocast, self.graphs, clock)
         # the context caches its subnet on the device for other objectives
-        copied = copy.deepcopy(subnet).cpu()
+        copied = copy.deepcopy(net).cpu()
         return runtimes.onnx_once(self.runtime, copied, self._image, self.threads, clock)

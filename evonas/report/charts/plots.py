@@ -49,6 +49,34 @@ def stars(nets: Sequence[Mapping[str, Any]]) -> list[Star]:
     ]
 
 
+def trained_stars(
+    chosen: Sequence[Star],
+    retrained: Mapping[str, Mapping[str, Any]],
+    rivals: Sequence[Mapping[str, Any]],
+    error: str,
+    results: SearchResults,
+) -> list[Star]:
+    """A star per baseline, and a second marker per selected network with its error after retraining.
+
+    Args:
+        chosen: markers of the selected networks.
+        retrained: network name -> metrics after retraining.
+        rivals: the baselines with their objectives; without them there are no markers.
+        error: name of the task's error metric.
+        results: the search, whose first objective is the error.
+    """
+    if not rivals:
+        return []
+    found = []
+    for star in chosen:
+        metrics = retrained.get(star.name, {}).get("retrained")
+        if metrics is not None:
+            objectives = {**star.objectives, results.names[0]: metrics[error]}
+            # without its genotype, for which the search recorded other metrics
+            found.append(Star(f"{star.name} retrained", star.shape, star.style, "", objectives))
+    return found + [Star(each["name"], "star", "s0", "", each["objectives"]) for each in rivals]
+
+
 def legend(chosen: Sequence[Star]) -> Legend:
     """Legend of the Pareto front charts: (marker, text)."""
     rows = [(key("circle", "dot"), "evaluated"), (key("circle", "front"), "Pareto front")]

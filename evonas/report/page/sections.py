@@ -16,8 +16,10 @@ from evonas.report.page.analysis_sections import (
 from evonas.report.page.sources import Json, Picture, Section, Sources
 from evonas.report.page.tables import (
     Table,
+    baselines,
     compact,
     discovered,
+    gained,
     generations,
     measured,
     nets,
@@ -36,8 +38,9 @@ def lead(sources: Sources) -> str:
         return f"Task {sources.task}. The networks were given, without a search."
     if sources.results is None:
         return f"Task {sources.task}. The search has not started."
+    gained = f"{sources.gain.sentence()} " if sources.gain is not None else ""
     names = ", ".join(f"{metric.label} ({metric.direction})" for metric in sources.results.metrics)
-    return f"Task {sources.task}. Objectives: {names}."
+    return f"{gained}Task {sources.task}. Objectives: {names}."
 
 
 def figures(sources: Sources) -> list[tuple[str, str]]:
@@ -67,6 +70,7 @@ def sections(sources: Sources) -> list[Section]:
         front_section(sources),
         front_over_time(sources),
         _chosen(sources),
+        _baselines(sources) if has else None,
         architectures(sources),
         _tested(sources) if has else None,
         _pictures(sources) if has else None,
@@ -99,9 +103,18 @@ def front_section(sources: Sources) -> Section:
         return _missing(sources, title, "A finished evaluation", "search")
     chosen = plots.stars(sources.nets)
     extra = plots.parallel(results, chosen)
-    drawn = [*plots.fronts(results, chosen), *([extra] if extra else [])]
+    marked = [
+        *chosen,
+        *plots.trained_stars(chosen, sources.retrained, sources.rivals, sources.error_name, results),
+    ]
+    drawn = [*plots.fronts(results, marked), *([extra] if extra else [])]
     texts = [*predictions(results.identity), *_uncertainty(results)]
-    return Section(title, texts=texts, legend=plots.legend(chosen), figures=drawn)
+    if sources.rivals:
+        texts.append(
+            "The search measures errors with inherited weights. Baselines are trained networks; beside them each "
+            "selected network stands once more with its error after retraining."
+        )
+    return Section(title, texts=texts, legend=plots.legend(marked), figures=drawn)
 
 
 def _uncertainty(results: SearchResults) -> list[str]:
@@ -125,7 +138,9 @@ def _chosen(sources: Sources) -> Section:
         return _missing(sources, title, "A selection of networks", "select")
     retrained = sources.retrained if sources.has_network else {}
     metric = metric_of(sources.error_name, sources.metric_keys)
-    table = nets(sources.nets, retrained, sources.error_name, metric, sources.results, _keys(sources))
+    table = nets(
+        sources.nets, retrained, sources.error_name, metric, sources.results, _keys(sources), sources.rivals
+    )
     genotypes = [(net["name"], net["genotype"], net.get("reason", "")) for net in sources.nets]
     if not sources.has_network:
         return Section(title, tables=[table], genotypes=genotypes)
@@ -144,6 +159,23 @@ def _chosen(sources: Sources) -> Section:
         genotypes=genotypes,
         commands=[] if untrained else [again],
     )
+
+
+def _baselines(sources: Sources) -> Section | None:
+    """What each baseline reaches after each training, and the selected networks beside them at equal cost."""
+    if not sources.baselines:
+        return None
+    about, gain = sources.baselines, sources.gain
+    steps = ", ".join(f"{name}: {count} optimizer steps" for name, count in about["steps"].items())
+    text = (
+        "Networks that nobody searched for, with the task's head, trained by the recipe of the retraining without a "
+        f"teacher ({steps}; a selected network had {about['supernet_steps']} steps inside the supernet and "
+        f"{about['retrain_steps']} alone). Measured on the validation split."
+    )
+    texts = [text] if gain is None else [gain.sentence(), text]
+    metric = metric_of(about["error_name"], sources.metric_keys)
+    tables = [baselines(about, metric, sources.results), *([] if gain is None else [gained(gain)])]
+    return Section("Baselines", texts=texts, tables=tables)
 
 
 def _keys(sources: Sources) -> dict[str, str]:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evonas.report.analysis.baseline_gain import Gain, gain_of
 from evonas.report.analysis.gene_matrix import GeneMatrix
 from evonas.report.charts import plots
 from evonas.report.page.tables import Table
@@ -38,6 +39,7 @@ class Sources:
         times: (command, formatted time).
         space: search space of the networks, if it can be built.
         family: supernet family of the networks, if there is one.
+        baselines: content of the baselines' file.
     """
 
     run: str
@@ -57,6 +59,27 @@ class Sources:
     times: Sequence[tuple[str, str]] = ()
     space: Space | None = None
     family: SupernetFamily | None = None
+    baselines: Json | None = None
+
+    @cached_property
+    def gain(self) -> Gain | None:
+        """What the selected networks gained over the baselines; None without them."""
+        units = self.results.units if self.results is not None else {}
+        return gain_of(self.selected, self.retrained, self.baselines, units)
+
+    @property
+    def rivals(self) -> Sequence[Json]:
+        """The baselines, each with its objectives by name and its metrics after the longest training."""
+        if not self.baselines:
+            return []
+        return [
+            {
+                **each,
+                "objectives": {**each["costs"], **each["objectives"]},
+                "metrics": each["trained"][self.baselines["budget"]]["metrics"],
+            }
+            for each in self.baselines["networks"]
+        ]
 
     @cached_property
     def gene_matrix(self) -> GeneMatrix | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evonas.metric import Metric, readable
+from evonas.report.analysis.baseline_gain import Gain
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import front
 from evonas.report.results import SearchResults
@@ -64,8 +65,12 @@ def nets(
     metric: Metric,
     results: SearchResults | None,
     keys: Mapping[str, str],
+    rivals: Sequence[Mapping[str, Any]] = (),
 ) -> Table:
-    """Objectives of the selected networks and their validation metric before and after retraining."""
+    """Objectives of the selected networks and their validation metric before and after retraining.
+
+    Baselines (`rivals`) have costs, and their metric after the longest training in the column of retrained networks.
+    """
     names = [] if results else sorted({name for net in chosen for name in net["objectives"]})
     labels = [each.arrow for each in results.metrics] if results else names
     kinds = [kind for kind in KINDS if any(result.get(kind) for result in retrained.values())]
@@ -80,29 +85,85 @@ def nets(
             for kind in kinds
         ]
         rows.append([net["name"], *map(compact, found), *trained])
+    for each in rivals:
+        objectives = {name: value for name, value in each["objectives"].items() if name != "error"}
+        costs = results.read(objectives) if results else [objectives.get(name) for name in names]
+        value = compact(metric.read(each["metrics"][error], each["metrics"]))
+        trained = [value if kind == "retrained" else DASH for kind in kinds]
+        rows.append([f"{each['name']} (baseline)", *map(compact, costs), *trained])
     return Table(["network", *labels, *(f"{metric.arrow}, {kind}" for kind in kinds)], rows, keys)
 
 
+def baselines(found: Mapping[str, Any], metric: Metric, results: SearchResults | None) -> Table:
+    """Costs of the baselines and their metric after each training."""
+    error, budgets = found["error_name"], list(found["steps"])
+    measured = sorted({name for each in found["networks"] for name in each["objectives"]} - {"error"})
+    rows = []
+    for each in found["networks"]:
+        scores = [each["trained"].get(name, {}).get("metrics") for name in budgets]
+        costs = [compact(each["objectives"].get(name)) for name in measured]
+        read = [compact(metric.read(known[error], known) if known else None) for known in scores]
+        rows.append([each["name"], scaled(each["params"]), scaled(each["macs"]), *costs, *read])
+    units = results.units if results else {}
+    labels = [f"{name} ({units[name]})" if units.get(name) else name for name in measured]
+    columns = [f"{metric.arrow}, {name} ({found['steps'][name]} steps)" for name in budgets]
+    notes = [f"{each['name']}: {each['matched']}." for each in found["networks"] if each.get("matched")]
+    return Table(["baseline", "parameters", "MACs", *labels, *columns], rows, note=" ".join(notes))
+
+
+def gained(gain: Gain) -> Table:
+    """Each selected network beside the baselines at its cost."""
+    read = gain.metric.from_error
+    rows = []
+    for row in gain.rows:
+        beside = None if row.baseline is None else read(row.baseline)
+        # positive where the network is better, whatever the direction of the metric
+        better = (
+            None if beside is None else abs(read(row.error) - beside) * (1 if (row.gain or 0) > 0 else -1)
+        )
+        rows.append([row.name, compact(row.cost), compact(read(row.error)), compact(beside), compact(better)])
+    cost = f"{gain.cost} ({gain.unit})" if gain.unit else gain.cost
+    columns = [
+        "network",
+        cost,
+        gain.metric.arrow,
+        f"baselines' {gain.metric.name} at this {gain.cost}",
+        "gain",
+    ]
+    note = (
+        "The baselines are interpolated on their own Pareto front; a dash means that none is as cheap. A positive gain "
+        "means that the network is better than the baselines."
+    )
+    return Table(columns, rows, note=note)
+
+
 def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
-    """All metrics of the networks, the baseline and the teacher on the test split."""
-    baseline = test["baseline"]
+    """Costs and metrics of the networks, the baselines, a trivial predictor and the teacher on the test split."""
+    baseline, rivals = test["baseline"], test.get("baselines", ())
+    known = [test.get("teacher_costs") or {}, *rivals, *test["nets"]]
+    timed = any("latency" in each.get("objectives", {}) for each in known)
     metrics = [metric for metric, _ in readable(test["error_name"], baseline["metrics"])]
 
     def row(name: str, net: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
         costs = [scaled(net.get("params")), scaled(net.get("macs"))]
+        costs += [compact(net.get("objectives", {}).get("latency"))] if timed else []
         read = {metric.name: value for metric, value in readable(test["error_name"], found)}
         return [name, *costs, *[compact(read.get(metric.name)) for metric in metrics]]
 
     rows = [row(f"baseline: {baseline['name']}", {}, baseline["metrics"])]
     if test.get("teacher"):
-        rows.append(row("teacher", {}, test["teacher"]))
+        rows.append(row("teacher", test.get("teacher_costs") or {}, test["teacher"]))
+    for each in rivals:
+        for budget, found in each["trained"].items():
+            rows.append(row(f"{each['name']} (baseline, {budget})", each, found))
     for net in test["nets"]:
         best = "retrained" if net.get("retrained") else "inherited"
         for kind in KINDS:
             if net.get(kind):
                 rows.append(row(net["name"] if kind == best else f"{net['name']}, {kind}", net, net[kind]))
     note = "A name without a suffix means retrained weights, if available."
-    return [Table(["network", "parameters", "MACs", *(metric.arrow for metric in metrics)], rows, keys, note)]
+    columns = ["network", "parameters", "MACs", *(["latency (ms)"] if timed else [])]
+    return [Table([*columns, *(metric.arrow for metric in metrics)], rows, keys, note)]
 
 
 def measured(results: SearchResults) -> Table:

@@ -23,6 +23,7 @@ maps. `scales` tells whether it resizes images, and `restored` resizes the outpu
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import timm
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 from evonas.nn.detection.base import RegionHead, within
 from evonas.nn.level import Level
+from evonas.nn.timm_weights import Matched, load_timm_weights
 
 Maps = list[Tensor]
 
@@ -92,6 +94,8 @@ class TimmBackbone(nn.Module):
         name: a timm model that supports `features_only`.
         indices: indices of the feature levels, or None for all.
         drop_path: stochastic-depth rate in training.
+        weights: file of pretrained weights that training starts from (see `load_start`); None for random ones. Its
+            network is trained here, so it has no `origin`.
 
     Raises:
         UserError: timm has no such model with features.
@@ -102,8 +106,15 @@ class TimmBackbone(nn.Module):
     head_settings: Mapping[str, Any] | None = None
     origin: Origin | None = None
 
-    def __init__(self, name: str, indices: Sequence[int] | None = None, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        indices: Sequence[int] | None = None,
+        drop_path: float = 0.0,
+        weights: str | None = None,
+    ) -> None:
         super().__init__()
+        self.name, self.weights = name, weights
         options: dict[str, Any] = {} if indices is None else {"out_indices": tuple(indices)}
         if drop_path:
             options["drop_path_rate"] = drop_path
@@ -119,6 +130,16 @@ class TimmBackbone(nn.Module):
     def num_params(self) -> int:
         """The number of parameters."""
         return count_params(self)
+
+    def load_start(self, key: str = "teacher.weights") -> Matched | None:
+        """Loads `weights` in place and says what matched; None where there is no file.
+
+        Raises:
+            UserError, DataError: the file is missing or belongs to another network; see `load_timm_weights`.
+        """
+        if self.weights is None:
+            return None
+        return load_timm_weights(self.network, Path(self.weights), f"timm:{self.name}", key)
 
     def forward(self, x: Tensor) -> Maps:
         """One map per level, finest first."""

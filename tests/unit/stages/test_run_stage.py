@@ -68,6 +68,18 @@ def test_resume_leaves_out_what_is_done(tmp_path: Path) -> None:
     assert ran(tmp_path, config(), resume=True) == []
 
 
+def test_a_run_that_was_finished_before_there_were_baselines_stays_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = config(baselines=["timm:resnet10t"])
+    context = Context(cfg, Run(tmp_path, "toy", True))
+    done: list[str] = []
+    Pipeline({name: Noting(name, done, False) for name in ("evaluate", "report")}).run(context)
+    Pipeline({name: Noting(name, done, False) for name in ("baselines", "evaluate", "report")}).run(context)
+    assert done == ["evaluate", "report"]
+    assert "baselines: this run was finished without it" in capsys.readouterr().out
+
+
 def test_without_resume_nothing_that_is_done_is_lost(tmp_path: Path) -> None:
     assert ran(tmp_path, config(), failing="select") == ["teacher", "search"]
     with pytest.raises(UserError, match=r"has finished teacher, search\.") as refused:
