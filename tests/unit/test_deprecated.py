@@ -40,6 +40,8 @@ TYPED = {
         if (CONF / new / f"{deprecated.option(new, option)}.yaml").exists()
     },
     "trainer.max_epochs=1": "limits.max_epochs=1",
+    # texts of networks are quoted for Hydra
+    "genotype=1": "networks='1'",
     "evaluate.first=0.25": "fidelity.first=0.25",
     "sampler.lesson.ratio=0.5": "sampler.inplace_distillation.ratio=0.5",
     "sampler.draw.tries=2": "sampler.strategy.candidates=2",
