@@ -120,7 +120,7 @@ def test_every_step_of_the_file_declares_its_settings(root: Path) -> None:
     listed = OmegaConf.load(root / "conf" / "stage" / "run.yaml").defaults
     names = [next(iter(each)) if isinstance(each, DictConfig) else each for each in listed]
     steps = [str(name).partition("@")[0] for name in names if name != "_self_"]
-    assert len(steps) == 9
+    assert len(steps) == 10
     assert set(steps) <= set(SETTINGS)
 
 
