@@ -110,6 +110,7 @@ FIRST_RELEASE: Mapping[str, str] = MappingProxyType(
         "space/macro": "evonas.space.macro.macro_space",
         "space/elastic_timm": "evonas.supernets.elastic_timm.space.elastic_space",
         "space/mbconv": "evonas.supernets.mbconv.space.mbconv_space",
+        "stage/baselines": "evonas.stages.baselines.Baselines",
         "stage/compare": "evonas.stages.compare.Compare",
         "stage/convert": "evonas.stages.convert.Convert",
         "stage/discover": "evonas.stages.discover.Discover",

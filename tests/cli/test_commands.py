@@ -50,7 +50,7 @@ sys.exit(main())
     ("words", "shown"),
     [
         (["--help"], "python -m evonas +task=synthetic"),
-        (["--help"], "pretrain, teacher, supernet, retrain, rank"),
+        (["--help"], "pretrain, teacher, supernet, retrain, baselines, rank"),
         (["--cfg", "job", "+task=synthetic"], "evonas.tasks."),
         (["--info", "defaults-tree", "+task=synthetic"], "stage: run"),
         (["-sc", "install=bash"], "complete"),

@@ -170,7 +170,7 @@ def test_limits_on_the_wrong_side_are_refused(rule: str, said: str) -> None:
 
 def test_compare_prints_metrics_and_keeps_errors(capsys: pytest.CaptureFixture[str]) -> None:
     found = compared({"one": segmented(), "two": segmented()})
-    compare._show(found, {})
+    compare._show(found, {}, {})
     out = " ".join(capsys.readouterr().out.split())
     assert "best mIoU" in out and "best mIoU within a cost (higher is better)" in out and "error" not in out
     [side, _] = compare.as_json(found, {})["runs"]
@@ -214,7 +214,7 @@ def test_list_has_the_best_metric(
     monkeypatch.setattr(listing, "read", lambda _: segmented())
     found = listing._search_results(Path(__file__))
     assert found[0] == 4 and found[2:] == ("mIoU", 0.6)
-    row = listing.Row("r", "camvid", "search", "done", *found, 1.0, 1.0)
+    row = listing.Row("r", "camvid", "search", "done", *found, None, 1.0, 1.0)
     monkeypatch.setattr(listing, "listed", lambda _: iter([row]))
     context: Any = SimpleNamespace(cfg=SimpleNamespace(outputs="outputs"))
     listing.List().run(context)
@@ -232,6 +232,7 @@ def test_select_and_evaluate_print_the_metric(capsys: pytest.CaptureFixture[str]
         "num_images": 9,
         "baseline": {"name": "always sky", "metrics": metrics},
         "teacher": None,
+        "baselines": [],
         "nets": [],
     }
     evaluate._show(test)
