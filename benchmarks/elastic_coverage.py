@@ -16,6 +16,7 @@ from evonas.errors import UserError
 from evonas.supernets.elastic_timm import subnet
 from evonas.supernets.elastic_timm.backbone import cut_out, whole
 from evonas.supernets.elastic_timm.cost import Prices, path
+from evonas.supernets.elastic_timm.count import macs_of_modules
 from evonas.supernets.elastic_timm.space import Reading, elastic_space
 from evonas.supernets.elastic_timm.structure import HEADS, WIDTH
 from evonas.supernets.elastic_timm.structure_store import structure_of
@@ -68,7 +69,7 @@ def row(model: str) -> str:
         return f"| {model} | - | - | - | {error.message} |"
     seconds = time.process_time() - begun
     of = structure_of(model)
-    prices, reading = Prices(of), Reading(space, of)
+    prices, reading = Prices(of, macs_of_modules), Reading(space, of)
     smallest = reading.architecture(space.smallest())
     macs = [
         sum(prices.of(step, SIZE).macs for step in path(each, of)) for each in (subnet.largest(of), smallest)
