@@ -49,7 +49,7 @@ class Coco:
         max_pixels: larger images are refused.
 
     Raises:
-        UserError: validation is outside (0, 1), or a size is no multiple of 32.
+        UserError: validation is outside (0, 1), or a size is not a multiple of 32.
     """
 
     def __init__(

@@ -95,7 +95,7 @@ class CanvasSource(MaskSource):
         others: see `PairSource`.
 
     Raises:
-        UserError: truth_scale is below 1, or a size is no multiple of 32.
+        UserError: truth_scale is below 1, or a size is not a multiple of 32.
     """
 
     _: KW_ONLY

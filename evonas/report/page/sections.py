@@ -168,7 +168,7 @@ def _baselines(sources: Sources) -> Section | None:
     about, gain = sources.baselines, sources.gain
     steps = ", ".join(f"{name}: {count} optimizer steps" for name, count in about["steps"].items())
     text = (
-        "Networks that nobody searched for, with the task's head, trained by the recipe of the retraining without a "
+        "Networks that were not searched, with the task's head, trained by the recipe of the retraining without a "
         f"teacher ({steps}; a selected network had {about['supernet_steps']} steps inside the supernet and "
         f"{about['retrain_steps']} alone). Measured on the validation split."
     )

@@ -157,7 +157,7 @@ class SearchProgress:
             f"{front_summary(results)}, {left}"
         )
         if not is_over and (left_s := self._seconds_left(generation)) > self._announce_after:
-            # nobody is asked, because nobody may be there
+            # no question is asked, since the run may be unattended
             self._announce_after = math.inf
             self._progress.note(
                 f"about {human_time(left_s)} to go; Ctrl-C is safe, go on with: {self._resume}"

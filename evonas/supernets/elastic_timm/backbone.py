@@ -149,7 +149,7 @@ def _own(net: ElasticBackbone) -> ElasticBackbone:
 
 
 def _prune(module: nn.Module, name: str, wanted: set[str]) -> None:
-    """Remove the modules that nobody calls, in place."""
+    """Remove the modules that no block calls, in place."""
     for key, child in list(module.named_children()):
         inner = f"{name}.{key}" if name else key
         if inner in wanted:
