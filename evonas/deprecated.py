@@ -86,7 +86,7 @@ def say(old: str, new: str) -> None:
 
 
 def silent(_old: str, _new: str) -> None:
-    """Tell nothing: nobody can change what a run recorded."""
+    """Print nothing, since a recorded config cannot be edited."""
 
 
 def key(dotted: str) -> str:
@@ -192,11 +192,9 @@ def _default(entry: Any, group: str, folder: Path) -> Any:
     shown = (
         match["group"] if present == full else present.removeprefix(f"{group}/" if not match["slash"] else "")
     )
-    options = [
-        _option(present, full, each, (folder,)) if isinstance(each, str) else each
-        for each in (chosen if isinstance(chosen, list) else [chosen])
-    ]
-    for before, after in zip(chosen if isinstance(chosen, list) else [chosen], options, strict=True):
+    typed = chosen if isinstance(chosen, list) else [chosen]
+    options = [_option(present, full, each, (folder,)) if isinstance(each, str) else each for each in typed]
+    for before, after in zip(typed, options, strict=True):
         if (full, before) != (present, after):
             say(f"{full}={before}", f"{present}={after}")
     new = options if isinstance(chosen, list) else options[0]

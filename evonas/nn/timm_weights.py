@@ -15,7 +15,6 @@ Two ways to match its tensors are tried:
 A file that fits neither way belongs to another network and is refused as a whole: nothing is loaded in part.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from evonas import weights
+from evonas import files, weights
 from evonas.errors import DataError, UserError
 
 # what distributed training, detectors, segmenters and our own checkpoints put before the names of a backbone
@@ -74,15 +73,25 @@ def load_timm_weights(
         UserError: there is no such file; a hub id is answered with what to download.
         DataError: the file holds no tensors, or those of another network.
     """
-    if not path.is_file():
-        raise UserError(f"{key}={path} is not a file.", _how_to_get(str(path), name, key))
+    check_file(path, name, key)
     given = weights.load_foreign(path)
     keeps_order = path.suffix != ".safetensors"
     by, pairs = match_timm_weights(module, given, f"{key}={path}", name, key, keeps_order)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     used, floats = set(pairs.values()), (each for each, tensor in given.items() if tensor.is_floating_point())
-    return Matched(str(path), sha256, len(pairs), by, tuple(sorted(set(floats) - used)))
+    return Matched(str(path), files.sha256(path), len(pairs), by, tuple(sorted(set(floats) - used)))
+
+
+def check_file(path: Path, name: str, key: str) -> None:
+    """Refuse what is not a file before anything is built.
+
+    Args:
+        path, name, key: as for `load_timm_weights`.
+
+    Raises:
+        UserError: there is no such file; a hub id is answered with what to download.
+    """
+    if not path.is_file():
+        raise UserError(f"{key}={path} is not a file.", _how_to_get(str(path), name, key))
 
 
 def match_timm_weights(

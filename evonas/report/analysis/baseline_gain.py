@@ -1,4 +1,4 @@
-"""What a search gained over networks that nobody had to search for, at equal cost.
+"""What a search gained over its baselines at equal cost.
 
 The baselines' errors are interpolated on their own Pareto front, so that a selected network is compared with the best
 that the baselines reach at its cost and not with whichever of them is nearest.
@@ -11,8 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evonas import files
 from evonas.metric import Metric, converted
+from evonas.report.metrics.pareto import front
 
 # objectives that may be the cost, the one that people pay for first
 COSTS = ("latency", "macs", "params")
@@ -144,9 +147,9 @@ def gain(
     """
     if not selected or not baselines:
         return None
-    front = _front(baselines)
+    best = [baselines[row] for row in front(np.array([(each.cost, each.error) for each in baselines]))]
     rows = [
-        AtEqualCost(each.name, each.cost, each.error, _error_at(front, each.cost))
+        AtEqualCost(each.name, each.cost, each.error, _error_at(best, each.cost))
         for each in sorted(selected, key=lambda each: each.cost)
     ]
     return Gain(cost, unit, metric, tuple(rows))
@@ -224,20 +227,12 @@ def _json(path: Path) -> Any:
     return files.read_json(path) if path.is_file() else None
 
 
-def _front(points: Sequence[Scored]) -> list[Scored]:
-    """The points that none beats, in order of cost; errors fall strictly."""
-    front: list[Scored] = []
-    for each in sorted(points, key=lambda each: (each.cost, each.error)):
-        if not front or each.error < front[-1].error:
-            front.append(each)
-    return front
-
-
-def _error_at(front: Sequence[Scored], cost: float) -> float | None:
-    if cost < front[0].cost:
+def _error_at(best: Sequence[Scored], cost: float) -> float | None:
+    """The error at a cost, interpolated on a Pareto front in order of cost; None below its cheapest point."""
+    if cost < best[0].cost:
         return None
-    for left, right in pairwise(front):
+    for left, right in pairwise(best):
         if cost < right.cost:
             share = math.log(cost / left.cost) / math.log(right.cost / left.cost)
             return left.error + share * (right.error - left.error)
-    return front[-1].error
+    return best[-1].error

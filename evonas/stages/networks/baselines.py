@@ -1,4 +1,4 @@
-"""The networks that `baselines=` names, built for the task: rivals that nobody had to search for.
+"""The networks that `baselines=` names, built for the task; no search chooses them.
 
     timm:resnet10t                          a timm model with the task's head, from random weights
     timm:mobilenetv2_100@weights.pth        the same, its backbone from a file; or {timm: name, weights: file}
@@ -24,7 +24,7 @@ from torch import nn
 from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.nn.initialise import initialise
-from evonas.nn.timm_weights import load_timm_weights
+from evonas.nn.timm_weights import check_file
 from evonas.randomness import derive
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
@@ -34,6 +34,7 @@ from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
+from evonas.stages.searching.reuse import ARCHIVE
 from evonas.supernets.base import cost
 from evonas.supernets.step import Size
 from evonas.supernets.supernet import extract
@@ -163,9 +164,8 @@ def _timm(setup: Setup, model: str, file: str | None) -> Baseline:
         near = get_close_matches(model.partition(".")[0], timm.list_models(), n=4)
         hint = f"Similar names: {', '.join(near)}." if near else "See timm.list_models()."
         raise UserError(f"baselines names timm:{model}, which timm {timm.__version__} does not have.", hint)
-    if file is not None and not Path(file).is_file():
-        # the loader's message, before hours of training
-        load_timm_weights(nn.Identity(), Path(file), f"timm:{model}", "weights")
+    if file is not None:
+        check_file(Path(file), f"timm:{model}", "weights")
 
     def build(purpose: str) -> Built:
         with seeded(setup.cfg.seed, purpose):
@@ -244,7 +244,7 @@ def _rounded(side: float) -> int:
 
 def _range(context: Context, low: float, high: float) -> tuple[float, float]:
     """Multiply-adds of the cheapest and the dearest backbone on the search's front, within low and high."""
-    path = context.run.find("search/archive.sqlite")
+    path = context.run.find(ARCHIVE)
     results = read(path) if path is not None else None
     if results is None or not len(results.values):
         return low, high

@@ -21,12 +21,11 @@ def structure_of(model: str, digest: str | None = None) -> Structure:
         UserError: timm has no such model, or it cannot be made elastic.
         DataError: the structure with this digest is not here, and the installed timm gives another one.
     """
-    key = f"{check_model_name(model)}/{digest}"
-    return _read(key, model, digest)
+    return _read(check_model_name(model), digest)
 
 
 @lru_cache(maxsize=32)
-def _read(_: str, model: str, digest: str | None) -> Structure:
+def _read(model: str, digest: str | None) -> Structure:
     wanted = digest or _known_digest(model)
     if wanted is not None and (found := _stored(model, wanted)) is not None:
         return found

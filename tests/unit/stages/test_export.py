@@ -21,7 +21,7 @@ from evonas.stages import export
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.export import Export
-from evonas.stages.networks import export_formats as graphs
+from evonas.stages.networks import export_formats
 from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_exported
 from evonas.stages.select import Select
 from evonas.supernets.static_net import StaticNet
@@ -247,7 +247,7 @@ def test_without_onnx_it_says_what_to_install(
 ) -> None:
     # the same network, so the same graph, which takes long to capture
     monkeypatch.setattr(export, "capture", lambda *_: torch.export.load(folder / "model.pt2"))
-    monkeypatch.setattr(graphs, "ONNX_PACKAGES", ("onnx", "no_such_package"))
+    monkeypatch.setattr(export_formats, "ONNX_PACKAGES", ("onnx", "no_such_package"))
     about = {
         "name": "knee",
         "run": "r",
