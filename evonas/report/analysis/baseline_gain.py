@@ -37,7 +37,8 @@ class AtEqualCost:
     """A selected network beside the baselines at its cost.
 
     Args:
-        baseline: the baselines' error at this cost; None where the network is cheaper than every baseline.
+        baseline: the baselines' error at this cost. A network that is cheaper than every baseline is compared with
+            the cheapest one if it errs no more, and else with none: None.
     """
 
     name: str
@@ -47,7 +48,7 @@ class AtEqualCost:
 
     @property
     def gain(self) -> float | None:
-        """How much less the network errs than the baselines; None where none is as cheap."""
+        """How much less the network errs than the baselines; None where nothing can be compared."""
         return None if self.baseline is None else self.baseline - self.error
 
 
@@ -60,16 +61,18 @@ class Gain:
         unit: unit of the cost.
         metric: how people read the error.
         rows: the selected networks in order of cost.
+        cheapest: of the baselines on their Pareto front.
     """
 
     cost: str
     unit: str
     metric: Metric
     rows: tuple[AtEqualCost, ...]
+    cheapest: Scored
 
     @property
     def compared(self) -> tuple[AtEqualCost, ...]:
-        """The networks that a baseline is as cheap as."""
+        """The networks that can be compared."""
         return tuple(row for row in self.rows if row.gain is not None)
 
     @property
@@ -88,13 +91,17 @@ class Gain:
         return f"{self.num_better} of {len(self.compared)}" if self.compared else "-"
 
     def sentence(self) -> str:
-        """What the search gained over the best baseline at equal cost, or that it gained nothing."""
+        """What the search gained over the best baseline at equal cost, or that it gained nothing.
+
+        Networks that are cheaper and err more than every baseline are told apart, since neither side is better.
+        """
+        return " ".join(each for each in (self._compared_sentence(), self._cheaper_sentence()) if each)
+
+    def _compared_sentence(self) -> str:
         best = self.best
         if best is None or best.baseline is None:
-            return (
-                f"No baseline is as cheap in {self.cost} as a selected network, so nothing can be compared."
-            )
-        at = f"{self.cost} {best.cost:.4g}{f' {self.unit}' if self.unit else ''}"
+            return ""
+        at = f"{self.cost} {self._costs(best.cost)}"
         ours, theirs = self.metric.from_error(best.error), self.metric.from_error(best.baseline)
         pair = f"{self.metric.name} {ours:.4g} against {theirs:.4g} of the baselines"
         count = len(self.compared)
@@ -103,10 +110,26 @@ class Gain:
                 f"At equal {self.cost} the search gained {abs(ours - theirs):.4g} over the best baseline at {at} "
                 f"({best.name}: {pair}); it is better at {self.num_better} of {count} selected networks' {self.cost}."
             )
+        behind = f"{abs(ours - theirs):.4g} behind" if best.gain else "as good"
         return (
-            f"The search gained nothing over the baselines: at none of {count} selected networks' {self.cost} is it "
-            f"better; nearest is {best.name} at {at}, {abs(ours - theirs):.4g} behind ({pair})."
+            f"The search gained nothing over the baselines at equal {self.cost}: of {count} compared networks "
+            f"{best.name} at {at} is nearest, {behind} ({pair})."
         )
+
+    def _cheaper_sentence(self) -> str:
+        cheaper = [row for row in self.rows if row.gain is None]
+        if not cheaper:
+            return ""
+        nearest, cheapest = cheaper[-1], self.cheapest
+        ours, theirs = self.metric.from_error(nearest.error), self.metric.from_error(cheapest.error)
+        more = f"; so are {len(cheaper) - 1} more" if len(cheaper) > 1 else ""
+        return (
+            f"{nearest.name} is cheaper than every baseline, {self._costs(nearest.cost)} at {self.metric.name} "
+            f"{ours:.4g} against {self._costs(cheapest.cost)} at {theirs:.4g} of {cheapest.name}{more}."
+        )
+
+    def _costs(self, cost: float) -> str:
+        return f"{cost:.4g} {self.unit}".rstrip()
 
     def facts(self) -> dict[str, Any]:
         """JSON data."""
@@ -135,7 +158,8 @@ def gain(
     """Compare selected networks with baselines at equal cost.
 
     The baselines' error at a cost is interpolated linearly in the logarithm of the cost on their Pareto front; beyond
-    the most expensive of them it is that of the best, which is affordable there.
+    the most expensive of them it is that of the best, which is affordable there. Below the cheapest of them a network
+    that errs no more than it beats it at less cost; one that errs more is not compared.
 
     Args:
         selected: networks that the search chose, with positive costs.
@@ -149,10 +173,10 @@ def gain(
         return None
     best = [baselines[row] for row in front(np.array([(each.cost, each.error) for each in baselines]))]
     rows = [
-        AtEqualCost(each.name, each.cost, each.error, _error_at(best, each.cost))
+        AtEqualCost(each.name, each.cost, each.error, _error_beside(best, each))
         for each in sorted(selected, key=lambda each: each.cost)
     ]
-    return Gain(cost, unit, metric, tuple(rows))
+    return Gain(cost, unit, metric, tuple(rows), best[0])
 
 
 def gain_of(
@@ -227,12 +251,12 @@ def _json(path: Path) -> Any:
     return files.read_json(path) if path.is_file() else None
 
 
-def _error_at(best: Sequence[Scored], cost: float) -> float | None:
-    """The error at a cost, interpolated on a Pareto front in order of cost; None below its cheapest point."""
-    if cost < best[0].cost:
-        return None
+def _error_beside(best: Sequence[Scored], network: Scored) -> float | None:
+    """The error of a Pareto front, given in order of cost, that a network is compared with; None for none."""
+    if network.cost < best[0].cost:
+        return best[0].error if network.error <= best[0].error else None
     for left, right in pairwise(best):
-        if cost < right.cost:
-            share = math.log(cost / left.cost) / math.log(right.cost / left.cost)
+        if network.cost < right.cost:
+            share = math.log(network.cost / left.cost) / math.log(right.cost / left.cost)
             return left.error + share * (right.error - left.error)
     return best[-1].error

@@ -95,7 +95,7 @@ def test_smaller_images_cost_less(made: Any) -> None:
 
 def test_the_command_ends_with_what_the_search_gained(made: Any) -> None:
     assert made[1].startswith(
-        "The search gained nothing over the baselines: at none of 1 selected networks' latency"
+        "The search gained nothing over the baselines at equal latency: of 1 compared networks"
     )
     gain = gain_in(made[0].run.directory)
     assert gain is not None and gain.cost == "latency" and gain.num_better == 0

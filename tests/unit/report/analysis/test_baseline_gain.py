@@ -30,11 +30,21 @@ def test_beyond_the_most_expensive_baseline_its_error_counts() -> None:
     assert row.gain == pytest.approx(-0.01)
 
 
-def test_below_the_cheapest_baseline_nothing_is_compared() -> None:
-    made = found(Scored("tiny", 0.5, 0.3))
-    assert made.rows[0].gain is None and made.short == "-"
+def test_below_the_cheapest_baseline_a_worse_network_is_told_apart() -> None:
+    made = found(Scored("tiny", 0.5, 0.45), Scored("less", 0.25, 0.46))
+    assert [row.gain for row in made.rows] == [None, None] and made.short == "-"
     assert made.sentence() == (
-        "No baseline is as cheap in latency as a selected network, so nothing can be compared."
+        "tiny is cheaper than every baseline, 0.5 ms at AbsRel 0.45 against 1 ms at 0.4 of small; so are 1 more."
+    )
+
+
+def test_a_cheaper_and_better_network_beats_the_cheapest_baseline() -> None:
+    made = found(Scored("tiny", 0.5, 0.3), Scored("less", 0.25, 0.46))
+    assert made.short == "1 of 1" and made.rows[1].gain == pytest.approx(0.1)
+    assert made.sentence() == (
+        "At equal latency the search gained 0.1 over the best baseline at latency 0.5 ms (tiny: AbsRel 0.3 against 0.4 "
+        "of the baselines); it is better at 1 of 1 selected networks' latency. less is cheaper than every baseline, "
+        "0.25 ms at AbsRel 0.46 against 1 ms at 0.4 of small."
     )
 
 
@@ -52,8 +62,8 @@ def test_a_search_that_gained_nothing_says_so() -> None:
     made = found(Scored("max", 4.0, 0.22), Scored("knee", 2.0, 0.35))
     assert made.num_better == 0
     assert made.sentence() == (
-        "The search gained nothing over the baselines: at none of 2 selected networks' latency is it better; nearest "
-        "is max at latency 4 ms, 0.02 behind (AbsRel 0.22 against 0.2 of the baselines)."
+        "The search gained nothing over the baselines at equal latency: of 2 compared networks max at latency 4 ms is "
+        "nearest, 0.02 behind (AbsRel 0.22 against 0.2 of the baselines)."
     )
 
 
