@@ -123,6 +123,20 @@ class Pipeline:
                 from evonas.objectives.evaluator import made
 
                 made(context.setup.objectives(context.run))
+        if (
+            "baselines" in self.steps
+            and is_wanted(cfg, "baselines")
+            and not self._is_behind(context, "baselines")
+        ):
+            # searches of tables must not wait for timm
+            from evonas.stages.networks.baselines import check
+
+            check(context.setup)
+
+    def _is_behind(self, context: Context, name: str) -> bool:
+        """Whether a stage was finished before, or need not be done any more."""
+        done = context.run.done(name, settings(context.cfg, name))
+        return context.run.resume and (done or self._came_later(context, name))
 
     def _refuse_again(self, run: Run) -> None:
         """Refuse to overwrite finished stages because `resume=true` was forgotten."""

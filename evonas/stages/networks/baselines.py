@@ -112,6 +112,17 @@ def baselines(context: Context) -> Iterator[Baseline]:
             yield from _resolution(context, each["count"])
 
 
+def check(setup: Setup) -> None:
+    """Build the timm baselines of the config, so that what is wrong with them is said before hours of training.
+
+    Raises:
+        UserError, DataError: as `baselines`; or a model has no fitting levels, or a file is another network's.
+    """
+    for each in parse(setup.cfg.get("baselines") or []):
+        if "timm" in each:
+            _timm(setup, each["timm"], each["weights"]).build("check")
+
+
 def uniform(space: Space, fraction: float) -> Genotype | None:
     """The largest network with every gene at the same fraction of its range; None where that is not a network.
 

@@ -16,6 +16,7 @@ from evonas.stages.baselines import Baselines
 from evonas.stages.build import factory
 from evonas.stages.evaluate import Evaluate
 from evonas.stages.networks.baselines import baselines, parse, spread, uniform
+from evonas.stages.run import Pipeline
 from evonas.stages.teacher import Teacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -85,6 +86,31 @@ def test_they_are_measured_by_the_searchs_objectives(made: Any) -> None:
         assert each["objectives"]["latency"] > 0
         assert each["measured"]["latency"]["reference_ms"] > 0
         assert each["costs"] == {"params": each["params"] / 1e6, "macs": each["macs"] / 1e9}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("timm:resnet10q", "names timm:resnet10q, which timm"),
+        ("timm:resnet10t@nowhere.pth", "weights=nowhere.pth is not a file"),
+        ("uniform:x", "is not understood"),
+    ],
+)
+def test_a_pipeline_refuses_a_baseline_before_anything_is_trained(
+    tmp_path: Path, entry: str, said: str
+) -> None:
+    made, pipeline = context(tmp_path, f"baselines=['{entry}']"), Pipeline({"teacher": {}, "baselines": {}})
+    # an empty config is no stage: the first stage to be built would raise something else
+    with pytest.raises(UserError, match=said):
+        pipeline.run(made)
+
+
+def test_a_pipeline_refuses_the_weights_of_another_network_before_anything_is_trained(tmp_path: Path) -> None:
+    file = tmp_path / "other.safetensors"
+    weights.save(file, timm.create_model("mobilenetv3_small_050").state_dict())
+    made = context(tmp_path, f"baselines=['timm:resnet10t@{file}']")
+    with pytest.raises((UserError, DataError), match=r"other\.safetensors"):
+        Pipeline({"teacher": {}, "baselines": {}}).run(made)
 
 
 def test_smaller_images_cost_less(made: Any) -> None:
