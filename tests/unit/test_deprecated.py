@@ -54,6 +54,18 @@ TYPED = {
     "+task=pictures": "+task=image_classification",
     "lookup": "stage=latency_table",
     "seed=${train.recalibrate}": "seed=${train.bn_calibration_images}",
+    "seed=${data[holdout]}": "seed=${data[validation]}",
+    "seed=${oc.select: train.recalibrate ,1}": "seed=${oc.select: train.bn_calibration_images ,1}",
+    "search.exhaustive_up_to=${.memory}": "search.exhaustive_up_to=${.rank_correlation_window}",
+    "+my-name=${train.recalibrate}": "+my-name=${train.bn_calibration_images}",
+    "train={recalibrate: 4, rank: {epochs: 1}}": "train={bn_calibration_images: 4, rank: {epochs: 1}}",
+    "search={pool: {alarm: 1}, alarm: 'alarm: 2'}": "search={pool: {alarm: 1}, min_rank_correlation: 'alarm: 2'}",
+    "train=choice({panel_random: 1},{recalibrate: 2})": "train=choice({panel_random: 1},{bn_calibration_images: 2})",
+    "search/cheap@search.cheap=macs": "search/analytic_objectives@search.analytic_objectives=macs",
+    "+experiment@trainer=mine": "+experiment@limits=mine",
+    "search=glob(*,exclude=near)": "search=glob(*,exclude=neighbourhood)",
+    "search=choice('near',\"expected\")": "search=choice('neighbourhood',\"ehvi\")",
+    "--package=evaluate": "--package=fidelity",
 }
 
 
@@ -139,6 +151,50 @@ def test_yaml_of_a_user_is_understood(own: Callable[..., Path], capsys: pytest.C
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("defaults", "told"),
+    {
+        "/search/near": "search=near",
+        "/search/near@search": "search@search=near",
+        "/evaluate/racing": "evaluate=racing",
+        "{override /evaluate: racing}": "evaluate=racing",
+        "{/search/cheap@search.cheap: macs}": "search/cheap@search.cheap=macs",
+    }.items(),
+)
+def test_every_form_of_a_defaults_list_is_understood(
+    defaults: str, told: str, own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own(experiment__mine=f"# @package _global_\ndefaults:\n  - {defaults}\n  - _self_\nseed: 3\n")
+    cfg = composed("+experiment=mine", folder=folder)
+    old, _, chosen = told.partition("=")
+    target = {"near": "search.proposer", "racing": "fidelity", "macs": "search.analytic_objectives.macs"}[
+        chosen
+    ]
+    assert cfg.seed == 3 and "_target_" in OmegaConf.select(cfg, target)
+    [line] = lines(capsys)
+    assert line.startswith(f"{old}={chosen} is now ")
+
+
+@pytest.mark.parametrize("header", ["trainer", "_global_.trainer", "limits"])
+def test_a_package_in_a_header_is_understood(
+    header: str, own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own(experiment__mine=f"# @package {header}\nmax_epochs: 9\n")
+    assert composed("+experiment=mine", folder=folder).limits.max_epochs == 9
+    assert len(lines(capsys)) == ("trainer" in header)
+
+
+def test_relative_references_of_a_user_are_understood(own: Callable[..., Path]) -> None:
+    folder = own(
+        experiment__mine="# @package _global_\ndefaults:\n  - override /search: ehvi\n  - _self_\nsearch:\n"
+        "  alarm: 0.3\n  memory: ${.alarm}\n  whole: ${..train.recalibrate}\n"
+        "select:\n  rules: ['macs<=${..noise}', 'error<=${...search.alarm}']\n"
+    )
+    cfg = composed("+experiment=mine", folder=folder)
+    assert (cfg.search.rank_correlation_window, cfg.search.exhaustive_up_to) == (0.3, 32)
+    assert cfg.select.rules == ["macs<=False", "error<=0.3"]
+
+
 def test_options_of_a_user_keep_their_names_and_places(
     own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +209,18 @@ def test_options_of_a_user_keep_their_names_and_places(
     assert (cfg.limits.max_epochs, cfg.search.pool) == (2, 7)
     assert (cfg.sampler.continue_from, cfg.sampler.strategy.candidates) == ("last", 3)
     assert "trainer=short is now limits=short; the old name works until 0.3." in lines(capsys)
+
+
+def test_an_option_of_a_user_in_a_group_of_an_earlier_name_is_theirs(
+    own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own(trainer__full="max_epochs: 7\n", trainer__mine="defaults: [full, _self_]\nmax_batches: 3\n")
+    for typed in ("trainer=full", "limits=full", "limits=mine"):
+        [_, word] = rewrite([f"--config-dir={folder}", typed])
+        assert word == typed.replace("trainer", "limits")
+        assert composed(word, folder=folder).limits.max_epochs == 7
+    assert rewrite(["limits=full", f"hydra.searchpath=[file://{folder}]"])[0] == "limits=full"
+    assert [line.partition(";")[0] for line in lines(capsys)] == ["trainer=full is now limits=full"]
 
 
 def test_a_class_of_a_user_takes_what_it_took(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
