@@ -107,6 +107,35 @@ def key(dotted: str) -> str:
     return path
 
 
+def first_difference(path: str, before: Any, now: Any) -> tuple[str, Any, Any] | None:
+    """The first setting, by its present name, that two identities differ in, and both values; None if equal.
+
+    Args:
+        path: what identities call that which is compared.
+        before: plain data of one of them.
+        now: plain data of the other.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted({*before, *now}):
+            # a class is what its group has chosen
+            place = path if name == "_target_" else f"{path}.{name}"
+            found = first_difference(place, before.get(name), now.get(name))
+            if found:
+                return found
+        return None
+    return None if before == now else (_in_config(path), before, now)
+
+
+def _in_config(path: str) -> str:
+    """Where the config has what an identity has at a path; a task may repeat parts of the root."""
+    parts = path.split(".")
+    if parts[0] == "searcher":
+        return key(".".join(["search", *parts[1:]]))
+    if parts[0] == "task" and parts[1:2] in (["name"], ["settings"]):
+        parts = ["task", *parts[2:]]
+    return key(".".join(parts[1:] if parts[1:2] in (["data"], ["network"], ["space"]) else parts))
+
+
 def override(word: str, tell: Say = say, folders: tuple[Path, ...] = ()) -> str:
     """A setting or choice as it was typed, in present names.
 

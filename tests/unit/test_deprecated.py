@@ -10,7 +10,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from evonas import config, deprecated, files, identifiers, schema
 from evonas.cli_args import rewrite
-from evonas.run import ATTEMPTS, IDENTITY, _question, list_runs, recorded_config, recorded_overrides
+from evonas.errors import UserError
+from evonas.run import (
+    ATTEMPTS,
+    IDENTITY,
+    _question,
+    close_run,
+    list_runs,
+    open_run,
+    recorded_config,
+    recorded_overrides,
+)
 from evonas.stages.run import SETTINGS, settings
 from evonas.stages.search import build_searcher, identity
 
@@ -326,6 +336,43 @@ def test_a_search_is_the_same_in_old_and_new_words() -> None:
     assert {"chain", "draw", "lesson"} <= curriculum.keys()
     new = {name.rpartition(".")[2] for name in deprecated.KEYS.values()} - {"networks"}
     assert not new & set(keys([question, made, identifiers.identified(steps)]))
+
+
+def test_what_differs_from_a_recorded_identity_is_named_as_it_is_typed() -> None:
+    found = [
+        deprecated.first_difference(path, before, now)
+        for path, before, now in (
+            ("network", {"slice": "per_head"}, {"slice": "first"}),
+            ("task", {"settings": {"data": {"holdout": 0.1}}}, {"settings": {"data": {"holdout": 0.2}}}),
+            ("task", {"name": "masks", "settings": None}, {"name": "nb201", "settings": None}),
+            ("task", {"settings": {"error": "loss"}}, {"settings": {}}),
+            ("searcher", {"alarm": 0.1}, {"alarm": 0.2}),
+            ("searcher", {"_target_": "search/nsga2"}, {"_target_": "search/random", "alarm": 0}),
+            ("seed", 0, 0),
+        )
+    ]
+    assert found == [
+        ("network.width_slicing", "per_head", "first"),
+        ("data.validation", 0.1, 0.2),
+        ("task", "masks", "nb201"),
+        ("task.error", "loss", None),
+        ("search.min_rank_correlation", 0.1, 0.2),
+        ("search", "search/nsga2", "search/random"),
+        None,
+    ]
+
+
+def test_an_old_run_is_refused_in_present_words(tmp_path: Path) -> None:
+    words = ["+task=image_classification", "run=old", f"outputs={tmp_path}", "data.validation=0.2"]
+    close_run(open_run(composed(*words), words))
+    for changed, told in {
+        "data.validation=0.3": "has data.validation=0.2, and this command says 0.3",
+        "network.width_slicing=per_head": "has network.width_slicing=",
+        "+task=synthetic": "has task=image_classification, and this command says synthetic",
+    }.items():
+        again = [*(words if "task" not in changed else words[1:3]), changed]
+        with pytest.raises(UserError, match=told):
+            open_run(composed(*again), again)
 
 
 def test_masks_have_one_argument_where_identities_have_two() -> None:
