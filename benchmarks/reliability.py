@@ -55,7 +55,7 @@ PROMISES = (
         (f"{_F}workers_killed.py",),
         "four kills in `make test`; forty are a slow test",
     ),
-    Promise("R4", "a deadline ends a hanging worker", (f"{_F}poison.py::test_hanging_is_bounded",)),
+    Promise("R4", "a timeout ends a hanging worker", (f"{_F}poison.py::test_hanging_is_bounded",)),
     Promise(
         "R5", "genotypes that crash workers are quarantined", (f"{_F}poison.py::test_poison_is_quarantined",)
     ),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evonas import fault_injection, files
+from evonas import deprecated, fault_injection, files
 from evonas.errors import DataError, EngineError, UserError
 
 SCHEMA_VERSION = 1
@@ -342,11 +342,14 @@ def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     # fingerprints last, since the key that changed them is more informative
     keys = sorted((set(old) | set(new)) - SETTLED, key=lambda key: (key == "fingerprints", key))
     for key in keys:
-        before, after = (_canonical(side[key]) if key in side else "absent" for side in (old, new))
-        if before != after:
+        before, after = (json.loads(_canonical(side.get(key))) for side in (old, new))
+        changed = deprecated.first_difference(key, before, after)
+        if changed:
+            where, *values = changed
+            was, now = ("absent" if each is None else _canonical(each)[:200] for each in values)
             raise UserError(
-                f"This search was started with {key}={before[:200]}; it cannot be resumed with {after[:200]}.",
-                f"Set {key} back, or start another search with run=<new name>.",
+                f"This search was started with {where}={was}; it cannot be resumed with {now}.",
+                f"Set {where} back, or start another search with run=<new name>.",
             )
 
 

@@ -15,6 +15,7 @@ _WITH_VALUE = {
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
 }  # fmt: skip
 _FOLDER = "--config-dir"
+_PACKAGE = {"--package", "-p"}
 _SWEEP = {"-m", "--multirun"}
 _COMPLETION = {"-sc", "--shell-completion"}
 # what stands for `--info` alone, so that no setting is taken for its topic
@@ -143,6 +144,11 @@ def _refuse_dangerous(words: Sequence[str]) -> None:
         )
     for index in _positions(words):
         key, value = setting(words[index])
+        if key.startswith("hydra.sweeper.params"):
+            raise UserError(
+                "hydra.sweeper.params cannot be typed: Hydra only reads it in files.",
+                "Type the settings that vary themselves, for instance -m search=nsga2,random",
+            )
         if value and redact(value, key) == "***":
             raise UserError(
                 f"'{key}' looks like a secret, and a command line can be read by everybody on this machine.",
@@ -168,9 +174,20 @@ def _name_stage(words: list[str]) -> None:
 
 def _use_present_names(words: list[str]) -> None:
     """Write settings and choices by their present names, in place; each old one is told on stderr."""
-    folders = tuple(map(Path, config_dirs(words)))
+    folders = (*map(Path, config_dirs(words)), *_searched(overrides(words)))
     for index in _positions(words):
         words[index] = deprecated.override(words[index], deprecated.say, folders)
+    for index, word in enumerate(words):
+        if index and words[index - 1] in _PACKAGE:
+            words[index] = deprecated.package_of(word, deprecated.say)
+        elif word.startswith("--package="):
+            words[index] = f"--package={deprecated.package_of(setting(word)[1], deprecated.say)}"
+
+
+def _searched(typed: Sequence[str]) -> list[Path]:
+    """The folders of config groups in Hydra's search path."""
+    values = (setting(each)[1] for each in typed if setting(each)[0] == "hydra.searchpath")
+    return [Path(found) for value in values for found in re.findall(r"file://([^,\]'\"]+)", value)]
 
 
 def _write_out(words: list[str]) -> None:

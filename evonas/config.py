@@ -308,7 +308,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
                 package = found.header.get("package")
                 found.config = OmegaConf.create(deprecated.file(plain, config_path, package, Path(self.path)))
                 if package is not None:
-                    found.header["package"] = deprecated.key(package)
+                    found.header["package"] = deprecated.package_of(package)
         return found
 
     def is_config(self, config_path: str) -> bool:

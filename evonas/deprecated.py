@@ -71,9 +71,18 @@ KEYS: Mapping[str, str] = {
     "train.recalibrate": "train.bn_calibration_images",
 }
 Say = Callable[[str, str], None]
-_OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~|)(?P<key>[\w./]+)(?P<package>@[^=]*|)(?P<value>=.*|)", re.DOTALL)
-_DEFAULT = re.compile(r"(?P<words>(?:override |optional )*)(?P<slash>/?)(?P<group>[\w/]+)(?P<package>@.*|)")
-_REFERENCE = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
+_OVERRIDE = re.compile(
+    r"(?P<sign>\+\+|\+|~|)(?P<key>[\w./$-]+)(?P<package>@[^=]*|)(?P<value>=.*|)", re.DOTALL
+)
+_DEFAULT = re.compile(r"(?P<words>(?:override |optional )*)(?P<slash>/?)(?P<group>[\w/-]+)(?P<package>@.*|)")
+_REFERENCE = re.compile(
+    r"(?P<before>\$\{\s*(?:oc\.select:\s*)?)(?P<dots>\.*)(?P<path>[\w-]+(?:\.[\w-]+|\[[\w-]+\])*)(?=\s*[},])"
+)
+# brackets, quoted texts and what stands between, of a value as Hydra reads it
+_PIECE = re.compile(
+    r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\$\{|[{}\[\](),:]|[^'\"${}\[\](),:]+|.", re.DOTALL
+)
+_GLOBAL = "_global_"
 _said: set[str] = set()
 
 
@@ -98,6 +107,35 @@ def key(dotted: str) -> str:
     return path
 
 
+def first_difference(path: str, before: Any, now: Any) -> tuple[str, Any, Any] | None:
+    """The first setting, by its present name, that two identities differ in, and both values; None if equal.
+
+    Args:
+        path: what identities call that which is compared.
+        before: plain data of one of them.
+        now: plain data of the other.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in sorted({*before, *now}):
+            # a class is what its group has chosen
+            place = path if name == "_target_" else f"{path}.{name}"
+            found = first_difference(place, before.get(name), now.get(name))
+            if found:
+                return found
+        return None
+    return None if before == now else (_in_config(path), before, now)
+
+
+def _in_config(path: str) -> str:
+    """Where the config has what an identity has at a path; a task may repeat parts of the root."""
+    parts = path.split(".")
+    if parts[0] == "searcher":
+        return key(".".join(["search", *parts[1:]]))
+    if parts[0] == "task" and parts[1:2] in (["name"], ["settings"]):
+        parts = ["task", *parts[2:]]
+    return key(".".join(parts[1:] if parts[1:2] in (["data"], ["network"], ["space"]) else parts))
+
+
 def override(word: str, tell: Say = say, folders: tuple[Path, ...] = ()) -> str:
     """A setting or choice as it was typed, in present names.
 
@@ -109,17 +147,27 @@ def override(word: str, tell: Say = say, folders: tuple[Path, ...] = ()) -> str:
     match = _OVERRIDE.fullmatch(word)
     if match is None:
         return word
-    name, value = match["key"], match["value"]
-    group = GROUPS.get(name, name)
+    name, value, package = match["key"], match["value"], match["package"]
+    group, placed = GROUPS.get(name, name), package and f"@{package_of(package[1:])}"
     if "{" not in value and (name in GROUPS or group in OPTIONS):
-        renamed, new = group, re.sub(r"[\w-]+", lambda each: _option(group, name, each[0], folders), value)
-        if (renamed, new) != (name, value):
-            tell(f"{name}{value}", f"{renamed}{new}")
+        renamed, new = group, re.sub(r"[\w/-]+", lambda each: _option(group, each[0], folders), value)
+        if (renamed, placed, new) != (name, package, value):
+            tell(f"{name}{package}{value}", f"{renamed}{placed}{new}")
     else:
-        renamed, new = key(name), _referenced(value, tell)
-        if renamed != name:
-            tell(name, renamed)
-    return f"{match['sign']}{renamed}{match['package']}{new}"
+        renamed = key(name)
+        if (renamed, placed) != (name, package):
+            tell(f"{name}{package}", f"{renamed}{placed}")
+        new = _keyed(renamed, _referenced(value, tell, renamed), tell)
+    return f"{match['sign']}{renamed}{placed}{new}"
+
+
+def package_of(dotted: str, tell: Say = silent) -> str:
+    """The present name of a package, such as that of a file's header."""
+    rest = dotted.removeprefix(f"{_GLOBAL}.")
+    new = f"{dotted.removesuffix(rest)}{key(rest)}"
+    if new != dotted:
+        tell(dotted, new)
+    return new
 
 
 def option(group: str, name: str) -> str:
@@ -136,9 +184,9 @@ def tree(plain: Any, package: str, tell: Say) -> Any:
         tell: as in `override`.
     """
     if isinstance(plain, str):
-        return _referenced(plain, tell)
+        return _referenced(plain, tell, package)
     if isinstance(plain, list):
-        return [tree(each, f"{package}[]", tell) for each in plain]
+        return [tree(each, f"{package}.[]", tell) for each in plain]
     if not isinstance(plain, dict):
         return plain
     found = {}
@@ -162,58 +210,121 @@ def file(plain: dict[str, Any], option_path: str, package: str | None, folder: P
     """
     group = option_path.strip("/").rpartition("/")[0]
     group = GROUPS.get(group, group)
-    place = key(group.replace("/", ".") if package in (None, "_group_") else str(package))
-    content = {name: child for name, child in plain.items() if name != "defaults"}
-    found = tree(content, "" if place == "_global_" else place, say)
+    place = key(group.replace("/", ".")) if package in (None, "_group_") else package_of(str(package), say)
+    place = "" if place == _GLOBAL else place.removeprefix(f"{_GLOBAL}.")
+    found = tree({name: child for name, child in plain.items() if name != "defaults"}, place, say)
     if isinstance(plain.get("defaults"), list):
-        found = {"defaults": [_default(each, group, folder) for each in plain["defaults"]], **found}
+        found = {"defaults": [_default(each, group, place, folder) for each in plain["defaults"]], **found}
     return dict(found)
 
 
-def _default(entry: Any, group: str, folder: Path) -> Any:
+def _default(entry: Any, group: str, place: str, folder: Path) -> Any:
     """An entry of a defaults list: `{override /group@package: option}`, or the path of an option."""
     if isinstance(entry, str):
-        above, slash, name = entry.rpartition("/")
-        full = above.strip("/") if entry.startswith("/") else f"{group}/{above}".strip("/")
-        if entry == "_self_" or (folder / full / f"{name}.yaml").exists():
-            return entry
-        renamed = option(GROUPS.get(full, full), name)
-        if renamed != name:
-            say(f"{full}={name}", f"{full}={renamed}")
-        return f"{above}{slash}{renamed}"
+        return _default_path(entry, group, place, folder)
     if not isinstance(entry, dict) or len(entry) != 1:
         return entry
     [(text, chosen)] = entry.items()
     match = _DEFAULT.fullmatch(str(text))
     if match is None:
         return entry
-    full = match["group"] if match["slash"] or not group else f"{group}/{match['group']}"
-    present = GROUPS.get(full, full)
-    shown = (
-        match["group"] if present == full else present.removeprefix(f"{group}/" if not match["slash"] else "")
-    )
+    full, present, shown = _in_defaults(match["group"], group, bool(match["slash"]))
+    package = _beside(match["package"], place)
     typed = chosen if isinstance(chosen, list) else [chosen]
-    options = [_option(present, full, each, (folder,)) if isinstance(each, str) else each for each in typed]
+    options = [_option(present, each, (folder,)) if isinstance(each, str) else each for each in typed]
     for before, after in zip(typed, options, strict=True):
-        if (full, before) != (present, after):
-            say(f"{full}={before}", f"{present}={after}")
+        if (full, match["package"], before) != (present, package, after):
+            say(f"{full}{match['package']}={before}", f"{present}{package}={after}")
     new = options if isinstance(chosen, list) else options[0]
-    return {f"{match['words']}{match['slash']}{shown}{match['package']}": new}
+    return {f"{match['words']}{match['slash']}{shown}{package}": new}
 
 
-def _option(group: str, typed: str, name: str, folders: tuple[Path, ...]) -> str:
+def _default_path(entry: str, group: str, place: str, folder: Path) -> str:
+    match = _DEFAULT.fullmatch(entry)
+    if match is None or match["words"] or entry == "_self_":
+        return entry
+    above, _, name = match["group"].rpartition("/")
+    full, present, shown = _in_defaults(above, group, bool(match["slash"]))
+    package, renamed = _beside(match["package"], place), _option(present, name, (folder,))
+    if (full, match["package"], name) != (present, package, renamed):
+        say(f"{full}{match['package']}={name}", f"{present}{package}={renamed}")
+    return f"{match['slash']}{shown}{'/' if shown else ''}{renamed}{package}"
+
+
+def _in_defaults(typed: str, group: str, is_absolute: bool) -> tuple[str, str, str]:
+    """A group in a defaults list of another: its whole path, the present one, and how the list writes it."""
+    above = "" if is_absolute or not group else f"{group}/"
+    full = f"{above}{typed}".strip("/")
+    present = GROUPS.get(full, full)
+    return full, present, f"{present}/".removeprefix(above).strip("/")
+
+
+def _beside(package: str, place: str) -> str:
+    """`@package` of a defaults list, which counts from the package of its file."""
+    if not package or package.startswith(f"@{_GLOBAL}"):
+        return package and f"@{package_of(package[1:])}"
+    above = f"{place}." if place else ""
+    return f"@{key(f'{above}{package[1:]}').removeprefix(above)}"
+
+
+def _option(group: str, name: str, folders: tuple[Path, ...]) -> str:
     """The present name of an option, unless a folder of the user has one of this name."""
-    is_own = any((folder / each / f"{name}.yaml").exists() for folder in folders for each in (group, typed))
+    groups = (group, *(old for old, new in GROUPS.items() if new == group))
+    is_own = any((folder / each / f"{name}.yaml").exists() for folder in folders for each in groups)
     return name if is_own else option(group, name)
 
 
-def _referenced(text: str, tell: Say) -> str:
-    """Text in which `${...}` refers to settings by their present names."""
+def _referenced(text: str, tell: Say, place: str) -> str:
+    """Text in which `${...}` refers to settings by their present names.
+
+    Args:
+        text: a value.
+        tell: as in `override`.
+        place: the key that it stands under, from which `${.name}` counts.
+    """
 
     def renamed(match: re.Match[str]) -> str:
-        new = key(match[1])
-        if new != match[1]:
-            tell(match[1], new)
-        return f"${{{new}}}"
+        parts = re.findall(r"[\w-]+", match["path"])
+        depth = len(match["dots"])
+        above = place.split(".")[:-depth] if depth else []
+        old = ".".join([*above, *parts])
+        new = key(old)
+        if new == old:
+            return match[0]
+        tell(old, new)
+        names = iter(new.split(".")[len(above) :])
+        path = re.sub(r"[\w-]+", lambda _: next(names), match["path"])
+        return f"{match['before']}{match['dots']}{path}"
 
     return _REFERENCE.sub(renamed, text)
+
+
+def _keyed(place: str, text: str, tell: Say) -> str:
+    """A typed value in which the keys of dicts, `{key: value}`, have their present names.
+
+    Args:
+        place: the key that it stands under.
+        text: the value as it was typed.
+        tell: as in `override`.
+    """
+    found: list[str] = []
+    inside: list[tuple[str, str]] = []
+    is_key = False
+    for piece in _PIECE.findall(text) if "{" in text else [text]:
+        written = piece
+        if piece in ("{", "${", "[", "("):
+            inside.append((piece, place))
+            place = f"{place}.[]" if piece == "[" else place
+        elif piece in ("}", "]", ")") and inside:
+            place = inside.pop()[1]
+        elif piece == "," and inside:
+            place = inside[-1][1] if inside[-1][0] == "{" else place
+        elif is_key and piece.strip():
+            old = f"{place}.{piece.strip()}"
+            place = KEYS.get(old, old)
+            if place != old:
+                tell(old, place)
+                written = piece.replace(piece.strip(), place.rpartition(".")[2])
+        is_key = piece == "{" or (piece == "," and bool(inside) and inside[-1][0] == "{")
+        found.append(written)
+    return "".join(found)

@@ -299,28 +299,15 @@ def _without_places(value: Any) -> Any:
 
 def _refuse_another(name: str, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     known = identified(recorded)
-    known["task"]["name"] = task_in_identities(known["task"]["name"])
+    wanted = {**wanted, "task": {**wanted["task"], "name": present_task(wanted["task"]["name"])}}
     for key in _QUESTION:
-        changed = _difference(key, known.get(key), wanted[key])
+        changed = deprecated.first_difference(key, known.get(key), wanted[key])
         if changed:
             where, before, now = changed
             raise UserError(
                 f"Run '{name}' has {where}={before}, and this command says {now}.",
                 f"Leave {where} as it was, or start another run by leaving out run={name}.",
             )
-
-
-def _difference(key: str, before: Any, now: Any) -> tuple[str, Any, Any] | None:
-    """The first key with different values, and both values; None if all are equal."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in sorted({*before, *now}):
-            found = _difference(f"{key}.{name}", before.get(name), now.get(name))
-            if found:
-                return found
-        return None
-    if before == now:
-        return None
-    return (key.replace("task.name", "task").replace("task.settings", "task"), before, now)
 
 
 def _read_identity(path: Path) -> dict[str, Any]:

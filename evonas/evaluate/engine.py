@@ -31,7 +31,7 @@ class Job:
         seq: identifies the job within the search.
         genotype: point to measure, canonical.
         part: the objectives to measure: "shared" or "exclusive".
-        images: data objectives use the first `images` images of the holdout split; None means all.
+        images: data objectives use the first `images` images of the validation split; None means all.
     """
 
     seq: int

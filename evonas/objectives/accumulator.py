@@ -56,7 +56,7 @@ class MetricAccumulator:
         metrics = {name: float(value) for name, value in self._meter.compute().items()}
         value = metrics[self._task.error_name]
         if not math.isfinite(value):
-            raise ValueError(f"{self._task.error_name} is {value} on the holdout split")
+            raise ValueError(f"{self._task.error_name} is {value} on the validation split")
         # a secondary metric without a value (a class that never occurs) is dropped
         facts: dict[str, Any] = {
             "metrics": {key: each for key, each in metrics.items() if math.isfinite(each)}

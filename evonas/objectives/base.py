@@ -50,7 +50,7 @@ class Pooled(Protocol):
 
         Args:
             genotypes: in any order, possibly repeated.
-            images: number of holdout images; None for the whole split.
+            images: number of validation images; None for the whole split.
         """
         ...
 

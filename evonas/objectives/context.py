@@ -35,7 +35,7 @@ _AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.fl
 
 
 class EvaluationContext:
-    """Supernet, task, holdout batches and device of the objectives of one worker.
+    """Supernet, task, validation batches and device of the objectives of one worker.
 
     Parts of identities (`data_manifest`, `weights_digest`, `task`) need neither a network nor images.
 
@@ -118,7 +118,7 @@ class EvaluationContext:
 
     @cached_property
     def batches(self) -> Sequence[Mapping[str, Tensor]]:
-        """The whole holdout split in order, decoded once and kept on the device.
+        """The whole validation split in order, decoded once and kept on the device.
 
         With `shared_dir` all processes of the machine share the copy in host memory; each process has its own copy
         in device memory.
@@ -141,12 +141,12 @@ class EvaluationContext:
 
     @cached_property
     def data_manifest(self) -> str:
-        """Manifest (sha256) of the holdout split."""
+        """Manifest (sha256) of the validation split."""
         return str(self.task.dataset("holdout").manifest())
 
     @property
     def num_images(self) -> int:
-        """Number of images of the holdout split; reads lists, but no image."""
+        """Number of images of the validation split; reads lists, but no image."""
         return len(self.task.dataset("holdout"))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Objective `error`: the task's error of subnets with inherited weights on the holdout split."""
+"""Objective `error`: the task's error of subnets with inherited weights on the validation split."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -26,7 +26,7 @@ Forward = Callable[[Net], Tensor]
 
 
 class Error:
-    """`metrics[task.error_name]` on the holdout split, or on its first images.
+    """`metrics[task.error_name]` on the validation split, or on its first images.
 
     Subnets that are measured together share one pass over the data: all of them process a batch before the next, and
     activations of shared prefixes are computed once (`supernets/prefix.py`).
@@ -52,7 +52,7 @@ class Error:
         self.bn_calibration_images = bn_calibration_images
 
     def prepare(self, context: EvaluationContext) -> None:
-        """Loads the supernet and decodes the holdout split."""
+        """Loads the supernet and decodes the validation split."""
         self._context, self._statistics, self._known = context, PrefixStatistics(), set[Genotype]()
         _ = context.network, context.batches, context.calibration(self.bn_calibration_images)
 
@@ -74,7 +74,7 @@ class Error:
 
         Args:
             genotypes: in any order, possibly repeated; sorted by path they share most computation.
-            images: number of holdout images (see `EvaluationContext.some`), which adds `errors` and `error_sizes` to
+            images: number of validation images (see `EvaluationContext.some`), which adds `errors` and `error_sizes` to
                 the metrics (see `MetricAccumulator`); None for the whole split.
         """
         results = self._measured(list(dict.fromkeys(genotypes)), images)

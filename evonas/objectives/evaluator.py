@@ -54,10 +54,10 @@ class Evaluator:
         task: config of the task.
         objectives: config of each objective by key, in the order of the search's objective vectors.
         weights: weights file of the supernet.
-        batch_size: images per batch of the holdout split.
+        batch_size: images per batch of the validation split.
         device: torch device.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
-        shared_dir: private folder in which the workers of a machine share the decoded holdout split; the caller
+        shared_dir: private folder in which the workers of a machine share the decoded validation split; the caller
             removes it afterwards. None for one copy per worker. It does not affect results.
 
     Raises:
@@ -95,7 +95,7 @@ class Evaluator:
         return self._context.weights_digest
 
     def setup(self) -> None:
-        """Loads the supernet and the holdout split."""
+        """Loads the supernet and the validation split."""
         for objective in self.objectives:
             objective.prepare(self._context)
 
@@ -125,12 +125,12 @@ class Evaluator:
     def measure_together(
         self, genotypes: Sequence[Genotype], part: Part, images: int | None = None
     ) -> list[Measurement | Exception]:
-        """For each genotype the result of `measure`, or the exception it raises, in one pass over the holdout split.
+        """For each genotype the result of `measure`, or the exception it raises, in one pass over the validation split.
 
         Args:
             genotypes: in any order, possibly repeated; sorted by path they share most computation.
             part: `shared` or `exclusive`.
-            images: number of holdout images, in a fixed shuffled order; None for the whole split. With a number, the
+            images: number of validation images, in a fixed shuffled order; None for the whole split. With a number, the
                 facts contain `errors`, the error of each data piece, and `error_sizes`, its number of images.
                 A piece is an image if the task's error is a mean over images, else a batch (the last may be
                 smaller). Pieces without ground truth are omitted for every genotype. The pieces of fewer images are
@@ -155,7 +155,7 @@ class Evaluator:
 
     @property
     def num_images(self) -> int:
-        """Number of images of the holdout split."""
+        """Number of images of the validation split."""
         return self._context.num_images
 
     def identity(self, part: Part, images: int | None = None) -> dict[str, Any]:

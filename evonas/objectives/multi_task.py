@@ -47,13 +47,14 @@ class JointEvaluator:
     ) -> None:
         if len(members) < 2:
             raise UserError(
-                "A joint search needs the runs of at least two tasks.", "Try: 'multi_task_runs=[<run>,<run>]'"
+                "A multi-task search needs the runs of at least two tasks.",
+                "Try: 'multi_task_runs=[<run>,<run>]'",
             )
         built = made(objectives)
         pooled = {key: objectives[key] for key, each in built.items() if isinstance(each, Pooled)}
         if not pooled:
             raise UserError(
-                "A joint search needs an objective that evaluates data.", "Try: 'objective=[error,macs]'"
+                "A multi-task search needs an objective that evaluates data.", "Try: 'objective=[error,macs]'"
             )
         self._built: tuple[Objective, ...] = tuple(built.values())
         self._pooled = {built[key].name for key in pooled}
@@ -82,11 +83,11 @@ class JointEvaluator:
 
     @property
     def num_images(self) -> int:
-        """Number of images of the smallest holdout split."""
+        """Number of images of the smallest validation split."""
         return min(member.num_images for member in self._members.values())
 
     def setup(self) -> None:
-        """Loads every supernet and holdout split."""
+        """Loads every supernet and validation split."""
         for member in self._members.values():
             member.setup()
 

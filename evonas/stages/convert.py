@@ -41,5 +41,5 @@ class Convert:
         found = convert(Path(self.voc), Path(self.coco), self.parts)
         for line in found.dropped[:SHOWN]:
             print(f"left out: {line}")
-        pictures = ", ".join(f"{part} {count}" for part, count in found.images.items())
-        return f"{pictures} pictures, {found.boxes} boxes, {len(found.dropped)} left out: {self.coco}"
+        images = ", ".join(f"{part} {count}" for part, count in found.images.items())
+        return f"{images} images, {found.boxes} boxes, {len(found.dropped)} left out: {self.coco}"

@@ -53,12 +53,12 @@ def measure(
     device: torch.device,
     images: Sequence[Tensor] = (),
 ) -> list[dict[str, Any]]:
-    """Holdout metrics of every member with inherited weights, as `panel.json` stores them.
+    """Validation metrics of every member with inherited weights, as `panel.json` stores them.
 
     Args:
         supernet: moved to `device` and put into eval mode.
         panel: the subnets.
-        task: defines holdout split and metrics.
+        task: defines validation split and metrics.
         batch_size: images per batch.
         device: where the subnets run.
         images: batches for BN calibration of a copy of each member; empty for the shared statistics.
@@ -75,7 +75,7 @@ def measure(
         text = supernet.space.format(member.genotype)
         if not math.isfinite(best_of(metrics, task)):
             raise EngineError(
-                f"The {task.error_name} of {text} is {best_of(metrics, task)} on the holdout split.",
+                f"The {task.error_name} of {text} is {best_of(metrics, task)} on the validation split.",
                 "Lower the learning rate (train.*.lr).",
             )
         # secondary metrics without a finite value, such as those of a class that never occurs, are dropped

@@ -220,7 +220,7 @@ class TestFamily:
                 for look in (_images(), _images().flip(-1)):
                     assert torch.equal(subnet(look), net(look, genotype))
 
-    def test_prefix_statistics_are_those_of_recalibration(self, net: Supernet) -> None:
+    def test_prefix_statistics_are_those_of_bn_calibration(self, net: Supernet) -> None:
         net.eval()
         before = copy.deepcopy(net.state_dict())
         order = sorted(dict.fromkeys(_related(net.family, 1)), key=net.family.path)

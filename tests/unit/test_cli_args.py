@@ -4,6 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from evonas.cli_args import rewrite
+from evonas.errors import UserError
 
 TEXT = "nano:m=3,0.5,3,2/s=16,32,32/e=2,1,0.5/d=11.10.1000.10"
 
@@ -42,3 +43,8 @@ def test_several_networks() -> None:
 def test_a_sweep_over_networks() -> None:
     words = rewrite(["-m", "+task=shapes", f"networks=run:a#knee,{TEXT}"])
     assert f"networks='run:a#knee','{TEXT}'" in words
+
+
+def test_what_hydra_reads_in_files_alone_is_refused() -> None:
+    with pytest.raises(UserError, match=r"hydra\.sweeper\.params cannot be typed"):
+        rewrite(["-m", "hydra.sweeper.params={seed: '1,2'}"])

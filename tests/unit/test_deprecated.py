@@ -1,5 +1,6 @@
 """Every name of the first release that has been renamed is still understood, and told once on stderr."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from evonas import config, deprecated, files, identifiers, schema
 from evonas.cli_args import rewrite
-from evonas.run import ATTEMPTS, IDENTITY, _question, list_runs, recorded_config, recorded_overrides
+from evonas.errors import UserError
+from evonas.run import (
+    ATTEMPTS,
+    IDENTITY,
+    _question,
+    close_run,
+    list_runs,
+    open_run,
+    recorded_config,
+    recorded_overrides,
+)
 from evonas.stages.run import SETTINGS, settings
 from evonas.stages.search import build_searcher, identity
 
@@ -54,7 +65,22 @@ TYPED = {
     "+task=pictures": "+task=image_classification",
     "lookup": "stage=latency_table",
     "seed=${train.recalibrate}": "seed=${train.bn_calibration_images}",
+    "seed=${data[holdout]}": "seed=${data[validation]}",
+    "seed=${oc.select: train.recalibrate ,1}": "seed=${oc.select: train.bn_calibration_images ,1}",
+    "search.exhaustive_up_to=${.memory}": "search.exhaustive_up_to=${.rank_correlation_window}",
+    "+my-name=${train.recalibrate}": "+my-name=${train.bn_calibration_images}",
+    "train={recalibrate: 4, rank: {epochs: 1}}": "train={bn_calibration_images: 4, rank: {epochs: 1}}",
+    "search={pool: {alarm: 1}, alarm: 'alarm: 2'}": "search={pool: {alarm: 1}, min_rank_correlation: 'alarm: 2'}",
+    "train=choice({panel_random: 1},{recalibrate: 2})": "train=choice({panel_random: 1},{bn_calibration_images: 2})",
+    "search/cheap@search.cheap=macs": "search/analytic_objectives@search.analytic_objectives=macs",
+    "+experiment@trainer=mine": "+experiment@limits=mine",
+    "search=glob(*,exclude=near)": "search=glob(*,exclude=neighbourhood)",
+    "search=choice('near',\"expected\")": "search=choice('neighbourhood',\"ehvi\")",
+    "--package=evaluate": "--package=fidelity",
 }
+
+# a setting with a value, or the name of one in backticks
+WRITTEN = re.compile(r"(?<![\w./-])(?:\+\+|\+|~)?[a-z][\w./]*=[^\s`'\"]*|`([a-z_]\w*(?:\.\w+)+)`")
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +117,19 @@ def test_the_line_says_both_names(capsys: pytest.CaptureFixture[str]) -> None:
         "data.holdout is now data.validation; the old name works until 0.3.",
         "search=near,nsga2,expected is now search=neighbourhood,nsga2,ehvi; the old name works until 0.3.",
     ]
+
+
+@pytest.mark.parametrize("place", ["README.md", "docs", "conf"])
+def test_pages_and_comments_use_present_names(place: str) -> None:
+    root = CONF.parent
+    pages = [root / place, *(root / place).rglob("*.md"), *(root / place).rglob("*.yaml")]
+    if not pages[0].exists():
+        pytest.skip("not in an installed package")
+    found: list[tuple[str, str]] = []
+    for page in filter(Path.is_file, pages):
+        for match in WRITTEN.finditer(page.read_text(encoding="utf-8")):
+            deprecated.override(match[1] or match[0].rstrip(".,;)"), lambda *names: found.append(names))
+    assert not found
 
 
 @pytest.mark.parametrize("new", deprecated.KEYS.values())
@@ -139,6 +178,50 @@ def test_yaml_of_a_user_is_understood(own: Callable[..., Path], capsys: pytest.C
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("defaults", "told"),
+    {
+        "/search/near": "search=near",
+        "/search/near@search": "search@search=near",
+        "/evaluate/racing": "evaluate=racing",
+        "{override /evaluate: racing}": "evaluate=racing",
+        "{/search/cheap@search.cheap: macs}": "search/cheap@search.cheap=macs",
+    }.items(),
+)
+def test_every_form_of_a_defaults_list_is_understood(
+    defaults: str, told: str, own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own(experiment__mine=f"# @package _global_\ndefaults:\n  - {defaults}\n  - _self_\nseed: 3\n")
+    cfg = composed("+experiment=mine", folder=folder)
+    old, _, chosen = told.partition("=")
+    target = {"near": "search.proposer", "racing": "fidelity", "macs": "search.analytic_objectives.macs"}[
+        chosen
+    ]
+    assert cfg.seed == 3 and "_target_" in OmegaConf.select(cfg, target)
+    [line] = lines(capsys)
+    assert line.startswith(f"{old}={chosen} is now ")
+
+
+@pytest.mark.parametrize("header", ["trainer", "_global_.trainer", "limits"])
+def test_a_package_in_a_header_is_understood(
+    header: str, own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own(experiment__mine=f"# @package {header}\nmax_epochs: 9\n")
+    assert composed("+experiment=mine", folder=folder).limits.max_epochs == 9
+    assert len(lines(capsys)) == ("trainer" in header)
+
+
+def test_relative_references_of_a_user_are_understood(own: Callable[..., Path]) -> None:
+    folder = own(
+        experiment__mine="# @package _global_\ndefaults:\n  - override /search: ehvi\n  - _self_\nsearch:\n"
+        "  alarm: 0.3\n  memory: ${.alarm}\n  whole: ${..train.recalibrate}\n"
+        "select:\n  rules: ['macs<=${..noise}', 'error<=${...search.alarm}']\n"
+    )
+    cfg = composed("+experiment=mine", folder=folder)
+    assert (cfg.search.rank_correlation_window, cfg.search.exhaustive_up_to) == (0.3, 32)
+    assert cfg.select.rules == ["macs<=False", "error<=0.3"]
+
+
 def test_options_of_a_user_keep_their_names_and_places(
     own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +236,18 @@ def test_options_of_a_user_keep_their_names_and_places(
     assert (cfg.limits.max_epochs, cfg.search.pool) == (2, 7)
     assert (cfg.sampler.continue_from, cfg.sampler.strategy.candidates) == ("last", 3)
     assert "trainer=short is now limits=short; the old name works until 0.3." in lines(capsys)
+
+
+def test_an_option_of_a_user_in_a_group_of_an_earlier_name_is_theirs(
+    own: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own(trainer__full="max_epochs: 7\n", trainer__mine="defaults: [full, _self_]\nmax_batches: 3\n")
+    for typed in ("trainer=full", "limits=full", "limits=mine"):
+        [_, word] = rewrite([f"--config-dir={folder}", typed])
+        assert word == typed.replace("trainer", "limits")
+        assert composed(word, folder=folder).limits.max_epochs == 7
+    assert rewrite(["limits=full", f"hydra.searchpath=[file://{folder}]"])[0] == "limits=full"
+    assert [line.partition(";")[0] for line in lines(capsys)] == ["trainer=full is now limits=full"]
 
 
 def test_a_class_of_a_user_takes_what_it_took(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -258,6 +353,43 @@ def test_a_search_is_the_same_in_old_and_new_words() -> None:
     assert {"chain", "draw", "lesson"} <= curriculum.keys()
     new = {name.rpartition(".")[2] for name in deprecated.KEYS.values()} - {"networks"}
     assert not new & set(keys([question, made, identifiers.identified(steps)]))
+
+
+def test_what_differs_from_a_recorded_identity_is_named_as_it_is_typed() -> None:
+    found = [
+        deprecated.first_difference(path, before, now)
+        for path, before, now in (
+            ("network", {"slice": "per_head"}, {"slice": "first"}),
+            ("task", {"settings": {"data": {"holdout": 0.1}}}, {"settings": {"data": {"holdout": 0.2}}}),
+            ("task", {"name": "masks", "settings": None}, {"name": "nb201", "settings": None}),
+            ("task", {"settings": {"error": "loss"}}, {"settings": {}}),
+            ("searcher", {"alarm": 0.1}, {"alarm": 0.2}),
+            ("searcher", {"_target_": "search/nsga2"}, {"_target_": "search/random", "alarm": 0}),
+            ("seed", 0, 0),
+        )
+    ]
+    assert found == [
+        ("network.width_slicing", "per_head", "first"),
+        ("data.validation", 0.1, 0.2),
+        ("task", "masks", "nb201"),
+        ("task.error", "loss", None),
+        ("search.min_rank_correlation", 0.1, 0.2),
+        ("search", "search/nsga2", "search/random"),
+        None,
+    ]
+
+
+def test_an_old_run_is_refused_in_present_words(tmp_path: Path) -> None:
+    words = ["+task=image_classification", "run=old", f"outputs={tmp_path}", "data.validation=0.2"]
+    close_run(open_run(composed(*words), words))
+    for changed, told in {
+        "data.validation=0.3": "has data.validation=0.2, and this command says 0.3",
+        "network.width_slicing=per_head": "has network.width_slicing=",
+        "+task=synthetic": "has task=image_classification, and this command says synthetic",
+    }.items():
+        again = [*(words if "task" not in changed else words[1:3]), changed]
+        with pytest.raises(UserError, match=told):
+            open_run(composed(*again), again)
 
 
 def test_masks_have_one_argument_where_identities_have_two() -> None:

@@ -26,7 +26,7 @@ class Sampled:
 
     Args:
         names: among error, macs, latency.
-        num_images: of the holdout split.
+        num_images: of the validation split.
         noise: deviation of a genotype's error on an image.
         spoilt: on which numbers of images (None: all) every tenth genotype cannot be measured.
         events: a file in which every execution is noted before it begins, or None.

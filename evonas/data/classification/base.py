@@ -38,7 +38,7 @@ class LabelledImageSource(ABC):
     Args:
         num_classes: number of classes; given, since heads are built before data are read.
         views: conversion of images to tensors.
-        seed: seed of the holdout split; keep it fixed to compare runs.
+        seed: seed of the validation split; keep it fixed to compare runs.
         augment_seed: seed of the augmentation of `train`.
         validation: share of the images of each class in `holdout`, in (0, 1).
 

@@ -138,7 +138,7 @@ class Fidelity(Protocol):
 
 
 class Full:
-    """Evaluates every point on the whole holdout split."""
+    """Evaluates every point on the whole validation split."""
 
     def prepare(self, evaluator: object) -> Mapping[str, Any]:  # noqa: ARG002
         return {}

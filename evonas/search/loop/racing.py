@@ -1,6 +1,6 @@
 """Racing: evaluates every point on few images and only promising points on all of them.
 
-A rung is a prefix of a fixed, shuffled order of the holdout images, so errors of two points on one rung are
+A rung is a prefix of a fixed, shuffled order of the validation images, so errors of two points on one rung are
 paired. A point is eliminated on a rung if a rival is no worse in every other objective and has a
 significantly smaller error. Its rival is the confirmed point with the smallest error among those that are no
 worse in the other objectives; if there is none, all such points of its batch are rivals. On the last rung the
@@ -115,7 +115,7 @@ class Racing:
     """A `Fidelity` that races the points of a batch over rungs with a growing number of images.
 
     Args:
-        first: images of the first rung, as a fraction of the holdout split.
+        first: images of the first rung, as a fraction of the validation split.
         growth: ratio of the image counts of consecutive rungs.
         rungs: maximum number of rungs before the whole split.
         confidence: probability of keeping a point of the true Pareto front.
@@ -253,7 +253,7 @@ def rung_sizes(total: int, first: float, growth: float, rungs: int) -> list[int]
     """Number of images of each rung, ascending; rungs that would cover the whole split are left out.
 
     Args:
-        total: images of the holdout split.
+        total: images of the validation split.
         first: see `Racing`.
         growth: see `Racing`.
         rungs: see `Racing`.

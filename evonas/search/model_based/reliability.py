@@ -52,7 +52,7 @@ class SurrogateMonitor:
 
     @property
     def is_alarmed(self) -> bool:
-        """Whether the last update found an objective with a tau below the alarm."""
+        """Whether the last update found an objective with a tau below the minimum."""
         return bool(self.history) and self.history[-1].is_alarmed
 
     def update(self, predicted: np.ndarray, found: np.ndarray, observations: int) -> None:

@@ -58,7 +58,7 @@ def _runs(context: Context) -> dict[str, Run]:
     names = [str(each) for each in context.cfg.multi_task_runs]
     if len(set(names)) < max(len(names), 2):
         raise UserError(
-            "A joint search needs the runs of two tasks or more, each once.",
+            "A multi-task search needs the runs of two tasks or more, each once.",
             "Try: 'multi_task_runs=[<run>,<run>]'",
         )
     found = []

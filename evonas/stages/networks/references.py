@@ -1,4 +1,4 @@
-"""genotype=: references to networks that are named instead of searched for.
+"""networks=: references to networks that are named instead of searched for.
 
 `run:<run>#<name>` is a network that a run has selected, `<path>#<name>` one of a run's folder or of a
 selected.json, `<archive.sqlite>#<rule>` what a rule of `select` selects from an archive's front; anything else is

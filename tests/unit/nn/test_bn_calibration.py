@@ -84,7 +84,7 @@ def test_images_are_chosen_once_and_never_augmented(bench: EvaluationContext) ->
         calibration(bench.task.dataset("train"), -1, 3)
 
 
-def test_the_objective_measures_the_recalibrated_subnet(bench: EvaluationContext) -> None:
+def test_the_objective_measures_the_calibrated_subnet(bench: EvaluationContext) -> None:
     genotype, other = bench.space.smallest(), bench.space.largest()
     plain, renewed = Error(), Error(bn_calibration_images=4)
     for each in (plain, renewed):
@@ -99,7 +99,7 @@ def test_the_objective_measures_the_recalibrated_subnet(bench: EvaluationContext
     assert value == pytest.approx(scored["abs_rel"], rel=1e-6)
 
 
-def test_recalibration_is_part_of_the_question(bench: EvaluationContext) -> None:
+def test_bn_calibration_is_part_of_the_question(bench: EvaluationContext) -> None:
     plain, few, more = (Error(number).identity(bench) for number in (0, 2, 4))
     assert "recalibrate" not in plain
     assert few != more

@@ -75,7 +75,7 @@ def test_an_archive_of_the_first_release_is_shown_so_too() -> None:
     assert read(golden / "table/search/archive.sqlite").metrics[0].name == "error"
 
 
-def test_the_tasks_of_a_joint_search_are_told_apart() -> None:
+def test_the_tasks_of_a_multi_task_search_are_told_apart() -> None:
     extras = [{"metrics_depth": {"abs_rel": 0.1}, "metrics_seg": {"one_minus_miou": 0.4, "miou": 0.6}}]
     found = SearchResults(("error_depth", "error_seg"), ("a",), np.array([[0.1, 0.4]]), extras=extras)
     assert found.readings(0) == {"AbsRel_depth": 0.1, "mIoU_seg": 0.6}

@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_the_teacher_leaves_weights_and_holdout_metrics(trained: Path) -> None:
+def test_the_teacher_leaves_weights_and_validation_metrics(trained: Path) -> None:
     result = read(trained / "teacher/result.json")
     assert result["steps"] == 1
     assert result["metrics"]["abs_rel"] > 0

@@ -118,7 +118,7 @@ def test_a_strategy_is_part_of_the_question(started: Path, tmp_path: Path) -> No
     assert set(identity("sampler=uniform")["steps"][0]) & {"draw", "lesson", "merge"} == set()
 
 
-def test_lessons_and_merges_go_with_any_curriculum() -> None:
+def test_distillation_and_merges_go_with_any_curriculum() -> None:
     schema.register()
     with initialize_config_dir(str(small_stages.CONF), version_base="1.3"):
         words = ["+task=synthetic", "+sampler/inplace_distillation=previous_step", "+sampler/merge=pcgrad"]
@@ -147,7 +147,7 @@ def test_a_network_that_is_kept_to_teach_has_statistics_of_its_own(
 
 
 @pytest.mark.parametrize("path", sorted(small_supernet.CONF.glob("*/*.yaml")), ids=lambda path: path.stem)
-def test_every_lesson_and_merge_can_be_made(path: Path) -> None:
+def test_every_distillation_and_merge_can_be_made(path: Path) -> None:
     made = build(OmegaConf.load(path))
     assert isinstance(made, InPlaceDistillation if path.parent.name == "inplace_distillation" else Merge)
 

@@ -320,7 +320,7 @@ def test_a_judge_draws_the_same_regions_for_all_and_leaves_no_trace(task: Detect
     assert all(module.training for module in net.modules())
 
 
-def test_lessons_work_with_one_teacher_and_refuse_a_mean(task: Detection) -> None:
+def test_distillation_works_with_one_teacher_and_refuses_a_mean(task: Detection) -> None:
     net, batch = supernet_of(task).train(), batch_of(task, "train")
     largest, smallest = (net(batch["image"], each) for each in (net.space.largest(), net.space.smallest()))
     lesson = InPlaceDistillation("first", ratio=0.5)

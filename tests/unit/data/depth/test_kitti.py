@@ -96,7 +96,7 @@ def test_the_list_without_them_will_do(tree: Path) -> None:
     assert len(source(tree).dataset("test")) == 5
 
 
-def test_holdout_takes_whole_drives(tree: Path) -> None:
+def test_validation_takes_whole_drives(tree: Path) -> None:
     data = source(tree, validation=0.5)
     groups = {split: {frame.group for frame in data.frames(split)} for split in ("train", "holdout")}
     assert groups["train"] and groups["holdout"]
@@ -107,7 +107,7 @@ def test_holdout_takes_whole_drives(tree: Path) -> None:
     assert len(source(tree, validation=0.5, validation_images=1).frames("holdout")) == 1
 
 
-def test_holdout_stays_within_its_share() -> None:
+def test_validation_stays_within_its_share() -> None:
     sizes = {"a": 500, "b": 30, "c": 40, "d": 60, "e": 370}
     frames = [Frame(name, Path(f"{n:04}"), Path("x")) for name, size in sizes.items() for n in range(size)]
     for seed in range(20):

@@ -308,7 +308,7 @@ def test_the_command_converts_and_asks_for_what_is_missing(
 ) -> None:
     voc(tmp_path / "voc", "a", boxed("a", 1, 2, 13, 14))
     ended = evonas_command("convert", f"stage.voc={tmp_path / 'voc'}", f"stage.coco={tmp_path / 'coco'}")
-    assert ended.code == 0 and "train 1, test 1 pictures, 2 boxes, 0 left out" in ended.out
+    assert ended.code == 0 and "train 1, test 1 images, 2 boxes, 0 left out" in ended.out
     assert evonas_command("convert").code == 2
     assert not (tmp_path / "outputs").exists()
 

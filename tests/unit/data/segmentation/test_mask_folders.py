@@ -313,7 +313,7 @@ def test_lists_name_pairs_anywhere_below_the_root(tmp_path: Path) -> None:
         len(masks(root, lists=str(tmp_path / "lists")).dataset("test"))
 
 
-def test_an_official_validation_is_the_holdout(tmp_path: Path) -> None:
+def test_an_official_validation_split_is_used(tmp_path: Path) -> None:
     root = folders(tmp_path)
     for kind in ("images", "masks"):
         (root / kind / "val").mkdir()

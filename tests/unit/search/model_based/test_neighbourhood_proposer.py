@@ -158,7 +158,7 @@ def test_impossible_numbers_are_refused() -> None:
 
 
 @pytest.mark.parametrize("far", [0, 5, 100])
-def test_surroundings_are_neighbours_of_the_best_and_as_many_others_as_wanted(far: int) -> None:
+def test_proposals_are_neighbours_of_the_best_and_as_many_others_as_wanted(far: int) -> None:
     start = [GRID.from_vector(genes) for genes in ([0, 0], [2, 3], [5, 5])]
     values = {start[0]: (0.0, 1.0), start[1]: (1.0, 0.0), start[2]: (2.0, 2.0)}
     searcher = NeighbourhoodProposer(GRID, 0, far, start)

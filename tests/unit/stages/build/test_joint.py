@@ -137,7 +137,7 @@ def test_search_resumes_and_is_shown_without_stages_that_it_has_not(outputs: Pat
 
 
 @pytest.mark.slow
-def test_facts_of_another_joint_search_are_taken_over(
+def test_facts_of_another_multi_task_search_are_taken_over(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Search().run(joint(outputs / "both"))
@@ -188,7 +188,7 @@ def test_racing_needs_one_error(outputs: Path) -> None:
         Search().run(joint(outputs / "both", "fidelity=racing"))
 
 
-def test_a_joint_search_has_nothing_to_train(outputs: Path) -> None:
+def test_a_multi_task_search_has_nothing_to_train(outputs: Path) -> None:
     cfg = joint(outputs / "both").cfg
     stages = ("pretrain", "supernet", "search", "select", "retrain", "evaluate", "export", "report")
     assert [name for name in stages if is_wanted(cfg, name)] == ["search", "select", "report"]

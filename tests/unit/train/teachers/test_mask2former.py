@@ -109,7 +109,7 @@ def test_answers_are_the_shares_of_the_scores() -> None:
     assert torch.equal(maps[0], last) and maps[0].shape == (2, 32, 5, 7)
 
 
-def test_the_lesson_is_the_divergence_of_the_shares() -> None:
+def test_distillation_is_the_divergence_of_the_shares() -> None:
     data = type("Data", (), {"size": (64, 96), "classes": list("abcde")})()
     task = Segmentation(data, DenseHead, name="taught")
     student, truth = torch.randn(2, CLASSES, 64, 96), torch.zeros(2, 64, 96, dtype=torch.int64)

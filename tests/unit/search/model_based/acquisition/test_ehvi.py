@@ -52,7 +52,7 @@ def test_what_is_taken_can_not_be_gained_again(width: int) -> None:
     assert room(offered)[0] == 0
 
 
-def test_expected_gain_prefers_a_doubtful_point_to_a_sure_one_that_gains_nothing() -> None:
+def test_ehvi_prefers_a_doubtful_point_to_a_sure_one_that_gains_nothing() -> None:
     facts = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
     middle = np.array([[0.6, 0.6], [0.6, 0.6], [0.9, 0.9]])
     spread = np.array([0.0, 0.2, 0.2])
