@@ -119,7 +119,7 @@ def test_the_cost_is_named_and_may_be_exact() -> None:
 
         return measure
 
-    names = {"objectives": ["error", "latency", "macs"], "cost": "macs"}
+    names: dict[str, Any] = {"objectives": ["error", "latency", "macs"], "cost": "macs"}
     exact = {**names, "analytic_objectives": {"macs": lambda _, point: additive(point)[1]}}
     first, second = (play(made(evaluations=120, **exact), noisy(seed)) for seed in (1, 2))
     assert [told.genotype for told in first] == [told.genotype for told in second]
