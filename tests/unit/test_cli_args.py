@@ -1,4 +1,4 @@
-"""networks= is typed as it is printed: signs that mean something to Hydra are quoted for it."""
+"""What is typed and what is meant: networks= as it is printed, and choices that bring others along."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -42,3 +42,10 @@ def test_several_networks() -> None:
 def test_a_sweep_over_networks() -> None:
     words = rewrite(["-m", "+task=shapes", f"networks=run:a#knee,{TEXT}"])
     assert f"networks='run:a#knee','{TEXT}'" in words
+
+
+def test_a_preview_brings_its_search_and_trains_nothing_unless_told() -> None:
+    words = rewrite(["preview", "+task=synthetic", "sampler=largest"])
+    assert {"stage=preview", "search=nested", "sampler=largest", "distill=none"} <= set(words)
+    assert "sampler=none" not in words
+    assert "sampler=none" in rewrite(["+task=synthetic", "stage=preview"])
