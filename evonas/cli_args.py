@@ -22,8 +22,12 @@ _COMPLETION = {"-sc", "--shell-completion"}
 _EVERYTHING = "--info=all"
 _INFO = {"--info", "-i"}
 _TOPICS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
-# choices that mean others as well, unless these are typed; Hydra files cannot override a list of objectives
-_MEANS = {"search=saswot": ("objective=[zero_cost,latency]", "sampler=none", "distill=none")}
+# choices that mean others as well, unless these are typed; Hydra files cannot override a list of objectives, and later
+# commands in the run of a preview take over what its first one said
+_MEANS = {
+    "search=saswot": ("objective=[zero_cost,latency]", "sampler=none", "distill=none"),
+    "stage=preview": ("search=nested", "sampler=none", "distill=none"),
+}
 
 # what a stage lets be typed without its `stage.` before it
 _SHORT = {"compare": ("runs",)}

@@ -28,7 +28,7 @@ dry_run=true      estimate the time of a search
 """
 # what people do -> its stages, and its groups
 _PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-    "Start": (("run", "doctor"), ("debug",)),
+    "Start": (("run", "preview", "doctor"), ("debug",)),
     "Choose a task and data": (("convert",), ("task", "data", "head", "head/neck")),
     "Choose a search space and network": ((), ("space", "network")),
     "Train": (

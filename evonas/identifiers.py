@@ -96,6 +96,7 @@ FIRST_RELEASE: Mapping[str, str] = MappingProxyType(
         "search/ednag": "evonas.search.ednag.EDNAG",
         "search/guided": "evonas.search.guided.GuidedSearch",
         "search/local": "evonas.search.local.LocalSearch",
+        "search/nested": "evonas.search.pruning.nested_order.NestedOrder",
         "search/nsga2": "evonas.search.nsga.NSGA2",
         "search/nsga3": "evonas.search.nsga3.NSGA3",
         "search/pool": "evonas.search.pool.RankedPool",

@@ -2,6 +2,7 @@
 
 TARGETS = {
     "run": "evonas.stages.run.Pipeline",
+    "preview": "evonas.stages.run.Pipeline",
     "pretrain": "evonas.stages.pretrain.Pretrain",
     "teacher": "evonas.stages.teacher.Teacher",
     "supernet": "evonas.stages.supernet.Supernet",
@@ -23,6 +24,8 @@ TARGETS = {
     "compare": "evonas.stages.compare.Compare",
     "doctor": "evonas.stages.doctor.Doctor",
 }
+# stages made of others
+PIPELINES = frozenset({"run", "preview"})
 # equals `not Stage.needs_task`, without importing the stage, which may take seconds
 NEEDS_NO_TASK = frozenset({"compare", "convert", "doctor", "list", "report", "show"})
 

@@ -12,6 +12,8 @@ from evonas.tasks.classification import Classification
 
 PRETRAINED = "pretrain/supernet.safetensors"
 START = "pretrain/start.safetensors"
+# written to files whose head was drawn from the seed by the run that they come from
+_UNTRAINED = "untrained_head"
 
 
 class Pretrain:
@@ -64,5 +66,14 @@ class Pretrain:
         except EvoNASError as error:
             raise type(error)(f"{file}: {error.message}", error.hint) from error
         meta: dict[str, Any] = {"source": file.name, "sha256": files.sha256(file), **adoption.facts()}
+        if weights.manifest(file).exists() and not has_trained_head(file):
+            meta[_UNTRAINED] = True
         weights.save(path, net.state_dict(), meta)
         return f"Starting weights from {file}: {adoption.sentence()}.\n{path}"
+
+
+def has_trained_head(path: Path) -> bool:
+    """Whether the head in a file of ours was trained: neither drawn from the seed nor left out when adopted."""
+    meta = weights.load_meta(path)
+    left = any(name.startswith("head.") for name in meta.get("left", ()))
+    return not (meta.get("source") == "seed" or left or meta.get(_UNTRAINED))

@@ -71,12 +71,15 @@ class Pipeline:
 
     Args:
         steps: stages, or their configs, by name, in the order in which they run.
+        needs_trained_head: whether a search is refused where the supernet has starting weights without a trained head.
     """
 
     needs_task = True
 
-    def __init__(self, steps: Mapping[str, Stage | Mapping[str, Any]]) -> None:
-        self.steps = steps
+    def __init__(
+        self, steps: Mapping[str, Stage | Mapping[str, Any]], needs_trained_head: bool = False
+    ) -> None:
+        self.steps, self.needs_trained_head = steps, needs_trained_head
         self._seconds: dict[str, float] = {}
 
     def run(self, context: Context) -> str:
@@ -155,6 +158,11 @@ class Pipeline:
         return bool(following) and context.run.done(following[0], settings(context.cfg, following[0]))
 
     def _timed(self, name: str, step: Stage | Mapping[str, Any], context: Context) -> None:
+        if name == "search" and self.needs_trained_head:
+            # searches of tables must not wait for torch
+            from evonas.stages.networks.initial_weights import refuse_untrained_head
+
+            refuse_untrained_head(context.run)
         started = time.monotonic()
         stage: Stage = config.build(step) if isinstance(step, Mapping) else step
         print(stage.run(context), flush=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evonas import deprecated, files
 from evonas.run import ATTEMPTS, END, Run, typed
-from evonas.stages import READS_ONLY
+from evonas.stages import PIPELINES, READS_ONLY
 
 TIMES = "times.json"
 
@@ -44,6 +44,7 @@ def _stages(attempt: Path) -> Iterator[tuple[str, float]]:
         yield from ((each["stage"], float(each["seconds"])) for each in files.read_json(attempt / TIMES))
         return
     stage = stage_typed(attempt)
-    ended = files.read_json(attempt / END) if stage != "run" and (attempt / END).exists() else {"code": 1}
+    is_single = stage not in PIPELINES and (attempt / END).exists()
+    ended = files.read_json(attempt / END) if is_single else {"code": 1}
     if ended["code"] == 0 and "seconds" in ended:
         yield stage, float(ended["seconds"])

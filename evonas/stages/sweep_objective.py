@@ -45,6 +45,7 @@ def _retrained_error(run: Path) -> float | None:
 
 _OUTCOMES: Mapping[str, Callable[[Path], float | None]] = {
     "run": _missing_hypervolume,
+    "preview": _missing_hypervolume,
     "search": _missing_hypervolume,
     "supernet": _panel_error,
     "retrain": _retrained_error,

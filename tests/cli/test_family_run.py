@@ -63,3 +63,26 @@ def test_a_timm_model_runs_from_its_weights(tmp_path: Path, evonas_command: Call
     assert ended.code == 3 and "does not hold mobilenetv3_small_050" in ended.err
     ended = evonas_command("+task=synthetic", "network=timm", *SHORT)
     assert ended.code == 2 and "network.name is missing" in ended.err
+
+
+def test_a_preview_fine_tunes_the_whole_model_and_cuts_it(
+    tmp_path: Path, evonas_command: Callable[..., Any]
+) -> None:
+    words = ("+task=synthetic", "network=timm", "network.name=test_resnet", "stage=preview", *SHORT)
+    ended = evonas_command(*words, "run=fresh")
+    assert ended.code == 2 and "no trained head" in ended.err and "sampler=largest" in ended.err
+    ended = evonas_command(*words, "sampler=largest", "run=first")
+    assert ended.code == 0, ended.err
+    run = tmp_path / "outputs/first"
+    assert json.loads((run / "selected.json").read_text())["nets"]
+    assert (run / "report/index.html").exists() and not (run / "retrain").exists()
+    panel = json.loads((run / "supernet/panel.json").read_text())["steps"]
+    assert [step["name"] for step in panel] == ["largest"]
+    # the fine-tuned model is the start of another preview, which trains nothing
+    file = "network.weights=outputs/first/supernet/supernet.safetensors"
+    ended = evonas_command(*words, file, "network.order=taylor", "run=second")
+    assert ended.code == 0, ended.err
+    assert "keeps its starting weights" in ended.out
+    # weights that were never trained are refused behind inputs= as well
+    ended = evonas_command(*words, "inputs=fresh", "run=third")
+    assert ended.code == 2 and "no trained head" in ended.err

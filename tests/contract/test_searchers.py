@@ -23,6 +23,7 @@ from evonas.search.model_based.acquisition.ehvi import EHVI, BatchEHVI
 from evonas.search.model_based.acquisition.subset import EvenSpacing, HypervolumeSubset, RankAndCrowding
 from evonas.search.model_based.neighbourhood_proposer import NeighbourhoodProposer
 from evonas.search.model_based.surrogate_search import SurrogateSearch
+from evonas.search.pruning.nested_order import NestedOrder
 from evonas.search.surrogates.gp import GaussianProcess
 from evonas.search.surrogates.multi_view_gp import MultiViewGaussianProcess
 from evonas.search.surrogates.pairwise_ranker import PairwiseRanker
@@ -55,6 +56,7 @@ SEARCHERS: dict[str, Make] = {
     "nsga3": NSGA3,
     "regularized": partial(RegularizedEvolution, batch=4),
     "local": LocalSearch,
+    "nested": NestedOrder,
     "pool": partial(RankedPool, score=load_of, pool=64),
     "constrained": partial(ConstrainedEvolution, windows={}, corners=True),
     "elasticvit": partial(

@@ -13,6 +13,7 @@ from evonas.search.baselines.random import RandomSearch
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.nsga3 import NSGA3
 from evonas.search.evolution.regularized import RegularizedEvolution
+from evonas.search.pruning.nested_order import NestedOrder
 from evonas.space.declared import declared_space
 from evonas.space.genotype import Genotype
 from evonas.supernets.evonet.space import evonet_space
@@ -20,6 +21,7 @@ from evonas.supernets.evonet.space import evonet_space
 SPACE = evonet_space()
 SMALL = declared_space("small", {"a": [0, 1, 2], "b": [0, 1, 2]})
 MAKERS: dict[str, Callable[..., AsynchronousSearcher]] = {
+    "nested": NestedOrder,
     "nsga2": NSGA2,
     "nsga3": NSGA3,
     "random": RandomSearch,

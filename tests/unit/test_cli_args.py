@@ -1,4 +1,4 @@
-"""networks= is typed as it is printed: signs that mean something to Hydra are quoted for it."""
+"""What is typed and what is meant: networks= as it is printed, and choices that bring others along."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -48,3 +48,10 @@ def test_a_sweep_over_networks() -> None:
 def test_what_hydra_reads_in_files_alone_is_refused() -> None:
     with pytest.raises(UserError, match=r"hydra\.sweeper\.params cannot be typed"):
         rewrite(["-m", "hydra.sweeper.params={seed: '1,2'}"])
+
+
+def test_a_preview_brings_its_search_and_trains_nothing_unless_told() -> None:
+    words = rewrite(["preview", "+task=synthetic", "sampler=largest"])
+    assert {"stage=preview", "search=nested", "sampler=largest", "distill=none"} <= set(words)
+    assert "sampler=none" not in words
+    assert "sampler=none" in rewrite(["+task=synthetic", "stage=preview"])

@@ -153,7 +153,7 @@ def require_asynchronous(
     if not isinstance(searcher, AsynchronousSearcher):
         raise UserError(
             f"{type(searcher).__name__} does not support asynchronous search.",
-            "Use search=nsga2, nsga3, regularized or random, or budget.in_flight=null",
+            "Use search=nsga2, nsga3, regularized, nested or random, or budget.in_flight=null",
         )
     return searcher
 

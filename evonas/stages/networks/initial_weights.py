@@ -17,7 +17,8 @@ from evonas.stages.build import factory
 from evonas.stages.build.setup import RunMode
 from evonas.stages.networks.references import NetworkRef
 from evonas.stages.networks.selected import TRANSFERRED, SelectedNetwork, transferred_backbone
-from evonas.stages.pretrain import PRETRAINED
+from evonas.stages.pretrain import PRETRAINED, has_trained_head
+from evonas.stages.supernet import STARTING
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet, extract
 
@@ -30,6 +31,23 @@ def initial_weights_file(context: Context) -> Path:
     if context.setup.mode is RunMode.NAMED and run.find(factory.SUPERNET) is None:
         return run.need(PRETRAINED, made_by="pretrain")
     return run.need(factory.SUPERNET, made_by="supernet")
+
+
+def refuse_untrained_head(run: Run) -> None:
+    """Refuse a supernet that has its starting weights, if their head is untrained.
+
+    Raises:
+        UserError: its subnets compute nothing that a search could rank.
+    """
+    path = run.need(factory.SUPERNET, made_by="supernet")
+    start = path.parent.parent / PRETRAINED
+    if weights.load_meta(path).get("source") != STARTING or not start.exists():
+        return
+    if not has_trained_head(start):
+        raise UserError(
+            f"The weights in {path} have no trained head, so that a front of their subnets is meaningless.",
+            "Add sampler=largest to train the whole model first, or inputs=<a run with a trained supernet>.",
+        )
 
 
 def load_initial_supernet(context: Context) -> Supernet:

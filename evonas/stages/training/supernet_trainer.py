@@ -4,10 +4,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Subset
 
 from evonas import files, weights
 from evonas.config import to_plain
@@ -21,6 +20,7 @@ from evonas.stages.build import factory
 from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.stages.training.recipe import decisive_settings, is_trained, optimizer_options, schedule
 from evonas.stages.training.setup import TrainingSetup
+from evonas.stages.training.sorting import sort_by_losses
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import extract
@@ -30,14 +30,11 @@ from evonas.train.curriculum import Curriculum
 from evonas.train.fit import check_identity, fit
 from evonas.train.loop.checkpoint_io import remove
 from evonas.train.module import SupernetModule
-from evonas.train.sampling.loss_oracle import side_effect_free
 from evonas.train.sampling.step import CurriculumStep
 
 log = logging.getLogger(__name__)
 # a curriculum has lengths and warm-ups of its own
 _LENGTH = ("epochs", "iterations", "warmup_epochs", "warmup_iterations")
-# batches whose losses say how important channels are
-_SORTING_BATCHES = 6
 
 
 class SupernetTrainer:
@@ -131,7 +128,12 @@ class SupernetTrainer:
 
     def _train(self, index: int, step: CurriculumStep, logger: TrainingLogger) -> dict[str, Any]:
         """Train one step, with a fresh optimizer and projectors, and measure the panel."""
+        if not self._trains_largest_alone and index == min(1, len(self.curriculum.steps) - 1):
+            # before the second step, or before the only one
+            sort_by_losses(self.net, self.task, self.training.recipe.batch_size)
         measured = self._fit(index, step, logger)
+        if self._trains_largest_alone:
+            sort_by_losses(self.net, self.task, self.training.recipe.batch_size, is_final=True)
         rows = self._measure(self.members, self.training.devices.torch_device)
         error = self.task.error_name
         read = [(row["name"], *reading(error, row["metrics"])) for row in rows]
@@ -151,7 +153,6 @@ class SupernetTrainer:
         state = self.training.checkpoints(self._file(index, step, "state"), identity)
         checkpoint = self._best_checkpoint(index, step, identity)
         data = self.training.data(f"{self.stage}/{step.name}", steps)
-        self._sort(index)
         epochs = -(-steps // self.steps_per_epoch)
         callbacks = [] if checkpoint is None else [checkpoint]
         fit(self._module(index, step), data, epochs, self.training.devices, state, logger, callbacks)
@@ -180,23 +181,11 @@ class SupernetTrainer:
             **self.training.distillation(self.net.levels, purpose),
         )
 
-    def _sort(self, index: int) -> None:
-        """Lets a family sort channels by the loss before the second step, or before the only one."""
-        sort_by_losses = getattr(self.net.family, "sort_by_losses", None)
-        if sort_by_losses is None or index != min(1, len(self.curriculum.steps) - 1):
-            return
-        dataset, batch_size = cast(Any, self.task.dataset("train")), self.training.recipe.batch_size
-        images = Subset(dataset, range(min(len(dataset), _SORTING_BATCHES * batch_size)))
-        largest = self.net.space.largest()
-        with side_effect_free(self.net):
-            sort_by_losses(
-                self.net,
-                (
-                    lambda batch=batch: self.task.loss(self.net(batch["image"], largest), batch)
-                    for batch in DataLoader(images, batch_size)
-                ),
-            )
-        self.net.zero_grad()
+    @property
+    def _trains_largest_alone(self) -> bool:
+        """Whether the only step trains the largest subnet and no other; its channels are sorted afterwards."""
+        samplers = [self.curriculum.sampler(step) for step in self.curriculum.steps]
+        return len(samplers) == 1 and samplers[0].trained_alone == self.net.space.largest()
 
     def _costs(self) -> CostTable:
         return factory.costs(self.context.setup)

@@ -39,7 +39,8 @@ class ElasticTimm:
         structure: the digest of its structure; None for what the installed timm gives.
         drop_path: timm's `drop_path_rate`; 0 for models that know none.
         order: how channels and heads are sorted, see `order.py`: `norm` when foreign weights are adopted, `taylor`
-            then and once more by the loss when the largest subnet is trained, or `none`.
+            then and once more by the loss when the largest subnet is trained, or `none`. A curriculum that trains
+            the largest subnet alone ends with a sorting by either.
 
     Raises:
         UserError: the model cannot be made elastic, the space is another model's, or the order is unknown.
@@ -172,12 +173,26 @@ class ElasticTimm:
             net: has `backbone`.
             losses: each computes the loss of one batch with the largest subnet.
         """
-        if self.order != "taylor":
+        if self.order == "taylor":
+            self.sort_finally(net, losses)
+
+    def sort_finally(self, net: "nn.Module", losses: "Iterable[Callable[[], Tensor]]") -> None:
+        """Sort a supernet that is cut as it is, in place: by norms or by Taylor scores, as `order` says.
+
+        The arguments are those of `sort_by_losses`.
+        """
+        if self.order == "none":
             return
-        from evonas.supernets.elastic_timm.order import sort, taylor_scores
+        from evonas.supernets.elastic_timm.order import norm_scores, sort, taylor_scores
 
         model: Any = net.backbone
-        sort(self.structure, model.net, taylor_scores(self.structure, model.net, losses))
+        is_taylor = self.order == "taylor"
+        scores = (
+            taylor_scores(self.structure, model.net, losses)
+            if is_taylor
+            else norm_scores(self.structure, model.net)
+        )
+        sort(self.structure, model.net, scores)
 
 
 def _macs_of_modules(structure: Structure, size: Size) -> Mapping[str, int]:

@@ -128,6 +128,12 @@ class StepSampler:
         """Number of sampled subnets per optimizer step."""
         return self.step.num_subnets - len(self.corners)
 
+    @property
+    def trained_alone(self) -> Genotype | None:
+        """The only subnet that the step trains; None if there are several."""
+        found = {*self.corners, *([self.corner(name) for name in _ALWAYS] if self.free else ())}
+        return found.pop() if len(found) == 1 else None
+
     def corner(self, name: str) -> Genotype:
         """The `largest` or `smallest` subnet of the opening."""
         extreme = self.space.largest if name == "largest" else self.space.smallest

@@ -189,6 +189,25 @@ def test_names_must_differ_and_there_must_be_one(space: Space) -> None:
             Curriculum(space, 0, wrong)
 
 
+@pytest.mark.parametrize(
+    ("more", "corner"),
+    [
+        ({"always": ("largest",)}, "largest"),
+        ({"opened": {"m": "max", "s": "max", "e": "max", "d": "max"}}, "largest"),
+        ({"opened": {"m": "min", "s": "min", "e": "min", "d": "min"}, "num_subnets": 2}, "smallest"),
+        ({"opened": {"d": "all"}}, None),
+        ({"always": ("largest", "smallest"), "num_subnets": 2}, None),
+    ],
+)
+def test_a_step_knows_whether_it_trains_one_subnet_alone(
+    space: Space, more: dict, corner: str | None
+) -> None:
+    sampler = Curriculum(space, 0, [CurriculumStep("a", **more)]).sampler(CurriculumStep("a", **more))
+    assert sampler.trained_alone == (None if corner is None else sampler.corner(corner))
+    drawn = {genotype for step in range(8) for genotype in sampler.genotypes(step)}
+    assert (len(drawn) == 1) == (corner is not None)
+
+
 def test_corners_know_genes_opened_by_name(space: Space) -> None:
     step = CurriculumStep("named", {"s": [16, 32], "s2": [48]}, num_subnets=2, always=("largest", "smallest"))
     largest, smallest = (
