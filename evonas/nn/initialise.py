@@ -1,7 +1,7 @@
 """Weight initialisation as a function of a seed."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -50,6 +50,27 @@ def initialise(network: nn.Module, seed: int) -> None:
     with torch.no_grad():
         for name, module in network.named_modules():
             _initialise(name, module, generator)
+
+
+def drawn_values(network: nn.Module) -> Iterator[tuple[str, float, float]]:
+    """(name, mean, deviation) of the parameters that no rule initialises, such as layer scales, as they are now."""
+    for prefix, module in network.named_modules():
+        plain = ("weight", "bias") if isinstance(module, (*_LINEAR, *_CONVOLUTION, *_NORM)) else ()
+        for key, tensor in module.named_parameters(recurse=False):
+            if key not in plain:
+                name, first = f"{prefix}.{key}" if prefix else key, tensor.detach().flatten()[0].item()
+                if bool((tensor == first).all()):
+                    yield name, round(first, 8), 0.0
+                else:
+                    yield name, 0.0, float(f"{tensor.detach().std().item():.1g}")
+
+
+def keep_values(network: nn.Module, values: Iterable[tuple[str, float, float]]) -> None:
+    """Let `initialise` draw parameters that have no rule from given values, see `drawn_values`."""
+    for name, mean, deviation in values:
+        owner, _, key = name.rpartition(".")
+        module: Any = network.get_submodule(owner)
+        module.initial_values = {**getattr(module, "initial_values", {}), key: (mean, deviation)}
 
 
 def _initialise(name: str, module: Any, generator: torch.Generator) -> None:

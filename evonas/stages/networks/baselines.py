@@ -2,11 +2,11 @@
 
     timm:resnet10t                          a timm model with the task's head, from random weights
     timm:mobilenetv2_100@weights.pth        the same, its backbone from a file; or {timm: name, weights: file}
-    uniform:4                               the largest network, all elastic dimensions scaled alike, four times
+    uniform:4                               the largest network, width and depth scaled alike, four times
     resolution:4                            the largest network, shown smaller images, four times
 
 The networks of `uniform` and `resolution` are spread over the multiply-adds of the search's front, evenly in their
-logarithm.
+logarithm, and start from the weights that the supernet started from: those of a file, or random ones.
 """
 
 import re
@@ -21,9 +21,10 @@ import timm
 from omegaconf import OmegaConf
 from torch import nn
 
+from evonas import weights
 from evonas.config import to_plain
 from evonas.errors import UserError
-from evonas.nn.initialise import initialise
+from evonas.nn.initialise import drawn_values, initialise, keep_values
 from evonas.nn.timm_weights import check_file
 from evonas.randomness import derive
 from evonas.report.archive_reader import read
@@ -34,6 +35,7 @@ from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
+from evonas.stages.pretrain import PRETRAINED
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.supernets.base import cost
 from evonas.supernets.step import Size
@@ -126,16 +128,20 @@ def check(setup: Setup) -> None:
 def uniform(space: Space, fraction: float) -> Genotype | None:
     """The largest network with every gene at the same fraction of its range; None where that is not a network.
 
+    Images stay as large as they are: to show smaller ones is another baseline.
+
     Args:
         fraction: 0 for the smallest choices, 1 for the largest. Of a row of bits the first ones are on.
     """
     vector: list[int] = []
+    fixed = space.members.get("resolution", ())
     for gene in space.genes:
         if isinstance(gene, Bits):
             on = round(fraction * gene.width)
             vector += [1] * on + [0] * (gene.width - on)
         else:
-            vector.append(round(fraction * (gene.cardinality - 1)))
+            part = 1.0 if gene.name in fixed else fraction
+            vector.append(round(part * (gene.cardinality - 1)))
     try:
         return space.canonical(space.from_vector(vector))
     except UserError:
@@ -182,6 +188,9 @@ def _timm(setup: Setup, model: str, file: str | None) -> Baseline:
         with seeded(setup.cfg.seed, purpose):
             body = TimmBackbone(model, _indices(setup, model), weights=file)
             head = setup.task.head(body.levels)
+            keep_values(body, drawn_values(body))
+        # the rules of the searched networks: timm's own random weights learn more slowly in few steps
+        initialise(body, derive(setup.cfg.seed, f"{purpose}/body"))
         initialise(head, derive(setup.cfg.seed, f"{purpose}/head"))
         matched = body.load_start("weights")
         if matched is None:
@@ -214,7 +223,7 @@ def _uniform(context: Context, count: int) -> Iterator[Baseline]:
     costs = [cost(setup.family, each, size).macs for each in points]
     for place, index in enumerate(spread(costs, *_range(context, min(costs), max(costs)), count), start=1):
         about = {"genotype": space.format(points[index])}
-        yield Baseline(f"uniform{place}", "uniform", about, _of_space(setup, points[index]))
+        yield Baseline(f"uniform{place}", "uniform", about, _of_space(context, points[index]))
 
 
 def _resolution(context: Context, count: int) -> Iterator[Baseline]:
@@ -226,20 +235,26 @@ def _resolution(context: Context, count: int) -> Iterator[Baseline]:
     for place, index in enumerate(spread(costs, *_range(context, min(costs), max(costs)), count), start=1):
         about = {"genotype": setup.space.format(largest), "size": list(sizes[index])}
         scale = sizes[index][0] / full[0], sizes[index][1] / full[1]
-        yield Baseline(f"resolution{place}", "resolution", about, _of_space(setup, largest, scale))
+        yield Baseline(f"resolution{place}", "resolution", about, _of_space(context, largest, scale))
 
 
 def _of_space(
-    setup: Setup, genotype: Genotype, scale: tuple[float, float] | None = None
+    context: Context, genotype: Genotype, scale: tuple[float, float] | None = None
 ) -> Callable[[str], Built]:
-    """A network of the supernet's family with random weights, which reads images scaled by `scale`."""
+    """A network of the supernet's family with the supernet's starting weights, which reads images scaled by `scale`."""
 
     def build(purpose: str) -> Built:
-        net = extract(factory.supernet(setup, purpose), genotype)
+        supernet, start = factory.supernet(context.setup, purpose), context.run.find(PRETRAINED)
+        origin, matched = None, ""
+        if start is not None and weights.load_meta(start).get("source") != "seed":
+            factory.load_into(supernet, start)
+            origin = Origin(str(start), weights.digest(start))
+            matched = f"starts from {start.name} of stage pretrain"
+        net = extract(supernet, genotype)
         if scale is not None:
             own, (high, wide) = net.backbone.input_size, scale
             net.backbone.input_size = lambda size: own((_rounded(size[0] * high), _rounded(size[1] * wide)))
-        return Built(net)
+        return Built(net, origin, matched)
 
     return build
 

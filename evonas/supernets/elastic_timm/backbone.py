@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evonas.nn.initialise import initialise
+from evonas.nn.initialise import initialise, keep_values
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.elastic_timm import subnet
 from evonas.supernets.elastic_timm.cost import input_size, path
@@ -53,10 +53,7 @@ class ElasticBackbone(Backbone):
         self.structure, self.net = structure, net
         names = {name for block in structure.blocks for name in block.run}
         _prune(net, "", names)
-        for name, mean, deviation in structure.initial:
-            owner, _, key = name.rpartition(".")
-            module: Any = net.get_submodule(owner)
-            module.initial_values = {**getattr(module, "initial_values", {}), key: (mean, deviation)}
+        keep_values(net, structure.initial)
 
     def begin(self, images: Float[Tensor, "B 3 H W"]) -> Activation:
         read = super().begin(images).map

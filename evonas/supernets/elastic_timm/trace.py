@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UserError
+from evonas.nn.initialise import drawn_values
 from evonas.supernets.elastic_timm.chain import chain, ends_with, levels
 from evonas.supernets.elastic_timm.model import any_size, call, fresh, pad
 from evonas.supernets.elastic_timm.order import relabelled
@@ -37,7 +38,7 @@ from evonas.supernets.elastic_timm.structure import (
     UnitAxis,
     cuts_of,
 )
-from evonas.supernets.elastic_timm.taint import GROUP, LAYERS, MAKES, NORMS, READS, Node, channels_of
+from evonas.supernets.elastic_timm.taint import GROUP, LAYERS, MAKES, READS, Node, channels_of
 from evonas.supernets.slices import bound
 
 _LEVELS, _LEAST_STRIDE = 4, 4
@@ -94,7 +95,7 @@ def trace(name: str) -> Structure:
         settings=finder.settings.made(),
         tensors=tuple((key, tuple(tensor.shape)) for key, tensor in own.items()),
         trained=tuple(key for key in own if key in trained),
-        initial=tuple(_initial(fresh(name, arguments), own)),
+        initial=tuple(each for each in drawn_values(fresh(name, arguments)) if each[0] in own),
         refused=tuple(finder.refused),
     )
 
@@ -409,17 +410,3 @@ def _own_tensors(model: nn.Module, runs: Sequence[Sequence[str]]) -> dict[str, T
 
 def _has_methods(runs: Sequence[Sequence[str]]) -> bool:
     return any(name[:1] == ":" for run in runs for name in run)
-
-
-def _initial(model: nn.Module, own: Mapping[str, Tensor]) -> Iterator[tuple[str, float, float]]:
-    """(name, mean, deviation) of the parameters that belong to no plain layer, as timm draws them."""
-    for prefix, module in model.named_modules():
-        plain = ("weight", "bias") if isinstance(module, (*LAYERS, *NORMS)) else ()
-        for key, tensor in module.named_parameters(recurse=False):
-            name = f"{prefix}.{key}" if prefix else key
-            if name in own and key not in plain:
-                first = tensor.detach().flatten()[0].item()
-                if bool((tensor == first).all()):
-                    yield name, round(first, 8), 0.0
-                else:
-                    yield name, 0.0, float(f"{tensor.detach().std().item():.1g}")

@@ -11,6 +11,8 @@ import torch
 from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.report.analysis.baseline_gain import BASELINES, gain_in
+from evonas.space.genes import Axis
+from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.baselines import Baselines
 from evonas.stages.build import factory
@@ -18,6 +20,7 @@ from evonas.stages.evaluate import Evaluate
 from evonas.stages.networks.baselines import baselines, parse, spread, uniform
 from evonas.stages.run import Pipeline
 from evonas.stages.teacher import Teacher
+from evonas.supernets.supernet import extract
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OPTIONS = (
@@ -213,6 +216,26 @@ def test_uniform_scaling_reaches_from_the_smallest_to_the_largest(tmp_path: Path
     assert uniform(space, 1.0) == space.largest()
     half = uniform(space, 0.5)
     assert half is not None and space.contains(half)
+
+
+def test_uniform_scaling_leaves_the_images_as_they_are() -> None:
+    sides, widths = Axis("r1", (0.5, 1.0)), Axis("e1", (0.25, 0.5, 1.0))
+    space = Space("toy", (sides, widths), groups={"resolution": ["r"]})
+    assert uniform(space, 0.0) == space.encode({"r1": 1.0, "e1": 0.25})
+
+
+def test_scaled_networks_start_from_the_weights_that_the_supernet_started_from(tmp_path: Path) -> None:
+    made = context(tmp_path, "baselines=['uniform:1','resolution:1']")
+    assert all(each.build("some").origin is None for each in baselines(made))
+    started = factory.supernet(made.setup, "elsewhere")
+    path = made.run.path("pretrain/supernet.safetensors")
+    weights.save(path, started.state_dict(), {"source": "model.pth"})
+    for each in baselines(made):
+        built = each.build("some")
+        assert built.origin is not None and built.origin.sha256 == weights.digest(path)
+        want = extract(started, made.setup.space.parse(str(each.about["genotype"]))).state_dict()
+        got = built.net.state_dict()
+        assert all(torch.equal(got[name], want[name]) for name in want)
 
 
 def test_costs_are_spread_evenly_in_their_logarithm() -> None:
