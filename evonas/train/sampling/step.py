@@ -14,7 +14,8 @@ from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.train.optim.lr_schedule import Duration
 
-_ALWAYS = ("largest", "smallest")
+_ALWAYS = ("largest", "narrowest", "smallest")
+_RESOLUTION = "resolution"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,9 @@ class CurriculumStep:
         warmup_epochs: linear learning-rate warm-up at the start of the step.
         iterations: optimizer steps.
         warmup_iterations: warm-up in optimizer steps, instead of warmup_epochs.
-        always: `largest` and/or `smallest`: subnets trained on every batch, the largest first; they count in
-            num_subnets.
+        always: some of `largest`, `narrowest` and `smallest`: subnets trained on every batch, the largest first; they
+            count in num_subnets. The narrowest is the smallest that reads whole images: where subnets read smaller
+            ones too, the smallest alone would train narrow layers for small images.
         milestones: of schedule=multistep, in epochs of this step; empty for those of the training recipe.
 
     Raises:
@@ -135,6 +137,8 @@ class StepSampler:
         return found.pop() if len(found) == 1 else None
 
     def corner(self, name: str) -> Genotype:
-        """The `largest` or `smallest` subnet of the opening."""
-        extreme = self.space.largest if name == "largest" else self.space.smallest
-        return extreme(self.step.opened)
+        """The `largest`, `narrowest` or `smallest` subnet of the opening."""
+        if name == "largest":
+            return self.space.largest(self.step.opened)
+        is_whole = name == "narrowest" and _RESOLUTION in self.space.members
+        return self.space.smallest({**self.step.opened, _RESOLUTION: "max"} if is_whole else self.step.opened)

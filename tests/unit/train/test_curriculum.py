@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from evonas.errors import UserError
+from evonas.space.genes import Axis
 from evonas.space.space import Space
 from evonas.supernets.evonet.space import evonet_space
 from evonas.train.curriculum import Curriculum
@@ -214,6 +215,23 @@ def test_corners_know_genes_opened_by_name(space: Space) -> None:
         space.decode(each) for each in Curriculum(space, 0, [step]).sampler(step).genotypes(0)
     )
     assert (largest["s1"], largest["s2"], smallest["s1"], smallest["s2"]) == (32, 48, 16, 48)
+
+
+def test_the_narrowest_is_the_smallest_that_reads_whole_images() -> None:
+    axes = Axis("r1", (0.5, 0.75, 1.0)), Axis("e1", (0.25, 0.5, 1.0))
+    space = Space("toy", axes, groups={"resolution": ["r"]})
+    step = CurriculumStep("s", {"e": [0.5, 1.0]}, num_subnets=4, always=("narrowest", "smallest", "largest"))
+    drawn = Curriculum(space, 0, [step]).sampler(step).genotypes(0)[:3]
+    assert [space.decode(genotype) for genotype in drawn] == [
+        {"r1": 1.0, "e1": 1.0},
+        {"r1": 1.0, "e1": 0.5},
+        {"r1": 0.5, "e1": 0.5},
+    ]
+
+
+def test_without_a_gene_for_the_resolution_the_narrowest_is_the_smallest(space: Space) -> None:
+    step = CurriculumStep("s", num_subnets=2, always=("narrowest",))
+    assert Curriculum(space, 0, [step]).sampler(step).genotypes(0)[0] == space.smallest()
 
 
 def test_the_largest_comes_first_however_corners_are_listed(space: Space) -> None:
