@@ -92,6 +92,22 @@ def test_bring_your_own_data(follow: Callable[..., None], tmp_path: Path) -> Non
     assert net["transferred"]["from"] == "knee of run leaves"
 
 
+def test_bring_your_own_model(follow: Callable[..., None], tmp_path: Path) -> None:
+    small = ("limits=debug", "hardware.workers=0", "data.height=32", "data.width=32", "data.crop=[32,32]")
+    small += ("budget.population=4", "budget.evaluations=8", "head.width=8", "train.panel_random=0")
+    small += ("objective=[error,macs]", "train.baseline_budgets=[total]")
+    follow("tutorials/bring_your_own_model.md", *small)
+    run = tmp_path / "outputs/mine"
+    chosen = {net["name"]: net for net in files.read_json(run / "selected.json")["nets"]}
+    assert {"knee", "max"} <= set(chosen)
+    for name in chosen:
+        assert files.read_json(run / f"retrain/{name}/result.json")["genotype"] == chosen[name]["genotype"]
+        assert (run / f"export/{name}/model.onnx").exists()
+    whole, *scaled = files.read_json(run / "baselines/baselines.json")["networks"]
+    assert whole["origin"]["weights"].endswith("resnet18.safetensors") and len(scaled) == 2
+    assert all("starts from" in each["matched"] for each in scaled)
+
+
 @pytest.mark.slow
 def test_bring_your_own_space(follow: Callable[..., None], tmp_path: Path) -> None:
     small = ("hardware.workers=0", "budget.population=4", "budget.evaluations=8")
