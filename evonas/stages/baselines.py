@@ -56,7 +56,7 @@ class Baselines:
         with training_logger(context, "baselines", "Baselines", steps, path.parent) as logger:
             results = [training.run(each, logger) for each in found]
         files.write_json(path, {**training.header(), "networks": results})
-        gain = gain_in(context.run.directory)
+        gain = gain_in(context.run.directory, context.run.inputs)
         files.write_text(path.with_name("baselines.csv"), _csv(results, gain))
         said = "" if gain is None else f"{gain.sentence()}\n"
         return f"{said}Baselines: {path}\nNext: {context.run.command('evaluate')}"

@@ -232,23 +232,27 @@ def _keys(baselines: Mapping[str, Any]) -> set[str]:
     }
 
 
-def gain_in(folder: Path) -> Gain | None:
-    """The gain of the run in a folder; None where something is missing."""
-    chosen, found = _json(folder / "selected.json"), _json(folder / BASELINES)
+def gain_in(folder: Path, inputs: Path | None = None) -> Gain | None:
+    """The gain of the run in a folder; None where something is missing.
+
+    Args:
+        inputs: of the run whose results are taken where this one has none.
+    """
+
+    def read(relative: str) -> Any:
+        bases = (base for base in (folder, inputs) if base is not None and (base / relative).is_file())
+        path = next(bases, None)
+        return None if path is None else files.read_json(path / relative)
+
+    chosen, found = read("selected.json"), read(BASELINES)
     if not chosen or not found:
         return None
-    results = {
-        net["name"]: (net, _json(folder / f"retrain/{net['name']}/result.json")) for net in chosen["nets"]
-    }
+    results = {net["name"]: (net, read(f"retrain/{net['name']}/result.json")) for net in chosen["nets"]}
     # results of an earlier selection of the same name do not count
     retrained = {
         name: each for name, (net, each) in results.items() if each and each["genotype"] == net["genotype"]
     }
     return gain_of(chosen, retrained, found, UNITS)
-
-
-def _json(path: Path) -> Any:
-    return files.read_json(path) if path.is_file() else None
 
 
 def _error_beside(best: Sequence[Scored], network: Scored) -> float | None:

@@ -127,6 +127,8 @@ def test_the_command_ends_with_what_the_search_gained(made: Any) -> None:
         "The search gained nothing over the baselines at equal latency: of 1 compared networks"
     )
     gain = gain_in(made[0].run.directory)
+    # a stage of its own sees the selection of the run that `inputs=` names
+    assert gain_in(made[0].run.directory / "elsewhere", made[0].run.directory) == gain
     assert gain is not None and gain.cost == "latency" and gain.num_better == 0
     table = made[0].run.need("baselines/baselines.csv", made_by="baselines").read_text().splitlines()
     assert table[0] == "network,kind,error,params,macs,latency,baselines_error,gain"
