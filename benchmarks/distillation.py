@@ -35,7 +35,7 @@ def main(task: str, *overrides: str, folder: str = "outputs") -> None:
 def _supernet(task: str, choice: str, seed: int, overrides: tuple[str, ...], folder: Path) -> dict[str, Any]:
     teacher = f"distillation-{task}-teacher"
     run = f"distillation-{task}-{choice}-{seed}"
-    common = [f"+task={task}", f"outputs={folder}", *overrides]
+    common = [f"+task={task}", "network=nano", "train.supernet.lr=2.0e-3", f"outputs={folder}", *overrides]
     if not (folder / teacher / "teacher/result.json").exists():
         _evonas(*common, "stage=teacher", f"run={teacher}")
     if not (folder / run / "supernet/supernet.safetensors").exists():

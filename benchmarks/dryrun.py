@@ -62,7 +62,10 @@ def _context(folder: Path, overrides: Sequence[str]) -> Context:
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", overrides=["+task=synthetic", "stage=search", "tracker=none", *overrides])
+        return compose(
+            "config",
+            overrides=["+task=synthetic", "network=nano", "stage=search", "tracker=none", *overrides],
+        )
 
 
 def _row(name: str, made: Context) -> None:

@@ -89,7 +89,7 @@ def evaluator_of(run: Path | None, folder: Path, images: int = IMAGES) -> Evalua
 def _demo() -> DictConfig:
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", overrides=["+task=synthetic"])
+        return compose("config", overrides=["+task=synthetic", "network=nano"])
 
 
 def _times(evaluator: Evaluator, options: argparse.Namespace) -> Rows:

@@ -67,7 +67,7 @@ def _bench(path: Path) -> tuple[EvaluationContext, dict[str, Any]]:
     """The bench of a demo with random weights, and the settings of its latency."""
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", overrides=["+task=synthetic", "objective=[latency]"])
+        cfg = compose("config", overrides=["+task=synthetic", "network=nano", "objective=[latency]"])
     weights.save(path, factory.supernet(Setup(cfg)).state_dict())
     bench = EvaluationContext(to_plain(cfg.space), to_plain(cfg.network), to_plain(cfg.task), path)
     return bench, to_plain(cfg.objective.latency)

@@ -165,7 +165,7 @@ def agreement(name: str, parts: Sequence[Parts | None], truth: Sequence[float]) 
 
 def costs(names: Sequence[str], seed: int) -> dict[str, float]:
     """Milliseconds a subnet of the small supernet: every proxy, and the error with inherited weights."""
-    cfg = composed("+task=synthetic")
+    cfg = composed("+task=synthetic", "network=nano")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "supernet.safetensors"
         space, network, task = (to_plain(node) for node in (cfg.space, cfg.network, cfg.task))

@@ -1,6 +1,6 @@
 """Searchers on a real supernet: the hypervolume each reaches with as many evaluations, over seeds.
 
-    python -m evonas +task=synthetic stage=pretrain run=searched
+    python -m evonas +task=synthetic network=nano stage=pretrain run=searched
     python -m evonas +task=synthetic stage=teacher run=searched
     python -m evonas +task=synthetic stage=supernet run=searched
     python benchmarks/searchers.py outputs/searched outputs/searchers --seeds 3 --evaluations 300

@@ -72,7 +72,8 @@ STRATEGIES: Mapping[str, tuple[str, ...]] = {
     "performance-aware": ("sampler=performance_aware",),
     "nsas": ("sampler=nsas",),
 }
-FIXED = ("tracker=none", "distill=none", "train.panel_random=0")
+# what the first release's tasks had, so that answers stay comparable
+FIXED = ("network=nano", "train.supernet.lr=2.0e-3", "tracker=none", "distill=none", "train.panel_random=0")
 CALIBRATED = 64
 ANSWERS = Path(__file__).with_name("answers") / "strategies"
 SEARCH = ("search=nsga2", "budget.population=12", "budget.evaluations=48")

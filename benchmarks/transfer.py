@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--random", type=int, default=3)
     given = parser.parse_args()
     for task in ("synthetic", "normals"):
-        evonas(given.outputs, task, f"+task={task}", "distill=none", "objective=[error,macs]")
+        evonas(given.outputs, task, f"+task={task}", "network=nano", "distill=none", "objective=[error,macs]")
     texts = {task: chosen(given.outputs, task) for task in ("synthetic", "normals")}
     named = {"knee of depth": texts["synthetic"], "knee of normals": texts["normals"]}
     for number, text in enumerate(of_equal_cost(texts["synthetic"], given.random), start=1):
