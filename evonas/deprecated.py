@@ -70,6 +70,19 @@ KEYS: Mapping[str, str] = {
     "select.noise": "select.noise_aware",
     "train.recalibrate": "train.bn_calibration_images",
 }
+# task -> what it meant in the first release: a run that was begun then goes on with it
+FORMER_DEFAULTS: Mapping[str, tuple[str, ...]] = {
+    "synthetic": (
+        "network=nano",
+        "distill=caddkd",
+        'select.rules=[knee,"spread:1"]',
+        "train.supernet.lr=2.0e-3",
+        "train.retrain.epochs=2",
+        "train.retrain.warmup_epochs=0.25",
+        "train.retrain.lr=1.0e-3",
+    ),
+}
+_FIRST = "0.1."
 Say = Callable[[str, str], None]
 _OVERRIDE = re.compile(
     r"(?P<sign>\+\+|\+|~|)(?P<key>[\w./$-]+)(?P<package>@[^=]*|)(?P<value>=.*|)", re.DOTALL
@@ -168,6 +181,11 @@ def package_of(dotted: str, tell: Say = silent) -> str:
     if new != dotted:
         tell(dotted, new)
     return new
+
+
+def former_defaults(task: str, version: str) -> tuple[str, ...]:
+    """The settings that a task had in the release that began a run, where they differ from its present ones."""
+    return FORMER_DEFAULTS.get(task, ()) if version.startswith(_FIRST) else ()
 
 
 def option(group: str, name: str) -> str:

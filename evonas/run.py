@@ -194,10 +194,19 @@ def exit_code(attempt: Path) -> int | None:
 
 
 def recorded_overrides(directory: Path) -> list[str]:
-    """Overrides of a run's first command that later commands inherit, in present names."""
+    """Overrides of a run's first command that later commands inherit, in present names.
+
+    A run of an earlier release keeps what its task meant then (`deprecated.FORMER_DEFAULTS`).
+    """
     said = [each for each in typed(directory / ATTEMPTS / "001") if _is_inherited(each)]
     folders = tuple(Path(each.partition("=")[2]) for each in said if each.startswith("--config-dir="))
-    return [deprecated.override(each, deprecated.silent, folders) for each in said]
+    found = [deprecated.override(each, deprecated.silent, folders) for each in said]
+    path = directory / IDENTITY
+    version = str(_read_identity(path).get("version", "")) if path.exists() else ""
+    former = dict(each.split("=", 1) for each in deprecated.former_defaults(task_name(found), version))
+    for key in (each.partition("=")[0].lstrip("+~") for each in found):
+        former = {name: value for name, value in former.items() if not f"{name}.".startswith(f"{key}.")}
+    return [*found, *(f"{name}={value}" for name, value in former.items())]
 
 
 def typed(attempt: Path) -> list[str]:

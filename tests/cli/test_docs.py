@@ -116,7 +116,7 @@ def test_every_command_composes(page: str, tmp_path: Path, monkeypatch: pytest.M
         composed(words)
         if run and is_first:
             folders = [f"--config-dir={each}" for each in cli_args.config_dirs(words)]
-            remember(run, [*folders, *cli_args.overrides(words)])
+            remember(run, [*folders, *cli_args.overrides(cli_args.rewrite(words))])
 
 
 @pytest.mark.parametrize("page", pages.pages())

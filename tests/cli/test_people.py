@@ -191,6 +191,7 @@ def test_data_that_is_missing_is_named_with_its_tree(told: Told) -> None:
 # as `+task=synthetic`, with less of everything
 SMALL = [
     "+task=synthetic",
+    "network=nano",
     "objective=[error,macs]",
     "hardware.engine=inline",
     "data.height=32",

@@ -15,6 +15,7 @@ from evonas import weights
 pytestmark = pytest.mark.slow
 SMALL = (
     "+task=synthetic",
+    "network=nano",
     "limits=debug",
     "distill=none",
     "data.height=32",

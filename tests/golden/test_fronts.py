@@ -41,7 +41,13 @@ REFERENCE = np.array([80.0, 200.0])
 def searcher(name: str) -> Searcher:
     """As `search=<name>` would make it, with seed 1 and 240 evaluations."""
     schema.register()
-    overrides = ["+task=synthetic", f"search={name}", "budget.population=24", "budget.evaluations=240"]
+    overrides = [
+        "+task=synthetic",
+        "network=nano",
+        f"search={name}",
+        "budget.population=24",
+        "budget.evaluations=240",
+    ]
     overrides += SMALLER if name in MODELLED else []
     # neighbourhood has no inner search
     overrides += [INNER] if name in MODELLED - {"neighbourhood"} else []

@@ -288,6 +288,30 @@ def test_what_an_old_run_recorded_is_read_silently(
     assert not lines(capsys)
 
 
+@pytest.mark.parametrize(
+    ("version", "said", "kept"),
+    [
+        ("0.1.0.dev0", ["+task=synthetic", "seed=3"], {"network=nano", "train.retrain.lr=1.0e-3"}),
+        ("0.1.0.dev0", ["+task=synthetic", "network=nano_cnn"], {"train.retrain.lr=1.0e-3"}),
+        ("0.1.0.dev0", ["+task=synthetic", "train.retrain={lr: 0.5}"], {"network=nano"}),
+        ("0.1.0.dev0", ["+task=camvid"], set()),
+        ("0.2.0", ["+task=synthetic"], set()),
+    ],
+)
+def test_a_run_of_the_first_release_keeps_what_its_task_meant(
+    tmp_path: Path, version: str, said: list[str], kept: set[str]
+) -> None:
+    attempt = tmp_path / "old" / ATTEMPTS / "001"
+    attempt.mkdir(parents=True)
+    (attempt / "overrides.yaml").write_text(OmegaConf.to_yaml(said))
+    known = {"created": "", "task": {"name": "", "settings": None}, "seed": 0, "space": {}, "network": {}}
+    files.write_json(tmp_path / "old" / IDENTITY, {**known, "data": None, "version": version})
+    found = recorded_overrides(tmp_path / "old")
+    assert found[: len(said)] == said
+    expected = {"network=nano", "train.retrain.lr=1.0e-3"} & set(found[len(said) :])
+    assert expected == kept and (bool(found[len(said) :]) == bool(kept))
+
+
 class Silent:
     """An evaluator of no objective."""
 

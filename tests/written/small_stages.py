@@ -14,6 +14,7 @@ from evonas.stages.base import Context
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SMALL = (
     "+task=synthetic",
+    "network=nano",
     "data.height=32",
     "data.width=32",
     "network.dims=[8,16,16,16]",

@@ -27,7 +27,7 @@ def parts(group: str) -> list[str]:
 def node(*overrides: str) -> Any:
     schema.register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", overrides=["+task=synthetic", *overrides])
+        return compose("config", overrides=["+task=synthetic", "network=nano", *overrides])
 
 
 def costs(point: Genotype) -> tuple[float, float]:

@@ -28,7 +28,7 @@ SHAPES = [
     "sampler.steps=[{name: max, opened: {d: all}, epochs: 1}, {name: free, num_subnets: 2, epochs: 1}]",
 ]  # fmt: skip
 DEPTH = [
-    "+task=synthetic", *NETWORK, "network.stem_ratio=4.0", "network.merge_ratio=4.0",
+    "+task=synthetic", "network=nano", *NETWORK, "network.stem_ratio=4.0", "network.merge_ratio=4.0",
     "head.width=8", "distill=none",
     "data.train=8", "data.validation=2", "data.test=2", "data.height=32", "data.width=32",
     "train.panel_random=1", "train.supernet.batch_size=4",

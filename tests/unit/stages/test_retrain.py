@@ -125,7 +125,7 @@ def test_a_continuation_with_another_recipe_is_refused(trained: Path, tmp_path: 
         patch.setattr(Setup, "task", stop)
         with pytest.raises(KeyboardInterrupt):
             Supernet().run(Context(composed(), run))
-    with pytest.raises(UserError, match=r"lr=0\.002, now it is 0\.1"):
+    with pytest.raises(UserError, match=r"lr=0\.004, now it is 0\.1"):
         Supernet().run(Context(composed("train.supernet.lr=0.1"), run))
 
 

@@ -90,7 +90,7 @@ def test_without_resume_it_is_refused(searched: Path) -> None:
                     "evaluations": 12,
                 }
             },
-            "searcher=",
+            "search=",
         ),
     ],
 )

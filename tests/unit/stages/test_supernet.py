@@ -121,7 +121,12 @@ def test_a_strategy_is_part_of_the_question(started: Path, tmp_path: Path) -> No
 def test_distillation_and_merges_go_with_any_curriculum() -> None:
     schema.register()
     with initialize_config_dir(str(small_stages.CONF), version_base="1.3"):
-        words = ["+task=synthetic", "+sampler/inplace_distillation=previous_step", "+sampler/merge=pcgrad"]
+        words = [
+            "+task=synthetic",
+            "network=nano",
+            "+sampler/inplace_distillation=previous_step",
+            "+sampler/merge=pcgrad",
+        ]
         cfg = compose("config", overrides=words)
     made = factory.curriculum(cfg, Setup(cfg).space)
     assert len(made.steps) == 5 and made.strategy is None
