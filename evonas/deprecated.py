@@ -75,7 +75,6 @@ FORMER_DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "synthetic": (
         "network=nano",
         "distill=caddkd",
-        'select.rules=[knee,"spread:1"]',
         "train.supernet.lr=2.0e-3",
         "train.retrain.epochs=2",
         "train.retrain.warmup_epochs=0.25",

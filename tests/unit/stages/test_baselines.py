@@ -30,6 +30,7 @@ OPTIONS = (
     "train.supernet.batch_size=4",
     "train.retrain.batch_size=4",
     "train.retrain.epochs=1",
+    "train.baseline_budgets=[total,retrain]",
     "sampler.steps=[{name: max, opened: {d: all}, epochs: 1}]",
     "objective.latency.max_seconds=0.05",
     "objective.latency.warmup_seconds=0.05",
