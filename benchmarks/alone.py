@@ -18,7 +18,7 @@ from torch import nn
 from trials import composed
 
 from evonas.cli import conf_dir
-from evonas.nn.initialise import drawn_values, initialise, keep_values
+from evonas.nn.initialise import initialise, initialise_foreign
 from evonas.randomness import derive
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
@@ -70,8 +70,7 @@ def _built(name: str, start: str, seed: int) -> Iterator[tuple[str, nn.Module, A
         head = Setup(cfg).task.head(body.levels)
     initialise(head, derive(seed, "alone/head"))
     if start == "ours":
-        keep_values(body, drawn_values(body))
-        initialise(body, derive(seed, "alone/body"))
+        initialise_foreign(body, derive(seed, "alone/body"))
     yield name, Teacher(body, head), cfg
 
 

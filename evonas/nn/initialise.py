@@ -65,6 +65,12 @@ def drawn_values(network: nn.Module) -> Iterator[tuple[str, float, float]]:
                     yield name, 0.0, float(f"{tensor.detach().std().item():.1g}")
 
 
+def initialise_foreign(network: nn.Module, seed: int) -> None:
+    """Like `initialise`, for somebody else's network: parameters without a rule keep the distribution they have now."""
+    keep_values(network, drawn_values(network))
+    initialise(network, seed)
+
+
 def keep_values(network: nn.Module, values: Iterable[tuple[str, float, float]]) -> None:
     """Let `initialise` draw parameters that have no rule from given values, see `drawn_values`."""
     for name, mean, deviation in values:

@@ -24,7 +24,7 @@ from torch import nn
 from evonas import weights
 from evonas.config import to_plain
 from evonas.errors import UserError
-from evonas.nn.initialise import drawn_values, initialise, keep_values
+from evonas.nn.initialise import initialise, initialise_foreign
 from evonas.nn.timm_weights import check_file
 from evonas.randomness import derive
 from evonas.report.archive_reader import read
@@ -188,9 +188,8 @@ def _timm(setup: Setup, model: str, file: str | None) -> Baseline:
         with seeded(setup.cfg.seed, purpose):
             body = TimmBackbone(model, _indices(setup, model), weights=file)
             head = setup.task.head(body.levels)
-            keep_values(body, drawn_values(body))
         # the rules of the searched networks: timm's own random weights learn more slowly in few steps
-        initialise(body, derive(setup.cfg.seed, f"{purpose}/body"))
+        initialise_foreign(body, derive(setup.cfg.seed, f"{purpose}/body"))
         initialise(head, derive(setup.cfg.seed, f"{purpose}/head"))
         matched = body.load_start("weights")
         if matched is None:
