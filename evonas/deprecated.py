@@ -6,7 +6,7 @@ an earlier release recorded is rewritten silently. Identities never see the diff
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,9 @@ KEYS: Mapping[str, str] = {
     "select.noise": "select.noise_aware",
     "train.recalibrate": "train.bn_calibration_images",
 }
-# task -> what it meant in the first release: a run that was begun then goes on with it
+# what a setting was in the first release, by the node that has it: a run that was begun then goes on with it
+FORMER_SETTINGS: Mapping[str, tuple[str, ...]] = {"objective.latency": ("objective.latency.runtime=torch",)}
+# the same by task
 FORMER_DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "synthetic": (
         "network=nano",
@@ -182,9 +184,18 @@ def package_of(dotted: str, tell: Say = silent) -> str:
     return new
 
 
-def former_defaults(task: str, version: str) -> tuple[str, ...]:
-    """The settings that a task had in the release that began a run, where they differ from its present ones."""
-    return FORMER_DEFAULTS.get(task, ()) if version.startswith(_FIRST) else ()
+def former_defaults(task: str, nodes: Container[str], version: str) -> tuple[str, ...]:
+    """The settings that a run had in the release that began it, where they differ from the present ones.
+
+    Args:
+        task: of the run.
+        nodes: dotted keys of the config that the run had.
+        version: of evonas, which began the run.
+    """
+    if not version.startswith(_FIRST):
+        return ()
+    shared = [each for node, settings in FORMER_SETTINGS.items() if node in nodes for each in settings]
+    return (*FORMER_DEFAULTS.get(task, ()), *shared)
 
 
 def option(group: str, name: str) -> str:

@@ -203,9 +203,16 @@ def recorded_overrides(directory: Path) -> list[str]:
     found = [deprecated.override(each, deprecated.silent, folders) for each in said]
     path = directory / IDENTITY
     version = str(_read_identity(path).get("version", "")) if path.exists() else ""
-    former = dict(each.split("=", 1) for each in deprecated.former_defaults(task_name(found), version))
-    for key in (each.partition("=")[0].lstrip("+~") for each in found):
-        former = {name: value for name, value in former.items() if not f"{name}.".startswith(f"{key}.")}
+    nodes = {f"objective.{name}" for name in recorded_config(directory).get("objective") or ()}
+    former = dict(each.split("=", 1) for each in deprecated.former_defaults(task_name(found), nodes, version))
+    for key, _, value in (each.lstrip("+~").partition("=") for each in found):
+        # a choice of a group, such as objective=[error,latency], sets no value below it
+        sets_all_below = "." in key or value.startswith("{")
+        former = {
+            name: kept
+            for name, kept in former.items()
+            if name != key and not (sets_all_below and name.startswith(f"{key}."))
+        }
     return [*found, *(f"{name}={value}" for name, value in former.items())]
 
 

@@ -207,6 +207,19 @@ def predictions(identity: Mapping[str, Any]) -> list[str]:
     return [f"{name} is predicted: {source}." for name, source in sources.items()]
 
 
+def measured_with(results: SearchResults) -> list[str]:
+    """One sentence per device and runtime on which latency was measured; empty where none was recorded."""
+    found = dict[str, None]()
+    for extra in results.extras:
+        facts, device = extra.get("latency"), extra.get("device")
+        if isinstance(facts, Mapping) and isinstance(device, Mapping) and "runtime" in facts:
+            name, version = facts["runtime"]
+            threads = facts.get("threads", 1)
+            counted = f"{threads} thread" + ("s" if threads != 1 else "")
+            found[f"latency is measured in {name} {version} with {counted} on {device.get('name')}."] = None
+    return list(found)
+
+
 def front_summary(results: SearchResults) -> str:
     """One line of text: size of the Pareto front, hypervolume and best value of each objective."""
     parts = [f"{len(front(results.values))} on the front"]

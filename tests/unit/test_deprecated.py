@@ -312,6 +312,25 @@ def test_a_run_of_the_first_release_keeps_what_its_task_meant(
     assert expected == kept and (bool(found[len(said) :]) == bool(kept))
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (["+task=camvid"], True),
+        (["+task=camvid", "objective=[error,latency]"], True),
+        (["+task=camvid", "objective.latency.runtime=onnxruntime"], False),
+        (["+task=camvid", "objective.latency={threads: 2}"], False),
+    ],
+)
+def test_a_run_of_the_first_release_times_torch(tmp_path: Path, said: list[str], kept: bool) -> None:
+    attempt = tmp_path / "old" / ATTEMPTS / "001"
+    attempt.mkdir(parents=True)
+    (attempt / "overrides.yaml").write_text(OmegaConf.to_yaml(said))
+    (attempt / "config.yaml").write_text("task: {name: camvid}\nobjective: {latency: {threads: 1}}\n")
+    known = {"created": "", "task": {"name": "", "settings": None}, "seed": 0, "space": {}, "network": {}}
+    files.write_json(tmp_path / "old" / IDENTITY, {**known, "data": None, "version": "0.1.0"})
+    assert ("objective.latency.runtime=torch" in recorded_overrides(tmp_path / "old")) == kept
+
+
 class Silent:
     """An evaluator of no objective."""
 

@@ -27,7 +27,7 @@ from evonas.report.page.tables import (
     scaled,
     tested,
 )
-from evonas.report.results import SearchResults, predictions
+from evonas.report.results import SearchResults, measured_with, predictions
 
 MAX_PICTURE_BYTES = 2_000_000
 
@@ -108,7 +108,7 @@ def front_section(sources: Sources) -> Section:
         *plots.trained_stars(chosen, sources.retrained, sources.rivals, sources.error_name, results),
     ]
     drawn = [*plots.fronts(results, marked), *([extra] if extra else [])]
-    texts = [*predictions(results.identity), *_uncertainty(results)]
+    texts = [*predictions(results.identity), *measured_with(results), *_uncertainty(results)]
     if sources.rivals:
         texts.append(
             "The search measures errors with inherited weights. Baselines are trained networks; beside them each "
