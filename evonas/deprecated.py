@@ -6,9 +6,11 @@ an earlier release recorded is rewritten silently. Identities never see the diff
 
 import re
 import sys
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 UNTIL = "0.3"
 # group -> its present name; a group of one word is a setting too
@@ -70,9 +72,9 @@ KEYS: Mapping[str, str] = {
     "select.noise": "select.noise_aware",
     "train.recalibrate": "train.bn_calibration_images",
 }
-# what a setting was in the first release, by the node that has it: a run that was begun then goes on with it
-FORMER_SETTINGS: Mapping[str, tuple[str, ...]] = {"objective.latency": ("objective.latency.runtime=torch",)}
-# the same by task
+# settings with another default since the first release: a run that was begun then goes on with its recorded value
+CHANGED_DEFAULTS = ("objective.latency.runtime", "search.corners")
+# task -> what it meant in the first release, likewise
 FORMER_DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "synthetic": (
         "network=nano",
@@ -184,18 +186,19 @@ def package_of(dotted: str, tell: Say = silent) -> str:
     return new
 
 
-def former_defaults(task: str, nodes: Container[str], version: str) -> tuple[str, ...]:
+def former_defaults(task: str, version: str, recorded: DictConfig) -> tuple[str, ...]:
     """The settings that a run had in the release that began it, where they differ from the present ones.
 
     Args:
         task: of the run.
-        nodes: dotted keys of the config that the run had.
         version: of evonas, which began the run.
+        recorded: config of the run.
     """
     if not version.startswith(_FIRST):
         return ()
-    shared = [each for node, settings in FORMER_SETTINGS.items() if node in nodes for each in settings]
-    return (*FORMER_DEFAULTS.get(task, ()), *shared)
+    known = ((key, OmegaConf.select(recorded, key)) for key in CHANGED_DEFAULTS)
+    kept = [f"{key}={str(value).lower()}" for key, value in known if value is not None]
+    return (*FORMER_DEFAULTS.get(task, ()), *kept)
 
 
 def option(group: str, name: str) -> str:

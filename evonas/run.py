@@ -203,8 +203,8 @@ def recorded_overrides(directory: Path) -> list[str]:
     found = [deprecated.override(each, deprecated.silent, folders) for each in said]
     path = directory / IDENTITY
     version = str(_read_identity(path).get("version", "")) if path.exists() else ""
-    nodes = {f"objective.{name}" for name in recorded_config(directory).get("objective") or ()}
-    former = dict(each.split("=", 1) for each in deprecated.former_defaults(task_name(found), nodes, version))
+    known = deprecated.former_defaults(task_name(found), version, recorded_config(directory))
+    former = dict(each.split("=", 1) for each in known)
     for key, _, value in (each.lstrip("+~").partition("=") for each in found):
         # a choice of a group, such as objective=[error,latency], sets no value below it
         sets_all_below = "." in key or value.startswith("{")
