@@ -180,8 +180,54 @@ def one(**changed: Any) -> Callable[[dict[str, Any]], None]:
         (lambda document: document.update(images=[]), "has 0 images"),
         (lambda document: document["images"][0].update(height=10**6), "image 100 has 1000000x96 pixels"),
         (lambda document: document["images"][0].update(file_name=3), "image 100 must have file_name"),
-        (lambda document: document["images"][0].update(id="a"), "the id of a image must be an integer"),
-        (lambda document: document["categories"].append({"id": 9, "name": "disc"}), "categories without"),
+        (lambda document: document["images"][0].update(id="a"), "the id of an image must be an integer"),
+        (
+            lambda document: document["categories"].append({"id": 9, "name": "disc"}),
+            "two categories with the name 'disc'",
+        ),
+        (
+            lambda document: document["categories"].append({"id": 7, "name": "x"}),
+            "two categories with the id 7",
+        ),
+        (lambda document: document["categories"].append({"id": 9}), "category 9 has no name"),
+        (
+            lambda document: document["images"].append({**document["images"][0], "file_name": "x.jpg"}),
+            "two images with the id 100",
+        ),
+        (
+            lambda document: document["images"].append({**document["images"][0], "id": 900}),
+            "two images with the file_name '000000000000.jpg'",
+        ),
+        (one(id=1.0), "two annotations with the id 1"),
+        (one(id="first"), "annotation 'first': the id must be an integer"),
+        (lambda document: document["images"][0].update(width=95.5), "image 100 must .* width 95.5"),
+        (lambda document: document["images"][0].update(width=None), "image 100 must .* width None"),
+        (lambda document: document["images"][0].update(height="inf"), "image 100 must .* height 'inf'"),
+        (one(image_id=100.5), "annotation 2 contains unknown image_id 100.5"),
+        (one(category_id=True), "annotation 2 contains unknown category_id True"),
+        (one(area=10**400), "annotation 2: area must be a number of pixels, got 1000"),
+        (one(area=None), "annotation 2: area must be a number of pixels, got None"),
+        (one(area="wide"), "annotation 2: area must be a number of pixels, got 'wide'"),
+        (one(bbox=[1, 2, 3, 10**400]), "annotation 2: bbox must be"),
+        (one(bbox=[1, 2, 3, float("nan")]), "annotation 2: bbox must be"),
+        (one(iscrowd="no"), "annotation 2: iscrowd must be 0 or 1, got 'no'"),
+        (one(iscrowd=2), "annotation 2: iscrowd must be 0 or 1, got 2"),
+        (one(iscrowd=None), "annotation 2: iscrowd must be 0 or 1, got None"),
+        (one(segmentation=[[1, 2, 3, 4]]), "annotation 2: a polygon .* has 2 points; 3 are the least"),
+        (one(segmentation=[1, 2, 3, 4, 5, 6]), "annotation 2: segmentation must be polygons"),
+        (one(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "annotation 2: segmentation must be polygons"),
+        (one(segmentation=[[1, 2, 3, 4, 5, "x"]]), "annotation 2: its polygon has the point"),
+        (one(segmentation=[[1, 2, 3, 4, 5, 1e9]]), r"annotation 2: its polygon has the point \[5, 1000"),
+        (one(segmentation=[[1, 2, 3, 4, 5, 10**400]]), "annotation 2: its polygon has the point"),
+        (one(segmentation={"size": [64, 96], "counts": "010"}), "annotation 2: run .* cover 1 of 6144"),
+        (
+            one(segmentation={"size": [64, 96], "counts": "zzz~~~~"}),
+            "annotation 2: run .* cannot be read: 'z",
+        ),
+        (one(segmentation={"size": [64, 96], "counts": [6144, -1]}), "annotation 2: run .* cannot be read"),
+        (one(segmentation={"size": [64, 96], "counts": [6145]}), "annotation 2: run .* cover 6145 of 6144"),
+        (one(segmentation={"size": [64, 96], "counts": []}), "annotation 2: run .* cover 0 of 6144"),
+        (one(segmentation={"size": [96, 64], "counts": [6144]}), "annotation 2: run .* do not match"),
     ],
 )
 def test_a_broken_document_is_told_by_file_and_entry(
@@ -190,6 +236,52 @@ def test_a_broken_document_is_told_by_file_and_entry(
     with pytest.raises(DataError, match=said) as caught:
         len(broken(tree, tmp_path / "b", change).dataset("train"))
     assert "instances_train2017.json" in str(caught.value)
+
+
+def test_values_of_another_type_are_read_where_they_are_exact(tree: Path, tmp_path: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        for image in document["images"]:
+            image.update(id=float(image["id"]), height=float(image["height"]), width=str(image["width"]))
+        for category in document["categories"]:
+            category["id"] = str(category["id"])
+        for annotation in document["annotations"]:
+            annotation.update(
+                iscrowd=str(annotation["iscrowd"]),
+                image_id=str(annotation["image_id"]),
+                category_id=float(annotation["category_id"]),
+                area=str(annotation["area"]),
+            )
+        runs = {"size": [64.0, 96.0], "counts": [0.0, 6144.0]}
+        document["annotations"][1].update(iscrowd=True, segmentation=runs)
+
+    plain_set = source(tree)
+    data = broken(tree, tmp_path / "b", change)
+    assert data.class_names() == plain_set.class_names()
+    for place in range(8):
+        mine, wanted = data.objects(TRAIN, place), plain_set.objects(TRAIN, place)
+        assert (mine.height, mine.width) == (wanted.height, wanted.width)
+        assert np.array_equal(mine.boxes, wanted.boxes) and np.array_equal(mine.labels, wanted.labels)
+        assert np.allclose(mine.areas, wanted.areas)
+        assert mine.crowd.tolist() == ([False, True] if place == 0 else wanted.crowd.tolist())
+    assert decoded(data.objects(TRAIN, 0).shapes[1], 64, 96).all()
+
+
+def test_pieces_of_too_few_points_are_left_out_beside_whole_ones(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["annotations"][0]["segmentation"] += [[1, 2, 3, 4], []]
+
+    with caplog.at_level(logging.WARNING):
+        found = broken(tree, tmp_path / "b", change).objects(TRAIN, 0).shapes
+    assert found == source(tree).objects(TRAIN, 0).shapes
+    assert "1 of 14 segmentations" in caplog.text and "annotation 1" in caplog.text
+
+
+def test_a_polygon_far_larger_than_its_box_takes_no_more_memory() -> None:
+    # at the scale of this box the polygon would be 11 million pixels wide
+    box = (10.0, 10.0, 10.001, 10.001)
+    assert cut([[0.0, 0.0, 96.0, 0.0, 96.0, 64.0, 0.0, 64.0]], 64, 96, box, 112).all()
 
 
 def test_boxes_are_clipped_and_those_without_area_left_out(
@@ -277,6 +369,8 @@ def test_a_voc_tree_becomes_a_coco_tree(tmp_path: Path) -> None:
     [
         ("<object><name>a</name></object>", "object 1 must have a bndbox of four numbers"),
         (boxed("a", 1, 2, 3, 4).replace(">2<", ">two<"), "object 1 must have a bndbox of four numbers"),
+        (boxed("a", 1, 2, 3, 4).replace(">4<", ">inf<"), "object 1 must have a bndbox of finite numbers"),
+        (boxed("a", 1, 2, 3, 4, more="<difficult>yes</difficult>"), "difficult must be 0 or 1, got 'yes'"),
         ("<object>", "is not an XML document"),
         ("", "has no boxes"),
     ],
@@ -300,6 +394,13 @@ def test_a_list_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     voc(tmp_path, "a", boxed("a", 1, 2, 3, 4))
     (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("../../secret\n")
     with pytest.raises(DataError, match="not an image name"):
+        convert(tmp_path, tmp_path / "coco", PARTS)
+
+
+def test_a_list_names_an_image_once(tmp_path: Path) -> None:
+    voc(tmp_path, "a", boxed("a", 1, 2, 3, 4))
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("a\na\n")
+    with pytest.raises(DataError, match="line 2 names the image 'a' again"):
         convert(tmp_path, tmp_path / "coco", PARTS)
 
 
