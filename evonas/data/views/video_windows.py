@@ -13,7 +13,7 @@ from evonas.data.base import Images, Item, Split, check_size, manifest_of
 from evonas.data.io.safe import MAX_PIXELS
 from evonas.data.synthetic.views import check_views
 from evonas.data.views.base import Shot, Shots, augmented, item, unit_baseline
-from evonas.data.views.cameras import Missing, PosedImage, opened
+from evonas.data.views.cameras import Missing, PosedImage, digest_of, opened
 from evonas.data.views.colmap import read_colmap
 from evonas.data.views.nerf import NAME, read_transforms
 from evonas.data.views.realestate import read_video
@@ -202,12 +202,14 @@ class SequenceImages(Images):
         return Shot(colours, image.view, lens)
 
     def manifest(self) -> str:
-        """The sha256 of the sequences' names and the settings of the windows; reads no file."""
+        """The sha256 of cameras, file names, file sizes and the settings of the windows; pixels are not read."""
         source = self._source
+        names = source.names(self.split)
         return manifest_of(
             source=source.layout,
             split=self.split,
-            names=source.names(self.split),
+            names=names,
+            sequences=[digest_of(source.images(self.split, name)) for name in names],
             size=source.view_size,
             views=(source.context, source.targets, source.gap),
             range=(source.near, source.far, source.unit_baseline),
