@@ -19,7 +19,7 @@ from evonas.data.detection.coco import on_file
 from evonas.data.detection.instance_masks import decoded
 from evonas.errors import UserError
 from evonas.nn.detection.base import BOX, LABEL, PLAIN, SCORE
-from evonas.tasks.base import Batch
+from evonas.tasks.base import Batch, FiniteMeter
 
 Kind = Literal["bbox", "segm"]
 NAMES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
@@ -28,7 +28,7 @@ _NOTHING = -1.0
 Entries = list[dict[str, Any]]
 
 
-class DetectionMeter:
+class DetectionMeter(FiniteMeter):
     """Collects detections in pixels of the image files and computes mAP.
 
     Objects and detections go to pycocotools as its own readers would pass them: in double precision, and objects with
@@ -49,9 +49,9 @@ class DetectionMeter:
         self._truths: Entries = []
         self._found: dict[Kind, Entries] = {kind: [] for kind in self._kinds}
 
-    def update(self, output: Tensor, batch: Batch) -> None:
+    def _add(self, output: Tensor, batch: Batch) -> None:
         """Adds the detection tables B K ... of a batch without augmentation."""
-        tables = output.detach().float().cpu()
+        tables = output.float().cpu()
         for table, scale, picture in zip(tables, batch["scale"], batch["picture"], strict=True):
             part, place = picture.tolist()
             objects = self._data.objects(part, place)
@@ -69,7 +69,7 @@ class DetectionMeter:
                 for row, runs in zip(common, self._masks(found, boxes, objects), strict=True):
                     self._found["segm"].append({**row, "segmentation": runs, "area": _area(runs)})
 
-    def compute(self) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         """one_minus_map, map, map_50 ... of boxes, and mask_map ... where there are masks.
 
         Undefined metrics, such as those of large objects without any, are omitted.
