@@ -143,8 +143,10 @@ def test_only_the_crop_is_scored() -> None:
     assert meter.compute()["abs_rel"] == 0
 
 
-def test_no_other_constant_beats_the_baseline_on_train() -> None:
-    depth = task()
+@pytest.mark.parametrize("crop", ["none", "garg", "eigen"])
+def test_no_other_constant_beats_the_baseline_on_train(crop: str) -> None:
+    """Within the crop that is scored, where depths are others than outside it."""
+    depth = task(crop=crop)
     name, metrics = depth.baseline()
     best = depth._best_constant()
     assert name == f"constant depth {best:.1f} m"
@@ -159,6 +161,7 @@ def test_no_other_constant_beats_the_baseline_on_train() -> None:
 
     lowest = error(best)
     assert all(error(best * factor) >= lowest - 1e-6 for factor in (0.8, 0.95, 0.99, 1.01, 1.05, 1.25))
+    assert (best == task()._best_constant()) == (crop == "none")
 
 
 def test_distillation_follows_the_teacher_where_the_truth_is_unknown() -> None:
