@@ -16,7 +16,8 @@ from xml.etree.ElementTree import Element
 
 from evonas import files
 from evonas.data.io.json_values import flag, shown
-from evonas.data.io.safe import image_size, read_rows, read_xml
+from evonas.data.io.pictures import picture_file, picture_size
+from evonas.data.io.safe import read_rows, read_xml
 from evonas.errors import DataError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -120,11 +121,13 @@ def _images(tree: Path, listed: str, dropped: list[str]) -> Iterator[Boxed]:
 
 
 def _image(tree: Path, name: str, dropped: list[str]) -> Boxed:
-    # file names and sizes inside these documents are often wrong, so they are not read
-    path, image = tree / "Annotations" / f"{name}.xml", tree / "JPEGImages" / f"{name}.jpg"
-    height, width = image_size(image)
+    path, stem = tree / "Annotations" / f"{name}.xml", tree / "JPEGImages" / name
+    image = picture_file(stem) or stem.with_name(f"{name}.jpg")
+    # file names and sizes inside these documents are often wrong: a size tells at most whether EXIF turns the image
+    annotation = read_xml(path)
+    height, width = picture_size(image, sides=_stated_size(annotation))
     boxes = []
-    for number, entry in enumerate(read_xml(path).iter("object"), start=1):
+    for number, entry in enumerate(annotation.iter("object"), start=1):
         where = f"{path}, object {number}"
         label = (entry.findtext("name") or "").strip()
         box = _box(entry, where, height, width)
@@ -135,6 +138,14 @@ def _image(tree: Path, name: str, dropped: list[str]) -> Boxed:
         else:
             boxes.append((label, box, _is_difficult(entry, where)))
     return Boxed(image.name, height, width, tuple(boxes))
+
+
+def _stated_size(annotation: Element) -> tuple[int, int] | None:
+    """Height and width of a document; None unless both are positive integers."""
+    texts = [(annotation.findtext(f"size/{key}") or "").strip() for key in ("height", "width")]
+    if not all(text.isdecimal() and len(text) < 7 and int(text) for text in texts):
+        return None
+    return int(texts[0]), int(texts[1])
 
 
 def _is_difficult(entry: Element, where: str) -> bool:

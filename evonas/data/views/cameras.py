@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from evonas.data.io.safe import MAX_PIXELS, open_image
+from evonas.data.io.pictures import open_picture, orientation_note, refuse_undecided
+from evonas.data.io.safe import MAX_PIXELS
 from evonas.errors import DataError
 
 Matrix = NDArray[np.float64]
@@ -110,9 +111,12 @@ def opened(posed: PosedImage, size: tuple[int, int], max_pixels: int = MAX_PIXEL
         The image H W 3 in [0, 1], and the 3x3 intrinsics in its pixels.
 
     Raises:
-        DataError: the photograph has another shape than its camera.
+        DataError: the photograph has another shape than its camera, or EXIF turns it and the camera's sides do not
+            tell whether the camera saw it turned.
     """
-    image = open_image(posed.path, max_pixels).convert("RGB")
+    sides = None if posed.sides is None else (posed.sides[1], posed.sides[0])
+    refuse_undecided(posed.path, max_pixels, sides)
+    image = open_picture(posed.path, max_pixels, sides)
     _check_sides(posed, image.width, image.height)
     if any(posed.distortion):
         image = Image.fromarray(_straightened(np.asarray(image), posed))
@@ -133,9 +137,9 @@ def _check_sides(posed: PosedImage, width: int, height: int) -> None:
     wide, high = posed.sides
     if min(abs(width * high / wide - height), abs(height * wide / high - width)) > ROUNDING:
         raise DataError(
-            f"{posed.path} is {width} wide and {height} high, but its camera is for {wide:g} by {high:g}, "
-            "which has another shape.",
-            "Use the photographs that the cameras were computed from; one that EXIF turns must be stored upright.",
+            f"{posed.path} is {width} wide and {height} high{orientation_note(posed.path)}, but its camera is for "
+            f"{wide:g} by {high:g}, which has another shape.",
+            "Use the photographs that the cameras were computed from.",
         )
 
 

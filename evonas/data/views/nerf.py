@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from evonas.data.io.json_values import number, shown
-from evonas.data.io.safe import below, image_size, read_json
+from evonas.data.io.pictures import picture_file, picture_size, refuse_undecided
+from evonas.data.io.safe import below, is_file, read_json
 from evonas.data.views.cameras import (
     Distortion,
     Missing,
@@ -21,7 +22,6 @@ from evonas.errors import DataError
 
 NAME = "transforms.json"
 MAX_FRAMES = 100_000
-SUFFIXES = ("", ".png", ".jpg", ".jpeg")
 
 
 def read_transforms(folder: Path, missing: Missing = "error") -> list[PosedImage]:
@@ -58,8 +58,7 @@ def _photograph(root: Path, frame: Any, where: str) -> Path:
     if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
         raise DataError(f"{where} must have a file_path and a transform_matrix.")
     stem = below(root, frame["file_path"], where)
-    found = (path for suffix in SUFFIXES if (path := stem.with_name(stem.name + suffix)).is_file())
-    return next(found, stem)
+    return stem if is_file(stem) else picture_file(stem) or stem
 
 
 def _posed(document: Mapping[str, Any], frame: Mapping[str, Any], photograph: Path, where: str) -> PosedImage:
@@ -98,7 +97,8 @@ def _sides(told: Mapping[str, Any], photograph: Path, where: str) -> tuple[float
         raise DataError(
             f"{where} has {'h' if width is None else 'w'} alone.", "Give both w and h, or neither."
         )
-    high, wide = image_size(photograph)
+    refuse_undecided(photograph)
+    high, wide = picture_size(photograph)
     return wide, high
 
 

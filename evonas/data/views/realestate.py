@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from evonas.data.io.safe import Row, read_rows
+from evonas.data.io.pictures import picture_file
+from evonas.data.io.safe import Row, is_file, read_rows
 from evonas.data.views.cameras import Missing, PosedImage, check_present, in_order, view_of
 from evonas.data.views.lens_models import not_understood
 from evonas.errors import DataError
 
 COLUMNS = 19
 TIME = re.compile(r"\d{1,20}")
-SUFFIXES = (".jpg", ".png", ".jpeg")
 
 
 def read_video(cameras: Path, frames: Path, missing: Missing = "error") -> list[PosedImage]:
@@ -58,5 +58,5 @@ def _frame(row: Row, frames: Path) -> PosedImage:
         raise not_understood(row.where, f"distortion {numbers[4]:g} {numbers[5]:g} in columns 6 and 7")
     lens = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     view = view_of(np.reshape(numbers[6:], (3, 4)), row.where)
-    found = (path for suffix in SUFFIXES if (path := frames / f"{time}{suffix}").is_file())
-    return PosedImage(next(found, frames / f"{time}{SUFFIXES[0]}"), view, lens)
+    usual = frames / f"{time}.jpg"
+    return PosedImage(usual if is_file(usual) else picture_file(frames / time) or usual, view, lens)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from image_files import encoded, exif
+from PIL import Image
 from torch.utils.data import default_collate
 from trees import coco
 
@@ -18,6 +21,7 @@ from evonas.data.detection.coco import TEST, TRAIN, Coco, Fit, on_file
 from evonas.data.detection.instance_masks import cut, decoded
 from evonas.data.detection.voc import convert
 from evonas.data.io.safe import read_xml
+from evonas.data.io.split_lists import MissingFilesError
 from evonas.errors import DataError, UserError
 
 BCCD = Path(__file__).resolve().parents[5] / "shared" / "images" / "bccd"
@@ -323,8 +327,6 @@ def test_mistakes_of_the_user_are_told(tree: Path, tmp_path: Path) -> None:
 
 
 def voc(folder: Path, name: str, objects: str) -> None:
-    from PIL import Image
-
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (40, 30)).save(folder / "JPEGImages" / f"{name}.jpg")
@@ -426,3 +428,113 @@ def test_real_cells_are_read(tmp_path: Path) -> None:
     assert torch.allclose(item["scale"], torch.tensor([0.4, 0.4])) and int((item["labels"] >= 0).sum()) > 3
     objects: Objects = data.objects(TEST, 0)
     assert (objects.height, objects.width) == (480, 640)
+
+
+def copied(tree: Path, folder: Path) -> Path:
+    """The tree as files of its own."""
+    shutil.copytree(tree, folder)
+    return folder
+
+
+def test_missing_images_are_named_before_anything_is_trained(tree: Path, tmp_path: Path) -> None:
+    root = copied(tree, tmp_path / "a")
+    (root / "val2017/000000000002.jpg").unlink()
+    assert len(source(root).dataset("train")) == 6
+    for ask in (len, lambda dataset: dataset.manifest()):
+        with pytest.raises(
+            MissingFilesError,
+            match=r"instances_val2017\.json: 1 of 4 files are missing: .*val2017/000000000002\.jpg\.",
+        ):
+            ask(source(root).dataset("test"))
+
+
+def test_images_without_an_entry_are_counted(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = copied(tree, tmp_path / "a")
+    for name in ("x.jpg", "y.PNG", "notes.txt"):
+        (root / "train2017" / name).touch()
+    with caplog.at_level(logging.WARNING):
+        assert len(source(root).dataset("train")) == 6
+    assert "Skipped: 2 images in" in caplog.text and "such as x.jpg" in caplog.text
+
+
+def test_training_images_are_not_tested_on(tree: Path, tmp_path: Path) -> None:
+    root = copied(tree, tmp_path / "a")
+    document = (root / "annotations/instances_train2017.json").read_text()
+    (root / "annotations/instances_again.json").write_text(document)
+    (root / "again").symlink_to(root / "train2017")
+    with pytest.raises(DataError, match=r"splits train and test share 8 of 8 images: .*000000000000\.jpg"):
+        len(source(root, test="again").dataset("test"))
+
+
+def test_names_with_accents_are_found_in_either_spelling(tree: Path, tmp_path: Path) -> None:
+    root = copied(tree, tmp_path / "a")
+    path = root / "annotations/instances_val2017.json"
+    document = json.loads(path.read_text())
+    document["images"][0]["file_name"] = "caf\u00e9.jpg"
+    path.write_text(json.dumps(document))
+    (root / "val2017/000000000000.jpg").rename(root / "val2017/cafe\u0301.jpg")
+    assert source(root).dataset("test").manifest()
+    assert source(root).read(TEST, 0).size == (96, 64)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 1), (8, 3)])
+def test_the_document_decides_whether_exif_turns_an_image(
+    tree: Path, tmp_path: Path, orientation: int, turns: int
+) -> None:
+    root = copied(tree, tmp_path / "a")
+    path = root / "val2017/000000000000.jpg"
+    upright = np.asarray(Image.open(path))
+    stored = np.ascontiguousarray(np.rot90(upright, turns))
+    path.write_bytes(encoded(Image.fromarray(stored), "JPEG", quality=100, exif=exif(orientation)).content)
+    shown = np.asarray(source(root).read(TEST, 0)).astype(int)
+    assert shown.shape == upright.shape and np.abs(shown - upright).mean() < 2
+    if orientation == 3:
+        return
+    # boxes of the stored pixels lie on these
+    document = json.loads((root / "annotations/instances_val2017.json").read_text())
+    document["images"][0].update(height=96, width=64)
+    document["annotations"] = []
+    (root / "annotations/instances_val2017.json").write_text(json.dumps(document))
+    assert np.abs(np.asarray(source(root).read(TEST, 0)).astype(int) - stored).mean() < 2
+    document["images"][0].update(height=30, width=40)
+    (root / "annotations/instances_val2017.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=rf"is 64x96 \(stored as 96x64 with EXIF orientation {orientation}"):
+        source(root).read(TEST, 0)
+
+
+@pytest.mark.parametrize(
+    ("stated", "size"), [((40, 30), (40, 30)), ((30, 40), (30, 40)), (("", 9), (40, 30))]
+)
+def test_voc_sizes_decide_whether_exif_turns_an_image(
+    tmp_path: Path, stated: tuple[object, object], size: tuple[int, int]
+) -> None:
+    # height and width; the image is stored as 30x40
+    sides = f"<size><height>{stated[0]}</height><width>{stated[1]}</width></size>"
+    voc(tmp_path / "voc", "a", sides + boxed("cat", 2, 3, 20, 25))
+    file = encoded(Image.new("RGB", (40, 30)), "JPEG", exif=exif(6))
+    (tmp_path / "voc/JPEGImages/a.jpg").write_bytes(file.content)
+    (tmp_path / "voc/ImageSets/Main/trainval.txt").write_text("a\n")
+    convert(tmp_path / "voc", tmp_path / "coco", {"train": "trainval"})
+    [image] = json.loads((tmp_path / "coco/annotations/instances_train.json").read_text())["images"]
+    assert (image["height"], image["width"]) == size
+
+
+def test_a_name_that_no_file_can_have_is_missing(tree: Path, tmp_path: Path) -> None:
+    for name in ("a" * 3000 + ".jpg", "a" * 3000 + "/b.jpg", "\u00fc" * 3000 + ".jpg", "a\0b.jpg"):
+        folder = tmp_path / str(hash(name))
+        data = broken(tree, folder, lambda document, name=name: document["images"][0].update(file_name=name))
+        with pytest.raises(DataError, match=r"1 of 8 files are missing|cannot be followed"):
+            len(data.dataset("train"))
+
+
+@pytest.mark.parametrize("ending", [".png", ".JPG", ".jpeg"])
+def test_voc_images_may_have_other_suffixes(tmp_path: Path, ending: str) -> None:
+    voc(tmp_path / "voc", "a", boxed("cat", 2, 3, 20, 25))
+    path = tmp_path / "voc/JPEGImages/a.jpg"
+    Image.open(path).save(path.with_name(f"a{ending}"))
+    path.unlink()
+    (tmp_path / "voc/ImageSets/Main/trainval.txt").write_text("a\n")
+    convert(tmp_path / "voc", tmp_path / "coco", {"train": "trainval"})
+    assert (tmp_path / f"coco/train/a{ending}").is_file()

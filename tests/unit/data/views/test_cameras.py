@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_files import encoded, exif
 from PIL import Image
 from trees import posed as tree
 
@@ -353,3 +354,75 @@ def test_the_fox_has_fifty_of_its_images() -> None:
     across = np.eye(3) - axes[:, :, None] * axes[:, None]
     middle = np.linalg.solve(across.sum(0), (across @ places[..., None]).sum(0)[:, 0])
     assert all((image.view @ [*middle, 1])[2] > 0.5 for image in images)
+
+
+def test_transparent_backgrounds_are_white(tmp_path: Path) -> None:
+    """As in NeRF's synthetic scenes; the colours hidden below never show."""
+    tree.write_transforms(tmp_path)
+    pixels = np.zeros((tree.HEIGHT, tree.WIDTH, 4), np.uint8)
+    pixels[..., :3] = (200, 30, 90)
+    pixels[20:, :, 3] = 255
+    Image.fromarray(pixels).save(tmp_path / "images/000.png")
+    image = opened(read_transforms(tmp_path)[0], (tree.HEIGHT, tree.WIDTH))[0]
+    assert image[0, 0].tolist() == [1.0, 1.0, 1.0]
+    np.testing.assert_allclose(image[-1, -1], np.array([200, 30, 90]) / 255, atol=1e-6)
+
+
+def stored(folder: Path, orientation: int, shape: tuple[int, int], **changes: object) -> PosedImage:
+    """The first view of a scene, white above and black below as it is stored."""
+    broken(folder, **changes)
+    pixels = np.zeros(shape, np.uint8)
+    pixels[: shape[0] // 2] = 255
+    file = encoded(Image.fromarray(pixels), exif=exif(orientation))
+    (folder / "images/000.png").write_bytes(file.content)
+    return read_transforms(folder)[0]
+
+
+def test_the_sides_of_a_camera_decide_whether_exif_turns_a_photograph(tmp_path: Path) -> None:
+    # half as large as the camera says, and stored lying: turned upright, white is at the right
+    shape = tree.WIDTH // 2, tree.HEIGHT // 2
+    turned = opened(stored(tmp_path / "a", 6, shape), (20, 36))[0]
+    assert turned[:, -1].min() == 1.0 and turned[:, 0].max() == 0.0
+    # the camera saw the stored photograph
+    kept = opened(stored(tmp_path / "b", 6, (tree.HEIGHT, tree.WIDTH)), (tree.HEIGHT, tree.WIDTH))[0]
+    assert kept[0].min() == 1.0 and kept[-1].max() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shape", "changes"),
+    [
+        (3, (tree.HEIGHT, tree.WIDTH), {}),
+        (6, (32, 32), {"w": 32, "h": 32}),
+        (6, (tree.HEIGHT, tree.WIDTH), {"w": None, "h": None}),
+    ],
+)
+def test_a_photograph_whose_turn_nothing_tells_is_refused(
+    tmp_path: Path, orientation: int, shape: tuple[int, int], changes: dict[str, object]
+) -> None:
+    with pytest.raises(DataError, match=rf"000\.png has EXIF orientation {orientation}, and the sides"):
+        opened(stored(tmp_path / "a", orientation, shape, **changes), (20, 36))
+
+
+def test_suffixes_may_be_in_capitals(tmp_path: Path) -> None:
+    tree.write_transforms(tmp_path / "a")
+    (tmp_path / "a/images/000.png").rename(tmp_path / "a/images/000.PNG")
+    assert read_transforms(tmp_path / "a")[0].path.name == "000.PNG"
+    tree.write_realestate(tmp_path, "train", "video", 6)
+    for frame in (tmp_path / "frames/train/video").iterdir():
+        frame.rename(frame.with_suffix(".JPG"))
+    read = read_video(tmp_path / "train/video.txt", tmp_path / "frames/train/video")
+    assert [image.path.suffix for image in read] == [".JPG"] * 6
+
+
+@pytest.mark.parametrize("name", ["cameras", "images", "points3D"])
+def test_a_byte_order_mark_is_no_part_of_a_model(tmp_path: Path, name: str) -> None:
+    tree.write_colmap_text(tmp_path)
+    path = tmp_path / f"sparse/0/{name}.txt"
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+    assert len(read_colmap(tmp_path)) == 6 and len(read_points(tmp_path).places) == 1
+
+
+def test_a_missing_frame_may_be_skipped_without_sides(tmp_path: Path) -> None:
+    broken(tmp_path, w=None, h=None)
+    (tmp_path / "images/003.png").unlink()
+    assert len(read_transforms(tmp_path, "skip")) == 5

@@ -1,6 +1,7 @@
 """Windows in sequences: the manifest follows cameras and pictures."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 from trees import posed as tree
 
 from evonas.data.views.video_windows import Layout, Sequences
+from evonas.errors import DataError
 
 
 def nerf(folder: Path) -> Path:
@@ -93,3 +95,34 @@ def test_windows_of_unpadded_names_hold_neighbours(tmp_path: Path) -> None:
     path.write_text(json.dumps(document))
     names = [image.path.name for image in source(root, "transforms").images("test", "c")]
     assert names == ["0.png", "5.png", "10.png", "15.png", "20.png", "25.png"]
+
+
+@pytest.mark.parametrize(("layout", "write"), [("transforms", nerf), ("colmap", colmap)])
+def test_scenes_are_in_one_split(
+    tmp_path: Path, layout: Layout, write: Callable[[Path], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write(tmp_path)
+    (root / "train/empty").mkdir()
+    with caplog.at_level(logging.WARNING):
+        data = source(root, layout)
+        assert [len(data.names(split)) for split in ("train", "holdout", "test")] == [1, 1, 1]
+    assert caplog.text.count("Skipped: 1 folder in") == 1 and "such as empty; expected are" in caplog.text
+    # scenes of one name in other folders are other scenes, a link is the same folder
+    (root / "test/c").rename(root / "test/a")
+    source(root, layout).names("test")
+    (root / "test").rename(root / "gone")
+    (root / "test").symlink_to(root / "train")
+    data.names("train")
+    data = source(root, layout)
+    data.names("test")
+    with pytest.raises(DataError, match=r"splits train and test share 2 of 2 sequences: .*train/a"):
+        data.names("train")
+
+
+def test_a_video_is_in_one_split(tmp_path: Path) -> None:
+    root = videos(tmp_path)
+    tree.write_realestate(root, "test", "b")
+    data = source(root, "realestate")
+    data.names("train")
+    with pytest.raises(DataError, match=r"splits train and test share 1 of 2 sequences: b\."):
+        data.names("test")
