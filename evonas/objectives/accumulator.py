@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from evonas.errors import UserError
+from evonas.errors import InfeasibleError, UserError
 from evonas.tasks.base import Batch, Task, is_finite
 
 
@@ -35,7 +35,7 @@ class MetricAccumulator:
             ValueError: the output is not finite.
         """
         if not is_finite(output):
-            raise ValueError("the subnet's output is not finite")
+            raise InfeasibleError("the subnet's output is not finite")
         output = output.float()
         self._meter.update(output, batch)
         if self._by_pieces:
@@ -53,7 +53,7 @@ class MetricAccumulator:
         metrics = {name: float(value) for name, value in self._meter.compute().items()}
         value = metrics[self._task.error_name]
         if not math.isfinite(value):
-            raise ValueError(f"{self._task.error_name} is {value} on the validation split")
+            raise InfeasibleError(f"{self._task.error_name} is {value} on the validation split")
         # a secondary metric without a value (a class that never occurs) is dropped
         facts: dict[str, Any] = {
             "metrics": {key: each for key, each in metrics.items() if math.isfinite(each)}
