@@ -24,7 +24,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from evonas.data.io.safe import image_size
+from evonas.data.io.pictures import picture_size
 from evonas.data.views.cameras import PosedImage, opened
 from evonas.data.views.colmap import read_colmap, read_points
 from evonas.data.views.nerf import NAME, read_transforms
@@ -105,7 +105,7 @@ def read(folder: Path, scale: float) -> list[Shot]:
 
 
 def _shot(image: PosedImage, scale: float) -> Shot:
-    height, width = (round(side * scale) for side in image_size(image.path))
+    height, width = (round(side * scale) for side in picture_size(image.path))
     colours, lens = opened(image, (height, width))
     return Shot(*(torch.from_numpy(each).float() for each in (colours, image.view, lens)))
 

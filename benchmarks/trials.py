@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from evonas import files, schema
 from evonas.cli import conf_dir
 from evonas.evaluate.engine import EvaluatorLike
-from evonas.evaluate.measure import attempt
+from evonas.evaluate.measure import Failure, attempt
 from evonas.report.analysis.indicators import Scale
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import Values, front
@@ -76,15 +76,16 @@ def run(
         told = []
         for point in asked:
             text = space.format(point)
-            measurement, reason = attempt(evaluator, point, "shared")
+            answer = attempt(evaluator, point, "shared")
             seen.add(text)
-            found = None if measurement is None else tuple(measurement.objectives[name] for name in names)
+            if isinstance(answer, Failure):
+                told.append(Observation(point, None))
+                failures.append(answer.reason)
+                continue
+            found = tuple(answer.objectives[name] for name in names)
             told.append(Observation(point, found))
-            if found is None:
-                failures.append(reason)
-            else:
-                values.append(found)
-                numbers.append(len(seen))
+            values.append(found)
+            numbers.append(len(seen))
         asking.tell(told)
     points = np.array(values, dtype=float).reshape(-1, len(names))
     return Trial(*about, points, numbers, len(seen), failures, time.monotonic() - began)

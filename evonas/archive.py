@@ -2,26 +2,40 @@
 
 There is one writer (the driver) and any number of readers. An evaluation is committed before the search
 continues (WAL, synchronous=FULL), and pending work is not stored, so a killed search leaves complete
-evaluations only. Each row has a checksum, since SQLite does not detect a flipped bit in a value.
+evaluations only. Each row has a checksum, since SQLite does not detect a flipped bit in a value. The rows, their
+times and the metadata are chained: the table `seal` holds a running hash of the rows and of their times, their count,
+and a checksum of each key of the metadata, all renewed in the transaction that changes what they cover.
+
+A file may come from somebody else. It is opened only if its tables are exactly those below, without views or triggers,
+and every query has a limit of time.
 """
 
 import hashlib
 import json
+import logging
 import math
+import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from evonas import deprecated, fault_injection, files
 from evonas.errors import DataError, EngineError, UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SETTLED = frozenset({"reference"})
+# a file, a text in it, and seconds of a query: a fixed part and one for each byte of the file
+MAX_BYTES, MAX_TEXT_BYTES = 2 * 2**30, 16 * 2**20
+_QUERY_SECONDS, _BYTES_PER_SECOND, _STEPS = 10.0, 2**20, 100_000
 _APPLICATION = 0x45564E53
+_LOG = logging.getLogger(__name__)
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE evaluation (
@@ -32,7 +46,13 @@ CREATE TABLE execution (
     fingerprint TEXT NOT NULL, genotype TEXT NOT NULL, seconds REAL NOT NULL, worker TEXT NOT NULL,
     finished TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
 """
+# of schema 2; an archive of schema 1 gets it when its search is resumed
+_SEAL = "CREATE TABLE seal (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+_COUNT, _ROWS, _TIMES, _META = "count", "rows", "times", "meta."
 _COLUMNS = "seq, fingerprint, genotype, part, state, objectives, extra, reason"
+_TIME_COLUMNS = "fingerprint, genotype, seconds, worker, finished"
+# the end of a rollback journal that names a journal of several files
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +115,9 @@ class Archive:
         if not unsafe_fs:
             files.refuse_network(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=True)
-        archive = cls(_connect(path.resolve().as_uri()), path)
+        os.close(files.open_to_change(path))
+        _refuse_journal(path)
+        archive = cls(_connect(path), path)
         try:
             with _translated_errors(path):
                 archive._continue_or_create(dict(identity), resume)
@@ -115,19 +136,23 @@ class Archive:
         """
         if not path.is_file():
             raise UserError(f"There is no archive at {path}.", "Run the search first: stage=search")
-        uri = path.resolve().as_uri()
         is_clean = not path.with_name(path.name + "-wal").exists()
         with _translated_errors(path):
             try:
-                connection = _connect(uri + "?mode=ro")
+                connection = _connect(path, "?mode=ro")
                 connection.execute("SELECT count(*) FROM sqlite_master")
             except sqlite3.OperationalError:
                 if not is_clean:
                     raise
                 # without a write-ahead log the file is complete, and may be on a read-only disk
-                connection = _connect(uri + "?immutable=1")
+                connection = _connect(path, "?immutable=1")
             archive = cls(connection, path)
-            archive._check_file()
+            try:
+                archive._check_file()
+                archive._check_seal()
+            except BaseException:
+                archive.close()
+                raise
         return archive
 
     @property
@@ -146,10 +171,12 @@ class Archive:
             key: one of `SETTLED`, which are part of `meta` but not of the identity.
         """
         assert key in SETTLED
-        with _translated_errors(self.path):
-            self._connection.execute(
-                "INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, _canonical(value))
-            )
+        if key not in self.meta:
+            with _translated_errors(self.path), self._transaction():
+                self._connection.execute(
+                    "INSERT INTO meta (key, value) VALUES (?, ?)", (key, _canonical(value))
+                )
+                self._set_seal({_META + key: _digest(_canonical(value))})
         return self.meta[key]
 
     def lookup(self, fingerprint: str, genotype: str) -> Evaluation | None:
@@ -170,25 +197,60 @@ class Archive:
             EngineError: the disk is full, or the evaluation exists already (two drivers?).
         """
         stored = finite_or_failed(evaluation)
-        row = _row(stored)
-        with _translated_errors(self.path):
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                marks = ", ".join("?" * (len(row) + 1))
-                self._connection.execute(
-                    f"INSERT INTO evaluation ({_COLUMNS}, checksum) VALUES ({marks})", (*row, _checksum(row))
-                )
-                self._connection.execute(
-                    "INSERT INTO execution (fingerprint, genotype, seconds, worker) VALUES (?, ?, ?, ?)",
-                    (stored.fingerprint, stored.genotype, float(seconds), worker),
-                )
-                fault_injection.point("archive.before_commit")
-                self._connection.execute("COMMIT")
-                fault_injection.point("archive.after_commit")
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+        with _translated_errors(self.path), self._transaction("archive.before_commit"):
+            self._insert(stored, seconds, worker)
+        fault_injection.point("archive.after_commit")
         return stored
+
+    def replace_failed(self, evaluation: Evaluation, seconds: float = 0.0, worker: str = "") -> Evaluation:
+        """`record` an evaluation in place of a failed one of the same fingerprint and genotype.
+
+        The old row and its times are removed, and the new one counts as the newest.
+        """
+        stored = finite_or_failed(evaluation)
+        key = stored.fingerprint, stored.genotype
+        with _translated_errors(self.path), self._transaction("archive.before_commit"):
+            found = self._connection.execute(
+                "DELETE FROM evaluation WHERE fingerprint = ? AND genotype = ? AND state = 'failed'", key
+            )
+            assert found.rowcount == 1, "only failed evaluations are replaced"
+            self._connection.execute("DELETE FROM execution WHERE fingerprint = ? AND genotype = ?", key)
+            self._set_seal(self._computed_seal())
+            self._insert(stored, seconds, worker)
+        fault_injection.point("archive.after_commit")
+        return stored
+
+    def _insert(self, stored: Evaluation, seconds: float, worker: str) -> None:
+        """Insert an evaluation and its time, and continue the chain."""
+        row = _row(stored)
+        checksum = _checksum(row)
+        marks = ", ".join("?" * (len(row) + 1))
+        self._connection.execute(
+            f"INSERT INTO evaluation ({_COLUMNS}, checksum) VALUES ({marks})", (*row, checksum)
+        )
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        times = (stored.fingerprint, stored.genotype, float(seconds), worker, now)
+        self._connection.execute(f"INSERT INTO execution ({_TIME_COLUMNS}) VALUES (?, ?, ?, ?, ?)", times)
+        seal = self._seal()
+        self._set_seal(
+            {
+                _COUNT: str(int(seal[_COUNT]) + 1),
+                _ROWS: _chained(seal[_ROWS], checksum),
+                _TIMES: _chained(seal[_TIMES], json.dumps(times)),
+            }
+        )
+
+    @contextmanager
+    def _transaction(self, fault_point: str = "") -> Iterator[None]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            if fault_point:
+                fault_injection.point(fault_point)
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def evaluations(self) -> list[Evaluation]:
         """All evaluations in the order asked."""
@@ -239,14 +301,18 @@ class Archive:
             ).fetchall()
 
     def _evaluation(self, row: tuple[Any, ...]) -> Evaluation:
-        seq, fingerprint, genotype, part, state, objectives, extra, reason, checksum = row
-        if _checksum(row[:-1]) != checksum:
-            raise DataError(
-                f"{self.path} is damaged: evaluation {seq} does not match its checksum.", _RESTORE
-            )
+        seq, fingerprint, genotype, part, state, objectives, extra, reason, _ = self._verified(row)
         return Evaluation(
             seq, fingerprint, genotype, part, state, json.loads(objectives), json.loads(extra), reason
         )
+
+    def _verified(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A row that matches its checksum."""
+        if _checksum(row[:-1]) != row[-1]:
+            raise DataError(
+                f"{self.path} is damaged: evaluation {row[0]} does not match its checksum.", _RESTORE
+            )
+        return row
 
     def _continue_or_create(self, identity: dict[str, Any], resume: bool) -> None:
         (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -256,22 +322,91 @@ class Archive:
                 raise UserError(
                     f"{self.path} holds a search already.", "Add resume=true, or name another run="
                 )
+            self._check_seal()
             _refuse_change(self.meta, identity)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         if not tables:
             self._create(identity)
+        elif not self.is_sealed:
+            with self._transaction():
+                self._start_seal()
 
     def _create(self, identity: dict[str, Any]) -> None:
         """Create tables and identity in one transaction."""
         values = [(key, _canonical(value)) for key, value in identity.items()]
-        self._connection.execute("BEGIN IMMEDIATE")
-        for statement in filter(str.strip, _TABLES.split(";")):
-            self._connection.execute(statement)
-        self._connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", values)
-        self._connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        with self._transaction():
+            for statement in filter(str.strip, _TABLES.split(";")):
+                self._connection.execute(statement)
+            self._connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", values)
+            self._connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            self._start_seal()
+
+    def _start_seal(self) -> None:
+        """Create the seal over what the archive holds."""
+        self._connection.execute(_SEAL)
+        self._set_seal(self._computed_seal())
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._connection.execute("COMMIT")
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the archive has a seal; those of schema 1 have none until their search is resumed."""
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        return int(version) >= SCHEMA_VERSION
+
+    def _seal(self) -> dict[str, str]:
+        return dict(self._connection.execute("SELECT key, value FROM seal"))
+
+    def _set_seal(self, values: Mapping[str, str]) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO seal (key, value) VALUES (?, ?)", list(values.items())
+        )
+
+    def _computed_seal(self) -> dict[str, str]:
+        """The seal of what the archive holds now.
+
+        Raises:
+            DataError: a row does not match its own checksum.
+        """
+        found = {
+            _META + key: _digest(value)
+            for key, value in self._connection.execute("SELECT key, value FROM meta")
+        }
+        count, rows, times = 0, "", ""
+        for row in self._connection.execute(f"SELECT {_COLUMNS}, checksum FROM evaluation ORDER BY rowid"):
+            count, rows = count + 1, _chained(rows, self._verified(row)[-1])
+        for row in self._connection.execute(f"SELECT {_TIME_COLUMNS} FROM execution ORDER BY rowid"):
+            times = _chained(times, json.dumps(row))
+        return {**found, _COUNT: str(count), _ROWS: rows, _TIMES: times}
+
+    def _check_seal(self) -> None:
+        """Compare the archive with its seal.
+
+        Raises:
+            DataError: something was changed that the seal covers; the message names it.
+        """
+        if not self.is_sealed:
+            _say_unsealed(str(self.path))
+            return
+        # one transaction, so that a search that writes meanwhile does not come between
+        self._connection.execute("BEGIN")
+        try:
+            wanted, found = self._seal(), self._computed_seal()
+        finally:
+            self._connection.execute("COMMIT")
+        broken = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
+        if not broken:
+            return
+        changed = [key.removeprefix(_META) for key in broken if key.startswith(_META)]
+        if changed:
+            what = f"{', '.join(changed)} of its metadata"
+        elif _COUNT in broken:
+            what = f"it holds {found[_COUNT]} evaluations and recorded {wanted.get(_COUNT)}, so the number of rows"
+        else:
+            what = "the order of its evaluations" if _ROWS in broken else "the times of its evaluations"
+        raise DataError(
+            f"{self.path} was changed after it was written: {what} does not match its seal.", _RESTORE
+        )
 
     def _check_file(self) -> None:
         (application,) = self._connection.execute("PRAGMA application_id").fetchone()
@@ -283,6 +418,7 @@ class Archive:
                 f"{self.path} has schema {version}; this version of evonas reads schemas up to {SCHEMA_VERSION}.",
                 "Update it with: pip install --upgrade evonas",
             )
+        _refuse_schema(self.path, self._connection, version)
         (verdict,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
             raise DataError(f"{self.path} is damaged: {verdict}.", _RESTORE)
@@ -353,8 +489,63 @@ def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
             )
 
 
-def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
+class _Connection(sqlite3.Connection):
+    """A connection whose queries are interrupted after some seconds, each with the rows that are read of it."""
+
+    def limit_time(self, seconds: float) -> None:
+        self._seconds, self._ends = seconds, time.monotonic() + seconds
+        self.set_progress_handler(lambda: time.monotonic() > self._ends, _STEPS)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if hasattr(self, "_ends"):
+            self._ends = time.monotonic() + self._seconds
+        return super().execute(sql, parameters)
+
+
+@cache
+def _say_unsealed(path: str) -> None:
+    """Say once of an archive that it has no seal."""
+    _LOG.warning(
+        "%s was written before archives were sealed: changes of its metadata and missing evaluations cannot be "
+        "noticed. Resuming its search seals it.",
+        path,
+    )
+
+
+def _connect(path: Path, options: str = "") -> sqlite3.Connection:
+    """A connection that runs nothing that a file brings along, and no query for ever."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise DataError(f"{path} has {size} bytes, more than the {MAX_BYTES} that are read.", _RESTORE)
+    uri = path.resolve().as_uri() + options
+    found = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0, factory=_Connection)
+    found.limit_time(_QUERY_SECONDS + size / _BYTES_PER_SECOND)
+    found.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_TEXT_BYTES)
+    found.execute("PRAGMA trusted_schema = OFF")
+    found.execute("PRAGMA cell_size_check = ON")
+    return found
+
+
+def _refuse_journal(path: Path) -> None:
+    """Refuse the rollback journal of another file, which SQLite would follow to files outside of the run."""
+    journal = path.with_name(path.name + "-journal")
+    if journal.is_symlink() or (journal.exists() and journal.read_bytes()[-8:] == _SUPER_JOURNAL):
+        raise DataError(f"{journal} is no journal of this archive.", "Remove it.")
+
+
+def _refuse_schema(path: Path, connection: sqlite3.Connection, version: int) -> None:
+    """Refuse a file with other tables than an archive has: a view or trigger runs whenever it is read or written."""
+    wanted = {statement.strip() for statement in _TABLES.split(";") if statement.strip()}
+    wanted |= {_SEAL} if version >= SCHEMA_VERSION else set()
+    found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    # indices of UNIQUE columns have no statement
+    others = [
+        f"{kind} {str(name)[:40]}" for kind, name, sql in found if sql is not None and sql not in wanted
+    ]
+    if others or len(wanted) != sum(sql is not None for *_, sql in found):
+        raise DataError(
+            f"{path} does not have the tables of an archive{f': {others[0]}' if others else ''}.", _RESTORE
+        )
 
 
 @contextmanager
@@ -368,6 +559,8 @@ def _translated_errors(path: Path) -> Iterator[None]:
             "Check that no other search uses this archive.",
         ) from error
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            raise DataError(f"{path} takes too long to read.", _RESTORE) from error
         free = shutil.disk_usage(path.parent).free // 2**20
         raise EngineError(
             f"{path} cannot be used: {error} ({free} MiB free on its disk).",
@@ -384,7 +577,15 @@ def _row(evaluation: Evaluation) -> tuple[Any, ...]:
 
 
 def _checksum(row: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]
+    return _digest(json.dumps(row))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _chained(head: str, link: str) -> str:
+    return hashlib.sha256(f"{head}{link}".encode()).hexdigest()
 
 
 def _canonical(value: Any) -> str:

@@ -32,6 +32,9 @@ _MEANS = {
 # what a stage lets be typed without its `stage.` before it
 _SHORT = {"compare": ("runs",)}
 
+# what stages take over that only read: the name of another run
+_LOOKED_AT = {"inputs"}
+
 # a comma between networks; those inside the text of one stand before a number
 _REFERENCE = re.compile(r",\s*(?=[A-Za-z~./])")
 
@@ -99,7 +102,8 @@ def group(override: str) -> str:
 def inherited(typed_overrides: Sequence[str]) -> list[str]:
     """What an existing run's first command said, where this command does not choose a task.
 
-    What the user types wins, for a key and for everything below it.
+    What the user types wins, for a key and for everything below it. A stage that only reads takes over where the rest
+    of the results is and nothing else: a run that comes from somebody else would decide what is made and who is told.
     """
     typed = dict(map(setting, typed_overrides))
     name = typed.get("run", "")
@@ -108,8 +112,25 @@ def inherited(typed_overrides: Sequence[str]) -> list[str]:
     outputs = Path(typed.get("outputs", "outputs"))
     if name != run.LAST and not (outputs / name / run.IDENTITY).exists():
         return []
-    recorded = run.recorded_overrides(run.find_run(outputs, name))
+    directory = run.find_run(outputs, name)
+    is_looking = typed.get("stage") in stages.READS_ONLY
+    if "packages" not in typed and not is_looking:
+        _refuse_recorded_code(directory)
+    recorded = run.recorded_overrides(directory)
+    if is_looking:
+        recorded = [each for each in recorded if setting(each)[0] in _LOOKED_AT]
     return [each for each in recorded if not _is_typed(setting(each)[0], typed)]
+
+
+def _refuse_recorded_code(directory: Path) -> None:
+    """Code of the user runs because this command says so, and not because a run folder does."""
+    recorded = [each for each in run.typed(directory / run.ATTEMPTS / "001") if group(each) == "packages"]
+    if recorded and setting(recorded[-1])[1] not in ("", "[]", "null"):
+        raise UserError(
+            f"Run '{directory.name}' was made with code of {setting(recorded[-1])[1][:80]}, which this command does "
+            "not allow.",
+            f"If you trust it, add: {recorded[-1].lstrip('+')}",
+        )
 
 
 def _is_typed(key: str, typed: dict[str, str]) -> bool:

@@ -6,11 +6,13 @@ import inspect
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, cast
 
 import yaml
@@ -24,10 +26,10 @@ from omegaconf.errors import OmegaConfBaseException
 from evonas import deprecated
 from evonas.config_types import parameters, refuse_fractions
 from evonas.errors import EvoNASError, UserError
-from evonas.identifiers import as_taken, present_path, resolved
+from evonas.identifiers import as_taken, identifier, present_path, resolved
 
 _PARTS = (
-    "data", "evaluate", "mm", "nn", "objectives", "search", "space", "stages", "supernets", "tasks", "track", "train",
+    "data", "mm", "nn", "objectives", "search", "space", "stages", "supernets", "tasks", "track", "train",
 )  # fmt: skip
 log = logging.getLogger(__name__)
 _IN_CALL = re.compile(r"call to target '([\w.]+)'")
@@ -38,6 +40,8 @@ _HIDDEN = "***"
 MAX_YAML_BYTES = 256 * 2**10
 MAX_YAML_NODES = 10_000
 MAX_YAML_DEPTH = 64
+# numbers of recorded spaces are widths and counts
+_MAX_SUM, _MAX_SECONDS = 1_000_000, 5.0
 # counts much faster where the library was built with it
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
@@ -53,6 +57,69 @@ _SECRET_TEXT = (
         rf"\1{_HIDDEN}",
     ),
 )
+
+
+def build_data(node: Any, group: str, *args: Any, **kwargs: Any) -> Any:
+    """`build` for config that a file of results brings along, such as an archive: it may name one kind of thing only.
+
+    Args:
+        node: as of `build`.
+        group: first word of the ids of `evonas/identifiers.py` that may be made, such as `space`. Classes of
+            packages that the command line names may be made too.
+
+    Raises:
+        UserError: as of `build`; anything else is named, or it is too large or takes too long to make.
+    """
+    plain = to_plain(node)
+    numbers = [each for each in _scalars(plain) if isinstance(each, int | float)]
+    # not what is above, since nan is neither
+    if not sum(map(abs, numbers)) <= _MAX_SUM or sum(1 for _ in _scalars(plain)) > MAX_YAML_NODES:
+        raise UserError(
+            f"A recorded {group} has more than {MAX_YAML_NODES} values, or its numbers add up to more than {_MAX_SUM}."
+        )
+    for part in _made(plain):
+        target = part["_target_"]
+        is_known = str(identifier(target)).partition("/")[0] == group
+        if not (is_known or (isinstance(target, str) and _within(target, _users()))):
+            raise UserError(
+                f"A recorded {group} names {redact(str(target))[:80]!r}, which is none.",
+                f"Only what makes a {group} is made of recorded results.",
+            )
+    try:
+        with _time_limit(group):
+            return build(plain, *args, **kwargs)
+    except (MemoryError, RecursionError) as error:
+        raise UserError(f"A recorded {group} is too large to be made: {type(error).__name__}.") from error
+
+
+@contextmanager
+def _time_limit(group: str) -> Iterator[None]:
+    """Raise a UserError in the main thread after `_MAX_SECONDS`; other threads cannot be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise UserError(f"A recorded {group} takes more than {_MAX_SECONDS:g} s to make.")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, _MAX_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _scalars(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for child in value.values():
+            yield from _scalars(child)
+    elif isinstance(value, list | tuple):
+        for child in value:
+            yield from _scalars(child)
+    else:
+        yield value
 
 
 def build(node: Any, *args: Any, **kwargs: Any) -> Any:
@@ -85,6 +152,8 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
     _check_arguments(plain["_target_"], maker, args, kwargs)
     try:
         return maker(*args, **kwargs)
+    except EvoNASError:
+        raise
     except (TypeError, ValueError) as error:
         raise _unfit(plain["_target_"], error) from error
 
@@ -148,11 +217,16 @@ def allowed(target: Any) -> Callable[..., Any]:
 def trusting(packages: Sequence[str]) -> Iterator[None]:
     """Let `_target_` name public classes and functions of these packages too, here and in workers.
 
-    Only the command line decides this: a config file may come from somebody else.
+    Only the command line decides this: a config file may come from somebody else. The packages may lie in the current
+    folder, where nothing else is imported from.
     """
     before = os.environ.get(_TRUSTED)
     if packages:
         os.environ[_TRUSTED] = ",".join(packages)
+        here = str(Path.cwd())
+        if here not in sys.path and "" not in sys.path:
+            # last, so that no file there stands in for a module of somebody else
+            sys.path.append(here)
     try:
         yield
     finally:

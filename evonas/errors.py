@@ -36,3 +36,11 @@ class EngineError(EvoNASError):
     """The machinery failed: workers, disk, memory."""
 
     exit_code = 4
+
+
+class InfeasibleError(UserError, ValueError):
+    """A genotype has no result, whichever worker measures it: for instance, a table has no row of it."""
+
+
+class DisturbedError(EngineError):
+    """The machine did not allow a measurement, for instance a latency on a busy processor; it may do so later."""

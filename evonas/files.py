@@ -1,22 +1,33 @@
-"""Atomic writes, checksums, and removal of temporary files that killed writes left behind."""
+"""Files of runs: atomic writes, checksums, bounded reads, and refusal of links.
 
+A run folder may come from somebody else. What is written in it goes into files that lie there, never through a link,
+and what is read is bounded in size and depth.
+"""
+
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from evonas import fault_injection
-from evonas.errors import UserError
+from evonas.errors import DataError, UserError
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "lustre", "gpfs", "ceph"}
 )
+MAX_JSON_BYTES = 64 * 2**20
+# files and folders of a run, and how deep they lie
+MAX_ENTRIES, MAX_DEPTH = 200_000, 64
+# W&B links its newest record and log
+_LINKING = "wandb"
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 NETWORK_FILE_SYSTEMS |= {"beegfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse"}
 
@@ -69,8 +80,121 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        DamagedError: it is no JSON, too large, or nested too deeply to be read.
+    """
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise DamagedError(
+            f"{path} has {size} bytes, more than the {MAX_JSON_BYTES} that are read.", _RESTORE_JSON
+        )
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise DamagedError(f"{path} is nested too deeply to be read.", _RESTORE_JSON) from None
+    except ValueError as error:
+        raise DamagedError(f"{path} is damaged: {error}.", _RESTORE_JSON) from error
+
+
+_RESTORE_JSON = "Restore the file from a copy, or repeat the stage that writes it."
+
+
+class DamagedError(DataError, ValueError):
+    """A file does not hold what it should; also a ValueError, as of `json`."""
+
+
+def open_to_append(path: Path) -> int:
+    """Open a private file to append to it, and create it if it is missing; returns its descriptor.
+
+    Raises:
+        DataError: the path is a link.
+    """
+    return _open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def open_to_change(path: Path) -> int:
+    """Open a private file to read and write it, and create it if it is missing; returns its descriptor.
+
+    Raises:
+        DataError: the path is a link, or a pipe or device.
+    """
+    return _open_own(path, os.O_RDWR | os.O_CREAT)
+
+
+def _open_own(path: Path, flags: int) -> int:
+    try:
+        # without waiting, as opening a pipe does
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP or path.is_symlink():
+            raise _link(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _special(path)
+    return handle
+
+
+def check_run_files(folder: Path) -> int:
+    """Refuse a run folder with links, pipes or devices, before anything in it is read or written.
+
+    Returns:
+        The size of its files in bytes.
+
+    Raises:
+        DataError: an entry is a link, neither file nor folder, or there are too many of them or too deep.
+    """
+    size = 0
+    for number, entry in enumerate(_entries(folder)):
+        if number >= MAX_ENTRIES:
+            raise DataError(
+                f"{folder} holds more than {MAX_ENTRIES} files.",
+                "Is it a run? Move away what is not its own.",
+            )
+        if entry.is_symlink():
+            if not _is_own_link(Path(entry.path), folder):
+                raise _link(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            # the driver of a running search may remove a file meanwhile
+            with suppress(FileNotFoundError):
+                size += entry.stat(follow_symlinks=False).st_size
+        elif not entry.is_dir(follow_symlinks=False):
+            raise _special(Path(entry.path))
+    return size
+
+
+def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    """All entries below a folder, without following links."""
+    waiting = [(folder, 0)]
+    while waiting:
+        parent, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise DataError(f"{parent} lies more than {MAX_DEPTH} folders deep.", "Is it a run?")
+        with suppress(FileNotFoundError), os.scandir(parent) as found:
+            for entry in found:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((Path(entry.path), depth + 1))
+
+
+def _is_own_link(path: Path, folder: Path) -> bool:
+    """Whether a link is one of W&B's inside of its own folder."""
+    parts = path.relative_to(folder).parts
+    if _LINKING not in parts[:-1]:
+        return False
+    home = folder.joinpath(*parts[: parts.index(_LINKING) + 1])
+    return path.resolve().is_relative_to(home.resolve())
+
+
+def _link(path: Path) -> DataError:
+    return DataError(f"{path} is a link, and links in a run are not followed.", "Put the file itself there.")
+
+
+def _special(path: Path) -> DataError:
+    return DataError(f"{path} is neither a file nor a folder.", "Remove it from the run.")
 
 
 def sha256(path: Path) -> str:

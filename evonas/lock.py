@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from evonas import files
 from evonas.errors import EngineError, UserError
 
 
@@ -82,7 +83,7 @@ def is_alive(owner: Owner) -> bool:
 @contextmanager
 def _guarded(path: Path) -> Iterator[TextIO]:
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = files.open_to_change(path)
     except OSError as error:
         raise EngineError(f"Cannot open the lock {path}: {error.strerror}.") from error
     with os.fdopen(handle, "r+", encoding="utf-8") as stream:

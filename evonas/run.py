@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _QUESTION = ("task", "seed", "space", "network", "data")
 # the location of the data may change, the data may not
 _NOT_IDENTITY = ("root",)
-_NOT_INHERITED = ("run", "resume", "outputs", "stage", "fail_fast", "hydra")
+_NOT_INHERITED = ("run", "resume", "outputs", "stage", "fail_fast", "hydra", "packages", "retry_failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,7 @@ def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) ->
     outputs = Path(cfg.outputs).absolute()
     inputs = find_run(outputs, cfg.inputs) if cfg.inputs else None
     directory = _directory(outputs, cfg.run, _task_name(cfg, overrides))
+    files.check_run_files(directory)
     if lock_it:
         lock.acquire(directory / LOCK, directory.name)
         files.sweep(directory)
@@ -148,11 +149,12 @@ def task_name(overrides: Sequence[str]) -> str:
 
 
 def list_runs(outputs: Path) -> list[dict[str, Any]]:
-    """The identities of all runs, oldest first, each with its directory under `directory`."""
+    """The identities of all runs, oldest first, each with its `directory` and the size of its files in `bytes`."""
     found = []
     for path in Path(outputs).glob(f"*/{IDENTITY}"):
+        size = files.check_run_files(path.parent)
         identity = _read_identity(path)
-        found.append({**identity, "directory": path.parent})
+        found.append({**identity, "directory": path.parent, "bytes": size})
     return sorted(found, key=lambda each: (each["created"], each["directory"].name))
 
 
@@ -171,6 +173,8 @@ def find_run(outputs: Path, name: str) -> Path:
         folders = [Path(each["directory"]) for each in reversed(runs)]
         return next((each for each in folders if not _is_refused(each)), folders[0])
     directory = Path(outputs) / _checked(name)
+    if directory.is_dir():
+        files.check_run_files(directory)
     if not (directory / IDENTITY).exists():
         known = ", ".join(each["directory"].name for each in list_runs(outputs)[-5:])
         raise UserError(f"There is no run '{name}' in {outputs}.", f"The newest are: {known or 'none'}")

@@ -189,6 +189,8 @@ class Config:
     fail_fast: bool = False
     # packages of yours whose classes `_target_` may name; counts on the command line alone
     packages: list[str] = field(default_factory=list)
+    # stage=search: measure the failed evaluations of a search that is resumed again, before it goes on
+    retry_failed: bool = False
     # runs or archives: what they measured of the same supernet is not measured again by stage=search
     reuse: Any = None
     # networks to take instead of searching: run:<run>#<name>, <folder or selected.json>#<name>,

@@ -16,10 +16,19 @@ Order = Callable[[Genotype], Any]
 
 @dataclass(slots=True)
 class QueuedJob:
-    """A job without an outcome, with the number of workers that were lost while measuring it alone."""
+    """A job without an outcome.
+
+    Args:
+        job: the job.
+        attempts: how often a measurement of it raised, or its worker was lost while measuring it alone.
+        workers: names of the workers on which that happened, in order.
+        is_control: measures a genotype again that was measured before, to check a worker; it has no outcome.
+    """
 
     job: Job
     attempts: int = 0
+    workers: tuple[str, ...] = ()
+    is_control: bool = False
 
 
 @dataclass(slots=True)
@@ -29,10 +38,17 @@ class Pass:
     Args:
         members: the jobs.
         began: start time on the monotonic clock, in seconds.
+        is_checked: whether the worker has measured a control directly before.
     """
 
     members: tuple[QueuedJob, ...]
     began: float = 0.0
+    is_checked: bool = False
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the pass checks a worker."""
+        return self.members[0].is_control
 
     @property
     def jobs(self) -> list[Job]:
@@ -76,24 +92,33 @@ class Backlog:
         """Return a pass that was not started to the front of the queue."""
         self._passes.appendleft(lost)
 
-    def split(self, lost: Pass) -> None:
-        """Append the jobs of a lost pass as passes of one job each."""
-        self._passes.extend(Pass((each,)) for each in lost.members)
+    def split(self, lost: Iterable[QueuedJob]) -> None:
+        """Append jobs as passes of one job each."""
+        self._passes.extend(Pass((each,)) for each in lost)
 
     def clear(self) -> None:
         """Remove all jobs."""
         self._jobs.clear()
         self._passes.clear()
 
-    def take(self, workers: int, limit: int) -> Pass | None:
-        """Remove and return the next pass; None if the queue is empty.
+    def take(self, workers: int, limit: int, suits: Callable[[Pass], bool] = lambda _: True) -> Pass | None:
+        """Remove and return the first pass that suits; None if there is none.
 
         Queued jobs are divided evenly into the smallest multiple of `workers` passes of at most `limit` jobs,
         so that workers finish at about the same time.
         """
-        if not self._passes:
+        found = self._first(suits)
+        if found is None and self._jobs:
             self._cut(workers, limit)
-        return self._passes.popleft() if self._passes else None
+            found = self._first(suits)
+        return found
+
+    def _first(self, suits: Callable[[Pass], bool]) -> Pass | None:
+        found = next((each for each in self._passes if suits(each)), None)
+        if found is not None:
+            # by identity, since passes of equal jobs are equal
+            self._passes = deque(each for each in self._passes if each is not found)
+        return found
 
     def _cut(self, workers: int, limit: int) -> None:
         jobs, self._jobs = self._jobs, []

@@ -6,11 +6,13 @@ Jobs of the `exclusive` part run after them, one at a time per device, and no ot
 meanwhile. If its evaluator is a `BatchEvaluator`, an engine may give a worker several shared jobs at a time;
 each has its own outcome, and if the worker is lost, each is retried alone, so that the faulty job is found.
 
-An engine never raises because of one genotype: a measurement that raises, exceeds the deadline, kills its
-process or returns anything but finite numbers becomes a failed outcome with a reason. A job is retried up to
-`tries` times if its process is lost, but not if the measurement raises. An engine raises EngineError only if
-it cannot work at all, for instance if no worker can start. `close` leaves no process behind and may be called
-twice. An engine is independent of archives, searchers and tasks.
+Failures have an owner. The genotype's are failed outcomes with a reason: it has no result (`InfeasibleError`), its
+values are no finite numbers, or it raises, exceeds the deadline or kills its process again and again while a genotype
+that was measured before, the control, is measured well in the same process. The machine's are not recorded: a worker on
+which a measurement raises or is lost is replaced, and its job is tried on another one. A worker that fails on the
+control too is stopped, and an engine without a worker raises EngineError, after which no job that it still holds counts
+as failed. `close` leaves no process behind and may be called twice. An engine is independent of archives, searchers and
+tasks.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from evonas.space.genotype import Genotype
 
 Part = Literal["shared", "exclusive"]
+Owner = Literal["genotype", "machine"]
 PARTS: tuple[Part, ...] = ("shared", "exclusive")
 
 
@@ -58,6 +61,7 @@ class Outcome:
         seconds: wall-clock time of the pass, divided by its number of jobs.
         worker: name of the worker.
         attempts: number of attempts, including lost workers.
+        owner: of a failure: the genotype, which is never selected, or the machine, which may do better later.
     """
 
     job: Job
@@ -66,6 +70,7 @@ class Outcome:
     seconds: float = 0.0
     worker: str = ""
     attempts: int = 1
+    owner: Owner = "genotype"
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evonas import files
 from evonas.evaluate.engine import Job
 
 EVENTS = "events.jsonl"
@@ -49,7 +50,7 @@ class EventLog:
         if self._path.exists() and self._path.stat().st_size > LOG_BYTES:
             self._path.replace(self._path.with_suffix(".old.jsonl"))
         # a line is a single write, so that readers and crashes never see part of it
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        handle = files.open_to_append(self._path)
         try:
             os.write(handle, f"{line}\n".encode())
         finally:

@@ -1,18 +1,21 @@
 """The inline engine: runs jobs sequentially in the calling process.
 
 It serves debugging, table benchmarks and tests. It has no deadline, and an evaluator that kills its process
-kills the search; use the local engine otherwise.
+kills the search; use the local engine otherwise. A measurement that raises is tried again with a new evaluator, which
+must measure a genotype that was measured before, where there is one.
 """
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from evonas.errors import EngineError
 from evonas.evaluate.backlog import Backlog, Order, Pass
-from evonas.evaluate.engine import PARTS, BatchEvaluator, EvaluatorLike, Job, Outcome, Part
+from evonas.evaluate.engine import PARTS, BatchEvaluator, EvaluatorLike, Job, Measurement, Outcome, Part
 from evonas.evaluate.events import EVENTS, EventLog
-from evonas.evaluate.measure import EvaluatorSpec, attempt_together, ready_evaluator
-from evonas.evaluate.supervisor import require_positive
+from evonas.evaluate.measure import EvaluatorSpec, Failure, attempt_together, ready_evaluator
+from evonas.evaluate.supervisor import PAUSES_S, require_positive
 
 _NAME = "inline"
 
@@ -41,6 +44,7 @@ class InlineEngine:
         self._events = EventLog(None if log_dir is None else Path(log_dir) / EVENTS)
         self._limit = subnets_per_pass
         self._backlogs: dict[Part, Backlog] = {part: Backlog(order) for part in PARTS}
+        self._controls: dict[Part, Job] = {}
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Yield one outcome per job, shared jobs first; closing the iterator drops the remaining jobs."""
@@ -82,4 +86,43 @@ class InlineEngine:
         if is_logged:
             self._events.stop(jobs, _NAME, "cpu")
         seconds = (time.monotonic() - begin) / len(jobs)
-        return [Outcome(job, *each, seconds, _NAME) for job, each in zip(jobs, found, strict=True)]
+        measured = [job for job, each in zip(jobs, found, strict=True) if isinstance(each, Measurement)]
+        self._controls |= {part: measured[0]} if measured else {}
+        outcomes = [_outcome(job, each, seconds) for job, each in zip(jobs, found, strict=True)]
+        unsure = [isinstance(each, Failure) and each.owner is None for each in found]
+        return [
+            self._try_again(outcome) if again else outcome
+            for outcome, again in zip(outcomes, unsure, strict=True)
+        ]
+
+    def _try_again(self, failed: Outcome) -> Outcome:
+        """Measure a job whose measurement raised once more, with an evaluator that has passed a control."""
+        begin = time.monotonic()
+        found = self._checked_attempt(failed.job)
+        seconds = failed.seconds + time.monotonic() - begin
+        return replace(_outcome(failed.job, found, seconds), attempts=2)
+
+    def _checked_attempt(self, job: Job) -> Measurement | Failure:
+        control = self._controls.get(job.part)
+        for pause in PAUSES_S:
+            time.sleep(pause)
+            self._evaluator = ready_evaluator(self._spec)
+            found = self._attempt(control) if control is not None else None
+            if not isinstance(found, Failure):
+                return self._attempt(job)
+        raise EngineError(
+            f"Nothing can be measured any more, not even a genotype that was measured before: {found.reason}",
+            "See what is wrong with the machine, then repeat the command with resume=true; what was measured is kept, "
+            "and nothing failed for this.",
+        )
+
+    def _attempt(self, job: Job) -> Measurement | Failure:
+        assert self._evaluator is not None
+        [found] = attempt_together(self._evaluator, [job.genotype], job.part, job.images)
+        return found
+
+
+def _outcome(job: Job, found: Measurement | Failure, seconds: float) -> Outcome:
+    if isinstance(found, Failure):
+        return Outcome(job, None, found.reason, seconds, _NAME, owner=found.owner or "genotype")
+    return Outcome(job, found, "", seconds, _NAME)

@@ -66,6 +66,7 @@ class LocalEngine(Supervisor):
             Worker(index, evaluator, limits, *devices[index % len(devices)]) for index in range(workers)
         ]
         super().__init__(
+            evaluator,
             self._workers,
             self._workers[: len(devices)],
             RetryPolicy(deadline_s, setup_s, tries),

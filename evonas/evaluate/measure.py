@@ -1,20 +1,43 @@
-"""Guarded measurements: every exception of an evaluator becomes a failure with a reason."""
+"""Guarded measurements: every exception of an evaluator becomes a failure with a reason and, if known, an owner."""
 
 import json
 import math
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 from evonas import config, fault_injection
-from evonas.errors import EngineError, EvoNASError
-from evonas.evaluate.engine import BatchEvaluator, EvaluatorLike, Measurement, Part
+from evonas.errors import DisturbedError, EngineError, EvoNASError, InfeasibleError, UserError
+from evonas.evaluate.code import code_digest
+from evonas.evaluate.engine import (
+    BatchEvaluator,
+    EvaluatorLike,
+    Measurement,
+    Owner,
+    Part,
+)
 from evonas.space.genotype import Genotype
+from evonas.version import __version__
 
 EvaluatorSpec = Mapping[str, Any] | Callable[[], EvaluatorLike]
 
 _MEMORY_PHRASES = ("out of memory", "can't allocate memory", "cannot allocate memory", "std::bad_alloc")
 _REASON_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed measurement.
+
+    Args:
+        reason: becomes part of the archive and is therefore equal on all machines and in all runs.
+        owner: None if another worker must show whether the genotype or the machine is to blame.
+    """
+
+    reason: str
+    owner: Owner | None = None
 
 
 def make_evaluator(spec: EvaluatorSpec) -> EvaluatorLike:
@@ -34,20 +57,18 @@ def ready_evaluator(spec: EvaluatorSpec) -> EvaluatorLike:
     return evaluator
 
 
-def attempt(evaluator: EvaluatorLike, genotype: Genotype, part: Part) -> tuple[Measurement | None, str]:
-    """Measure once; returns the measurement and an empty reason, or None and the reason of the failure.
-
-    The reason becomes part of the archive and is therefore equal on all machines and in all runs.
-    """
+def attempt(evaluator: EvaluatorLike, genotype: Genotype, part: Part) -> Measurement | Failure:
+    """Measure once."""
     try:
-        return checked(evaluator.measure(genotype, part)), ""
+        answer = evaluator.measure(genotype, part)
     except Exception as error:
-        return None, explain(error)
+        return _raised(error)
+    return _checked_answer(answer)
 
 
 def attempt_together(
     evaluator: EvaluatorLike, genotypes: Sequence[Genotype], part: Part, images: int | None = None
-) -> list[tuple[Measurement | None, str]]:
+) -> list[Measurement | Failure]:
     """`attempt` for several genotypes, in one pass if the evaluator is a `BatchEvaluator`.
 
     Raises:
@@ -63,7 +84,7 @@ def attempt_together(
             raise ValueError(f"the evaluator gave {len(answers)} answers for {len(genotypes)} genotypes")
     except Exception as error:
         if len(genotypes) == 1:
-            return [(None, explain(error))]
+            return [_raised(error)]
         # measured alone, the faulty genotype fails and the others succeed, also after a lack of memory
         return [attempt_together(evaluator, [genotype], part, images)[0] for genotype in genotypes]
     return [_checked_answer(answer) for answer in answers]
@@ -83,26 +104,39 @@ def answer(evaluator: EvaluatorLike, request: Mapping[str, Any]) -> dict[str, An
     found = attempt_together(evaluator, genotypes, request["part"], request["images"])
     fault_injection.point("worker.before_answer")
     answers: list[dict[str, Any]] = []
-    for measurement, reason in found:
-        if measurement is None:
-            answers.append({"reason": reason})
+    for each in found:
+        if isinstance(each, Failure):
+            answers.append({"reason": each.reason, "owner": each.owner})
         else:
-            answers.append({"objectives": dict(measurement.objectives), "extra": dict(measurement.extra)})
+            answers.append({"objectives": dict(each.objectives), "extra": dict(each.extra)})
     return {"answers": answers}
 
 
-def greeting(evaluator: EvaluatorLike) -> dict[str, Any]:
-    """A worker's first message: it is ready, and whether its evaluator is a `BatchEvaluator`."""
-    return {"ready": True, "together": isinstance(evaluator, BatchEvaluator)}
+def greeting(evaluator: EvaluatorLike, spec: EvaluatorSpec) -> dict[str, Any]:
+    """A worker's first message: it is ready, whether its evaluator is a `BatchEvaluator`, and which code it runs."""
+    return {
+        "ready": True,
+        "together": isinstance(evaluator, BatchEvaluator),
+        "host": socket.gethostname(),
+        "version": __version__,
+        "code": code_digest(spec),
+    }
 
 
-def _checked_answer(answer: Measurement | Exception) -> tuple[Measurement | None, str]:
+def _raised(error: Exception) -> Failure:
+    # errors of evonas that say what to type are about the genotype; those about data may be the disk's
+    if isinstance(error, UserError):
+        return Failure(explain(error), "genotype")
+    return Failure(explain(error), "machine" if isinstance(error, DisturbedError) else None)
+
+
+def _checked_answer(answer: Measurement | Exception) -> Measurement | Failure:
     if isinstance(answer, Exception):
-        return None, explain(answer)
+        return _raised(answer)
     try:
-        return checked(answer), ""
+        return checked(answer)
     except (ValueError, TypeError) as error:
-        return None, explain(error)
+        return Failure(explain(error), "genotype")
 
 
 def parse_answer(data: bytes | str) -> dict[str, Any] | None:
@@ -130,6 +164,9 @@ def checked(value: Any) -> Measurement:
 
 def explain(error: BaseException) -> str:
     """Describe an exception in one line of bounded length; every lack of memory starts with "out of memory"."""
+    # whose sentence says all
+    if isinstance(error, InfeasibleError | DisturbedError):
+        return error.message[:_REASON_LENGTH]
     text = " ".join(str(error).split())[:_REASON_LENGTH]
     if isinstance(error, MemoryError) or any(phrase in text.lower() for phrase in _MEMORY_PHRASES):
         return f"out of memory: {text}".rstrip(": ")

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from evonas import files
 from evonas.evaluate.backlog import Pass
 from evonas.evaluate.measure import EvaluatorSpec, parse_answer
 from evonas.evaluate.supervisor import WorkerLostError
@@ -149,12 +150,10 @@ class Worker:
         arguments = [str(fd), str(os.getpid()), str(memory), str(log or "-")]
         device = {} if self._visible is None else {"CUDA_VISIBLE_DEVICES": self._visible}
         environment = {**os.environ, **thread_variables(self._limits.threads), **device, **import_path()}
-        output = (
-            subprocess.DEVNULL if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        )
+        output = subprocess.DEVNULL if log is None else files.open_to_append(log)
         try:
             return subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", "-m", "evonas.evaluate.worker", *arguments],
+                [sys.executable, "-X", "faulthandler", "-P", "-m", "evonas.evaluate.worker", *arguments],
                 pass_fds=[fd],
                 env={**environment, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
@@ -171,7 +170,7 @@ class Worker:
         if self._limits.log_dir is None:
             return None
         self._limits.log_dir.mkdir(parents=True, exist_ok=True)
-        return self._limits.log_dir.resolve() / f"{self.name}.log"
+        return self._limits.log_dir.absolute() / f"{self.name}.log"
 
     def _last_words(self) -> str:
         assert self._process is not None
@@ -186,12 +185,14 @@ class Worker:
 
 def _keep_end(log: Path) -> None:
     # the output of a lost worker must not count against its successor
-    size = log.stat().st_size
-    if size > _KEPT_BYTES:
-        with log.open("rb") as stream:
+    with os.fdopen(files.open_to_change(log), "r+b") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        if size > _KEPT_BYTES:
             stream.seek(size - _KEPT_BYTES)
             end = stream.read()
-        log.write_bytes(end)
+            stream.seek(0)
+            stream.write(end)
+            stream.truncate()
 
 
 def thread_variables(threads: int) -> dict[str, str]:

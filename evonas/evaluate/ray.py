@@ -69,7 +69,7 @@ class EvaluatorActor:
             self._evaluator = ready_evaluator(spec)
         except EngineError as error:
             return json.dumps({"ready": False, "message": error.message, "hint": error.hint})
-        return json.dumps(greeting(self._evaluator))
+        return json.dumps(greeting(self._evaluator, spec))
 
     def measure(self, request: str) -> str:
         """Answer a request; both are JSON."""
@@ -228,11 +228,12 @@ class RayEngine(Supervisor):
             alone = RayWorker(ray, workers, evaluator, _here(ray, options), memory)
         events = None if log_dir is None else Path(log_dir) / EVENTS
         policy = RetryPolicy(deadline_s, setup_s, tries)
-        super().__init__(shared, [alone], policy, events, subnets_per_pass, order)
+        super().__init__(evaluator, shared, [alone], policy, events, subnets_per_pass, order)
         self._finalizer = weakref.finalize(self, _end, ray, self._everyone, scratch)
 
     def close(self) -> None:
         """Stop every actor, and a private Ray instance; may be called twice."""
+        super().close()
         self._finalizer()
 
     def wait(self, workers: Sequence[RayWorker], seconds: float) -> None:

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from evonas import files
 from evonas.errors import EngineError
 from evonas.evaluate.measure import EvaluatorSpec, answer, explain, greeting, ready_evaluator
 
@@ -39,11 +40,12 @@ def main(arguments: list[str]) -> None:
 
 def _serve(connection: Connection, log: Path | None) -> None:
     try:
-        evaluator = ready_evaluator(_spec(connection))
+        spec = _spec(connection)
+        evaluator = ready_evaluator(spec)
     except EngineError as error:
         _send(connection, {"ready": False, "message": error.message, "hint": error.hint})
         return
-    _send(connection, greeting(evaluator))
+    _send(connection, greeting(evaluator, spec))
     while True:
         try:
             request = json.loads(connection.recv_bytes())
@@ -73,7 +75,7 @@ def _rotate(log: Path) -> None:
     if os.fstat(1).st_size < LOG_BYTES:
         return
     log.replace(log.with_suffix(".old.log"))
-    fresh = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    fresh = files.open_to_append(log)
     os.dup2(fresh, 1)
     os.dup2(fresh, 2)
     os.close(fresh)

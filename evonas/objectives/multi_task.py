@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from evonas.errors import UserError
+from evonas.errors import InfeasibleError, UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import Objective, Pooled, fingerprint_of
 from evonas.objectives.evaluator import Evaluator, made
@@ -125,7 +125,7 @@ class JointEvaluator:
         if isinstance(so_far, Exception):
             return so_far
         if isinstance(answer, Exception):
-            return type(answer)(f"{task}: {answer}") if type(answer) is ValueError else answer
+            return type(answer)(f"{task}: {answer}") if isinstance(answer, InfeasibleError) else answer
         values = {_named(name, task, self._pooled): value for name, value in answer.objectives.items()}
         facts = {_named(name, task, _PER_TASK): value for name, value in answer.extra.items()}
         return Measurement({**so_far.objectives, **values}, {**so_far.extra, **facts})

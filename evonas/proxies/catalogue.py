@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from evonas.errors import UserError
+from evonas.errors import InfeasibleError, UserError
 from evonas.proxies.blocks import az_nas
 from evonas.proxies.codes import nwot, regularised, saswot, swap, swap_regularised
 from evonas.proxies.features import meco, zen
@@ -62,7 +62,7 @@ class Proxy:
         parts = found if isinstance(found, dict) else {self.name: found}
         for name, value in parts.items():
             if not math.isfinite(value):
-                raise ValueError(f"the proxy {name} is {value}")
+                raise InfeasibleError(f"the proxy {name} is {value}")
         return parts
 
     def score(self, parts: Parts, references: Sequence[Parts] = ()) -> float:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from evonas.errors import InfeasibleError
 from evonas.proxies.probe import Probe
 from evonas.proxies.statistics import LayerStatistics, single
 from evonas.randomness import derive
@@ -33,7 +34,7 @@ def zen(probe: Probe) -> float:
         there = _maps(net, probe.images + step)
     moved = (here - there).flatten(1).norm(dim=1).mean().double()
     if not moved > 0:
-        raise ValueError("the output does not depend on the image")
+        raise InfeasibleError("the output does not depend on the image")
     return float(moved.log() + 0.5 * sum(each.log() for each in variances.found))
 
 

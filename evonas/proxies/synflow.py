@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from evonas.errors import InfeasibleError
 from evonas.proxies.probe import Probe
 from evonas.proxies.record import ACTIVATIONS, NORMS, weights_of
 from evonas.proxies.statistics import single
@@ -35,7 +36,7 @@ def synflow(probe: Probe) -> float:
             return math.log(flow) - 2 * math.log(size)
         if flow == 0:
             break
-    raise ValueError("SynFlow finds no finite flow from the input to the output")
+    raise InfeasibleError("SynFlow finds no finite flow from the input to the output")
 
 
 class _Linearised(TorchFunctionMode):

@@ -74,6 +74,21 @@ class SearchResults:
         """Rows that no other row dominates beyond the confidence intervals."""
         return front_within_noise(*self.ends)
 
+    @cached_property
+    def doubtful(self) -> Mapping[str, tuple[str, ...]]:
+        """Objectives of a genotype whose value is no measurement (`is_doubtful`), by genotype; most have none."""
+        found = {}
+        for text, row, extra in zip(self.genotypes, self.values, self.extras, strict=False):
+            pairs = zip(self.names, row.tolist(), strict=True)
+            names = tuple(name for name, value in pairs if is_doubtful(value, extra.get(name)))
+            if names:
+                found[text] = names
+        return found
+
+    def mark(self, name: str, genotype: str) -> str:
+        """What is shown behind a value of a genotype: `DOUBT` if it is no measurement."""
+        return DOUBT if name in self.doubtful.get(genotype, ()) else ""
+
     @property
     def hypervolume(self) -> float | None:
         """Normalised hypervolume in [0, 1]; None without a reference point."""
@@ -172,6 +187,37 @@ class SearchResults:
         return {text: row for row, text in enumerate(self.genotypes)}
 
 
+# behind a number that is no measurement
+DOUBT = " (?)"
+
+
+def is_doubtful(value: float, record: Any) -> bool:
+    """Whether a measured value is none: its interval is wider than itself, or every repeat was disturbed.
+
+    Such values are measured again or fail now; archives of earlier releases hold some.
+
+    Args:
+        record: what was recorded beside the value; no record of a measurement is no reason to doubt.
+    """
+    if not isinstance(record, Mapping) or not {"low_ms", "high_ms"} <= record.keys():
+        return False
+    # later records have their number of runs, and then disturbed ones were judged when they were measured
+    all_disturbed = "runs" not in record and 0 < record.get("repeats", 0) <= record.get("disturbed", 0)
+    return bool(all_disturbed or record["high_ms"] - record["low_ms"] > value)
+
+
+def doubts(results: SearchResults) -> list[str]:
+    """A sentence about values that are no measurements; nothing where there are none."""
+    count, total = len(results.doubtful), len(results.genotypes)
+    if not count:
+        return []
+    names = ", ".join(sorted({name for found in results.doubtful.values() for name in found}))
+    return [
+        f"{names} of {count} of {total} points, marked{DOUBT}, is no measurement: its interval is wider than its "
+        "value, or other programs interrupted every repeat. The front and the hypervolume contain them."
+    ]
+
+
 def gather(
     names: Sequence[str], rows: Iterable[tuple[str, Mapping[str, float] | None, str]], **about: Any
 ) -> SearchResults:
@@ -226,8 +272,9 @@ def front_summary(results: SearchResults) -> str:
     if results.hypervolume is not None:
         parts.append(f"hypervolume {results.hypervolume:.4f}")
     if len(results.values):
-        parts += [
-            f"best {metric.name} {metric.best(column):.4g}"
-            for metric, column in zip(results.metrics, results.shown.T, strict=True)
-        ]
+        for column, metric in enumerate(results.metrics):
+            best = metric.best(results.shown[:, column])
+            at = int(np.flatnonzero(results.shown[:, column] == best)[0])
+            mark = results.mark(results.names[column], results.genotypes[at])
+            parts.append(f"best {metric.name} {best:.4g}{mark}")
     return ", ".join(parts)

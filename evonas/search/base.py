@@ -41,6 +41,15 @@ class Searcher(Protocol):
 
 
 @runtime_checkable
+class ChecksObjectives(Protocol):
+    """A searcher that does not fit every number of objectives."""
+
+    def check_objectives(self, names: Sequence[str]) -> None:
+        """Raise a UserError unless the searcher uses each of these objectives; called before the search begins."""
+        ...
+
+
+@runtime_checkable
 class AsynchronousSearcher(Protocol):
     """A searcher that can also be asked for one point while other points are pending.
 

@@ -14,6 +14,7 @@ from evonas.errors import UserError
 from evonas.report.analysis.baseline_gain import Gain, gain_in
 from evonas.report.analysis.comparison import Comparison, compared, differences
 from evonas.report.archive_reader import read
+from evonas.report.results import DOUBT
 from evonas.run import find_run, recorded_config
 from evonas.stages.base import Context
 from evonas.stages.searching.reuse import ARCHIVE
@@ -153,7 +154,14 @@ def _show_budgets(found: Comparison, runs: Sequence[str]) -> None:
 
 def _show_front(found: Comparison, names: Sequence[str]) -> None:
     rows = [
-        [", ".join(point.runs), *[f"{point.metrics[name]:.5g}" for name in names], point.genotype]
+        [
+            ", ".join(point.runs),
+            *[
+                f"{point.metrics[metric]:.5g}{DOUBT if name in point.doubtful else ''}"
+                for metric, name in zip(names, found.box.names, strict=True)
+            ],
+            point.genotype,
+        ]
         for point in found.front[:MOST_ROWS]
     ]
     more = f" (the first {MOST_ROWS})" if len(found.front) > MOST_ROWS else ""

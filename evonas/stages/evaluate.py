@@ -1,5 +1,6 @@
 """stage=evaluate: the only reader of the test split."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from evonas.stages.training.setup import EvaluationSetup
 from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
 from evonas.track.progress import Progress
+
+log = logging.getLogger(__name__)
 
 TEST = "evaluate/test.json"
 NUM_PICTURES = 3
@@ -75,6 +78,13 @@ class _Test:
         about = {"split": "test", "error_name": self.task.error_name, "num_images": len(images)}
         return {**about, "baseline": baseline}
 
+    def score(self, name: str, net: nn.Module) -> Metrics:
+        """A network's metrics, with a warning if it has no score; `name` says which network it is."""
+        metrics = finite(self.setup.score(net, "test"))
+        if metrics[self.task.error_name] is None:
+            log.warning("%s has no score: its outputs on the test split are not finite.", name)
+        return metrics
+
     def teacher(self) -> tuple[Metrics | None, dict[str, Any] | None]:
         """The teacher's metrics and costs, or None in a run without one."""
         setup = self.setup
@@ -82,7 +92,7 @@ class _Test:
             return None, None
         net = factory.load_teacher(setup.context)
         self.pictures.add("teacher", net.to(setup.devices.torch_device))
-        metrics = finite(setup.score(net, "test"))
+        metrics = self.score("teacher", net)
         costs = network_costs(network_evaluator(setup.context), net, self.task.input_size)
         return metrics, {"params": net.num_params, "macs": costs["macs"], "objectives": costs["objectives"]}
 
@@ -101,7 +111,7 @@ class _Test:
             for budget, training in result["trained"].items():
                 path = run.need(f"baselines/{baseline.name}/{training['file']}", made_by="baselines")
                 factory.load_into(net, path)
-                scores[budget] = finite(self.setup.score(net, "test"))
+                scores[budget] = self.score(f"{baseline.name} ({budget})", net)
             costs = {key: result[key] for key in ("params", "macs", "objectives")}
             rows.append({"name": baseline.name, "kind": baseline.kind, **costs, "trained": scores})
         return rows
@@ -111,12 +121,12 @@ class _Test:
         run = self.setup.run
         net = initial_network(run, self.supernet, network, self.setup.bn_calibration)
         costs = count_costs(net, self.task.input_size)
-        inherited = finite(self.setup.score(net, "test"))
+        inherited = self.score(f"{network.name} (inherited)", net)
         found: dict[str, Any] = {"inherited": inherited, "retrained": None, "scratch": None}
         # retrained comes last, so that the pictures are drawn with it
         for kind, path in sorted(selected.trained_weights(run, network), reverse=True):
             factory.load_into(net, path)
-            found[kind] = finite(self.setup.score(net, "test"))
+            found[kind] = self.score(f"{network.name} ({kind})", net)
         self.pictures.add(network.name, net)
         return {
             "name": network.name,

@@ -96,7 +96,7 @@ def listed(outputs: Path) -> Iterator[Row]:
         stage, state = last_command(directory)
         found = _search_results(directory / ARCHIVE)
         age = datetime.now(UTC) - datetime.fromisoformat(identity["created"])
-        size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e6
+        size = identity["bytes"] / 1e6
         task = str(identity["task"]["name"])
         gain = gain_in(directory)
         over = None if gain is None else gain.short

@@ -44,7 +44,8 @@ class Measure:
         naming = archive_naming(context.run.find(ARCHIVE))
         evaluator: Evaluator = build(naming(evaluator_config(context)))
         evaluator.setup()
-        rows = [row for net in requested_networks(context) for row in _rows(context, evaluator, net)]
+        nets = requested_networks(context, lambda: context.setup.space)
+        rows = [row for net in nets for row in _rows(context, evaluator, net)]
         path = context.run.path(MEASURED)
         files.write_json(path, rows)
         shown = [["-" if row[key] is None else str(row[key]) for key in COLUMNS] for row in rows]

@@ -1,32 +1,28 @@
 """stage=report: one HTML page about a run."""
 
-import logging
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from evonas import files
 from evonas.archive import Archive
-from evonas.config import build
-from evonas.errors import UserError
-from evonas.identifiers import identifier
 from evonas.report.analysis.baseline_gain import BASELINES
 from evonas.report.archive_reader import read
 from evonas.report.page.html import render
 from evonas.report.page.sources import Sources
 from evonas.report.results import SearchResults
+from evonas.report.selection.record import read_selection
 from evonas.run import ATTEMPTS, IDENTITY, Run, typed
 from evonas.search.loop.racing import image_evaluations
-from evonas.space.space import Space
 from evonas.stages.base import Context
+from evonas.stages.build.recorded import recorded_family, recorded_space
+from evonas.stages.networks.selected import SELECTED
 from evonas.stages.searching.artifacts import log_artifacts
 from evonas.stages.stage_times import stage_seconds
-from evonas.supernets.base import SupernetFamily
 from evonas.track.progress import human_time
 
-_LOG = logging.getLogger(__name__)
 PAGE = "report/index.html"
 _OWN = ("stage=report", "report")
 _PACKAGES = ("torch", "lightning", "numpy", "pymoo")
@@ -49,12 +45,14 @@ def gather(run: Run) -> Sources:
     """The contents of a run that a report shows."""
     archive, test = run.find("search/archive.sqlite"), run.find("evaluate/test.json")
     facts = read(archive) if archive else None
+    chosen = run.find(SELECTED)
+    selected = read_selection(chosen, archive) if chosen else None
     return Sources(
         run=run.name,
         task=run.task,
         command=run.command,
         results=facts,
-        selected=_json(run, "selected.json"),
+        selected=selected,
         retrained=dict(_retrained(run)),
         test=files.read_json(test) if test else None,
         pictures=test.with_name("pictures") if test else None,
@@ -67,38 +65,9 @@ def gather(run: Run) -> Sources:
         attempts=list(_attempts(run.directory)),
         environment=list(_environment(run.directory)),
         times=list(_times(run, facts)),
-        space=(space := _space(run.directory, facts)),
-        family=_family(run.directory, space),
+        space=(space := recorded_space((facts.identity if facts else _identity(run.directory)).get("space"))),
+        family=recorded_family(_identity(run.directory).get("network"), space),
     )
-
-
-def _space(directory: Path, facts: SearchResults | None) -> Space | None:
-    """The space of the archive, or of the run without one; None if it cannot be built, as with a user's own code."""
-    node = facts.identity.get("space") if facts else _identity(directory).get("space")
-    if not isinstance(node, Mapping):
-        return None
-    try:
-        built: Space = build(node)
-    except UserError as error:
-        _LOG.warning("The report leaves out what genes mean: %s", error.message)
-        return None
-    return built
-
-
-def _family(directory: Path, space: Space | None) -> SupernetFamily | None:
-    """The supernet family; None for the run of a table, which records a network that is not of its space."""
-    network = _identity(directory).get("network")
-    if space is None or not isinstance(network, Mapping):
-        return None
-    target = str(identifier(network.get("_target_")))
-    # of evonas only families, which have ids, are built here; a run folder may be foreign
-    if target.startswith("evonas."):
-        return None
-    try:
-        built = build({**network}, space=space)
-    except UserError:
-        return None
-    return built if isinstance(built, SupernetFamily) else None
 
 
 def _json(run: Run, relative: str) -> Any:

@@ -10,17 +10,17 @@ from omegaconf import DictConfig
 
 from evonas.archive import Archive
 from evonas.config import build, to_plain
-from evonas.errors import UserError
+from evonas.errors import EngineError, UserError
 from evonas.evaluate.engine import Engine
 from evonas.identifiers import named, task_in_identities
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
-from evonas.report.results import predictions
-from evonas.search.base import Searcher
+from evonas.report.results import doubts, predictions
+from evonas.search.base import ChecksObjectives, Searcher
 from evonas.search.loop.asynchronous import asynchronous_search, require_asynchronous
-from evonas.search.loop.evaluation import Fidelity, Full
+from evonas.search.loop.evaluation import CachedEngine, Fidelity, Full
 from evonas.search.loop.generational import Generation, search
-from evonas.search.loop.racing import image_evaluations
+from evonas.search.loop.racing import META, condensed, image_evaluations
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build.engine import engine, shared_images
@@ -28,6 +28,7 @@ from evonas.stages.build.evaluator import archive_naming, evaluator_config, part
 from evonas.stages.build.setup import RunMode, mode_of
 from evonas.stages.searching.artifacts import log_artifacts, search_tables
 from evonas.stages.searching.dry_run import dry_run
+from evonas.stages.searching.failures import failure_summary, machine_failures
 from evonas.stages.searching.live_page import LivePage
 from evonas.stages.searching.progress import SearchProgress
 from evonas.stages.searching.reuse import ARCHIVE, reuse_results
@@ -77,9 +78,22 @@ class Search:
             _search(context, evaluator, archive, searcher, reuse(workers), fidelity)
             print(f"Measuring took {human_time(archive.seconds())} in all; {archive.path}", flush=True)
             chart = _front_chart(context) if is_terminal(sys.stdout) else []
-            for line in [*predictions(archive.meta), *racing_summary(archive), *chart]:
+            summary = failure_summary(archive)
+            for line in [
+                *predictions(archive.meta),
+                *doubts(read(path)),
+                *racing_summary(archive),
+                *chart,
+                *summary,
+            ]:
                 print(line, flush=True)
+            failed_by_machine = machine_failures(archive)
         log_artifacts(context, "search", "archive", [path], lambda: search_tables(read(path)))
+        if failed_by_machine:
+            raise EngineError(
+                f"{failed_by_machine} of the evaluations failed because of the machine, and not of their genotypes.",
+                f"Measure them again with: {context.run.command('search')} resume=true retry_failed=true",
+            )
         return f"Next: {context.run.command('select')}"
 
 
@@ -115,9 +129,16 @@ def _search(
             progress.generation(generation)
             page.generation(generation)
 
+        def retry(engine: CachedEngine) -> None:
+            by_print = archive.meta.get(META, {}).get("rungs", {})
+            count = len([each for each in archive.evaluations() if each.state == "failed"])
+            better = engine.retry_failed(by_print, condensed) if count else 0
+            bar.note(f"{count} failed evaluations were measured again, and {better} of them succeeded.")
+
         question = (searcher, workers, archive, space, parts, fingerprints)
         if budget.get("in_flight") is None:
-            search(*question, on_generation, progress.outcome, fidelity)
+            before = retry if context.cfg.get("retry_failed") and context.run.resume else None
+            search(*question, on_generation, progress.outcome, fidelity, before)
         else:
             sizes = budget.in_flight, budget.population
             asynchronous_search(*question, *sizes, on_generation, progress.outcome)
@@ -146,6 +167,11 @@ def _fidelity(cfg: DictConfig) -> Fidelity:
         UserError: racing, which compares the points of a batch, in an asynchronous search.
     """
     built: Fidelity = build(cfg.fidelity) if cfg.get("fidelity") else Full()
+    if cfg.budget.get("in_flight") is not None and cfg.get("retry_failed"):
+        raise UserError(
+            "The order of answers decides what an asynchronous search asks, so none of them can change.",
+            "Start another search, which measures only what failed or is new: run=<new name> reuse=<this run>",
+        )
     if cfg.budget.get("in_flight") is not None and not isinstance(built, Full):
         raise UserError(
             "An asynchronous search has no batches, and only the points of a batch can race.",
@@ -170,6 +196,8 @@ def build_searcher(node: Any, space: Space, seed: int, objectives: Sequence[str]
     """
     names = {"objectives": list(objectives)} if "objectives" in node and not node["objectives"] else {}
     built: Searcher = build(node, space=space, seed=seed, **names)
+    if isinstance(built, ChecksObjectives):
+        built.check_objectives(objectives)
     return built
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from evonas import files
 from evonas.report.archive_reader import read
-from evonas.report.results import SearchResults, measured_with, predictions
+from evonas.report.results import SearchResults, doubts, measured_with, predictions
 from evonas.report.selection.rules import Choice, choose
 from evonas.space.space import Space
 from evonas.stages.base import Context
@@ -110,11 +110,13 @@ def _show(nets: list[dict[str, Any]], facts: SearchResults) -> None:
     rows = []
     for net in nets:
         found = facts.read(net["objectives"], net["genotype"])
-        rows.append(
-            [net["name"], *("-" if value is None else f"{value:.4g}" for value in found), net["genotype"]]
-        )
+        marks = [facts.mark(name, net["genotype"]) for name in facts.names]
+        cells = [
+            "-" if value is None else f"{value:.4g}{mark}" for value, mark in zip(found, marks, strict=True)
+        ]
+        rows.append([net["name"], *cells, net["genotype"]])
     print_table("Chosen networks", columns, rows)
     for net in nets:
         print(f"{net['name']}: {net['reason']}")
-    for line in [*predictions(facts.identity), *measured_with(facts)]:
+    for line in [*predictions(facts.identity), *doubts(facts), *measured_with(facts)]:
         print(line)

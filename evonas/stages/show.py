@@ -1,14 +1,17 @@
 """stage=show: all measurements of a network of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from evonas import files
 from evonas.archive import Archive, Evaluation
 from evonas.errors import UserError
 from evonas.metric import reading
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
-from evonas.report.results import SearchResults
+from evonas.report.results import DOUBT, SearchResults, is_doubtful
+from evonas.space.space import Space
 from evonas.stages.base import Context
+from evonas.stages.build.recorded import recorded_space
 from evonas.stages.networks.references import referenced_networks
 from evonas.stages.networks.selected import SELECTED, SelectedNetwork, retraining_result, selected_networks
 from evonas.stages.searching.reuse import ARCHIVE
@@ -27,9 +30,9 @@ class Show:
 
     def run(self, context: Context) -> str:
         """Print the networks of `networks=` or the selected ones; returns the command that measures the last again."""
-        nets = requested_networks(context)
         path = context.run.need(ARCHIVE, made_by="search")
         results = read(path)
+        nets = requested_networks(context, lambda: _space(context, results))
         with Archive.read(path) as archive:
             for net in nets:
                 lines = [
@@ -41,8 +44,24 @@ class Show:
         return f"Measure again: {context.run.command('measure')} 'networks={nets[-1].genotype}'"
 
 
-def requested_networks(context: Context) -> list[SelectedNetwork]:
+def _space(context: Context, results: SearchResults) -> Space:
+    """The space that the archive records."""
+    if context.cfg.task is not None:
+        return context.setup.space
+    found = recorded_space(results.identity.get("space"))
+    if found is None:
+        raise UserError(
+            f"The space of run '{context.run.name}' cannot be made of its archive.",
+            "If it is of a package of yours, add: packages=[<package>]",
+        )
+    return found
+
+
+def requested_networks(context: Context, space: Callable[[], Space]) -> list[SelectedNetwork]:
     """The networks of a command: a selected one by its name, those of `networks=`, or all selected ones.
+
+    Args:
+        space: gives the search space of the run; called for networks that are named by their text.
 
     Raises:
         UserError: there is no such network, or none is selected.
@@ -55,7 +74,7 @@ def requested_networks(context: Context) -> list[SelectedNetwork]:
         return list(known.values())
     if isinstance(typed, str) and typed.lstrip("#") in known:
         return [known[typed.lstrip("#")]]
-    return [SelectedNetwork(each.name, each.genotype, {}) for each in referenced_networks(context)]
+    return [SelectedNetwork(each.name, each.genotype, {}) for each in referenced_networks(context, space())]
 
 
 def _position(net: SelectedNetwork, results: SearchResults) -> Iterator[str]:
@@ -84,9 +103,11 @@ def _fact(fact: Evaluation, took: tuple[float, str] | None, results: SearchResul
     for name, value in fact.objectives.items():
         metric = results.metrics[results.column(name)]
         is_read = metric.name != name and readings[name] is not None
-        yield (
-            f"  {metric.label} {readings[name]:.6g} ({name} {value!r})" if is_read else f"  {name} {value!r}"
+        mark = DOUBT if is_doubtful(value, fact.extra.get(name)) else ""
+        read_as = (
+            f"{metric.label} {readings[name]:.6g} ({name} {value!r})" if is_read else f"{name} {value!r}"
         )
+        yield f"  {read_as}{mark}"
     beside = [f"{key} {value}" for key, value in _numbers(fact.extra)]
     if beside:
         yield f"  beside: {', '.join(beside[:SHOWN_EXTRAS])}"
@@ -109,7 +130,10 @@ def _retraining(context: Context, net: SelectedNetwork) -> Sequence[str]:
     found = retraining_result(context.run, net)
     if found is None:
         return []
-    error = str(context.setup.task.error_name)
+    path = context.run.find(SELECTED)
+    if path is None:
+        return []
+    error = str(files.read_json(path)["error_name"])
     kinds = [kind for kind in ("inherited", "retrained", "scratch") if found.get(kind)]
     read = [reading(error, found[kind]) for kind in kinds]
     parts = ", ".join(f"{kind} {value:.4f}" for kind, (_, value) in zip(kinds, read, strict=True))

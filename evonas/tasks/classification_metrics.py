@@ -6,19 +6,19 @@ Legend: B batch, C classes.
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from evonas.errors import UserError
+from evonas.tasks.base import FiniteMeter
 
 # upper bound of the loss of an image in nats, for diverged networks
 WORST_LOSS = 100.0
 
 
-class TopMeter:
+class TopMeter(FiniteMeter):
     """Accumulates top-1 and top-5 accuracy and cross-entropy.
 
-    Ties and non-finite outputs count as errors, so that neither a constant nor a diverged network scores.
+    Ties count as errors, so that a constant network does not score.
 
     Args:
         num_classes: C; with five classes or fewer, top5 is 1 for every finite output without ties.
@@ -29,18 +29,17 @@ class TopMeter:
         self._first = self._among_five = 0
         self._losses: list[float] = []
 
-    def update(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
+    def _add(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
         """Adds logits B C of a batch with `label`."""
-        logits, label = output.detach().double(), batch["label"].to(output.device)[:, None]
+        logits, label = output.double(), batch["label"].to(output.device)[:, None]
         own = logits.gather(1, label)
         ahead = (logits >= own).sum(dim=1) - 1
-        finite = logits.isfinite().all(dim=1)
-        self._first += int((finite & (ahead < 1)).sum())
-        self._among_five += int((finite & (ahead < 5)).sum())
+        self._first += int((ahead < 1).sum())
+        self._among_five += int((ahead < 5).sum())
         losses = -logits.log_softmax(dim=1).gather(1, label)[:, 0]
-        self._losses += torch.nan_to_num(losses, WORST_LOSS).clamp(max=WORST_LOSS).tolist()
+        self._losses += losses.clamp(max=WORST_LOSS).tolist()
 
-    def compute(self) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         """error, top1 and top5 as fractions of images; loss: mean cross-entropy in nats, not smoothed."""
         count = len(self._losses)
         if count == 0:

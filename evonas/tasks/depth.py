@@ -21,6 +21,7 @@ from evonas.tasks.depth_metrics import (
     DepthMeter,
     blend,
     doubt,
+    inside_crop,
     known,
     silog,
     silog_to_answer,
@@ -124,7 +125,7 @@ class Depth:
         return batch["valid"] & (depth > MIN_DEPTH) & (depth < self.max_depth)
 
     def _best_constant(self) -> float:
-        """Minimises the mean over images of mean |c - t| / t: the median of t weighted by 1 / (t n).
+        """Minimises the mean over images of mean |c - t| / t in the crop: the median of t weighted by 1 / (t n).
 
         Large data sets are sampled evenly: SAMPLED_IMAGES images with about SAMPLED_PIXELS pixels each.
         """
@@ -133,7 +134,7 @@ class Depth:
         depths, weights = [], []
         for index in evenly(len(train), SAMPLED_IMAGES):
             item = train[index]
-            depth = item["depth"][self._scored(item)].double().numpy()
+            depth = item["depth"][inside_crop(self._scored(item), self.crop)].double().numpy()
             depth = depth[:: max(len(depth) // SAMPLED_PIXELS, 1)]
             depths.append(depth)
             weights.append(1 / (depth * max(len(depth), 1)))

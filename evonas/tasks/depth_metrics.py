@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from evonas.errors import UserError
+from evonas.tasks.base import FiniteMeter
 
 METRICS = ("silog", "abs_rel", "log10", "rms", "sq_rel", "log_rms", "d1", "d2", "d3")
 MIN_DEPTH = 1e-3
@@ -159,7 +160,7 @@ def _pixel_terms(p: Tensor, t: Tensor) -> Tensor:
     return terms
 
 
-class DepthMeter:
+class DepthMeter(FiniteMeter):
     """Averages the nine metrics over images with valid pixels.
 
     Args:
@@ -171,15 +172,14 @@ class DepthMeter:
         self.max_depth, self.crop = max_depth, crop
         self._rows: list[tuple[float, ...]] = []
 
-    def update(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
+    def _add(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
         """Adds the predicted depths of a batch."""
-        output = output.detach().float().nan_to_num(MIN_DEPTH, self.max_depth, MIN_DEPTH)
-        output = output.clamp(MIN_DEPTH, self.max_depth)
+        output = output.float().clamp(MIN_DEPTH, self.max_depth)
         truth = batch["depth"]
         valid = batch["valid"] & (truth > MIN_DEPTH) & (truth < self.max_depth)
         self._rows += image_metrics(output, truth, inside_crop(valid, self.crop))
 
-    def compute(self) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         """The averages, with exact sums, independent of the order of batches."""
         if not self._rows:
             raise UserError("No image of the split has valid depth.", "Check task.max_depth and the data.")

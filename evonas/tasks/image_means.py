@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from evonas.errors import UserError
-from evonas.tasks.base import Batch
+from evonas.tasks.base import Batch, FiniteMeter
 
 Terms = Callable[[Tensor, Batch], Mapping[str, Tensor]]
 
 
-class ImageMeans:
+class ImageMeans(FiniteMeter):
     """Averages metrics over images; each image with valid pixels has the same weight.
 
     Args:
@@ -27,17 +27,16 @@ class ImageMeans:
         self._terms, self._mask = terms, mask
         self._rows: dict[str, list[float]] = {}
 
-    def update(self, output: Tensor, batch: Batch) -> None:
-        """Adds a batch, in double precision; non-finite outputs count as 0."""
+    def _add(self, output: Tensor, batch: Batch) -> None:
+        """Adds a batch, in double precision."""
         valid = batch[self._mask].flatten(1).to(output.device)
         counts = valid.sum(dim=1)
-        finite = output.detach().double().nan_to_num(0.0, 0.0, 0.0)
-        for name, term in self._terms(finite, batch).items():
+        for name, term in self._terms(output.double(), batch).items():
             kept = torch.where(valid, term.flatten(1).double(), 0.0)
             means = kept.sum(dim=1)[counts > 0] / counts[counts > 0]
             self._rows.setdefault(name, []).extend(means.tolist())
 
-    def compute(self) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         """The averages, with exact sums, independent of the order of batches.
 
         Raises:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evonas.errors import UserError
+from evonas.tasks.base import FiniteMeter
 
 # maximum number of classes with individual IoU metrics
 SHOWN_CLASSES = 32
@@ -23,7 +24,7 @@ def to_size(output: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(output, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-class IouMeter:
+class IouMeter(FiniteMeter):
     """Accumulates a confusion matrix at the resolution of the masks.
 
     Args:
@@ -37,9 +38,9 @@ class IouMeter:
         self._confusion = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)
         self._with_loss, self._losses = with_loss, list[float]()
 
-    def update(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
+    def _add(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
         """Adds a batch of logits, which are resized to the masks."""
-        for logits, truth in zip(output.detach(), batch["classes"], strict=True):
+        for logits, truth in zip(output, batch["classes"], strict=True):
             # image by image, since 150 classes at the size of a batch of masks need too much memory
             self._count(to_size(logits[None].float(), truth.shape), truth)
 
@@ -51,7 +52,7 @@ class IouMeter:
         if self._with_loss and counted.any():
             self._losses.append(float(F.cross_entropy(logits, truth[None], ignore_index=self.ignore_index)))
 
-    def compute(self) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         """one_minus_miou, miou and pixel_accuracy; the mean excludes classes that never occur.
 
         With at most SHOWN_CLASSES classes there is iou_<class> for each. `loss`, if requested, is the mean over images

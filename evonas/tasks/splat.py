@@ -183,11 +183,12 @@ class Splat:
         if perceptual is not None:
             perceptual = perceptual.to(output.device)
         rows = []
-        for number, gaussians in enumerate(self._lifted(_finite(output), batch)):
+        for number, gaussians in enumerate(self._lifted(output, batch)):
             drawn = self._drawn(gaussians, batch, number)
             row = view_metrics(drawn, batch["target"][number], perceptual)
             if "context_depth" in batch:
-                row["abs_rel"] = depth_error(gaussians.depths, self._depths(batch)[number])
+                error = depth_error(gaussians.depths, self._depths(batch)[number])
+                row |= {} if error is None else {"abs_rel": error}
             rows.append(row)
         return rows
 

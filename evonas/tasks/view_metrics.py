@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from evonas.errors import UserError
+from evonas.tasks.base import FiniteMeter
 
 # upper bound of the PSNR, which is infinite for equal images
 MOST_DECIBELS = 100.0
@@ -20,7 +21,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 def decibels(rmse: float) -> float:
     """The peak signal-to-noise ratio of images in [0, 1], at most MOST_DECIBELS."""
-    return min(-20 * math.log10(max(rmse, 1e-12)), MOST_DECIBELS)
+    return rmse if math.isnan(rmse) else min(-20 * math.log10(max(rmse, 1e-12)), MOST_DECIBELS)
 
 
 def similarity(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -32,8 +33,11 @@ def similarity(prediction: Tensor, truth: Tensor) -> Tensor:
 
 
 def view_metrics(prediction: Tensor, truth: Tensor, perceptual: Distance | None = None) -> dict[str, float]:
-    """Means over the views of one item, T 3 H W each: rmse, psnr, ssim and, with a distance, lpips."""
-    prediction = prediction.detach().float().nan_to_num(0, 1, 0).clamp(0, 1)
+    """Means over the views of one item, T 3 H W each: rmse, psnr, ssim and, with a distance, lpips.
+
+    NaN in a prediction makes them NaN.
+    """
+    prediction = prediction.detach().float().clamp(0, 1)
     errors = (prediction.double() - truth).square().flatten(1).mean(1).sqrt().tolist()
     found = {
         "rmse": math.fsum(errors) / len(errors),
@@ -45,14 +49,16 @@ def view_metrics(prediction: Tensor, truth: Tensor, perceptual: Distance | None 
     return found
 
 
-def depth_error(depths: Tensor, truth: Tensor) -> float:
-    """Mean of |d - t| / t over pixels with known depth, V H W each; NaN without any."""
+def depth_error(depths: Tensor, truth: Tensor) -> float | None:
+    """Mean of |d - t| / t over pixels with known depth, V H W each; None without any."""
     known = truth > 0
+    if not known.any():
+        return None
     return float(((depths[known] - truth[known]).abs() / truth[known]).double().mean())
 
 
-class ViewMeter:
-    """Averages metrics over the items that have them.
+class ViewMeter(FiniteMeter):
+    """Averages metrics over the items that have them; a metric that is NaN for one item is NaN.
 
     Args:
         score: maps an output and its batch to the metrics of each item.
@@ -62,12 +68,12 @@ class ViewMeter:
         self._score = score
         self._rows: list[dict[str, float]] = []
 
-    def update(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
-        """Score a batch of outputs."""
+    def _add(self, output: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Scores a batch of outputs."""
         with torch.no_grad():
             self._rows += self._score(output, batch)
 
-    def compute(self) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         """The averages, summed exactly, so that the order of batches cannot matter."""
         if not self._rows:
             raise UserError("No view was scored.", "Check the data.")
@@ -75,8 +81,9 @@ class ViewMeter:
 
 
 def averages(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each metric over the rows where it is a number."""
-    columns = {
-        name: [row[name] for row in rows if name in row and math.isfinite(row[name])] for name in rows[0]
-    }
-    return {name: math.fsum(values) / len(values) for name, values in columns.items() if values}
+    """The mean of each metric over the rows that have it."""
+    columns: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    return {name: math.fsum(values) / len(values) for name, values in columns.items()}

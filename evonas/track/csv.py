@@ -1,8 +1,11 @@
 """Metrics in a CSV file with one line per value."""
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from evonas import files
 
 
 class CsvTracker:
@@ -16,7 +19,7 @@ class CsvTracker:
         self.path = Path(folder) / "metrics.csv"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(self.path)
-        self._stream = self.path.open("a", newline="", encoding="utf-8")
+        self._stream = os.fdopen(files.open_to_append(self.path), "a", newline="", encoding="utf-8")
         self._rows = csv.writer(self._stream, lineterminator="\n")
         if self._stream.tell() == 0:
             self._rows.writerow(["step", "name", "value"])
@@ -35,7 +38,6 @@ def _drop_torn_line(path: Path) -> None:
     """Remove an incomplete last line left by a crash."""
     if not path.exists():
         return
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        path.write_bytes(whole)
+    with os.fdopen(files.open_to_change(path), "r+b") as stream:
+        content = stream.read()
+        stream.truncate(content.rfind(b"\n") + 1)

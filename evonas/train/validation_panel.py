@@ -71,17 +71,29 @@ def measure(
     rows = []
     for member in panel:
         predict = _predictor(supernet, member.genotype, placed)
-        metrics = score(predict, task, "holdout", batch_size, device)
         text = supernet.space.format(member.genotype)
-        if not math.isfinite(best_of(metrics, task)):
-            raise EngineError(
-                f"The {task.error_name} of {text} is {best_of(metrics, task)} on the validation split.",
-                "Lower the learning rate (train.*.lr).",
-            )
-        # secondary metrics without a finite value, such as those of a class that never occurs, are dropped
-        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        rows.append({"name": member.name, "genotype": text, "metrics": finite})
+        metrics = finite(score(predict, task, "holdout", batch_size, device), task, text)
+        rows.append({"name": member.name, "genotype": text, "metrics": metrics})
     return rows
+
+
+def finite(metrics: Mapping[str, float], task: Task, network: str) -> dict[str, float]:
+    """Validation metrics that have a finite value; those of a class that never occurs are dropped.
+
+    Args:
+        metrics: of a network on the validation split.
+        task: names the error.
+        network: what the network is, for messages.
+
+    Raises:
+        EngineError: the error is not finite.
+    """
+    if not math.isfinite(best_of(metrics, task)):
+        raise EngineError(
+            f"The {task.error_name} of {network} is {best_of(metrics, task)} on the validation split.",
+            "Lower the learning rate (train.*.lr).",
+        )
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def mean_error(rows: Sequence[Mapping[str, Any]], task: Task) -> float:

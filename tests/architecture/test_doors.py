@@ -13,6 +13,8 @@ DOORS = {
         "safetensors.safe_open",
     ),
     "config.py": ("hydra.utils.instantiate", "hydra.utils.call", "hydra.utils.get_method"),
+    # what a file shows, its orientation, depth and transparency, is decided in one place
+    "data/io/pictures.py": ("evonas.data.io.safe.open_image", "safe.open_image"),
     "data/io/safe.py": ("PIL.Image.open", "Image.open", "tarfile.open", "zipfile.ZipFile"),
 }
 NEVER = (

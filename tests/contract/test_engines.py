@@ -43,6 +43,8 @@ class EngineContract:
     """Subclass it and say how an engine is made."""
 
     lanes = 1
+    # of a genotype that raises
+    tries = 3
 
     def make(self, evaluator: Obedient, **settings: Any) -> Engine:
         raise NotImplementedError
@@ -80,10 +82,24 @@ class EngineContract:
         assert bad.reason.startswith(("ValueError", "TypeError"))
         assert bad.attempts == 1
 
-    def test_raising_is_failed_and_not_repeated(self, engine: Engine) -> None:
+    def test_raising_is_failed_after_another_try(self, engine: Engine) -> None:
         good, bad = by_seq(engine.run(jobs("ok:1", "raises:1")))
         assert good.measurement is not None
-        assert (bad.measurement, bad.reason, bad.attempts) == (None, "ValueError: no such luck", 1)
+        assert (bad.measurement, bad.reason) == (None, "ValueError: no such luck")
+        assert (bad.attempts, bad.owner) == (self.tries, "genotype")
+
+    @pytest.mark.parametrize("together", [False, True])
+    def test_a_process_that_is_sick_is_replaced_and_fails_nothing(
+        self, tmp_path: Path, together: bool
+    ) -> None:
+        events = tmp_path / "events"
+        evaluator = (Sociable if together else Obedient)(str(events))
+        engine = self.make(evaluator)
+        # the first process that measures this one can measure nothing any more
+        asked = jobs(*[f"ok:{number}" for number in range(6)], "sickens:1", *["ok:9"] * 6)
+        with closing(engine):
+            outcomes = by_seq(engine.run(asked))
+        assert all(outcome.measurement for outcome in outcomes)
 
     def test_exclusive_jobs_run_alone_and_last(self, tmp_path: Path) -> None:
         events = tmp_path / "events"
@@ -136,7 +152,7 @@ class EngineContract:
         assert [outcome.measurement is not None for outcome in outcomes] == [
             word.startswith("ok") for word in words
         ]
-        assert {outcome.attempts for outcome in outcomes} == {1}
+        assert [outcome.attempts for outcome in outcomes] == [1, self.tries, 1, 1, 1, 1]
 
     def test_a_pass_that_is_too_large_is_measured_one_by_one(self) -> None:
         with closing(self.make(Sociable(), subnets_per_pass=8)) as engine:
@@ -192,6 +208,8 @@ class EngineContract:
 
 
 class TestInlineEngine(EngineContract):
+    tries = 2
+
     def make(self, evaluator: Obedient, **settings: Any) -> Engine:
         return InlineEngine(evaluator, **settings)
 
@@ -201,6 +219,22 @@ class TestLocalEngine(EngineContract):
 
     def make(self, evaluator: Obedient, **settings: Any) -> Engine:
         return LocalEngine(evaluator, workers=2, deadline_s=1.0, tries=3, **settings)
+
+    def test_an_outage_of_the_disk_fails_nothing(self, tmp_path: Path) -> None:
+        evaluator = Obedient(seconds=0.01, outage=str(tmp_path / "outage"))
+        with closing(self.make(evaluator)) as engine:
+            outcomes = list(engine.run(jobs(*[f"ok:{number}" for number in range(60)])))
+        assert len(outcomes) == 60 and all(outcome.measurement for outcome in outcomes)
+
+    def test_where_all_workers_are_sick_nothing_counts_as_failed(self, tmp_path: Path) -> None:
+        evaluator = Obedient(outage=str(tmp_path / "outage"), outage_s=3600.0)
+        found: list[Outcome] = []
+        with (
+            closing(self.make(evaluator)) as engine,
+            pytest.raises(EngineError, match="can measure any more"),
+        ):
+            found.extend(engine.run(jobs(*[f"ok:{number}" for number in range(60)])))
+        assert all(outcome.measurement for outcome in found)
 
     @pytest.mark.parametrize("word", ["aborts", "sleeps"])
     def test_neighbours_of_poison_are_not_blamed(self, tmp_path: Path, word: str) -> None:
@@ -213,8 +247,8 @@ class TestLocalEngine(EngineContract):
         assert [outcome.attempts for outcome in outcomes] == [1] * 7 + [2]
         assert outcomes[7].reason in ("worker died of SIGABRT", "timeout: no answer within 0.3 s")
         sizes = [len(each) for each in passes(events)]
-        # all at once, which ends badly, then each alone, and the poison as often as it may
-        assert sizes == [8] + [1] * 9
+        # all at once, which ends badly, then each alone, and the poison as often as it may, once after a control
+        assert sizes == [8] + [1] * 10
 
     def test_a_pass_has_the_time_of_its_members(self) -> None:
         engine = LocalEngine(Sociable(seconds=0.25), workers=1, deadline_s=1.0)
@@ -293,6 +327,7 @@ class TestLocalEngine(EngineContract):
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs pip install 'evonas[ray]'")
 class TestRayEngine(EngineContract):
     lanes = 2
+    tries = 2
 
     def make(self, evaluator: Obedient, **settings: Any) -> Engine:
         return RayEngine(evaluator, workers=2, deadline_s=2.0, tries=2, **settings)

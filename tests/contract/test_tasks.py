@@ -130,11 +130,17 @@ class TaskContract(ABC):
         assert task.error_name in metrics
         assert all(type(value) is float and math.isfinite(value) for value in metrics.values())
 
-    def test_a_diverged_network_still_gets_finite_metrics(self, task: Task) -> None:
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_a_diverged_network_has_no_score(self, task: Task, value: float) -> None:
+        """One element of one image is enough, and later batches do not heal it."""
         batch = self.batch(task)
-        meter = task.meter()
-        meter.update(torch.full_like(self.output(task, batch), float("nan")), batch)
-        assert all(math.isfinite(value) for value in meter.compute().values())
+        meter, output = task.meter(), self.output(task, batch)
+        broken = output.clone()
+        broken[(-1,) * broken.ndim] = value
+        meter.update(broken, batch)
+        meter.update(output, batch)
+        found = meter.compute()
+        assert task.error_name in found and all(math.isnan(each) for each in found.values())
 
     def test_splits_do_not_overlap(self, task: Task) -> None:
         seen: dict[bytes, str] = {}

@@ -114,7 +114,7 @@ def test_newer_archives_are_refused_kindly(path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {module.SCHEMA_VERSION + 1}")
     connection.close()
     for attempt in (lambda: Archive.read(path), lambda: opened(path, resume=True)):
-        with pytest.raises(UserError, match="schema 2") as caught:
+        with pytest.raises(UserError, match=f"schema {module.SCHEMA_VERSION + 1}") as caught:
             attempt()
         assert "upgrade" in str(caught.value)
 
@@ -133,8 +133,134 @@ def test_a_changed_value_is_noticed(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE evaluation SET objectives = '{\"error\": 0.0}' WHERE seq = 7")
     connection.close()
-    with Archive.read(path) as archive, pytest.raises(DataError, match="evaluation 7"):
-        archive.evaluations()
+    for attempt in (lambda: Archive.read(path), lambda: opened(path, resume=True)):
+        with pytest.raises(DataError, match="evaluation 7"):
+            attempt()
+
+
+CHANGES = {
+    "reference": (
+        "UPDATE meta SET value = '[9.0, 9.0]' WHERE key = 'reference'",
+        "reference of its metadata",
+    ),
+    "identity": ("UPDATE meta SET value = '2' WHERE key = 'seed'", "seed of its metadata"),
+    "a key more": ("INSERT INTO meta VALUES ('ideal', '[0.0]')", "ideal of its metadata"),
+    "a key less": ("DELETE FROM meta WHERE key = 'reference'", "reference of its metadata"),
+    "rows": ("DELETE FROM evaluation WHERE seq BETWEEN 5 AND 14", "holds 10 evaluations and recorded 20"),
+    "order": ("UPDATE evaluation SET rowid = 1000 WHERE seq = 3", "the order of its evaluations"),
+    "seconds": (
+        "UPDATE execution SET seconds = 0.1 WHERE genotype = 'toy:k=3'",
+        "the times of its evaluations",
+    ),
+    "worker": ("DELETE FROM execution WHERE genotype = 'toy:k=3'", "the times of its evaluations"),
+    "seal": ("DELETE FROM seal WHERE key = 'meta.seed'", "seed of its metadata"),
+}
+
+
+@pytest.mark.parametrize(("statement", "named"), CHANGES.values(), ids=CHANGES.keys())
+def test_what_was_changed_behind_the_search_is_named(path: Path, statement: str, named: str) -> None:
+    filled(path)
+    with opened(path, resume=True) as archive:
+        archive.settle("reference", [1.0, 2.0])
+    Archive.read(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()
+    for attempt in (lambda: Archive.read(path), lambda: opened(path, resume=True)):
+        with pytest.raises(DataError, match=named) as caught:
+            attempt()
+        assert str(path) in caught.value.message
+
+
+def test_an_archive_without_a_seal_is_read_and_sealed_when_resumed(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE seal")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    for _ in range(2):
+        with Archive.read(path) as archive:
+            assert len(archive.evaluations()) == 20 and not archive.is_sealed
+    assert caplog.text.count("was written before archives were sealed") == 1
+    with opened(path, resume=True) as archive:
+        assert archive.is_sealed
+        archive.record(fact(20, "toy:k=20"))
+    with Archive.read(path) as archive:
+        assert len(archive.evaluations()) == 21
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM evaluation WHERE seq = 2")
+    connection.close()
+    with pytest.raises(DataError, match="20 evaluations and recorded 21"):
+        Archive.read(path)
+
+
+def test_a_failed_evaluation_can_be_replaced_and_no_other(path: Path) -> None:
+    filled(path)
+    with opened(path, resume=True) as archive:
+        archive.record(Evaluation(20, "print-shared", "toy:k=20", "shared", "failed", reason="timeout"))
+        archive.replace_failed(fact(20, "toy:k=20", error=0.25), seconds=2.0, worker="w2")
+        assert archive.took("print-shared", "toy:k=20") == (2.0, "w2")
+        with pytest.raises(AssertionError):
+            archive.replace_failed(fact(3, "toy:k=3", error=0.0))
+    with Archive.read(path) as archive:
+        assert [each.objectives["error"] for each in archive.in_order_recorded()][-2:] == [0.1 * 19, 0.25]
+
+
+SCHEMAS = {
+    "an endless view": [
+        "ALTER TABLE evaluation RENAME TO real",
+        "CREATE VIEW evaluation AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+    ],
+    "a trigger": ["CREATE TRIGGER t AFTER INSERT ON execution BEGIN DELETE FROM evaluation; END"],
+    "another table": ["CREATE TABLE more (x)"],
+    "an index that computes": ["CREATE INDEX i ON evaluation (length(extra))"],
+    "other columns": ["ALTER TABLE execution ADD COLUMN more AS (hex(zeroblob(1000000000)))"],
+    "a table less": ["DROP TABLE execution"],
+}
+
+
+@pytest.mark.parametrize("statements", SCHEMAS.values(), ids=SCHEMAS.keys())
+def test_other_tables_than_those_of_an_archive_are_refused(path: Path, statements: list[str]) -> None:
+    filled(path)
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+    for attempt in (lambda: Archive.read(path), lambda: opened(path, resume=True)):
+        with pytest.raises(DataError, match="tables of an archive"):
+            attempt()
+
+
+def test_a_query_ends_in_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path)
+    monkeypatch.setattr(module, "_QUERY_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_BYTES_PER_SECOND", 2**30)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    with (
+        Archive.read(path) as archive,
+        pytest.raises(DataError, match="too long"),
+        module._translated_errors(path),
+    ):
+        archive._connection.execute(endless)
+
+
+@pytest.mark.parametrize("name", ["archive.sqlite", "archive.sqlite-journal"])
+def test_links_are_not_written_through(path: Path, tmp_path: Path, name: str) -> None:
+    path.parent.mkdir()
+    (tmp_path / "mine").write_text("mine")
+    path.with_name(name).symlink_to(tmp_path / "mine")
+    with pytest.raises(DataError, match=r"link|journal"):
+        opened(path)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_journal_that_names_files_elsewhere_is_refused(path: Path) -> None:
+    filled(path)
+    path.with_name(path.name + "-journal").write_bytes(b"/home/me/mine" + bytes.fromhex("d9d505f920a163d7"))
+    with pytest.raises(DataError, match="no journal of this archive"):
+        opened(path, resume=True)
 
 
 def test_other_files_are_no_archives(tmp_path: Path) -> None:

@@ -45,13 +45,19 @@ def text(genotype: Genotype) -> str:
 
 @dataclass
 class Obedient:
-    """Measures `ok:<number>` as error = number; notes begin and end of each measurement in a file."""
+    """Measures `ok:<number>` as error = number; notes begin and end of each measurement in a file.
+
+    Args:
+        outage: file that the tenth measurement of all processes makes; for so many seconds from then on the disk fails.
+    """
 
     events: str | None = None
     seconds: float = 0.0
+    outage: str | None = None
+    outage_s: float = 2.0
 
     def setup(self) -> None:
-        self.pid = os.getpid()
+        self.pid, self.is_sick = os.getpid(), False
 
     def measure(self, genotype: Genotype, part: Part) -> Measurement:
         self.note(f"begin {part} {text(genotype)} {self.pid}")
@@ -61,6 +67,9 @@ class Obedient:
         return measurement
 
     def obey(self, genotype: Genotype, part: Part) -> Measurement:
+        if self.is_sick:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        self.fail_for_a_while(genotype)
         word, number = genotype.space, genotype.genes[0]
         if word in JUNK:
             return JUNK[word]
@@ -76,6 +85,21 @@ class Obedient:
 
     def __call__(self) -> "Obedient":
         return self
+
+    def fail_for_a_while(self, genotype: Genotype) -> None:
+        if self.outage is None:
+            return
+        mark = Path(self.outage)
+        if genotype.genes[0] == 10 and not mark.exists():
+            mark.touch()
+        if mark.exists() and time.time() - mark.stat().st_mtime < self.outage_s:
+            raise OSError(5, "Input/output error")
+
+    def sickens(self) -> None:
+        if self.events is not None and not Path(f"{self.events}.sick").exists():
+            Path(f"{self.events}.sick").touch()
+            self.is_sick = True
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     def raises(self) -> None:
         raise ValueError("no such luck")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from evonas.data.base import Images, Item, Split, seeded
 from evonas.data.classification.augment import Views, drawn
+from evonas.data.statement import ClassCounts
 from evonas.errors import DataError, UserError
 from evonas.randomness import derive, generator
 
@@ -128,6 +129,14 @@ class LabelledImages(Images):
         place = int(self._source.places(self.split)[index])
         shelf = self._source.shelf(part_of(self.split))
         return shelf.open(place).convert("RGB"), int(shelf.labels[place])
+
+    def class_counts(self) -> ClassCounts:
+        """Images of each class; opens none."""
+        names, labels = tuple(self._source.class_names()), self._source.labels(self.split)
+        counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(names)).tolist()
+        is_shifted = not counts[0] and all(counts[1:])
+        hint = "If the class ids in the files begin at 1, write them from 0." if is_shifted else ""
+        return ClassCounts(names, tuple(counts), "image", len(labels), len(labels), hint)
 
     def manifest(self) -> str:
         """The sha256 of names, classes and sizes in bytes, without reading pixels."""

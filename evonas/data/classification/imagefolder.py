@@ -1,5 +1,6 @@
 """Images in one folder per class, the layout of ImageNet-1k and torchvision's ImageFolder."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,13 @@ from PIL import Image
 
 from evonas.data.classification.augment import Views
 from evonas.data.classification.base import LabelledImageSource, Part, held_out
-from evonas.data.io.safe import MAX_PIXELS, open_image
+from evonas.data.io.folders import counted, list_images, warn_of_skipped
+from evonas.data.io.pictures import SUFFIXES, open_picture
+from evonas.data.io.safe import MAX_PIXELS, composed
 from evonas.errors import DataError, UserError
 
-SUFFIXES = (".jpeg", ".jpg", ".png")
+log = logging.getLogger(__name__)
+
 TREE = """\
 <root>/train/<class>/<name>.JPEG|jpg|png
 <root>/val/<class>/<name>.JPEG|jpg|png
@@ -61,7 +65,7 @@ class ImageFolder(LabelledImageSource):
     def class_names(self) -> Sequence[str]:
         """The names of the class folders of `train`."""
         if not self._names:
-            names = [folder.name for folder in class_folders(self._folders["train"])]
+            names = [composed(folder.name) for folder in class_folders(self._folders["train"])]
             if len(names) != self.num_classes:
                 raise DataError(
                     f"{self._folders['train']} contains {len(names)} classes, not {self.num_classes}.",
@@ -71,14 +75,26 @@ class ImageFolder(LabelledImageSource):
         return self._names
 
     def shelf(self, part: Part) -> "FileShelf":
-        """The files of a part, listed once."""
+        """The files of a part, listed once.
+
+        Raises:
+            DataError: training and test images are in one folder, or as `listed`.
+        """
         if part not in self._shelves:
+            train, test = (self._folders[each].resolve() for each in ("train", "test"))
+            if train == test and self._test_share is None:
+                raise DataError(
+                    f"The training and the test images are both those of {train}.",
+                    "Use another folder, or data.test=null to take a part of every class as test images.",
+                )
             numbers = {name: number for number, name in enumerate(self.class_names())}
             shelf = listed(self._folders[part], numbers, self.max_pixels)
-            if self._test_share is not None:
+            if self._test_share is None:
+                self._shelves[part] = shelf
+            else:
                 tested = held_out(shelf.labels, self._test_share, seed=0)
-                shelf = shelf.chosen(np.flatnonzero(tested if part == "test" else ~tested).tolist())
-            self._shelves[part] = shelf
+                self._shelves["test"] = shelf.chosen(np.flatnonzero(tested).tolist())
+                self._shelves["train"] = shelf.chosen(np.flatnonzero(~tested).tolist())
         return self._shelves[part]
 
 
@@ -91,7 +107,7 @@ class FileShelf:
 
     def open(self, place: int) -> Image.Image:
         """Decode one image."""
-        return open_image(self._folder / self._names[place], self._max_pixels)
+        return open_picture(self._folder / self._names[place], self._max_pixels)
 
     def chosen(self, places: Sequence[int]) -> "FileShelf":
         """A subset, in the given order."""
@@ -104,21 +120,40 @@ class FileShelf:
 
 
 def listed(folder: Path, numbers: dict[str, int], max_pixels: int) -> FileShelf:
-    """The images in class folders; class ids are given by the folders' names."""
+    """The images in class folders; class ids are given by the folders' names.
+
+    Other files, and folders in class folders, are skipped with one warning; classes without a folder are warned of.
+
+    Args:
+        folder: folder of the class folders.
+        numbers: class ids by name, in composed spelling.
+        max_pixels: larger images are refused.
+
+    Raises:
+        DataError: a class is unknown, or its folder has no images.
+    """
     names: list[str] = []
     labels: list[int] = []
+    skipped: list[Path] = []
     for each in class_folders(folder):
-        if each.name not in numbers:
+        number = numbers.get(composed(each.name))
+        if number is None:
             raise DataError(f"The class {each} has no training images.", f"Expected:\n{TREE}")
-        found = sorted(
-            path.name
-            for path in each.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )
-        names += [f"{each.name}/{name}" for name in found]
-        labels += [numbers[each.name]] * len(found)
-    if not names:
-        raise DataError(f"{folder} contains no images ({', '.join(SUFFIXES)}).", f"Expected:\n{TREE}")
+        listing = list_images(each)
+        if not listing.images:
+            found = counted(listing.skipped) if listing.skipped else "nothing"
+            raise DataError(
+                f"The class {each} has no images ({', '.join(SUFFIXES)}); its folder contains {found}.",
+                "Convert its images to PNG or JPEG, or remove the folder.",
+            )
+        names += [f"{each.name}/{path.name}" for path in listing.images]
+        labels += [number] * len(listing.images)
+        skipped += listing.skipped
+    warn_of_skipped(skipped, folder)
+    absent = sorted(numbers.keys() - {composed(name.partition("/")[0]) for name in names})
+    if absent:
+        shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        log.warning("%s has no images of %d of %d classes: %s.", folder, len(absent), len(numbers), shown)
     return FileShelf(folder, names, labels, max_pixels)
 
 

@@ -1,6 +1,6 @@
 """Public data sets of image files with index files.
 
-torchvision's classes read the index files of those data sets whose images can be opened by `open_image` instead and
+torchvision's classes read the index files of those data sets whose images can be opened by `open_picture` instead and
 whose digests are not checked; nothing is downloaded.
 """
 
@@ -19,7 +19,7 @@ from torchvision import datasets
 from evonas.data.classification.base import Part
 from evonas.data.classification.cifar_binary import check_labels
 from evonas.data.classification.imagefolder import FileShelf, class_folders, listed
-from evonas.data.io.safe import MAX_LIST_BYTES, MAX_PIXELS, open_stream, read_rows
+from evonas.data.io.safe import MAX_LIST_BYTES, MAX_PIXELS, composed, open_stream, read_rows
 from evonas.errors import DataError
 
 # exceptions of torchvision and scipy on invalid folders and index files
@@ -67,7 +67,7 @@ class Known:
 
     def _made(self, root: Path, split: str) -> Any:
         try:
-            # the loader returns paths, since only `open_image` may open external images
+            # the loader returns paths, since only `open_picture` may open external images
             return self.maker(str(root), split=split, loader=str)
         except _BROKEN as error:
             raise DataError(
@@ -145,7 +145,7 @@ class Cinic:
 
     def read(self, root: Path, part: Part) -> FileShelf:
         """The images of a part."""
-        numbers = {name: number for number, name in enumerate(self.class_names(root))}
+        numbers = {composed(name): number for number, name in enumerate(self.class_names(root))}
         return listed(root / self.folder / part, numbers, MAX_PIXELS)
 
     def class_names(self, root: Path) -> Sequence[str]:

@@ -7,6 +7,7 @@ of a webdataset tar is files of one name with different extensions: an image (`.
 `bytes`) and `label` (a number).
 """
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,10 +18,12 @@ from PIL import Image
 
 from evonas.data.classification.augment import Views
 from evonas.data.classification.base import LabelledImageSource, Part
-from evonas.data.io.safe import MAX_PIXELS, Encoded, Member, open_image, read_member, tar_members
+from evonas.data.io.pictures import SUFFIXES, open_picture
+from evonas.data.io.safe import MAX_PIXELS, Encoded, Member, read_member, tar_members
+from evonas.data.io.split_lists import refuse_shared
 from evonas.errors import DataError, UserError
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png")
+IMAGE_SUFFIXES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 # digits of a class id, and a line end
 MAX_LABEL_BYTES = 32
 MAX_GROUP_BYTES = 2 * 2**30
@@ -29,6 +32,7 @@ MAX_GROUP_BYTES = 2 * 2**30
 class Shard(Protocol):
     """A file of many images."""
 
+    path: Path
     labels: NDArray[np.int64]
 
     def read(self, place: int) -> Encoded: ...
@@ -72,6 +76,9 @@ class Shards(LabelledImageSource):
         """The shards of a part, indexed once."""
         if part not in self._shelves:
             paths = _matching(self.root, self._patterns[part], part)
+            other: Part = "train" if part == "test" else "test"
+            if other in self._shelves:
+                refuse_shared(self._shelves[other].paths, paths, (other, part))
             shards = [TarShard(path) if path.suffix == ".tar" else ParquetShard(path) for path in paths]
             self._shelves[part] = _Shelf(shards, self.num_classes, self.max_pixels)
         return self._shelves[part]
@@ -82,6 +89,7 @@ class _Shelf:
 
     def __init__(self, shards: Sequence[Shard], num_classes: int, max_pixels: int) -> None:
         self._shards, self._max_pixels = shards, max_pixels
+        self.paths = tuple(shard.path for shard in shards)
         self._ends = np.cumsum([len(shard.labels) for shard in shards])
         self.labels = np.concatenate([shard.labels for shard in shards])
         wrong = np.flatnonzero((self.labels < 0) | (self.labels >= num_classes))
@@ -95,7 +103,7 @@ class _Shelf:
     def open(self, place: int) -> Image.Image:
         """Decode one image."""
         shard, inside = self._found(place)
-        return open_image(shard.read(inside), self._max_pixels)
+        return open_picture(shard.read(inside), self._max_pixels)
 
     def describe(self, place: int) -> str:
         """Shard, name and size in bytes."""
@@ -124,7 +132,7 @@ class TarShard:
             if len(images) != 1 or "cls" not in parts:
                 raise DataError(
                     f"{path}: the sample {key!r} has {', '.join(sorted(parts))}.",
-                    "A sample is one image (.jpg .jpeg .png) and its class (.cls).",
+                    f"A sample is one image ({' '.join(SUFFIXES)}) and its class (.cls).",
                 )
             self._images.append(images[0])
             labels.append(_class_number(path, parts["cls"]))
@@ -222,7 +230,7 @@ def _samples(path: Path) -> dict[str, dict[str, Member]]:
 def _class_number(path: Path, member: Member) -> int:
     if member.size > MAX_LABEL_BYTES:
         raise DataError(f"{path}: {member.name!r} has {member.size} bytes, too many for a class number.")
-    text = read_member(path, member)
+    text = read_member(path, member).removeprefix(codecs.BOM_UTF8)
     try:
         return int(text)
     except ValueError as error:

@@ -14,14 +14,11 @@ import torch
 from evonas.data.augment import normalise
 from evonas.data.base import Item, Split
 from evonas.data.depth.augment import DepthAugment, Metres, Pixels, cut
-from evonas.data.io.pairs import PairImages, PairSource, dimensions
-from evonas.data.io.safe import open_image
+from evonas.data.io.pairs import PairImages, PairSource, check_equal_sizes, dimensions
+from evonas.data.io.pictures import open_numbers, open_picture
 from evonas.data.io.split_lists import Frame
 from evonas.errors import DataError
 from evonas.randomness import generator
-
-# Pillow's modes of a PNG with one channel of 16 bits
-SIXTEEN_BITS = ("I;16", "I;16B", "I")
 
 
 @dataclass(eq=False)
@@ -54,14 +51,9 @@ class FrameSource(PairSource):
         Raises:
             DataError: image and depth differ in size, or are smaller than the source's size.
         """
-        image = np.asarray(open_image(frame.image, self.max_pixels).convert("RGB"))
+        image = np.asarray(open_picture(frame.image, self.max_pixels))
         depth = read_depth(frame.truth, self.units_per_metre, self.max_pixels)
-        if image.shape[:2] != depth.shape:
-            raise DataError(
-                f"{frame.truth} is {dimensions(depth.shape)}, but its image {frame.image} is "
-                f"{dimensions(image.shape)}.",
-                "Replace the wrong file.",
-            )
+        check_equal_sizes(frame, image.shape, depth.shape)
         if depth.shape[0] < self.size[0] or depth.shape[1] < self.size[1]:
             raise DataError(
                 f"{frame.image} is {dimensions(image.shape)}, smaller than the window of {dimensions(self.size)}.",
@@ -92,15 +84,15 @@ def read_depth(path: Path, units_per_metre: float, max_pixels: int) -> Metres:
     """A 16-bit PNG depth map as metres H W; 0 where depth is unknown.
 
     Raises:
-        DataError: the file has 8 bits or colours, or `open_image` refuses it.
+        DataError: the file has 8 bits, or `open_numbers` refuses it.
     """
-    image = open_image(path, max_pixels)
-    if image.mode not in SIXTEEN_BITS:
+    numbers = open_numbers(path, max_pixels)
+    if numbers.dtype != np.uint16:
         raise DataError(
-            f"{path} is not a 16-bit depth map (mode {image.mode}).",
+            f"{path} is not a 16-bit depth map: it has at most 8 bits.",
             "Use the PNG files as published; converted copies have lost their depth.",
         )
-    return np.asarray(image).astype(np.float32) / np.float32(units_per_metre)
+    return numbers.astype(np.float32) / np.float32(units_per_metre)
 
 
 def bottom_centred(image: Pixels, depth: Metres, size: tuple[int, int]) -> tuple[Pixels, Metres]:

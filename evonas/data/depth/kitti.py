@@ -42,6 +42,7 @@ _OFFICIAL_VAL = {
 TRAIN_LISTS = {"eigen": "eigen_train_files_with_gt.txt", "official": "kitti_depth_prediction_train.txt"}
 EIGEN_TEST_LISTS = ("eigen_test_files_with_gt.txt", "eigen_test_files_with_gt_safe.txt")
 OFFICIAL_TEST_LIST = "kitti_official_valid.txt"
+LISTS = (*TRAIN_LISTS.values(), *EIGEN_TEST_LISTS, OFFICIAL_TEST_LIST)
 
 _DRIVE = r"(?P<date>[0-9]{4}_[0-9]{2}_[0-9]{2})_drive_(?P<drive>[0-9]{4})_sync"
 _CAMERA, _NUMBER = r"image_(?P<camera>0[23])", r"(?P<number>[0-9]{10})"
@@ -96,7 +97,7 @@ class Kitti(FrameSource):
     def training_frames(self) -> list[Frame]:
         """The published list if given, otherwise all frames of the training drives with ground truth."""
         tree = KittiTree(self.folder)
-        path = list_of(self.lists, (TRAIN_LISTS[self.split],))
+        path = list_of(self.lists, (TRAIN_LISTS[self.split],), LISTS)
         if path is not None:
             return tree.listed(path)
         if self.split == "eigen":
@@ -107,8 +108,8 @@ class Kitti(FrameSource):
         """Eigen's test images, which only the published list defines, or the official validation selection."""
         tree = KittiTree(self.folder)
         if self.split == "official":
-            return tree.selected(list_of(self.lists, (OFFICIAL_TEST_LIST,)))
-        path = list_of(self.lists, EIGEN_TEST_LISTS)
+            return tree.selected(list_of(self.lists, (OFFICIAL_TEST_LIST,), LISTS))
+        path = list_of(self.lists, EIGEN_TEST_LISTS, LISTS)
         if path is None:
             raise DataError(
                 f"Eigen's test list does not exist: {EIGEN_TEST_LISTS[0]} (or ..._safe.txt).",

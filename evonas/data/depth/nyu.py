@@ -4,6 +4,7 @@ Training frames are the synchronised frames of the raw recordings, test frames t
 (Silberman et al. 2012), in the folder layout that depth estimation code uses.
 """
 
+import logging
 import re
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from evonas.data.depth.base import FrameSource
 from evonas.data.io.pairs import dimensions
 from evonas.data.io.split_lists import Folders, Frame, check_present, list_of, listed
 from evonas.errors import DataError, UserError
+
+log = logging.getLogger(__name__)
 
 TRAIN_LISTS = ("nyudepthv2_train_files_with_gt_dense.txt", "nyudepthv2_train_files_with_gt.txt")
 TEST_LISTS = ("nyudepthv2_test_files_with_gt.txt",)
@@ -90,7 +93,7 @@ class Nyu(FrameSource):
 
     def _frames_of(self, folders: tuple[str, ...], lists: tuple[str, ...]) -> list[Frame]:
         tree = NyuTree(self.folder, folders)
-        path = list_of(self.lists, lists)
+        path = list_of(self.lists, lists, (*TRAIN_LISTS, *TEST_LISTS))
         return tree.generated() if path is None else tree.listed(path)
 
 
@@ -124,16 +127,22 @@ class NyuTree:
         return frames
 
     def generated(self) -> list[Frame]:
-        """All frames with a depth map; images without one are skipped, depth maps without image are refused."""
-        frames = []
+        """All frames with a depth map; images without one are counted, depth maps without image are refused."""
+        frames, images = [], 0
         for scene in sorted(self.folders.names(self.place)):
             for name in sorted(self.folders.names(self.place / scene)):
                 match = re.fullmatch(r"sync_depth_([0-9]{5})\.png", name)
                 if match:
                     frames.append(self._frame(scene, match[1]))
+                images += bool(re.fullmatch(r"rgb_[0-9]{5}\.(?:jpg|png)", name))
         if not frames:
             raise DataError(f"{self.place} contains no frames.", f"Expected:\n{TREE}")
         check_present(frames, self.folders, str(self.place))
+        if images > len(frames):
+            skipped = images - len(frames)
+            log.warning(
+                "Skipped: %d of %d images in %s, which have no depth map.", skipped, images, self.place
+            )
         return frames
 
     def _frame(self, scene: str, number: str) -> Frame:

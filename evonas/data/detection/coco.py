@@ -4,6 +4,7 @@ Legend: N objects, M side of a mask in an item, H W space.
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,15 @@ from evonas.data.base import Images, Item, Split, check_size, seeded
 from evonas.data.detection.base import EMPTY, MASK_SIDE, Objects
 from evonas.data.detection.coco_annotations import AnnotatedImage, Instances, read_instances
 from evonas.data.detection.instance_masks import cut
-from evonas.data.io.safe import below, open_image
+from evonas.data.io.folders import list_images
+from evonas.data.io.pictures import open_picture, orientation_note
+from evonas.data.io.safe import below, is_file
+from evonas.data.io.split_lists import Folders, refuse_missing, refuse_shared
+from evonas.data.statement import ClassCounts
 from evonas.errors import DataError, UserError
 from evonas.randomness import generator
+
+log = logging.getLogger(__name__)
 
 TREE = """\
 <root>/annotations/instances_train2017.json   <root>/train2017/<name>.jpg
@@ -76,6 +83,7 @@ class Coco:
         self.augment_seed, self.vertical, self.max_pixels = augment_seed, vertical, max_pixels
         self._folders = (train, test)
         self._read: dict[int, Instances] = {}
+        self._paths: dict[int, list[Path]] = {}
 
     def dataset(self, split: Split) -> "CocoImages":
         """One split; the annotations are read on first use of its length or items."""
@@ -101,12 +109,41 @@ class Coco:
                     f"{path} has {len(found.classes)} classes, not {self.num_classes}.",
                     f"Set data.num_classes={len(found.classes)}.",
                 )
+            self._check_files(part, path, found)
             if part == TEST and found.classes != self.class_names():
                 raise DataError(
                     f"{path} has other classes than the training annotations.", "Use equal categories."
                 )
             self._read[part] = found
         return self._read[part]
+
+    def _check_files(self, part: int, document: Path, found: Instances) -> None:
+        """Refuses missing images and images that are in both parts; images without an entry are counted.
+
+        Raises:
+            MissingFilesError: images are missing, so that it does not happen during training or at its end.
+            DataError: training and test documents name the same images.
+        """
+        folder, folders = self.root / self._folders[part], Folders()
+        # a name that might lead elsewhere is resolved and checked, the others are looked up in their folder's listing
+        paths = [
+            folder / each.file if _is_plain(each.file) else self.path(part, each) for each in found.images
+        ]
+        missing = [path for path in paths if not folders.has(path) and not is_file(path)]
+        refuse_missing(missing, len(paths), document.name)
+        listed = {path.name for path in paths if path.parent == folder}
+        unused = [path for path in list_images(folder).images if path.name not in listed] if listed else []
+        if unused:
+            log.warning(
+                "Skipped: %d images in %s, such as %s, which %s does not name.",
+                len(unused),
+                folder,
+                unused[0].name,
+                document.name,
+            )
+        self._paths[part] = paths
+        if len(self._paths) == 2:
+            refuse_shared(self._paths[TRAIN], self._paths[TEST], ("train", "test"))
 
     def objects(self, part: int, place: int) -> Objects:
         """All objects of an image, in pixels of its file."""
@@ -132,11 +169,12 @@ class Coco:
         """
         annotated = self.instances(part).images[place]
         path = self.path(part, annotated)
-        image = open_image(path, self.max_pixels).convert("RGB")
         wanted = annotated.objects.height, annotated.objects.width
+        image = open_picture(path, self.max_pixels, sides=wanted)
         if (image.height, image.width) != wanted:
+            note = orientation_note(path, self.max_pixels)
             raise DataError(
-                f"{path} is {image.height}x{image.width}, but its annotations are for {wanted[0]}x{wanted[1]}.",
+                f"{path} is {image.height}x{image.width}{note}, but its annotations are for {wanted[0]}x{wanted[1]}.",
                 "Use the images that belong to the annotations.",
             )
         return image
@@ -195,6 +233,15 @@ class CocoImages(Images):
             "scale": torch.tensor(fit.scale, dtype=torch.float32),
             "picture": torch.tensor([self._part, place]),
         }
+
+    def class_counts(self) -> ClassCounts:
+        """Objects of each class except crowds; opens no image."""
+        names = self._source.class_names()
+        counts = np.zeros(len(names), dtype=np.int64)
+        for place in self.places:
+            objects = self._source.objects(self._part, place)
+            counts += np.bincount(objects.labels[objects.single()], minlength=len(names))
+        return ClassCounts(names, tuple(counts.tolist()), "object", len(self), len(self))
 
     def manifest(self) -> str:
         """The sha256 of file names, file sizes and annotations; pixels are not read."""
@@ -272,6 +319,10 @@ class Fit:
             turned = mask[:: -1 if vertical else 1, :: -1 if horizontal else 1]
             found[row] = torch.from_numpy(turned.copy())
         return found
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and ".." not in name and not name.startswith("/")
 
 
 def part_of(split: Split) -> int:

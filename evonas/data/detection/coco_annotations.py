@@ -2,19 +2,20 @@
 
 The format: https://cocodataset.org/#format-data. A JSON file lists `images`, `categories` and `annotations`; boxes are
 x y width height in pixels. pycocotools' reader is not used: it checks nothing, and a damaged file would fail in
-training or evaluation.
+training or evaluation, or give other objects than the file has: it keeps the last of several entries with one id.
 """
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from evonas.data.detection.base import Objects, Shape
+from evonas.data.detection.run_lengths import fills, run_lengths
+from evonas.data.io.json_values import flag, integer, number, shown
 from evonas.data.io.safe import read_json
 from evonas.errors import DataError
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 2**30
 MAX_ENTRIES = 5_000_000
 MAX_POINTS = 200_000
+# corners of a polygon
+LEAST_POINTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,10 @@ class Instances:
 
 
 def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
-    """Reads annotations; boxes are clipped to their images, and boxes without area are skipped.
+    """Reads annotations; boxes are clipped to their images.
+
+    Boxes without area, and pieces of a segmentation with fewer than three points beside a whole one, are left out and
+    counted in a warning. Numbers of another type are read where their value is exact, such as 128.0 and "0".
 
     Args:
         path: the JSON file.
@@ -55,27 +61,36 @@ def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
         max_pixels: larger images are refused.
 
     Raises:
-        DataError: an entry is invalid; the message names the file and the entry.
+        DataError: an entry is invalid, or two have one id; the message names the file and the entry.
     """
     document = read_json(path, MAX_BYTES)
     images, annotations, categories = (
         _entries(document, key, path) for key in ("images", "annotations", "categories")
     )
-    names = {_identity(each, path, "category"): str(each.get("name") or "") for each in categories}
-    if len(names) < len(categories) or len(set(names.values())) < len(names) or "" in names.values():
-        raise DataError(f"{path} has categories without a distinct name and id.", "Give each both.")
-    numbers = {identity: number for number, identity in enumerate(sorted(names))}
-    sizes = {_identity(each, path, "image"): _image(each, path, max_pixels) for each in images}
+    names = _categories(categories, path)
+    numbers = {identity: position for position, identity in enumerate(sorted(names))}
+    sizes = _images(images, path, max_pixels)
+    identities = [integer(each["id"]) for each in annotations if each.get("id") is not None]
+    _refuse_repeated(identities, path, "annotations", "id")
     found: dict[int, list[_One]] = {identity: [] for identity in sizes}
-    empty = 0
-    for each in annotations:
-        image, one = _annotation(each, path, sizes, numbers, with_masks)
+    empty, short = list[str](), list[str]()
+    for position, each in enumerate(annotations, start=1):
+        name = (
+            f"annotation {shown(each['id'])}" if each.get("id") is not None else f"annotation no. {position}"
+        )
+        image, one = _annotation(each, f"{path}, {name}", sizes, numbers, with_masks)
         if one is None:
-            empty += 1
-        else:
-            found[image].append(one)
-    if empty:
-        log.warning("Skipped: %d of %d boxes in %s, which have no area.", empty, len(annotations), path.name)
+            empty.append(name)
+            continue
+        found[image].append(one)
+        if one.short:
+            short.append(name)
+    for left_out, what in (
+        (empty, "boxes in %s, which have no area, such as that of %s"),
+        (short, "segmentations in %s in part: pieces with fewer than three points, such as one of %s"),
+    ):
+        if left_out:
+            log.warning(f"Skipped: %d of %d {what}.", len(left_out), len(annotations), path.name, left_out[0])
     annotated = []
     for identity, size in sorted(sizes.items()):
         ones = found[identity]
@@ -104,6 +119,7 @@ class _One(NamedTuple):
     area: float
     crowd: bool
     shape: Shape | None
+    short: int
 
 
 def _entries(document: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:
@@ -115,80 +131,167 @@ def _entries(document: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]
     return found
 
 
+def _refuse_repeated(values: Iterable[Hashable], path: Path, what: str, key: str) -> None:
+    known = set[Hashable]()
+    for value in values:
+        if value in known:
+            raise DataError(
+                f"{path} has two {what} with the {key} {shown(value)}.",
+                "Merge documents by giving their entries new ids, and name each file once.",
+            )
+        known.add(value)
+
+
 def _identity(entry: Mapping[str, Any], path: Path, what: str) -> int:
-    found = entry.get("id")
-    if not isinstance(found, int) or isinstance(found, bool):
-        raise DataError(f"{path}: the id of a {what} must be an integer, got {found!r}.")
+    found = integer(entry.get("id"))
+    if found is None:
+        raise DataError(f"{path}: the id of {what} must be an integer, got {shown(entry.get('id'))}.")
     return found
 
 
-def _image(entry: Mapping[str, Any], path: Path, max_pixels: int) -> _Size:
-    name, height, width = (entry.get(key) for key in ("file_name", "height", "width"))
-    where = f"{path}, image {entry['id']}"
-    if not isinstance(name, str) or not name or not isinstance(height, int) or not isinstance(width, int):
-        raise DataError(f"{where} must have file_name, height and width.")
-    if height < 1 or width < 1 or height * width > max_pixels:
-        raise DataError(f"{where} has {height}x{width} pixels; there must be 1 to {max_pixels}.")
-    return _Size(name, height, width)
+def _categories(entries: Sequence[Mapping[str, Any]], path: Path) -> dict[int, str]:
+    """Names of the categories by id."""
+    identities = [_identity(each, path, "a category") for each in entries]
+    names = [str(each.get("name") or "") for each in entries]
+    if "" in names:
+        raise DataError(f"{path}: category {identities[names.index('')]} has no name.", "Give it one.")
+    _refuse_repeated(identities, path, "categories", "id")
+    _refuse_repeated(names, path, "categories", "name")
+    return dict(zip(identities, names, strict=True))
+
+
+def _images(entries: Sequence[Mapping[str, Any]], path: Path, max_pixels: int) -> dict[int, _Size]:
+    """File and size of the images by id."""
+    identities = [_identity(each, path, "an image") for each in entries]
+    _refuse_repeated(identities, path, "images", "id")
+    sizes = dict.fromkeys(identities, _Size("", 0, 0))
+    for identity, each in zip(identities, entries, strict=True):
+        name, where = each.get("file_name"), f"{path}, image {identity}"
+        if not isinstance(name, str) or not name:
+            raise DataError(f"{where} must have file_name, got {shown(name)}.", "Name its file.")
+        height, width = (integer(each.get(key)) for key in ("height", "width"))
+        if height is None or width is None:
+            given = ", ".join(f"{key} {shown(each.get(key))}" for key in ("height", "width"))
+            raise DataError(f"{where} must have height and width in whole pixels, got {given}.")
+        if height < 1 or width < 1 or height * width > max_pixels:
+            sides = f"{shown(height)}x{shown(width)}"
+            raise DataError(f"{where} has {sides} pixels; there must be 1 to {max_pixels}.")
+        sizes[identity] = _Size(name, height, width)
+    # objects of one picture in two entries would be false alarms in each other
+    _refuse_repeated((str(PurePosixPath(each.file)) for each in sizes.values()), path, "images", "file_name")
+    return sizes
 
 
 def _annotation(
     entry: Mapping[str, Any],
-    path: Path,
+    where: str,
     sizes: Mapping[int, _Size],
     numbers: Mapping[int, int],
     with_masks: bool,
 ) -> tuple[int, _One | None]:
     """The id of an annotation's image, and its content; None for a box without area."""
-    where = f"{path}, annotation {entry.get('id')}"
+    if entry.get("id") is not None and integer(entry["id"]) is None:
+        raise DataError(f"{where}: the id must be an integer.", "Number the annotations.")
     image = _listed(entry, "image_id", sizes, where)
     label = numbers[_listed(entry, "category_id", numbers, where)]
     size = sizes[image]
     box = _box(entry.get("bbox"), where, size)
     sides = box[2] - box[0], box[3] - box[1]
+    crowd = flag(entry.get("iscrowd", 0))
+    if crowd is None:
+        raise DataError(f"{where}: iscrowd must be 0 or 1, got {shown(entry['iscrowd'])}.")
+    area = number(entry["area"]) if "area" in entry else sides[0] * sides[1]
+    if area is None or (area < 0 and min(sides) > 0):
+        raise DataError(f"{where}: area must be a number of pixels, got {shown(entry['area'])}.")
     if min(sides) <= 0:
         return image, None
-    area = entry.get("area", sides[0] * sides[1])
-    if not _is_number(area) or area < 0:
-        raise DataError(f"{where}: area must be a number of pixels, got {area!r}.")
-    shape = _shape(entry.get("segmentation"), where, size) if with_masks else None
-    return image, _One(box, label, float(area), bool(entry.get("iscrowd", 0)), shape)
+    shape, short = _shape(entry.get("segmentation"), where, size) if with_masks else (None, 0)
+    return image, _One(box, label, area, crowd, shape, short)
 
 
 def _listed(entry: Mapping[str, Any], key: str, known: Mapping[int, Any], where: str) -> int:
-    found = entry.get(key)
-    if not isinstance(found, int) or found not in known:
-        raise DataError(f"{where} contains unknown {key} {found!r}.")
+    found = integer(entry.get(key))
+    if found is None or found not in known:
+        raise DataError(f"{where} contains unknown {key} {shown(entry.get(key))}.")
     return found
 
 
 def _box(found: Any, where: str, size: _Size) -> tuple[float, float, float, float]:
-    if not isinstance(found, list) or len(found) != 4 or not all(map(_is_number, found)):
-        raise DataError(f"{where}: bbox must be [x, y, width, height] in pixels, got {found!r}.")
-    left, top, wide, high = map(float, found)
+    values = [number(each) for each in found] if isinstance(found, list) else []
+    numbers = [each for each in values if each is not None]
+    if len(values) != 4 or len(numbers) != 4:
+        raise DataError(f"{where}: bbox must be [x, y, width, height] in pixels, got {shown(found)}.")
+    left, top, wide, high = numbers
     right, bottom = min(left + wide, size.width), min(top + high, size.height)
     return max(left, 0.0), max(top, 0.0), right, bottom
 
 
-def _shape(found: Any, where: str, size: _Size) -> Shape:
-    """Polygons, or run lengths (RLE) that cover the image."""
+def _shape(found: Any, where: str, size: _Size) -> tuple[Shape, int]:
+    """Polygons, or run lengths (RLE) that cover the image; and the number of pieces that were left out."""
     if isinstance(found, dict):
-        counts, sides = found.get("counts"), found.get("size")
-        is_list = isinstance(counts, list) and all(isinstance(each, int) and each >= 0 for each in counts)
-        whole = is_list and sum(counts or []) == size.height * size.width
-        if sides == [size.height, size.width] and (whole or isinstance(counts, str)):
-            return found
-        raise DataError(f"{where}: run lengths do not match the image's [height, width].")
-    if isinstance(found, list) and found:
-        lists = [each for each in found if isinstance(each, list) and len(each) % 2 == 0]
-        if len(lists) == len(found) and all(
-            6 <= len(each) <= 2 * MAX_POINTS and all(map(_is_number, each)) for each in lists
-        ):
-            return found
-    raise DataError(
-        f"{where} has no segmentation.", "Use data.masks=false with a head for boxes, such as faster_rcnn."
-    )
+        return _runs(found, where, size), 0
+    if not isinstance(found, list) or not found:
+        raise DataError(
+            f"{where} has no segmentation.",
+            "Use data.masks=false with a head for boxes, such as faster_rcnn.",
+        )
+    polygons = [_polygon(each, where, size) for each in found]
+    whole = [each for each in polygons if len(each) >= 2 * LEAST_POINTS]
+    if not whole:
+        raise DataError(
+            f"{where}: a polygon of its segmentation has {len(polygons[0]) // 2} points; "
+            f"{LEAST_POINTS} are the least.",
+            "Correct the annotation, or remove it.",
+        )
+    return whole, len(polygons) - len(whole)
 
 
-def _is_number(found: Any) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
+def _runs(found: Mapping[str, Any], where: str, size: _Size) -> Shape:
+    """Run lengths, which are decoded here once, because a decoder trusts them."""
+    given, counts = found.get("size"), run_lengths(found.get("counts"))
+    sides = [integer(each) for each in given] if isinstance(given, list) else None
+    if sides != [size.height, size.width]:
+        raise DataError(
+            f"{where}: run lengths do not match the image's [height, width]: their size is {shown(given)}, "
+            f"the image's {[size.height, size.width]}.",
+            "Encode the mask of this image.",
+        )
+    if counts is None:
+        raise DataError(
+            f"{where}: run lengths cannot be read: {shown(found.get('counts'))}.",
+            "Expected: whole numbers, or COCO's compressed text.",
+        )
+    if not fills(counts, size.height, size.width):
+        raise DataError(
+            f"{where}: run lengths do not match the image's [height, width]: they cover "
+            f"{shown(sum(counts))} of {size.height * size.width} pixels.",
+            "Encode the mask of this image.",
+        )
+    text = found["counts"]
+    return {**found, "size": sides, "counts": text if isinstance(text, str) else list(counts)}
+
+
+def _polygon(found: Any, where: str, size: _Size) -> list[float]:
+    """The numbers x y x y ... of a polygon, which may lie a picture's size outside its picture."""
+    if not isinstance(found, list) or len(found) % 2 or len(found) > 2 * MAX_POINTS:
+        raise DataError(
+            f"{where}: segmentation must be polygons [[x, y, x, y, ...], ...] or run lengths, "
+            f"got a piece {shown(found)}.",
+            "Correct the annotation, or use data.masks=false with a head for boxes, such as faster_rcnn.",
+        )
+    values: list[Any] = found if set(map(type, found)) <= {int, float} else [number(each) for each in found]
+    try:
+        points = np.array(values, dtype=np.float64).reshape(-1, 2)
+    except OverflowError:
+        points = np.full((1, 2), np.nan)
+    sides = size.width, size.height
+    # a rasteriser walks along the edges, so that a far corner would cost memory without end
+    far = ~((points >= -np.array(sides)) & (points <= 2 * np.array(sides))).all(axis=1)
+    if far.any():
+        first = 2 * int(far.argmax())
+        raise DataError(
+            f"{where}: its polygon has the point {shown(found[first : first + 2])}, "
+            f"far outside an image {size.width} wide and {size.height} high.",
+            "Polygons are x, y in pixels; correct the annotation.",
+        )
+    return values

@@ -12,6 +12,9 @@ from evonas.errors import DataError, UserError
 
 Mask = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
+# how far a polygon may reach beyond its box, in boxes, to be rasterised at the box's scale: a rasteriser's memory grows
+# with the length of the edges
+MOST_BOXES = 16.0
 
 
 def decoded(shape: Shape, height: int, width: int) -> Mask:
@@ -45,9 +48,10 @@ def cut(shape: Shape, height: int, width: int, box: Box, side: int) -> Mask:
     Polygons are scaled before they are rasterised, so that no detail is lost to the pixels of the file.
     """
     left, top, right, bottom = box
-    if isinstance(shape, dict):
-        image = Image.fromarray(decoded(shape, height, width))
-        return np.asarray(image.resize((side, side), Image.Resampling.NEAREST, box=box))
-    scale, corner = np.array([side / (right - left), side / (bottom - top)]), np.array([left, top])
-    moved = [((np.reshape(each, (-1, 2)) - corner) * scale).flatten().tolist() for each in shape]
-    return decoded(moved, side, side)
+    if isinstance(shape, list):
+        scale, corner = np.array([side / (right - left), side / (bottom - top)]), np.array([left, top])
+        moved = [((np.reshape(each, (-1, 2)) - corner) * scale) for each in shape]
+        if max(float(np.abs(each).max()) for each in moved) <= MOST_BOXES * side:
+            return decoded([each.flatten().tolist() for each in moved], side, side)
+    image = Image.fromarray(decoded(shape, height, width))
+    return np.asarray(image.resize((side, side), Image.Resampling.NEAREST, box=box))

@@ -4,6 +4,7 @@ The layout: http://host.robots.ox.ac.uk/pascal/VOC/ (JPEGImages, Annotations, Im
 counted from one, both inclusive.
 """
 
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,9 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from evonas import files
-from evonas.data.io.safe import image_size, read_rows, read_xml
+from evonas.data.io.json_values import flag, shown
+from evonas.data.io.pictures import picture_file, picture_size
+from evonas.data.io.safe import read_rows, read_xml
 from evonas.errors import DataError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -104,21 +107,27 @@ def document(images: Sequence[Boxed], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _images(tree: Path, listed: str, dropped: list[str]) -> Iterator[Boxed]:
+    known = set[str]()
     for row in read_rows(tree / "ImageSets" / "Main" / f"{listed}.txt"):
         name = row.fields[0]
         if not _NAME.fullmatch(name) or name.startswith("."):
             raise DataError(
                 f"{row.where} contains {name!r}, which is not an image name.", "Correct the line."
             )
+        if name in known:
+            raise DataError(f"{row.where} names the image {name!r} again.", "Remove the line.")
+        known.add(name)
         yield _image(tree, name, dropped)
 
 
 def _image(tree: Path, name: str, dropped: list[str]) -> Boxed:
-    # file names and sizes inside these documents are often wrong, so they are not read
-    path, image = tree / "Annotations" / f"{name}.xml", tree / "JPEGImages" / f"{name}.jpg"
-    height, width = image_size(image)
+    path, stem = tree / "Annotations" / f"{name}.xml", tree / "JPEGImages" / name
+    image = picture_file(stem) or stem.with_name(f"{name}.jpg")
+    # file names and sizes inside these documents are often wrong: a size tells at most whether EXIF turns the image
+    annotation = read_xml(path)
+    height, width = picture_size(image, sides=_stated_size(annotation))
     boxes = []
-    for number, entry in enumerate(read_xml(path).iter("object"), start=1):
+    for number, entry in enumerate(annotation.iter("object"), start=1):
         where = f"{path}, object {number}"
         label = (entry.findtext("name") or "").strip()
         box = _box(entry, where, height, width)
@@ -127,8 +136,24 @@ def _image(tree: Path, name: str, dropped: list[str]) -> Boxed:
         elif min(box[2:]) <= 0:
             dropped.append(f"{where} has a box without area")
         else:
-            boxes.append((label, box, (entry.findtext("difficult") or "0").strip() == "1"))
+            boxes.append((label, box, _is_difficult(entry, where)))
     return Boxed(image.name, height, width, tuple(boxes))
+
+
+def _stated_size(annotation: Element) -> tuple[int, int] | None:
+    """Height and width of a document; None unless both are positive integers."""
+    texts = [(annotation.findtext(f"size/{key}") or "").strip() for key in ("height", "width")]
+    if not all(text.isdecimal() and len(text) < 7 and int(text) for text in texts):
+        return None
+    return int(texts[0]), int(texts[1])
+
+
+def _is_difficult(entry: Element, where: str) -> bool:
+    text = (entry.findtext("difficult") or "0").strip()
+    found = flag(text)
+    if found is None:
+        raise DataError(f"{where}: difficult must be 0 or 1, got {shown(text)}.", "Correct the object.")
+    return found
 
 
 def _box(entry: Element, where: str, height: int, width: int) -> tuple[float, float, float, float]:
@@ -139,6 +164,11 @@ def _box(entry: Element, where: str, height: int, width: int) -> tuple[float, fl
         raise DataError(
             f"{where} must have a bndbox of four numbers.", "Fix or remove the object."
         ) from error
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise DataError(
+            f"{where} must have a bndbox of finite numbers, got {[left, top, right, bottom]}.",
+            "Fix or remove the object.",
+        )
     if not (right > left and bottom > top):
         return left, top, 0.0, 0.0
     left, top = max(left - 1, 0.0), max(top - 1, 0.0)

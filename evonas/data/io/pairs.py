@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from evonas.data.base import Images, Split, check_size, seeded
-from evonas.data.io.safe import MAX_PIXELS
-from evonas.data.io.split_lists import Frame, hold_out
+from evonas.data.io.folders import list_images, warn_of_skipped
+from evonas.data.io.pictures import SUFFIXES, orientation_note
+from evonas.data.io.safe import MAX_PIXELS, composed
+from evonas.data.io.split_lists import Frame, hold_out, refuse_shared
 from evonas.errors import DataError, UserError
-
-SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(eq=False)
@@ -63,13 +63,18 @@ class PairSource(ABC):
         return None
 
     def frames(self, split: Split) -> list[Frame]:
-        """The pairs of a split, sorted by group and name, listed once and shared."""
+        """The pairs of a split, sorted by group and name, listed once and shared.
+
+        Raises:
+            DataError: the split shares images with one that was listed before.
+        """
         if split not in self._frames:
+            found: dict[Split, list[Frame]] = {}
             official = None if split == "test" else self.holdout_frames()
             if split == "test":
-                self._frames[split] = sorted(self.test_frames())
+                found[split] = sorted(self.test_frames())
             elif official is not None:
-                self._frames[split] = sorted(official if split == "holdout" else self.training_frames())
+                found[split] = sorted(official if split == "holdout" else self.training_frames())
             else:
                 if isinstance(self.validation, str):
                     raise UserError(
@@ -77,7 +82,13 @@ class PairSource(ABC):
                         "Try data.validation=0.05.",
                     )
                 cut = self.validation, self.validation_seed, self.validation_images
-                self._frames["train"], self._frames["holdout"] = hold_out(self.training_frames(), *cut)
+                found["train"], found["holdout"] = hold_out(self.training_frames(), *cut)
+            for other, before in self._frames.items():
+                for name, frames in found.items():
+                    refuse_shared(
+                        (each.image for each in before), (each.image for each in frames), (other, name)
+                    )
+            self._frames |= found
         return self._frames[split]
 
     def details(self) -> dict[str, object]:
@@ -114,6 +125,9 @@ class PairImages(Images, Generic[S]):
 def matched(images: Path, truths: Path, layout: str) -> list[Frame]:
     """The pairs of equal names in two folders, each a group of its own; hidden files are skipped.
 
+    Names are equal if only their suffixes, or the Unicode spelling of accents, differ. Files that are not PNG or JPEG
+    are skipped with one warning for each folder.
+
     Args:
         images: folder of the images.
         truths: folder of the ground truth.
@@ -123,18 +137,26 @@ def matched(images: Path, truths: Path, layout: str) -> list[Frame]:
         DataError: a file has no partner, two have the same name, or there are no images.
     """
     by_name: list[dict[str, Path]] = []
+    unread: dict[str, Path] = {}
     for folder in (images, truths):
         found: dict[str, Path] = {}
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-                continue
-            if path.stem in found:
-                raise DataError(f"{path} and {found[path.stem]} have the same name.", "Remove one of them.")
-            found[path.stem] = path
+        listing = list_images(folder)
+        for path in listing.images:
+            name = composed(path.stem)
+            if name in found:
+                raise DataError(f"{path} and {found[name]} have the same name.", "Remove one of them.")
+            found[name] = path
         by_name.append(found)
+        unread |= {composed(path.stem): path for path in listing.skipped}
+        warn_of_skipped(listing.skipped, folder)
     image_of, truth_of = by_name
     for name in sorted(image_of.keys() ^ truth_of.keys()):
         alone, other = (image_of[name], truths) if name in image_of else (truth_of[name], images)
+        if name in unread:
+            raise DataError(
+                f"{alone} has no partner in {other}: {unread[name].name} is not read.",
+                "Convert it to PNG, and photographs to PNG or JPEG.",
+            )
         raise DataError(f"{alone} has no partner in {other}.", f"Add {other / name}.png, or remove the file.")
     if not image_of:
         raise DataError(f"{images} contains no images ({', '.join(SUFFIXES)}).", f"Expected:\n{layout}")
@@ -144,3 +166,13 @@ def matched(images: Path, truths: Path, layout: str) -> list[Frame]:
 def dimensions(shape: tuple[int, ...]) -> str:
     """Height and width of an array as text, for messages."""
     return f"{shape[0]}x{shape[1]}"
+
+
+def check_equal_sizes(frame: Frame, image: tuple[int, ...], truth: tuple[int, ...]) -> None:
+    """Raises a DataError if the upright image of a pair and its ground truth, H W ..., differ in size."""
+    if image[:2] != truth[:2]:
+        raise DataError(
+            f"{frame.truth} is {dimensions(truth)}{orientation_note(frame.truth)}, but its image {frame.image} is "
+            f"{dimensions(image)}{orientation_note(frame.image)}.",
+            "Replace the wrong file; both must show the same view.",
+        )

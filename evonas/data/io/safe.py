@@ -4,12 +4,15 @@ All problems with a file raise a DataError that names it. Sizes are checked befo
 file cannot allocate much memory.
 """
 
+import codecs
 import io
 import json
 import math
+import os
 import re
 import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -37,6 +40,20 @@ MAX_LINE = 4096
 
 # exceptions of Pillow on damaged or malicious input, over its formats
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, zlib.error)
+# a word in double quotes, or up to the next blank
+_WORD = re.compile(r'"([^"]*)"|(\S+)')
+_ORIENTATION, _PNG_BITS = 0x0112, 24
+# beginnings of formats that are not read, for messages
+_SIGNATURES = {
+    "GIF": re.compile(rb"GIF8"),
+    "BMP": re.compile(rb"BM"),
+    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
+    "WebP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "HEIF or AVIF": re.compile(rb"....ftyp(heic|heix|hevc|mif1|msf1|avif|avis)", re.DOTALL),
+    "JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+    "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    "PDF": re.compile(rb"%PDF"),
+}
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -59,7 +76,26 @@ class Encoded:
         return self.name
 
 
-def open_image(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image as its file stores it; `data/io/pictures.py` says what it shows.
+
+    Args:
+        image: the decoded pixels in Pillow's mode, neither turned nor converted.
+        format: one of `FORMATS`.
+        bits: bits of a sample in the file; Pillow stretches samples of fewer than eight bits, except palette indices.
+        frames: number of images in an animated PNG, otherwise 1.
+        orientation: EXIF's orientation, 1 (upright) to 8; 1 where EXIF has none or is damaged.
+    """
+
+    image: Image.Image
+    format: str
+    bits: int
+    frames: int
+    orientation: int
+
+
+def open_image(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> StoredImage:
     """Decodes a PNG or JPEG image and closes the file.
 
     Args:
@@ -70,17 +106,42 @@ def open_image(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> Image.Imag
         DataError: the file is missing, truncated, too large, or of another format.
     """
     with _opened(path, max_pixels) as image:
+        # a JPEG with further images of other views or exposures (MPO) shows its first one
+        form = "PNG" if image.format == "PNG" else "JPEG"
+        frames = int(getattr(image, "n_frames", 1)) if form == "PNG" else 1
+        bits = _png_bits(image) if form == "PNG" else 8
         try:
             image.load()
         except _BROKEN as error:
             raise DataError(f"{path} is damaged: {error}.", "Replace the file or leave it out.") from error
-        return image.copy()
+        return StoredImage(image.copy(), form, bits, frames, _orientation(image))
 
 
-def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Height and width, read from the header; raises as `open_image`, except for damaged pixels."""
+def stored_size(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> tuple[int, int, int]:
+    """Height and width of the stored pixels, and EXIF's orientation; raises as `open_image` but for damaged pixels."""
     with _opened(path, max_pixels) as image:
-        return image.height, image.width
+        return image.height, image.width, _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation; 1 unless it is one of the eight that EXIF defines."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except (*_BROKEN, KeyError, IndexError, TypeError, AttributeError):
+        # a photograph with damaged EXIF is shown by all programs, and shown as it is stored
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _png_bits(image: Image.Image) -> int:
+    """Bits of a sample, from the first chunk of a PNG, which Pillow does not keep."""
+    stream = image.fp
+    assert stream is not None
+    place = stream.tell()
+    stream.seek(_PNG_BITS)
+    bits = stream.read(1)[0]
+    stream.seek(place)
+    return bits
 
 
 def _opened(path: Path | Encoded, max_pixels: int) -> Image.Image:
@@ -93,7 +154,9 @@ def _opened(path: Path | Encoded, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not a PNG or JPEG image.", "Convert it, or leave it out.") from error
+        raise DataError(
+            f"{path} is not a PNG or JPEG image{_other_kind(path)}.", "Convert it, or leave it out."
+        ) from error
     except _BOMB as error:
         raise _too_large(path, max_pixels) from error
     except _BROKEN as error:
@@ -104,58 +167,92 @@ def _opened(path: Path | Encoded, max_pixels: int) -> Image.Image:
     return image
 
 
+def _other_kind(path: Path | Encoded) -> str:
+    """What a file is instead of a PNG or JPEG, by its first bytes; empty if that is unknown."""
+    if isinstance(path, Path):
+        with path.open("rb") as stream:
+            beginning = stream.read(16)
+    else:
+        beginning = path.content[:16]
+    kind = next((name for name, start in _SIGNATURES.items() if start.match(beginning)), None)
+    return "" if kind is None else f" but {kind}"
+
+
 def read_lines(path: Path, root: Path, columns: int = 1) -> list[tuple[Path, ...]]:
-    """The first `columns` words of each non-empty line, as paths below `root`.
+    """The paths below `root` that each line lists, `columns` of them.
+
+    Paths with blanks are separated by a tab or put in double quotes.
 
     Raises:
-        DataError: a path is absolute or leaves `root` (also by symbolic links), or as `read_rows`; the message names
-            the line.
+        DataError: a line has another number of paths, a path is absolute or leaves `root` (also by symbolic links),
+            or as `read_rows`; the message names the line.
     """
-    base = root.resolve()
-    return [
-        tuple(below(base, field, row.where) for field in row.fields[:columns])
-        for row in read_rows(path, columns)
-    ]
+    base, found = root.resolve(), []
+    for row in read_rows(path, columns, by_tabs=True):
+        if len(row.fields) != columns:
+            raise DataError(
+                f"{row.where} has {len(row.fields)} words, but a line lists {columns} paths.",
+                'Separate paths that contain blanks by a tab, or write them in double quotes: "a b.png" "c d.png"',
+            )
+        found.append(tuple(below(base, field, row.where) for field in row.fields))
+    return found
 
 
-def read_rows(path: Path, columns: int = 1) -> list[Row]:
-    """The words of each non-empty line, unchecked.
+def read_rows(path: Path, columns: int = 1, by_tabs: bool = False) -> list[Row]:
+    """The words of each line that is neither empty nor a comment, which begins with `#`.
 
-    For lists whose words are matched against a pattern and never used as paths; for paths see `read_lines`.
+    Words are separated by blanks, except inside double quotes. For lists whose words are matched against a pattern and
+    never used as paths; for paths see `read_lines`.
+
+    Args:
+        path: the list.
+        columns: least number of words in a line.
+        by_tabs: whether the tabs of a line separate its words, if it has any.
 
     Raises:
         DataError: a line has fewer than `columns` words, a NUL byte or too many characters, or as `read_text`.
     """
     rows: list[Row] = []
     for number, line in enumerate(read_text(path), start=1):
-        where, fields = f"{path}, line {number}", tuple(line.split())
-        if not line.strip():
+        where, line = f"{path}, line {number}", line.strip()
+        if not line or line.startswith("#"):
             continue
         if len(line) > MAX_LINE:
             raise DataError(f"{where} has {len(line)} characters; at most {MAX_LINE} are read.")
         if "\0" in line:
-            raise DataError(f"{where} contains a NUL byte.", "Remove it.")
+            raise DataError(f"{where} contains a NUL byte.", "Remove it, or save the list as UTF-8.")
+        fields = _words(line, by_tabs)
         if len(fields) < columns:
             raise DataError(
                 f"{where} has {len(fields)} of {columns} fields.",
-                "Expected: one sample per line, split by blanks.",
+                "Expected: one sample per line, its fields separated by blanks or tabs.",
             )
         rows.append(Row(where, fields))
     return rows
 
 
+def _words(line: str, by_tabs: bool) -> tuple[str, ...]:
+    if by_tabs and "\t" in line:
+        return tuple(word.strip().strip('"') for word in line.split("\t") if word.strip())
+    return tuple(quoted or plain for quoted, plain in _WORD.findall(line))
+
+
 def read_text(path: Path) -> list[str]:
-    """All lines, including empty and long ones.
+    """All lines, including empty and long ones, without a byte order mark.
 
     Raises:
-        DataError: the file is missing or too large, has too many lines, or is not UTF-8.
+        DataError: the file is missing or too large, has too many lines, or is neither UTF-8 nor UTF-16 that says so by
+            a byte order mark, as some editors of Windows write it.
     """
     _check_file(path, MAX_LIST_BYTES)
+    content = path.read_bytes()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = content.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start}.", "Save it as UTF-8.") from error
-    lines = text.splitlines()
+    # `splitlines` would also split at signs that names may contain
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n") if text else []
     if len(lines) > MAX_LINES:
         raise DataError(f"{path} has {len(lines)} lines; at most {MAX_LINES} are read.", "Split the list.")
     return lines
@@ -163,6 +260,9 @@ def read_text(path: Path) -> list[str]:
 
 def below(base: Path, field: str, where: str) -> Path:
     """The field as a path below `base` (which must be resolved), after symbolic links are followed.
+
+    Letters with accents have two spellings in Unicode, composed and decomposed, which look alike; of a path the
+    spelling that exists is taken.
 
     Args:
         base: resolved folder that the path must not leave.
@@ -173,7 +273,7 @@ def below(base: Path, field: str, where: str) -> Path:
         DataError: the path is absolute or leaves `base`.
     """
     try:
-        target = (base / field).resolve()
+        target = (base / _spelled(base, field)).resolve()
     except (OSError, RuntimeError) as error:
         raise DataError(f"{where} names a path that cannot be followed: {error}.") from error
     if Path(field).is_absolute() or not target.is_relative_to(base):
@@ -181,11 +281,42 @@ def below(base: Path, field: str, where: str) -> Path:
     return target
 
 
+def _spelled(base: Path, field: str) -> str:
+    """The field in the spelling of the files on disk, part by part; unchanged if it is ASCII or does not exist."""
+    if field.isascii() or "\0" in field:
+        return field
+    place = base
+    for part in Path(field).parts:
+        spellings = (place / form(part) for form in (str, composed, decomposed))
+        place = next((each for each in spellings if each.exists()), place / part)
+    return str(place)
+
+
+def composed(name: str) -> str:
+    """The name with composed letters (NFC), by which names are compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def decomposed(name: str) -> str:
+    """The name with decomposed letters (NFD), as some file systems of macOS store it."""
+    return unicodedata.normalize("NFD", name)
+
+
+def is_file(path: Path) -> bool:
+    """Whether the path leads to a regular file; a name that no file can have, or a folder out of reach, does not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _check_file(path: Path, max_bytes: int) -> None:
     """Raises a DataError unless the path is a regular file (no pipe or device, which could block) of limited size."""
-    if not path.is_file():
-        what = "is not a file" if path.exists() else "does not exist"
+    if not is_file(path):
+        what = "is not a file" if os.path.lexists(path) else "does not exist"
         raise DataError(f"{path} {what}.", "Check the path.")
+    if not os.access(path, os.R_OK):
+        raise DataError(f"{path} may not be read by this user.", "Check its permissions.")
     size = path.stat().st_size
     if size > max_bytes:
         raise DataError(f"{path} has {size} bytes; at most {max_bytes} are read.")
@@ -300,6 +431,8 @@ def read_xml(path: Path) -> ElementTree.Element:
     """The root of a small XML document; a DataError if it is damaged or declares a document type."""
     _check_file(path, MAX_DOCUMENT_BYTES)
     content = path.read_bytes()
+    if b"\0" in content:
+        raise DataError(f"{path} is not UTF-8 text.", "Save it as UTF-8.")
     # nested entities could expand a few lines to gigabytes
     if b"<!" in content.replace(b"<!--", b""):
         raise DataError(f"{path} declares a document type.", "Remove the declarations that begin with <!.")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from evonas.data.io.safe import Row, read_rows
+from evonas.data.io.folders import leads_somewhere
+from evonas.data.io.folders import listed as listed_entries
+from evonas.data.io.safe import Row, composed, read_rows
 from evonas.errors import DataError, UserError
 from evonas.randomness import generator
 
@@ -26,6 +28,10 @@ class Frame:
     truth: Path
 
 
+class MissingFilesError(DataError):
+    """Files of a split are missing, which is refused before any training, whichever split it is."""
+
+
 class Folders:
     """The names in folders, each listed once; a missing folder counts as empty."""
 
@@ -33,17 +39,10 @@ class Folders:
         self._names: dict[Path, frozenset[str]] = {}
 
     def names(self, folder: Path) -> frozenset[str]:
-        """Names of all entries of the folder except hidden ones."""
+        """Names of all entries of the folder except hidden ones and links that lead nowhere."""
         if folder not in self._names:
-            try:
-                found = frozenset(path.name for path in folder.iterdir() if not path.name.startswith("."))
-            except (FileNotFoundError, NotADirectoryError):
-                found = frozenset()
-            except OSError as error:
-                raise DataError(
-                    f"{folder} cannot be listed: {error.strerror}.", "Check its permissions."
-                ) from error
-            self._names[folder] = found
+            entries = listed_entries(folder, may_be_missing=True)
+            self._names[folder] = frozenset(entry.name for entry in entries if leads_somewhere(entry))
         return self._names[folder]
 
     def has(self, path: Path) -> bool:
@@ -51,13 +50,38 @@ class Folders:
         return path.name in self.names(path.parent)
 
 
-def list_of(folder: str | None, names: Sequence[str]) -> Path | None:
-    """The first existing list of these names in a folder; None without a folder or such a list."""
+def list_of(folder: str | None, names: Sequence[str], known: Sequence[str]) -> Path | None:
+    """The first existing list of these names in a folder; None without a folder or such a list.
+
+    Args:
+        folder: `data.lists`.
+        names: possible names of the list.
+        known: names of all lists of the data set.
+
+    Raises:
+        DataError: `folder` is not a folder, or contains no known list, so that it would have no effect.
+    """
     if folder is None:
         return None
-    if not Path(folder).is_dir():
+    place = Path(folder)
+    if not place.is_dir():
         raise DataError(f"data.lists={folder} is not a folder.", f"Expected: a folder of {names[0]}.")
-    return next((path for name in names if (path := Path(folder) / name).exists()), None)
+    if not any((place / name).exists() for name in known):
+        raise DataError(
+            f"data.lists={folder} contains no list of this data set ({', '.join(known)}), but {_content(place)}.",
+            "Give the list one of these names, or leave out data.lists to use all frames in the folders.",
+        )
+    found = next((path for name in names if (path := place / name).exists()), None)
+    if found is None:
+        log.warning("%s contains no %s; it contains %s.", place, " or ".join(names), _content(place))
+    return found
+
+
+def _content(folder: Path) -> str:
+    """The first names in a folder, for messages."""
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}" if names else "nothing"
 
 
 def listed(
@@ -121,12 +145,55 @@ def check_present(frames: Sequence[Frame], folders: Folders, where: str) -> None
         where: name of the split, for the message.
     """
     missing = [path for frame in frames for path in (frame.image, frame.truth) if not folders.has(path)]
+    refuse_missing(missing, 2 * len(frames), where)
+
+
+def refuse_missing(missing: Sequence[Path], total: int, where: str) -> None:
+    """Raises MissingFilesError with the first of the missing files, unless there are none.
+
+    Args:
+        missing: files that a list or document names.
+        total: number of files that it names.
+        where: the list or document, for the message.
+    """
     if missing:
         shown = ", ".join(str(path) for path in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise DataError(
-            f"{where}: {len(missing)} of {2 * len(frames)} files are missing: {shown}{more}.",
+        raise MissingFilesError(
+            f"{where}: {len(missing)} of {total} files are missing: {shown}{more}.",
             "Complete the download, or remove these lines from the list.",
+        )
+
+
+def refuse_shared(
+    first: Iterable[Path], second: Iterable[Path], splits: tuple[str, str], what: str = "images"
+) -> None:
+    """Raises a DataError if two splits share files, because a score on training images means nothing.
+
+    Args:
+        first, second: the files of each split.
+        splits: their names, for the message.
+        what: what the files are, for the message.
+    """
+    folders: dict[Path, Path] = {}
+
+    def located(paths: Iterable[Path]) -> dict[tuple[Path, str], Path]:
+        """Files by folder, with its symbolic links followed, and name."""
+        found = {}
+        for path in paths:
+            if path.parent not in folders:
+                folders[path.parent] = path.parent.resolve()
+            found[folders[path.parent], composed(path.name)] = path
+        return found
+
+    one, other = located(first), located(second)
+    shared = sorted(str(one[key]) for key in one.keys() & other.keys())
+    if shared:
+        shown = ", ".join(shared[:3])
+        more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
+        raise DataError(
+            f"The splits {splits[0]} and {splits[1]} share {len(shared)} of {len(other)} {what}: {shown}{more}.",
+            f"Splits must be disjoint: remove these {what} from one of them.",
         )
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from evonas import files
 from evonas.data.io.safe import read_arrays
-from evonas.errors import DataError, UserError
+from evonas.errors import DataError, InfeasibleError, UserError
 
 Words = tuple[str, ...]
 Column = NDArray[np.float64]
@@ -82,14 +82,14 @@ class Table:
         """
         rows = self.rows.get(words, ())
         if not rows:
-            raise ValueError(f"the table {self.name} has no entry for {','.join(words)}")
+            raise InfeasibleError(f"the table {self.name} has no entry for {','.join(words)}")
         values: dict[str, float] = {}
         for name in names:
             found = self.column(name)[list(rows)]
             if not np.isfinite(found).all():
-                raise ValueError(f"the table {self.name} has no {name} for {','.join(words)}")
+                raise InfeasibleError(f"the table {self.name} has no {name} for {','.join(words)}")
             if (found != found[0]).any():
-                raise ValueError(
+                raise InfeasibleError(
                     f"the table {self.name} has {len(found)} different {name} for {','.join(words)}"
                 )
             values[name] = float(found[0])

@@ -6,11 +6,9 @@ start from 1, in the order of the benchmark's objectInfo150.txt.
 
 from pathlib import Path
 
-from PIL import Image
-
 from evonas.data.io.pairs import matched
 from evonas.data.io.split_lists import Frame
-from evonas.data.segmentation.base import IGNORE, Pixels, looked_up, table
+from evonas.data.segmentation.base import IGNORE, Pixels, Stored, looked_up, table
 from evonas.data.segmentation.variable_size import CanvasSource
 from evonas.errors import DataError
 
@@ -54,9 +52,9 @@ class Ade20k(CanvasSource):
         """The 2 000 validation images."""
         return self._part("validation")
 
-    def numbers(self, mask: Image.Image, path: Path) -> Pixels:
+    def class_ids(self, stored: Stored, path: Path) -> Pixels:
         """Class ids from 0; pixels of other classes are ignored."""
-        return looked_up(mask, path, NUMBERS, "Use the masks of the scene parsing benchmark: gray, 0-150.")
+        return looked_up(stored, path, NUMBERS, "Use the masks of the scene parsing benchmark: gray, 0-150.")
 
     def _part(self, part: str) -> list[Frame]:
         base = self.folder / FOLDER if (self.folder / FOLDER).is_dir() else self.folder

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from evonas.data.augment import Array, normalise
 from evonas.data.base import Item, Split
-from evonas.data.io.pairs import PairImages, PairSource, dimensions
-from evonas.data.io.safe import open_image
+from evonas.data.io.pairs import PairImages, PairSource, check_equal_sizes
+from evonas.data.io.pictures import Numbers, open_numbers, open_picture
 from evonas.data.io.split_lists import Frame
+from evonas.data.statement import ClassCounts
 from evonas.errors import DataError
 from evonas.randomness import generator
 
@@ -26,6 +26,9 @@ UNKNOWN = -1
 
 Pixels = NDArray[np.uint8]
 Table = NDArray[np.int16]
+Stored = Numbers | Pixels
+# masks that are read at most to see which classes occur
+COUNTED = 2000
 
 
 class MaskSource(PairSource):
@@ -34,8 +37,16 @@ class MaskSource(PairSource):
     classes: Sequence[str]
 
     @abstractmethod
-    def numbers(self, mask: Image.Image, path: Path) -> Pixels:
-        """Class ids H W of a decoded mask, 255 where pixels are ignored; see `looked_up`."""
+    def class_ids(self, stored: Stored, path: Path) -> Pixels:
+        """Class ids H W of the content of a mask file, 255 where pixels are ignored; see `looked_up`."""
+
+    def stored(self, path: Path) -> Stored:
+        """The content of a mask file: numbers H W, or colours H W 3."""
+        return open_numbers(path, self.max_pixels)
+
+    def hint(self, seen: set[int]) -> str:  # noqa: ARG002
+        """What to type if the numbers in masks, `seen`, suggest that they mean other classes; else empty."""
+        return ""
 
     @abstractmethod
     def training(self, image: Pixels, mask: Pixels, random: np.random.Generator) -> Item:
@@ -51,18 +62,14 @@ class MaskSource(PairSource):
 
     def decoded(self, frame: Frame) -> tuple[Pixels, Pixels]:
         """Image H W 3 and class ids H W of a pair."""
-        image = np.asarray(open_image(frame.image, self.max_pixels).convert("RGB"))
-        return image, self.numbers(open_image(frame.truth, self.max_pixels), frame.truth)
+        return np.asarray(open_picture(frame.image, self.max_pixels)), self.class_ids(
+            self.stored(frame.truth), frame.truth
+        )
 
     def read(self, frame: Frame) -> tuple[Pixels, Pixels]:
         """Like `decoded`; raises a DataError if image and mask differ in size."""
         image, mask = self.decoded(frame)
-        if image.shape[:2] != mask.shape:
-            raise DataError(
-                f"{frame.truth} is {dimensions(mask.shape)}, but its image {frame.image} is "
-                f"{dimensions(image.shape)}.",
-                "Replace the wrong file.",
-            )
+        check_equal_sizes(frame, image.shape, mask.shape)
         return image, mask
 
 
@@ -78,34 +85,54 @@ class MaskImages(PairImages[MaskSource]):
         random = generator(source.augment_seed, f"augment/{self.epoch}", index)
         return source.training(image, mask, random)
 
+    def class_counts(self) -> ClassCounts:
+        """Pixels of each class in masks, read in random order until every class was seen or `COUNTED` were read."""
+        source, frames = self._source, self._source.frames(self.split)
+        names, seen, read = tuple(source.classes), set[int](), 0
+        counts = np.zeros(len(names), dtype=np.int64)
+        for place in generator(0, "class_counts").permutation(len(frames))[:COUNTED].tolist():
+            path, read = frames[place].truth, read + 1
+            stored = source.stored(path)
+            ids = source.class_ids(stored, path)
+            counts += np.bincount(ids[ids != IGNORE], minlength=len(names))
+            if counts.all():
+                break
+            if stored.ndim == 2:
+                seen.update(np.flatnonzero(np.bincount(stored.ravel())).tolist())
+        hint = "" if counts.all() or not seen else source.hint(seen)
+        return ClassCounts(names, tuple(counts.tolist()), "pixel", read, len(frames), hint)
 
-def table(numbers: Mapping[int, int]) -> Table:
-    """A lookup table for `looked_up` from raw values to class ids (255 for ignored); other values are errors."""
-    made = np.full(256, UNKNOWN, dtype=np.int16)
+
+def table(numbers: Mapping[int, int], others: int = UNKNOWN) -> Table:
+    """A lookup table for `looked_up` from raw values of up to 16 bits to class ids (255 for ignored).
+
+    Args:
+        numbers: class ids by raw value.
+        others: class id of all other values; `UNKNOWN` makes them errors.
+    """
+    made = np.full(2**16, others, dtype=np.int16)
     for raw, number in numbers.items():
         made[raw] = number
     return made
 
 
-def looked_up(mask: Image.Image, path: Path, known: Table, expected: str) -> Pixels:
-    """Class ids H W of a mask with one channel of 8 bits.
+def looked_up(raw: Numbers, path: Path, known: Table, expected: str) -> Pixels:
+    """Class ids H W of the numbers of a mask.
 
     Args:
-        mask: the decoded mask.
+        raw: numbers of the file, see `open_numbers`.
         path: path of the mask, for messages.
         known: lookup table from raw values to class ids; see `table`.
         expected: the expected content of masks, for messages.
 
     Raises:
-        DataError: the mask has colours or an unknown value.
+        DataError: the mask has an unknown value.
     """
-    if mask.mode not in ("L", "P"):
-        raise DataError(f"{path} contains colours (mode {mask.mode}), not class ids.", expected)
-    raw = np.asarray(mask).astype(np.uint8)
     found = known[raw]
     if (found == UNKNOWN).any():
-        largest = raw[found == UNKNOWN].max()
-        raise DataError(f"{path} contains unknown class id {largest}.", expected)
+        unknown = [str(each) for each in np.unique(raw[found == UNKNOWN])]
+        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        raise DataError(f"{path} contains unknown class id{'s' * (len(unknown) > 1)} {shown}.", expected)
     return found.astype(np.uint8)
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 from evonas.data.augment import flips, jitter_colour
 from evonas.data.base import Item, Split
 from evonas.data.io.pairs import dimensions, matched
-from evonas.data.io.safe import image_size
+from evonas.data.io.pictures import orientation_note, picture_size
 from evonas.data.io.split_lists import Frame
-from evonas.data.segmentation.base import IGNORE, MaskSource, Pixels, item, looked_up, table, unit
+from evonas.data.segmentation.base import IGNORE, MaskSource, Pixels, Stored, item, looked_up, table, unit
 from evonas.errors import DataError
 
 CLASSES = (
@@ -88,18 +88,21 @@ class CamVid(MaskSource):
         """A decoded pair; raises a DataError unless it has the size of the others."""
         if frame.image not in self._read:
             first = next(frames[0] for frames in self._frames.values() if frame in frames)
-            shape = image_size(first.image, self.max_pixels)
+            shape = picture_size(first.image, self.max_pixels)
             pair = self.decoded(frame)
             for path, array in zip((frame.image, frame.truth), pair, strict=True):
                 if array.shape[:2] != shape:
                     found, wanted = dimensions(array.shape), dimensions(shape)
-                    raise DataError(f"{path} is {found}, others are {wanted}.", "Use images of one size.")
+                    note = orientation_note(path, self.max_pixels)
+                    raise DataError(
+                        f"{path} is {found}{note}, others are {wanted}.", "Use images of one size."
+                    )
             self._read[frame.image] = pair
         return self._read[frame.image]
 
-    def numbers(self, mask: Image.Image, path: Path) -> Pixels:
+    def class_ids(self, stored: Stored, path: Path) -> Pixels:
         """Class ids with void as 255."""
-        return looked_up(mask, path, NUMBERS, "Use the masks of the SegNet tutorial: one channel, 0-11.")
+        return looked_up(stored, path, NUMBERS, "Use the masks of the SegNet tutorial: one channel, 0-11.")
 
     def training(self, image: Pixels, mask: Pixels, random: np.random.Generator) -> Item:
         """A random crop of the image's aspect ratio, resized to the network's size, flipped and colour-jittered."""

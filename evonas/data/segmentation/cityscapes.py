@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from PIL import Image
-
 from evonas.data.io.split_lists import Folders, Frame, check_present
-from evonas.data.segmentation.base import IGNORE, Pixels, looked_up, table
+from evonas.data.segmentation.base import IGNORE, Pixels, Stored, looked_up, table
 from evonas.data.segmentation.variable_size import CanvasSource
 from evonas.errors import DataError
 
@@ -62,10 +60,10 @@ class Cityscapes(CanvasSource):
         """The 500 images of three other cities."""
         return self._part("val")
 
-    def numbers(self, mask: Image.Image, path: Path) -> Pixels:
+    def class_ids(self, stored: Stored, path: Path) -> Pixels:
         """Ids of the 19 classes, from either kind of label file; pixels of other classes are ignored."""
         known = BY_TRAIN_ID if path.name.endswith(TRAIN_IDS) else BY_ID
-        return looked_up(mask, path, known, "Use gtFine's labelIds (0-33) or labelTrainIds (0-18 and 255).")
+        return looked_up(stored, path, known, "Use gtFine's labelIds (0-33) or labelTrainIds (0-18 and 255).")
 
     def _part(self, part: str) -> list[Frame]:
         folders, base = Folders(), self.folder / "leftImg8bit" / part

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image
 
 from evonas.data.io.safe import read_rows
-from evonas.data.segmentation.base import IGNORE, UNKNOWN, Pixels, looked_up, table
+from evonas.data.segmentation.base import IGNORE, UNKNOWN, Pixels, Stored, looked_up, table
 from evonas.errors import DataError, UserError
 
 Unknown = Literal["refuse", "ignore"]
@@ -54,23 +53,59 @@ class Legend:
                 "Give each class its own colour, or give no colours.",
             )
 
-    def numbers(self, mask: Image.Image, path: Path) -> Pixels:
-        """Class ids H W of a decoded mask, 255 for ignored pixels.
+    def class_ids(self, stored: Stored, path: Path) -> Pixels:
+        """Class ids H W of the content of a mask file, 255 for ignored pixels.
+
+        Args:
+            stored: colours H W 3 with `colours`, otherwise numbers H W.
+            path: path of the mask, for messages.
 
         Raises:
             DataError: the mask has an unknown value or colour, and they are refused.
         """
         if self.colours is not None:
-            return self._painted(np.asarray(mask.convert("RGB")), path)
-        others = range(256) if self.unknown == "ignore" else (*range(self.first), IGNORE)
-        known = dict.fromkeys(others, IGNORE)
+            return self._painted(stored, path)
+        known = dict.fromkeys((*range(self.first), IGNORE), IGNORE)
         known.update({self.first + number: number for number in range(len(self.names))})
-        expected = (
-            f"Masks contain {self.first}-{self.first + len(self.names) - 1}, and 255 for ignored pixels."
-        )
-        return looked_up(mask, path, table(known), f"{expected} To ignore others: data.unknown=ignore")
+        last = self.first + len(self.names) - 1
+        expected = f"Masks contain {self.first}-{last}, and 255 for ignored pixels."
+        expected += " To ignore others: data.unknown=ignore"
+        if (
+            self.unknown == "refuse"
+            and self.first == 0
+            and stored[stored != IGNORE].max(initial=0) == last + 1
+        ):
+            expected = f"If the first class is 1 in the masks: data.first=1. {expected}"
+        elif self.unknown == "refuse" and IGNORE in stored and last < stored[stored != IGNORE].max(initial=0):
+            expected += (
+                ". If the masks are painted in grey levels, say these: 'data.palette=[[0,0,0],[255,255,255]]'"
+            )
+        ids = table(known, IGNORE if self.unknown == "ignore" else UNKNOWN)
+        return looked_up(stored, path, ids, expected)
 
-    def _painted(self, mask: Pixels, path: Path) -> Pixels:
+    def hint(self, seen: set[int]) -> str:
+        """What to type if the numbers in masks suggest another legend; empty if they do not.
+
+        Args:
+            seen: all numbers in the masks.
+        """
+        if self.colours is not None:
+            return ""
+        values = seen - {IGNORE}
+        if IGNORE in seen and len(values) < 2 and len(self.names) == 2:
+            dark = min(values, default=0)
+            return (
+                f"255 means ignored pixels in masks of class ids. If it is '{self.names[1]}', say the grey levels of "
+                f"the classes: 'data.palette=[[{dark},{dark},{dark}],[255,255,255]]'"
+            )
+        if self.first == 0 and values and 0 not in values:
+            return "No mask contains 0. If the first class is 1 in the masks: data.first=1"
+        if values and min(values) < self.first and self.first + len(self.names) - 1 not in values:
+            least = min(values)
+            return f"{least} counts as unlabelled. If it is the first class in the masks: data.first={least}"
+        return ""
+
+    def _painted(self, mask: Stored, path: Path) -> Pixels:
         colours = np.array(self.colours, dtype=np.int64)
         codes, seen = _coded(colours), _coded(mask.astype(np.int64))
         order = np.argsort(codes)
@@ -78,10 +113,13 @@ class Legend:
         numbers = np.where(codes[order][places] == seen, order[places], UNKNOWN)
         missing = numbers == UNKNOWN
         if missing.any() and self.unknown == "refuse":
-            found = tuple(int(channel) for channel in mask[missing][0])
+            found = [tuple(map(int, each)) for each in np.unique(mask[missing], axis=0)]
+            shown = ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+            what = (
+                f"the unknown colour {shown}" if len(found) == 1 else f"{len(found)} unknown colours: {shown}"
+            )
             raise DataError(
-                f"{path} contains the unknown colour {found}.",
-                "Add it to data.classes, or set data.unknown=ignore.",
+                f"{path} contains {what}.", "Add them to data.palette, or set data.unknown=ignore."
             )
         return np.where(missing, IGNORE, numbers).astype(np.uint8)
 

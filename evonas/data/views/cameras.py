@@ -7,7 +7,11 @@ Convention of evonas: a *view* is the 4x4 matrix from world to camera; camera ax
 to world, in axes with y up and z backward (OpenGL, Blender).
 """
 
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from evonas.data.io.safe import MAX_PIXELS, open_image
+from evonas.data.io.pictures import open_picture, orientation_note, refuse_undecided
+from evonas.data.io.safe import MAX_PIXELS
 from evonas.errors import DataError
 
 Matrix = NDArray[np.float64]
@@ -29,6 +34,9 @@ TURNED = np.diag([1.0, -1.0, -1.0, 1.0])
 NO_DISTORTION: Distortion = (0.0, 0.0, 0.0, 0.0)
 # tolerance of orthonormal rotations: files have six digits or more
 TOLERANCE = 1e-3
+# pixels by which a scaled copy of a photograph may miss the shape of the original
+ROUNDING = 1.0
+_DIGITS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +48,15 @@ class PosedImage:
         view: 4x4 world to camera.
         lens: 3x3 intrinsics as shares of the image's width (first row) and height (second row).
         distortion: k1, k2, p1, p2 of the Brown model, in OpenCV's order.
+        sides: width and height in pixels that the camera was measured for; the photograph may be a scaled copy. None
+            where the file gives shares alone.
     """
 
     path: Path
     view: Matrix
     lens: Matrix
     distortion: Distortion = NO_DISTORTION
+    sides: tuple[float, float] | None = None
 
 
 def lens_of(fx: float, fy: float, cx: float, cy: float, width: float, height: float) -> Matrix:
@@ -98,8 +109,15 @@ def opened(posed: PosedImage, size: tuple[int, int], max_pixels: int = MAX_PIXEL
 
     Returns:
         The image H W 3 in [0, 1], and the 3x3 intrinsics in its pixels.
+
+    Raises:
+        DataError: the photograph has another shape than its camera, or EXIF turns it and the camera's sides do not
+            tell whether the camera saw it turned.
     """
-    image = open_image(posed.path, max_pixels).convert("RGB")
+    sides = None if posed.sides is None else (posed.sides[1], posed.sides[0])
+    refuse_undecided(posed.path, max_pixels, sides)
+    image = open_picture(posed.path, max_pixels, sides)
+    _check_sides(posed, image.width, image.height)
     if any(posed.distortion):
         image = Image.fromarray(_straightened(np.asarray(image), posed))
     scale = max(size[0] / image.height, size[1] / image.width)
@@ -110,6 +128,19 @@ def opened(posed: PosedImage, size: tuple[int, int], max_pixels: int = MAX_PIXEL
     intrinsics[:2, 2] -= left, top
     cut = pixels[top : top + size[0], left : left + size[1]]
     return (cut / np.float32(255)).astype(np.float32), intrinsics
+
+
+def _check_sides(posed: PosedImage, width: int, height: int) -> None:
+    """Refuses a photograph that is no scaled copy of what its camera saw: its intrinsics would be stretched."""
+    if posed.sides is None:
+        return
+    wide, high = posed.sides
+    if min(abs(width * high / wide - height), abs(height * wide / high - width)) > ROUNDING:
+        raise DataError(
+            f"{posed.path} is {width} wide and {height} high{orientation_note(posed.path)}, but its camera is for "
+            f"{wide:g} by {high:g}, which has another shape.",
+            "Use the photographs that the cameras were computed from.",
+        )
 
 
 def _straightened(pixels: NDArray[np.uint8], posed: PosedImage) -> NDArray[np.uint8]:
@@ -136,17 +167,50 @@ def distorted(x: Matrix, y: Matrix, distortion: Distortion) -> tuple[Matrix, Mat
     return bent_x, bent_y
 
 
-def present(images: list[PosedImage], missing: Missing, where: str) -> list[PosedImage]:
-    """The posed images whose files exist.
+def in_order(images: Iterable[PosedImage], where: str) -> list[PosedImage]:
+    """The photographs in the natural order of their paths, in which r_2 comes before r_10: neighbours in time.
+
+    Raises:
+        DataError: two entries of the file name one photograph.
+    """
+    ordered = sorted(images, key=lambda image: natural_order(image.path))
+    for one, other in pairwise(ordered):
+        if one.path == other.path:
+            raise DataError(
+                f"{where} names the photograph {one.path} twice.",
+                "Remove one of the entries, or export again.",
+            )
+    return ordered
+
+
+def natural_order(path: Path) -> tuple[list[str | int], str]:
+    """A sort key in which numbers inside names count as numbers."""
+    text = str(path)
+    parts = _DIGITS.split(text)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], text
+
+
+def check_present(paths: Sequence[Path], missing: Missing, where: str) -> None:
+    """Refuses missing files.
 
     Raises:
         DataError: a file is missing and `missing` is not "skip", or all are missing.
     """
-    found = [image for image in images if image.path.is_file()]
-    gone = [image.path for image in images if not image.path.is_file()]
-    if gone and (missing != "skip" or not found):
+    gone = [path for path in paths if not path.is_file()]
+    if gone and (missing != "skip" or len(gone) == len(paths)):
         raise DataError(
-            f"{where} lists {len(images)} images, of which {len(gone)} are missing, such as {gone[0]}.",
-            "Complete the folder, or omit them with data.missing=skip." if found else "Check the path.",
+            f"{where} lists {len(paths)} images, of which {len(gone)} are missing, such as {gone[0]}.",
+            "Check the path."
+            if len(gone) == len(paths)
+            else "Complete the folder, or omit them with data.missing=skip.",
         )
-    return found
+
+
+def digest_of(images: Iterable[PosedImage]) -> str:
+    """The sha256 of file names, file sizes and cameras; pixels are not read."""
+    digest = hashlib.sha256()
+    for image in images:
+        size = image.path.stat().st_size
+        digest.update(f"{image.path.name} {size} {image.distortion} {image.sides}\n".encode())
+        digest.update(np.ascontiguousarray(image.view).tobytes() + np.ascontiguousarray(image.lens).tobytes())
+    return digest.hexdigest()

@@ -12,12 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.data.io.json_values import integer
 from evonas.data.io.safe import MAX_ARRAY_BYTES, below, open_stream, read_text
-from evonas.data.views.cameras import Distortion, Matrix, Missing, PosedImage, lens_of, present, view_of
+from evonas.data.views.cameras import (
+    Distortion,
+    Matrix,
+    Missing,
+    PosedImage,
+    check_present,
+    in_order,
+    lens_of,
+    view_of,
+)
+from evonas.data.views.lens_models import BENT, COLMAP, UNDERSTOOD, not_understood
 from evonas.errors import DataError
 
-# camera models by id: name and number of parameters
-MODELS = (("SIMPLE_PINHOLE", 3), ("PINHOLE", 4), ("SIMPLE_RADIAL", 4), ("RADIAL", 5), ("OPENCV", 8))
 # possible folders of a model, relative to the folder of a scene
 PLACES = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 MAX_NAME = 512
@@ -36,8 +45,11 @@ class Points(NamedTuple):
 
 
 class _Lens(NamedTuple):
+    """The last fields of a `PosedImage`."""
+
     matrix: Matrix
     distortion: Distortion
+    sides: tuple[float, float]
 
 
 class _Line(NamedTuple):
@@ -49,7 +61,7 @@ class _Line(NamedTuple):
 
 
 def read_colmap(folder: Path, missing: Missing = "error", images: str = "images") -> list[PosedImage]:
-    """The photographs of a scene, in the order of their names.
+    """The photographs of a scene, in the natural order of their names.
 
     Args:
         folder: folder of the model (see PLACES) and of the folder of photographs.
@@ -57,9 +69,16 @@ def read_colmap(folder: Path, missing: Missing = "error", images: str = "images"
         images: name of the folder of photographs.
 
     Raises:
-        DataError: a file is invalid, or a camera model is not one of MODELS; the message names the file.
+        DataError: a file is invalid, a camera model is not understood, or a camera or photograph occurs twice; the
+            message names the file.
     """
-    lenses = dict(_read(folder, "cameras", _text_cameras, _binary_cameras))
+    lenses = dict[int, _Lens]()
+    for number, lens in _read(folder, "cameras", _text_cameras, _binary_cameras):
+        if number in lenses:
+            raise DataError(
+                f"{_model(folder, 'cameras')} has two cameras {number}.", "Export the model again."
+            )
+        lenses[number] = lens
     root = (folder / images).resolve()
     where = str(_model(folder, "images"))
     posed = [
@@ -67,7 +86,8 @@ def read_colmap(folder: Path, missing: Missing = "error", images: str = "images"
     ]
     if not posed:
         raise DataError(f"{where} contains no image.", "Export the model again.")
-    return sorted(present(posed, missing, where), key=lambda image: str(image.path))
+    check_present([image.path for image in posed], missing, where)
+    return in_order((image for image in posed if image.path.is_file()), where)
 
 
 def read_points(folder: Path) -> Points:
@@ -103,22 +123,19 @@ def _matrix(motion: Sequence[float], where: str) -> Matrix:
 
 
 def _lens(name: str, width: float, height: float, values: Sequence[float], where: str) -> _Lens:
-    known = dict(MODELS)
-    if name not in known or len(values) != known[name]:
-        raise DataError(
-            f"{where}: the camera model {name} with {len(values)} parameters is not supported.",
-            f"Undistort the images in COLMAP, or use one of {', '.join(known)}.",
-        )
-    if not all(map(math.isfinite, values)) or min(width, height, *values[:2]) <= 0:
+    names = UNDERSTOOD.get(name, ())
+    if not names or len(values) != len(names):
+        raise not_understood(where, f"the camera model {name} with {len(values)} parameters")
+    if not all(map(math.isfinite, (width, height, *values))) or min(width, height, *values[:2]) <= 0:
         raise DataError(
             f"{where}: focal lengths and image sizes must be positive.", "Export the model again."
         )
-    # the other models have one focal length for both axes
-    focals = 2 if name in ("PINHOLE", "OPENCV") else 1
-    (fx, *_), (*_, fy) = values[:focals], values[:focals]
-    (cx, cy), bent = values[focals : focals + 2], values[focals + 2 :]
-    k1, k2, p1, p2 = (*bent, 0.0, 0.0, 0.0, 0.0)[:4]
-    return _Lens(lens_of(fx, fy, cx, cy, width, height), (k1, k2, p1, p2))
+    told = dict(zip(names, values, strict=True))
+    # models with f have one focal length for both axes
+    fx, fy = told.get("fx", told.get("f", 0.0)), told.get("fy", told.get("f", 0.0))
+    k1, k2, p1, p2 = (told.get(key, 0.0) for key in BENT)
+    matrix = lens_of(fx, fy, told["cx"], told["cy"], width, height)
+    return _Lens(matrix, (k1, k2, p1, p2), (float(width), float(height)))
 
 
 def _model(folder: Path, name: str) -> Path:
@@ -152,11 +169,21 @@ def _numbers(words: Sequence[str], where: str, least: int) -> list[float]:
     return numbers
 
 
+def _whole(number: float, where: str) -> int:
+    """The id of a camera."""
+    found = integer(number)
+    if found is None:
+        raise DataError(
+            f"{where}: the id of a camera must be an integer, got {number}.", "Export the model again."
+        )
+    return found
+
+
 def _text_cameras(path: Path) -> Iterator[tuple[int, _Lens]]:
     for where, words in _rows(path):
         if words:
             number, width, height, *values = _numbers([*words[:1], *words[2:]], where, 4)
-            yield int(number), _lens(words[1], width, height, values, where)
+            yield _whole(number, where), _lens(words[1], width, height, values, where)
 
 
 def _text_images(path: Path) -> Iterator[_Line]:
@@ -165,7 +192,7 @@ def _text_images(path: Path) -> Iterator[_Line]:
     for where, words in rows:
         if words:
             numbers = _numbers(words[:9], where, 9)
-            yield _Line(numbers[1:8], int(numbers[8]), " ".join(words[9:]))
+            yield _Line(numbers[1:8], _whole(numbers[8], where), " ".join(words[9:]))
             next(rows, None)
 
 
@@ -209,13 +236,10 @@ def _binary_cameras(content: _Bytes) -> Iterator[tuple[int, _Lens]]:
     (count,) = content.take("Q")
     for _ in range(count):
         number, model, width, height = content.take("iiQQ")
-        if not 0 <= model < len(MODELS):
-            raise DataError(
-                f"{content.path}: camera {number} has unsupported model {model}.",
-                "Undistort the images in COLMAP.",
-            )
-        name, size = MODELS[model]
-        yield number, _lens(name, width, height, content.take(f"{size}d"), str(content.path))
+        where, name = f"{content.path}, camera {number}", COLMAP[model] if 0 <= model < len(COLMAP) else ""
+        if name not in UNDERSTOOD:
+            raise not_understood(where, f"the camera model {name or model}")
+        yield number, _lens(name, width, height, content.take(f"{len(UNDERSTOOD[name])}d"), where)
 
 
 def _binary_images(content: _Bytes) -> Iterator[_Line]:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from evonas.data.io.safe import Row, read_rows
-from evonas.data.views.cameras import Missing, PosedImage, present, view_of
+from evonas.data.io.pictures import picture_file
+from evonas.data.io.safe import Row, is_file, read_rows
+from evonas.data.views.cameras import Missing, PosedImage, check_present, in_order, view_of
+from evonas.data.views.lens_models import not_understood
 from evonas.errors import DataError
 
 COLUMNS = 19
 TIME = re.compile(r"\d{1,20}")
-SUFFIXES = (".jpg", ".png", ".jpeg")
 
 
 def read_video(cameras: Path, frames: Path, missing: Missing = "error") -> list[PosedImage]:
@@ -28,16 +29,18 @@ def read_video(cameras: Path, frames: Path, missing: Missing = "error") -> list[
         missing: "skip" omits frames without an image file.
 
     Raises:
-        DataError: a line is invalid or there are no frames; the message names the line.
+        DataError: a line is invalid or has lens distortion, a time occurs twice, or there are no frames; the message
+            names the line.
     """
     rows = read_rows(cameras)
     listed = [_frame(row, frames) for row in rows if len(row.fields) > 1 or TIME.fullmatch(row.fields[0])]
     if not listed:
         raise DataError(f"{cameras} lists no frames.", "Use the camera files as published.")
-    return present([image for _, image in sorted(listed, key=lambda each: each[0])], missing, str(cameras))
+    check_present([image.path for image in listed], missing, str(cameras))
+    return in_order((image for image in listed if image.path.is_file()), str(cameras))
 
 
-def _frame(row: Row, frames: Path) -> tuple[int, PosedImage]:
+def _frame(row: Row, frames: Path) -> PosedImage:
     time, *words = row.fields
     try:
         numbers = [float(word) for word in words]
@@ -51,7 +54,9 @@ def _frame(row: Row, frames: Path) -> tuple[int, PosedImage]:
     fx, fy, cx, cy = numbers[:4]
     if not np.isfinite(numbers).all() or min(fx, fy) <= 0:
         raise DataError(f"{row.where}: focal lengths must be positive.", "Use the files as published.")
+    if any(numbers[4:6]):
+        raise not_understood(row.where, f"distortion {numbers[4]:g} {numbers[5]:g} in columns 6 and 7")
     lens = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     view = view_of(np.reshape(numbers[6:], (3, 4)), row.where)
-    found = (path for suffix in SUFFIXES if (path := frames / f"{time}{suffix}").is_file())
-    return int(time), PosedImage(next(found, frames / f"{time}{SUFFIXES[0]}"), view, lens)
+    usual = frames / f"{time}.jpg"
+    return PosedImage(usual if is_file(usual) else picture_file(frames / time) or usual, view, lens)

@@ -10,10 +10,12 @@ from typing import Literal, get_args
 import numpy as np
 
 from evonas.data.base import Images, Item, Split, check_size, manifest_of
+from evonas.data.io.folders import listed, warn_of_skipped
 from evonas.data.io.safe import MAX_PIXELS
+from evonas.data.io.split_lists import refuse_shared
 from evonas.data.synthetic.views import check_views
 from evonas.data.views.base import Shot, Shots, augmented, item, unit_baseline
-from evonas.data.views.cameras import Missing, PosedImage, opened
+from evonas.data.views.cameras import Missing, PosedImage, digest_of, opened
 from evonas.data.views.colmap import read_colmap
 from evonas.data.views.nerf import NAME, read_transforms
 from evonas.data.views.realestate import read_video
@@ -96,6 +98,7 @@ class Sequences:
         self.validation = validation, validation_seed, validation_sequences
         self.unit_baseline, self.augment_seed, self.max_pixels = unit_baseline, augment_seed, max_pixels
         self._names: dict[Split, list[str]] = {}
+        self._sequences: dict[str, list[Path]] = {}
 
     def dataset(self, split: Split) -> "SequenceImages":
         """One split; files are read on first use of its length or items."""
@@ -104,7 +107,7 @@ class Sequences:
     def names(self, split: Split) -> list[str]:
         """The names of a split's sequences, sorted; only folders are listed."""
         if split not in self._names:
-            self._names[split] = self._listed("test") if split == "test" else self._cut()[split]
+            self._names |= {"test": self._listed("test")} if split == "test" else self._cut()
         return self._names[split]
 
     def images(self, split: Split, name: str) -> list[PosedImage]:
@@ -140,10 +143,10 @@ class Sequences:
         return parts
 
     def _listed(self, part: str) -> list[str]:
-        folder = self.root / part
+        folder, is_video = self.root / part, self.layout == "realestate"
         if not folder.is_dir():
             raise DataError(f"Folder {folder} does not exist.", f"Expected: {EXPECTED[self.layout]}.")
-        if self.layout == "realestate":
+        if is_video:
             found = [path.stem for path in folder.glob("*.txt")]
         else:
             mark = NAME if self.layout == "transforms" else "images"
@@ -155,6 +158,13 @@ class Sequences:
             )
         if not found:
             raise DataError(f"{folder} contains no sequence.", f"Expected: {EXPECTED[self.layout]}.")
+        used = {f"{name}.txt" if is_video else name for name in found}
+        skipped = sorted(Path(entry.path) for entry in listed(folder) if entry.name not in used)
+        warn_of_skipped(skipped, folder, f"expected are {EXPECTED[self.layout]}")
+        # the name of a video is unique, that of a scene is so within its folder alone
+        self._sequences[part] = [Path(name) if is_video else folder / name for name in found]
+        if len(self._sequences) == 2:
+            refuse_shared(self._sequences["train"], self._sequences["test"], ("train", "test"), "sequences")
         return sorted(found)
 
 
@@ -202,12 +212,14 @@ class SequenceImages(Images):
         return Shot(colours, image.view, lens)
 
     def manifest(self) -> str:
-        """The sha256 of the sequences' names and the settings of the windows; reads no file."""
+        """The sha256 of cameras, file names, file sizes and the settings of the windows; pixels are not read."""
         source = self._source
+        names = source.names(self.split)
         return manifest_of(
             source=source.layout,
             split=self.split,
-            names=source.names(self.split),
+            names=names,
+            sequences=[digest_of(source.images(self.split, name)) for name in names],
             size=source.view_size,
             views=(source.context, source.targets, source.gap),
             range=(source.near, source.far, source.unit_baseline),

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evonas.errors import UserError
+from evonas.errors import DisturbedError, UserError
 from evonas.objectives.latency.reference_timing import TimedRun, TimedRunner
 
 # 95 % quantile (two-sided) of the normal distribution
 _Z = 1.96
 _WINDOW = 5
+# undisturbed repeats that are enough to leave the others out, and how often a timing is repeated
+_LEAST_UNDISTURBED, _TIMINGS = 5, 3
+# a run that takes longer than the scheduler lets others wait is interrupted on every machine that does anything else
+_SLICE_MS = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,28 @@ class Timing:
         warmups: number of warm-up repeats.
         is_stable: whether the warm-up ended with stable times.
         disturbed: number of preempted repeats, included in `times` or not.
+        runs: number of all repeats.
     """
 
     times: tuple[float, ...]
     warmups: int
     is_stable: bool
     disturbed: int = 0
+    runs: int = 0
+
+    @property
+    def doubt(self) -> str:
+        """Why the median is no measurement of the network, or the empty string.
+
+        A median whose interval is wider than itself may be several times too small as well as too large. One of
+        disturbed repeats alone says what the other programs did, unless a run takes longer than they wait.
+        """
+        low, high = interval(self.times)
+        if high - low > self.median:
+            return "its interval is wider than its value"
+        if self.runs and self.disturbed == self.runs and self.median < _SLICE_MS:
+            return "other programs interrupted every repeat"
+        return ""
 
     @property
     def median(self) -> float:
@@ -107,6 +127,7 @@ class Timing:
             "noisy": self.cv > cv_limit,
             "repeats": len(self.times),
             "disturbed": self.disturbed,
+            "runs": self.runs,
             "warmups": self.warmups,
             "stable": self.is_stable,
         }
@@ -115,7 +136,7 @@ class Timing:
 def measure(take: TimedRunner, plan: Plan) -> Timing:
     """Warms up and repeats, as the plan specifies.
 
-    A preempted repeat runs with colder caches, so it counts only if fewer than `min_repeats` others remain.
+    A preempted repeat runs with colder caches, so it counts only if fewer than five others remain.
 
     Args:
         take: runs the work once.
@@ -135,8 +156,25 @@ def measure(take: TimedRunner, plan: Plan) -> Timing:
         runs.append(take())
         spent += runs[-1].spent_ms
         undisturbed = [run.ms for run in runs if not run.is_disturbed]
-        times = undisturbed if len(undisturbed) >= plan.min_repeats else [run.ms for run in runs]
-    return Timing(tuple(times), warmups, is_stable, sum(run.is_disturbed for run in runs))
+        is_enough = len(undisturbed) >= min(plan.min_repeats, _LEAST_UNDISTURBED)
+        times = undisturbed if is_enough else [run.ms for run in runs]
+    return Timing(tuple(times), warmups, is_stable, sum(run.is_disturbed for run in runs), len(runs))
+
+
+def measure_credibly(take: TimedRunner, plan: Plan) -> Timing:
+    """`measure`, repeated while the result is no measurement.
+
+    Raises:
+        DisturbedError: no timing was credible; see `Timing.doubt`.
+    """
+    for _ in range(_TIMINGS):
+        timing = measure(take, plan)
+        if not timing.doubt:
+            return timing
+    raise DisturbedError(
+        f"latency was measured {_TIMINGS} times, and {timing.doubt}",
+        "Repeat the command when the computer has less to do.",
+    )
 
 
 def interval(times: Sequence[float]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency import runtimes
-from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure
+from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure_credibly
 from evonas.objectives.latency.cpu_affinity import pinned
 from evonas.objectives.latency.machine import machine, state
 from evonas.objectives.latency.reference_timing import (
@@ -109,7 +109,11 @@ class Latency:
         self._image = torch.randn((1, 3, *context.input_size), generator=generator).to(context.device)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
-        """The median in ms, with interval, percentiles, spread, repeats and machine."""
+        """The median in ms, with interval, percentiles, spread, repeats and machine.
+
+        Raises:
+            DisturbedError: other programs left no measurement, also when it was repeated.
+        """
         return self.measure_network(self._context.subnet(genotype))
 
     def measure_network(self, net: nn.Module) -> tuple[float, Mapping[str, Any]]:
@@ -118,7 +122,9 @@ class Latency:
         is_pinned = self.pin and device.type == "cpu"
         with pinned(self.threads, is_pinned) as cores, torch.inference_mode(), runtimes.threads(self.threads):
             take = counting_preemptions(self._once(net))
-            timing = measure(with_reference(take, *self._reference()) if self.reference else take, self.plan)
+            timing = measure_credibly(
+                with_reference(take, *self._reference()) if self.reference else take, self.plan
+            )
         facts = {**timing.summary(self.cv_limit), **state(device, self.threads, cores)}
         facts["clock"] = self._clock(self._context)
         facts["runtime"] = [(runtime := self._runtime(self._context)), runtimes.version(runtime)]
@@ -156,7 +162,7 @@ class Latency:
         """The reference network, and its time in ms on an idle machine."""
         if self._nominal is None:
             take = counting_preemptions(self._once(self._context.subnet(self._context.space.smallest())))
-            self._nominal = take, measure(take, NOMINAL).fastest
+            self._nominal = take, measure_credibly(take, NOMINAL).fastest
         return self._nominal
 
     def _once(self, net: nn.Module) -> RunOnce:

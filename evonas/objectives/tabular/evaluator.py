@@ -9,7 +9,7 @@ import numpy as np
 
 from evonas.config import build
 from evonas.data.nas_bench.base import Table, Words
-from evonas.errors import UserError
+from evonas.errors import InfeasibleError, UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import fingerprint_of
 from evonas.space.genotype import Genotype
@@ -117,7 +117,7 @@ class TableEvaluator:
             ValueError: the table has no row, or rows with different values.
         """
         if part != "shared":
-            raise ValueError(f"a table has no objectives of the part {part}")
+            raise InfeasibleError(f"a table has no objectives of the part {part}")
         words = words_of(self.space, self.space.canonical(genotype))
         return Measurement(self.table.values(words, self._names))
 

@@ -16,6 +16,7 @@ import numpy as np
 from evonas import files
 from evonas.metric import Metric, converted
 from evonas.report.metrics.pareto import front
+from evonas.report.selection.record import read_selection
 
 # objectives that may be the cost, the one that people pay for first
 COSTS = ("latency", "macs", "params")
@@ -240,14 +241,19 @@ def gain_in(folder: Path, inputs: Path | None = None) -> Gain | None:
         inputs: of the run whose results are taken where this one has none.
     """
 
-    def read(relative: str) -> Any:
+    def place(relative: str) -> Path | None:
         bases = (base for base in (folder, inputs) if base is not None and (base / relative).is_file())
         path = next(bases, None)
-        return None if path is None else files.read_json(path / relative)
+        return None if path is None else path / relative
 
-    chosen, found = read("selected.json"), read(BASELINES)
-    if not chosen or not found:
+    def read(relative: str) -> Any:
+        path = place(relative)
+        return None if path is None else files.read_json(path)
+
+    path, found = place("selected.json"), read(BASELINES)
+    if path is None or not found:
         return None
+    chosen = read_selection(path, place("search/archive.sqlite"))
     results = {net["name"]: (net, read(f"retrain/{net['name']}/result.json")) for net in chosen["nets"]}
     # results of an earlier selection of the same name do not count
     retrained = {

@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.metric import Metric
 from evonas.report.analysis.indicators import Scale, indicators, scale_of
 from evonas.report.metrics.pareto import Values, front
-from evonas.report.results import SearchResults
+from evonas.report.results import SearchResults, doubts
 
 # quantiles of a cost over the common front that serve as budgets
 BUDGETS = (0.25, 0.5, 0.75, 1.0)
@@ -65,12 +65,14 @@ class Shared:
     Args:
         objectives: objective name -> value.
         metrics: the same as people read them, by the names of the metrics.
+        doubtful: names of the objectives whose values are no measurements.
     """
 
     runs: Sequence[str]
     genotype: str
     objectives: Mapping[str, float]
     metrics: Mapping[str, float]
+    doubtful: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,10 @@ def _shared(runs: Mapping[str, SearchResults], best: Values) -> Iterator[Shared]
         finders = [name for name, found in rows.items() if len(found)]
         results = runs[finders[0]]
         row = int(rows[finders[0]][0])
-        yield Shared(finders, results.genotypes[row], results.objectives(row), results.readings(row))
+        text = results.genotypes[row]
+        yield Shared(
+            finders, text, results.objectives(row), results.readings(row), results.doubtful.get(text, ())
+        )
 
 
 def _coverage(one: SearchResults, other: SearchResults) -> float:
@@ -205,6 +210,7 @@ def _warnings(runs: Mapping[str, SearchResults]) -> Iterator[str]:
             "or networks differ), so their values may not be comparable."
         )
     for name, results in runs.items():
+        yield from (f"'{name}': {sentence}" for sentence in doubts(results))
         if results.num_failed:
             yield f"{results.num_failed} evaluations of '{name}' failed."
 

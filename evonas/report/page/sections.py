@@ -27,9 +27,9 @@ from evonas.report.page.tables import (
     scaled,
     tested,
 )
-from evonas.report.results import SearchResults, measured_with, predictions
+from evonas.report.results import SearchResults, doubts, measured_with, predictions
 
-MAX_PICTURE_BYTES = 2_000_000
+MAX_PICTURE_BYTES, MAX_PICTURES_BYTES = 2_000_000, 64_000_000
 
 
 def lead(sources: Sources) -> str:
@@ -108,7 +108,12 @@ def front_section(sources: Sources) -> Section:
         *plots.trained_stars(chosen, sources.retrained, sources.rivals, sources.error_name, results),
     ]
     drawn = [*plots.fronts(results, marked), *([extra] if extra else [])]
-    texts = [*predictions(results.identity), *measured_with(results), *_uncertainty(results)]
+    texts = [
+        *predictions(results.identity),
+        *doubts(results),
+        *measured_with(results),
+        *_uncertainty(results),
+    ]
     if sources.rivals:
         texts.append(
             "The search measures errors with inherited weights. Baselines are trained networks; beside them each "
@@ -206,7 +211,12 @@ def _pictures(sources: Sources) -> Section | None:
         "Images of the test split with the predictions of each network, sorted by MACs; networks use their "
         "retrained weights if available."
     )
-    rows = [_row(sources.pictures, each, costs) for each in sources.test["pictures"]]
+    rows, size = [], 0
+    for each in sources.test["pictures"]:
+        rows.append(_row(sources.pictures, each, costs))
+        size += sum(len(picture.data) for picture in rows[-1])
+        if size > MAX_PICTURES_BYTES:
+            break
     return Section(title, texts=[text], pictures=rows)
 
 

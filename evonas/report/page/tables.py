@@ -84,7 +84,11 @@ def nets(
             compact(metric.read(metrics[error], metrics) if (metrics := result.get(kind)) else None)
             for kind in kinds
         ]
-        rows.append([net["name"], *map(compact, found), *trained])
+        marks = (
+            [results.mark(name, net["genotype"]) for name in results.names] if results else [""] * len(names)
+        )
+        cells = [f"{compact(value)}{mark}" for value, mark in zip(found, marks, strict=True)]
+        rows.append([net["name"], *cells, *trained])
     for each in rivals:
         objectives = {name: value for name, value in each["objectives"].items() if name != "error"}
         costs = results.read(objectives) if results else [objectives.get(name) for name in names]

@@ -12,7 +12,7 @@ import numpy as np
 from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.search.base import Observation
-from evonas.search.diffusion.fitness import Fitness
+from evonas.search.diffusion.fitness import Fitness, SingleObjectiveFitness
 from evonas.search.diffusion.relaxation import Relaxation
 from evonas.search.diffusion.schedules import SCHEDULES, denoise, estimate_origin, random_projection
 from evonas.search.history import History
@@ -82,6 +82,11 @@ class DenoisingSearch:
         self._relaxation = Relaxation(history.space)
         self._is_over = False
         self._restart(start)
+
+    def check_objectives(self, names: Sequence[str]) -> None:
+        """Raise a UserError if the fitness would pass over some of the objectives."""
+        if isinstance(self._fitness, SingleObjectiveFitness):
+            self._fitness.check_objectives(names)
 
     def ask(self) -> list[Genotype]:
         """Unseen points of the next population; empty when finished."""

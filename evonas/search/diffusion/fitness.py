@@ -4,7 +4,7 @@ A fitness function takes (N, M) finite values of N individuals and M objectives 
 Some are relative to the given set, so fitness of different sets is not comparable.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -43,7 +43,28 @@ class FrontFitness:
         return np.asarray(fitness[place.reshape(-1)])
 
 
-class AccuracyFitness:
+class SingleObjectiveFitness:
+    """A fitness of one objective, which refuses searches that measure others.
+
+    Args:
+        objective: index of the objective.
+    """
+
+    def __init__(self, objective: int) -> None:
+        self._objective = objective
+
+    def check_objectives(self, names: Sequence[str]) -> None:
+        """Raise a UserError if there are other objectives, which the fitness would pass over."""
+        if len(names) > 1:
+            read = names[self._objective] if self._objective < len(names) else f"number {self._objective}"
+            raise UserError(
+                f"This search uses one objective, {read}, and would pass over the others of {', '.join(names)}.",
+                f"Measure it alone ('objective=[{read}]', of a table 'evaluator.objectives=[{read}]'), or use "
+                "search=ednag for several.",
+            )
+
+
+class AccuracyFitness(SingleObjectiveFitness):
     """EDNAG's fitness of a single objective: accuracy in percent, with a slope that grows with accuracy.
 
     Piecewise linear through (0, 0), (30, 3), (50, 23), (70, 63), (75, 78), (80, 103), (85, 153),
@@ -63,7 +84,8 @@ class AccuracyFitness:
         self, objective: int = 0, full: float = 100.0, unit: float = 1.0, scale: float = 1.0
     ) -> None:
         _check(unit=unit, scale=scale)
-        self._objective, self._full, self._unit, self._scale = objective, full, unit, scale
+        super().__init__(objective)
+        self._full, self._unit, self._scale = full, unit, scale
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """(N,) fitness of each row of (N, M) values, independent of the others."""
@@ -72,7 +94,7 @@ class AccuracyFitness:
         return np.maximum(_HEIGHTS[part] + _SLOPES[part] * (accuracy - _KNOTS[part]), 0.0)
 
 
-class PowerFitness:
+class PowerFitness(SingleObjectiveFitness):
     """Power map of diffusion evolution: ((worst - f) / (worst - best)) ** power of one objective f.
 
     Args:
@@ -85,14 +107,15 @@ class PowerFitness:
 
     def __init__(self, objective: int = 0, power: float = 1.0) -> None:
         _check(power=power)
-        self._objective, self._power = objective, power
+        super().__init__(objective)
+        self._power = power
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """(N,) fitness of (N, M) values, relative to this set."""
         return np.asarray(_below_worst(values[:, self._objective]) ** self._power)
 
 
-class EnergyFitness:
+class EnergyFitness(SingleObjectiveFitness):
     """Energy map of diffusion evolution: exp(-u / T) of one objective u, scaled to 0 (best) .. 1 (worst).
 
     Args:
@@ -105,7 +128,8 @@ class EnergyFitness:
 
     def __init__(self, objective: int = 0, temperature: float = 0.1) -> None:
         _check(temperature=temperature)
-        self._objective, self._temperature = objective, temperature
+        super().__init__(objective)
+        self._temperature = temperature
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """(N,) fitness of (N, M) values, relative to this set."""

@@ -65,6 +65,11 @@ class RegularizedEvolution:
         self._members: deque[Genotype] = deque(maxlen=population)
         self._start = initial_points(space, start, corners)
 
+    def check_objectives(self, names: Sequence[str]) -> None:
+        """Raise a UserError unless there is a weight for each objective."""
+        if self._weights is not None:
+            require_weights(self._weights, len(names))
+
     def ask(self) -> list[Genotype]:
         """The first population, later a batch of children; empty when finished."""
         history = self._history
@@ -117,12 +122,17 @@ def scalarisation_weights(weights: np.ndarray | None, width: int, rng: np.random
     """
     if weights is None:
         return rng.dirichlet(np.ones(width))
+    require_weights(weights, width)
+    return weights
+
+
+def require_weights(weights: np.ndarray, width: int) -> None:
+    """Raise a UserError unless there is one weight per objective."""
     if len(weights) != width:
         raise UserError(
             f"search.weights has {len(weights)} numbers for {width} objectives.",
             "Give one number per objective.",
         )
-    return weights
 
 
 def _check(weights: Sequence[float]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Evaluates points through an engine; archived results are looked up, and every new result is archived."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from evonas.archive import Archive, Evaluation
@@ -11,6 +11,8 @@ from evonas.search.base import Observation
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
+# key of a failed evaluation's extra data: whose failure it is; absent for the genotype's
+OWNER = "failure_of"
 Evaluations: TypeAlias = Mapping[tuple[Genotype, Part], Evaluation]
 
 
@@ -32,6 +34,42 @@ class CachedEngine:
     fingerprints: Mapping[Part, str]
     on_outcome: Callable[[Outcome, Evaluation], None] | None = None
     measured: int = 0
+    _again: set[tuple[str, str]] = field(default_factory=set)
+
+    def retry_failed(
+        self, rungs: Mapping[str, int], condense: Callable[[Measurement], Measurement] | None = None
+    ) -> int:
+        """Measure the failed evaluations of the archive again; returns how many succeed now.
+
+        Args:
+            rungs: fingerprint -> number of images, of measurements on some of the images.
+            condense: as in `evaluate`, for measurements on some of the images.
+        """
+        own = dict.fromkeys(self.fingerprints.values())
+        images: dict[str, int | None] = {**own, **rungs}
+        failed = [
+            found
+            for found in self.archive.evaluations()
+            if found.state == "failed" and found.fingerprint in images
+        ]
+        self._again = {(found.fingerprint, found.genotype) for found in failed}
+        count = 0
+        for fingerprint, number in images.items():
+            jobs = [
+                Job(
+                    found.seq,
+                    self.space.parse(found.genotype),
+                    "exclusive" if found.part == "exclusive" else "shared",
+                    number,
+                )
+                for found in failed
+                if found.fingerprint == fingerprint
+            ]
+            if jobs:
+                prints: dict[Part, str] = {jobs[0].part: fingerprint}
+                found = self.evaluate(jobs, prints, None if number is None else condense)
+                count += sum(each.state == "done" for each in found.values())
+        return count
 
     @property
     def parts(self) -> list[Part]:
@@ -79,7 +117,7 @@ class CachedEngine:
             if key in known or key in missing:
                 continue
             found = self.archive.lookup(prints[job.part], self.space.format(job.genotype))
-            if found is None:
+            if found is None or (prints[job.part], found.genotype) in self._again:
                 missing[key] = job
             else:
                 known[key] = found
@@ -112,13 +150,22 @@ class CachedEngine:
         )
         if measurement is None or missing:
             reason = f"objective {missing[0]} was not measured" if missing else outcome.reason
+            extra = {OWNER: outcome.owner} if outcome.owner == "machine" else {}
             found = Evaluation(
-                job.seq, fingerprint, text, job.part, "failed", reason=reason or "no reason was given"
+                job.seq,
+                fingerprint,
+                text,
+                job.part,
+                "failed",
+                extra=extra,
+                reason=reason or "no reason was given",
             )
         else:
             values = {name: measurement.objectives[name] for name in names}
             found = Evaluation(job.seq, fingerprint, text, job.part, "done", values, measurement.extra)
-        evaluation = self.archive.record(found, outcome.seconds, outcome.worker)
+        store = self.archive.replace_failed if (fingerprint, text) in self._again else self.archive.record
+        evaluation = store(found, outcome.seconds, outcome.worker)
+        self._again.discard((fingerprint, text))
         self.measured += 1
         if self.on_outcome is not None:
             self.on_outcome(outcome, evaluation)

@@ -42,6 +42,7 @@ def search(
     on_generation: Callable[[Generation], None] | None = None,
     on_outcome: Callable[[Outcome, Evaluation], None] | None = None,
     fidelity: Fidelity = FULL,
+    before: Callable[[CachedEngine], None] | None = None,
 ) -> int:
     """Run the searcher until it is finished; returns the number of points told.
 
@@ -55,11 +56,14 @@ def search(
         on_generation: called after each batch.
         on_outcome: called after each new evaluation is recorded.
         fidelity: decides on how many images each point is evaluated; in its initial state.
+        before: called once before the first batch, for instance to measure failed evaluations again.
 
     Raises:
         EngineError: the engine loses a job or cannot work.
     """
     cached = CachedEngine(engine, archive, space, objectives, fingerprints, on_outcome)
+    if before is not None:
+        before(cached)
     number = evaluations = failures = 0
     while asked := searcher.ask():
         told = fidelity.evaluate(asked, evaluations, cached)

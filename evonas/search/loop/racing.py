@@ -199,7 +199,7 @@ class Racing:
         jobs = [job for each in candidates for job in each.jobs.values()]
         limited = [replace(job, images=images) if job.part == "shared" else job for job in jobs]
         prints = {**engine.fingerprints, "shared": self._prints[images]}
-        evaluations = engine.evaluate(limited, prints, _condensed)
+        evaluations = engine.evaluate(limited, prints, condensed)
         for each in candidates:
             observation = engine.observation(each.genotype, evaluations)
             if observation.objectives is None:
@@ -277,7 +277,7 @@ def image_evaluations(archive: Archive) -> tuple[int, int] | None:
     return sum(images[each.fingerprint] for each in shared), len(points) * meta[META]["images"]
 
 
-def _condensed(measurement: Measurement) -> Measurement:
+def condensed(measurement: Measurement) -> Measurement:
     """The measurement with merged blocks; other extras of a rung are not archived."""
     errors, sizes = condense(measurement.extra.get("errors", ()), measurement.extra.get("error_sizes", ()))
     extra: Mapping[str, Any] = {"errors": errors, "error_sizes": sizes}

@@ -13,14 +13,20 @@ from pathlib import Path
 
 from omegaconf import ListConfig
 
-from evonas import files
 from evonas.errors import DataError, UserError
 from evonas.report.archive_reader import read
+from evonas.report.selection.record import read_selection
 from evonas.report.selection.rules import EXAMPLES, choose
 from evonas.run import IDENTITY, LAST, Run, find_run, list_runs
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.networks.selected import SELECTED, SelectedNetwork, network_of_entry, trained_weights
+from evonas.stages.networks.selected import (
+    ARCHIVE,
+    SELECTED,
+    SelectedNetwork,
+    network_of_entry,
+    trained_weights,
+)
 
 ALL = "all"
 TYPED = "given"
@@ -46,8 +52,11 @@ class NetworkRef:
     weights: Path | None = None
 
 
-def referenced_networks(context: Context) -> list[NetworkRef]:
+def referenced_networks(context: Context, space: Space | None = None) -> list[NetworkRef]:
     """The networks of `networks=`; equal names are made unique by the names of their runs.
+
+    Args:
+        space: that they must belong to; None for that of the config.
 
     Raises:
         UserError: a run, file or name is not there, a reference means several networks, or a network
@@ -56,7 +65,7 @@ def referenced_networks(context: Context) -> list[NetworkRef]:
     """
     typed = context.cfg.networks
     texts = list(typed) if isinstance(typed, list | tuple | ListConfig) else [typed]
-    space = context.setup.space
+    space = context.setup.space if space is None else space
     found = [_canonical(each, space) for text in texts for each in _resolve(context, str(text))]
     counts = Counter(each.name for each in found)
     named = [
@@ -125,7 +134,7 @@ def _read(path: Path, source_run: str) -> dict[str, SelectedNetwork]:
         )
         raise UserError(f"{what}.", hint)
     try:
-        nets = [network_of_entry(each) for each in files.read_json(path)["nets"]]
+        nets = [network_of_entry(each) for each in read_selection(path, path.parent / ARCHIVE)["nets"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not a list of networks.", "Name a selected.json of evonas.") from error
     if not nets:

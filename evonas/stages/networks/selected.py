@@ -8,9 +8,10 @@ from typing import Any
 
 from evonas import files
 from evonas.errors import UserError
+from evonas.report.selection.record import read_selection
 from evonas.run import Run
 
-SELECTED = "selected.json"
+SELECTED, ARCHIVE = "selected.json", "search/archive.sqlite"
 # backbones taken from other runs
 TRANSFERRED = "transfer/{}.safetensors"
 # names become folders and are printed in pages and scripts; selected.json may be foreign
@@ -50,8 +51,9 @@ def selected_networks(run: Run) -> list[SelectedNetwork]:
 
     Raises:
         UserError: there is none; the hint is the command that selects.
+        DataError: a value is not the one that the archive has.
     """
-    selected = files.read_json(run.need(SELECTED, made_by="select"))
+    selected = read_selection(run.need(SELECTED, made_by="select"), run.find(ARCHIVE))
     return [network_of_entry(entry) for entry in selected["nets"]]
 
 

@@ -66,9 +66,15 @@ class EvaluationSetup:
         return BNCalibration(batches, min(number, len(images)), self.run.path("statistics"), about)
 
     def score(self, net: nn.Module, split: Split = "holdout") -> dict[str, float]:
-        """A network's metrics on a split; it is moved to the device and left in eval mode."""
+        """A network's metrics on a split; it is moved to the device and left in eval mode.
+
+        Raises:
+            EngineError: its error on the validation split is not finite. On the test split it is returned as it is,
+                so that the other networks are tested.
+        """
         device = self.devices.torch_device
-        return validation_panel.score(net.eval().to(device), self.task, split, self.batch_size, device)
+        metrics = validation_panel.score(net.eval().to(device), self.task, split, self.batch_size, device)
+        return validation_panel.finite(metrics, self.task, "a network") if split == "holdout" else metrics
 
 
 @dataclass(frozen=True, slots=True)

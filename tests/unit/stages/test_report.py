@@ -131,7 +131,7 @@ def test_the_space_of_the_archive_says_what_genes_mean(tmp_path: Path, caplog: L
             pass
         space = gather(made.run).space
         assert (space and space.name) == expected
-    assert sum("leaves out what genes mean" in record.message for record in caplog.records) == 1
+    assert sum("What genes mean is left out" in record.message for record in caplog.records) == 1
 
 
 def test_the_family_of_the_networks_comes_from_the_run(tmp_path: Path) -> None:

@@ -119,9 +119,7 @@ def test_a_search_in_which_nothing_works_is_an_error(tmp_path: Path) -> None:
     broken = small_run.factory.supernet(made.setup).state_dict()
     nothing = {k: v * float("nan") if v.is_floating_point() else v for k, v in broken.items()}
     weights.save(made.run.path("supernet/supernet.safetensors"), nothing)
-    with pytest.raises(
-        EngineError, match="None of 4 points could be measured: ValueError: the subnet's output"
-    ):
+    with pytest.raises(EngineError, match="None of 4 points could be measured: the subnet's output"):
         Search().run(made)
     with Archive.read(made.run.path(ARCHIVE)) as archive:
         assert {fact.state for fact in archive.evaluations()} == {"failed"}

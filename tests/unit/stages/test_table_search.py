@@ -110,3 +110,44 @@ def test_a_run_never_imports_torch(tables: Path, tmp_path: Path, root: Path) -> 
     words = ["+task=nb201", f"data.root={tables}", "budget.evaluations=40", f"outputs={tmp_path}"]
     ended = subprocess.run([sys.executable, "-c", code, *words], cwd=root, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_search_of_one_objective_refuses_others(
+    evonas_command: Callable, tables: Path, tmp_path: Path
+) -> None:
+    words = ("+task=nb201", "stage=search", f"data.root={tables}", "budget.evaluations=60", "run=one")
+    for more, named in {
+        ("search=ednag_paper",): "uses one objective, error, and would pass over the others of error, flops",
+        ("search=regularized", "search.weights=[1,2,3]"): "search.weights has 3 numbers for 2 objectives",
+    }.items():
+        ended = evonas_command(*words, *more)
+        assert ended.code == 2 and named in ended.err
+        # the run may start with another command
+        assert not (tmp_path / "outputs/one/search/archive.sqlite").exists()
+    alone = evonas_command(*words, "search=ednag_paper", "evaluator.objectives=[error]")
+    assert alone.code == 0, alone.err
+    two = evonas_command(*words[:-1], "run=two", "search=regularized", "search.weights=[1,0]")
+    assert two.code == 0, two.err
+
+
+def test_what_selected_json_says_is_held_against_the_archive(
+    evonas_command: Callable, tables: Path, tmp_path: Path
+) -> None:
+    words = ("+task=nb201", f"data.root={tables}", "budget.evaluations=60", "run=one")
+    assert evonas_command(*words, "stage=search").code == 0
+    assert evonas_command("stage=select", "run=one").code == 0
+    path = tmp_path / "outputs/one/selected.json"
+    assert evonas_command("report", "run=one").code == evonas_command("show", "run=one").code == 0
+    honest = json.loads(path.read_text())
+    altered = json.loads(path.read_text())
+    altered["nets"][0]["objectives"]["flops"] *= 0.5
+    path.write_text(json.dumps(altered))
+    for look in (("report", "run=one"), ("show", "run=one")):
+        ended = evonas_command(*look)
+        assert ended.code == 3 and "selected.json gives network 'knee' flops" in ended.err
+        assert "stage=select" in ended.err
+    altered = honest | {"metrics": {"knee": {"error": 0.0}}}
+    path.write_text(json.dumps(altered))
+    assert "gives network 'knee' error 0.0" in evonas_command("report", "run=one").err
+    assert evonas_command("stage=select", "run=one").code == 0
+    assert json.loads(path.read_text()) == honest

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from evonas.config import build
-from evonas.evaluate.measure import attempt
+from evonas.evaluate.engine import Measurement
+from evonas.evaluate.measure import Failure, attempt
 from evonas.objectives.tabular.evaluator import TableEvaluator, aligned
 from evonas.report.archive_reader import read
 
@@ -82,8 +83,8 @@ def test_cells_that_are_equal_have_the_same_numbers(root: Path, tmp_path: Path) 
         "nb101:o=maxpool3x3,conv3x3-bn-relu,conv1x1-bn-relu,maxpool3x3,maxpool3x3/e=010100.00000.0101.000.01.1",
     )
     found = [attempt(evaluator, evaluator.space.parse(name), "shared") for name in names]
-    assert found[0][0] is not None, found[0][1]
-    assert found[0][0].objectives["error"] == pytest.approx(100 * (1 - 0.8 - 0.05 - 0.005 - 0.005))
+    assert isinstance(found[0], Measurement), found[0]
+    assert found[0].objectives["error"] == pytest.approx(100 * (1 - 0.8 - 0.05 - 0.005 - 0.005))
     other = evaluator.space.parse(evaluator.space.format(evaluator.space.parse(names[0])))
     assert attempt(evaluator, other, "shared") == found[0]
 
@@ -98,8 +99,10 @@ def test_what_is_no_cell_is_a_failed_fact(root: Path, tmp_path: Path) -> None:
     evaluator = evaluator_of(root, "nb101", nb101(tmp_path))
     same = ",".join(["maxpool3x3"] * 5)
     for bits in ("000000.00000.0000.000.00.0", "111111.00001.0001.001.01.1"):
-        measurement, reason = attempt(evaluator, evaluator.space.parse(f"nb101:o={same}/e={bits}"), "shared")
-        assert measurement is None and "the table nb101/108 has no entry" in reason
+        found = attempt(evaluator, evaluator.space.parse(f"nb101:o={same}/e={bits}"), "shared")
+        assert isinstance(found, Failure) and found.reason.startswith("the table nb101/108 has no entry")
+        # no other worker finds one either
+        assert found.owner == "genotype"
 
 
 def test_chains_that_are_equal_share_their_rows(root: Path, tmp_path: Path) -> None:
@@ -108,14 +111,13 @@ def test_chains_that_are_equal_share_their_rows(root: Path, tmp_path: Path) -> N
     chain = "macro:m=mb3_k3,identity,mb3_k3,{},{},identity,identity,identity"
     either = [chain.format("identity", "mb6_k5"), chain.format("mb6_k5", "identity")]
     first, second = (attempt(evaluator, evaluator.space.parse(name), "shared") for name in either)
-    assert first == second and first[0] is not None
+    assert first == second and isinstance(first, Measurement)
 
 
 def test_trees_answer_for_any_point(root: Path, tmp_path: Path) -> None:
     evaluator = evaluator_of(root, "accel", data_of("accel", tmp_path))
     name = "accel:e=1,1,1,1,1,1,1/k=3,3,3,3,3,3,3/l=1,1,1,1,1,4,1/se=0000000"
-    measurement, reason = attempt(evaluator, evaluator.space.parse(name), "shared")
-    assert measurement is not None, reason
+    assert isinstance(found := attempt(evaluator, evaluator.space.parse(name), "shared"), Measurement), found
     assert evaluator.space.size() == 3**7 * 2**7 * 3**6 * 4 * 2**7
 
 

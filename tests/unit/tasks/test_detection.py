@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 from trees import coco
@@ -26,7 +28,7 @@ from evonas.supernets.prefix import PrefixExecutor
 from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import Meter, Task, best_of
 from evonas.tasks.detection import Detection, bounded_boxes, common_boxes, soft_classes
-from evonas.tasks.detection_metrics import DetectionMeter
+from evonas.tasks.detection_metrics import NAMES, DetectionMeter
 from evonas.train.distillation.inplace import InPlaceDistillation, mean_output
 from evonas.train.module import SubnetModule
 from evonas.train.optim.lr_schedule import Schedule
@@ -129,6 +131,62 @@ class Given:
         crowd = np.zeros(len(boxes), dtype=np.bool_)
         crowd[-1:] = self._crowd
         return Objects(100, 100, boxes, np.zeros(len(boxes), dtype=np.int64), areas, crowd)
+
+
+def by_pycocotools(truths: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, float]:
+    """What pycocotools says of a document and of results, through its own readers."""
+    document = COCO()
+    document.dataset = {
+        "images": [{"id": number, "height": 400, "width": 400} for number in (1, 2)],
+        "categories": [{"id": 1}, {"id": 2}],
+        "annotations": truths,
+    }
+    document.createIndex()
+    evaluation = COCOeval(document, document.loadRes(found), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return dict(zip(NAMES, map(float, evaluation.stats), strict=False))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_are_pycocotools_own(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    truths, found, tables, pictures = [], [], [], []
+    for image in (1, 2):
+        count = 12
+        corners = random.uniform(0, 250, (count, 2)).round(2)
+        sides = random.choice([20.0, 32.0, 60.0, 96.0, 140.0], (count, 2))
+        boxes = np.concatenate([corners, corners + sides], axis=1)
+        # as the documents of others have them: none, those of masks, and those at the edges of the bins
+        areas = random.choice([0.0, 0.0, 1024.0, 1024.0001, 9216.0, 9216.0001, 9215.0], count)
+        labels, crowd = random.integers(0, 2, count), random.random(count) < 0.1
+        pictures.append(Objects(400, 400, boxes, labels, areas, crowd))
+        for box, label, area, many in zip(boxes.tolist(), labels.tolist(), areas, crowd, strict=True):
+            xywh = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            entry = {"image_id": image, "category_id": label + 1, "bbox": xywh}
+            truths.append({**entry, "id": len(truths) + 1, "area": float(area), "iscrowd": int(many)})
+        moved = np.clip(boxes + random.normal(0, 6, boxes.shape), 0, 400).astype(np.float32)
+        scores = random.permutation(np.linspace(0.1, 0.9, count)).astype(np.float32)
+        rows = np.concatenate([moved, scores[:, None], labels[:, None]], axis=1).astype(np.float32)
+        tables.append(rows)
+        for x1, y1, x2, y2, score, label in rows.astype(float).tolist():
+            entry = {"image_id": image, "category_id": int(label) + 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            found.append({**entry, "score": score})
+
+    class Drawn:
+        size, has_masks = (400, 400), False
+
+        def objects(self, part: int, place: int) -> Objects:  # noqa: ARG002
+            return pictures[place]
+
+    meter = DetectionMeter(Drawn())  # type: ignore[arg-type]
+    for place, rows in enumerate(tables):
+        batch = {"scale": torch.ones(1, 2), "picture": torch.tensor([[1, place]])}
+        meter.update(torch.from_numpy(rows)[None], batch)
+    mine, theirs = meter.compute(), by_pycocotools(truths, found)
+    assert {name: mine.get(name, -1.0) for name in NAMES} == pytest.approx(theirs, abs=1e-12)
+    assert theirs["map_small"] > -1 and theirs["map_medium"] > -1 and theirs["map_large"] > -1
 
 
 def scored(data: Any, *tables: list[list[float]]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """The meter of tasks that average pixels: every image weighs the same, and only valid pixels count."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -34,10 +36,11 @@ def test_what_is_not_valid_does_not_count_whatever_it_is() -> None:
     assert meter.compute() == {"inverse": 2}
 
 
-def test_an_output_that_is_not_finite_is_zero() -> None:
+def test_an_output_that_is_not_finite_has_no_score() -> None:
     meter = ImageMeans(lambda output, _: {"output": output + 1})
-    meter.update(torch.tensor([float("nan"), float("inf")])[:, None, None, None], batch([[True], [True]]))
-    assert meter.compute() == {"output": 1}
+    meter.update(torch.tensor([1.0, float("inf")])[:, None, None, None], batch([[True], [True]]))
+    meter.update(torch.ones(1, 1, 1, 1), batch([[True]]))
+    assert math.isnan(meter.compute()["output"])
 
 
 def test_without_any_truth_there_is_no_score() -> None:

@@ -23,7 +23,7 @@ from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.splat import Splat
-from evonas.tasks.view_metrics import ViewMeter, decibels, depth_error, view_metrics
+from evonas.tasks.view_metrics import ViewMeter, averages, decibels, depth_error, view_metrics
 
 
 def task(every: int = 2, **settings: object) -> Splat:
@@ -110,12 +110,19 @@ class TestMetrics:
         assert view_metrics(moved, truth)["psnr"] == pytest.approx(30, abs=1e-3)
 
     def test_nothing_known_of_depth_is_left_out(self) -> None:
-        assert math.isnan(depth_error(torch.ones(1, 2, 2), torch.zeros(1, 2, 2)))
-        rows = iter([[{"rmse": 0.5, "abs_rel": math.nan}], [{"rmse": 0.1, "abs_rel": 0.3}]])
+        assert depth_error(torch.ones(1, 2, 2), torch.zeros(1, 2, 2)) is None
+        rows = iter([[{"rmse": 0.5}], [{"rmse": 0.1, "abs_rel": 0.3}]])
         meter = ViewMeter(lambda output, batch: next(rows))  # noqa: ARG005
         meter.update(torch.zeros(1), {})
         meter.update(torch.zeros(1), {})
         assert meter.compute() == {"rmse": pytest.approx(0.3), "abs_rel": pytest.approx(0.3)}
+
+    def test_a_view_that_is_not_finite_leaves_no_score(self) -> None:
+        truth = torch.full((2, 3, 16, 16), 0.5)
+        drawn = truth.clone()
+        drawn[1, 0, 3, 3] = math.nan
+        found = averages([view_metrics(drawn, truth), view_metrics(truth, truth)])
+        assert all(math.isnan(found[name]) for name in ("rmse", "psnr", "ssim"))
 
     def test_no_view_at_all_is_an_error(self) -> None:
         with pytest.raises(UserError, match="No view"):

@@ -1,6 +1,7 @@
 """Labelled pictures from folders, tars and tables: the same items, held out and augmented by seed."""
 
 import io
+import logging
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from image_files import encoded as written
+from image_files import exif
 from labelled_trees import CLASSES, add, encoded, samples, write_folders, write_tables, write_tars
 from PIL import Image
 from torch import Tensor
@@ -309,3 +312,78 @@ def test_samples_are_read_by_position(tmp_path: Path) -> None:
         assert shard.read(place).content == expected[place][2]
         assert shard.labels[place] == expected[place][0]
     assert io.BytesIO(shard.read(0).content).read(4) == b"\x89PNG"
+
+
+def test_what_class_folders_skip_is_counted_and_empty_classes_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folders(tmp_path)
+    for name in ("a.webp", "b.bmp", "c.BMP", ".hidden"):
+        (tmp_path / "train/n01" / name).touch()
+    (tmp_path / "train/n02/more").mkdir()
+    source = ImageFolder(str(tmp_path), 3, views(), validation=0.2)
+    with caplog.at_level(logging.WARNING):
+        assert len(source.labels("train")) == 12
+    assert "2 .bmp files, 1 .webp file and 1 folder" in caplog.text and str(tmp_path / "train") in caplog.text
+    caplog.clear()
+    source = ImageFolder(str(tmp_path / "train"), 3, views(), train=".", test=None)
+    assert len(source.labels("train")) + len(source.labels("holdout")) + len(source.labels("test")) == 15
+    assert caplog.text.count("Skipped") == 1
+    for path in (tmp_path / "train/n02").glob("*.PNG"):
+        path.rename(path.with_suffix(".webp"))
+    with pytest.raises(
+        DataError, match=r"class .*train/n02 has no images .* contains 5 \.webp files and 1 folder"
+    ):
+        ImageFolder(str(tmp_path), 3, views()).labels("train")
+
+
+def test_a_class_without_test_images_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_folders(tmp_path)
+    for path in (tmp_path / "val/n02").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=r"val/n02 has no images .* contains nothing"):
+        ImageFolder(str(tmp_path), 3, views()).labels("test")
+    (tmp_path / "val/n02").rmdir()
+    with caplog.at_level(logging.WARNING):
+        assert ImageFolder(str(tmp_path), 3, views()).labels("test") == [0, 0, 2, 2]
+    assert "val has no images of 1 of 3 classes: n02" in caplog.text
+
+
+def test_class_folders_match_in_either_spelling(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    (tmp_path / "train/n02").rename(tmp_path / "train/caf\u00e9")
+    (tmp_path / "val/n02").rename(tmp_path / "val/cafe\u0301")
+    source = ImageFolder(str(tmp_path), 3, views())
+    # folders are in the order of their names
+    assert source.class_names() == ("caf\u00e9", "n01", "n03") and source.labels("test") == [0, 0, 1, 1, 2, 2]
+
+
+def test_training_and_test_images_are_different_files(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    with pytest.raises(DataError, match="training and the test images are both those of") as caught:
+        ImageFolder(str(tmp_path), 3, views(), test="train").labels("train")
+    assert "data.test=null" in caught.value.hint
+    write_tars(tmp_path / "tars")
+    source = Shards(str(tmp_path / "tars"), 3, views(), train="*")
+    source.labels("test")
+    with pytest.raises(DataError, match=r"test and train share 1 of 3 images: .*set-val-0\.tar"):
+        source.labels("train")
+
+
+def test_pictures_of_classes_are_upright_and_laid_on_white(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    pixels = np.zeros((32, 32, 4), np.uint8)
+    pixels[:16] = (200, 30, 90, 255)
+    file = written(Image.fromarray(pixels), exif=exif(6))
+    (tmp_path / "val/n01/n01_0.PNG").write_bytes(file.content)
+    shown = ImageFolder(str(tmp_path), 3, views(resize=32)).dataset("test")[0]["image"]
+    # the upper half is at the right; below, transparent black is white
+    assert float(shown[1, :, :14].min()) > 2.4 and float(shown[1, :, 18:].max()) < -1.3
+
+
+def test_a_class_number_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    def change(target: tarfile.TarFile) -> None:
+        add(target, "b.png", encoded("val", 1, 0))
+        add(target, "b.cls", b"\xef\xbb\xbf1\r\n")
+
+    assert TarShard(archive(tmp_path / "x.tar", change)).labels.tolist() == [0, 1]

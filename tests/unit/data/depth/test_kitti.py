@@ -1,5 +1,6 @@
 """KITTI in its true folders, written by tests/trees/kitti.py: lists, layouts, pixels, broken files."""
 
+import logging
 import pickle
 import subprocess
 import sys
@@ -249,7 +250,7 @@ def test_depth_of_eight_bits_or_colours_is_refused(tree: Path) -> None:
     pixels = np.full((HEIGHT, WIDTH), 9, np.uint8)
     for array in (pixels, np.repeat(pixels[..., None], 3, 2)):
         Image.fromarray(array).save(path)
-        with pytest.raises(DataError, match=r"is not a 16-bit depth map \(mode (L|RGB)\)"):
+        with pytest.raises(DataError, match="is not a 16-bit depth map: it has at most 8 bits"):
             source(tree).dataset("test")[0]
 
 
@@ -304,3 +305,32 @@ def test_the_writer_is_a_command(root: Path, tmp_path: Path) -> None:
     )
     assert f"data.root={tmp_path / 'k'}" in ended.stdout
     assert len(source(tmp_path / "k", split="official", width=32).dataset("test")) == 1
+
+
+def test_lists_that_share_frames_are_refused(tree: Path) -> None:
+    train = tree / "lists/eigen_train_files_with_gt.txt"
+    test = tree / "lists/eigen_test_files_with_gt.txt"
+    test.write_text(test.read_text() + train.read_text().splitlines()[0])
+    with pytest.raises(DataError, match=r"test and (train|holdout) share 1 of \d+ images: .*0000000005\.png"):
+        data = source(tree)
+        data.frames("test")
+        data.frames("train")
+
+
+def test_an_unknown_list_is_refused_and_a_missing_one_said(
+    tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tree / "lists/eigen_train_files_with_gt.txt").rename(tree / "lists/train.txt")
+    with caplog.at_level(logging.WARNING):
+        assert source(tree).frames("train")
+    assert "contains no eigen_train_files_with_gt.txt; it contains eigen_test_" in caplog.text
+    (tree / "lists/eigen_test_files_with_gt.txt").unlink()
+    with pytest.raises(DataError, match=r"contains no list of this data set .*, but train\.txt"):
+        source(tree).frames("train")
+
+
+def test_lossy_depth_is_refused(tree: Path) -> None:
+    path = first(tree).truth
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path, "JPEG")
+    with pytest.raises(DataError, match="is a JPEG, whose compression changes numbers"):
+        source(tree).dataset("test")[0]

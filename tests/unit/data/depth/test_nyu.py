@@ -1,5 +1,6 @@
 """NYU Depth v2 in its true folders, written by tests/trees/nyu.py; and real frames where they are at hand."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,34 @@ def test_real_frames_go_through_the_same_reader(tmp_path: Path) -> None:
     plain.augment = False
     inside = plain[0]["depth"][0, 45:472, 43:608].numpy()
     np.testing.assert_allclose(inside, raw / 1000, rtol=1e-6)
+
+
+def test_a_folder_of_unknown_lists_is_refused(tree: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "nyu_train.txt").touch()
+    with pytest.raises(
+        DataError, match=r"contains no list of this data set \(nyudepthv2_.*, but nyu_train\.txt"
+    ):
+        source(tree, lists=str(folder)).frames("train")
+
+
+def test_a_list_that_is_left_out_is_said(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "nyudepthv2_test_files_with_gt.txt").touch()
+    (folder / "mine.txt").touch()
+    with caplog.at_level(logging.WARNING):
+        assert source(tree, lists=str(folder)).frames("train")
+    assert "contains no nyudepthv2_train_files_with_gt_dense.txt or" in caplog.text
+    assert "it contains mine.txt, nyudepthv2_test_files_with_gt.txt" in caplog.text
+
+
+def test_images_without_depth_are_counted(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = source(tree, lists=None).frames("test")[0]
+    first.truth.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert first not in source(tree, lists=None).frames("test")
+    assert "Skipped: 1 of 5 images in" in caplog.text and "no depth map" in caplog.text

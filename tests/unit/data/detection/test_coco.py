@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from image_files import encoded, exif
+from PIL import Image
 from torch.utils.data import default_collate
 from trees import coco
 
@@ -18,6 +21,7 @@ from evonas.data.detection.coco import TEST, TRAIN, Coco, Fit, on_file
 from evonas.data.detection.instance_masks import cut, decoded
 from evonas.data.detection.voc import convert
 from evonas.data.io.safe import read_xml
+from evonas.data.io.split_lists import MissingFilesError
 from evonas.errors import DataError, UserError
 
 BCCD = Path(__file__).resolve().parents[5] / "shared" / "images" / "bccd"
@@ -180,8 +184,54 @@ def one(**changed: Any) -> Callable[[dict[str, Any]], None]:
         (lambda document: document.update(images=[]), "has 0 images"),
         (lambda document: document["images"][0].update(height=10**6), "image 100 has 1000000x96 pixels"),
         (lambda document: document["images"][0].update(file_name=3), "image 100 must have file_name"),
-        (lambda document: document["images"][0].update(id="a"), "the id of a image must be an integer"),
-        (lambda document: document["categories"].append({"id": 9, "name": "disc"}), "categories without"),
+        (lambda document: document["images"][0].update(id="a"), "the id of an image must be an integer"),
+        (
+            lambda document: document["categories"].append({"id": 9, "name": "disc"}),
+            "two categories with the name 'disc'",
+        ),
+        (
+            lambda document: document["categories"].append({"id": 7, "name": "x"}),
+            "two categories with the id 7",
+        ),
+        (lambda document: document["categories"].append({"id": 9}), "category 9 has no name"),
+        (
+            lambda document: document["images"].append({**document["images"][0], "file_name": "x.jpg"}),
+            "two images with the id 100",
+        ),
+        (
+            lambda document: document["images"].append({**document["images"][0], "id": 900}),
+            "two images with the file_name '000000000000.jpg'",
+        ),
+        (one(id=1.0), "two annotations with the id 1"),
+        (one(id="first"), "annotation 'first': the id must be an integer"),
+        (lambda document: document["images"][0].update(width=95.5), "image 100 must .* width 95.5"),
+        (lambda document: document["images"][0].update(width=None), "image 100 must .* width None"),
+        (lambda document: document["images"][0].update(height="inf"), "image 100 must .* height 'inf'"),
+        (one(image_id=100.5), "annotation 2 contains unknown image_id 100.5"),
+        (one(category_id=True), "annotation 2 contains unknown category_id True"),
+        (one(area=10**400), "annotation 2: area must be a number of pixels, got 1000"),
+        (one(area=None), "annotation 2: area must be a number of pixels, got None"),
+        (one(area="wide"), "annotation 2: area must be a number of pixels, got 'wide'"),
+        (one(bbox=[1, 2, 3, 10**400]), "annotation 2: bbox must be"),
+        (one(bbox=[1, 2, 3, float("nan")]), "annotation 2: bbox must be"),
+        (one(iscrowd="no"), "annotation 2: iscrowd must be 0 or 1, got 'no'"),
+        (one(iscrowd=2), "annotation 2: iscrowd must be 0 or 1, got 2"),
+        (one(iscrowd=None), "annotation 2: iscrowd must be 0 or 1, got None"),
+        (one(segmentation=[[1, 2, 3, 4]]), "annotation 2: a polygon .* has 2 points; 3 are the least"),
+        (one(segmentation=[1, 2, 3, 4, 5, 6]), "annotation 2: segmentation must be polygons"),
+        (one(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "annotation 2: segmentation must be polygons"),
+        (one(segmentation=[[1, 2, 3, 4, 5, "x"]]), "annotation 2: its polygon has the point"),
+        (one(segmentation=[[1, 2, 3, 4, 5, 1e9]]), r"annotation 2: its polygon has the point \[5, 1000"),
+        (one(segmentation=[[1, 2, 3, 4, 5, 10**400]]), "annotation 2: its polygon has the point"),
+        (one(segmentation={"size": [64, 96], "counts": "010"}), "annotation 2: run .* cover 1 of 6144"),
+        (
+            one(segmentation={"size": [64, 96], "counts": "zzz~~~~"}),
+            "annotation 2: run .* cannot be read: 'z",
+        ),
+        (one(segmentation={"size": [64, 96], "counts": [6144, -1]}), "annotation 2: run .* cannot be read"),
+        (one(segmentation={"size": [64, 96], "counts": [6145]}), "annotation 2: run .* cover 6145 of 6144"),
+        (one(segmentation={"size": [64, 96], "counts": []}), "annotation 2: run .* cover 0 of 6144"),
+        (one(segmentation={"size": [96, 64], "counts": [6144]}), "annotation 2: run .* do not match"),
     ],
 )
 def test_a_broken_document_is_told_by_file_and_entry(
@@ -190,6 +240,52 @@ def test_a_broken_document_is_told_by_file_and_entry(
     with pytest.raises(DataError, match=said) as caught:
         len(broken(tree, tmp_path / "b", change).dataset("train"))
     assert "instances_train2017.json" in str(caught.value)
+
+
+def test_values_of_another_type_are_read_where_they_are_exact(tree: Path, tmp_path: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        for image in document["images"]:
+            image.update(id=float(image["id"]), height=float(image["height"]), width=str(image["width"]))
+        for category in document["categories"]:
+            category["id"] = str(category["id"])
+        for annotation in document["annotations"]:
+            annotation.update(
+                iscrowd=str(annotation["iscrowd"]),
+                image_id=str(annotation["image_id"]),
+                category_id=float(annotation["category_id"]),
+                area=str(annotation["area"]),
+            )
+        runs = {"size": [64.0, 96.0], "counts": [0.0, 6144.0]}
+        document["annotations"][1].update(iscrowd=True, segmentation=runs)
+
+    plain_set = source(tree)
+    data = broken(tree, tmp_path / "b", change)
+    assert data.class_names() == plain_set.class_names()
+    for place in range(8):
+        mine, wanted = data.objects(TRAIN, place), plain_set.objects(TRAIN, place)
+        assert (mine.height, mine.width) == (wanted.height, wanted.width)
+        assert np.array_equal(mine.boxes, wanted.boxes) and np.array_equal(mine.labels, wanted.labels)
+        assert np.allclose(mine.areas, wanted.areas)
+        assert mine.crowd.tolist() == ([False, True] if place == 0 else wanted.crowd.tolist())
+    assert decoded(data.objects(TRAIN, 0).shapes[1], 64, 96).all()
+
+
+def test_pieces_of_too_few_points_are_left_out_beside_whole_ones(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["annotations"][0]["segmentation"] += [[1, 2, 3, 4], []]
+
+    with caplog.at_level(logging.WARNING):
+        found = broken(tree, tmp_path / "b", change).objects(TRAIN, 0).shapes
+    assert found == source(tree).objects(TRAIN, 0).shapes
+    assert "1 of 14 segmentations" in caplog.text and "annotation 1" in caplog.text
+
+
+def test_a_polygon_far_larger_than_its_box_takes_no_more_memory() -> None:
+    # at the scale of this box the polygon would be 11 million pixels wide
+    box = (10.0, 10.0, 10.001, 10.001)
+    assert cut([[0.0, 0.0, 96.0, 0.0, 96.0, 64.0, 0.0, 64.0]], 64, 96, box, 112).all()
 
 
 def test_boxes_are_clipped_and_those_without_area_left_out(
@@ -231,8 +327,6 @@ def test_mistakes_of_the_user_are_told(tree: Path, tmp_path: Path) -> None:
 
 
 def voc(folder: Path, name: str, objects: str) -> None:
-    from PIL import Image
-
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (40, 30)).save(folder / "JPEGImages" / f"{name}.jpg")
@@ -277,6 +371,8 @@ def test_a_voc_tree_becomes_a_coco_tree(tmp_path: Path) -> None:
     [
         ("<object><name>a</name></object>", "object 1 must have a bndbox of four numbers"),
         (boxed("a", 1, 2, 3, 4).replace(">2<", ">two<"), "object 1 must have a bndbox of four numbers"),
+        (boxed("a", 1, 2, 3, 4).replace(">4<", ">inf<"), "object 1 must have a bndbox of finite numbers"),
+        (boxed("a", 1, 2, 3, 4, more="<difficult>yes</difficult>"), "difficult must be 0 or 1, got 'yes'"),
         ("<object>", "is not an XML document"),
         ("", "has no boxes"),
     ],
@@ -303,6 +399,13 @@ def test_a_list_cannot_name_files_elsewhere(tmp_path: Path) -> None:
         convert(tmp_path, tmp_path / "coco", PARTS)
 
 
+def test_a_list_names_an_image_once(tmp_path: Path) -> None:
+    voc(tmp_path, "a", boxed("a", 1, 2, 3, 4))
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("a\na\n")
+    with pytest.raises(DataError, match="line 2 names the image 'a' again"):
+        convert(tmp_path, tmp_path / "coco", PARTS)
+
+
 def test_the_command_converts_and_asks_for_what_is_missing(
     tmp_path: Path, evonas_command: Callable[..., Any]
 ) -> None:
@@ -325,3 +428,113 @@ def test_real_cells_are_read(tmp_path: Path) -> None:
     assert torch.allclose(item["scale"], torch.tensor([0.4, 0.4])) and int((item["labels"] >= 0).sum()) > 3
     objects: Objects = data.objects(TEST, 0)
     assert (objects.height, objects.width) == (480, 640)
+
+
+def copied(tree: Path, folder: Path) -> Path:
+    """The tree as files of its own."""
+    shutil.copytree(tree, folder)
+    return folder
+
+
+def test_missing_images_are_named_before_anything_is_trained(tree: Path, tmp_path: Path) -> None:
+    root = copied(tree, tmp_path / "a")
+    (root / "val2017/000000000002.jpg").unlink()
+    assert len(source(root).dataset("train")) == 6
+    for ask in (len, lambda dataset: dataset.manifest()):
+        with pytest.raises(
+            MissingFilesError,
+            match=r"instances_val2017\.json: 1 of 4 files are missing: .*val2017/000000000002\.jpg\.",
+        ):
+            ask(source(root).dataset("test"))
+
+
+def test_images_without_an_entry_are_counted(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = copied(tree, tmp_path / "a")
+    for name in ("x.jpg", "y.PNG", "notes.txt"):
+        (root / "train2017" / name).touch()
+    with caplog.at_level(logging.WARNING):
+        assert len(source(root).dataset("train")) == 6
+    assert "Skipped: 2 images in" in caplog.text and "such as x.jpg" in caplog.text
+
+
+def test_training_images_are_not_tested_on(tree: Path, tmp_path: Path) -> None:
+    root = copied(tree, tmp_path / "a")
+    document = (root / "annotations/instances_train2017.json").read_text()
+    (root / "annotations/instances_again.json").write_text(document)
+    (root / "again").symlink_to(root / "train2017")
+    with pytest.raises(DataError, match=r"splits train and test share 8 of 8 images: .*000000000000\.jpg"):
+        len(source(root, test="again").dataset("test"))
+
+
+def test_names_with_accents_are_found_in_either_spelling(tree: Path, tmp_path: Path) -> None:
+    root = copied(tree, tmp_path / "a")
+    path = root / "annotations/instances_val2017.json"
+    document = json.loads(path.read_text())
+    document["images"][0]["file_name"] = "caf\u00e9.jpg"
+    path.write_text(json.dumps(document))
+    (root / "val2017/000000000000.jpg").rename(root / "val2017/cafe\u0301.jpg")
+    assert source(root).dataset("test").manifest()
+    assert source(root).read(TEST, 0).size == (96, 64)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 1), (8, 3)])
+def test_the_document_decides_whether_exif_turns_an_image(
+    tree: Path, tmp_path: Path, orientation: int, turns: int
+) -> None:
+    root = copied(tree, tmp_path / "a")
+    path = root / "val2017/000000000000.jpg"
+    upright = np.asarray(Image.open(path))
+    stored = np.ascontiguousarray(np.rot90(upright, turns))
+    path.write_bytes(encoded(Image.fromarray(stored), "JPEG", quality=100, exif=exif(orientation)).content)
+    shown = np.asarray(source(root).read(TEST, 0)).astype(int)
+    assert shown.shape == upright.shape and np.abs(shown - upright).mean() < 2
+    if orientation == 3:
+        return
+    # boxes of the stored pixels lie on these
+    document = json.loads((root / "annotations/instances_val2017.json").read_text())
+    document["images"][0].update(height=96, width=64)
+    document["annotations"] = []
+    (root / "annotations/instances_val2017.json").write_text(json.dumps(document))
+    assert np.abs(np.asarray(source(root).read(TEST, 0)).astype(int) - stored).mean() < 2
+    document["images"][0].update(height=30, width=40)
+    (root / "annotations/instances_val2017.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=rf"is 64x96 \(stored as 96x64 with EXIF orientation {orientation}"):
+        source(root).read(TEST, 0)
+
+
+@pytest.mark.parametrize(
+    ("stated", "size"), [((40, 30), (40, 30)), ((30, 40), (30, 40)), (("", 9), (40, 30))]
+)
+def test_voc_sizes_decide_whether_exif_turns_an_image(
+    tmp_path: Path, stated: tuple[object, object], size: tuple[int, int]
+) -> None:
+    # height and width; the image is stored as 30x40
+    sides = f"<size><height>{stated[0]}</height><width>{stated[1]}</width></size>"
+    voc(tmp_path / "voc", "a", sides + boxed("cat", 2, 3, 20, 25))
+    file = encoded(Image.new("RGB", (40, 30)), "JPEG", exif=exif(6))
+    (tmp_path / "voc/JPEGImages/a.jpg").write_bytes(file.content)
+    (tmp_path / "voc/ImageSets/Main/trainval.txt").write_text("a\n")
+    convert(tmp_path / "voc", tmp_path / "coco", {"train": "trainval"})
+    [image] = json.loads((tmp_path / "coco/annotations/instances_train.json").read_text())["images"]
+    assert (image["height"], image["width"]) == size
+
+
+def test_a_name_that_no_file_can_have_is_missing(tree: Path, tmp_path: Path) -> None:
+    for name in ("a" * 3000 + ".jpg", "a" * 3000 + "/b.jpg", "\u00fc" * 3000 + ".jpg", "a\0b.jpg"):
+        folder = tmp_path / str(hash(name))
+        data = broken(tree, folder, lambda document, name=name: document["images"][0].update(file_name=name))
+        with pytest.raises(DataError, match=r"1 of 8 files are missing|cannot be followed"):
+            len(data.dataset("train"))
+
+
+@pytest.mark.parametrize("ending", [".png", ".JPG", ".jpeg"])
+def test_voc_images_may_have_other_suffixes(tmp_path: Path, ending: str) -> None:
+    voc(tmp_path / "voc", "a", boxed("cat", 2, 3, 20, 25))
+    path = tmp_path / "voc/JPEGImages/a.jpg"
+    Image.open(path).save(path.with_name(f"a{ending}"))
+    path.unlink()
+    (tmp_path / "voc/ImageSets/Main/trainval.txt").write_text("a\n")
+    convert(tmp_path / "voc", tmp_path / "coco", {"train": "trainval"})
+    assert (tmp_path / f"coco/train/a{ending}").is_file()

@@ -6,11 +6,12 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from evonas.data.io import safe
 from evonas.errors import DataError
@@ -40,10 +41,16 @@ def saved(path: Path, size: tuple[int, int] = (40, 30), **options: object) -> Pa
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 def test_good_images_open(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / name)
-    image = safe.open_image(path)
-    assert image.size == (40, 30)
-    assert safe.image_size(path) == (30, 40)
-    np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(path)))
+    stored = safe.open_image(path)
+    assert stored.image.size == (40, 30)
+    assert (stored.format, stored.bits, stored.frames, stored.orientation) == (
+        {"a.png": "PNG", "a.jpg": "JPEG"}[name],
+        8,
+        1,
+        1,
+    )
+    assert safe.stored_size(path) == (30, 40, 1)
+    np.testing.assert_array_equal(np.asarray(stored.image), np.asarray(Image.open(path)))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
@@ -70,13 +77,30 @@ def test_the_cap_on_pixels_can_be_lowered(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="more than 1000 pixels"):
         safe.open_image(path, max_pixels=1000)
     with pytest.raises(DataError, match="more than 1000 pixels"):
-        safe.image_size(path, max_pixels=1000)
+        safe.stored_size(path, max_pixels=1000)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
-def test_foreign_formats_are_refused_under_a_false_name(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("GIF", "image but GIF"),
+        ("BMP", "image but BMP"),
+        ("TIFF", "image but TIFF"),
+        ("WEBP", "image but WebP"),
+        ("AVIF", "image but HEIF or AVIF"),
+        ("JPEG2000", "image but JPEG 2000"),
+        ("PPM", "image."),
+    ],
+)
+def test_foreign_formats_are_refused_by_name_under_a_false_name(
+    tmp_path: Path, kind: str, words: str
+) -> None:
+    if kind in ("AVIF", "WEBP", "JPEG2000") and not features.check(
+        {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}[kind]
+    ):
+        pytest.skip(f"Pillow was built without {kind}")
     path = saved(tmp_path / "a.png", format=kind)
-    with pytest.raises(DataError, match=r"a\.png is not a PNG or JPEG"):
+    with pytest.raises(DataError, match=rf"a\.png is not a PNG or JPEG {words}"):
         safe.open_image(path)
 
 
@@ -117,13 +141,48 @@ def written(tmp_path: Path, content: bytes) -> Path:
 
 
 def test_lines_become_paths_below_the_root(tmp_path: Path) -> None:
-    path = written(tmp_path, b"a/b.png  c.png 721.5\n\nd.png None 1\r\n")
     root = tmp_path.resolve()
-    assert safe.read_lines(path, tmp_path, columns=2) == [
-        (root / "a/b.png", root / "c.png"),
-        (root / "d.png", root / "None"),
-    ]
-    assert safe.read_lines(path, tmp_path) == [(root / "a/b.png",), (root / "d.png",)]
+    wanted = [(root / "a/b.png", root / "c.png"), (root / "d e.png", root / "f g.png")]
+    for content in (
+        b'a/b.png  c.png\n\n"d e.png" "f g.png"\r\n',
+        b"# image mask\r\na/b.png\tc.png\r\nd e.png\tf g.png",
+        b"\xef\xbb\xbfa/b.png c.png\rd e.png\t f g.png\r",
+        '\ufeffa/b.png "c.png"\n"d e.png"\tf g.png\n'.encode("utf-16-le"),
+        '\ufeffa/b.png c.png\r\n  # and\r\n"d e.png"   "f g.png"'.encode("utf-16-be"),
+    ):
+        assert safe.read_lines(written(tmp_path, content), tmp_path, columns=2) == wanted, content
+
+
+def test_a_blank_in_a_name_is_named_as_the_cause(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"list\.txt, line 2 has 4 words, but a line lists 2 paths") as caught:
+        safe.read_lines(written(tmp_path, b"a b\nd e.png f g.png\n"), tmp_path, columns=2)
+    assert "blanks" in caught.value.hint and "double quotes" in caught.value.hint
+
+
+def test_words_of_a_row_may_be_quoted_and_commented(tmp_path: Path) -> None:
+    rows = safe.read_rows(written(tmp_path, '\ufeffroad\n#tree\n"light  blue" 1\t2\n'.encode()))
+    assert [row.fields for row in rows] == [("road",), ("light  blue", "1", "2")]
+    assert rows[1].where.endswith("line 3")
+
+
+def test_a_line_ends_where_people_see_its_end(tmp_path: Path) -> None:
+    assert safe.read_text(written(tmp_path, "a\u2028b\x0cc\n\nd".encode())) == ["a\u2028b\x0cc", "", "d"]
+    assert safe.read_text(written(tmp_path, b"")) == []
+    assert safe.read_text(written(tmp_path, b"\xef\xbb\xbfa\n")) == ["a"]
+
+
+@pytest.mark.parametrize("stored", [safe.composed, safe.decomposed])
+@pytest.mark.parametrize("listed", [safe.composed, safe.decomposed])
+def test_accents_are_found_in_either_spelling(
+    tmp_path: Path, stored: Callable[[str], str], listed: Callable[[str], str]
+) -> None:
+    name = "caf\u00e9/\u00fcber.png"
+    (tmp_path / stored("caf\u00e9")).mkdir()
+    (tmp_path / stored(name)).touch()
+    [[path]] = safe.read_lines(written(tmp_path, listed(name).encode()), tmp_path)
+    assert path == (tmp_path / stored(name)).resolve()
+    with pytest.raises(DataError, match="leaves the data folder"):
+        safe.below(tmp_path.resolve(), f"../{listed(name)}", "a list")
 
 
 HOSTILE = {
@@ -164,6 +223,21 @@ def test_lists_have_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_lists_are_utf8(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="byte 1"):
         safe.read_lines(written(tmp_path, b"a\xff\n"), tmp_path)
+    # UTF-16 without a mark
+    with pytest.raises(DataError, match="NUL byte") as caught:
+        safe.read_lines(written(tmp_path, "a.png".encode("utf-16-le")), tmp_path)
+    assert "UTF-8" in caught.value.hint
+
+
+def test_a_document_type_is_found_in_every_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    declared = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'
+    for content in (declared.encode(), declared.encode("utf-8-sig"), declared.encode("utf-16")):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.xml (declares a document type|is not UTF-8)"):
+            safe.read_xml(path)
+    path.write_bytes("\ufeff<a>b</a>".encode())
+    assert safe.read_xml(path).text == "b"
 
 
 def archives(folder: Path, content: bytes, name: str = "data/result_1.json") -> list[Path]:

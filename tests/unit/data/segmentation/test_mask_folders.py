@@ -1,11 +1,13 @@
 """ADE20K, Cityscapes and any folders of masks, in their true layouts, written here."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from image_files import encoded, exif, png
 from PIL import Image
 from trees import scenes
 
@@ -344,3 +346,196 @@ def test_a_file_of_classes_is_all_colours_or_none(tmp_path: Path) -> None:
         masks(tmp_path, classes=str(tmp_path / "classes.txt"))
     with pytest.raises(DataError, match="does not exist"):
         len(masks(tmp_path).dataset("train"))
+
+
+def test_a_photograph_is_turned_upright_before_it_meets_its_mask(tmp_path: Path) -> None:
+    """White above, black below, in every way that a camera stores it."""
+    root = folders(tmp_path)
+    upright = np.zeros((64, 64, 3), np.uint8)
+    upright[:32] = 255
+    for orientation, turns in ((1, 0), (3, 2), (6, 1), (8, 3)):
+        stored = np.rot90(upright, turns)
+        file = encoded(Image.fromarray(stored), "JPEG", quality=95, exif=exif(orientation))
+        (root / "images/test/0.png").write_bytes(file.content)
+        Image.fromarray(upright[..., 0] // 255).save(root / "masks/test/0.png")
+        item = masks(root, height=64, width=64, classes=["dark", "white"]).dataset("test")[0]
+        for label, wanted in ((0, -2.11), (1, 2.24)):
+            shown = item["image"][0][item["classes"] == label]
+            assert float(shown.mean()) == pytest.approx(wanted, abs=0.02), orientation
+    # a mask of the stored pixels cannot lie on the turned photograph
+    Image.fromarray(np.zeros((40, 64), np.uint8)).save(root / "masks/test/0.png")
+    file = encoded(Image.new("RGB", (64, 40)), "JPEG", exif=exif(6))
+    (root / "images/test/0.png").write_bytes(file.content)
+    with pytest.raises(
+        DataError, match=r"is 40x64, but .* is 64x40 \(stored as 40x64 with EXIF orientation 6"
+    ):
+        masks(root, classes=["dark", "white"]).dataset("test")[0]
+
+
+def test_photographs_of_sixteen_bits_are_not_clipped(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    values = np.random.default_rng(0).integers(0, 2**16, (40, 60)).astype(np.uint16)
+    Image.fromarray(values).save(root / "images/test/0.png")
+    data = masks(root)
+    np.testing.assert_array_equal(data.decoded(data.frames("test")[0])[0][..., 0], values >> 8)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_class_ids_are_those_of_the_file_at_every_depth(tmp_path: Path, bits: int) -> None:
+    root = folders(tmp_path)
+    raw = np.arange(40 * 60).reshape(40, 60) % min(3, 2**bits)
+    (root / "masks/test/0.png").write_bytes(png(bits, raw).content)
+    data = masks(root)
+    np.testing.assert_array_equal(data.decoded(data.frames("test")[0])[1], raw)
+    (root / "masks/test/0.png").write_bytes(png(16, raw + 2**12).content)
+    with pytest.raises(DataError, match=r"contains unknown class ids? 409[678]"):
+        data.decoded(data.frames("test")[0])
+    ignoring = masks(root, unknown="ignore")
+    assert (ignoring.decoded(ignoring.frames("test")[0])[1] == 255).all()
+
+
+def test_lossy_masks_are_refused(tmp_path: Path) -> None:
+    for colour, options in ((False, {}), (True, {"palette": PALETTE})):
+        root = folders(tmp_path / str(colour), colour=colour)
+        mask = root / "masks/test/0.png"
+        Image.open(mask).convert("RGB" if colour else "L").save(mask.with_suffix(".jpg"), quality=100)
+        mask.unlink()
+        with pytest.raises(DataError, match=r"masks/test/0\.jpg is a JPEG, .*masks must be PNG"):
+            masks(root, **options).dataset("test")[0]
+
+
+def test_files_that_are_not_read_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folders(tmp_path)
+    for name in ("a.WEBP", "b.webp", "c.bmp", "notes", ".hidden", "Thumbs.db"):
+        (root / "images/train" / name).touch()
+    (root / "masks/train/old").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert len(masks(root).frames("train")) + len(masks(root).frames("holdout")) == 6
+    found = {record.getMessage() for record in caplog.records}
+    assert any(
+        "1 .bmp file, 2 .webp files and 1 file in" in each and "images/train" in each for each in found
+    )
+    assert any("Skipped: 1 folder in" in each and "masks/train" in each for each in found)
+    (root / "images/train/0.png").rename(root / "images/train/0.tif")
+    with pytest.raises(DataError, match=r"masks/train/0\.png has no partner in .*: 0\.tif is not read"):
+        masks(root).frames("train")
+
+
+def test_suffixes_in_capitals_and_jfif_are_images(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    for number, suffix in enumerate((".PNG", ".jpeg", ".JPG", ".jfif", ".jpe")):
+        (root / f"images/train/{number}.png").rename(root / f"images/train/{number}{suffix}")
+    (root / "masks/train/5.png").rename(root / "masks/train/5.PNG")
+    data = masks(root)
+    assert len(data.frames("train")) + len(data.frames("holdout")) == 6
+
+
+def test_names_with_accents_match_in_either_spelling(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    (root / "images/train/0.png").rename(root / "images/train/\u00fcber.png")
+    (root / "masks/train/0.png").rename(root / "masks/train/u\u0308ber.png")
+    data = masks(root)
+    assert len(data.frames("train")) + len(data.frames("holdout")) == 6
+
+
+def lists(folder: Path, **lines: list[str]) -> str:
+    folder.mkdir(exist_ok=True)
+    for name, content in lines.items():
+        (folder / f"{name}.txt").write_text("\n".join(content), encoding="utf-8")
+    return str(folder)
+
+
+def pairs(*numbers: int, split: str = "train") -> list[str]:
+    return [f"images/{split}/{number}.png masks/{split}/{number}.png" for number in numbers]
+
+
+def test_splits_that_share_images_are_refused(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    given = lists(tmp_path / "lists", train=pairs(0, 1, 2, 3), val=pairs(3, 4), test=pairs(1, 2))
+    data = masks(root, lists=given)
+    assert len(data.frames("train")) + len(data.frames("holdout")) == 4
+    # asking again makes it no better
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"and test share [12] of 2 images: .*images/train/[12]\.png"):
+            data.frames("test")
+    official = masks(root, lists=given, validation="val")
+    assert len(official.frames("holdout")) == 2
+    with pytest.raises(DataError, match=r"holdout and train share 1 of 4 images: .*images/train/3\.png"):
+        official.frames("train")
+    # one folder for both, by name and by a link
+    for test in ("train", "linked"):
+        (root / "images/linked").unlink(missing_ok=True)
+        (root / "images/linked").symlink_to(root / "images/train")
+        data = masks(root, test=test, masks="masks/train")
+        data.frames("train")
+        with pytest.raises(DataError, match=r"(train|holdout) and test share"):
+            data.frames("test")
+
+
+def test_a_line_that_occurs_twice_counts_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folders(tmp_path)
+    given = lists(tmp_path / "lists", train=[*pairs(0, 1, 2), *pairs(1)], test=pairs(0, split="test"))
+    with caplog.at_level(logging.WARNING):
+        data = masks(root, lists=given)
+        assert len(data.frames("train")) + len(data.frames("holdout")) == 3
+    assert "1 of 4 lines" in caplog.text and "repeat others" in caplog.text
+    lists(tmp_path / "lists", train=[*pairs(0, 1), "images/train/1.png masks/train/0.png"])
+    with pytest.raises(DataError, match=r"pairs .*images/train/1\.png with 1\.png and with 0\.png"):
+        masks(root, lists=given).frames("train")
+
+
+def test_a_list_that_does_not_exist_is_told_beside_those_that_do(tmp_path: Path) -> None:
+    given = lists(tmp_path / "lists", training=pairs(0, 1), test=pairs(0, split="test"))
+    with pytest.raises(
+        DataError, match=r"train\.txt does not exist; .* contains test\.txt, training\.txt"
+    ) as caught:
+        masks(folders(tmp_path), lists=given).frames("train")
+    assert "data.train=" in caught.value.hint
+
+
+def test_names_with_blanks_stand_in_lists(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    for kind in ("images", "masks"):
+        (root / kind / "test/0.png").rename(root / kind / "test/p 0.png")
+    quoted = '"images/test/p 0.png" "masks/test/p 0.png"'
+    for line in (quoted, "images/test/p 0.png\tmasks/test/p 0.png"):
+        given = lists(tmp_path / "lists", train=pairs(0, 1), test=["# image mask", line])
+        assert [frame.image.name for frame in masks(root, lists=given).frames("test")] == ["p 0.png"]
+    given = lists(tmp_path / "lists", test=["images/test/p 0.png masks/test/p 0.png"])
+    with pytest.raises(DataError, match=r"test\.txt, line 1 has 4 words"):
+        masks(root, lists=given).frames("test")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_of_classes_are_read_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "classes.txt").write_bytes("# names\r\nroad\r\ntree\r\n\u00fcber car\r\n".encode(encoding))
+    assert masks(tmp_path, classes=str(tmp_path / "classes.txt")).classes == ("road", "tree", "\u00fcber car")
+
+
+def test_all_unknown_values_and_colours_are_named_at_once(tmp_path: Path) -> None:
+    root = folders(tmp_path / "plain")
+    Image.fromarray(np.arange(40 * 60, dtype=np.uint8).reshape(40, 60) % 9).save(root / "masks/test/0.png")
+    with pytest.raises(DataError, match=r"contains unknown class ids 3, 4, 5, 6, 7 and 1 more\."):
+        masks(root).dataset("test")[0]
+    painted = folders(tmp_path / "painted", colour=True)
+    with pytest.raises(DataError, match=r"contains 2 unknown colours: \(0, 0, 255\), \(0, 255, 0\)\."):
+        list(masks(painted, classes=["a", "b"], palette=[[255, 0, 0], [1, 2, 3]]).dataset("test"))
+    # grey levels with white among them are painted
+    Image.fromarray(np.array([[0, 128, 255] * 20] * 40, np.uint8)).save(root / "masks/test/0.png")
+    with pytest.raises(DataError, match="contains unknown class id 128") as caught:
+        masks(root).dataset("test")[0]
+    assert "'data.palette=[[0,0,0],[255,255,255]]'" in caught.value.hint
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    mask = root / "masks/train/0.png"
+    mask.unlink()
+    mask.symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"masks/train/0\.png is a link to a file that does not exist"):
+        masks(root).frames("train")
+    given = lists(tmp_path / "lists", train=pairs(0, 1), test=pairs(0, split="test"))
+    with pytest.raises(DataError, match=r"train\.txt: 1 of 4 files are missing"):
+        masks(root, lists=given).frames("train")
+    with pytest.raises(DataError, match=r"data\.lists=.*train\.txt is not a folder"):
+        masks(root, lists=f"{given}/train.txt").frames("train")

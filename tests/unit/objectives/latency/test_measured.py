@@ -19,9 +19,9 @@ from hydra import compose, initialize_config_dir
 
 from evonas import schema
 from evonas.cli import conf_dir
-from evonas.errors import UserError
+from evonas.errors import DisturbedError, UserError
 from evonas.objectives.context import EvaluationContext
-from evonas.objectives.latency.benchmark import Plan, interval, measure
+from evonas.objectives.latency.benchmark import Plan, interval, measure, measure_credibly
 from evonas.objectives.latency.cpu_affinity import idlest, pinned
 from evonas.objectives.latency.machine import clock_mhz, machine
 from evonas.objectives.latency.measured import Latency, runtimes
@@ -127,6 +127,42 @@ def test_disturbed_repeats_do_not_count_where_others_remain() -> None:
     busy = measure(told([14.0] * 60, lambda _: True), plan)
     assert busy.median == 14.0
     assert busy.summary(0.1)["disturbed"] >= 10
+
+
+def test_a_few_undisturbed_repeats_are_enough() -> None:
+    plan = Plan(seconds=0, min_repeats=10, max_repeats=60, precision=0.001)
+    timing = measure(told([14.0, 14.0, 14.0, 14.0, 10.0] * 30, lambda ms: ms > 12), plan)
+    assert set(timing.times) == {10.0} and len(timing.times) < timing.runs
+
+
+WIDE = [0.08, 1.0, 0.0925, 3.0, 0.09, 1.2]
+
+
+@pytest.mark.parametrize(
+    ("times", "is_disturbed", "doubt"),
+    [
+        (WIDE, False, "its interval is wider than its value"),
+        ([1.3], True, "other programs interrupted every repeat"),
+        ([1.3], False, ""),
+        # nobody lets others wait for so long
+        ([200.0], True, ""),
+    ],
+)
+def test_what_is_no_measurement_is_repeated_and_then_fails(
+    times: list[float], is_disturbed: bool, doubt: str
+) -> None:
+    plan = Plan(warmup_seconds=0.01, seconds=0, max_seconds=0.05, min_repeats=10, max_repeats=30)
+    timing = measure(told(times * 100, lambda _: is_disturbed), plan)
+    assert timing.doubt == doubt
+    if not doubt:
+        assert measure_credibly(told(times * 100, lambda _: is_disturbed), plan).median == timing.median
+        return
+    with pytest.raises(DisturbedError, match=f"3 times, and {doubt}"):
+        measure_credibly(told(times * 1000, lambda _: is_disturbed), plan)
+    # the machine calms down: the second or third timing counts
+    left = [*(times * 15)[:60], *[1.275] * 1000]
+    calm = measure_credibly(told(left, lambda ms: is_disturbed and ms != 1.275), plan)
+    assert calm.median == 1.275
 
 
 def test_a_pace_that_changes_cancels_against_a_reference() -> None:

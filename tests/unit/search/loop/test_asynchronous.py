@@ -9,7 +9,7 @@ import pytest
 
 from evonas.archive import Archive
 from evonas.errors import DataError, EngineError, UserError
-from evonas.evaluate.engine import Job, Outcome, Part
+from evonas.evaluate.engine import Job, Measurement, Outcome, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.evaluate.local import LocalEngine
 from evonas.evaluate.measure import attempt
@@ -57,7 +57,9 @@ class Erratic:
                 raise SystemExit(137)
             job = self.waiting.pop(int(self.rng.integers(len(self.waiting))))
             self.measured += 1
-            yield Outcome(job, *attempt(self.evaluator, job.genotype, job.part))
+            found = attempt(self.evaluator, job.genotype, job.part)
+            assert isinstance(found, Measurement)
+            yield Outcome(job, found)
 
     def close(self) -> None: ...
 
@@ -126,7 +128,9 @@ class Ordered(Erratic):
         while self.waiting:
             self.waiting.sort(key=lambda job: self.order.index(SPACE.format(job.genotype)))
             job = self.waiting.pop(0)
-            yield Outcome(job, *attempt(self.evaluator, job.genotype, job.part))
+            found = attempt(self.evaluator, job.genotype, job.part)
+            assert isinstance(found, Measurement)
+            yield Outcome(job, found)
 
 
 def test_the_order_of_landing_changes_the_search(tmp_path: Path) -> None:

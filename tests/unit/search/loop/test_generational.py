@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from evonas.archive import Archive
-from evonas.errors import EngineError, UserError
+from evonas.errors import DisturbedError, EngineError, InfeasibleError, UserError
 from evonas.evaluate.engine import Job, Measurement, Outcome, Part
 from evonas.evaluate.inline import InlineEngine
 from evonas.objectives.tabular.analytic import AnalyticEvaluator
 from evonas.search.base import Observation
 from evonas.search.evolution.nsga2 import NSGA2
+from evonas.search.loop.evaluation import OWNER, CachedEngine
 from evonas.search.loop.generational import Generation, search
 from evonas.space.genotype import Genotype
+from evonas.stages.searching.failures import failure_summary, machine_failures
 from evonas.supernets.evonet.space import evonet_space
 
 SPACE = evonet_space()
@@ -167,3 +169,60 @@ def test_six_hundred_facts_replay_fast(tmp_path: Path) -> None:
     begin = time.process_time()
     run(tmp_path / "a", Counting(), population=96, evaluations=288)
     assert time.process_time() - begin < 3.0
+
+
+@pytest.mark.parametrize("spoils", [float("nan")])
+def test_failed_facts_are_measured_again_on_request(tmp_path: Path, spoils: object) -> None:
+    """The archive ends as if nothing had ever failed, and nothing else is measured twice."""
+    straight, spoilt = Counting(), Counting(spoils=spoils)
+    settings = {"population": 20, "evaluations": 20, "seed": 0}
+    run(tmp_path / "good", straight, **settings)
+    run(tmp_path / "bad", spoilt, **settings)
+    again = Counting()
+
+    def retry(cached: CachedEngine) -> None:
+        assert cached.retry_failed({}) == len(failed) > 0
+
+    with Archive.open(tmp_path / "bad", {"seed": 0, **PRINTS}, resume=True) as archive:
+        failed = [each for each in archive.evaluations() if each.state == "failed"]
+        search(
+            NSGA2(SPACE, **settings),
+            InlineEngine(again),
+            archive,
+            SPACE,
+            PARTS,
+            PRINTS,
+            before=retry,
+        )
+        digest = archive.digest()
+    assert again.seen.total() == len(failed)
+    with Archive.read(tmp_path / "good") as archive:
+        assert archive.digest() == digest
+    with Archive.read(tmp_path / "bad") as archive:
+        assert not [each for each in archive.evaluations() if each.state == "failed"]
+
+
+def test_failures_of_the_machine_are_recorded_as_such(tmp_path: Path) -> None:
+    class Disturbed(Counting):
+        def measure(self, genotype: Genotype, part: Part) -> Measurement:
+            if part == "exclusive" and sum(genotype.genes) % 3 == 0:
+                raise DisturbedError("latency was measured 3 times")
+            if part == "shared" and sum(genotype.genes) % 5 == 0:
+                raise InfeasibleError("the table has no entry")
+            return super().measure(genotype, part)
+
+    run(tmp_path / "a", Disturbed())
+    with Archive.read(tmp_path / "a") as archive:
+        failed = [each for each in archive.evaluations() if each.state == "failed"]
+        owners = {(each.part, each.reason, each.extra.get(OWNER, "genotype")) for each in failed}
+        lines = list(failure_summary(archive))
+        count = machine_failures(archive)
+    assert owners == {
+        ("exclusive", "latency was measured 3 times", "machine"),
+        ("shared", "the table has no entry", "genotype"),
+    }
+    assert count == sum(each.part == "exclusive" for each in failed) > 0
+    assert lines[0] == f"{len(failed)} of 80 evaluations failed:"
+    assert any(
+        f"{count} by the machine: latency was measured 3 times (such as evonet:" in line for line in lines
+    )

@@ -1,0 +1,44 @@
+"""selected.json held against the archive that its networks were selected from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evonas import files
+from evonas.errors import DataError
+from evonas.report.archive_reader import read
+from evonas.report.results import SearchResults
+
+
+def read_selection(path: Path, archive: Path | None) -> dict[str, Any]:
+    """The content of a selected.json.
+
+    Args:
+        path: the file.
+        archive: of the search; None where there was none, and then nothing is compared.
+
+    Raises:
+        DataError: a file is damaged, or a value is not the one that the archive has of the network.
+    """
+    selected: dict[str, Any] = files.read_json(path)
+    if archive is not None and archive.exists():
+        check_selection(selected, read(archive), path)
+    return selected
+
+
+def check_selection(selected: Mapping[str, Any], results: SearchResults, path: Path) -> None:
+    """Raise a DataError for the first value that the archive has otherwise; unknown networks are passed over."""
+    for net in selected["nets"]:
+        row = results.rows.get(net["genotype"])
+        if row is None:
+            continue
+        recorded = results.objectives(row), results.readings(row)
+        shown = net["objectives"], selected.get("metrics", {}).get(net["name"], {})
+        for ours, theirs in zip(recorded, shown, strict=True):
+            wrong = next((name for name in theirs if name in ours and ours[name] != theirs[name]), None)
+            if wrong is not None:
+                raise DataError(
+                    f"{path} gives network '{net['name']}' {wrong} {theirs[wrong]!r}, and the archive "
+                    f"{ours[wrong]!r}.",
+                    "Write it again with: stage=select, or restore the file that was changed.",
+                )
