@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 UNTIL = "0.3"
 # group -> its present name; a group of one word is a setting too
 GROUPS: Mapping[str, str] = {
@@ -186,18 +184,17 @@ def package_of(dotted: str, tell: Say = silent) -> str:
     return new
 
 
-def former_defaults(task: str, version: str, recorded: DictConfig) -> tuple[str, ...]:
+def former_defaults(task: str, version: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
     """The settings that a run had in the release that began it, where they differ from the present ones.
 
     Args:
         task: of the run.
         version: of evonas, which began the run.
-        recorded: config of the run.
+        recorded: what the run's config says for each of CHANGED_DEFAULTS; None where it has no such key.
     """
     if not version.startswith(_FIRST):
         return ()
-    known = ((key, OmegaConf.select(recorded, key)) for key in CHANGED_DEFAULTS)
-    kept = [f"{key}={str(value).lower()}" for key, value in known if value is not None]
+    kept = [f"{key}={str(value).lower()}" for key, value in recorded.items() if value is not None]
     return (*FORMER_DEFAULTS.get(task, ()), *kept)
 
 

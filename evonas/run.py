@@ -207,7 +207,9 @@ def recorded_overrides(directory: Path) -> list[str]:
     found = [deprecated.override(each, deprecated.silent, folders) for each in said]
     path = directory / IDENTITY
     version = str(_read_identity(path).get("version", "")) if path.exists() else ""
-    known = deprecated.former_defaults(task_name(found), version, recorded_config(directory))
+    recorded = recorded_config(directory)
+    values = {key: OmegaConf.select(recorded, key) for key in deprecated.CHANGED_DEFAULTS}
+    known = deprecated.former_defaults(task_name(found), version, values)
     former = dict(each.split("=", 1) for each in known)
     for key, _, value in (each.lstrip("+~").partition("=") for each in found):
         # a choice of a group, such as objective=[error,latency], sets no value below it

@@ -185,7 +185,7 @@ def onnx_model(net: nn.Module, image: Tensor) -> bytes:
             for name, mode in _ANTIALIASED.items():
                 torch.onnx.register_custom_op_symbolic(f"aten::{name}", partial(_antialiased, mode), _OPSET)
             content = io.BytesIO()
-            torch.onnx.export(net, (image,), content, dynamo=False, opset_version=_OPSET)
+            torch.onnx.export(net, (image,), content, dynamo=False, opset_version=_OPSET)  # type: ignore[arg-type]
             if _computes_the_same(content.getvalue(), net, image.flip(-1)):
                 return content.getvalue()
         try:
