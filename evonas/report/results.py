@@ -77,7 +77,7 @@ class SearchResults:
     @cached_property
     def doubtful(self) -> Mapping[str, tuple[str, ...]]:
         """Objectives of a genotype whose value is no measurement (`is_doubtful`), by genotype; most have none."""
-        found = {}
+        found: dict[str, tuple[str, ...]] = {}
         for text, row, extra in zip(self.genotypes, self.values, self.extras, strict=False):
             pairs = zip(self.names, row.tolist(), strict=True)
             names = tuple(name for name, value in pairs if is_doubtful(value, extra.get(name)))
