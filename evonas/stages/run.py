@@ -135,6 +135,17 @@ class Pipeline:
             from evonas.stages.networks.baselines import check
 
             check(context.setup)
+        self._check_data(context)
+
+    def _check_data(self, context: Context) -> None:
+        """Check the data of a pipeline that has stages left to run, last because it reads ground truth."""
+        if not context.setup.mode.has_network or context.cfg.get("task") is None:
+            return
+        left = [
+            name for name in self.steps if is_wanted(context.cfg, name) and not self._is_behind(context, name)
+        ]
+        if set(left) - {"export", "report"}:
+            context.setup.check_data(needs_test="evaluate" in left)
 
     def _is_behind(self, context: Context, name: str) -> bool:
         """Whether a stage was finished before, or need not be done any more."""
