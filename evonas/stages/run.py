@@ -16,6 +16,7 @@ from evonas.stages.base import Context, Stage
 from evonas.stages.build.setup import RunMode, mode_of
 from evonas.stages.networks.references import referenced_networks
 from evonas.stages.stage_times import note_seconds
+from evonas.stages.tracking import check_trackers
 from evonas.track.console import heading
 from evonas.track.progress import human_time
 
@@ -111,6 +112,7 @@ class Pipeline:
     def _check_ahead(self, context: Context) -> None:
         """Raise the errors of later stages before hours of training."""
         cfg = context.cfg
+        check_trackers(cfg)
         if context.setup.mode is RunMode.NAMED:
             referenced_networks(context)
         for rule in cfg.select.rules if "select" in self.steps else ():

@@ -169,7 +169,7 @@ def test_results_come_from_the_run_then_from_its_inputs(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         run.need("selected.json", made_by="select")
     place = run.directory.parent
-    assert caught.value.hint == f"Make it with: python -m evonas outputs={place} stage=select run=mine"
+    assert caught.value.hint == f"Make it with: python -m evonas stage=select run=mine outputs={place}"
 
 
 def test_unknown_inputs_are_refused(tmp_path: Path) -> None:
