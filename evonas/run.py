@@ -26,6 +26,8 @@ IDENTITY = "run.json"
 END = "end.json"
 ATTEMPTS = "attempts"
 DONE = "done"
+# commands of a run that are looked at; a program may look at a run every minute
+MAX_ATTEMPTS = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _QUESTION = ("task", "seed", "space", "network", "data")
 # the location of the data may change, the data may not
@@ -231,8 +233,14 @@ def _is_refused(directory: Path) -> bool:
     made = (each for each in directory.iterdir() if each.name not in (LOCK, IDENTITY, ATTEMPTS))
     if any(each.is_file() or any(file.is_file() for file in each.rglob("*")) for each in made):
         return False
-    codes = {exit_code(attempt) for attempt in (directory / ATTEMPTS).glob("*")}
+    codes = {exit_code(attempt) for attempt in attempts_of(directory)}
     return codes == {UserError.exit_code}
+
+
+def attempts_of(directory: Path) -> list[Path]:
+    """Folders of the commands of a run, oldest first; of more than `MAX_ATTEMPTS` the newest ones."""
+    found = [each for each in (directory / ATTEMPTS).glob("*") if each.name.isdecimal()]
+    return sorted(found, key=lambda each: int(each.name))[-MAX_ATTEMPTS:]
 
 
 def exit_code(attempt: Path) -> int | None:
@@ -285,7 +293,7 @@ def recorded_config(directory: Path, attempts: Sequence[Path] | None = None) -> 
     Args:
         attempts: folders of the commands that count, oldest first; None for all.
     """
-    folders = sorted((directory / ATTEMPTS).glob("*")) if attempts is None else attempts
+    folders = attempts_of(directory) if attempts is None else attempts
     paths = [folder / "config.yaml" for folder in folders if (folder / "config.yaml").exists()]
     for path in reversed(paths):
         config.check_yaml(path)

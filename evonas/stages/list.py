@@ -15,7 +15,7 @@ from evonas.errors import EvoNASError
 from evonas.foreign_errors import known_error
 from evonas.report.analysis.baseline_gain import gain_in
 from evonas.report.archive_reader import read
-from evonas.run import ATTEMPTS, LOCK, damaged_runs, exit_code, list_runs
+from evonas.run import LOCK, attempts_of, damaged_runs, exit_code, list_runs
 from evonas.stages import READS_ONLY
 from evonas.stages.base import Context
 from evonas.stages.searching.reuse import ARCHIVE
@@ -161,11 +161,10 @@ def _size(directory: Path) -> float:
 
 def last_command(directory: Path) -> tuple[str, str]:
     """The stage of the last command that may have changed the run, and its state."""
-    attempts = [(stage_typed(path), path) for path in sorted((directory / ATTEMPTS).glob("*"))]
-    working = [each for each in attempts if each[0] not in READS_ONLY]
-    if not working:
-        return "-", "new"
-    stage, attempt = working[-1]
+    attempts = ((stage_typed(path), path) for path in reversed(attempts_of(directory)))
+    stage, attempt = next((each for each in attempts if each[0] not in READS_ONLY), ("-", None))
+    if attempt is None:
+        return stage, "new"
     if lock.holder(directory / LOCK) is not None:
         return stage, _RUNNING
     code = exit_code(attempt)

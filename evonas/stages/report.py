@@ -19,7 +19,7 @@ from evonas.report.page.html import render
 from evonas.report.page.sources import Sources
 from evonas.report.results import SearchResults
 from evonas.report.selection.record import read_selection
-from evonas.run import ATTEMPTS, IDENTITY, Run, typed
+from evonas.run import IDENTITY, Run, attempts_of, typed
 from evonas.search.loop.racing import image_evaluations
 from evonas.stages.base import Context
 from evonas.stages.build.recorded import recorded_family, recorded_space
@@ -149,9 +149,9 @@ def _retrained(selected: Any, content: Callable[[str], Any]) -> Iterator[tuple[s
 
 def _attempts(directory: Path) -> Iterator[str]:
     """The commands of this run without reports, so that a page can be rebuilt."""
-    for path in sorted((directory / ATTEMPTS).glob("*/overrides.yaml")):
+    for attempt in attempts_of(directory):
         try:
-            overrides = typed(path.parent)
+            overrides = typed(attempt)
         except UserError as error:
             _LOG.warning("The report leaves out a command: %s", error.message)
             continue

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from evonas import deprecated
 from evonas.errors import EvoNASError, UserError
-from evonas.run import ATTEMPTS, exit_code, typed
+from evonas.run import attempts_of, exit_code, typed
 from evonas.stages import PIPELINES
 from evonas.stages.stage_times import stage_typed
 
@@ -52,7 +52,7 @@ def shortened(overrides: Iterable[str]) -> str:
 
 def shortened_in(directory: Path) -> str:
     """The first such sentence of the commands of a run that made its results; empty if there is none."""
-    for attempt in sorted((directory / ATTEMPTS).glob("*")):
+    for attempt in attempts_of(directory):
         try:
             told = shortened(typed(attempt)) if stage_typed(attempt) in TRAINING else ""
         except EvoNASError:

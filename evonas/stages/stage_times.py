@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evonas import deprecated, files
 from evonas.errors import EvoNASError, UserError
-from evonas.run import ATTEMPTS, END, Run, exit_code, typed
+from evonas.run import END, Run, attempts_of, exit_code, typed
 from evonas.stages import PIPELINES, READS_ONLY
 
 TIMES = "times.json"
@@ -27,7 +27,7 @@ def stage_seconds(directory: Path) -> dict[str, float]:
     Commands that failed, were killed or only read do not count.
     """
     total: dict[str, float] = {}
-    for attempt in sorted((directory / ATTEMPTS).glob("*")):
+    for attempt in attempts_of(directory):
         # a command whose record is torn is not counted
         with suppress(EvoNASError, KeyError, TypeError, ValueError):
             for stage, seconds in _stages(attempt):
@@ -47,7 +47,7 @@ def stopped_command(directory: Path) -> Path | None:
 
     A refused command has changed nothing, so the one before it counts.
     """
-    for attempt in sorted((directory / ATTEMPTS).glob("*"), reverse=True):
+    for attempt in reversed(attempts_of(directory)):
         code = exit_code(attempt)
         if stage_typed(attempt) in READS_ONLY or code == UserError.exit_code:
             continue
@@ -59,14 +59,14 @@ def searching_commands(directory: Path) -> list[Path]:
     """The folders of the commands that searched in a run, oldest first; those that were refused did not."""
     return [
         attempt
-        for attempt in sorted((directory / ATTEMPTS).glob("*"))
+        for attempt in attempts_of(directory)
         if stage_typed(attempt) in {"search", *PIPELINES} and exit_code(attempt) != UserError.exit_code
     ]
 
 
 def has_pipeline(directory: Path) -> bool:
     """Whether a command of a run was a whole pipeline, or the run has no command yet."""
-    attempts = [each for each in (directory / ATTEMPTS).glob("*") if exit_code(each) != UserError.exit_code]
+    attempts = [each for each in attempts_of(directory) if exit_code(each) != UserError.exit_code]
     working = [stage for stage in map(stage_typed, attempts) if stage not in READS_ONLY]
     return not working or bool(PIPELINES & set(working))
 
