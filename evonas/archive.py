@@ -19,7 +19,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 from evonas import deprecated, fault_injection, files
 from evonas.errors import DataError, EngineError, UserError
+from evonas.foreign_errors import sqlite_error
 
 SCHEMA_VERSION = 2
 SETTLED = frozenset({"reference"})
@@ -36,6 +37,8 @@ MAX_BYTES, MAX_TEXT_BYTES = 2 * 2**30, 16 * 2**20
 _QUERY_SECONDS, _BYTES_PER_SECOND, _STEPS = 10.0, 2**20, 100_000
 _APPLICATION = 0x45564E53
 _LOG = logging.getLogger(__name__)
+# how long another process may hold the file
+_TIMEOUT_S = 30.0
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE evaluation (
@@ -142,10 +145,14 @@ class Archive:
                 connection = _connect(path, "?mode=ro")
                 connection.execute("SELECT count(*) FROM sqlite_master")
             except sqlite3.OperationalError:
-                if not is_clean:
+                # SQLite wants to write beside the file, which a read-only disk or folder forbids
+                if is_clean:
+                    # without a write-ahead log the file is complete
+                    connection = _connect(path, "?immutable=1")
+                elif os.access(path.parent, os.W_OK):
                     raise
-                # without a write-ahead log the file is complete, and may be on a read-only disk
-                connection = _connect(path, "?immutable=1")
+                else:
+                    connection = _copied(path)
             archive = cls(connection, path)
             try:
                 archive._check_file()
@@ -518,7 +525,7 @@ def _connect(path: Path, options: str = "") -> sqlite3.Connection:
     if size > MAX_BYTES:
         raise DataError(f"{path} has {size} bytes, more than the {MAX_BYTES} that are read.", _RESTORE)
     uri = path.resolve().as_uri() + options
-    found = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0, factory=_Connection)
+    found = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_TIMEOUT_S, factory=_Connection)
     found.limit_time(_QUERY_SECONDS + size / _BYTES_PER_SECOND)
     found.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_TEXT_BYTES)
     found.execute("PRAGMA trusted_schema = OFF")
@@ -548,9 +555,20 @@ def _refuse_schema(path: Path, connection: sqlite3.Connection, version: int) -> 
         )
 
 
+def _copied(path: Path) -> sqlite3.Connection:
+    """A copy in memory of an archive that a killed search left with a write-ahead log in a read-only folder."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    with files.Scratch("evonas-archive-") as folder:
+        for suffix in ("", "-wal"):
+            shutil.copyfile(f"{path}{suffix}", folder / f"{path.name}{suffix}")
+        with closing(_connect(folder / path.name)) as whole:
+            whole.backup(copy)
+    return copy
+
+
 @contextmanager
 def _translated_errors(path: Path) -> Iterator[None]:
-    """Translate SQLite errors: a damaged file is a DataError, a full disk an EngineError."""
+    """Translate SQLite errors by their codes: a damaged file is a DataError, a full disk an EngineError."""
     try:
         yield
     except sqlite3.IntegrityError as error:
@@ -558,15 +576,9 @@ def _translated_errors(path: Path) -> Iterator[None]:
             f"An evaluation was recorded twice in {path}: {error}.",
             "Check that no other search uses this archive.",
         ) from error
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            raise DataError(f"{path} takes too long to read.", _RESTORE) from error
-        free = shutil.disk_usage(path.parent).free // 2**20
-        raise EngineError(
-            f"{path} cannot be used: {error} ({free} MiB free on its disk).",
-            "Free space on the disk, then repeat the command with resume=true",
-        ) from error
-    except (sqlite3.DatabaseError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except sqlite3.Error as error:
+        raise sqlite_error(error, path) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} is damaged or not an archive: {error}.", _RESTORE) from error
 
 

@@ -3,17 +3,16 @@
 Nothing here imports torch: help, completion and every mistake answer at once.
 """
 
-import errno
 import io
 import logging
 import os
 import re
+import select
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
@@ -22,16 +21,18 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode as HydraMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
 
-from evonas import cli_args, cli_errors, config, schema, stages
+from evonas import cli_args, cli_errors, config, files, schema, stages
 from evonas.cli_help import usage
+from evonas.command_text import command, setting, shell
 from evonas.config import conf_dir
-from evonas.errors import EngineError, EvoNASError, UserError
+from evonas.errors import EvoNASError, UserError
+from evonas.foreign_errors import known_error
 from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
 from evonas.stages.build.combinations import check_combinations
 from evonas.stages.build.setup import complete
+from evonas.stages.shortened import TRAINING, shortened
 from evonas.version import __version__
 
 log = logging.getLogger("evonas.cli")
@@ -40,7 +41,8 @@ LOG = "log.txt"
 # it stands in pages, cards and names of folders
 _TASK = re.compile(r"\w[\w .+/-]{0,79}")
 _LOG_BYTES = 5_000_000
-_FULL = {"ENOSPC", "EDQUOT", "EFBIG"}
+# as after SIGPIPE
+_READER_GONE = 128 + signal.SIGPIPE
 
 
 class Interrupted(KeyboardInterrupt):
@@ -80,8 +82,31 @@ def main() -> int:
 
     Returns:
         0 done, 1 a bug of ours, 2 a wrong command, 3 wrong data, 4 failed machinery,
-        130 and 143 after SIGINT and SIGTERM.
+        130 and 143 after SIGINT and SIGTERM, 141 after whoever read the output went away, as `| head` does.
     """
+    try:
+        code = _answer()
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        code = _READER_GONE if _is_reader_gone() else _report(error)
+    if code == _READER_GONE:
+        # what is still buffered would fail again when the interpreter ends
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+    return code
+
+
+def _is_reader_gone() -> bool:
+    """Whether standard output or error is a pipe that nobody reads any more."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _answer() -> int:
     # threads that spin for long while they wait cost tenfold as soon as another process wants
     # a core; threads that never spin halve the speed when none does
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -106,8 +131,10 @@ def main() -> int:
         return 128 + (signals.received or signal.SIGINT)
     except cli_errors.COMPLAINTS as error:
         return _report(cli_errors.explain(error, words, conf_dir()))
+    except BrokenPipeError:
+        raise
     except Exception as error:
-        return 128 + signals.received if signals.received else _report(error)
+        return 128 + signals.received if signals.received else _report(known_error(error))
     return 0
 
 
@@ -119,9 +146,12 @@ def _hand_to_hydra(words: list[str], signals: Signals) -> None:
     # Hydra shall raise what goes wrong, so that we can say it and choose the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     flags = [f"--config-dir={Path(folder).absolute()}" for folder in cli_args.config_dirs(words)]
-    with tempfile.TemporaryDirectory(prefix="evonas-sweep-") as scratch, _without_secrets(words):
+    with ExitStack() as stack:
+        stack.enter_context(_without_secrets(words))
         if cli_args.is_sweep(words) and not any(word.startswith("hydra") for word in words):
-            words = [*words, f"hydra.sweep.dir={scratch}"]
+            # Hydra leaves a folder for every sweep, which is of no use to anyone
+            scratch = stack.enter_context(files.Scratch("evonas-sweep-"))
+            words = [*words, setting("hydra.sweep.dir", str(scratch))]
         sys.argv = ["evonas", *words]
         hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(
             _job(signals, flags)
@@ -154,7 +184,7 @@ def _job(signals: Signals, flags: Sequence[str]) -> Callable[[DictConfig], float
         overrides = list(settings.overrides.task)
         is_sweep = settings.mode == HydraMode.MULTIRUN
         if is_sweep:
-            print(f"job {settings.job.num + 1}: {' '.join(config.redact(overrides))}", flush=True)
+            print(f"job {settings.job.num + 1}: {shell(config.redact(overrides))}", flush=True)
         stage = str(settings.runtime.choices["stage"])
         code, run = _run_job(cfg, overrides, stage, signals, flags)
         if code and is_sweep and not cfg.fail_fast and not signals.received:
@@ -193,7 +223,9 @@ def _run_job(
                 # what libraries write into a run is as private as the run
                 stack.callback(os.umask, os.umask(0o077))
             stack.enter_context(_logged(run, stage, overrides))
-            line = config.build(cfg.stage).run(Context(cfg, run))
+            if stage in TRAINING and (banner := shortened([*flags, *overrides])):
+                print(banner, flush=True)
+            print(config.build(cfg.stage).run(Context(cfg, run)), flush=True)
         except (KeyboardInterrupt, SystemExit):
             if not signals.received:
                 raise
@@ -201,9 +233,11 @@ def _run_job(
         except Exception as error:
             # an import that was interrupted fails in ways of its own
             stopped = signals.received
-            code = _stopped(run, stage, stopped) if stopped else _report(_known(error), run)
+            if isinstance(error, BrokenPipeError) and not stopped and _is_reader_gone():
+                code = _READER_GONE
+            else:
+                code = _stopped(run, stage, stopped) if stopped else _report(known_error(error), run)
         else:
-            print(line, flush=True)
             code = 0
         if run is not None:
             end_attempt(run, code)
@@ -219,14 +253,14 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
     if stage not in stages.NEEDS_NO_TASK and cfg.task is None:
         if cfg.run:
             find_run(Path(cfg.outputs), cfg.run)
-        first = "" if stage == "run" else f" stage={stage}"
-        raise UserError("No task chosen.", f"Try: python -m evonas +task=synthetic{first}")
+        first = [] if stage == "run" else [f"stage={stage}"]
+        raise UserError("No task chosen.", f"Try: {command('+task=synthetic', *first, outputs=cfg.outputs)}")
     objectives = [each for each in overrides if cli_args.group(each) == "objective"]
     check_combinations(cfg, stage, objectives)
     if cfg.packages and "packages" not in map(cli_args.group, overrides):
         raise UserError(
             f"A config file allows packages={list(cfg.packages)}, but whose code is run is yours to say.",
-            f"If you trust it, add: packages=[{','.join(cfg.packages)}]",
+            f"If you trust it, add: {shell([setting('packages', list(cfg.packages))])}",
         )
     config.refuse_environment(cfg)
     cli_errors.check_types(cfg, overrides)
@@ -239,7 +273,9 @@ def _open(cfg: DictConfig, overrides: Sequence[str], stage: str) -> Run:
     if stage not in stages.READS_ONLY:
         return open_run(cfg, overrides)
     if not cfg.run:
-        raise UserError(f"Which run shall '{stage}' read?", f"Try: python -m evonas {stage} run=last")
+        raise UserError(
+            f"Which run shall '{stage}' read?", f"Try: {command(stage, 'run=last', outputs=cfg.outputs)}"
+        )
     find_run(Path(cfg.outputs), cfg.run)
     return open_run(cfg, overrides, lock_it=False)
 
@@ -248,26 +284,9 @@ def _stopped(run: Run | None, stage: str, number: int) -> int:
     """Say how to go on after a signal; the exit code that shells give it."""
     if run is not None and run.attempt is not None:
         log.info("stopped by signal %d", number)
-        words = [] if stage == "run" else [f"stage={stage}"]
-        words += [f"run={run.name}", "resume=true"]
-        if run.directory.parent != Path("outputs").absolute():
-            words.append(f"outputs={run.directory.parent}")
-        print(f"\nStopped; nothing is lost. Go on with: python -m evonas {' '.join(words)}", flush=True)
+        again = run.command(stage, "resume=true")
+        print(f"\nStopped; nothing is lost. Go on with: {again}", flush=True)
     return 128 + number
-
-
-def _known(error: Exception) -> Exception:
-    """Errors of the machine, and config that was left out, as errors with a sentence."""
-    if isinstance(error, MissingMandatoryValue):
-        return UserError(f"A setting is missing: {str(error).partition(chr(10))[0]}.")
-    if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _FULL:
-        return EngineError(
-            f"The disk is full, or a limit on files is: {error}.", "Make room, then add resume=true"
-        )
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        text = str(error).partition("\n")[0] or "no more could be had"
-        return EngineError(f"Out of memory: {text}.", "Try a smaller batch: train.supernet.batch_size=8")
-    return error
 
 
 def _report(error: Exception, run: Run | None = None) -> int:

@@ -8,8 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from evonas import deprecated, run, stages
-from evonas.config import redact
+from evonas.command_text import command, shell
+from evonas.config import redact, typed_value
 from evonas.errors import UserError
+from evonas.stages import stage_times
 
 _WITH_VALUE = {
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
@@ -54,8 +56,9 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
     _use_present_names(words)
     _write_out(words)
     _quote_genotypes(words)
-    words = _completed(_move_debug(words))
-    added = inherited(overrides(words))
+    words = _completed(_move_debug(_spread_trackers(words)))
+    words, attempt = _resumed(words)
+    added = inherited(overrides(words), attempt)
     folders = [each for each in added if each.startswith(_FOLDER)]
     # flags come first, because Hydra's parser takes no settings after one that stands between them
     return [
@@ -99,13 +102,16 @@ def group(override: str) -> str:
     return setting(override)[0].partition(".")[0]
 
 
-def inherited(typed_overrides: Sequence[str]) -> list[str]:
+def inherited(typed_overrides: Sequence[str], attempt: str = "001") -> list[str]:
     """What an existing run's first command said, where this command does not choose a task.
 
     What the user types wins, for a key and for everything below it. A stage that only reads takes over where the rest
     of the results is and nothing else: a run that comes from somebody else would decide what is made and who is told.
+
+    Args:
+        attempt: folder of the command in the run that is taken in place of the first one.
     """
-    typed = dict(map(setting, typed_overrides))
+    typed = {setting(each)[0]: typed_value(each) for each in typed_overrides}
     name = typed.get("run", "")
     if "task" in typed or not name or "," in name:
         return []
@@ -115,26 +121,56 @@ def inherited(typed_overrides: Sequence[str]) -> list[str]:
     directory = run.find_run(outputs, name)
     is_looking = typed.get("stage") in stages.READS_ONLY
     if "packages" not in typed and not is_looking:
-        _refuse_recorded_code(directory)
-    recorded = run.recorded_overrides(directory)
+        _refuse_recorded_code(directory, attempt)
+    recorded = run.recorded_overrides(directory, attempt)
     if is_looking:
         recorded = [each for each in recorded if setting(each)[0] in _LOOKED_AT]
     return [each for each in recorded if not _is_typed(setting(each)[0], typed)]
 
 
-def _refuse_recorded_code(directory: Path) -> None:
+def _refuse_recorded_code(directory: Path, attempt: str) -> None:
     """Code of the user runs because this command says so, and not because a run folder does."""
-    recorded = [each for each in run.typed(directory / run.ATTEMPTS / "001") if group(each) == "packages"]
+    recorded = [each for each in run.typed(directory / run.ATTEMPTS / attempt) if group(each) == "packages"]
     if recorded and setting(recorded[-1])[1] not in ("", "[]", "null"):
         raise UserError(
             f"Run '{directory.name}' was made with code of {setting(recorded[-1])[1][:80]}, which this command does "
             "not allow.",
-            f"If you trust it, add: {recorded[-1].lstrip('+')}",
+            f"If you trust it, add: {shell([recorded[-1].lstrip('+')])}",
         )
 
 
+def _resumed(words: list[str]) -> tuple[list[str], str]:
+    """The words with the stage that `run=<name> resume=true` continues, and the command whose settings it had.
+
+    Without a stage in the command, what was stopped goes on, and nothing else: a run whose search was stopped does
+    not evaluate on the test split.
+
+    Raises:
+        UserError: nothing was stopped in a run in which no pipeline was ever begun.
+    """
+    typed = {setting(each)[0]: typed_value(each) for each in overrides(words)}
+    name, outputs = typed.get("run", ""), Path(typed.get("outputs", "outputs"))
+    is_meant = typed.get("resume", "").lower() == "true" and not {"stage", "task"} & typed.keys()
+    if not is_meant or is_sweep(words) or not name:
+        return words, "001"
+    if name != run.LAST and not (outputs / name / run.IDENTITY).exists():
+        return words, "001"
+    directory = run.find_run(outputs, name)
+    stopped = stage_times.stopped_command(directory)
+    if stopped is not None:
+        stage = stage_times.stage_typed(stopped)
+        return ([*words, f"stage={stage}"], stopped.name) if stage != "run" else (words, stopped.name)
+    if stage_times.has_pipeline(directory):
+        return words, "001"
+    raise UserError(
+        f"Nothing in run '{directory.name}' was stopped: its commands have ended.",
+        f"For all stages that are left, type: {run.Run(directory, '').command('run', 'stage=run', 'resume=true')}",
+    )
+
+
 def _is_typed(key: str, typed: dict[str, str]) -> bool:
-    return key in typed or any(key.startswith(f"{each}.") for each in typed)
+    # `tracker@more_trackers.csv` is of the group that `tracker=` chooses anew
+    return key.partition("@")[0] in typed or any(key.startswith(f"{each}.") for each in typed)
 
 
 def _positions(words: Sequence[str]) -> Iterator[int]:
@@ -192,7 +228,7 @@ def _name_stage(words: list[str]) -> None:
             known = ", ".join(stages.TARGETS)
             raise UserError(
                 f"'{word}' is not a command.",
-                f"Did you mean: python -m evonas {near}" if near else f"Known are: {known}",
+                f"Did you mean: {command(near)}" if near else f"Known are: {known}",
             )
         words[index] = f"stage={word}"
 
@@ -237,6 +273,20 @@ def _quote_genotypes(words: list[str]) -> None:
             parts = _REFERENCE.split(value)
         text = ",".join(f"'{part.strip()}'" for part in parts)
         words[index] = f"networks=[{text}]" if is_list else f"networks={text}"
+
+
+def _spread_trackers(words: list[str]) -> list[str]:
+    """`tracker=[wandb,tensorboard]` as the first tracker and, by Hydra's packages, `more_trackers` by name."""
+    settings, found = set(_positions(words)), []
+    for index, word in enumerate(words):
+        key, value = setting(word)
+        if index not in settings or key != "tracker" or not (value.startswith("[") and value.endswith("]")):
+            found.append(word)
+            continue
+        names = [each.strip() for each in value[1:-1].split(",") if each.strip()] or ["none"]
+        found.append(f"tracker={names[0]}")
+        found += [f"+tracker@more_trackers.{name}={name}" for name in dict.fromkeys(names[1:])]
+    return found
 
 
 def _move_debug(words: list[str]) -> list[str]:

@@ -8,19 +8,24 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from evonas.cli_args import config_dirs, nearest, overrides, setting
+from evonas.command_text import command, shell
+from evonas.command_text import setting as setting_text
 from evonas.config import redact
 from evonas.errors import UserError
 from evonas.schema import minima
 
 COMPLAINTS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+_KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*")
 _NO_KEY = re.compile(r"Could not override '([^']+)'")
 _NOT_DEFAULT = re.compile(r"To append to your default list use (\S+)")
+_TWICE = re.compile(r"Multiple values for (\S+?)\.? |(\S+) appears more than once in the final")
 _SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'")
 _SHOW = "See all settings with: python -m evonas --cfg job"
 # numbers, or lists of them
@@ -41,9 +46,21 @@ def explain(error: Exception, words: Sequence[str], conf: Path) -> UserError:
     if isinstance(error, MissingConfigException):
         return _unknown_option(error, text, conf)
     if isinstance(error, OverrideParseException):
-        return UserError(f"'{redact(error.override)}' is not a setting.", "Settings look like: seed=1")
+        return _unreadable(str(error.override))
     if match := _SEVERAL.search(text):
-        return UserError(f"Several values, '{match[1]}', are a sweep.", "Add -m to run one job for each.")
+        value = match[1].partition("=")[2]
+        one = shell([setting_text(match[1].partition("=")[0], value)])
+        hint = f" If it is one text with a comma, type: {one}" if value else ""
+        return UserError(
+            f"Several values, '{match[1]}', are a sweep.", f"Add -m to run one job for each.{hint}"
+        )
+    if isinstance(error, HydraException):
+        # Hydra's lexer does not say in which word it met a sign that it does not know
+        unread = next((each for each in overrides(words) if not _is_readable(each)), None)
+        if unread is not None:
+            return _unreadable(unread)
+    if match := _TWICE.search(text):
+        return _chosen_twice(match[1] or match[2], words)
     if match := _NOT_DEFAULT.search(text):
         return _not_in_defaults(text, match[1])
     if match := _NO_KEY.search(text):
@@ -52,6 +69,29 @@ def explain(error: Exception, words: Sequence[str], conf: Path) -> UserError:
         return _wrong_type(error, words)
     first, _, rest = text.partition("\n")
     return UserError(first.rstrip(".") + ".", " ".join(rest.split()))
+
+
+def _unreadable(override: str) -> UserError:
+    """A word that Hydra cannot read, most often because its value has signs of Hydra's own."""
+    key, equals, value = override.partition("=")
+    if not equals or not _KEY.fullmatch(key):
+        return UserError(f"'{redact(override)}' is not a setting.", "Settings look like: seed=1")
+    # quotes that the user has typed did not help, and are no part of the value
+    plain = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    quoted = shell([setting_text(key, redact(plain, key.lstrip("+~")))])
+    return UserError(
+        f"'{redact(override)}' cannot be read: signs such as = , # ( ) [ ] {{ }} : and letters with accents "
+        "need quotes inside the value.",
+        f"If the value is one text, type: {quoted}",
+    )
+
+
+def _is_readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def check_types(cfg: DictConfig, typed: Sequence[str]) -> None:
@@ -113,10 +153,30 @@ def _unknown_option(error: MissingConfigException, text: str, conf: Path) -> Use
     return UserError(f"There is no {group} '{option}'.", f"{hint}Known are: {', '.join(options)}")
 
 
+def _chosen_twice(group: str, words: Sequence[str]) -> UserError:
+    """A group that two words choose, or a word and an experiment, which brings a task of its own."""
+    typed = overrides(words)
+    twice = [each for each in typed if setting(each)[0].partition("@")[0] == group]
+    experiments = [each for each in typed if setting(each)[0] == "experiment"]
+    if len(twice) < 2 and len(experiments) > 1:
+        twice = experiments
+    if len(twice) > 1:
+        told = f"{setting(twice[0])[0]} is chosen {len(twice)} times: {' '.join(twice)}."
+        return UserError(told, "Type one of them.")
+    if experiments and twice:
+        return UserError(
+            f"{experiments[0]} brings a {group} of its own, so {twice[0]} cannot be added.",
+            f"Leave {twice[0]} out, or leave {experiments[0]} out.",
+        )
+    return UserError(
+        f"Two files of the config choose {group}.", f"Write 'override /{group}: <option>' in one of them."
+    )
+
+
 def _not_in_defaults(text: str, suggestion: str) -> UserError:
     key, value = setting(suggestion)
     if key == "task":
-        return UserError("A task is added, with a plus.", f"Try: python -m evonas +task={value}")
+        return UserError("A task is added, with a plus.", f"Try: {command(f'+task={value}')}")
     return UserError(text.partition("\n")[0].rstrip(".") + ".", f"Add it with: {suggestion}")
 
 
@@ -129,7 +189,7 @@ def _unknown_key(key: str, words: Sequence[str], conf: Path) -> UserError:
     misplaced = [each for each in known if each.rpartition(".")[2] == last]
     alike = misplaced or [each for each in known if nearest(last, [each.rpartition(".")[2]])]
     near = nearest(key, alike) or nearest(last, alike)
-    hint = f"Did you mean {near}={redact(value, key)}?" if near else _SHOW
+    hint = f"Did you mean {shell([f'{near}={redact(value, key)}'])}?" if near else _SHOW
     return UserError(f"There is no setting '{key}'.", hint)
 
 
@@ -144,7 +204,9 @@ def _wrong_type(error: Exception, words: Sequence[str]) -> UserError:
         return UserError(f"{key}={redact(typed, key)} is not true or false.", f"For instance: {key}=true")
     if "not a ListConfig" in why:
         value = redact(typed, key)
-        return UserError(f"{key}={value} is not a list.", f"A list has brackets: {key}=[{value}]")
+        return UserError(
+            f"{key}={value} is not a list.", f"A list has brackets: {shell([f'{key}=[{value}]'])}"
+        )
     return UserError(f"{key}: {redact(why)}.", _SHOW)
 
 

@@ -8,7 +8,7 @@ from textwrap import fill
 _HEAD = """\
 evonas: multi-objective neural architecture search for dense vision.
 
-  python -m evonas +task=synthetic          everything, on embedded data, in minutes on a laptop
+  python -m evonas +task=synthetic          everything, on embedded data, in about half an hour on two CPU cores
   python -m evonas run=last resume=true     go on after Ctrl-C, a crash or a power cut
   python -m evonas doctor                   what works here, and what to type where it does not
 
@@ -17,7 +17,7 @@ Add the task with a plus: +task=<option>. A stage may come first as a bare word:
 """
 _FOOT = """\
 run=<name>        work in that run; run=last is the newest
-resume=true       continue what was stopped
+resume=true       continue what was stopped, and no more
 inputs=<name>     take results of earlier stages from that run
 networks=<names>  take networks instead of searching: networks=run:<run>#knee
 dry_run=true      estimate the time of a search

@@ -18,6 +18,8 @@ from typing import Any, cast
 import yaml
 from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.utils import instantiate
 from omegaconf import Container, OmegaConf
@@ -47,6 +49,10 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
 # names of the user's own packages, separated by commas: processes that a command starts inherit it
 _TRUSTED = "EVONAS_PACKAGES"
+# a value that Hydra reads as its very text
+_PLAIN_VALUE = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
+_INTERPOLATION = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
+_ESCAPED = re.compile(r"(\\*)\1\\\$\{")
 _SECRET_NAMES = {"key", "apikey", "token", "password", "passwd", "secret", "credentials"}
 _SECRET_TEXT = (
     (re.compile(r"(?i)(://)[^/\s:@]+:[^/\s@]+@"), rf"\1{_HIDDEN}@"),
@@ -353,6 +359,22 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for child in value:
             yield from _strings(child)
+
+
+def typed_value(override: str) -> str:
+    """The value of an override as Hydra reads it, as text; the text behind `=` where Hydra reads none."""
+    _, equals, text = override.partition("=")
+    if not equals or _PLAIN_VALUE.fullmatch(text):
+        return text
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return text
+    # a quoted string knows its quotes; numbers, lists and sweeps are read as they were typed
+    if not isinstance(value, str):
+        return text
+    # what OmegaConf makes of an escaped interpolation; a real one stays as it is
+    return _ESCAPED.sub(lambda found: found[1] + "${", value) if not _INTERPOLATION.search(value) else value
 
 
 def conf_dir() -> Path:

@@ -32,6 +32,10 @@ class DataError(EvoNASError):
     exit_code = 3
 
 
+class DamagedError(DataError, ValueError):
+    """A file of a run is torn, or not what its name says; what is in other files can still be used."""
+
+
 class EngineError(EvoNASError):
     """The machinery failed: workers, disk, memory."""
 

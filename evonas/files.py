@@ -10,15 +10,18 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from evonas import fault_injection
-from evonas.errors import DataError, UserError
+from evonas.command_text import shell
+from evonas.errors import DamagedError, DataError, UserError
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "lustre", "gpfs", "ceph"}
@@ -28,6 +31,8 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_ENTRIES, MAX_DEPTH = 200_000, 64
 # W&B links its newest record and log
 _LINKING = "wandb"
+# how long a new scratch folder may take to be locked
+YOUNG_S = 60.0
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 NETWORK_FILE_SYSTEMS |= {"beegfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse"}
 
@@ -65,6 +70,54 @@ def sweep(folder: Path) -> None:
             path.unlink()
 
 
+class Scratch:
+    """A private temporary folder; those of killed processes are removed when the next one is made.
+
+    The folder is locked while its process lives, so that only abandoned ones are removed.
+
+    Args:
+        prefix: of its name, different for each purpose.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        base = Path(tempfile.gettempdir())
+        for path in base.glob(f"{prefix}*"):
+            _remove_abandoned(path)
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+        self._handle: int | None = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Remove the folder and all that is in it; may be called twice."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a scratch folder of this user whose process has ended; a young one may not be locked yet."""
+    # another process may be removing it as well
+    with suppress(OSError):
+        about = folder.lstat()
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+            return
+        if time.time() - about.st_mtime < YOUNG_S:
+            return
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(handle)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text atomically, as UTF-8."""
 
@@ -79,31 +132,33 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, needs: Sequence[str] = ()) -> Any:
+    """Read a JSON file that evonas wrote.
+
+    Args:
+        needs: keys that an object must have; with them, anything but an object is refused.
 
     Raises:
-        OSError: the file cannot be read.
-        DamagedError: it is no JSON, too large, or nested too deeply to be read.
+        DamagedError: it is torn, nested too deeply, larger than 64 MiB, or lacks a key.
     """
     size = path.stat().st_size
-    if size > MAX_JSON_BYTES:
-        raise DamagedError(
-            f"{path} has {size} bytes, more than the {MAX_JSON_BYTES} that are read.", _RESTORE_JSON
-        )
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise DamagedError(f"{path} is nested too deeply to be read.", _RESTORE_JSON) from None
-    except ValueError as error:
-        raise DamagedError(f"{path} is damaged: {error}.", _RESTORE_JSON) from error
-
-
-_RESTORE_JSON = "Restore the file from a copy, or repeat the stage that writes it."
-
-
-class DamagedError(DataError, ValueError):
-    """A file does not hold what it should; also a ValueError, as of `json`."""
+        if size > MAX_JSON_BYTES:
+            raise ValueError(f"it has {size} bytes, more than {MAX_JSON_BYTES}")
+        found = json.loads(path.read_bytes())
+        if needs and not isinstance(found, dict):
+            raise ValueError("it is not a JSON object")
+        missing = [key for key in needs if key not in found]
+        if missing:
+            raise ValueError(f"it has no '{missing[0]}'")
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        remove = shell(["rm", path])
+        raise DamagedError(
+            f"{path} is damaged: {why}.",
+            f"Restore it from a copy, or let the command that wrote it make it again, after: {remove}",
+        ) from error
+    return found
 
 
 def open_to_append(path: Path) -> int:

@@ -7,7 +7,7 @@ from typing import Literal, overload
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.run import find_run
+from evonas.run import Run, find_run
 from evonas.stages.networks.exported import CONFIG, feature_indices, load_backbone, load_exported
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.resolution import at_full_size
@@ -106,7 +106,7 @@ def _folder(text: str, outputs: Path) -> Path:
     folder = find_run(outputs, name) / "export"
     known = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
     if not known:
-        hint = f"Make them with: python -m evonas stage=export run={folder.parent.name}"
+        hint = f"Make them with: {Run(folder.parent, '').command('export')}"
         raise UserError(f"Run '{folder.parent.name}' has exported no network.", hint)
     if net not in known:
         raise UserError(f"Run '{folder.parent.name}' has exported no '{net}'.", f"It has: {', '.join(known)}")

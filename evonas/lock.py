@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 from evonas import files
+from evonas.command_text import shell
 from evonas.errors import EngineError, UserError
 
 
@@ -51,24 +52,28 @@ def acquire(path: Path, name: str) -> None:
                 f"Run '{name}' is in use by process {owner.pid} on {owner.host}.",
                 f"Wait for it, or stop it with: kill {owner.pid}"
                 if is_here
-                else f"If it is gone for certain, type: rm {path}",
+                else f"If it is gone for certain, type: {shell(['rm', path])}",
             )
         _write(stream, json.dumps(asdict(this_process())))
 
 
 def release(path: Path) -> None:
     """Release the lock if this process holds it; may be called twice."""
-    if path.exists():
+    if not path.exists():
+        return
+    # a run that was only looked at may lie on a read-only disk
+    with _guarded(path, os.O_RDONLY) as stream:
+        is_ours = _read(stream) == this_process()
+    if is_ours:
         with _guarded(path) as stream:
-            if _read(stream) == this_process():
-                _write(stream, "")
+            _write(stream, "")
 
 
 def holder(path: Path) -> Owner | None:
     """The running process that holds the lock, or None."""
     if not path.exists():
         return None
-    with _guarded(path) as stream:
+    with _guarded(path, os.O_RDONLY) as stream:
         owner = _read(stream)
     return owner if owner is not None and is_alive(owner) else None
 
@@ -81,13 +86,15 @@ def is_alive(owner: Owner) -> bool:
 
 
 @contextmanager
-def _guarded(path: Path) -> Iterator[TextIO]:
+def _guarded(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[TextIO]:
+    """The opened lock file; whoever only looks opens it for reading, also on a read-only disk."""
+    is_looked_at = flags == os.O_RDONLY
     try:
-        handle = files.open_to_change(path)
+        handle = os.open(path, flags | os.O_NOFOLLOW) if is_looked_at else files.open_to_change(path)
     except OSError as error:
         raise EngineError(f"Cannot open the lock {path}: {error.strerror}.") from error
-    with os.fdopen(handle, "r+", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with os.fdopen(handle, "r" if is_looked_at else "r+", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH if is_looked_at else fcntl.LOCK_EX)
         yield stream
 
 

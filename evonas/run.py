@@ -3,9 +3,9 @@
 Creating, locking and finding runs never imports torch.
 """
 
+import os
 import re
 import secrets
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from evonas import config, deprecated, files, lock
-from evonas.errors import DataError, UserError
+from evonas import command_text, config, deprecated, files, lock
+from evonas.errors import DamagedError, DataError, EvoNASError, UserError
 from evonas.identifiers import identified, present_task, task_in_identities
 from evonas.version import __version__
 
@@ -26,6 +26,8 @@ IDENTITY = "run.json"
 END = "end.json"
 ATTEMPTS = "attempts"
 DONE = "done"
+# commands of a run that are looked at; a program may look at a run every minute
+MAX_ATTEMPTS = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _QUESTION = ("task", "seed", "space", "network", "data")
 # the location of the data may change, the data may not
@@ -79,12 +81,15 @@ class Run:
             )
         return found
 
-    def command(self, stage: str) -> str:
-        """The command that runs a stage in this run; the run records its other overrides."""
-        parent = self.directory.parent
-        usual = Path("outputs").absolute()
-        place = "" if parent == usual else f" outputs={shlex.quote(str(parent))}"
-        return f"python -m evonas{place} stage={stage} run={self.name}"
+    def command(self, stage: str, *words: str) -> str:
+        """The command that runs a stage in this run, as a shell takes it; the run records its other overrides.
+
+        Args:
+            words: further overrides in Hydra's form, see `command_text.setting`.
+        """
+        first = [] if stage == "run" else [f"stage={stage}"]
+        own = command_text.setting("run", self.name)
+        return command_text.command(*first, own, *words, outputs=self.directory.parent)
 
     def done(self, stage: str, settings: Any = None) -> bool:
         """Whether the pipeline has finished a stage in this run with these settings."""
@@ -102,7 +107,7 @@ def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) ->
     Args:
         cfg: the composed config.
         overrides: the user's overrides; they contain the task's name.
-        lock_it: False for stages that only read.
+        lock_it: False for stages that only read; they record nothing in a folder that cannot be written.
 
     Raises:
         UserError: the run is unknown or in use, or its identity differs from this config.
@@ -115,8 +120,9 @@ def open_run(cfg: DictConfig, overrides: Sequence[str], lock_it: bool = True) ->
         lock.acquire(directory / LOCK, directory.name)
         files.sweep(directory)
     try:
-        identity = _identify(directory, cfg, overrides)
-        attempt = _record(directory, cfg, overrides)
+        # whoever only looks at a run may be of a release with settings that the run does not know
+        identity = _identify(directory, cfg, overrides, is_checked=lock_it)
+        attempt = _record(directory, cfg, overrides) if lock_it or _is_writable(directory) else None
     except BaseException:
         lock.release(directory / LOCK)
         raise
@@ -144,18 +150,56 @@ def task_name(overrides: Sequence[str]) -> str:
     for override in reversed(overrides):
         key, _, value = override.partition("=")
         if key in ("+task", "task", "++task"):
-            return value
+            return config.typed_value(override) if value else value
     return ""
 
 
 def list_runs(outputs: Path) -> list[dict[str, Any]]:
-    """The identities of all runs, oldest first, each with its `directory` and the size of its files in `bytes`."""
-    found = []
-    for path in Path(outputs).glob(f"*/{IDENTITY}"):
-        size = files.check_run_files(path.parent)
-        identity = _read_identity(path)
-        found.append({**identity, "directory": path.parent, "bytes": size})
+    """The identities of all runs that can be read, oldest first.
+
+    Returns:
+        for each its recorded identity, its `directory`, the size of its files in `bytes`, and in `created` a time with
+        a zone. Runs that cannot be read are told by `damaged_runs`.
+    """
+    found = [each for each in _runs(Path(outputs)).values() if not isinstance(each, EvoNASError)]
     return sorted(found, key=lambda each: (each["created"], each["directory"].name))
+
+
+def damaged_runs(outputs: Path) -> dict[Path, EvoNASError]:
+    """Directories of runs whose identity cannot be read, by name, each with the reason."""
+    found = sorted(_runs(Path(outputs)).items())
+    return {directory: each for directory, each in found if isinstance(each, EvoNASError)}
+
+
+def _runs(outputs: Path) -> dict[Path, dict[str, Any] | EvoNASError]:
+    """The identity of every run in a folder, or why it cannot be read: another user's run, or a damaged one."""
+    found: dict[Path, dict[str, Any] | EvoNASError] = {}
+    for directory in outputs.iterdir() if outputs.is_dir() else ():
+        path = directory / IDENTITY
+        try:
+            if not directory.is_dir() or not path.exists():
+                continue
+            size = files.check_run_files(directory)
+            identity = _read_identity(path)
+            created = datetime.fromisoformat(identity["created"])
+            # whoever wrote it without a zone meant UTC, as evonas does
+            created = created if created.tzinfo else created.replace(tzinfo=UTC)
+            dated = {"created": created.astimezone(UTC).isoformat(), "directory": directory}
+            found[directory] = {**identity, **dated, "bytes": size}
+        except PermissionError as error:
+            found[directory] = DataError(
+                f"{error.filename or directory} is private to another user.", "Ask its owner."
+            )
+        except OSError as error:
+            found[directory] = DataError(f"{path} cannot be read: {error.strerror or error}.")
+        except (TypeError, ValueError, KeyError) as error:
+            is_told = isinstance(error, EvoNASError)
+            found[directory] = (
+                error if is_told else _no_identity(path, f"{path} is not the identity of a run.")
+            )
+        except EvoNASError as error:
+            found[directory] = error
+    return found
 
 
 def find_run(outputs: Path, name: str) -> Path:
@@ -167,8 +211,11 @@ def find_run(outputs: Path, name: str) -> Path:
     if name == LAST:
         runs = list_runs(outputs)
         if not runs:
+            for error in damaged_runs(outputs).values():
+                raise error
             raise UserError(
-                f"There is no run in {outputs} yet.", "Make one with: python -m evonas +task=synthetic"
+                f"There is no run in {outputs} yet.",
+                f"Make one with: {command_text.command('+task=synthetic', outputs=outputs)}",
             )
         folders = [Path(each["directory"]) for each in reversed(runs)]
         return next((each for each in folders if not _is_refused(each)), folders[0])
@@ -186,23 +233,32 @@ def _is_refused(directory: Path) -> bool:
     made = (each for each in directory.iterdir() if each.name not in (LOCK, IDENTITY, ATTEMPTS))
     if any(each.is_file() or any(file.is_file() for file in each.rglob("*")) for each in made):
         return False
-    codes = {exit_code(attempt) for attempt in (directory / ATTEMPTS).glob("*")}
+    codes = {exit_code(attempt) for attempt in attempts_of(directory)}
     return codes == {UserError.exit_code}
+
+
+def attempts_of(directory: Path) -> list[Path]:
+    """Folders of the commands of a run, oldest first; of more than `MAX_ATTEMPTS` the newest ones."""
+    found = [each for each in (directory / ATTEMPTS).glob("*") if each.name.isdecimal()]
+    return sorted(found, key=lambda each: int(each.name))[-MAX_ATTEMPTS:]
 
 
 def exit_code(attempt: Path) -> int | None:
     """Exit code of a command; None if it still runs or was killed."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(files.read_json(attempt / END)["code"])
+    with suppress(OSError, ValueError, TypeError):
+        return int(files.read_json(attempt / END, needs=("code",))["code"])
     return None
 
 
-def recorded_overrides(directory: Path) -> list[str]:
-    """Overrides of a run's first command that later commands inherit, in present names.
+def recorded_overrides(directory: Path, attempt: str = "001") -> list[str]:
+    """Overrides of a run's command that later commands inherit, in present names.
 
     A run of an earlier release keeps what its task meant then (`deprecated.FORMER_DEFAULTS`).
+
+    Args:
+        attempt: folder of the command; the first one, whose settings are those of the run.
     """
-    said = [each for each in typed(directory / ATTEMPTS / "001") if _is_inherited(each)]
+    said = [each for each in typed(directory / ATTEMPTS / attempt) if _is_inherited(each)]
     folders = tuple(Path(each.partition("=")[2]) for each in said if each.startswith("--config-dir="))
     found = [deprecated.override(each, deprecated.silent, folders) for each in said]
     path = directory / IDENTITY
@@ -231,9 +287,15 @@ def typed(attempt: Path) -> list[str]:
     return list(map(str, recorded or []))
 
 
-def recorded_config(directory: Path) -> DictConfig:
-    """The config of a run's newest command with a task, in present names; empty if there is none."""
-    for path in sorted((directory / ATTEMPTS).glob("*/config.yaml"), reverse=True):
+def recorded_config(directory: Path, attempts: Sequence[Path] | None = None) -> DictConfig:
+    """The config of a run's newest command with a task, in present names; empty if there is none.
+
+    Args:
+        attempts: folders of the commands that count, oldest first; None for all.
+    """
+    folders = attempts_of(directory) if attempts is None else attempts
+    paths = [folder / "config.yaml" for folder in folders if (folder / "config.yaml").exists()]
+    for path in reversed(paths):
         config.check_yaml(path)
         found = OmegaConf.load(path)
         if isinstance(found, DictConfig) and found.get("task") is not None:
@@ -286,8 +348,12 @@ def _fresh(outputs: Path, task: str) -> Path:
         return directory
 
 
-def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """Write the run's identity the first time; later, raise a UserError if the config differs from it."""
+def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str], is_checked: bool) -> dict[str, Any]:
+    """Write the run's identity the first time; later, raise a UserError if the config differs from it.
+
+    Args:
+        is_checked: whether a difference is an error.
+    """
     path = directory / IDENTITY
     wanted = _question(cfg, overrides)
     if not path.exists():
@@ -295,7 +361,9 @@ def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dic
         files.write_json(path, {**wanted, **created})
         return _read_identity(path)
     recorded = _read_identity(path)
-    if wanted["task"]["name"] or cfg.task is not None:
+    if not isinstance(recorded["task"], dict) or "name" not in recorded["task"]:
+        raise _no_identity(path, f"{path} is not the identity of a run: it names no task.")
+    if is_checked and (wanted["task"]["name"] or cfg.task is not None):
         _refuse_another(directory.name, recorded, wanted)
     return recorded
 
@@ -303,6 +371,12 @@ def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> dic
 def _task_name(cfg: DictConfig, overrides: Sequence[str]) -> str:
     """The task in the overrides, or else the task that an experiment selects."""
     return task_name(overrides) or str(OmegaConf.select(cfg, "task.name") or "")
+
+
+def _is_writable(directory: Path) -> bool:
+    """Whether commands can be recorded; a finished run may lie on a read-only disk or be another user's."""
+    folder = directory / ATTEMPTS
+    return os.access(folder if folder.exists() else directory, os.W_OK | os.X_OK)
 
 
 def _question(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
@@ -334,15 +408,18 @@ def _refuse_another(name: str, recorded: Mapping[str, Any], wanted: Mapping[str,
 
 def _read_identity(path: Path) -> dict[str, Any]:
     try:
-        identity = files.read_json(path)
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}.", "Restore it, or move its folder away.") from error
-    if not isinstance(identity, dict) or not {"created", *_QUESTION} <= identity.keys():
-        raise DataError(f"{path} is not the identity of a run.", "Restore it, or move its folder away.")
+        identity: dict[str, Any] = files.read_json(path, needs=("created", *_QUESTION))
+    except DamagedError as error:
+        raise _no_identity(path, error.message) from error
     # people are shown what the task is called now
     if isinstance(identity["task"], dict) and isinstance(identity["task"].get("name"), str):
         identity["task"]["name"] = present_task(identity["task"]["name"])
     return identity
+
+
+def _no_identity(path: Path, message: str) -> DamagedError:
+    """Removing the file alone would leave a folder that is no run, so the hint is not that of other files."""
+    return DamagedError(message, f"Restore {path.name} from a copy, or move its folder away.")
 
 
 def _record(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> Path:

@@ -233,6 +233,10 @@ class Config:
     # builds the networks of a table, for scores that need no training
     cells: Any = None
     tracker: Any = None
+    # trackers beside that one, by name: tracker=[wandb,tensorboard] puts the second and further ones here
+    more_trackers: dict[str, Any] = field(default_factory=dict)
+    # seconds without one number processed after which a stage that ends no longer waits for a tracker
+    tracker_patience_s: float = 60.0
 
 
 @cache

@@ -12,14 +12,13 @@ runs in one actor on the driver's machine, whose name is part of the fingerprint
 import json
 import os
 import resource
-import shutil
-import tempfile
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evonas import files
 from evonas.errors import EngineError, UserError
 from evonas.evaluate.backlog import Order, Pass
 from evonas.evaluate.engine import EvaluatorLike, Part
@@ -261,12 +260,12 @@ def _import_ray(settings: Mapping[str, str]) -> Any:
     return ray
 
 
-def _start(ray: Any, cpus: int) -> Path:
+def _start(ray: Any, cpus: int) -> files.Scratch:
     """Start a private Ray instance with the CPUs of the actors; returns its temporary folder."""
     if ray.is_initialized():
         raise EngineError("Ray already runs in this process.", "Close the other engine first.")
     # not in the run's folder, where the socket paths would be too long
-    scratch = Path(tempfile.mkdtemp(prefix="evonas-ray-"))
+    scratch = files.Scratch("evonas-ray-")
     ray.init(
         num_cpus=cpus,
         include_dashboard=False,
@@ -274,7 +273,7 @@ def _start(ray: Any, cpus: int) -> Path:
         logging_level="ERROR",
         object_store_memory=_STORE_BYTES,
         _node_ip_address=_LOOPBACK,
-        _temp_dir=str(scratch),
+        _temp_dir=str(scratch.path),
     )
     if ray.util.get_node_ip_address() != _LOOPBACK:
         _end(ray, (), scratch)
@@ -291,7 +290,8 @@ def _join(ray: Any, address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise EngineError(
             f"There is no Ray cluster at hardware.address={address}: {explain(error)}",
-            "Start one with: ray start --head",
+            "Start one with: ray start --head --node-ip-address=<private address>   (Ray listens on all interfaces "
+            "without it, and whoever reaches it can run code)",
         ) from error
 
 
@@ -314,9 +314,9 @@ def _here(ray: Any, options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
-def _end(ray: Any, workers: Sequence[SupervisedWorker], scratch: Path | None) -> None:
+def _end(ray: Any, workers: Sequence[SupervisedWorker], scratch: files.Scratch | None) -> None:
     stop_all(workers)
     if ray.is_initialized():
         ray.shutdown()
     if scratch is not None:
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.close()

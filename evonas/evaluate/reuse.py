@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
-from evonas.archive import Archive
+from evonas.archive import Archive, Evaluation
 from evonas.errors import UserError
 from evonas.evaluate.engine import Engine, Job, Measurement, Outcome, Part
 from evonas.space.space import Space
@@ -25,15 +26,22 @@ class ReusingEngine:
         archives: archives opened for reading (the caller closes them), each with the fingerprints that this
             search's measurements have in it. The first archive with an evaluation is used.
         space: formats genotypes as the archives do.
+        incomplete: archives of searches that had fewer objectives, each with the fingerprints of these objectives and
+            an engine that measures those that are missing; the caller closes it. They are asked after `archives`.
     """
 
     def __init__(
-        self, engine: Engine, archives: Sequence[tuple[Archive, FingerprintOf]], space: Space
+        self,
+        engine: Engine,
+        archives: Sequence[tuple[Archive, FingerprintOf]],
+        space: Space,
+        incomplete: Sequence[tuple[Archive, FingerprintOf, Engine]] = (),
     ) -> None:
         self._engine, self._archives, self._space = engine, archives, space
+        self._incomplete = incomplete
         self._found: deque[Outcome] = deque()
         self._unknown: list[Job] = []
-        self.reused = 0
+        self.reused = self.completed = 0
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Yield one outcome per job, reused ones first; closing the iterator drops the remaining jobs."""
@@ -77,13 +85,32 @@ class ReusingEngine:
             if fact is not None and fact.state == "done":
                 measured = Measurement(fact.objectives, fact.extra)
                 return Outcome(job, measured, worker=f"from {archive.path}")
+        for archive, fingerprint_of, missing in self._incomplete:
+            fact = archive.lookup(fingerprint_of(job.part, job.images), text)
+            if fact is not None and fact.state == "done":
+                return self._completed(job, fact, missing, archive)
         return None
 
+    def _completed(self, job: Job, fact: Evaluation, missing: Engine, archive: Archive) -> Outcome:
+        """A fact with the objectives that it lacks, which are cheap and measured at once."""
+        [outcome] = missing.run([job])
+        if outcome.measurement is None:
+            return outcome
+        objectives = {**fact.objectives, **outcome.measurement.objectives}
+        extra = {**fact.extra, **outcome.measurement.extra}
+        self.completed += 1
+        return replace(outcome, measurement=Measurement(objectives, extra), worker=f"from {archive.path}")
 
-def require_common(archive: Archive, fingerprints: Mapping[Part, str]) -> None:
+
+def common_parts(archive: Archive, fingerprints: Mapping[Part, str]) -> set[Part]:
+    """The parts whose fingerprints an archive has."""
+    theirs = set((archive.meta.get("fingerprints") or {}).values())
+    return {part for part, fingerprint in fingerprints.items() if fingerprint in theirs}
+
+
+def require_common(archive: Archive, *fingerprints: Mapping[Part, str]) -> None:
     """Raise a UserError unless an archive has one of these fingerprints."""
-    theirs = archive.meta.get("fingerprints") or {}
-    if not set(theirs.values()) & set(fingerprints.values()):
+    if not any(common_parts(archive, each) for each in fingerprints):
         raise UserError(
             f"{archive.path} has no evaluation that this search can reuse: space, weights, data or objectives "
             "differ.",

@@ -1,10 +1,13 @@
 """Reads search results from an archive."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from evonas.archive import Archive, candidates
+from evonas.errors import DataError
 from evonas.report.results import Cost, SearchResults, gather
 
 
@@ -17,10 +20,11 @@ def read(path: Path) -> SearchResults:
     """
     with Archive.read(path) as archive:
         meta = archive.meta
+        _check(meta, path)
         names = list(meta["objectives"])
         found = candidates(archive, meta["fingerprints"], names)
         costs = _costs(archive)
-        raced = meta.get("evaluate", {}).get("rungs", {})
+        raced = (meta.get("evaluate") or {}).get("rungs", {})
         failed_on_rung = (
             [fact for fact in archive.evaluations() if fact.fingerprint in raced and fact.state == "failed"]
             if raced
@@ -51,6 +55,36 @@ def read(path: Path) -> SearchResults:
     kept = [known[genotype] for genotype in results.genotypes]
     asked = [each.seq // len(meta["fingerprints"]) for each in kept]
     return replace(results, extras=[each.extra for each in kept], asked=asked)
+
+
+def _check(meta: Mapping[str, Any], path: Path) -> None:
+    """Raise a DataError unless the metadata is that of a search."""
+    names, prints = meta.get("objectives"), meta.get("fingerprints")
+    boxes = [meta.get(key) for key in ("reference", "ideal")]
+    is_sound = (
+        isinstance(names, list)
+        and names
+        and all(isinstance(name, str) for name in names)
+        and isinstance(prints, dict)
+        and all(isinstance(print_, str) for print_ in prints.values())
+        and all(isinstance(meta.get(key) or {}, dict) for key in ("units", "evaluate", "sources"))
+        and all(
+            box is None
+            or (
+                isinstance(box, list)
+                and len(box) == len(names)
+                and all(isinstance(value, int | float) for value in box)
+            )
+            for box in boxes
+        )
+    )
+    if not is_sound:
+        missing = [key for key in ("objectives", "fingerprints") if key not in meta]
+        what = f"it has no {missing[0]}" if missing else "its metadata is not that of a search"
+        raise DataError(
+            f"{path} is damaged: {what}.",
+            "Restore the file from a copy, or start another search with run=<new name>.",
+        )
 
 
 def _costs(archive: Archive) -> list[Cost]:

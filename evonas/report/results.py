@@ -146,6 +146,20 @@ class SearchResults:
         found = [extra.get(place) for extra in self.extras]
         return [each for each in found if isinstance(each, Mapping)] if all(found) else []
 
+    def restricted(self, names: Sequence[str]) -> "SearchResults":
+        """The same points with fewer objectives.
+
+        Args:
+            names: those that are left, in their own order.
+        """
+        kept = [self.names.index(name) for name in names]
+        boxes = [
+            None if box is None else tuple(box[at] for at in kept) for box in (self.reference, self.ideal)
+        ]
+        return replace(
+            self, names=tuple(names), values=self.values[:, kept], reference=boxes[0], ideal=boxes[1]
+        )
+
     def column(self, name: str) -> int:
         """Index of an objective by its own name, or by the name or key of the metric as which people read it.
 
@@ -276,5 +290,5 @@ def front_summary(results: SearchResults) -> str:
             best = metric.best(results.shown[:, column])
             at = int(np.flatnonzero(results.shown[:, column] == best)[0])
             mark = results.mark(results.names[column], results.genotypes[at])
-            parts.append(f"best {metric.name} {best:.4g}{mark}")
+            parts.append(f"best {metric.label} {best:.4g}{mark}")
     return ", ".join(parts)

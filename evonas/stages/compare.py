@@ -7,9 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from evonas import files
+from evonas.command_text import command, setting
 from evonas.errors import UserError
 from evonas.report.analysis.baseline_gain import Gain, gain_in
 from evonas.report.analysis.comparison import Comparison, compared, differences
@@ -18,11 +19,15 @@ from evonas.report.results import DOUBT
 from evonas.run import find_run, recorded_config
 from evonas.stages.base import Context
 from evonas.stages.searching.reuse import ARCHIVE
+from evonas.stages.stage_times import searching_commands
 from evonas.track.console import print_table
 
 MOST_ROWS = 16
 # names and attempts of a run do not change its results
-_ABOUT_THE_RUN = ("run", "resume", "outputs", "stage", "inputs", "fail_fast", "dry_run")
+_ABOUT_THE_RUN = (
+    "run", "resume", "outputs", "stage", "inputs", "fail_fast", "dry_run", "networks", "reuse", "tracker",
+    "more_trackers", "tracker_patience_s",
+)  # fmt: skip
 
 
 class Compare:
@@ -48,17 +53,22 @@ class Compare:
             UserError: there are fewer than two runs, one is unknown or has no search, or they are not
                 comparable.
         """
-        folders = self._folders(Path(context.cfg.outputs))
-        found = compared({name: read(folder / ARCHIVE) for name, folder in folders.items()})
-        differs = differences({name: _settings(folder) for name, folder in folders.items()})
+        outputs = Path(context.cfg.outputs)
+        folders = self._folders(outputs)
+        configs = {name: _config(folder) for name, folder in folders.items()}
+        runtimes = {
+            name: str(OmegaConf.select(cfg, "objective.latency.runtime", default=""))
+            for name, cfg in configs.items()
+        }
+        found = compared({name: read(folder / ARCHIVE) for name, folder in folders.items()}, runtimes)
+        differs = differences({name: _settings(cfg) for name, cfg in configs.items()})
         gains = {name: gain_in(folder) for name, folder in folders.items()}
         if self.json is True:
             return json.dumps(as_json(found, differs, gains), indent=2)
         _show(found, differs, gains)
         if not self.json:
-            return (
-                f"Next: python -m evonas report run={max(found.sides, key=lambda side: side.hypervolume).run}"
-            )
+            best = max(found.sides, key=lambda side: side.hypervolume)
+            return f"Next: {command('report', setting('run', best.run), outputs=outputs)}"
         files.write_json(Path(self.json), as_json(found, differs, gains))
         return f"Comparison: {self.json}"
 
@@ -67,7 +77,8 @@ class Compare:
         if len(found) < 2:
             raise UserError(
                 f"Compare needs two different runs, not {self.runs}.",
-                "Try: python -m evonas compare runs=[first,second]   (see them with: python -m evonas list)",
+                f"Try: {command('compare', 'runs=[first,second]', outputs=outputs)}   "
+                f"(see them with: {command('list', outputs=outputs)})",
             )
         return found
 
@@ -97,8 +108,14 @@ def _named(found: Comparison, values: Sequence[float]) -> dict[str, float]:
     return dict(zip(found.box.names, values, strict=True))
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(recorded_config(folder), resolve=False)
+def _config(folder: Path) -> DictConfig:
+    """The config of the newest command that searched: words of later commands did not make the results."""
+    searching = searching_commands(folder)
+    return recorded_config(folder, searching or None)
+
+
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(cfg, resolve=False)
     return {str(key): value for key, value in plain.items() if key not in _ABOUT_THE_RUN}
 
 
@@ -121,7 +138,7 @@ def _show(
     own = "as each run recorded it" if found.is_own_box else "the smallest that holds those of all runs"
     sides = zip(found.metrics, found.box.ideal, found.box.reference, strict=True)
     box = ", ".join(
-        f"{metric.name} {metric.from_error(low):.6g} to {metric.from_error(high):.6g}"
+        f"{metric.label} {metric.from_error(low):.6g} to {metric.from_error(high):.6g}"
         for metric, low, high in sides
     )
     print(f"hypervolume is a share of one box, {own}: {box}")
@@ -138,9 +155,10 @@ def _show(
 
 def _show_budgets(found: Comparison, runs: Sequence[str]) -> None:
     metric = found.metrics[0]
+    labels = {name: each.label for name, each in zip(found.box.names, found.metrics, strict=True)}
     rows = [
         [
-            f"{each.cost} <= {each.limit:.5g}",
+            f"{labels[each.cost]} <= {each.limit:.5g}",
             *["-" if (value := each.metrics[run]) is None else f"{value:.5g}" for run in runs],
             each.better or "equal",
         ]
@@ -165,7 +183,8 @@ def _show_front(found: Comparison, names: Sequence[str]) -> None:
         for point in found.front[:MOST_ROWS]
     ]
     more = f" (the first {MOST_ROWS})" if len(found.front) > MOST_ROWS else ""
-    print_table(f"common front, {len(found.front)} points{more}", ["found by", *names, "genotype"], rows)
+    columns = ["found by", *(metric.label for metric in found.metrics), "genotype"]
+    print_table(f"common front, {len(found.front)} points{more}", columns, rows)
 
 
 def _show_differences(differs: Mapping[str, Mapping[str, Any]], runs: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from evonas import files
 from evonas.metric import metric_of, readable
 from evonas.nn.count import count_costs
 from evonas.report.analysis.baseline_gain import BASELINES
+from evonas.report.analysis.verdicts import losing_to_trivial
 from evonas.stages.base import Context
 from evonas.stages.baselines import network_costs, network_evaluator
 from evonas.stages.build import factory, teacher_checkpoint
@@ -187,6 +188,9 @@ def _show(result: Mapping[str, Any]) -> None:
     rows += [[net["name"], *(_text(net[kind], error) for kind in kinds)] for net in result["nets"]]
     title = f"{metric.label} on the test split, {result['num_images']} images; {metric.direction}"
     print_table(title, ["network", *kinds], rows)
+    losing = losing_to_trivial(result)
+    if losing:
+        print(losing, flush=True)
 
 
 def _text(metrics: Mapping[str, float | None] | None, error: str) -> str:

@@ -1,6 +1,5 @@
 """stage=export: every retrained network as files that need no evonas run."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from evonas import files, weights
 from evonas.nn.count import count_costs
 from evonas.randomness import derive
+from evonas.report.archive_reader import read
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.evaluate import TEST
@@ -17,6 +17,8 @@ from evonas.stages.networks.export_formats import capture, write_graph, write_on
 from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
 from evonas.stages.networks.initial_weights import load_initial_supernet
 from evonas.stages.networks.model_card import card
+from evonas.stages.searching.reuse import ARCHIVE
+from evonas.stages.shortened import shortened_in
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import extract
 from evonas.track.progress import Progress
@@ -100,7 +102,7 @@ def _about(
     """The entries of config.json from the run's files."""
     result = selected.retraining_result(context.run, net) or {}
     tested = context.run.find(TEST)
-    rows = json.loads(tested.read_text(encoding="utf-8"))["nets"] if tested else []
+    rows = files.read_json(tested, needs=("nets",))["nets"] if tested else []
     mine = [row for row in rows if row["name"] == net.name and row["genotype"] == net.genotype]
     return {
         "name": net.name,
@@ -110,6 +112,29 @@ def _about(
         "genotype": net.genotype,
         "error_name": error_name,
         "objectives": net.objectives,
+        "latency": _latency(context, net),
+        "shortened": shortened_in(context.run.directory),
         "holdout": result.get("retrained"),
         "test": mine[0]["retrained"] if mine else None,
     }
+
+
+def _latency(context: Context, net: selected.SelectedNetwork) -> dict[str, Any] | None:
+    """The latency that the search measured or predicted, with what it depends on; None without one."""
+    value, archive = net.objectives.get("latency"), context.run.find(ARCHIVE)
+    if value is None:
+        return None
+    found: dict[str, Any] = {"ms": float(value)}
+    results = read(archive) if archive else None
+    if results is not None and net.genotype in results.rows and results.extras:
+        extra = results.extras[results.rows[net.genotype]]
+        timed, device, source = extra.get("latency"), extra.get("device"), extra.get("latency_source")
+        if isinstance(timed, dict):
+            runtime = timed.get("runtime")
+            found["runtime"] = runtime[0] if isinstance(runtime, list) else runtime
+            found["threads"] = timed.get("threads")
+        if isinstance(device, dict):
+            found["device"] = device.get("name")
+        if isinstance(source, dict):
+            found |= {"runtime": "predicted", "device": source.get("machine")}
+    return found

@@ -12,7 +12,7 @@ from evonas.identifiers import identified
 from evonas.metric import converted
 from evonas.randomness import generator
 from evonas.report.analysis.rank_correlation import FEW, agreement, statistics
-from evonas.run import find_run
+from evonas.run import Run, find_run
 from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
 from evonas.stages.build import factory
@@ -157,11 +157,12 @@ def _other_check(context: Context) -> dict[str, Any] | None:
     name = context.cfg.rank.get("against")
     if not name:
         return None
-    path = find_run(Path(context.cfg.outputs), name) / RESULT
+    directory = find_run(Path(context.cfg.outputs), name)
+    path = directory / RESULT
     if not path.exists():
         raise UserError(
             f"Run '{name}' has no ranking check.",
-            f"Make it with: python -m evonas +task={context.cfg.task.name} stage=rank run={name}",
+            f"Make it with: {Run(directory, '').command('rank')}",
         )
     found: dict[str, Any] = files.read_json(path)
     return {"run": name, **found}

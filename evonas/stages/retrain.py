@@ -5,6 +5,7 @@ from typing import Any
 
 from evonas import files, weights
 from evonas.metric import reading
+from evonas.report.analysis.verdicts import fine_tuning_harm
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.networks.initial_weights import (
@@ -13,7 +14,6 @@ from evonas.stages.networks.initial_weights import (
     load_initial_supernet,
 )
 from evonas.stages.networks.selected import WEIGHTS, SelectedNetwork, selected_networks
-from evonas.stages.searching.artifacts import log_artifacts
 from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.stages.training.recipe import is_trained, training_identity
 from evonas.stages.training.setup import Fitted, TrainingSetup
@@ -39,9 +39,10 @@ class Retrain:
             retraining = _Retraining(training, inherited, logger)
             for selected in networks:
                 retraining.run(selected)
-        made = [folder / each.name / WEIGHTS["retrained"] for each in networks]
-        log_artifacts(context, "retrain", "checkpoint", made)
-        return f"Retrained networks: {folder}"
+            made = [folder / each.name / WEIGHTS["retrained"] for each in networks]
+            logger.tracker.artifact("checkpoint", made)
+        harm = fine_tuning_harm(retraining.error_name, retraining.pairs)
+        return f"{harm}\nRetrained networks: {folder}" if harm else f"Retrained networks: {folder}"
 
 
 class _Retraining:
@@ -52,6 +53,8 @@ class _Retraining:
         self.error_name = training.task.error_name
         self.origin = training.origin(initial_weights_file(training.context))
         # names of weight files: "scratch" has another start, all else is equal
+        # name, metrics with inherited weights and after retraining, of the networks so far
+        self.pairs: list[tuple[str, Any, Any]] = []
         self.kinds = ("model", "scratch") if training.cfg.train.scratch else ("model",)
 
     def run(self, selected: SelectedNetwork) -> None:
@@ -67,6 +70,7 @@ class _Retraining:
         else:
             result = self._retrain(selected, path.parent, identity)
             files.write_json(path, result)
+        self.pairs.append((selected.name, result["inherited"], result["retrained"]))
         for kind in self.kinds:
             remove(_state(path.parent, kind))
         kinds = [kind for kind in ("inherited", "retrained", "scratch") if result[kind]]

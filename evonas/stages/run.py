@@ -16,6 +16,7 @@ from evonas.stages.base import Context, Stage
 from evonas.stages.build.setup import RunMode, mode_of
 from evonas.stages.networks.references import referenced_networks
 from evonas.stages.stage_times import note_seconds
+from evonas.stages.tracking import check_trackers
 from evonas.track.console import heading
 from evonas.track.progress import human_time
 
@@ -111,6 +112,7 @@ class Pipeline:
     def _check_ahead(self, context: Context) -> None:
         """Raise the errors of later stages before hours of training."""
         cfg = context.cfg
+        check_trackers(cfg)
         if context.setup.mode is RunMode.NAMED:
             referenced_networks(context)
         for rule in cfg.select.rules if "select" in self.steps else ():
@@ -135,6 +137,17 @@ class Pipeline:
             from evonas.stages.networks.baselines import check
 
             check(context.setup)
+        self._check_data(context)
+
+    def _check_data(self, context: Context) -> None:
+        """Check the data of a pipeline that has stages left to run, last because it reads ground truth."""
+        if not context.setup.mode.has_network or context.cfg.get("task") is None:
+            return
+        left = [
+            name for name in self.steps if is_wanted(context.cfg, name) and not self._is_behind(context, name)
+        ]
+        if set(left) - {"export", "report"}:
+            context.setup.check_data(needs_test="evaluate" in left)
 
     def _is_behind(self, context: Context, name: str) -> bool:
         """Whether a stage was finished before, or need not be done any more."""

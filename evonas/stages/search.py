@@ -26,13 +26,13 @@ from evonas.stages.base import Context
 from evonas.stages.build.engine import engine, shared_images
 from evonas.stages.build.evaluator import archive_naming, evaluator_config, parts_of
 from evonas.stages.build.setup import RunMode, mode_of
-from evonas.stages.searching.artifacts import log_artifacts, search_tables
+from evonas.stages.searching.artifacts import search_tables
 from evonas.stages.searching.dry_run import dry_run
 from evonas.stages.searching.failures import failure_summary, machine_failures
 from evonas.stages.searching.live_page import LivePage
 from evonas.stages.searching.progress import SearchProgress
 from evonas.stages.searching.reuse import ARCHIVE, reuse_results
-from evonas.track.base import GuardedTracker
+from evonas.stages.tracking import trackers
 from evonas.track.braille import scatter
 from evonas.track.console import is_terminal
 from evonas.track.progress import Progress, human_time
@@ -88,11 +88,10 @@ class Search:
             ]:
                 print(line, flush=True)
             failed_by_machine = machine_failures(archive)
-        log_artifacts(context, "search", "archive", [path], lambda: search_tables(read(path)))
         if failed_by_machine:
             raise EngineError(
                 f"{failed_by_machine} of the evaluations failed because of the machine, and not of their genotypes.",
-                f"Measure them again with: {context.run.command('search')} resume=true retry_failed=true\n"
+                f"Measure them again with: {context.run.command('search', 'resume=true', 'retry_failed=true')}\n"
                 f"Go on without them with: {context.run.command('select')}",
             )
         return f"Next: {context.run.command('select')}"
@@ -111,9 +110,8 @@ def _search(
     parts = {objective.name: objective.part for objective in evaluator.objectives}
     fingerprints = archive.meta["fingerprints"]
     folder = context.run.path("search/metrics.csv").parent
-    tracker = GuardedTracker(build(context.cfg.tracker, folder=folder, run=context.run.name, stage="search"))
     bar = Progress("search", budget.evaluations * len(fingerprints), unit="measurement")
-    with closing(tracker), closing(LivePage(context.run)) as page, bar:
+    with trackers(context, "search", folder) as tracker, closing(LivePage(context.run)) as page, bar:
         progress = SearchProgress(
             archive,
             list(parts),
@@ -122,7 +120,7 @@ def _search(
             bar,
             tracker,
             announcement_limit(context.cfg),
-            f"{context.run.command('search')} resume=true",
+            context.run.command("search", "resume=true"),
             space.format,
         )
 
@@ -143,6 +141,10 @@ def _search(
         else:
             sizes = budget.in_flight, budget.population
             asynchronous_search(*question, *sizes, on_generation, progress.outcome)
+        if tracker.keeps_artifacts:
+            for table in search_tables(read(archive.path)):
+                tracker.table(table)
+            tracker.artifact("archive", [archive.path])
 
 
 def announcement_limit(cfg: DictConfig) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from evonas import files
 from evonas.archive import Archive, Evaluation
+from evonas.command_text import setting
 from evonas.errors import UserError
 from evonas.metric import reading
 from evonas.report.archive_reader import read
@@ -42,7 +43,7 @@ class Show:
                     *_retraining(context, net),
                 ]
                 print("\n".join(map(printable, lines)))
-        return f"Measure again: {context.run.command('measure')} 'networks={nets[-1].genotype}'"
+        return f"Measure again: {context.run.command('measure', setting('networks', nets[-1].genotype))}"
 
 
 def _space(context: Context, results: SearchResults) -> Space:
@@ -106,7 +107,9 @@ def _fact(fact: Evaluation, took: tuple[float, str] | None, results: SearchResul
         is_read = metric.name != name and readings[name] is not None
         mark = DOUBT if is_doubtful(value, fact.extra.get(name)) else ""
         read_as = (
-            f"{metric.label} {readings[name]:.6g} ({name} {value!r})" if is_read else f"{name} {value!r}"
+            f"{metric.label} {readings[name]:.6g} ({name} {value!r})"
+            if is_read
+            else f"{metric.label} {value!r}"
         )
         yield f"  {read_as}{mark}"
     beside = [f"{key} {value}" for key, value in _numbers(fact.extra)]

@@ -9,7 +9,6 @@ from evonas.errors import UserError
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.pretrain import PRETRAINED
-from evonas.stages.searching.artifacts import log_artifacts
 from evonas.stages.training.sorting import sort_by_losses
 from evonas.stages.training.supernet_trainer import SupernetTrainer
 
@@ -47,7 +46,6 @@ class Supernet:
         if trainer.is_finished():
             return f"The supernet is trained: {trainer.path}"
         trainer.run()
-        log_artifacts(context, "supernet", "checkpoint", [trainer.path])
         return f"Supernet, {trainer.panel_mean()}: {trainer.path}"
 
     def _sorted(self, context: Context, start: Path) -> dict[str, Tensor]:

@@ -6,6 +6,10 @@ floats by name; when it returns, the values are on disk or in transmission. `clo
 tracker may raise or block: stages wrap it in `GuardedTracker`, so that it never stops, delays or changes the
 work.
 
+A tracker that takes the settings of a command has `describe` (`DescribedTracker`). It is called once and first, so that
+a store that cannot be reached or written is told when the stage begins and not when it ends. A tracker that needs an
+optional package has a static method `require`, which raises a UserError without it.
+
 A tracker whose YAML file has the key `artifacts` also logs results (`ArtifactTracker`): tables with charts, and
 files of the kinds that the key lists.
 """
@@ -63,6 +67,13 @@ class ArtifactTracker(Tracker, Protocol):
     def artifact(self, kind: str, files: Sequence[Path]) -> None: ...
 
 
+@runtime_checkable
+class DescribedTracker(Tracker, Protocol):
+    """A tracker that records the settings of the command; `settings` are by dotted key, without secrets."""
+
+    def describe(self, settings: Mapping[str, Any]) -> None: ...
+
+
 class Silent:
     """A tracker that discards everything."""
 
@@ -83,15 +94,27 @@ class GuardedTracker:
 
     Args:
         tracker: the tracker.
-        patience: maximum time that `close` waits for the tracker, in seconds.
+        patience: how long `close` waits without one queued entry being processed, in seconds: the whole wait grows
+            with what is queued.
+        settings: of the command, for a `DescribedTracker`.
     """
 
-    def __init__(self, tracker: Tracker, patience: float = 5.0) -> None:
+    def __init__(
+        self, tracker: Tracker, patience: float = 60.0, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self._tracker, self._patience = tracker, patience
+        self._processed = 0
         self._entries: queue.Queue[Entry | None] = queue.Queue(_QUEUE_SIZE)
         self._is_working = True
         self._thread = threading.Thread(target=self._process, name="tracker", daemon=True)
         self._thread.start()
+        if settings is not None and isinstance(tracker, DescribedTracker):
+            self._enqueue("describe", dict(settings))
+
+    @property
+    def keeps_artifacts(self) -> bool:
+        """Whether tables and files are logged and not discarded."""
+        return isinstance(self._tracker, ArtifactTracker)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Queue values; returns at once."""
@@ -108,16 +131,24 @@ class GuardedTracker:
             self._enqueue("artifact", kind, tuple(files))
 
     def close(self) -> None:
-        """Let the tracker process the queue, for at most `patience` seconds."""
+        """Let the tracker process the queue, as long as it processes an entry every `patience` seconds."""
         if not self._thread.is_alive():
             return
         try:
             self._entries.put(None, timeout=self._patience)
         except queue.Full:
             return
-        self._thread.join(self._patience)
+        before = -1
+        while self._thread.is_alive() and self._processed != before:
+            before = self._processed
+            self._thread.join(self._patience)
         if self._thread.is_alive():
-            self._disable(f"it did not close within {self._patience:g} s")
+            # the last entry is the end of the queue
+            left = max(self._entries.qsize() - 1, 0)
+            self._disable(
+                f"it processed nothing for {self._patience:g} s, and {left} of its entries are lost; "
+                "tracker_patience_s sets how long it may take"
+            )
 
     def _enqueue(self, method: str, *given: Any) -> None:
         if not self._is_working:
@@ -132,6 +163,7 @@ class GuardedTracker:
             while (entry := self._entries.get()) is not None:
                 method, given = entry
                 getattr(self._tracker, method)(*given)
+                self._processed += 1
             self._tracker.close()
         except Exception as error:
             self._disable(f"{type(error).__name__}: {error}")
@@ -140,3 +172,35 @@ class GuardedTracker:
         if self._is_working:
             self._is_working = False
             _LOG.warning("%s is switched off: %s", type(self._tracker).__name__, reason)
+
+
+class TrackerGroup:
+    """Several guarded trackers of one stage, which get the same entries; a failing one does not affect the others."""
+
+    def __init__(self, trackers: Sequence[GuardedTracker]) -> None:
+        self.trackers = tuple(trackers)
+
+    @property
+    def keeps_artifacts(self) -> bool:
+        """Whether any of them logs tables and files."""
+        return any(each.keeps_artifacts for each in self.trackers)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Queue values for all; returns at once."""
+        for each in self.trackers:
+            each.scalars(step, values)
+
+    def table(self, results: Results) -> None:
+        """Queue a table for those that log tables; returns at once."""
+        for each in self.trackers:
+            each.table(results)
+
+    def artifact(self, kind: str, files: Sequence[Path]) -> None:
+        """Queue files for those that log files; returns at once."""
+        for each in self.trackers:
+            each.artifact(kind, files)
+
+    def close(self) -> None:
+        """Let every tracker process its queue; the queues empty side by side."""
+        for each in self.trackers:
+            each.close()

@@ -17,6 +17,14 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
+class _Console(Console):
+    """A console whose reader may go away; the command line says what happens then."""
+
+    def on_broken_pipe(self) -> None:
+        # rich would end the process; this is called where the error is handled
+        raise
+
+
 def console(stream: TextIO, width: int | None = None) -> Console:
     """A rich console, without colours and control sequences outside a terminal.
 
@@ -24,7 +32,7 @@ def console(stream: TextIO, width: int | None = None) -> Console:
         width: line width in characters; None for that of the terminal.
     """
     terminal = is_terminal(stream)
-    return Console(
+    return _Console(
         file=stream,
         force_terminal=terminal,
         no_color=None if terminal else True,

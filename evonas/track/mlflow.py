@@ -10,6 +10,9 @@ from evonas.errors import UserError
 
 # file with the id of the MLflow run for resuming, and the default database
 RUN_ID_FILE, DATABASE = "mlflow.json", "mlflow.db"
+# limits of MLflow: characters of a parameter's value, and parameters in one request
+MAX_VALUE, BATCH = 6000, 100
+_RUN = "run.json"
 
 
 class MLflowTracker:
@@ -17,18 +20,40 @@ class MLflowTracker:
 
     Args:
         experiment: name of the MLflow experiment.
-        tracking_uri: URI of a server or database; None for a database in the stage's folder.
+        tracking_uri: URI of a server or database; None for one database beside all runs, in the folder `outputs`.
     """
 
     def __init__(
         self, folder: Path, run: str, stage: str, experiment: str = "evonas", tracking_uri: str | None = None
     ) -> None:
         self._run_id_file = Path(folder) / RUN_ID_FILE
-        self._uri = tracking_uri or f"sqlite:///{Path(folder).absolute() / DATABASE}"
-        self._experiment, self._tags = experiment, {"run": run, "stage": stage, "mlflow.runName": run}
+        self._uri = tracking_uri or f"sqlite:///{_store(Path(folder).absolute()) / DATABASE}"
+        self._experiment = experiment
+        self._tags = {"run": run, "stage": stage, "mlflow.runName": f"{run}/{stage}"}
         self._mlflow = _library()
         self._client: Any = None
         self._run_id = ""
+
+    @staticmethod
+    def require() -> None:
+        """Raise a UserError if the package is not installed."""
+        _library()
+
+    def describe(self, settings: Mapping[str, Any]) -> None:
+        """Connect, and log the settings as parameters; those of a resumed run that changed become tags.
+
+        MLflow keeps the first value of a parameter for ever.
+        """
+        if self._client is None:
+            self._connect()
+        known = self._client.get_run(self._run_id).data.params
+        texts = {key: str(value)[:MAX_VALUE] for key, value in settings.items()}
+        new = [self._mlflow.entities.Param(key, text) for key, text in texts.items() if key not in known]
+        for first in range(0, len(new), BATCH):
+            self._client.log_batch(self._run_id, params=new[first : first + BATCH])
+        for key, text in texts.items():
+            if known.get(key, text) != text:
+                self._client.set_tag(self._run_id, f"resumed.{key}", text)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log the values; connects at the first call, since connecting may be slow."""
@@ -54,6 +79,12 @@ class MLflowTracker:
         number = found.experiment_id if found else self._client.create_experiment(self._experiment)
         self._run_id = self._client.create_run(number, tags=self._tags).info.run_id
         files.write_json(self._run_id_file, {"run_id": self._run_id})
+
+
+def _store(folder: Path) -> Path:
+    """The folder that holds the run of a stage's folder; the folder itself outside of runs."""
+    runs = [each for each in (folder, *folder.parents) if (each / _RUN).exists()]
+    return runs[0].parent if runs else folder
 
 
 def _library() -> Any:

@@ -14,6 +14,16 @@ class TensorBoardTracker:
         self.run, self.stage = run, stage
         self._writer: Any = _library().SummaryWriter(str(folder), write_to_disk=True, flush_secs=10)
 
+    @staticmethod
+    def require() -> None:
+        """Raise a UserError if the package is not installed."""
+        _library()
+
+    def describe(self, settings: Mapping[str, Any]) -> None:
+        """Record the settings as a text, which TensorBoard shows as a table."""
+        rows = "".join(f"|{key}|{_cell(value)}|\n" for key, value in sorted(settings.items()))
+        self._writer.add_text("settings", f"|setting|value|\n|-|-|\n{rows}", 0)
+
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Append the values to the event file."""
         for name, value in values.items():
@@ -22,6 +32,10 @@ class TensorBoardTracker:
     def close(self) -> None:
         """Flush and close the file."""
         self._writer.close()
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "&#124;").replace("\n", " ")
 
 
 def _library() -> Any:

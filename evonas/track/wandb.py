@@ -11,8 +11,8 @@ from evonas.track.base import Results
 class WandbTracker:
     """One W&B run per stage, grouped by the run's name; respects `WANDB_MODE=offline`.
 
-    The W&B id consists of the names of run and stage, so a resumed stage continues its W&B run. Only metrics and
-    the configured results are sent: no config, no code, no host statistics.
+    The W&B id consists of the names of run and stage, so a resumed stage continues its W&B run. Metrics, the command's
+    settings without secrets, and the configured results are sent: no code, no host statistics.
 
     Args:
         project: W&B project.
@@ -34,6 +34,15 @@ class WandbTracker:
         self._kinds = frozenset(artifacts)
         self._wandb = _library()
         self._session: Any = None
+
+    @staticmethod
+    def require() -> None:
+        """Raise a UserError if the package is not installed."""
+        _library()
+
+    def describe(self, settings: Mapping[str, Any]) -> None:
+        """Connect, and record the settings as the config of the W&B run."""
+        self._connected().config.update(dict(settings), allow_val_change=True)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log the values; connects at the first call, since connecting may be slow."""

@@ -96,6 +96,25 @@ def test_completion(line: str, wanted: set[str], tmp_path: Path) -> None:
 
 
 MISTAKES = [
+    (
+        ["+task=synthetic", "+experiment=evonas_kitti"],
+        "+experiment=evonas_kitti brings a task of its own, so +task=synthetic cannot be added.",
+        "Leave +task=synthetic out",
+    ),
+    (
+        ["+experiment=evonas_kitti", "+task=synthetic"],
+        "+experiment=evonas_kitti brings a task of its own, so +task=synthetic cannot be added.",
+        "Leave +task=synthetic out",
+    ),
+    (["+task=synthetic", "+task=nb201"], "task is chosen 2 times: +task=synthetic +task=nb201.", "Type one"),
+    (
+        ["+experiment=evonas_kitti", "+experiment=evonas_nyu"],
+        "experiment is chosen 2 times",
+        "Type one of them",
+    ),
+    (["debug=fast", "debug=limit", "+task=synthetic"], "debug is chosen 2 times", "Type one of them"),
+    (["data.root=/a=b", "+task=nb201"], "'data.root=/a=b' cannot be read", """'data.root="/a=b"'"""),
+    (["data.root=/a,b", "+task=nb201"], "are a sweep", """'data.root="/a,b"'"""),
     ([], "No task chosen.", "python -m evonas +task=synthetic"),
     (["stage=search"], "No task chosen.", "+task=synthetic stage=search"),
     (["stage=serch"], "There is no stage 'serch'.", "stage=search"),

@@ -77,7 +77,7 @@ def remember(name: str, overrides: list[str]) -> None:
     """A run as a command of before would have left it."""
     folder = Path("outputs") / name
     question = {
-        "created": "now",
+        "created": "2026-01-01T00:00:00+00:00",
         "task": {"name": "synthetic"},
         "seed": 0,
         "space": {},

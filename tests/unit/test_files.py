@@ -2,15 +2,17 @@
 
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from evonas import files
-from evonas.errors import DataError
+from evonas.errors import DamagedError, DataError
 
 
 def test_json_round_trip(tmp_path: Path) -> None:
@@ -112,3 +114,51 @@ def test_huge_json_is_not_read(tmp_path: Path) -> None:
         stream.truncate(10**11)
     with pytest.raises(DataError, match="100000000000 bytes"):
         files.read_json(tmp_path / "x.json")
+
+
+def test_a_scratch_folder_of_a_killed_process_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    code = (
+        "import os, signal\nfrom evonas.files import Scratch\n"
+        "made = Scratch('evonas-try-')\n(made.path / 'x').touch()\nprint(made.path, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    place = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run([sys.executable, "-c", code], env=place, capture_output=True, text=True)
+    left = Path(killed.stdout.strip())
+    assert left.parent == tmp_path and (left / "x").exists()
+    with files.Scratch("evonas-try-") as young:
+        assert left.exists(), "it may belong to a process that has just begun"
+        hour_ago = time.time() - 3600
+        os.utime(left, (hour_ago, hour_ago))
+        os.utime(young, (hour_ago, hour_ago))
+        with files.Scratch("evonas-try-") as other:
+            assert not left.exists() and young.exists() and other.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scratch_folders_follow_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "x").touch()
+    (tmp_path / "evonas-try-link").symlink_to(theirs)
+    os.utime(theirs, (0, 0))
+    files.Scratch("evonas-try-").close()
+    assert (theirs / "x").exists()
+
+
+TORN = [b"", b"{", b"\xff\xfe", b"[" * 1_000_000, b'{"a": 1', b"[1]", b'{"b": 1}']
+
+
+@pytest.mark.parametrize("content", TORN)
+def test_a_torn_file_is_named_with_the_way_out(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "odd name.json"
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"odd name\.json is damaged") as caught:
+        files.read_json(path, needs=("a",))
+    assert shlex.split(caught.value.hint.partition("after: ")[2]) == ["rm", str(path)]
+    assert caught.value.exit_code == 3

@@ -12,7 +12,16 @@ from omegaconf import DictConfig, OmegaConf
 import evonas
 from evonas import files
 from evonas.errors import DataError, UserError
-from evonas.run import close_run, end_attempt, find_run, list_runs, open_run, recorded_overrides, task_name
+from evonas.run import (
+    attempts_of,
+    close_run,
+    end_attempt,
+    find_run,
+    list_runs,
+    open_run,
+    recorded_overrides,
+    task_name,
+)
 from evonas.schema import Config
 
 TYPED = ["+task=toy", "seed=1"]
@@ -169,7 +178,7 @@ def test_results_come_from_the_run_then_from_its_inputs(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         run.need("selected.json", made_by="select")
     place = run.directory.parent
-    assert caught.value.hint == f"Make it with: python -m evonas outputs={place} stage=select run=mine"
+    assert caught.value.hint == f"Make it with: python -m evonas stage=select run=mine outputs={place}"
 
 
 def test_unknown_inputs_are_refused(tmp_path: Path) -> None:
@@ -225,3 +234,14 @@ def test_readers_need_no_lock(tmp_path: Path) -> None:
     reader = open_run(composed(tmp_path, run="mine"), TYPED, lock_it=False)
     assert reader.attempt == tmp_path / "mine/attempts/002"
     assert (tmp_path / "mine" / ".lock").read_text() == ""
+
+
+def test_commands_are_in_the_order_of_their_numbers_and_not_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (999, 1000, 2, 1):
+        (tmp_path / f"attempts/{number:03d}").mkdir(parents=True)
+    (tmp_path / "attempts/notes").mkdir()
+    assert [each.name for each in attempts_of(tmp_path)] == ["001", "002", "999", "1000"]
+    monkeypatch.setattr("evonas.run.MAX_ATTEMPTS", 2)
+    assert [each.name for each in attempts_of(tmp_path)] == ["999", "1000"]

@@ -20,6 +20,7 @@ from evonas.data.classification.base import Part
 from evonas.data.classification.cifar_binary import check_labels
 from evonas.data.classification.imagefolder import FileShelf, class_folders, listed
 from evonas.data.io.safe import MAX_LIST_BYTES, MAX_PIXELS, composed, open_stream, read_rows
+from evonas.data.io.split_lists import Folders, refuse_missing
 from evonas.errors import DataError
 
 # exceptions of torchvision and scipy on invalid folders and index files
@@ -32,6 +33,9 @@ Pairs = list[tuple[Path, int]]
 
 
 def _shelf(pairs: Pairs, classes: int, root: Path) -> FileShelf:
+    folders = Folders()
+    missing = [path for path, _ in pairs if not folders.has(path)]
+    refuse_missing(missing, len(pairs), f"The index files in {root}")
     check_labels(np.array([label for _, label in pairs], dtype=np.int64), classes, root)
     names = [path.relative_to(root).as_posix() for path, _ in pairs]
     return FileShelf(root, names, [label for _, label in pairs], MAX_PIXELS)

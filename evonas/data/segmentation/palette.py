@@ -76,7 +76,7 @@ class Legend:
             and stored[stored != IGNORE].max(initial=0) == last + 1
         ):
             expected = f"If the first class is 1 in the masks: data.first=1. {expected}"
-        elif self.unknown == "refuse" and IGNORE in stored and last < stored[stored != IGNORE].max(initial=0):
+        elif self.unknown == "refuse" and stored[stored != IGNORE].max(initial=0) > max(100, 2 * last):
             expected += (
                 ". If the masks are painted in grey levels, say these: 'data.palette=[[0,0,0],[255,255,255]]'"
             )

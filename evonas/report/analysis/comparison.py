@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations
+from types import MappingProxyType
 from typing import Any
 
 import moocore
@@ -98,17 +99,32 @@ class Comparison:
     warnings: Sequence[str]
 
 
-def compared(runs: Mapping[str, SearchResults]) -> Comparison:
+def compared(
+    runs: Mapping[str, SearchResults], runtimes: Mapping[str, str] = MappingProxyType({})
+) -> Comparison:
     """Compare the results of several searches.
+
+    A latency that was measured on another device, by another runtime or with other threads is another quantity: it is
+    left out of fronts and hypervolumes, with a warning.
 
     Args:
         runs: run name -> results.
+        runtimes: run name -> runtime of its latencies, for archives that do not record it.
 
     Raises:
-        UserError: tasks or objectives differ, or a run has no evaluation yet.
+        UserError: tasks or objectives differ, a run has no evaluation yet, or fewer than two objectives were measured
+            alike.
     """
     for first, second in pairwise(runs):
         _require_comparable(first, runs[first], second, runs[second])
+    apart = _measured_apart(runs, runtimes)
+    shared = [name for name in next(iter(runs.values())).names if name not in apart]
+    if apart and len(shared) < 2:
+        raise UserError(
+            f"Only {' and '.join(shared) or 'nothing'} can be compared: {'; '.join(apart.values())}.",
+            "Compare runs whose latency was measured on one device by one runtime with as many threads.",
+        )
+    runs = {name: results.restricted(shared) if apart else results for name, results in runs.items()}
     box, is_own = common_box({name: scale_of(results) for name, results in runs.items()})
     together = np.concatenate([results.values for results in runs.values()])
     best = together[front(together)]
@@ -120,8 +136,39 @@ def compared(runs: Mapping[str, SearchResults]) -> Comparison:
         list(_shared(runs, best)),
         {(one, other): _coverage(runs[one], runs[other]) for one, other in permutations(runs, 2)},
         list(_budgets(runs, best)),
-        list(_warnings(runs)),
+        [*(f"{text}; it is left out of this comparison." for text in apart.values()), *_warnings(runs)],
     )
+
+
+def _measured_apart(runs: Mapping[str, SearchResults], runtimes: Mapping[str, str]) -> dict[str, str]:
+    """Objectives that were measured under known, different conditions: name -> how, as a sentence without its end."""
+    found = {}
+    for name in next(iter(runs.values())).names:
+        conditions = {run: _conditions(results, name, runtimes.get(run, "")) for run, results in runs.items()}
+        for key in sorted({key for each in conditions.values() for key in each}):
+            values = {run: each[key] for run, each in conditions.items() if each.get(key)}
+            if len(set(values.values())) > 1:
+                told = ", ".join(f"{value} in '{run}'" for run, value in values.items())
+                found[name] = f"{name} was measured with different {key} ({told})"
+                break
+    return found
+
+
+def _conditions(results: SearchResults, name: str, runtime: str) -> dict[str, str]:
+    """What the values of a measured or predicted objective depend on besides the network; empty where unknown."""
+    found: dict[str, set[str]] = {"runtime": set(), "devices": set(), "threads": set()}
+    for extra in results.extras:
+        source, timed, device = extra.get(f"{name}_source"), extra.get(name), extra.get("device")
+        if isinstance(source, Mapping):
+            found["runtime"].add(f"a prediction for {source.get('machine', 'a machine')}")
+        elif isinstance(timed, Mapping):
+            about = device if isinstance(device, Mapping) else {}
+            # recorded with its version since archives are sealed
+            recorded = timed.get("runtime") or runtime
+            found["runtime"].add(str(recorded[0] if isinstance(recorded, list) else recorded))
+            found["devices"].add(" ".join(str(about[key]) for key in ("type", "name") if about.get(key)))
+            found["threads"].add(str(timed.get("threads") or ""))
+    return {key: " and ".join(sorted(filter(None, values))) for key, values in found.items()}
 
 
 def common_box(scales: Mapping[str, Scale]) -> tuple[Scale, bool]:

@@ -34,6 +34,7 @@ def _page(sources: Sources, shown: Sequence[Section], refresh: int | None) -> st
     return template.render(
         run=sources.run,
         css=(folder / "page.css").read_text(encoding="utf-8"),
+        warnings=[sentence for sentence in (sources.shortened, *sources.verdicts) if sentence],
         lead=lead(sources),
         figures=figures(sources),
         sections=shown,

@@ -67,6 +67,7 @@ def sections(sources: Sources) -> list[Section]:
     """
     has = sources.has_network
     parts = [
+        Section("Damaged files", texts=list(sources.damaged)) if sources.damaged else None,
         front_section(sources),
         front_over_time(sources),
         _chosen(sources),

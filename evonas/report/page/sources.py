@@ -8,6 +8,7 @@ from typing import Any
 
 from evonas.report.analysis.baseline_gain import Gain, gain_of
 from evonas.report.analysis.gene_matrix import GeneMatrix
+from evonas.report.analysis.verdicts import fine_tuning_harm, losing_to_trivial
 from evonas.report.charts import plots
 from evonas.report.page.tables import Table
 from evonas.report.results import SearchResults
@@ -40,6 +41,8 @@ class Sources:
         space: search space of the networks, if it can be built.
         family: supernet family of the networks, if there is one.
         baselines: content of the baselines' file.
+        damaged: sentences about files that cannot be shown.
+        shortened: why the numbers mean nothing, in a debug run; else empty.
     """
 
     run: str
@@ -60,12 +63,21 @@ class Sources:
     space: Space | None = None
     family: SupernetFamily | None = None
     baselines: Json | None = None
+    damaged: Sequence[str] = ()
+    shortened: str = ""
 
     @cached_property
     def gain(self) -> Gain | None:
         """What the selected networks gained over the baselines; None without them."""
         units = self.results.units if self.results is not None else {}
         return gain_of(self.selected, self.retrained, self.baselines, units)
+
+    @property
+    def verdicts(self) -> Sequence[str]:
+        """Sentences about training that harmed and about networks that lose to a predictor without images."""
+        pairs = [(name, each["inherited"], each["retrained"]) for name, each in self.retrained.items()]
+        told = [fine_tuning_harm(self.error_name, pairs), losing_to_trivial(self.test) if self.test else ""]
+        return [sentence for sentence in told if sentence]
 
     @property
     def rivals(self) -> Sequence[Json]:

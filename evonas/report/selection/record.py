@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evonas import files
-from evonas.errors import DataError
+from evonas.errors import DamagedError, DataError
 from evonas.report.archive_reader import read
 from evonas.report.results import SearchResults
 
@@ -20,10 +20,23 @@ def read_selection(path: Path, archive: Path | None) -> dict[str, Any]:
     Raises:
         DataError: a file is damaged, or a value is not the one that the archive has of the network.
     """
-    selected: dict[str, Any] = files.read_json(path)
+    selected: dict[str, Any] = files.read_json(path, needs=("nets",))
+    if not isinstance(selected["nets"], list) or not all(map(_is_network, selected["nets"])):
+        raise DamagedError(f"{path} is not a list of networks.", "Name a selected.json of evonas.")
     if archive is not None and archive.exists():
         check_selection(selected, read(archive), path)
     return selected
+
+
+def _is_network(entry: Any) -> bool:
+    """Whether an entry has what all readers need."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("name"), str)
+        and isinstance(entry.get("genotype"), str)
+        and isinstance(entry.get("objectives"), dict)
+        and isinstance(entry.get("transferred", {}), dict)
+    )
 
 
 def check_selection(selected: Mapping[str, Any], results: SearchResults, path: Path) -> None:

@@ -7,7 +7,12 @@ from omegaconf import DictConfig
 from evonas.config import redact
 from evonas.errors import UserError
 from evonas.stages import LOOKS_AT_NETWORKS, NEEDS_NO_NETWORK
+from evonas.stages.build.evaluator import torch_device
 from evonas.stages.build.setup import RunMode, mode_of
+
+# stages that run no network, or only on the CPU
+_WITHOUT_DEVICE = frozenset({"select", "export", "report", "convert", "show", "list", "compare", "doctor"})
+_DOCTOR = "see what works here with: python -m evonas doctor"
 
 
 def check_combinations(cfg: DictConfig, stage: str, objectives: Sequence[str]) -> None:
@@ -42,5 +47,35 @@ def check_combinations(cfg: DictConfig, stage: str, objectives: Sequence[str]) -
             raise UserError(
                 f"Task {cfg.task.name} has no network to train.", "Give networks= to a task with images."
             )
+    if (mode.has_network or mode is RunMode.JOINT) and stage not in _WITHOUT_DEVICE:
+        _check_accelerator(cfg.hardware, stage)
     if cfg.dry_run and stage != "search":
         raise UserError("dry_run=true tells the cost of a search.", "Add stage=search, or leave dry_run out.")
+
+
+def _check_accelerator(hardware: DictConfig, stage: str) -> None:
+    """Refuse an accelerator that this machine does not have, before a stage trains or measures on it."""
+    wanted = hardware.accelerator
+    # the actors of Ray may be on machines that have what this one lacks
+    if wanted in ("cpu", "auto") or (hardware.engine == "ray" and stage in ("search", "measure")):
+        return
+    device = torch_device(wanted)
+    # commands on a CPU do not wait for torch here
+    import torch
+
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError(
+            "This machine has no Apple GPU that torch can use.", f"Use hardware=cpu, or {_DOCTOR}"
+        )
+    if device != "cuda":
+        return
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        raise UserError(
+            f"hardware.accelerator={wanted}, but torch finds no GPU here.", f"Use hardware=cpu, or {_DOCTOR}"
+        )
+    if hardware.devices > count:
+        raise UserError(
+            f"hardware.devices={hardware.devices}, but torch finds {count} GPU{'s' if count > 1 else ''} here.",
+            f"Use hardware.devices={count}, or {_DOCTOR}",
+        )

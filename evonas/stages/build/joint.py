@@ -1,13 +1,12 @@
 """multi_task_runs=: one multi-task search over the trained supernets of several runs."""
 
 import re
-import shlex
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from evonas.command_text import command, setting
 from evonas.config import to_plain
 from evonas.errors import UserError
 from evonas.identifiers import identified
@@ -41,14 +40,11 @@ def joint_config(context: Context, device: str) -> dict[str, Any]:
 def training_commands(context: Context, net: str) -> str:
     """The commands that train a network of the search on every task, from that task's supernet."""
     own = context.run
-    outputs = (
-        [] if own.directory.parent == Path("outputs").absolute() else [f"outputs={own.directory.parent}"]
-    )
     lines = []
     for run in _runs(context).values():
         overrides = [each for each in recorded_overrides(run.directory) if not each.startswith("networks=")]
-        words = [*overrides, *outputs, f"networks=run:{own.name}#{net}", f"inputs={run.name}"]
-        lines.append(shlex.join(["python", "-m", "evonas", *words]))
+        words = [*overrides, setting("networks", f"run:{own.name}#{net}"), setting("inputs", run.name)]
+        lines.append(command(*words, outputs=own.directory.parent))
     return "\n".join(lines)
 
 

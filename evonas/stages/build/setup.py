@@ -1,5 +1,6 @@
 """What a run works on: its mode, space, task and supernet family."""
 
+import logging
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from evonas.supernets.families import family_config
 if TYPE_CHECKING:
     from evonas.tasks.base import Task
 
+
+log = logging.getLogger(__name__)
 
 LATENCY_TABLE = "lookup/table.json"
 
@@ -70,6 +73,7 @@ class Setup:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
+        self._checked: set[bool] = set()
 
     @property
     def mode(self) -> RunMode:
@@ -85,6 +89,25 @@ class Setup:
         """The task; its data is read at the first `dataset(...)`."""
         built: Task = build(self.cfg.task)
         return built
+
+    def check_data(self, needs_test: bool = False) -> None:
+        """Checks the files and classes of the data once, before anything is trained, and logs warnings.
+
+        Args:
+            needs_test: whether the test split will be read, so that it must be complete.
+
+        Raises:
+            DataError: see `check_splits`.
+        """
+        if needs_test not in self._checked:
+            # searches of tables must not wait for torch
+            from evonas.data.statement import check_splits
+
+            warnings = check_splits(self.task.dataset, needs_test)
+            # what holds with the test split holds without it
+            self._checked |= {needs_test, False}
+            for warning in warnings:
+                log.warning("%s", warning)
 
     @cached_property
     def family(self) -> SupernetFamily:

@@ -4,7 +4,6 @@ Legend: B batch, H W space.
 """
 
 import io
-import shlex
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +14,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from evonas import files
+from evonas.command_text import shell
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-IMAGE, OUTPUT = "image", "output"
+IMAGE, OUTPUT, BATCH = "image", "output", "batch"
 _TENSORRT = """#!/bin/sh
 # Builds a TensorRT engine from {onnx} where TensorRT is installed, for up to {most} images at a time.
 # Measure it with: trtexec --loadEngine={engine} --shapes={image}:1x3x{height}x{width}
@@ -67,7 +67,13 @@ def write_onnx(program: ExportedProgram, path: Path, images: Tensor, expected: T
         return None
     with warnings.catch_warnings(action="ignore", category=FutureWarning):
         made = torch.onnx.export(
-            program, dynamo=True, input_names=[IMAGE], output_names=[OUTPUT], verbose=False
+            program,
+            dynamo=True,
+            input_names=[IMAGE],
+            output_names=[OUTPUT],
+            # a name that people know, in place of the one of torch's tracer
+            dynamic_shapes=({0: BATCH},),
+            verbose=False,
         )
     assert made is not None
     files.write_atomic(path, lambda target: made.save(str(target)))
@@ -95,6 +101,6 @@ def write_tensorrt(path: Path, onnx: str, size: tuple[int, int], most: int = 8) 
     engine = f"{Path(onnx).stem}.plan"
     counts = {"minShapes": 1, "optShapes": 1, "maxShapes": most}
     shapes = [f"--{name}={IMAGE}:{count}x3x{height}x{width}" for name, count in counts.items()]
-    words = shlex.join([f"--onnx={onnx}", f"--saveEngine={engine}", *shapes])
+    words = shell([f"--onnx={onnx}", f"--saveEngine={engine}", *shapes])
     about = {"onnx": onnx, "engine": engine, "image": IMAGE, "most": most, "words": words}
     files.write_text(path, _TENSORRT.format(**about, height=height, width=width))

@@ -89,11 +89,8 @@ def transfer_backbone(context: Context, network: NetworkRef) -> dict[str, str]:
     """
     wanted = context.cfg.get("transfer")
     if network.weights is None and wanted:
-        retraining = (
-            f"python -m evonas stage=retrain run={network.source_run}"
-            if network.source_run
-            else "stage=retrain"
-        )
+        folder = network.source_folder
+        retraining = "stage=retrain" if folder is None else Run(folder, "").command("retrain")
         raise UserError(f"{network.reason} was never retrained.", f"Retrain it with: {retraining}")
     if network.weights is None or wanted is False or (wanted is None and _has_trained_weights(context.run)):
         return {}

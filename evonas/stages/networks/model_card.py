@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from evonas.data.augment import MEAN, STD
 from evonas.metric import readable
 
 _TEXT = """---
@@ -12,13 +13,15 @@ tags: [neural-architecture-search, {task}]
 # {name}
 
 A network for the task `{task}`, found by evonas in run `{run}`.
-
+{shortened}
 | fact | value |
 |---|---|
 | genotype | `{genotype}` |
 | parameters | {params:,} |
 | multiply-adds, one image | {macs:,} |
-| input | float32, N x 3 x {height} x {width}, normalised as in training |
+{latency}| input | float32, N x 3 x {height} x {width}, RGB, `(image / 255 - mean) / deviation` |
+| mean | {mean} |
+| deviation | {deviation} |
 | sha256 of model.safetensors | `{sha256}` |
 | largest difference of model.pt2 | {graph_difference:.1e} |
 {onnx}
@@ -40,6 +43,8 @@ import torch
 net = torch.export.load("model.pt2").module()
 ```
 
+`evonas.load` returns it in eval mode; call `net.train()` before you train it further.
+
 Any number of images at a time, of the size above.{more}
 """
 _ONNX_ROW = "| largest difference of model.onnx | {:.1e} |\n"
@@ -58,9 +63,24 @@ def card(config: Mapping[str, Any]) -> str:
         if difference is None
         else {"onnx": _ONNX_ROW.format(difference), "more": _ONNX}
     )
+    timed = config.get("latency")
+    facts = {
+        "latency": "" if timed is None else f"| latency, one image | {_latency(timed)} |\n",
+        "mean": ", ".join(f"{value:g}" for value in MEAN),
+        "deviation": ", ".join(f"{value:g}" for value in STD),
+        "shortened": f"\n**{told}**\n" if (told := config.get("shortened")) else "",
+    }
     splits = {"validation": config["holdout"], "test": config["test"]}
     metrics = "".join(_split(title, config["error_name"], found) for title, found in splits.items())
-    return _TEXT.format(**{**config, **onnx, "height": height, "width": width, "metrics": metrics})
+    return _TEXT.format(**{**config, **onnx, **facts, "height": height, "width": width, "metrics": metrics})
+
+
+def _latency(timed: Mapping[str, Any]) -> str:
+    about = [timed.get("runtime"), timed.get("device")]
+    threads = timed.get("threads")
+    about.insert(1, f"{threads} thread{'s' if threads != 1 else ''}" if threads else None)
+    where = ", ".join(str(each) for each in about if each)
+    return f"{timed['ms']:.4g} ms" + (f" ({where})" if where else "")
 
 
 def _split(title: str, error: str, metrics: Mapping[str, float | None] | None) -> str:

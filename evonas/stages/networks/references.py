@@ -8,12 +8,13 @@ are a list.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from omegaconf import ListConfig
 
-from evonas.errors import DataError, UserError
+from evonas.command_text import setting, shell
+from evonas.errors import DataError, EvoNASError, UserError
 from evonas.report.archive_reader import read
 from evonas.report.selection.record import read_selection
 from evonas.report.selection.rules import EXAMPLES, choose
@@ -43,6 +44,7 @@ class NetworkRef:
         reason: where it comes from, for people.
         source_run: name of the run that it comes from, or empty.
         weights: file of the weights that this run retrained, or None.
+        source_folder: directory of that run, or None.
     """
 
     name: str
@@ -50,6 +52,7 @@ class NetworkRef:
     reason: str
     source_run: str = ""
     weights: Path | None = None
+    source_folder: Path | None = field(default=None, compare=False)
 
 
 def referenced_networks(context: Context, space: Space | None = None) -> list[NetworkRef]:
@@ -111,32 +114,33 @@ def _other_run(own: Run, name: str) -> Path:
 def _selected(path: Path, name: str, text: str) -> Iterator[NetworkRef]:
     """One network of a selected.json, or all of them."""
     source_run = path.parent.name if (path.parent / IDENTITY).exists() else ""
+    source = path.parent if source_run else None
     nets = _read(path, source_run)
     names = ", ".join(nets)
     if not name and len(nets) > 1:
-        hint = f"Add one of them, such as: 'networks={text}#{next(iter(nets))}', or #{ALL}"
+        one = shell([setting("networks", f"{text}#{next(iter(nets))}")])
+        hint = f"Add one of them, such as: {one}, or #{ALL}"
         raise UserError(f"networks={text} may mean several networks: {names}.", hint)
     if name and name != ALL and name not in nets:
         raise UserError(f"{path} has no network '{name}'.", f"It has: {names}")
     for net in nets.values() if name in ("", ALL) else [nets[name]]:
         where = f"run {source_run}" if source_run else str(path)
         weights = dict(trained_weights(Run(path.parent, ""), net)).get("retrained")
-        yield NetworkRef(net.name, net.genotype, f"{net.name} of {where}", source_run, weights)
+        yield NetworkRef(net.name, net.genotype, f"{net.name} of {where}", source_run, weights, source)
 
 
 def _read(path: Path, source_run: str) -> dict[str, SelectedNetwork]:
     if not path.exists():
         what = f"Run '{source_run}' has chosen no network yet" if source_run else f"There is no {path}"
-        hint = (
-            f"Choose with: python -m evonas stage=select run={source_run}"
-            if source_run
-            else "Check networks="
-        )
+        hint = f"Choose with: {Run(path.parent, '').command('select')}" if source_run else "Check networks="
         raise UserError(f"{what}.", hint)
     try:
         nets = [network_of_entry(each) for each in read_selection(path, path.parent / ARCHIVE)["nets"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a list of networks.", "Name a selected.json of evonas.") from error
+        why = f": {error.message}" if isinstance(error, EvoNASError) else "."
+        raise DataError(
+            f"{path} is not a list of networks{why}", "Name a selected.json of evonas."
+        ) from error
     if not nets:
         raise UserError(f"{path} names no network.", "Choose some with stage=select.")
     return {net.name: net for net in nets}
@@ -145,7 +149,8 @@ def _read(path: Path, source_run: str) -> dict[str, SelectedNetwork]:
 def _of_front(path: Path, rule: str) -> Iterator[NetworkRef]:
     """The networks that a rule selects from the front of an archive."""
     if not rule:
-        hint = f"Add a rule, such as: 'networks={path}#knee'. Rules are {EXAMPLES}"
+        one = shell([setting("networks", f"{path}#knee")])
+        hint = f"Add a rule, such as: {one}. Rules are {EXAMPLES}"
         raise UserError(f"networks={path} has many networks.", hint)
     results = read(path)
     for choice in choose(results, [rule]):

@@ -71,7 +71,7 @@ def transferred_backbone(run: Run, net: SelectedNetwork) -> Path | None:
 def retraining_result(run: Run, net: SelectedNetwork) -> dict[str, Any] | None:
     """result.json of a network's retraining; None if there is none for this genotype."""
     path = run.find(f"retrain/{net.name}/result.json")
-    found: dict[str, Any] | None = files.read_json(path) if path else None
+    found: dict[str, Any] | None = files.read_json(path, needs=("genotype",)) if path else None
     # an earlier selection may have had another network of this name
     return found if found and found["genotype"] == net.genotype else None
 

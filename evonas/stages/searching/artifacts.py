@@ -1,41 +1,23 @@
 """Artifacts of a stage for trackers that store them: tables with charts, and files."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evonas.config import build
 from evonas.report.metrics.hypervolume import curve
 from evonas.report.results import SearchResults
 from evonas.stages.base import Context
-from evonas.track.base import Chart, GuardedTracker, Results
-
-# a file takes longer to send than a number
-TIMEOUT_S = 60.0
+from evonas.stages.tracking import chosen, trackers
+from evonas.track.base import Chart, Results
 
 
-def log_artifacts(
-    context: Context,
-    stage: str,
-    kind: str,
-    paths: Sequence[Path],
-    tables: Callable[[], Iterable[Results]] = tuple,
-) -> None:
-    """Give files of one kind, and tables, to the tracker of the config if it stores artifacts.
+def log_artifacts(context: Context, stage: str, kind: str, paths: Sequence[Path]) -> None:
+    """Give files of one kind to the trackers of a stage that tracks nothing else, if one stores artifacts.
 
     As in all tracking, an error becomes one warning.
-
-    Args:
-        tables: makes the tables; called only if they are stored.
     """
-    cfg = context.cfg.get("tracker")
-    if not cfg or not cfg.get("artifacts"):
-        return
-    built = build(cfg, folder=paths[0].parent, run=context.run.name, stage=stage)
-    with closing(GuardedTracker(built, TIMEOUT_S)) as tracker:
-        for table in tables():
-            tracker.table(table)
-        tracker.artifact(kind, paths)
+    if any(node.get("artifacts") for node in chosen(context.cfg)):
+        with trackers(context, stage, paths[0].parent) as group:
+            group.artifact(kind, paths)
 
 
 def search_tables(results: SearchResults) -> Iterator[Results]:

@@ -16,7 +16,7 @@ from evonas.search.base import Observation
 from evonas.search.loop.generational import Generation
 from evonas.space.genotype import Genotype
 from evonas.stages.searching.warnings import LatencyWarnings, constant_objectives
-from evonas.track.base import GuardedTracker
+from evonas.track.base import Tracker
 from evonas.track.progress import Progress, human_time, plural
 
 # the reference point lies this far beyond the worst of the first generation
@@ -49,7 +49,7 @@ class SearchProgress:
         num_parts: int,
         budget: int,
         progress: Progress,
-        tracker: GuardedTracker,
+        tracker: Tracker,
         announce_after: float = math.inf,
         resume: str = "",
         text_of: Callable[[Genotype], str] = str,
@@ -62,6 +62,7 @@ class SearchProgress:
         self._extras: list[dict[str, Any]] = []
         self._reference: list[float] = []
         self._ideal: list[float] | None = archive.meta.get("ideal")
+        self._units: dict[str, str] = archive.meta.get("units", {})
         self._began = time.monotonic()
         # measurements: all that count, and those of this attempt
         self._counted = self._measured = 0
@@ -147,6 +148,7 @@ class SearchProgress:
             self._values,
             reference=tuple(self._reference),
             ideal=None if self._ideal is None else tuple(self._ideal),
+            units=self._units,
             extras=self._extras,
         )
         failures = f", {generation.failures} failed" if generation.failures else ""

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from evonas.config import build
 from evonas.stages.base import Context
-from evonas.track.base import GuardedTracker
+from evonas.stages.tracking import trackers
+from evonas.track.base import TrackerGroup
 from evonas.track.progress import Progress
 
 EVERY = 10
@@ -20,7 +20,7 @@ class TrainingLogger:
         tracker: given the numbers of every tenth step.
     """
 
-    def __init__(self, progress: Progress, tracker: GuardedTracker) -> None:
+    def __init__(self, progress: Progress, tracker: TrackerGroup) -> None:
         self.progress, self.tracker = progress, tracker
         self._before = self._now = 0
 
@@ -49,11 +49,6 @@ class TrainingLogger:
 def training_logger(
     context: Context, stage: str, title: str, steps: int, folder: Path
 ) -> Iterator[TrainingLogger]:
-    """A progress bar and the configured tracker for one training stage."""
-    built = build(context.cfg.tracker, folder=folder, run=context.run.name, stage=stage)
-    tracker = GuardedTracker(built)
-    try:
-        with Progress(title, steps) as progress:
-            yield TrainingLogger(progress, tracker)
-    finally:
-        tracker.close()
+    """A progress bar and the configured trackers for one training stage."""
+    with trackers(context, stage, folder) as group, Progress(title, steps) as progress:
+        yield TrainingLogger(progress, group)

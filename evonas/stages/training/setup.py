@@ -109,7 +109,8 @@ class TrainingSetup(EvaluationSetup):
         return duration(self.recipe).optimizer_steps(self.steps_per_epoch)
 
     def data(self, purpose: str, total_steps: int) -> TrainingData:
-        """The training split in batches, in an order drawn from (seed, purpose)."""
+        """The training split in batches, in an order drawn from (seed, purpose), after a check of the data."""
+        self.context.setup.check_data()
         dataset, recipe = self.task.dataset("train"), self.recipe
         if not recipe.augment:
             dataset = IndexedImages(dataset)

@@ -100,8 +100,12 @@ class SupernetTrainer:
                 named = zip(rows, read, strict=True)
                 shown = ", ".join(f"{row['name']} {value:.4f}" for row, (_, value) in named)
                 logger.progress.note(f"{step.name}: validation {read[0][0].name} {shown}")
-        error = validation_panel.mean_error(rows, self.task)
-        weights.save(self.path, self.net.state_dict(), {"panel_error": error, "identity": self.identity()})
+            error = validation_panel.mean_error(rows, self.task)
+            weights.save(
+                self.path, self.net.state_dict(), {"panel_error": error, "identity": self.identity()}
+            )
+            if self.stage == "supernet":
+                logger.tracker.artifact("checkpoint", [self.path])
         for index, step in enumerate(self.curriculum.steps):
             remove(self._file(index, step))
         return error

@@ -45,7 +45,7 @@ def test_it_is_marked_wherever_it_is_shown() -> None:
     assert dict(found.doubtful) == {"c": ("latency",)}
     [sentence] = doubts(found)
     assert "latency of 1 of 3 points" in sentence
-    assert f"best latency 0.0925{DOUBT}" in front_summary(found)
+    assert f" 0.0925{DOUBT}" in front_summary(found)
     chosen = [
         {"name": name, "genotype": name, "objectives": found.objectives(row)}
         for row, name in enumerate(found.genotypes)

@@ -83,7 +83,7 @@ def test_the_tasks_of_a_multi_task_search_are_told_apart() -> None:
 
 
 def test_the_line_of_a_generation() -> None:
-    assert "best mIoU 0.6, best macs 1" in front_summary(segmented())
+    assert "best mIoU 0.6, best macs (GMAC) 1" in front_summary(segmented())
 
 
 def test_charts_state_metric_and_direction() -> None:

@@ -184,3 +184,77 @@ def test_wrong_runs_are_said(outputs: Path, runs: list[str], said: str) -> None:
     context = Context(OmegaConf.create({"outputs": str(outputs)}), Run(outputs, ""))
     with pytest.raises(UserError, match=said):
         Compare(runs).run(context)
+
+
+def timed(points: list[tuple[float, float, float]], **about: object) -> SearchResults:
+    """A search whose latency was measured under stated conditions."""
+    timing = {key: about[key] for key in ("runtime", "threads") if key in about}
+    device = {"type": "cpu", "name": about.get("name", "one")}
+    return SearchResults(
+        ("error", "latency", "macs"),
+        tuple(f"g{at}" for at in range(len(points))),
+        np.array(points, dtype=float),
+        units={"latency": "ms"},
+        reference=(4.0, 9.0, 4.0),
+        identity={"task": "toy", "fingerprints": {"shared": "f"}},
+        extras=[{"latency": timing, "device": device} for _ in points],
+    )
+
+
+TORCH = timed([(1.0, 5.0, 2.0), (3.0, 4.0, 1.0)], runtime="torch", threads="1")
+
+
+@pytest.mark.parametrize(
+    ("other", "key"),
+    [
+        ({"runtime": "onnxruntime", "threads": "1"}, "runtime (torch in 'a', onnxruntime in 'b')"),
+        ({"runtime": "torch", "threads": "4"}, "threads"),
+        ({"runtime": ["onnxruntime", "1.32"], "threads": "1"}, "runtime (torch in 'a', onnxruntime in 'b')"),
+        ({"runtime": "torch", "threads": "1", "name": "two"}, "devices"),
+    ],
+)
+def test_latencies_of_other_runtimes_and_devices_are_never_joined(other: dict[str, object], key: str) -> None:
+    # b is better only by a latency that cannot be compared
+    found = compared({"a": TORCH, "b": timed([(3.0, 1.0, 2.0)], **other)})
+    assert found.box.names == ("error", "macs") and [each.name for each in found.metrics] == ["error", "macs"]
+    assert [list(each.runs) for each in found.front] == [["a"], ["a"]]
+    [left_out] = [text for text in found.warnings if "left out" in text]
+    assert left_out.startswith("latency was measured with different ") and key in left_out
+
+
+def test_equal_conditions_are_joined() -> None:
+    again = timed([(3.0, 1.0, 2.0)], runtime="torch", threads="1")
+    assert compared({"a": TORCH, "b": again}).box.names == ("error", "latency", "macs")
+    # an archive of an earlier release says nothing of the runtime; the config of its run does
+    silent = timed([(3.0, 1.0, 2.0)], threads="1")
+    assert "latency" in compared({"a": TORCH, "b": silent}).box.names
+    assert "latency" not in compared({"a": TORCH, "b": silent}, {"b": "onnxruntime"}).box.names
+
+
+def test_nothing_is_left_to_compare() -> None:
+    one, other = (
+        timed([(1.0, 5.0, 2.0)], runtime=runtime).restricted(["error", "latency"])
+        for runtime in ("torch", "tensorrt")
+    )
+    with pytest.raises(
+        UserError, match="Only error can be compared: latency was measured with different runtime"
+    ):
+        compared({"a": one, "b": other})
+
+
+def test_words_of_later_commands_are_no_differences(evonas_command: Callable, outputs: Path) -> None:
+    files.write_text(outputs / "second/attempts/001/overrides.yaml", "- stage=search\n")
+    later = {
+        "run": "second",
+        "seed": 5,
+        "networks": "knee",
+        "task": {"name": "toy"},
+        "select": {"rules": ["x"]},
+    }
+    files.write_text(outputs / "second/attempts/002/config.yaml", OmegaConf.to_yaml(OmegaConf.create(later)))
+    files.write_text(outputs / "second/attempts/002/overrides.yaml", "- stage=show\n- networks=knee\n")
+    ended = evonas_command("compare", "runs=[first,second]")
+    assert ended.code == 0, ended.err
+    assert "networks" not in ended.out and "select" not in ended.out
+    [differs] = [line for line in ended.out.splitlines() if line.startswith("| seed ")]
+    assert differs.replace("|", "").split() == ["seed", "0", "1"]

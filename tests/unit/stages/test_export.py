@@ -23,6 +23,7 @@ from evonas.stages.build import factory
 from evonas.stages.export import Export
 from evonas.stages.networks import export_formats
 from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_exported
+from evonas.stages.networks.model_card import card
 from evonas.stages.select import Select
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import extract
@@ -163,6 +164,24 @@ def test_the_card_has_the_header_of_model_hubs(folder: Path) -> None:
     assert about["library_name"] == "evonas" and "synthetic" in about["tags"]
     assert "license" not in about, "whose weights they are is not ours to say"
     assert text.startswith("# knee")
+
+
+def test_the_batch_axis_of_onnx_has_a_name_that_people_know(folder: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    [image], [output] = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.shape[0], output.name, output.shape[0]) == ("image", "batch", "output", "batch")
+
+
+def test_the_card_says_what_goes_in_and_how_long_it_takes(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| mean | 0.485, 0.456, 0.406 |" in text and "| deviation | 0.229, 0.224, 0.225 |" in text
+    assert "net.train()" in text and "latency" not in text and "Debug run" not in text
+    timed = {"ms": 7.2081, "runtime": "torch", "threads": 2, "device": "A CPU"}
+    told = card({**config, "latency": timed, "shortened": "Debug run (limits=debug): x."})
+    assert "| latency, one image | 7.208 ms (torch, 2 threads, A CPU) |" in told
+    assert "**Debug run (limits=debug): x.**" in told
 
 
 def test_onnx_gives_the_same_outputs_for_any_batch(made: Context, folder: Path) -> None:

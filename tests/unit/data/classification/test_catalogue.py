@@ -14,6 +14,7 @@ from evonas.data.base import SPLITS
 from evonas.data.classification.augment import Views
 from evonas.data.classification.catalogue import KINDS, NamedImages
 from evonas.data.classification.imagefolder import ImageFolder
+from evonas.data.io.split_lists import MissingFilesError
 from evonas.errors import DataError, UserError
 
 PER_CLASS = 2
@@ -191,6 +192,15 @@ def test_damaged_indexes_are_data_errors(name: str, tmp_path: Path) -> None:
             file.write_bytes(b"\x00\x01 broken")
     with pytest.raises(DataError):
         len(source(name, tmp_path).dataset("train"))
+
+
+@pytest.mark.parametrize("name", ["pets", "dtd", "flowers102"])
+def test_missing_pictures_are_named_when_a_split_is_listed(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path)
+    for path in (tmp_path / KINDS[name].folder).rglob("*.jpg"):
+        path.unlink()
+    with pytest.raises(MissingFilesError, match=r"(\d+) of \1 files are missing: .*\.jpg"):
+        len(source(name, tmp_path).dataset("test"))
 
 
 def test_a_picture_of_no_class_is_refused(tmp_path: Path) -> None:

@@ -136,3 +136,38 @@ def test_a_searcher_that_cannot_leaves_no_archive(outputs: Path, changes: dict[s
     with pytest.raises(UserError):
         Search().run(context(outputs, "mistaken", **changes))
     assert not (outputs / "mistaken" / ARCHIVE).exists()
+
+
+PARAMS = {"_target_": "evonas.objectives.analytic_costs.Params"}
+
+
+def test_adding_a_cheap_objective_keeps_the_errors_that_are_known(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objectives = {**OBJECTIVES, "params": PARAMS}
+    # random points, so that the objectives do not change which are asked
+    alike = {"searcher": "baselines.random.RandomSearch"}
+    Search().run(context(outputs, "two", **alike))
+    Search().run(context(outputs, "alone", objective=objectives, **alike))
+    capsys.readouterr()
+    Search().run(context(outputs, "three", objective=objectives, reuse=str(outputs / "two"), **alike))
+    said = capsys.readouterr().out
+    assert "8 measurements were taken over from reuse=." in said
+    assert "8 of them had fewer objectives, which were measured anew." in said
+    # as if all had been measured
+    assert dump(outputs, "three") == dump(outputs, "alone")
+
+
+def test_an_expensive_objective_is_not_completed(outputs: Path) -> None:
+    cheap = {"macs": OBJECTIVES["macs"], "params": PARAMS}
+    Search().run(context(outputs, "cheap", objective=cheap))
+    with pytest.raises(UserError, match="has no evaluation that this search can reuse"):
+        Search().run(
+            context(outputs, "dear", objective={**cheap, **OBJECTIVES}, reuse=str(outputs / "cheap"))
+        )
+
+
+def test_an_objective_of_other_settings_is_not_completed(outputs: Path) -> None:
+    other = {**OBJECTIVES, "params": PARAMS, "error": {**OBJECTIVES["error"], "bn_calibration_images": 7}}
+    with pytest.raises(UserError, match="has no evaluation that this search can reuse"):
+        Search().run(context(outputs, "otherwise", objective=other, reuse="first"))
