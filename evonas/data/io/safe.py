@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from evonas.errors import DataError
 
@@ -133,7 +133,7 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _png_bits(image: Image.Image) -> int:
+def _png_bits(image: ImageFile.ImageFile) -> int:
     """Bits of a sample, from the first chunk of a PNG, which Pillow does not keep."""
     stream = image.fp
     assert stream is not None
@@ -144,7 +144,7 @@ def _png_bits(image: Image.Image) -> int:
     return bits
 
 
-def _opened(path: Path | Encoded, max_pixels: int) -> Image.Image:
+def _opened(path: Path | Encoded, max_pixels: int) -> ImageFile.ImageFile:
     """The image after its header was read and its size checked."""
     if isinstance(path, Path):
         _check_file(path, MAX_IMAGE_BYTES)
