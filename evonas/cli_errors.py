@@ -41,7 +41,7 @@ def explain(error: Exception, words: Sequence[str], conf: Path) -> UserError:
     if isinstance(error, MissingConfigException):
         return _unknown_option(error, text, conf)
     if isinstance(error, OverrideParseException):
-        return UserError(f"'{redact(error.override)}' is not a setting.", "Settings look like: seed=1")
+        return _unreadable(str(redact(error.override)))
     if match := _SEVERAL.search(text):
         return UserError(f"Several values, '{match[1]}', are a sweep.", "Add -m to run one job for each.")
     if match := _NOT_DEFAULT.search(text):
@@ -52,6 +52,18 @@ def explain(error: Exception, words: Sequence[str], conf: Path) -> UserError:
         return _wrong_type(error, words)
     first, _, rest = text.partition("\n")
     return UserError(first.rstrip(".") + ".", " ".join(rest.split()))
+
+
+def _unreadable(override: str) -> UserError:
+    """A setting that Hydra's grammar does not know, or no setting at all."""
+    key, sign, value = override.partition("=")
+    if not sign or not re.fullmatch(r"[+~]{0,2}[\w./@$-]+", key):
+        return UserError(f"'{override}' is not a setting.", "Settings look like: seed=1")
+    return UserError(
+        f"The value of {key} cannot be read: {value}",
+        "A text with signs such as = , < > ( ) [ ] {} # or quotes needs quotes of its own, inside those of the shell: "
+        f"""'{key}="..."'""",
+    )
 
 
 def check_types(cfg: DictConfig, typed: Sequence[str]) -> None:
