@@ -25,6 +25,8 @@ LOCK = ".lock"
 IDENTITY = "run.json"
 END = "end.json"
 ATTEMPTS = "attempts"
+# manifests of the splits that a run has read
+DATA = "data.json"
 DONE = "done"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 _QUESTION = ("task", "seed", "space", "network", "data")
@@ -187,7 +189,7 @@ def find_run(outputs: Path, name: str) -> Path:
 
 def _is_refused(directory: Path) -> bool:
     """Whether every command of a run ended in a UserError and none has left a file."""
-    made = (each for each in directory.iterdir() if each.name not in (LOCK, IDENTITY, ATTEMPTS))
+    made = (each for each in directory.iterdir() if each.name not in (LOCK, IDENTITY, ATTEMPTS, DATA))
     if any(each.is_file() or any(file.is_file() for file in each.rglob("*")) for each in made):
         return False
     codes = {exit_code(attempt) for attempt in (directory / ATTEMPTS).glob("*")}

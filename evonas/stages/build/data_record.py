@@ -11,13 +11,11 @@ from omegaconf import OmegaConf
 
 from evonas import files
 from evonas.errors import DataError
-from evonas.run import Run
+from evonas.run import DATA, Run
 from evonas.stages.build.setup import Setup
 
 if TYPE_CHECKING:
     from evonas.data.base import Split
-
-RECORD = "data.json"
 
 
 class DataRecord:
@@ -40,10 +38,10 @@ class DataRecord:
             task: that of the config, if it was built before.
 
         Raises:
-            DataError: a split has other files, names or sizes than before.
+            DataError: a split has other files, names or sizes than before, or the record is damaged.
         """
-        path = self._run.directory / RECORD
-        record: dict[str, Any] = files.read_json(path) if path.exists() else {}
+        path = self._run.directory / DATA
+        record = _read(path) if path.exists() else {}
         root = OmegaConf.select(self._setup.cfg, "data.root")
         place = None if root is None else str(Path.cwd() / root)
         for split in splits:
@@ -57,6 +55,18 @@ class DataRecord:
                 files.write_json(path, record)
             elif before["manifest"] != present["manifest"]:
                 raise _changed(self._run.name, split, before["root"], place)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = files.read_json(path)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(
+        isinstance(each, dict) and {"manifest", "root"} <= each.keys() for each in found.values()
+    ):
+        raise DataError(f"{path} is damaged.", "Remove it, if the data is that which the run began with.")
+    return found
 
 
 def _changed(run: str, split: "Split", before: str | None, now: str | None) -> DataError:

@@ -61,3 +61,11 @@ def test_a_split_is_looked_at_once(tree: Path, tmp_path: Path) -> None:
     found.check("train", "holdout")
     found.check("holdout", "test")
     assert asked == ["train", "holdout", "test"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"train": 3}', '{"train": {"manifest": "x"}}'])
+def test_a_damaged_record_is_named(tree: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/data.json").write_text(text)
+    with pytest.raises(DataError, match=r"data\.json is damaged"):
+        record(tree, tmp_path).check("train")
