@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig
 
@@ -61,7 +61,7 @@ class Search:
         is_read = context.setup.mode is RunMode.TABLE and spec == to_plain(cfg.evaluator)
         evaluator: Evaluator | TableEvaluator = context.setup.table_evaluator if is_read else build(spec)
         if mode_of(cfg) is RunMode.SUPERNET and any(map(_reads_data, to_plain(cfg.objective).values())):
-            context.data.check("holdout", task=evaluator.task)
+            context.data.check("holdout", task=cast("Evaluator", evaluator).task)
         names = [objective.name for objective in evaluator.objectives]
         searcher = build_searcher(cfg.search, context.setup.space, cfg.seed, names)
         if cfg.budget.get("in_flight") is not None:
