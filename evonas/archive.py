@@ -302,9 +302,9 @@ class Archive:
 
     def _evaluation(self, row: tuple[Any, ...]) -> Evaluation:
         seq, fingerprint, genotype, part, state, objectives, extra, reason, _ = self._verified(row)
-        return Evaluation(
-            seq, fingerprint, genotype, part, state, json.loads(objectives), json.loads(extra), reason
-        )
+        with _translated_errors(self.path):
+            values, others = json.loads(objectives), json.loads(extra)
+        return Evaluation(seq, fingerprint, genotype, part, state, values, others, reason)
 
     def _verified(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """A row that matches its checksum."""
@@ -566,7 +566,7 @@ def _translated_errors(path: Path) -> Iterator[None]:
             f"{path} cannot be used: {error} ({free} MiB free on its disk).",
             "Free space on the disk, then repeat the command with resume=true",
         ) from error
-    except (sqlite3.DatabaseError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (sqlite3.DatabaseError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} is damaged or not an archive: {error}.", _RESTORE) from error
 
 

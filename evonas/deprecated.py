@@ -70,7 +70,9 @@ KEYS: Mapping[str, str] = {
     "select.noise": "select.noise_aware",
     "train.recalibrate": "train.bn_calibration_images",
 }
-# task -> what it meant in the first release: a run that was begun then goes on with it
+# settings with another default since the first release: a run that was begun then goes on with its recorded value
+CHANGED_DEFAULTS = ("objective.latency.runtime", "search.corners")
+# task -> what it meant in the first release, likewise
 FORMER_DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "synthetic": (
         "network=nano",
@@ -182,9 +184,18 @@ def package_of(dotted: str, tell: Say = silent) -> str:
     return new
 
 
-def former_defaults(task: str, version: str) -> tuple[str, ...]:
-    """The settings that a task had in the release that began a run, where they differ from its present ones."""
-    return FORMER_DEFAULTS.get(task, ()) if version.startswith(_FIRST) else ()
+def former_defaults(task: str, version: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
+    """The settings that a run had in the release that began it, where they differ from the present ones.
+
+    Args:
+        task: of the run.
+        version: of evonas, which began the run.
+        recorded: what the run's config says for each of CHANGED_DEFAULTS; None where it has no such key.
+    """
+    if not version.startswith(_FIRST):
+        return ()
+    kept = [f"{key}={str(value).lower()}" for key, value in recorded.items() if value is not None]
+    return (*FORMER_DEFAULTS.get(task, ()), *kept)
 
 
 def option(group: str, name: str) -> str:

@@ -216,9 +216,18 @@ def recorded_overrides(directory: Path) -> list[str]:
     identity = _read_identity(path) if path.exists() else {}
     version = str(identity.get("version", ""))
     found = _at_home(found, identity)
-    former = dict(each.split("=", 1) for each in deprecated.former_defaults(task_name(found), version))
-    for key in (each.partition("=")[0].lstrip("+~") for each in found):
-        former = {name: value for name, value in former.items() if not f"{name}.".startswith(f"{key}.")}
+    recorded = recorded_config(directory)
+    values = {key: OmegaConf.select(recorded, key) for key in deprecated.CHANGED_DEFAULTS}
+    known = deprecated.former_defaults(task_name(found), version, values)
+    former = dict(each.split("=", 1) for each in known)
+    for key, _, value in (each.lstrip("+~").partition("=") for each in found):
+        # a choice of a group, such as objective=[error,latency], sets no value below it
+        sets_all_below = "." in key or value.startswith("{")
+        former = {
+            name: kept
+            for name, kept in former.items()
+            if name != key and not (sets_all_below and name.startswith(f"{key}."))
+        }
     return [*found, *(f"{name}={value}" for name, value in former.items())]
 
 

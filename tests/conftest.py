@@ -32,7 +32,7 @@ install_import_hook(
         "evonas.supernets.mbconv.backbone",
         "evonas.train.distillation.cross_architecture",
     ],
-    "beartype.beartype",
+    "shape_checks.checked",
 )
 
 ROOT = Path(__file__).parent.parent

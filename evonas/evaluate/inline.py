@@ -103,15 +103,16 @@ class InlineEngine:
         return replace(_outcome(failed.job, found, seconds), attempts=2)
 
     def _checked_attempt(self, job: Job) -> Measurement | Failure:
-        control = self._controls.get(job.part)
+        control, reason = self._controls.get(job.part), ""
         for pause in PAUSES_S:
             time.sleep(pause)
             self._evaluator = ready_evaluator(self._spec)
             found = self._attempt(control) if control is not None else None
             if not isinstance(found, Failure):
                 return self._attempt(job)
+            reason = found.reason
         raise EngineError(
-            f"Nothing can be measured any more, not even a genotype that was measured before: {found.reason}",
+            f"Nothing can be measured any more, not even a genotype that was measured before: {reason}",
             "See what is wrong with the machine, then repeat the command with resume=true; what was measured is kept, "
             "and nothing failed for this.",
         )

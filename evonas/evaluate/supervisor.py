@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from evonas.errors import EngineError
 from evonas.evaluate.backlog import Backlog, Order, Pass, QueuedJob
 from evonas.evaluate.code import code_digest
-from evonas.evaluate.engine import PARTS, Job, Measurement, Outcome, Part
+from evonas.evaluate.engine import PARTS, Job, Measurement, Outcome, Owner, Part
 from evonas.evaluate.events import EventLog
 from evonas.evaluate.measure import EvaluatorSpec, checked, explain, no_images
 from evonas.version import __version__
@@ -467,7 +467,7 @@ def require_positive(**settings: float) -> None:
 def _outcome(pending: QueuedJob, worker: SupervisedWorker, answer: dict[str, Any], seconds: float) -> Outcome:
     job, attempts = pending.job, pending.attempts + 1
     if "reason" in answer:
-        owner = "machine" if answer["owner"] == "machine" else "genotype"
+        owner: Owner = "machine" if answer["owner"] == "machine" else "genotype"
         return Outcome(job, None, str(answer["reason"]), seconds, worker.name, attempts, owner)
     try:
         measurement = checked(Measurement(answer["objectives"], answer.get("extra") or {}))

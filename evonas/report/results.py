@@ -77,7 +77,7 @@ class SearchResults:
     @cached_property
     def doubtful(self) -> Mapping[str, tuple[str, ...]]:
         """Objectives of a genotype whose value is no measurement (`is_doubtful`), by genotype; most have none."""
-        found = {}
+        found: dict[str, tuple[str, ...]] = {}
         for text, row, extra in zip(self.genotypes, self.values, self.extras, strict=False):
             pairs = zip(self.names, row.tolist(), strict=True)
             names = tuple(name for name, value in pairs if is_doubtful(value, extra.get(name)))
@@ -251,6 +251,19 @@ def predictions(identity: Mapping[str, Any]) -> list[str]:
     """
     sources: Mapping[str, str] = identity.get("sources", {})
     return [f"{name} is predicted: {source}." for name, source in sources.items()]
+
+
+def measured_with(results: SearchResults) -> list[str]:
+    """One sentence per device and runtime on which latency was measured; empty where none was recorded."""
+    found = dict[str, None]()
+    for extra in results.extras:
+        facts, device = extra.get("latency"), extra.get("device")
+        if isinstance(facts, Mapping) and isinstance(device, Mapping) and "runtime" in facts:
+            name, version = facts["runtime"]
+            threads = facts.get("threads", 1)
+            counted = f"{threads} thread" + ("s" if threads != 1 else "")
+            found[f"latency is measured in {name} {version} with {counted} on {device.get('name')}."] = None
+    return list(found)
 
 
 def front_summary(results: SearchResults) -> str:

@@ -12,6 +12,8 @@ from evonas.search.ranking import non_dominated
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 
+GROUPS = "groups"
+
 
 class History:
     """Points asked and observed so far; enforces that no point is asked twice or beyond the budget.
@@ -107,6 +109,23 @@ def is_measured(observation: Observation) -> bool:
     return observation.objectives is not None and all(map(math.isfinite, observation.objectives))
 
 
-def initial_points(space: Space, start: Iterable[Genotype], corners: bool) -> list[Genotype]:
-    """The given points, followed by the smallest and the largest architecture if `corners` is set."""
-    return [*start, *(dict.fromkeys((space.smallest(), space.largest())) if corners else ())]
+def initial_points(space: Space, start: Iterable[Genotype], corners: bool | str) -> list[Genotype]:
+    """The points to ask for first: the given ones, then corners of the space.
+
+    Args:
+        start: points to begin with.
+        corners: False for none; True for the smallest and the largest architecture; "groups" for these, and for each
+            group of genes (resolution, depth, ...) the smallest architecture with the group's largest choices and the
+            largest with its smallest. Such ends of the front, narrow networks that read whole images for instance, are
+            rare among random points.
+
+    Raises:
+        UserError: `corners` is none of these.
+    """
+    if corners not in (True, False, GROUPS):
+        raise UserError(f"search.corners={corners} is unknown.", "search.corners=true, false or groups")
+    found = [space.smallest(), space.largest()] if corners else []
+    if corners == GROUPS:
+        found += [space.smallest({group: "max"}) for group in space.members]
+        found += [space.largest({group: "min"}) for group in space.members]
+    return [*start, *dict.fromkeys(found)]

@@ -95,7 +95,8 @@ class Search:
         if failed_by_machine:
             raise EngineError(
                 f"{failed_by_machine} of the evaluations failed because of the machine, and not of their genotypes.",
-                f"Measure them again with: {context.run.command('search')} resume=true retry_failed=true",
+                f"Measure them again with: {context.run.command('search')} resume=true retry_failed=true\n"
+                f"Go on without them with: {context.run.command('select')}",
             )
         return f"Next: {context.run.command('select')}"
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from evonas import files
 from evonas.report.archive_reader import read
-from evonas.report.results import SearchResults, doubts, predictions
+from evonas.report.results import SearchResults, doubts, measured_with, predictions
 from evonas.report.selection.rules import Choice, choose
 from evonas.space.space import Space
 from evonas.stages.base import Context
@@ -118,5 +118,5 @@ def _show(nets: list[dict[str, Any]], facts: SearchResults) -> None:
     print_table("Chosen networks", columns, rows)
     for net in nets:
         print(f"{net['name']}: {net['reason']}")
-    for line in [*predictions(facts.identity), *doubts(facts)]:
+    for line in [*predictions(facts.identity), *doubts(facts), *measured_with(facts)]:
         print(line)

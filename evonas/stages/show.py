@@ -15,6 +15,7 @@ from evonas.stages.build.recorded import recorded_space
 from evonas.stages.networks.references import referenced_networks
 from evonas.stages.networks.selected import SELECTED, SelectedNetwork, retraining_result, selected_networks
 from evonas.stages.searching.reuse import ARCHIVE
+from evonas.track.console import printable
 from evonas.track.progress import human_time
 
 SHOWN_EXTRAS = 12
@@ -40,7 +41,7 @@ class Show:
                     *_measurements(archive, net.genotype, results),
                     *_retraining(context, net),
                 ]
-                print("\n".join(lines))
+                print("\n".join(map(printable, lines)))
         return f"Measure again: {context.run.command('measure')} 'networks={nets[-1].genotype}'"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,6 +22,12 @@ class Activation:
 
     map: Tensor
     levels: tuple[Tensor, ...] = ()
+
+
+def sides(images: Tensor) -> Size:
+    """Height and width in pixels, as plain numbers also while torch traces, which makes tensors of sizes."""
+    height, width = images.shape[-2:]
+    return (int(height), int(width)) if torch.jit.is_tracing() else (height, width)
 
 
 def unchanged(size: Size) -> Size:
@@ -54,7 +61,7 @@ class Backbone(nn.Module):
 
     def begin(self, images: Float[Tensor, "B 3 H W"]) -> Activation:
         """The input of the first step: the images, resized to the network's input size."""
-        height, width = images.shape[-2:]
+        height, width = sides(images)
         wanted = self.input_size((height, width))
         if wanted != (height, width):
             images = F.interpolate(images, wanted, mode="bilinear", align_corners=False, antialias=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evonas.nn.detection.base import HeadOutput
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
-from evonas.supernets.backbone import Backbone
+from evonas.supernets.backbone import Backbone, sides
 from evonas.supernets.base import SupernetFamily
 from evonas.supernets.resolution import head_output
 
@@ -42,7 +42,7 @@ class StaticNet(nn.Module):
     def forward_with_features(self, x: Float[Tensor, "B 3 H W"]) -> tuple[HeadOutput, list[Tensor]]:
         """Output and feature maps in one pass."""
         levels = self.features(x)
-        return head_output(self.head, levels, self.backbone, x.shape[-2:]), levels
+        return head_output(self.head, levels, self.backbone, sides(x)), levels
 
     def forward(self, x: Float[Tensor, "B 3 H W"]) -> HeadOutput:
         """The output of the head."""

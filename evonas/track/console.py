@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-_WIDE = 400
+_WIDE, _LONGEST = 400, 2000
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -39,6 +39,12 @@ def heading(text: str, stream: TextIO | None = None) -> None:
     console(out).print(text, style="bold" if is_terminal(out) else None, markup=False, highlight=False)
 
 
+def printable(text: str) -> str:
+    """Text of a file on one line, without the characters by which it would control a terminal; not too long."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
+
+
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO | None = None
 ) -> None:
@@ -54,5 +60,5 @@ def print_table(
         table.add_column(column, justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         # escaped, since genotypes are no rich markup
-        table.add_row(*[cell.replace("[", r"\[") for cell in row])
+        table.add_row(*[printable(cell).replace("[", r"\[") for cell in row])
     console(out, None if terminal else _WIDE).print(table)

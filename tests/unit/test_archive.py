@@ -208,6 +208,20 @@ def test_a_failed_evaluation_can_be_replaced_and_no_other(path: Path) -> None:
         assert [each.objectives["error"] for each in archive.in_order_recorded()][-2:] == [0.1 * 19, 0.25]
 
 
+@pytest.mark.parametrize("deep", ["meta", "evaluation"])
+def test_values_that_are_too_deep_are_damage(path: Path, deep: str) -> None:
+    text = "[" * 10**5 + "]" * 10**5
+    with opened(path) as archive:
+        archive._connection.execute("INSERT INTO meta VALUES ('deep', ?)", (text if deep == "meta" else "1",))
+        row = (0, "f", "g", "shared", "done", '{"e": 1.0}', text, "")
+        archive._connection.execute(
+            f"INSERT INTO evaluation VALUES ({', '.join('?' * 9)})", (*row, module._checksum(row))
+        )
+        archive._set_seal(archive._computed_seal())
+    with Archive.read(path) as archive, pytest.raises(DataError, match="damaged"):
+        _ = archive.meta if deep == "meta" else archive.evaluations()
+
+
 SCHEMAS = {
     "an endless view": [
         "ALTER TABLE evaluation RENAME TO real",

@@ -312,6 +312,33 @@ def test_a_run_of_the_first_release_keeps_what_its_task_meant(
     assert expected == kept and (bool(found[len(said) :]) == bool(kept))
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (["+task=camvid"], ["objective.latency.runtime=torch", "search.corners=true"]),
+        (
+            ["+task=camvid", "objective=[error,latency]", "search=nsga2"],
+            ["objective.latency.runtime=torch", "search.corners=true"],
+        ),
+        (["+task=camvid", "objective.latency.runtime=onnxruntime"], ["search.corners=true"]),
+        (["+task=camvid", "objective.latency={threads: 2}"], ["search.corners=true"]),
+        (["+task=camvid", "search.corners=false"], ["objective.latency.runtime=torch"]),
+    ],
+)
+def test_a_run_of_the_first_release_keeps_defaults_that_changed(
+    tmp_path: Path, said: list[str], kept: list[str]
+) -> None:
+    attempt = tmp_path / "old" / ATTEMPTS / "001"
+    attempt.mkdir(parents=True)
+    (attempt / "overrides.yaml").write_text(OmegaConf.to_yaml(said))
+    (attempt / "config.yaml").write_text(
+        "task: {name: camvid}\nobjective: {latency: {runtime: torch}}\nsearch: {corners: true}\n"
+    )
+    known = {"created": "", "task": {"name": "", "settings": None}, "seed": 0, "space": {}, "network": {}}
+    files.write_json(tmp_path / "old" / IDENTITY, {**known, "data": None, "version": "0.1.0"})
+    assert recorded_overrides(tmp_path / "old") == [*said, *kept]
+
+
 class Silent:
     """An evaluator of no objective."""
 

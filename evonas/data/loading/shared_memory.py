@@ -74,7 +74,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 def _locked(path: Path) -> Iterator[None]:
     """Holds a lock that the system releases when the process ends, also if it is killed."""
     with _disk_errors(path.parent):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = files.open_to_change(path)
     try:
         # on file systems without locks two processes may decode, but writes are still atomic
         with contextlib.suppress(OSError):

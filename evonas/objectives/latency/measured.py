@@ -47,7 +47,8 @@ class Latency:
         precision: target for half the width of the median's 95 % interval, relative to the median.
         cv_limit: a larger coefficient of variation logs a warning and sets `noisy`.
         pin: on Linux, pin a CPU measurement to the idlest cores.
-        runtime: torch, onnxruntime or tensorrt.
+        runtime: torch, onnxruntime or tensorrt; `auto` for onnxruntime on a CPU where its packages are installed, else
+            torch.
         graphs: on CUDA, replay a CUDA graph.
         clock: `wall`; `cpu` for the CPU time of the computing thread, which needs threads=1 and estimates the time on
             an idle machine; `auto` for `cpu` where possible.
@@ -73,7 +74,7 @@ class Latency:
         precision: float = 0.02,
         cv_limit: float = 0.1,
         pin: bool = True,
-        runtime: str = "torch",
+        runtime: str = runtimes.AUTO,
         graphs: bool = False,
         clock: str = "auto",
         reference: bool = True,
@@ -126,6 +127,7 @@ class Latency:
             )
         facts = {**timing.summary(self.cv_limit), **state(device, self.threads, cores)}
         facts["clock"] = self._clock(self._context)
+        facts["runtime"] = [(runtime := self._runtime(self._context)), runtimes.version(runtime)]
         if self.reference:
             facts["reference_ms"] = self._reference()[1]
         if facts["noisy"]:
@@ -139,7 +141,9 @@ class Latency:
             "version": VERSION,
             "threads": self.threads,
             "pin": self.pin,
-            "runtime": [self.runtime, runtimes.version(self.runtime)],
+            "runtime": [(runtime := self._runtime(context)), runtimes.version(runtime)],
+            # networks were converted by another exporter before
+            **({} if runtime == "torch" else {"exporter": "trace"}),
             "graphs": self.graphs,
             "clock": self._clock(context),
             "reference": context.space.format(context.space.smallest()) if self.reference else None,
@@ -148,8 +152,11 @@ class Latency:
             "device": machine(context.device),
         }
 
+    def _runtime(self, context: EvaluationContext) -> str:
+        return runtimes.choose(self.runtime, context.precision, context.device, self.graphs)
+
     def _clock(self, context: EvaluationContext) -> str:
-        return runtimes.clock_for(self.clock, self.runtime, context.device, self.threads)
+        return runtimes.clock_for(self.clock, self._runtime(context), context.device, self.threads)
 
     def _reference(self) -> Reference:
         """The reference network, and its time in ms on an idle machine."""
@@ -160,8 +167,9 @@ class Latency:
 
     def _once(self, net: nn.Module) -> RunOnce:
         clock = self._clock(self._context)
-        if self.runtime == "torch":
+        runtime = self._runtime(self._context)
+        if runtime == "torch":
             return runtimes.torch_once(net, self._image, self._context.autocast, self.graphs, clock)
         # the context caches its subnet on the device for other objectives
         copied = copy.deepcopy(net).cpu()
-        return runtimes.onnx_once(self.runtime, copied, self._image, self.threads, clock)
+        return runtimes.onnx_once(runtime, copied, self._image, self.threads, clock)

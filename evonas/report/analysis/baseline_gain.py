@@ -123,7 +123,8 @@ class Gain:
             return ""
         nearest, cheapest = cheaper[-1], self.cheapest
         ours, theirs = self.metric.from_error(nearest.error), self.metric.from_error(cheapest.error)
-        more = f"; so are {len(cheaper) - 1} more" if len(cheaper) > 1 else ""
+        count = len(cheaper) - 1
+        more = f", and so {'is' if count == 1 else 'are'} {count} more" if count else ""
         return (
             f"{nearest.name} is cheaper than every baseline, {self._costs(nearest.cost)} at {self.metric.name} "
             f"{ours:.4g} against {self._costs(cheapest.cost)} at {theirs:.4g} of {cheapest.name}{more}."

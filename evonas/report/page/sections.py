@@ -27,7 +27,7 @@ from evonas.report.page.tables import (
     scaled,
     tested,
 )
-from evonas.report.results import SearchResults, doubts, predictions
+from evonas.report.results import SearchResults, doubts, measured_with, predictions
 
 MAX_PICTURE_BYTES, MAX_PICTURES_BYTES = 2_000_000, 64_000_000
 
@@ -108,7 +108,12 @@ def front_section(sources: Sources) -> Section:
         *plots.trained_stars(chosen, sources.retrained, sources.rivals, sources.error_name, results),
     ]
     drawn = [*plots.fronts(results, marked), *([extra] if extra else [])]
-    texts = [*predictions(results.identity), *doubts(results), *_uncertainty(results)]
+    texts = [
+        *predictions(results.identity),
+        *doubts(results),
+        *measured_with(results),
+        *_uncertainty(results),
+    ]
     if sources.rivals:
         texts.append(
             "The search measures errors with inherited weights. Baselines are trained networks; beside them each "

@@ -21,7 +21,7 @@ class LocalSearch:
         seed: random seed.
         population: points per batch; the first batch is random.
         evaluations: evaluation budget, in points.
-        corners: whether to ask for the smallest and the largest architecture first.
+        corners: architectures to ask for first, see `initial_points`.
         start: points to ask for before all others.
 
     Raises:
@@ -34,7 +34,7 @@ class LocalSearch:
         seed: int,
         population: int,
         evaluations: int,
-        corners: bool = True,
+        corners: bool | str = True,
         start: Sequence[Genotype] = (),
     ) -> None:
         self._history = History(space, population, evaluations)

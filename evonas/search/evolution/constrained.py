@@ -43,7 +43,7 @@ class ConstrainedEvolution:
         keep: number of parents; None for `population`.
         mutants: fraction of children made by mutation; the others are made by crossover of two parents.
         mutation_prob: probability of resampling each position of a mutant.
-        corners: whether to ask for the smallest and the largest architecture first.
+        corners: architectures to ask for first, see `initial_points`.
         start: points to ask for before all others.
 
     Raises:
@@ -64,7 +64,7 @@ class ConstrainedEvolution:
         keep: int | None = None,
         mutants: float = 0.5,
         mutation_prob: float = 0.2,
-        corners: bool = False,
+        corners: bool | str = False,
         start: Sequence[Genotype] = (),
     ) -> None:
         self._history = History(space, population, evaluations)

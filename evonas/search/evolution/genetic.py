@@ -74,7 +74,7 @@ class GeneticSearch:
         mutation_prob: mutation probability per child (EvoNAS: 0.1).
         changes: expected number of changed axes, and of changed bits, per mutation (EvoNAS: 1).
         eta: distribution index of the polynomial mutation of axes.
-        corners: whether to ask for the smallest and the largest architecture first (EvoNAS: no).
+        corners: architectures to ask for first, see `initial_points` (EvoNAS: no).
         start: points to ask for before all others.
 
     Raises:
@@ -92,7 +92,7 @@ class GeneticSearch:
         mutation_prob: float = 1.0,
         changes: float = 0.5,
         eta: float = 1.0,
-        corners: bool = True,
+        corners: bool | str = True,
         start: Sequence[Genotype] = (),
     ) -> None:
         if population < 2 or evaluations < 1:

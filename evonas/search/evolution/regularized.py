@@ -33,7 +33,7 @@ class RegularizedEvolution:
         batch: children per batch, which are evaluated in parallel.
         weights: scalarisation weight of each objective; [1, 0] minimises the first alone. None draws
             weights for each tournament.
-        corners: whether to ask for the smallest and the largest architecture first.
+        corners: architectures to ask for first, see `initial_points`.
         start: points to ask for before all others.
 
     Raises:
@@ -49,7 +49,7 @@ class RegularizedEvolution:
         tournament: int = 10,
         batch: int = 1,
         weights: Sequence[float] | None = None,
-        corners: bool = True,
+        corners: bool | str = True,
         start: Sequence[Genotype] = (),
     ) -> None:
         self._history = History(space, population, evaluations)

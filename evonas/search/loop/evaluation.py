@@ -67,8 +67,8 @@ class CachedEngine:
             ]
             if jobs:
                 prints: dict[Part, str] = {jobs[0].part: fingerprint}
-                found = self.evaluate(jobs, prints, None if number is None else condense)
-                count += sum(each.state == "done" for each in found.values())
+                again = self.evaluate(jobs, prints, None if number is None else condense)
+                count += sum(each.state == "done" for each in again.values())
         return count
 
     @property

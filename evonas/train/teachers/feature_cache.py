@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from evonas import files
 from evonas.data.base import Images, Item
 from evonas.errors import EngineError, UserError
 from evonas.nn.detection.base import HeadOutput
@@ -121,7 +122,7 @@ class RecordFile:
         payload = flat.numpy().astype("<f4").tobytes()
         try:
             # other processes may write to the file, so it is not truncated
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+            handle = files.open_to_change(self.path)
             try:
                 os.pwrite(handle, self._sealed(index, payload) + payload, index * self._length)
             finally:

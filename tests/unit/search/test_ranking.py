@@ -27,6 +27,7 @@ from evonas.space.declared import declared_space
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.mbconv.space import mbconv_space
 
 EVONET = evonet_space()
 GRID = declared_space("grid", {f"x{number}": list(range(8)) for number in range(1, 7)})
@@ -116,6 +117,25 @@ def test_the_ends_of_the_space_are_asked_first_unless_told_otherwise() -> None:
     assert NSGA2(EVONET, 0, 8, 16).ask()[:2] == ends
     assert NSGA2(EVONET, 0, 8, 16, start=[given]).ask()[:3] == [given, *ends]
     assert not set(NSGA2(EVONET, 0, 8, 16, corners=False).ask()) & set(ends)
+
+
+def test_corners_of_each_group_are_asked_first_where_wanted() -> None:
+    space = mbconv_space()
+    asked = [space.decode(each) for each in NSGA2(space, 0, 16, 32, corners="groups").ask()]
+    assert len(asked) == 16
+    corners = asked[:12]
+    assert corners[0]["r1"] == 0.5 and corners[1]["r1"] == 1.0
+    # the narrowest and shallowest network that reads whole images, and the largest that reads small ones
+    assert any(
+        each["r1"] == 1.0 and each["d1"] == 1 and each["w1"] == 16 and each["k1"] == 3 for each in corners
+    )
+    assert any(
+        each["r1"] == 0.5 and each["d1"] == 3 and each["w1"] == 32 and each["k1"] == 5 for each in corners
+    )
+    # a population below the number of corners is not exceeded
+    assert len(NSGA2(space, 0, 4, 32, corners="groups").ask()) == 4
+    with pytest.raises(UserError, match=r"search\.corners=both is unknown"):
+        NSGA2(space, 0, 16, 32, corners="both")
 
 
 def test_spread_evens_out_the_gaps() -> None:

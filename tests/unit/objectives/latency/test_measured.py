@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 import small_run
 import torch
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
 
+from evonas import schema
+from evonas.cli import conf_dir
 from evonas.errors import DisturbedError, UserError
 from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency.benchmark import Plan, interval, measure, measure_credibly
@@ -28,6 +32,8 @@ from evonas.objectives.latency.reference_timing import (
     with_reference,
 )
 from evonas.stages.build import factory
+from evonas.stages.build.setup import Setup
+from evonas.supernets.supernet import Supernet, extract
 
 CPU = torch.device("cpu")
 
@@ -289,7 +295,6 @@ def test_a_noisy_value_is_warned_of(bench: EvaluationContext, caplog: pytest.Log
     assert "latency is noisy" in caplog.text
 
 
-@pytest.mark.slow
 def test_onnxruntime_times_the_same_network(bench: EvaluationContext) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -298,8 +303,117 @@ def test_onnxruntime_times_the_same_network(bench: EvaluationContext) -> None:
     value, extra = latency.measure(bench.space.smallest())
     assert value > 0
     assert extra["latency"]["repeats"] >= 10
+    assert extra["latency"]["runtime"][0] == "onnxruntime"
     assert latency.identity(bench)["runtime"][0] == "onnxruntime"
-    assert latency.identity(bench) != Latency(seconds=0.01).identity(bench)
+    assert latency.identity(bench) == Latency(seconds=0.01).identity(bench)
+    assert latency.identity(bench) != Latency(seconds=0.01, runtime="torch").identity(bench)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "graphs", "chosen"),
+    [
+        ("32-true", "cpu", False, "onnxruntime"),
+        ("bf16-mixed", "cpu", False, "torch"),
+        ("32-true", "cuda", False, "torch"),
+        ("32-true", "cuda", True, "torch"),
+    ],
+)
+def test_auto_is_onnxruntime_on_a_cpu(
+    precision: str, device: str, graphs: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    assert runtimes.choose("auto", precision, torch.device(device), graphs) == chosen
+    monkeypatch.setattr(runtimes, "find_spec", lambda _: None)
+    assert runtimes.choose("auto", precision, torch.device(device), graphs) == "torch"
+    assert runtimes.choose("onnxruntime", precision, torch.device(device), graphs) == "onnxruntime"
+
+
+class Resized(torch.nn.Module):
+    """Both kinds of antialiased resizing, one of them of weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid = torch.nn.Parameter(torch.linspace(0, 1, 3 * 6 * 6).reshape(1, 3, 6, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        small = F.interpolate(x, (8, 12), mode="bilinear", antialias=True)
+        return small + F.interpolate(self.grid, (8, 12), mode="bicubic", antialias=True)
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_a_network_to_be_timed_computes_the_same_in_onnxruntime(
+    traced: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    export, exporters = torch.onnx.export, list[bool]()
+
+    def noted(*args: Any, dynamo: bool, **settings: Any) -> Any:
+        exporters.append(dynamo)
+        if not dynamo and not traced:
+            print("the graph at the error")
+            raise RuntimeError("cannot be traced")
+        return export(*args, dynamo=dynamo, **settings)
+
+    monkeypatch.setattr(torch.onnx, "export", noted)
+    net, image = Resized().eval(), torch.rand(1, 3, 16, 24)
+    session = onnxruntime.InferenceSession(runtimes.onnx_model(net, image))
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), net(image).detach(), atol=2e-3, rtol=1e-3)
+    assert exporters == ([False] if traced else [False, True])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_network_that_no_exporter_converts_is_refused() -> None:
+    pytest.importorskip("onnxscript")
+
+    class Sorted(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor(sorted(x.flatten().tolist()))
+
+    with pytest.raises(UserError, match="cannot be converted to ONNX: ") as caught:
+        runtimes.onnx_model(torch.nn.Sequential(Sorted()).eval(), torch.rand(1, 3, 2, 2))
+    assert caught.value.hint == "objective.latency.runtime=torch"
+
+
+def test_a_network_that_decides_by_the_image_is_not_traced() -> None:
+    pytest.importorskip("onnxscript")
+
+    class Decides(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sqrt() if x[0, 0, 0, 0] > 0.5 else -x
+
+    image = torch.zeros(1, 3, 2, 2)
+    image[..., 0] = 1
+    # the other exporter refuses it by name
+    with pytest.raises(UserError, match="cannot be converted to ONNX: "):
+        runtimes.onnx_model(Decides().eval(), image)
+
+
+@pytest.mark.parametrize("network", ["resnet10t", "nano", "nano_cnn"])
+def test_subnets_are_traced_for_onnxruntime(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    schema.register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        setup = Setup(compose("config", ["+task=synthetic", f"network={network}"]))
+    net = Supernet(setup.family, setup.task.head(setup.family.levels), 0)
+    image = torch.rand(1, 3, 64, 96)
+    export, exporters = torch.onnx.export, list[bool]()
+
+    def noted(*args: Any, dynamo: bool, **settings: Any) -> Any:
+        exporters.append(dynamo)
+        return export(*args, dynamo=dynamo, **settings)
+
+    monkeypatch.setattr(torch.onnx, "export", noted)
+    for genotype in (setup.space.smallest(), setup.space.largest()):
+        subnet = extract(net, genotype).eval()
+        session = onnxruntime.InferenceSession(runtimes.onnx_model(subnet, image))
+        (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(found), subnet(image), atol=2e-3, rtol=1e-3)
+    assert exporters == [False, False]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_below_the_cheapest_baseline_a_worse_network_is_told_apart() -> None:
     made = found(Scored("tiny", 0.5, 0.45), Scored("less", 0.25, 0.46))
     assert [row.gain for row in made.rows] == [None, None] and made.short == "-"
     assert made.sentence() == (
-        "tiny is cheaper than every baseline, 0.5 ms at AbsRel 0.45 against 1 ms at 0.4 of small; so are 1 more."
+        "tiny is cheaper than every baseline, 0.5 ms at AbsRel 0.45 against 1 ms at 0.4 of small, and so is 1 more."
     )
 
 
