@@ -30,7 +30,7 @@ from evonas.errors import EvoNASError, UserError
 from evonas.foreign_errors import known_error
 from evonas.run import Run, close_run, end_attempt, find_run, open_run
 from evonas.stages.base import Context
-from evonas.stages.build.combinations import check_combinations
+from evonas.stages.build.combinations import check_combinations, refuse_settings_of_none
 from evonas.stages.build.setup import complete
 from evonas.stages.shortened import TRAINING, shortened
 from evonas.version import __version__
@@ -257,6 +257,8 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
         raise UserError("No task chosen.", f"Try: {command('+task=synthetic', *first, outputs=cfg.outputs)}")
     objectives = [each for each in overrides if cli_args.group(each) == "objective"]
     check_combinations(cfg, stage, objectives)
+    if not cli_args.brings_others(overrides):
+        refuse_settings_of_none(cfg, overrides)
     if cfg.packages and "packages" not in map(cli_args.group, overrides):
         raise UserError(
             f"A config file allows packages={list(cfg.packages)}, but whose code is run is yours to say.",

@@ -37,8 +37,12 @@ _SHORT = {"compare": ("runs",)}
 # what stages take over that only read: the name of another run
 _LOOKED_AT = {"inputs"}
 
-# a comma between networks; those inside the text of one stand before a number
-_REFERENCE = re.compile(r",\s*(?=[A-Za-z~./])")
+# settings whose texts have signs that Hydra reads otherwise, and the comma between two of them: those inside the text
+# of a network stand before a number, those inside a selection rule before a weight, such as asf:error=20,macs=1
+_TEXTS = {
+    "networks": re.compile(r",\s*(?=[A-Za-z~./])"),
+    "select.rules": re.compile(r",(?!\s*[\w.]+=[^=])"),
+}
 
 
 def rewrite(arguments: Sequence[str]) -> list[str]:
@@ -55,7 +59,7 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
     _name_stage(words)
     _use_present_names(words)
     _write_out(words)
-    _quote_genotypes(words)
+    _quote_texts(words)
     words = _completed(_move_debug(_spread_trackers(words)))
     words, attempt = _resumed(words)
     added = inherited(overrides(words), attempt)
@@ -261,18 +265,18 @@ def _write_out(words: list[str]) -> None:
             words[index] = f"stage.{key}=[{value}]" if is_bare else f"stage.{words[index]}"
 
 
-def _quote_genotypes(words: list[str]) -> None:
-    """Quote what `networks=` names, in place, because Hydra reads signs of its own in commas, `=` and `#`."""
+def _quote_texts(words: list[str]) -> None:
+    """Quote networks and selection rules, in place: Hydra reads signs of its own in commas, `=`, `<` and `#`."""
     for index in list(_positions(words)):
         key, _, value = words[index].partition("=")
-        if key != "networks" or not value or value == "null" or "'" in value or '"' in value:
-            continue
+        comma = _TEXTS.get(key)
         is_list = value.startswith("[") and value.endswith("]")
-        parts = _REFERENCE.split(value[1:-1]) if is_list else [value]
-        if is_sweep(words) and not is_list:
-            parts = _REFERENCE.split(value)
+        inner = value[1:-1] if is_list else value
+        if comma is None or not inner or value == "null" or set(inner) & set("'\"") or "],[" in inner:
+            continue
+        parts = comma.split(inner) if is_list or is_sweep(words) else [inner]
         text = ",".join(f"'{part.strip()}'" for part in parts)
-        words[index] = f"networks=[{text}]" if is_list else f"networks={text}"
+        words[index] = f"{key}=[{text}]" if is_list else f"{key}={text}"
 
 
 def _spread_trackers(words: list[str]) -> list[str]:
@@ -294,6 +298,11 @@ def _move_debug(words: list[str]) -> list[str]:
     chosen = [words[index] for index in _positions(words) if setting(words[index])[0] == "debug"]
     rest = [word for word in words if word not in chosen]
     return rest + [f"+debug={setting(word)[1]}" for word in chosen]
+
+
+def brings_others(typed: Sequence[str]) -> bool:
+    """Whether a choice brings others along, below which settings for later commands may be typed."""
+    return any(word in _MEANS for word in typed)
 
 
 def _completed(words: list[str]) -> list[str]:

@@ -25,6 +25,8 @@ LOCK = ".lock"
 IDENTITY = "run.json"
 END = "end.json"
 ATTEMPTS = "attempts"
+# manifests of the splits that a run has read
+DATA = "data.json"
 DONE = "done"
 # commands of a run that are looked at; a program may look at a run every minute
 MAX_ATTEMPTS = 1000
@@ -33,6 +35,9 @@ _QUESTION = ("task", "seed", "space", "network", "data")
 # the location of the data may change, the data may not
 _NOT_IDENTITY = ("root",)
 _NOT_INHERITED = ("run", "resume", "outputs", "stage", "fail_fast", "hydra", "packages", "retry_failed")
+# last parts of settings that are folders or files, where they are not words, lists or null
+_PATHS = ("root", "lists", "data", "weights", "folder", "lpips", "table", "classes")
+_PLACES = "places"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,7 @@ def find_run(outputs: Path, name: str) -> Path:
 
 def _is_refused(directory: Path) -> bool:
     """Whether every command of a run ended in a UserError and none has left a file."""
-    made = (each for each in directory.iterdir() if each.name not in (LOCK, IDENTITY, ATTEMPTS))
+    made = (each for each in directory.iterdir() if each.name not in (LOCK, IDENTITY, ATTEMPTS, DATA))
     if any(each.is_file() or any(file.is_file() for file in each.rglob("*")) for each in made):
         return False
     codes = {exit_code(attempt) for attempt in attempts_of(directory)}
@@ -253,7 +258,8 @@ def exit_code(attempt: Path) -> int | None:
 def recorded_overrides(directory: Path, attempt: str = "001") -> list[str]:
     """Overrides of a run's command that later commands inherit, in present names.
 
-    A run of an earlier release keeps what its task meant then (`deprecated.FORMER_DEFAULTS`).
+    A run of an earlier release keeps what its task meant then (`deprecated.FORMER_DEFAULTS`). In another working
+    directory relative paths are those of the first command, so that a run goes on with its own data.
 
     Args:
         attempt: folder of the command; the first one, whose settings are those of the run.
@@ -262,7 +268,9 @@ def recorded_overrides(directory: Path, attempt: str = "001") -> list[str]:
     folders = tuple(Path(each.partition("=")[2]) for each in said if each.startswith("--config-dir="))
     found = [deprecated.override(each, deprecated.silent, folders) for each in said]
     path = directory / IDENTITY
-    version = str(_read_identity(path).get("version", "")) if path.exists() else ""
+    identity = _read_identity(path) if path.exists() else {}
+    version = str(identity.get("version", ""))
+    found = _at_home(found, identity)
     recorded = recorded_config(directory)
     values = {key: OmegaConf.select(recorded, key) for key in deprecated.CHANGED_DEFAULTS}
     known = deprecated.former_defaults(task_name(found), version, values)
@@ -358,7 +366,7 @@ def _identify(directory: Path, cfg: DictConfig, overrides: Sequence[str], is_che
     wanted = _question(cfg, overrides)
     if not path.exists():
         created = {"created": datetime.now(UTC).isoformat(), "version": __version__}
-        files.write_json(path, {**wanted, **created})
+        files.write_json(path, {**wanted, **created, _PLACES: _places(cfg)})
         return _read_identity(path)
     recorded = _read_identity(path)
     if not isinstance(recorded["task"], dict) or "name" not in recorded["task"]:
@@ -396,14 +404,94 @@ def _without_places(value: Any) -> Any:
 def _refuse_another(name: str, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     known = identified(recorded)
     wanted = {**wanted, "task": {**wanted["task"], "name": present_task(wanted["task"]["name"])}}
+    home = _home(recorded) or Path.cwd()
     for key in _QUESTION:
-        changed = deprecated.first_difference(key, known.get(key), wanted[key])
+        before, now = _placed(known.get(key), wanted[key], key, home)
+        changed = deprecated.first_difference(key, before, now)
         if changed:
             where, before, now = changed
             raise UserError(
                 f"Run '{name}' has {where}={before}, and this command says {now}.",
                 f"Leave {where} as it was, or start another run by leaving out run={name}.",
             )
+
+
+def _places(cfg: DictConfig) -> dict[str, Any]:
+    """Where a run's first command was typed, and the absolute places of data that it left to defaults."""
+    settings = {"paths.data": OmegaConf.select(cfg, "paths.data")}
+    data = OmegaConf.to_container(cfg.data, resolve=False) if isinstance(cfg.get("data"), DictConfig) else {}
+    root = data.get("root") if isinstance(data, dict) else None
+    if isinstance(root, str) and "${" not in root:
+        settings["data.root"] = root
+    here = Path.cwd()
+    absolute = {key: str(here / Path(value).expanduser()) for key, value in settings.items() if value}
+    return {"folder": str(here), "settings": config.redact(absolute)}
+
+
+def _home(identity: Mapping[str, Any]) -> Path | None:
+    """The working directory of a run's first command; None where it was not recorded."""
+    places = identity.get(_PLACES)
+    folder = places.get("folder") if isinstance(places, dict) else None
+    return Path(folder) if isinstance(folder, str) and Path(folder).is_absolute() else None
+
+
+def _at_home(overrides: Sequence[str], identity: Mapping[str, Any]) -> list[str]:
+    """Overrides with the paths of a run's first command, as they are typed in the present working directory."""
+    home = _home(identity)
+    if home is None or home == Path.cwd():
+        return list(overrides)
+    found = []
+    for override in overrides:
+        name, sign, value = override.partition("=")
+        key, text = name.lstrip("+~"), _unquoted(value)
+        path = _absolute(text, key.rpartition(".")[2], home) if "." in key else None
+        found.append(override if path is None else command_text.setting(name, path))
+    typed = {each.partition("=")[0].lstrip("+~") for each in found}
+    settings = identity[_PLACES].get("settings")
+    for key in ("data.root", "paths.data") if isinstance(settings, dict) else ():
+        # data that has gone may have a new place in the environment of this command
+        if isinstance(settings.get(key), str) and key not in typed and _exists(Path(settings[key])):
+            found.append(command_text.setting(key, settings[key]))
+    return found
+
+
+def _absolute(value: Any, key: str, home: Path) -> str | None:
+    """The existing file or folder that a relative path names below `home`; None for everything else.
+
+    Args:
+        key: last part of the setting's name.
+    """
+    is_path = (
+        isinstance(value, str) and key in _PATHS and value not in ("", "null") and value[0] not in "[{$~"
+    )
+    return str(home / value) if is_path and _exists(home / value) else None
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is a file or a folder; a name that no file can have is none."""
+    with suppress(OSError, ValueError):
+        return path.exists()
+    return False
+
+
+def _placed(before: Any, now: Any, key: str, home: Path) -> tuple[Any, Any]:
+    """A recorded setting and a present one such that they are equal exactly if they name the same place.
+
+    A relative path that no longer leads anywhere from `home` moved together with the working directory.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        both = {name: _placed(before.get(name), now.get(name), name, home) for name in {*before, *now}}
+        return {name: pair[0] for name, pair in both.items()}, {name: pair[1] for name, pair in both.items()}
+    then, here = _absolute(before, key, home), _absolute(now, key, Path.cwd())
+    if before == now and then is None:
+        return before, now
+    return then or before, here or now
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1].replace(f"\\{value[0]}", value[0])
+    return value
 
 
 def _read_identity(path: Path) -> dict[str, Any]:

@@ -12,12 +12,13 @@ source's size (augmented ones of its crop size, if it has one). Splits are disjo
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from evonas.errors import UserError
+from evonas.errors import DataError, UserError
 
 Split = Literal["train", "holdout", "test"]
 SPLITS: tuple[Split, ...] = ("train", "holdout", "test")
@@ -95,6 +96,16 @@ def split_sizes(most: int, **sizes: int) -> dict[Split, int]:
 def seeded(**values: Any) -> str:
     """A line of text with values by key, sorted by key; used in manifests."""
     return " ".join(f"{key}={values[key]}" for key in sorted(values))
+
+
+def file_size(path: Path) -> int:
+    """The size of a listed file in bytes, for manifests; a DataError if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}.", "Complete the data, or correct its list."
+        ) from error
 
 
 def manifest_of(**values: Any) -> str:

@@ -176,6 +176,10 @@ def explain(error: BaseException) -> str:
 def _finite(name: str, number: Any) -> float:
     if isinstance(number, bool) or not isinstance(number, Real):
         raise ValueError(f"objective '{name}' is {number!r:.60}, not a number")
-    if not math.isfinite(number):
-        raise ValueError(f"objective '{name}' is {float(number)}, not a finite number")
-    return float(number)
+    try:
+        found = float(number)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise ValueError(f"objective '{name}' is {found}, not a finite number")
+    return found

@@ -1,10 +1,14 @@
 """Cost of a network, counted by running it; a family's `cost` computes it analytically.
 
+This is the only counter: costs of supernets, heads, baselines, teachers, exports and proxies come from here, so that
+they agree in one report.
+
 Legend: B batch, C channels, H W space.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +19,22 @@ from torch.utils.flop_counter import FlopCounterMode
 from evonas.nn.level import Level
 
 
+@contextmanager
+def counting() -> Iterator[FlopCounterMode]:
+    """Counts multiply-adds of convolutions and matrix products of all that runs inside, without gradients.
+
+    Attention runs as plain matrix products: torch's counter knows no operation count of the kernels in which a CPU
+    fuses `scaled_dot_product_attention`, nor of the fast path of `nn.MultiheadAttention`, and counts zero for them.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
 def count(network: nn.Module, *inputs: Any) -> tuple[int, int]:
     """Number of parameters, and multiply-adds of convolutions and matrix products for these inputs.
 
@@ -23,8 +43,7 @@ def count(network: nn.Module, *inputs: Any) -> tuple[int, int]:
     params = sum(parameter.numel() for parameter in network.parameters())
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    # the counter does not see the matrix products of fused attention
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with counting() as counter:
         network(*inputs)
     for module, mode in modes.items():
         module.training = mode

@@ -14,6 +14,7 @@ from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.base import AnyNetwork, Objective, Pooled, fingerprint_of
 from evonas.objectives.context import EvaluationContext
 from evonas.space.genotype import Genotype
+from evonas.tasks.base import Task
 
 
 def made(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Objective]:
@@ -88,6 +89,11 @@ class Evaluator:
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives in order."""
         return tuple(made(self._configs).values())
+
+    @property
+    def task(self) -> Task:
+        """The task, built once; its images are read by `setup`."""
+        return self._context.task
 
     @property
     def weights_digest(self) -> str:

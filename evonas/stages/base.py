@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from omegaconf import DictConfig
 
 from evonas.run import Run
+from evonas.stages.build.data_record import DataRecord
 from evonas.stages.build.setup import Setup
 
 
@@ -26,6 +27,11 @@ class Context:
     def setup(self) -> Setup:
         """Space, task and family of the config, each built once."""
         return Setup(self.cfg)
+
+    @cached_property
+    def data(self) -> DataRecord:
+        """What the run has read of its data before."""
+        return DataRecord(self.setup, self.run)
 
 
 @runtime_checkable

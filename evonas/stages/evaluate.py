@@ -66,6 +66,7 @@ class _Test:
 
     def __init__(self, context: Context) -> None:
         self.setup = EvaluationSetup(context)
+        context.data.check("test")
         self.task = self.setup.task
         self.supernet = load_initial_supernet(context)
         folder = context.run.path(TEST).with_name("pictures")

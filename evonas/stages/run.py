@@ -117,6 +117,13 @@ class Pipeline:
             referenced_networks(context)
         for rule in cfg.select.rules if "select" in self.steps else ():
             read_rule(rule)
+        if (
+            context.setup.mode is RunMode.TABLE
+            and "search" in self.steps
+            and not self._is_behind(context, "search")
+        ):
+            # reads the table, which a search then finds in the setup
+            _ = context.setup.table_evaluator.objectives
         is_made = "supernet" in self.steps and is_wanted(cfg, "supernet")
         if is_made and not _is_inherited(context.run, "supernet") and "_target_" in (cfg.sampler or {}):
             # searches of tables must not wait for torch

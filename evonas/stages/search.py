@@ -2,9 +2,9 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig
 
@@ -12,7 +12,7 @@ from evonas.archive import Archive
 from evonas.config import build, to_plain
 from evonas.errors import EngineError, UserError
 from evonas.evaluate.engine import Engine
-from evonas.identifiers import named, task_in_identities
+from evonas.identifiers import identifier, named, task_in_identities
 from evonas.report.archive_reader import read
 from evonas.report.metrics.pareto import front
 from evonas.report.results import doubts, predictions
@@ -58,7 +58,10 @@ class Search:
         cfg, path = context.cfg, context.run.directory / ARCHIVE
         naming = archive_naming(path)
         spec = naming(evaluator_config(context))
-        evaluator: Evaluator | TableEvaluator = build(spec)
+        is_read = context.setup.mode is RunMode.TABLE and spec == to_plain(cfg.evaluator)
+        evaluator: Evaluator | TableEvaluator = context.setup.table_evaluator if is_read else build(spec)
+        if mode_of(cfg) is RunMode.SUPERNET and any(map(_reads_data, to_plain(cfg.objective).values())):
+            context.data.check("holdout", task=cast("Evaluator", evaluator).task)
         names = [objective.name for objective in evaluator.objectives]
         searcher = build_searcher(cfg.search, context.setup.space, cfg.seed, names)
         if cfg.budget.get("in_flight") is not None:
@@ -145,6 +148,11 @@ def _search(
             for table in search_tables(read(archive.path)):
                 tracker.table(table)
             tracker.artifact("archive", [archive.path])
+
+
+def _reads_data(objective: Mapping[str, Any]) -> bool:
+    """Whether an objective measures networks on images of the task."""
+    return identifier(objective.get("_target_")) == "objective/error"
 
 
 def announcement_limit(cfg: DictConfig) -> float:

@@ -3,12 +3,13 @@
 Legend: B batch, C channels, H W space.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evonas.errors import UserError
 from evonas.nn.auxiliary import AuxiliaryOutput
 from evonas.nn.detection.base import HeadOutput, RegionHead
 from evonas.nn.gaussians import GaussianHead
@@ -20,20 +21,25 @@ _IN_COORDINATES = (RegionHead, GaussianHead)
 
 
 def head_output(head: nn.Module, levels: list[Tensor], backbone: Backbone, size: Sequence[int]) -> HeadOutput:
-    """The output of a head for images of `size`.
+    """The output of a head for images of `size`; a prediction of every pixel has that size.
 
     Args:
         head: the task's head.
         levels: maps of the backbone, at the backbone's input size.
         backbone: the backbone.
         size: height and width of the images in pixels.
+
+    Raises:
+        UserError: the sides are not multiples of the coarsest stride, and the head predicts cells instead of pixels, or
+            the backbone leaves the last pixels out.
     """
     height, width = size
-    if backbone.input_size((height, width)) == (height, width):
-        return head(levels)
+    is_resized = backbone.input_size((height, width)) != (height, width)
     if isinstance(head, _IN_COORDINATES):
-        return head(at_full_size(levels, backbone, size))
-    return _resized(head(levels), backbone.levels[0].stride, size)
+        return _fitted(head(at_full_size(levels, backbone, size) if is_resized else levels), backbone, size)
+    if is_resized:
+        return _mapped(head(levels), lambda dense: _interpolated(dense, size))
+    return _fitted(head(levels), backbone, size)
 
 
 def head_size(head: nn.Module, size: Size, own: Size) -> Size:
@@ -47,12 +53,29 @@ def at_full_size(levels: Sequence[Tensor], backbone: Backbone, size: Sequence[in
     return [_interpolated(each, grid) for each, grid in zip(levels, grids, strict=True)]
 
 
-def _resized(output: HeadOutput, stride: int, size: Sequence[int]) -> HeadOutput:
-    """A dense output at the size that it has without resizing; other outputs are unchanged."""
-    wanted = [-(-side // stride) * stride for side in size]
+def _fitted(output: HeadOutput, backbone: Backbone, size: Sequence[int]) -> HeadOutput:
+    """A dense output without the border that strides add to images whose sides they do not divide."""
+    multiple, stride = backbone.levels[-1].stride, backbone.levels[0].stride
+    if all(side % multiple == 0 for side in size):
+        return output
+
+    def cropped(dense: Tensor) -> Tensor:
+        if list(dense.shape[-2:]) != [-(-side // stride) * stride for side in size]:
+            raise UserError(
+                f"This network answers images whose sides are multiples of {multiple}, got {size[0]}x{size[1]}.",
+                f"Pad or resize the images, for example to "
+                f"{'x'.join(str(-(-side // multiple) * multiple) for side in size)}.",
+            )
+        return dense[..., : size[0], : size[1]]
+
+    return _mapped(output, cropped)
+
+
+def _mapped(output: HeadOutput, change: Callable[[Tensor], Tensor]) -> HeadOutput:
+    """A dense output, changed; others as they are."""
     if isinstance(output, AuxiliaryOutput):
-        return replace(output, main=_interpolated(output.main, wanted))
-    return _interpolated(output, wanted) if isinstance(output, Tensor) and output.ndim == 4 else output
+        return replace(output, main=change(output.main))
+    return change(output) if isinstance(output, Tensor) and output.ndim == 4 else output
 
 
 def _interpolated(maps: Tensor, size: Sequence[int]) -> Tensor:

@@ -12,7 +12,10 @@ from omegaconf import OmegaConf
 
 from evonas import config, schema
 from evonas.cli import conf_dir
+from evonas.errors import UserError
 from evonas.stages import NEEDS_NO_TASK, TARGETS
+from evonas.stages.build.combinations import refuse_settings_of_none
+from evonas.stages.build.setup import complete
 from evonas.supernets.evonet.published import PUBLISHED
 
 # given by the code that builds the object, not by the file
@@ -92,6 +95,37 @@ def test_no_task_forces_a_hardware(task: str) -> None:
     cfg = composed(f"+task={task}", "hardware=gpu")
     assert cfg.hardware.accelerator == "gpu"
     assert cfg.task is not None
+
+
+SETTING = ["task", "experiment", "debug", "network", "search", "hardware", "limits"]
+
+
+@pytest.mark.parametrize("group", ["distill", "sampler"])
+@pytest.mark.parametrize("option", [each for each in options() if each.partition("/")[0] in SETTING])
+def test_none_is_none_whatever_a_file_sets_below_the_group(group: str, option: str) -> None:
+    """A teacher that a task mentions, or a curriculum that it shortens, does not come back."""
+    cfg = composed(*choice(option), f"{group}=none")
+    if group == "distill":
+        # no file of evonas itself sets a part of a teacher
+        assert cfg.distill == {}
+    cfg.network = None
+    complete(cfg)
+    assert cfg[group] == {}
+
+
+def test_a_typed_setting_of_none_is_refused() -> None:
+    typed = ["+task=cells", "distill=none", "distill.ratio=0.2"]
+    with pytest.raises(UserError, match=r"distill.ratio=0.2 has no effect with distill=none"):
+        refuse_settings_of_none(composed("+task=cells", "distill=none", "+distill.ratio=0.2"), typed)
+    refuse_settings_of_none(
+        composed("+task=cells", "distill.ratio=0.2"), ["+task=cells", "distill.ratio=0.2"]
+    )
+
+
+def test_the_lessons_of_small_sets_and_of_retraining_are_choices() -> None:
+    assert composed("+task=cells").distill.ratio == 0.3
+    found = composed("+experiment=evonet_coco_base").distill
+    assert found == {**composed("+task=coco").distill, "ratio": 0.3}
 
 
 def test_debug_wins_over_the_task() -> None:

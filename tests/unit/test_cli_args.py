@@ -55,3 +55,21 @@ def test_a_preview_brings_its_search_and_trains_nothing_unless_told() -> None:
     assert {"stage=preview", "search=nested", "sampler=largest", "distill=none"} <= set(words)
     assert "sampler=none" not in words
     assert "sampler=none" in rewrite(["+task=synthetic", "stage=preview"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("[knee,latency<=20]", ["knee", "latency<=20"]),
+        ("[latency<=20&params<=5, mIoU>=0.6]", ["latency<=20&params<=5", "mIoU>=0.6"]),
+        ("[knee,asf:error=20,macs=1.5,spread:2]", ["knee", "asf:error=20,macs=1.5", "spread:2"]),
+        ("[knee,\"spread:1\",'latency<=20']", ["knee", "spread:1", "latency<=20"]),
+        ("[knee]", ["knee"]),
+        ("[]", []),
+        ("latency<=20", "latency<=20"),
+    ],
+)
+def test_selection_rules_need_no_quotes(typed: str, meant: object) -> None:
+    [word] = [word for word in rewrite(["+task=shapes", f"select.rules={typed}"]) if "rules" in word]
+    value = OverridesParser.create().parse_override(word).value()
+    assert ([str(each) for each in value] if isinstance(value, list) else str(value)) == meant

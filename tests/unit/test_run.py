@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 import evonas
@@ -245,3 +246,95 @@ def test_commands_are_in_the_order_of_their_numbers_and_not_too_many(
     assert [each.name for each in attempts_of(tmp_path)] == ["001", "002", "999", "1000"]
     monkeypatch.setattr("evonas.run.MAX_ATTEMPTS", 2)
     assert [each.name for each in attempts_of(tmp_path)] == ["999", "1000"]
+
+
+PLACED = [
+    "+task=toy",
+    "data.root=data",
+    "data.lists=lists",
+    "data.classes=[a,b]",
+    "network.weights=w.pth",
+    "seed=1",
+]
+
+
+def begun(folder: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any], typed: list[str]) -> Path:
+    """A run whose first command was typed in `folder`, which holds data, lists and weights."""
+    for name in ("data", "lists", "w.pth"):
+        (folder / name).mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("EVONAS_DATA", raising=False)
+    network = {"weights": "w.pth"}
+    run = open_run(composed(folder / "out", run="mine", data=data, network=network), typed)
+    close_run(run)
+    return run.directory
+
+
+def test_elsewhere_relative_paths_are_those_of_the_first_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "it's 1, [x]=y"
+    directory = begun(home, monkeypatch, {"root": "data", "lists": "lists", "classes": ["a", "b"]}, PLACED)
+    assert recorded_overrides(directory) == PLACED
+    monkeypatch.chdir(tmp_path)
+    # as Hydra reads them
+    found = OverridesParser.create().parse_overrides(recorded_overrides(directory))
+    values = {each.key_or_group: each.value() for each in found}
+    assert values.pop("paths.data") == str(home / "data")
+    assert values == {
+        "task": "toy",
+        "data.root": str(home / "data"),
+        "data.lists": str(home / "lists"),
+        "data.classes": ["a", "b"],
+        "network.weights": str(home / "w.pth"),
+        "seed": 1,
+    }
+    # the same data is no other question, whatever the place that it is named from
+    again = {"root": str(home / "data"), "lists": str(home / "lists"), "classes": ["a", "b"]}
+    network = {"weights": str(home / "w.pth")}
+    open_run(composed(home / "out", run="mine", data=again, network=network), PLACED)
+    with pytest.raises(UserError, match=r"has data.lists=.*x.=y/lists, and this command says .*/lists"):
+        (tmp_path / "lists").mkdir()
+        other = {"root": "data", "lists": "lists", "classes": ["a", "b"]}
+        open_run(composed(home / "out", run="mine", data=other, network=network), PLACED)
+
+
+def test_elsewhere_a_default_place_is_that_of_the_first_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = begun(tmp_path / "a", monkeypatch, {"root": "data"}, ["+task=toy"])
+    below = begun(tmp_path / "b", monkeypatch, {"root": "${paths.data}/set"}, ["+task=toy"])
+    monkeypatch.chdir(tmp_path)
+    here = f"{tmp_path}/a/data"
+    assert recorded_overrides(plain) == ["+task=toy", f"data.root={here}", f"paths.data={here}"]
+    assert recorded_overrides(below) == ["+task=toy", f"paths.data={tmp_path}/b/data"]
+    # a project that moved as a whole finds what it holds
+    (tmp_path / "a").rename(tmp_path / "c")
+    monkeypatch.chdir(tmp_path / "c")
+    assert recorded_overrides(tmp_path / "c/out/mine") == ["+task=toy"]
+    # data that has gone is looked for where the present command says
+    (tmp_path / "b/data").rmdir()
+    assert recorded_overrides(below) == ["+task=toy"]
+
+
+def test_words_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = [
+        "+task=toy",
+        "network=data",
+        "objective.zero_cost.weights=random",
+        "data.lists=null",
+        "data.n=lists",
+    ]
+    directory = begun(tmp_path / "a", monkeypatch, {"n": 1}, typed)
+    monkeypatch.chdir(tmp_path)
+    assert recorded_overrides(directory)[:5] == typed
+
+
+def test_a_run_that_recorded_no_place_inherits_what_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = begun(tmp_path / "a", monkeypatch, {"root": "data"}, PLACED)
+    identity = files.read_json(directory / "run.json")
+    files.write_json(directory / "run.json", {key: identity[key] for key in identity if key != "places"})
+    monkeypatch.chdir(tmp_path)
+    assert recorded_overrides(directory) == PLACED

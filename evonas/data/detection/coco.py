@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evonas.data.augment import flips, normalise
-from evonas.data.base import Images, Item, Split, check_size, seeded
+from evonas.data.base import Images, Item, Split, check_size, file_size, seeded
 from evonas.data.detection.base import EMPTY, MASK_SIDE, Objects
 from evonas.data.detection.coco_annotations import AnnotatedImage, Instances, read_instances
 from evonas.data.detection.instance_masks import cut
@@ -252,7 +252,7 @@ class CocoImages(Images):
         digest.update("\n".join(source.class_names()).encode())
         for place in self.places:
             annotated = source.instances(self._part).images[place]
-            objects, size = annotated.objects, source.path(self._part, annotated).stat().st_size
+            objects, size = annotated.objects, file_size(source.path(self._part, annotated))
             digest.update(f"\n{annotated.file} {size} {objects.height} {objects.width} ".encode())
             for array in (objects.boxes, objects.labels, objects.areas, objects.crowd):
                 digest.update(array.tobytes())

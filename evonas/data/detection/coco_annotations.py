@@ -26,6 +26,8 @@ MAX_ENTRIES = 5_000_000
 MAX_POINTS = 200_000
 # corners of a polygon
 LEAST_POINTS = 3
+# area of an object in areas of its image, beyond which it may reach by an image's size on each side
+MOST_AREAS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,8 @@ def _annotation(
     area = number(entry["area"]) if "area" in entry else sides[0] * sides[1]
     if area is None or (area < 0 and min(sides) > 0):
         raise DataError(f"{where}: area must be a number of pixels, got {shown(entry['area'])}.")
+    if area > MOST_AREAS * size.height * size.width:
+        raise DataError(f"{where}: area {shown(entry['area'])} is far larger than the image.")
     if min(sides) <= 0:
         return image, None
     shape, short = _shape(entry.get("segmentation"), where, size) if with_masks else (None, 0)

@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from evonas.data.base import Images, Split, check_size, seeded
+from evonas.data.base import Images, Split, check_size, file_size, seeded
 from evonas.data.io.folders import list_images, warn_of_skipped
 from evonas.data.io.pictures import SUFFIXES, orientation_note
 from evonas.data.io.safe import MAX_PIXELS, composed
@@ -118,7 +118,7 @@ class PairImages(Images, Generic[S]):
         source = self._source
         head = seeded(source=source.name, split=self.split, size=source.size, **source.details())
         files = (path for frame in source.frames(self.split) for path in (frame.image, frame.truth))
-        lines = [f"{path.relative_to(source.folder).as_posix()} {path.stat().st_size}" for path in files]
+        lines = [f"{path.relative_to(source.folder).as_posix()} {file_size(path)}" for path in files]
         return hashlib.sha256("\n".join([head, *lines]).encode()).hexdigest()
 
 

@@ -12,8 +12,9 @@ and per data set d of c10, c100, in16: `<d>_valid_naslib`, `flops_<d>`, `params_
 optional `zen`, `synflow`, `epe_nas`, `fisher`.
 
 All columns are minimised: accuracies become errors in percent, and scores where more is better are negated. Unknown
-values are NaN. The benchmarks: Dong and Yang 2020 (NAS-Bench-201), Duan et al. 2021 (TransNAS-Bench-101), Li et al.
-2021 (HW-NAS-Bench), Lee et al. 2021 (HELP), Krishnakumar et al. 2022 (the scores of NAS-Bench-Suite-Zero).
+values are NaN, and so are infinite ones, which no ideal or reference point could hold. The benchmarks: Dong and Yang
+2020 (NAS-Bench-201), Duan et al. 2021 (TransNAS-Bench-101), Li et al. 2021 (HW-NAS-Bench), Lee et al. 2021 (HELP),
+Krishnakumar et al. 2022 (the scores of NAS-Bench-Suite-Zero).
 """
 
 import hashlib
@@ -56,7 +57,7 @@ class Table:
     Args:
         name: name of the benchmark and its data set.
         rows: rows of each architecture; several if the file contains it repeatedly.
-        columns: one value per row, NaN if unknown.
+        columns: one value per row, NaN if unknown; never infinite.
         units: unit of each column that has one.
         digest: sha256 of the files.
     """
@@ -73,6 +74,20 @@ class Table:
             known = ", ".join(self.columns)
             raise UserError(f"The table {self.name} has no column '{name}'.", f"It has: {known}")
         return self.columns[name]
+
+    def range(self, name: str) -> tuple[float, float]:
+        """The least and the largest known value of a column.
+
+        Raises:
+            DataError: it has none.
+        """
+        column = self.column(name)
+        known = column[np.isfinite(column)]
+        if not len(known):
+            raise DataError(
+                f"Column '{name}' of the table {self.name} has no finite value.", "Choose another column."
+            )
+        return float(known.min()), float(known.max())
 
     def values(self, words: Words, names: Sequence[str]) -> dict[str, float]:
         """Values of an architecture by column.
@@ -181,8 +196,9 @@ def own(root: str) -> Table:
             each other array is a column with one value per row.
     """
     path = Path(root)
-    if not path.exists():
-        raise DataError(f"{path} does not exist.", "Set data.root to your .npz file; see docs/tables.md.")
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {what}.", "Set data.root to your .npz file; see docs/tables.md.")
     arrays = read_arrays(path)
     words = [tuple(map(str, row)) for row in np.atleast_2d(_need(arrays, "words", path.name))]
     numbers = {name: array for name, array in arrays.items() if name != "words"}
@@ -250,7 +266,7 @@ def _of_first(columns: Mapping[str, Column], words: Sequence[Words]) -> dict[str
 def tabulated(
     name: str, words: Sequence[Words], columns: Mapping[str, Column], digests: Sequence[str]
 ) -> Table:
-    """A table of architectures and columns with equal numbers of rows.
+    """A table of architectures and columns with equal numbers of rows; values that are not finite become NaN.
 
     Raises:
         DataError: a column has a different number of rows.
@@ -263,7 +279,8 @@ def tabulated(
     for row, key in enumerate(words):
         rows[key] = (*rows.get(key, ()), row)
     units = {column: unit for column in columns if (unit := _unit(column))}
-    return Table(name, rows, dict(columns), units, hashlib.sha256("".join(digests).encode()).hexdigest())
+    finite = {column: np.where(np.isfinite(values), values, np.nan) for column, values in columns.items()}
+    return Table(name, rows, finite, units, hashlib.sha256("".join(digests).encode()).hexdigest())
 
 
 def _unit(column: str) -> str:
@@ -286,6 +303,11 @@ def _read(root: Path, file: str, page: str) -> tuple[dict[str, NDArray[Any]], li
 
 def present(path: Path, page: str, more: str = "") -> Path:
     """The path of a benchmark's file; if it is missing, a DataError that says where to get it."""
+    if path.parent.is_file():
+        raise DataError(
+            f"{path.parent} is a file, and data.root must be the folder of {path.name}.",
+            f"Set data.root={path.parent.parent}",
+        )
     if not path.exists():
         raise DataError(
             f"{path} does not exist.",

@@ -48,7 +48,7 @@ def read_trained(path: Path, name: str, page: str, read: Callable[[Any], tuple[W
     for document in read_documents(path, name):
         try:
             words, numbers = read(read_json(document))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise DataError(
                 f"{document} is not a result of {page}: {error!r}.", "Download it again."
             ) from error

@@ -53,7 +53,7 @@ def _row(path: Path, name: str, entry: Any) -> tuple[float, ...]:
     try:
         errors = (100.0 - float(entry["mean_acc"]), 100.0 - float(entry["test_acc"][0]))
         return (*errors, float(entry["std"]), float(entry["params"]) / 1e6, float(entry["flops"]) / 1e6)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise DataError(
             f"{path}: the entry {name[:40]!r} is damaged: {error!r}.", "Download it again."
         ) from error

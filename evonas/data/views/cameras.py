@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
+from evonas.data.base import file_size
 from evonas.data.io.pictures import open_picture, orientation_note, refuse_undecided
 from evonas.data.io.safe import MAX_PIXELS
 from evonas.errors import DataError
@@ -210,7 +211,7 @@ def digest_of(images: Iterable[PosedImage]) -> str:
     """The sha256 of file names, file sizes and cameras; pixels are not read."""
     digest = hashlib.sha256()
     for image in images:
-        size = image.path.stat().st_size
+        size = file_size(image.path)
         digest.update(f"{image.path.name} {size} {image.distortion} {image.sides}\n".encode())
         digest.update(np.ascontiguousarray(image.view).tobytes() + np.ascontiguousarray(image.lens).tobytes())
     return digest.hexdigest()

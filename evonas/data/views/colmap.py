@@ -4,6 +4,7 @@ Legend: N points. The formats are those of COLMAP's documentation, "Output Forma
 """
 
 import math
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from evonas.errors import DataError
 # possible folders of a model, relative to the folder of a scene
 PLACES = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 MAX_NAME = 512
+# the id of a point, or -1 for none
+_NUMBER = re.compile(r"-?[0-9]+")
 
 
 class Points(NamedTuple):
@@ -193,7 +196,13 @@ def _text_images(path: Path) -> Iterator[_Line]:
         if words:
             numbers = _numbers(words[:9], where, 9)
             yield _Line(numbers[1:8], _whole(numbers[8], where), " ".join(words[9:]))
-            next(rows, None)
+            where, points = next(rows, (where, []))
+            # a file without these lines would lose every second image
+            if len(points) % 3 or not _NUMBER.fullmatch(points[-1] if points else "-1"):
+                raise DataError(
+                    f"{where} is not the points of the image before it: x, y and an id of each, or an empty line.",
+                    "Export the model again.",
+                )
 
 
 def _text_points(path: Path) -> Iterator[list[float]]:

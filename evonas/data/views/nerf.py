@@ -82,7 +82,7 @@ def _posed(document: Mapping[str, Any], frame: Mapping[str, Any], photograph: Pa
 def _matrix(frame: Mapping[str, Any], where: str) -> list[list[float]]:
     given: Any = frame.get("transform_matrix")
     is_matrix = isinstance(given, list) and all(isinstance(row, list) for row in given)
-    rows = [[number(each) for each in row] for row in given] if is_matrix else []
+    rows = [[number(each) for each in row] for row in given or ()] if is_matrix else []
     if not rows or any(each is None for row in rows for each in row):
         raise DataError(f"{where}: transform_matrix must be a matrix of numbers.")
     return [[each for each in row if each is not None] for row in rows]

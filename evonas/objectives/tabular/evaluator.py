@@ -87,9 +87,10 @@ class TableEvaluator:
 
         Raises:
             UserError: a column is unknown.
+            DataError: a column has no finite value.
         """
         for name in self._names:
-            self.table.column(name)
+            self.table.range(name)
         return tuple(Lookup(name, self.table.units.get(name, "")) for name in self._names)
 
     @property
@@ -100,11 +101,8 @@ class TableEvaluator:
     @cached_property
     def scale(self) -> dict[str, list[float]]:
         """The minimum (`ideal`) and maximum (`reference`) of each objective over the whole table."""
-        columns = [self.table.column(name) for name in self._names]
-        return {
-            "ideal": [float(np.nanmin(column)) for column in columns],
-            "reference": [float(np.nanmax(column)) for column in columns],
-        }
+        ranges = [self.table.range(name) for name in self._names]
+        return {"ideal": [least for least, _ in ranges], "reference": [most for _, most in ranges]}
 
     def setup(self) -> None:
         """Reads the table and checks its columns and the space."""
@@ -153,7 +151,7 @@ class KnownColumn:
     def __init__(self, table: Mapping[str, Any], column: str) -> None:
         built: Table = build(table)
         self._table, self._name = built, column
-        self._worst = float(np.nanmax(built.column(column)))
+        _, self._worst = built.range(column)
         self._aligned: dict[str, Table] = {}
 
     def __call__(self, space: Space, genotype: Genotype) -> float:

@@ -1,5 +1,6 @@
 """Zero-cost search: evaluates random points in the order of an analytic score."""
 
+import math
 from collections.abc import Sequence
 
 from evonas.errors import UserError
@@ -54,9 +55,14 @@ class RankedPool:
         fresh = [point for point in self._waiting if point not in self._history.seen]
         if len(fresh) < self._population:
             drawn = sample_unseen(self._space, self._rng, self._history.seen.union(fresh), self._size)
-            fresh += sorted(drawn, key=lambda point: (self._score(self._space, point), point))
+            fresh += sorted(drawn, key=lambda point: (self._finite_score(point), point))
         asked, self._waiting = fresh[: self._population], fresh[self._population :]
         return self._history.ask(asked)
+
+    def _finite_score(self, point: Genotype) -> float:
+        """The score; infinite where it is not a number, which would leave the order to chance."""
+        score = self._score(self._space, point)
+        return math.inf if math.isnan(score) else score
 
     def tell(self, observations: Sequence[Observation]) -> None:
         """Record the observations; they do not influence later points."""

@@ -26,6 +26,8 @@ from evonas.space.space import Space
 class Predictor:
     """Models of all objectives, fitted once to a history.
 
+    A prediction that is not finite is the worst observed value, so that it recommends no point.
+
     Args:
         history: has at least two evaluated points.
         surrogate: models each objective that has no analytic form.
@@ -39,6 +41,7 @@ class Predictor:
         self._observed = dict(history.measured)
         self._encodings = encodings_of(history.space)
         points, values = history.points(), history.values()
+        self._worst = values.max(axis=0)
         views = [encode(points) for encode in self._encodings]
         self._models: list[_AffineFit | FittedSurrogate] = []
         for at in range(values.shape[1]):
@@ -76,11 +79,18 @@ class Predictor:
             return [
                 Posterior(exact[at][rows], np.zeros(len(rows)))
                 if isinstance(model, _AffineFit)
-                else model.posterior(seen, joint)
+                else _finite(model.posterior(seen, joint), self._worst[at])
                 for at, model in enumerate(self._models)
             ]
 
         return posterior
+
+
+def _finite(found: Posterior, worst: float) -> Posterior:
+    """A posterior with finite medians; one that lacks some is known no better than by its medians."""
+    median = found.median()
+    known = np.isfinite(median)
+    return found if known.all() else Posterior(np.where(known, median, worst), np.zeros(len(median)))
 
 
 class _PointPrediction:
@@ -102,13 +112,16 @@ class _AffineFit:
     ) -> None:
         self._form, self._space = form, space
         raw = self._raw(points)
-        self._slope, self._intercept = 0.0, float(values.mean())
-        if np.ptp(raw) > 0:
-            slope, intercept = np.polyfit(raw, values, 1)
+        known = np.isfinite(raw)
+        self._slope, self._intercept, self._worst = 0.0, float(values.mean()), float(values.max())
+        if known.any() and np.ptp(raw[known]) > 0:
+            slope, intercept = np.polyfit(raw[known], values[known], 1)
             self._slope, self._intercept = float(slope), float(intercept)
 
     def __call__(self, points: Sequence[Genotype]) -> np.ndarray:
-        return self._raw(points) * self._slope + self._intercept
+        raw = self._raw(points)
+        known = np.isfinite(raw)
+        return np.where(known, np.where(known, raw, 0.0) * self._slope + self._intercept, self._worst)
 
     def _raw(self, points: Sequence[Genotype]) -> np.ndarray:
         return np.array([self._form(self._space, point) for point in points], dtype=float)

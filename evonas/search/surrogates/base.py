@@ -110,10 +110,12 @@ class ProbabilisticSurrogate:
 
 
 def kendall_tau(predicted: np.ndarray, found: np.ndarray) -> float:
-    """Kendall's tau-b of two (N,) vectors; 0 if one of them is constant.
+    """Kendall's tau-b of two (N,) vectors; 0 if one of them is constant, -1 if a prediction is not finite.
 
     Kendall, "The treatment of ties in ranking problems", 1945.
     """
+    if not np.isfinite(predicted).all():
+        return -1.0
     if len(found) < 2 or np.ptp(predicted) == 0 or np.ptp(found) == 0:
         return 0.0
     return float(kendalltau(predicted, found).statistic)

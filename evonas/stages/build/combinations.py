@@ -8,11 +8,29 @@ from evonas.config import redact
 from evonas.errors import UserError
 from evonas.stages import LOOKS_AT_NETWORKS, NEEDS_NO_NETWORK
 from evonas.stages.build.evaluator import torch_device
-from evonas.stages.build.setup import RunMode, mode_of
+from evonas.stages.build.setup import MAY_BE_NONE, RunMode, mode_of
 
 # stages that run no network, or only on the CPU
 _WITHOUT_DEVICE = frozenset({"select", "export", "report", "convert", "show", "list", "compare", "doctor"})
 _DOCTOR = "see what works here with: python -m evonas doctor"
+
+
+def refuse_settings_of_none(cfg: DictConfig, typed: Sequence[str]) -> None:
+    """Refuse typed settings of a group whose option is `none`, which would do nothing.
+
+    Args:
+        typed: the overrides of this command and those that it inherits.
+
+    Raises:
+        UserError: there is one.
+    """
+    for override in typed:
+        key = override.partition("=")[0].lstrip("+~")
+        name = key.partition(".")[0]
+        if name in MAY_BE_NONE and "." in key and "_target_" not in (cfg.get(name) or {}):
+            raise UserError(
+                f"{redact(override)} has no effect with {name}=none.", f"Leave it out, or choose a {name}."
+            )
 
 
 def check_combinations(cfg: DictConfig, stage: str, objectives: Sequence[str]) -> None:

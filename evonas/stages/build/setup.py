@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LATENCY_TABLE = "lookup/table.json"
+# groups whose option `none` is empty: what other files or a person set below them then has nothing to be set of
+MAY_BE_NONE = ("distill", "sampler")
 
 
 class RunMode(Enum):
@@ -51,11 +53,18 @@ def mode_of(cfg: DictConfig) -> RunMode:
 
 
 def complete(cfg: DictConfig) -> None:
-    """Fills in the digest of what a network's family finds out for itself, in place, so that identities have it.
+    """Fills in what only code knows, in place, so that identities have it.
+
+    Groups with the option `none` become empty, whatever a task or an experiment sets below them, and the network gets
+    the digest of what its family finds out for itself.
 
     Raises:
         UserError: the network has no name, or the family cannot use it.
     """
+    for group in MAY_BE_NONE:
+        node = cfg.get(group)
+        if node and "_target_" not in node:
+            cfg[group] = {}
     network = cfg.get("network")
     if not mode_of(cfg).has_network or not network or network.get("structure", "") is not None:
         return
@@ -114,6 +123,11 @@ class Setup:
         """The supernet family over the searched space."""
         built: SupernetFamily = build(family_config(to_plain(self.cfg.network)), space=self.space)
         return built
+
+    @cached_property
+    def table_evaluator(self) -> Any:
+        """The evaluator of a run that searches a table, which is read once."""
+        return build(to_plain(self.cfg.evaluator))
 
     @property
     def cells(self) -> dict[str, Any] | None:

@@ -91,11 +91,15 @@ class TrainingSetup(EvaluationSetup):
     Args:
         context: config and run.
         recipe: key of `train` whose recipe is followed.
+
+    Raises:
+        DataError: the data is not that which the run has read before.
     """
 
     def __init__(self, context: Context, recipe: str) -> None:
         super().__init__(context)
         self.recipe = read_recipe(context.cfg, recipe)
+        context.data.check("train", "holdout")
 
     @cached_property
     def steps_per_epoch(self) -> int:

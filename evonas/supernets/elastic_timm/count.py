@@ -4,9 +4,8 @@ Legend: H W space.
 """
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from evonas.nn.count import counting
 from evonas.supernets.elastic_timm.backbone import whole
 from evonas.supernets.elastic_timm.structure import Structure
 from evonas.supernets.step import Size
@@ -19,8 +18,7 @@ def macs_of_modules(structure: Structure, size: Size) -> dict[str, int]:
         size: at which the backbone reads the image.
     """
     backbone = whole(structure)
-    # the counter does not see the matrix products of fused attention
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with counting() as counter:
         backbone(torch.zeros(1, 3, *size))
     prefix = f"{type(backbone).__name__}.net."
     total = {

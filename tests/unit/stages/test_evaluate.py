@@ -1,5 +1,7 @@
 """stage=evaluate on a tiny run: the test split, all weights, a baseline and pictures."""
 
+import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +10,20 @@ import small_run
 import torch
 from PIL import Image
 
-from evonas import files
+from evonas import files, weights
 from evonas.config import to_plain
 from evonas.data.loading.batches import calibration
+from evonas.errors import EngineError
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.objectives.analytic_costs import Macs
 from evonas.objectives.context import EvaluationContext
+from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.evaluate import Evaluate, finite
+from evonas.stages.report import Report
 from evonas.stages.select import Select
+from evonas.stages.training.setup import EvaluationSetup
 from evonas.supernets.supernet import extract
 from evonas.train import validation_panel
 
@@ -95,6 +101,32 @@ def test_weights_of_an_earlier_choice_are_not_used(tmp_path: Path) -> None:
     Evaluate().run(context)
     (net,) = files.read_json(tmp_path / "run/evaluate/test.json")["nets"]
     assert net["name"] == "knee" and net["retrained"] is None
+
+
+def test_a_network_whose_outputs_are_not_finite_has_no_score(
+    made: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(made.run.directory, tmp_path / "run")
+    context = Context(made.cfg, Run(tmp_path / "run", "synthetic"))
+    (sick, *others) = files.read_json(tmp_path / "run/selected.json")["nets"]
+    path = tmp_path / "run/retrain" / sick["name"] / "model.safetensors"
+    tensors, meta = weights.load(path), weights.load_meta(path)
+    tensors["head.predict.bias"] = torch.full_like(tensors["head.predict.bias"], float("nan"))
+    weights.save(path, tensors, meta)
+    with caplog.at_level(logging.WARNING):
+        Evaluate().run(context)
+    rows = {net["name"]: net for net in files.read_json(tmp_path / "run/evaluate/test.json")["nets"]}
+    assert set(rows[sick["name"]]["retrained"].values()) == {None}
+    assert f"{sick['name']} (retrained) has no score" in caplog.text
+    assert all(rows[other["name"]]["retrained"]["abs_rel"] > 0 for other in others)
+    Report().run(context)
+    # on the validation split, which every choice relies on, such a network stops the stage
+    setup = EvaluationSetup(context)
+    supernet = factory.load_supernet(context)
+    static = extract(supernet, supernet.space.parse(sick["genotype"]))
+    factory.load_into(static, path)
+    with pytest.raises(EngineError, match="The abs_rel of a network is nan on the validation split"):
+        setup.score(static)
 
 
 def test_a_metric_without_a_value_is_kept_as_none() -> None:

@@ -90,6 +90,10 @@ def test_the_library_loads_by_run_and_name(made: Context, folder: Path) -> None:
         evonas.lode  # noqa: B018
 
 
+def test_a_loaded_network_answers_at_the_size_of_the_picture(folder: Path) -> None:
+    assert evonas.load(folder)(torch.zeros(1, 3, 100, 130)).shape[-2:] == (100, 130)
+
+
 def test_a_fresh_process_gives_the_same_outputs(made: Context, folder: Path) -> None:
     images = torch.randn(2, 3, 32, 64, generator=torch.Generator().manual_seed(1))
     torch.save(images, folder / "images.pt")

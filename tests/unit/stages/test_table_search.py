@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tables_written
 
+from evonas.archive import Archive
 from evonas.report.archive_reader import read
 from evonas.stages import NEEDS_NO_NETWORK, TARGETS
 
@@ -41,20 +42,7 @@ def test_a_run_ends_in_a_report(evonas_command: Callable, tables: Path, tmp_path
 
 
 def test_a_table_of_ones_own_is_searched(evonas_command: Callable, tmp_path: Path) -> None:
-    conf = tmp_path / "conf"
-    task = (ROOT / "conf/task/nb201.yaml").read_text(encoding="utf-8")
-    task = task.replace("/data: nb201", "/data: table").replace("/space: nb201", "/space: mine")
-    axes = "axes: {k1: [3, 5, 7], a1: [relu, gelu]}"
-    space = f"_target_: evonas.space.declared.declared_space\nname: mine\n{axes}\n"
-    for name, text in {
-        "task/mine.yaml": task.replace("[error, flops]", "[error, ms]"),
-        "space/mine.yaml": space,
-    }.items():
-        (conf / name).parent.mkdir(parents=True)
-        (conf / name).write_text(text, encoding="utf-8")
-    words = [[str(k), a] for k in (3, 5, 7) for a in ("relu", "gelu")]
-    np.savez(tmp_path / "mine.npz", words=words, error=np.arange(6.0)[::-1], ms=np.arange(6.0) ** 2)
-    command = (f"--config-dir={conf}", "+task=mine", f"data.root={tmp_path / 'mine.npz'}", "run=one")
+    command = own_table(tmp_path, error=np.arange(6.0)[::-1], ms=np.arange(6.0) ** 2)
     ended = evonas_command(*command, "stage=search")
     assert ended.code == 0, ended.err
     facts = read(tmp_path / "outputs/one/search/archive.sqlite")
@@ -80,6 +68,22 @@ def test_more_budget_goes_on(evonas_command: Callable, tables: Path, tmp_path: P
     assert len(read(tmp_path / "outputs/one/search/archive.sqlite").genotypes) == 60
 
 
+def test_elsewhere_a_search_goes_on_with_its_own_table(
+    evonas_command: Callable, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tables == tmp_path / "tables"
+    monkeypatch.chdir(tmp_path)
+    first = ("+task=nb201", "stage=search", "data.root=tables", "run=one", "budget.population=20")
+    assert evonas_command(*first, "budget.evaluations=40").code == 0
+    other = tmp_path / "elsewhere"
+    tables_written.nb201(other / "tables", c10_valid_naslib=tables_written.WORTH.repeat(3125))
+    monkeypatch.chdir(other)
+    words = ("stage=search", "run=one", "resume=true", "budget.evaluations=60")
+    again = evonas_command(*words, f"outputs={tmp_path / 'outputs'}")
+    assert again.code == 0, again.err
+    assert "40 points were known from the archive." in again.out
+
+
 def test_other_tables_cannot_go_on(evonas_command: Callable, tables: Path) -> None:
     first = ("+task=nb201", "stage=search", f"data.root={tables}", "run=one", "budget.evaluations=40")
     assert evonas_command(*first).code == 0
@@ -100,6 +104,78 @@ def test_missing_tables_are_named(evonas_command: Callable) -> None:
     ended = evonas_command("+task=transnas_macro", "stage=search", "data.root=nowhere")
     assert ended.code == 3
     assert "transnas101_macro.npz does not exist" in ended.err and "TransNASBench" in ended.err
+
+
+def own_table(folder: Path, **columns: np.ndarray) -> tuple[str, ...]:
+    """A space, a task and a table of one's own, and the command that searches it."""
+    task = (ROOT / "conf/task/nb201.yaml").read_text(encoding="utf-8")
+    task = task.replace("/data: nb201", "/data: table").replace("/space: nb201", "/space: mine")
+    axes = "axes: {k1: [3, 5, 7], a1: [relu, gelu]}"
+    for name, text in {
+        "task/mine.yaml": task.replace("[error, flops]", "[error, ms]"),
+        "space/mine.yaml": f"_target_: evonas.space.declared.declared_space\nname: mine\n{axes}\n",
+    }.items():
+        (folder / "conf" / name).parent.mkdir(parents=True)
+        (folder / "conf" / name).write_text(text, encoding="utf-8")
+    words = [[str(k), a] for k in (3, 5, 7) for a in ("relu", "gelu")]
+    np.savez(folder / "mine.npz", words=words, **columns)
+    return f"--config-dir={folder / 'conf'}", "+task=mine", f"data.root={folder / 'mine.npz'}", "run=one"
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_an_entry_without_a_finite_number_is_a_failure(
+    evonas_command: Callable, tmp_path: Path, value: float
+) -> None:
+    error = np.arange(6.0)
+    error[2] = value
+    ended = evonas_command(*own_table(tmp_path, error=error, ms=np.arange(6.0)[::-1]))
+    assert ended.code == 0, ended.err
+    facts = read(tmp_path / "outputs/one/search/archive.sqlite")
+    assert facts.ideal == (0.0, 0.0) and facts.reference == (5.0, 5.0)
+    assert len(facts.genotypes) == 5 and facts.hypervolume is not None and 0 < facts.hypervolume < 1
+    with Archive.read(tmp_path / "outputs/one/search/archive.sqlite") as archive:
+        [failed] = [each for each in archive.evaluations() if each.state == "failed"]
+    assert "the table mine has no error for 5,relu" in failed.reason
+
+
+def test_a_column_without_a_finite_number_is_named(evonas_command: Callable, tmp_path: Path) -> None:
+    ended = evonas_command(*own_table(tmp_path, error=np.full(6, np.inf), ms=np.arange(6.0)))
+    assert ended.code == 3
+    assert "Column 'error' of the table mine has no finite value" in ended.err
+    # before the first stage
+    assert "[1/" not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("+task=macro", "data.root=x.json"), "x.json is a file, and data.root must be the folder of nas-"),
+        (("+task=nb201", "data.root=x.json"), "x.json is a file, and data.root must be the folder of nb201"),
+        (("+task=nb101", "data.root=x.json"), "x.json is a file, and data.root must be the folder of nasb"),
+    ],
+)
+def test_a_file_in_place_of_its_folder_is_told_at_once(
+    evonas_command: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.json").write_text("{}")
+    ended = evonas_command(*words)
+    assert ended.code == 3 and said in ended.err and "[1/" not in ended.out
+
+
+def test_rules_are_typed_as_the_documentation_says(
+    evonas_command: Callable, tables: Path, tmp_path: Path
+) -> None:
+    first = ("+task=nb201", "stage=search", f"data.root={tables}", "run=one", "budget.evaluations=40")
+    assert evonas_command(*first).code == 0
+    ended = evonas_command("stage=select", "run=one", "select.rules=[knee,flops<=60]")
+    assert ended.code == 0, ended.err
+    nets = json.loads((tmp_path / "outputs/one/selected.json").read_text(encoding="utf-8"))["nets"]
+    assert any("flops<=60" in net["name"] or net["objectives"]["flops"] <= 60 for net in nets)
 
 
 def test_a_run_never_imports_torch(tables: Path, tmp_path: Path, root: Path) -> None:

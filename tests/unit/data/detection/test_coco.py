@@ -210,6 +210,7 @@ def one(**changed: Any) -> Callable[[dict[str, Any]], None]:
         (one(image_id=100.5), "annotation 2 contains unknown image_id 100.5"),
         (one(category_id=True), "annotation 2 contains unknown category_id True"),
         (one(area=10**400), "annotation 2: area must be a number of pixels, got 1000"),
+        (one(area=1e300), "annotation 2: area 1e.300 is far larger than the image"),
         (one(area=None), "annotation 2: area must be a number of pixels, got None"),
         (one(area="wide"), "annotation 2: area must be a number of pixels, got 'wide'"),
         (one(bbox=[1, 2, 3, 10**400]), "annotation 2: bbox must be"),
@@ -307,6 +308,14 @@ def test_names_that_leave_the_folder_are_refused(tree: Path, tmp_path: Path) -> 
     )
     with pytest.raises(DataError, match="leaves the data folder"):
         data.read(TRAIN, 0)
+
+
+def test_a_missing_picture_is_named_by_the_manifest(tree: Path, tmp_path: Path) -> None:
+    data = broken(
+        tree, tmp_path / "b", lambda document: document["images"][0].update(file_name="nowhere.jpg")
+    )
+    with pytest.raises(DataError, match=r"nowhere\.jpg cannot be read: No such file"):
+        [data.dataset(split).manifest() for split in ("train", "holdout")]
 
 
 def test_a_picture_of_another_size_is_refused(tree: Path, tmp_path: Path) -> None:

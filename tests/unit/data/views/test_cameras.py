@@ -317,6 +317,13 @@ def test_broken_text_models_are_data_errors(tmp_path: Path) -> None:
         cameras.write_text(line)
         with pytest.raises(DataError, match=sentence):
             read_colmap(tmp_path)
+    images = tmp_path / "sparse/0/images.txt"
+    text = images.read_text()
+    images.write_text("\n".join(line for line in text.splitlines() if line.endswith("png")))
+    cameras.write_text("1 PINHOLE 72 40 40 40 36 20")
+    with pytest.raises(DataError, match=r"images.txt, line 2 is not the points of the image before it"):
+        read_colmap(tmp_path)
+    images.write_text(text)
     cameras.unlink()
     with pytest.raises(DataError, match=r"no cameras\.bin or cameras\.txt"):
         read_colmap(tmp_path)
