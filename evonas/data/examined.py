@@ -6,7 +6,7 @@ Legend: C channels, N objects, H W space.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -59,9 +59,7 @@ class Examined:
         size = max(1, round(width * factor)), max(1, round(height * factor))
         nearest, area = Image.Resampling.NEAREST, Image.Resampling.BOX
 
-        def shrunk(
-            array: NDArray[np.generic] | None, how: Image.Resampling = nearest
-        ) -> NDArray[np.generic] | None:
+        def shrunk(array: Any, how: Image.Resampling = nearest) -> Any:
             return None if array is None else np.asarray(Image.fromarray(array).resize(size, how))
 
         return replace(
