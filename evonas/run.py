@@ -442,7 +442,7 @@ def _at_home(overrides: Sequence[str], identity: Mapping[str, Any]) -> list[str]
         return list(overrides)
     found = []
     for override in overrides:
-        name, sign, value = override.partition("=")
+        name, _, value = override.partition("=")
         key, text = name.lstrip("+~"), _unquoted(value)
         path = _absolute(text, key.rpartition(".")[2], home) if "." in key else None
         found.append(override if path is None else command_text.setting(name, path))

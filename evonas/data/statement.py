@@ -8,11 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evonas.data.base import Images, Split
+from evonas.data.examined import Examinable, spread
 from evonas.data.io.split_lists import MissingFilesError
 from evonas.errors import DataError
 
-_SPLIT_NAMES = {"train": "training", "holdout": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "holdout": "validation", "test": "test"}
+# images of each split that are read before a training
+_LOOKED_AT = 4
 # names of classes in one message
 _SHOWN = 5
 
@@ -42,6 +48,12 @@ class ClassCounts:
         """The names of the classes that did not occur."""
         return tuple(name for name, count in zip(self.names, self.counts, strict=True) if not count)
 
+    @property
+    def is_too_few(self) -> bool:
+        """Whether all images were read and show too few classes to learn; beside objects there is the background."""
+        least = 1 if self.unit == "object" else 2
+        return self.read == self.total and len(self.names) - len(self.absent) < least
+
     def sentence(self, split: Split) -> str:
         """Names the classes that do not occur in the images of a split; empty if all do."""
         absent = self.absent
@@ -52,8 +64,70 @@ class ClassCounts:
         )
         which = f"{self.total}" if self.read == self.total else f"{self.read} of {self.total}"
         verb = "has" if len(absent) == 1 else "have"
-        what = f"in the {which} {_SPLIT_NAMES[split]} images"
+        what = f"in the {which} {SPLIT_NAMES[split]} images"
         return f"{len(absent)} of {len(self.names)} classes {verb} no {self.unit} {what}: {shown}."
+
+
+@dataclass(frozen=True, slots=True)
+class DepthCounts:
+    """What the depth maps of a split contain.
+
+    Args:
+        measured: share of the pixels that have a depth.
+        within: share of these whose depth is between the limits.
+        quantiles: 1 %, 50 % and 99 % of the measured depths in metres; empty without any.
+        limits: least and largest depth that counts, in metres.
+        read, total: number of images whose depth was read, and of all.
+    """
+
+    measured: float
+    within: float
+    quantiles: tuple[float, ...]
+    limits: tuple[float, float]
+    read: int
+    total: int
+
+    @classmethod
+    def of(
+        cls, depths: NDArray[np.floating], limits: tuple[float, float], read: int, total: int
+    ) -> "DepthCounts":
+        """Counts depths in metres, 0 where unknown."""
+        known = depths[depths > 0]
+        if not len(known):
+            return cls(0.0, 0.0, (), limits, read, total)
+        within = (known >= limits[0]) & (known <= limits[1])
+        quantiles = tuple(float(each) for each in np.quantile(known, (0.01, 0.5, 0.99)))
+        return cls(len(known) / len(depths), float(within.mean()), quantiles, limits, read, total)
+
+    def sentence(self, split: Split) -> str:
+        """Says that few or no depths can be learned from; empty if most can."""
+        which = f"the {self.total}" if self.read == self.total else f"{self.read} of the {self.total}"
+        what = f"{which} {SPLIT_NAMES[split]} depth maps"
+        if not self.quantiles:
+            return f"No pixel of {what} has a depth."
+        if self.within >= _MOST_WITHIN:
+            return ""
+        low, middle, high = self.quantiles
+        least, most = self.limits
+        return (
+            f"{1 - self.within:.0%} of the depths in {what} lie outside {least:g} to {most:g} m: their median is "
+            f"{middle:.4g} m, and 98 % are from {low:.4g} to {high:.4g} m."
+        )
+
+
+DEPTH_SCALE = (
+    "data.scale is the number in a file that means one metre: 1000 for millimetres, 256 in KITTI's files, 1 for "
+    "metres; data.min_depth and data.max_depth are in metres."
+)
+# below this share of usable depths the scale is probably wrong
+_MOST_WITHIN = 0.8
+
+
+@runtime_checkable
+class CountsDepths(Protocol):
+    """A dataset of depth maps."""
+
+    def depth_counts(self) -> DepthCounts: ...
 
 
 @runtime_checkable
@@ -64,7 +138,9 @@ class CountsClasses(Protocol):
 
 
 def check_splits(dataset: Callable[[Split], Images], needs_test: bool) -> list[str]:
-    """Looks for the files of all splits and counts the classes of two; returns warnings.
+    """Looks for the files of all splits, counts the classes of two, and reads a few images of each; returns warnings.
+
+    This is the quick part of `stage=check`, which looks at all images.
 
     Args:
         dataset: gives a split, as sources and tasks do.
@@ -72,32 +148,42 @@ def check_splits(dataset: Callable[[Split], Images], needs_test: bool) -> list[s
             cannot be read is a warning, except for files that a list names and that are missing.
 
     Raises:
-        DataError: files are missing, splits share images, or the training images show too few classes to learn.
+        DataError: files are missing, splits share images, the training images show too few classes to learn, or one
+            of the images that are read cannot be used.
     """
     warnings: list[str] = []
     train = dataset("train")
     splits: tuple[tuple[Split, Images], ...] = (("train", train), ("holdout", dataset("holdout")))
     for split, images in splits:
-        if not len(images) or not isinstance(images, CountsClasses):
+        if not len(images):
+            continue
+        if isinstance(images, CountsDepths):
+            depths = images.depth_counts()
+            sentence = depths.sentence(split)
+            if split == "train" and not depths.within:
+                raise DataError(f"{sentence} There is nothing to learn.", DEPTH_SCALE)
+            if sentence:
+                warnings.append(f"{sentence} {DEPTH_SCALE}")
+        if not isinstance(images, CountsClasses):
             continue
         counts = images.class_counts()
         sentence = counts.sentence(split)
-        # of objects one class is enough, because the rest of an image is its background
-        least = 1 if counts.unit == "object" else 2
-        is_too_few = len(counts.names) - len(counts.absent) < least and counts.read == counts.total
-        if split == "train" and is_too_few:
+        if split == "train" and counts.is_too_few:
             raise DataError(
                 f"{sentence} There is nothing to learn.",
                 counts.hint or "Check the ground truth and the classes of the data.",
             )
         if sentence:
             warnings.append(f"{sentence} {counts.hint}".strip())
+    for _, images in splits:
+        _look_at_some(images)
     try:
         test = dataset("test")
         if len(test) and needs_test:
             test.manifest()
             # the first item shows formats and sizes that do not fit
             test[0]
+            _look_at_some(test)
     except MissingFilesError:
         raise
     except DataError as error:
@@ -105,3 +191,15 @@ def check_splits(dataset: Callable[[Split], Images], needs_test: bool) -> list[s
             raise
         warnings.append(f"The test split, which stage=evaluate reads, is not there: {error.message}")
     return warnings
+
+
+def _look_at_some(images: Images) -> None:
+    """Reads a few evenly spaced items from files; raises the DataError of the first that cannot be used."""
+    if not isinstance(images, Examinable):
+        return
+    for place in spread(len(images), _LOOKED_AT):
+        try:
+            images[place]
+        except DataError as error:
+            hint = f"{error.hint} To see all that is wrong with the data: stage=check"
+            raise DataError(error.message, hint.strip()) from error

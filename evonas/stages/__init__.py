@@ -18,6 +18,7 @@ TARGETS = {
     "export": "evonas.stages.export.Export",
     "report": "evonas.stages.report.Report",
     "convert": "evonas.stages.convert.Convert",
+    "check": "evonas.stages.check.Check",
     "measure": "evonas.stages.measure.Measure",
     "show": "evonas.stages.show.Show",
     "list": "evonas.stages.list.List",
@@ -30,7 +31,7 @@ PIPELINES = frozenset({"run", "preview"})
 NEEDS_NO_TASK = frozenset({"compare", "convert", "doctor", "list", "report", "show"})
 
 # stages that work outside of runs
-NEEDS_NO_RUN = frozenset({"compare", "convert", "doctor", "list"})
+NEEDS_NO_RUN = frozenset({"check", "compare", "convert", "doctor", "list"})
 
 # stages of a run that trains no network
 NEEDS_NO_NETWORK = frozenset(

@@ -166,7 +166,7 @@ STAGES = (
     "retrain",
     "evaluate",
 )
-STAGES += ("export", "report", "rank", "discover", "measure", "looking", "doctor")
+STAGES += ("export", "report", "rank", "discover", "measure", "looking", "doctor", "check")
 WITHOUT_EXPORT = "~stage.steps.export"
 
 

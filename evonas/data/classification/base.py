@@ -6,6 +6,7 @@ Legend: H W space.
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from PIL import Image
 
 from evonas.data.base import Images, Item, Split, seeded
 from evonas.data.classification.augment import Views, drawn
+from evonas.data.examined import Examined
+from evonas.data.io.groups import grouping, held_groups, refuse_one_group
 from evonas.data.statement import ClassCounts
 from evonas.errors import DataError, UserError
 from evonas.randomness import derive, generator
@@ -32,6 +35,10 @@ class Shelf(Protocol):
 
     def describe(self, place: int) -> str: ...
 
+    def name(self, place: int) -> str: ...
+
+    def file(self, place: int) -> Path | None: ...
+
 
 class LabelledImageSource(ABC):
     """A classification source whose `holdout` is a stratified part of the training images.
@@ -42,13 +49,21 @@ class LabelledImageSource(ABC):
         seed: seed of the validation split; keep it fixed to compare runs.
         augment_seed: seed of the augmentation of `train`.
         validation: share of the images of each class in `holdout`, in (0, 1).
+        validation_groups: rule that names the group of an image by its path, see `Grouping`; groups lie in one split.
+            None to cut between single images.
 
     Raises:
         UserError: num_classes is below 2, or validation is outside (0, 1).
     """
 
     def __init__(
-        self, num_classes: int, views: Views, seed: int, augment_seed: int, validation: float
+        self,
+        num_classes: int,
+        views: Views,
+        seed: int,
+        augment_seed: int,
+        validation: float,
+        validation_groups: str | int | None = None,
     ) -> None:
         if num_classes < 2:
             raise UserError(f"data.num_classes must be at least 2, got {num_classes}.")
@@ -58,6 +73,7 @@ class LabelledImageSource(ABC):
             )
         self.num_classes, self.views, self.size = num_classes, views, views.size
         self.seed, self.augment_seed, self.validation = seed, augment_seed, validation
+        self.validation_groups, self.grouping = validation_groups, grouping(validation_groups)
         self._places: dict[Split, Places] = {}
 
     @abstractmethod
@@ -84,10 +100,11 @@ class LabelledImageSource(ABC):
         return self._places[split]
 
     def _chosen(self, split: Split) -> Places:
-        labels = self.shelf(part_of(split)).labels
+        shelf = self.shelf(part_of(split))
+        labels = shelf.labels
         if split == "test":
             return np.arange(len(labels))
-        held = held_out(labels, self.validation, self.seed)
+        held = self.held_out(shelf, self.validation, self.seed)
         chosen = np.flatnonzero(held if split == "holdout" else ~held)
         if len(chosen) == 0:
             raise DataError(
@@ -95,6 +112,14 @@ class LabelledImageSource(ABC):
                 "Every class needs at least two images.",
             )
         return chosen
+
+    def held_out(self, shelf: Shelf, share: float, seed: int) -> NDArray[np.bool_]:
+        """The mask of held-out images: `share` of each class, cut between whole groups if there are any."""
+        if self.grouping is None:
+            return held_out(shelf.labels, share, seed)
+        groups = [self.grouping.group(shelf.name(place)) for place in range(len(shelf.labels))]
+        refuse_one_group(groups, self.validation_groups)
+        return held_groups(groups, share, seed, shelf.labels.tolist())
 
 
 class LabelledImages(Images):
@@ -129,6 +154,24 @@ class LabelledImages(Images):
         place = int(self._source.places(self.split)[index])
         shelf = self._source.shelf(part_of(self.split))
         return shelf.open(place).convert("RGB"), int(shelf.labels[place])
+
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of the source."""
+        return tuple(self._source.class_names())
+
+    def examine(self, index: int) -> Examined:
+        """Image and label."""
+        place, source = int(self._source.places(self.split)[self.position(index)]), self._source
+        image, label = self._read(index)
+        shelf = source.shelf(part_of(self.split))
+        name, rule = shelf.name(place), source.grouping
+        return Examined(
+            name,
+            np.asarray(image),
+            file=shelf.file(place),
+            group=None if rule is None else rule.group(name),
+            label=label,
+        )
 
     def class_counts(self) -> ClassCounts:
         """Images of each class; opens none."""

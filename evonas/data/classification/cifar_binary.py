@@ -35,6 +35,13 @@ class ArrayShelf:
         """One image."""
         return Image.fromarray(np.ascontiguousarray(self._images[place].transpose(1, 2, 0)))
 
+    def name(self, place: int) -> str:
+        """The number of an image, since images have no names."""
+        return f"image {place}"
+
+    def file(self, place: int) -> None:
+        """None, since images lie in one file."""
+
     def describe(self, place: int) -> str:
         """The sha256 of the pixels, since images have no names."""
         return hashlib.sha256(self._images[place].tobytes()).hexdigest()

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from evonas.data.classification.augment import Views
-from evonas.data.classification.base import LabelledImageSource, Part, held_out
+from evonas.data.classification.base import LabelledImageSource, Part
 from evonas.data.io.folders import counted, list_images, warn_of_skipped
 from evonas.data.io.pictures import SUFFIXES, open_picture
 from evonas.data.io.safe import MAX_PIXELS, composed
@@ -32,7 +32,7 @@ class ImageFolder(LabelledImageSource):
         test: name of the test folder; None to take the test split from the training folder.
         test_share: share of each class in that test split, which is independent of `seed`.
         max_pixels: larger images are refused.
-        views, seed, augment_seed, validation: see `LabelledImageSource`.
+        views, seed, augment_seed, validation, validation_groups: see `LabelledImageSource`.
 
     Raises:
         UserError: test_share or validation is outside (0, 1).
@@ -50,8 +50,9 @@ class ImageFolder(LabelledImageSource):
         validation: float = 0.02,
         test_share: float = 0.2,
         max_pixels: int = MAX_PIXELS,
+        validation_groups: str | int | None = None,
     ) -> None:
-        super().__init__(num_classes, views, seed, augment_seed, validation)
+        super().__init__(num_classes, views, seed, augment_seed, validation, validation_groups)
         self.root, self.max_pixels = Path(root), max_pixels
         if not 0 < test_share < 1:
             raise UserError(
@@ -88,11 +89,12 @@ class ImageFolder(LabelledImageSource):
                     "Use another folder, or data.test=null to take a part of every class as test images.",
                 )
             numbers = {name: number for number, name in enumerate(self.class_names())}
-            shelf = listed(self._folders[part], numbers, self.max_pixels)
+            levels = 0 if self.grouping is None else self.grouping.levels
+            shelf = listed(self._folders[part], numbers, self.max_pixels, levels)
             if self._test_share is None:
                 self._shelves[part] = shelf
             else:
-                tested = held_out(shelf.labels, self._test_share, seed=0)
+                tested = self.held_out(shelf, self._test_share, seed=0)
                 self._shelves["test"] = shelf.chosen(np.flatnonzero(tested).tolist())
                 self._shelves["train"] = shelf.chosen(np.flatnonzero(~tested).tolist())
         return self._shelves[part]
@@ -114,12 +116,20 @@ class FileShelf:
         names = [self._names[place] for place in places]
         return FileShelf(self._folder, names, self.labels[list(places)].tolist(), self._max_pixels)
 
+    def name(self, place: int) -> str:
+        """The path of an image below the folder."""
+        return self._names[place]
+
+    def file(self, place: int) -> Path:
+        """The file of an image."""
+        return self._folder / self._names[place]
+
     def describe(self, place: int) -> str:
         """Name and size in bytes."""
         return f"{self._names[place]} {(self._folder / self._names[place]).stat().st_size}"
 
 
-def listed(folder: Path, numbers: dict[str, int], max_pixels: int) -> FileShelf:
+def listed(folder: Path, numbers: dict[str, int], max_pixels: int, levels: int = 0) -> FileShelf:
     """The images in class folders; class ids are given by the folders' names.
 
     Other files, and folders in class folders, are skipped with one warning; classes without a folder are warned of.
@@ -128,6 +138,7 @@ def listed(folder: Path, numbers: dict[str, int], max_pixels: int) -> FileShelf:
         folder: folder of the class folders.
         numbers: class ids by name, in composed spelling.
         max_pixels: larger images are refused.
+        levels: how many folders deep images are looked for in the folder of a class.
 
     Raises:
         DataError: a class is unknown, or its folder has no images.
@@ -139,14 +150,14 @@ def listed(folder: Path, numbers: dict[str, int], max_pixels: int) -> FileShelf:
         number = numbers.get(composed(each.name))
         if number is None:
             raise DataError(f"The class {each} has no training images.", f"Expected:\n{TREE}")
-        listing = list_images(each)
+        listing = list_images(each, levels)
         if not listing.images:
             found = counted(listing.skipped) if listing.skipped else "nothing"
             raise DataError(
                 f"The class {each} has no images ({', '.join(SUFFIXES)}); its folder contains {found}.",
                 "Convert its images to PNG or JPEG, or remove the folder.",
             )
-        names += [f"{each.name}/{path.name}" for path in listing.images]
+        names += [path.relative_to(folder).as_posix() for path in listing.images]
         labels += [number] * len(listing.images)
         skipped += listing.skipped
     warn_of_skipped(skipped, folder)

@@ -37,6 +37,8 @@ class Shard(Protocol):
 
     def read(self, place: int) -> Encoded: ...
 
+    def name(self, place: int) -> str: ...
+
     def describe(self, place: int) -> str: ...
 
 
@@ -105,6 +107,14 @@ class _Shelf:
         shard, inside = self._found(place)
         return open_picture(shard.read(inside), self._max_pixels)
 
+    def name(self, place: int) -> str:
+        """Shard, and name or row in it."""
+        shard, inside = self._found(place)
+        return shard.name(inside)
+
+    def file(self, place: int) -> None:
+        """None, since images lie in shards."""
+
     def describe(self, place: int) -> str:
         """Shard, name and size in bytes."""
         shard, inside = self._found(place)
@@ -143,9 +153,13 @@ class TarShard:
         member = self._images[place]
         return Encoded(f"{self.path}: {member.name}", read_member(self.path, member))
 
+    def name(self, place: int) -> str:
+        """Shard and name."""
+        return f"{self.path.name}/{self._images[place].name}"
+
     def describe(self, place: int) -> str:
         """Shard, name and size in bytes."""
-        return f"{self.path.name}/{self._images[place].name} {self._images[place].size}"
+        return f"{self.name(place)} {self._images[place].size}"
 
 
 class ParquetShard:
@@ -180,9 +194,13 @@ class ParquetShard:
             raise DataError(f"{self.path}: row {place} contains no image bytes.", "Embed the images.")
         return Encoded(f"{self.path}: row {place}", content)
 
+    def name(self, place: int) -> str:
+        """Shard and row."""
+        return f"{self.path.name}/{place}"
+
     def describe(self, place: int) -> str:
         """Shard, row and size of the whole table, since sizes of single images are not read."""
-        return f"{self.path.name}/{place} {self.path.stat().st_size}"
+        return f"{self.name(place)} {self.path.stat().st_size}"
 
     def _labels(self) -> NDArray[np.int64]:
         column = self._file.read(columns=["label"]).column("label")

@@ -14,11 +14,16 @@ import torch
 from evonas.data.augment import normalise
 from evonas.data.base import Item, Split
 from evonas.data.depth.augment import DepthAugment, Metres, Pixels, cut
+from evonas.data.examined import Examined
 from evonas.data.io.pairs import PairImages, PairSource, check_equal_sizes, dimensions
 from evonas.data.io.pictures import open_numbers, open_picture
 from evonas.data.io.split_lists import Frame
+from evonas.data.statement import DepthCounts
 from evonas.errors import DataError
 from evonas.randomness import generator
+
+# depth maps that are read to see what their numbers mean, and pixels of each
+COUNTED, SAMPLED = 32, 10_000
 
 
 @dataclass(eq=False)
@@ -45,15 +50,27 @@ class FrameSource(PairSource):
         """One split; lists are read on first use of its length or items."""
         return FrameImages(split, self)
 
-    def read(self, frame: Frame, split: Split) -> tuple[Pixels, Metres]:
-        """Decodes a pair, before augmentation.
+    def measured(self, path: Path) -> Metres:
+        """The depth map H W of a file in metres, 0 where depth is unknown."""
+        return read_depth(path, self.units_per_metre, self.max_pixels)
 
-        Raises:
-            DataError: image and depth differ in size, or are smaller than the source's size.
-        """
+    def limits(self) -> tuple[float, float]:
+        """Depths in metres between which measurements count; the task may narrow them."""
+        return 0.0, np.inf
+
+    def decoded(self, frame: Frame) -> tuple[Pixels, Metres]:
+        """Image H W 3 and depth H W of a pair; raises a DataError if they differ in size."""
         image = np.asarray(open_picture(frame.image, self.max_pixels))
-        depth = read_depth(frame.truth, self.units_per_metre, self.max_pixels)
+        depth = self.measured(frame.truth)
         check_equal_sizes(frame, image.shape, depth.shape)
+        return image, depth
+
+    def read(self, frame: Frame, split: Split) -> tuple[Pixels, Metres]:
+        """Decodes a pair, before augmentation; raises as `decoded` and `prepared`."""
+        return self.prepared(frame, *self.decoded(frame), split)
+
+    def prepared(self, frame: Frame, image: Pixels, depth: Metres, split: Split) -> tuple[Pixels, Metres]:
+        """A decoded pair as it is augmented; raises a DataError if it is smaller than the source's size."""
         if depth.shape[0] < self.size[0] or depth.shape[1] < self.size[1]:
             raise DataError(
                 f"{frame.image} is {dimensions(image.shape)}, smaller than the window of {dimensions(self.size)}.",
@@ -78,6 +95,31 @@ class FrameImages(PairImages[FrameSource]):
             image = pixels.astype(np.float32) / 255
         metres = torch.from_numpy(np.array(depth[None]))
         return {"image": normalise(image), "depth": metres, "valid": metres > 0}
+
+    def class_names(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def examine(self, index: int) -> Examined:
+        """Image and depth at their own size."""
+        source, frame = self._source, self.frame(index)
+        image, depth = source.decoded(frame)
+        source.prepared(frame, image, depth, self.split)
+        name, group = self.named(frame)
+        return Examined(name, image, file=frame.image, truth_file=frame.truth, group=group, depth=depth)
+
+    def limits(self) -> tuple[float, float]:
+        """Depths in metres between which measurements count."""
+        return self._source.limits()
+
+    def depth_counts(self) -> DepthCounts:
+        """Measured depths in up to `COUNTED` depth maps, in random order."""
+        source, frames = self._source, self._source.frames(self.split)
+        chosen = generator(0, "depth_counts").permutation(len(frames))[:COUNTED].tolist()
+        depths = [source.measured(frames[place].truth).ravel() for place in chosen]
+        # every map counts alike, whatever its size
+        values = np.concatenate([each[:: max(1, len(each) // SAMPLED)] for each in depths])
+        return DepthCounts.of(values, source.limits(), len(chosen), len(frames))
 
 
 def read_depth(path: Path, units_per_metre: float, max_pixels: int) -> Metres:

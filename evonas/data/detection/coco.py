@@ -19,7 +19,9 @@ from evonas.data.base import Images, Item, Split, check_size, file_size, seeded
 from evonas.data.detection.base import EMPTY, MASK_SIDE, Objects
 from evonas.data.detection.coco_annotations import AnnotatedImage, Instances, read_instances
 from evonas.data.detection.instance_masks import cut
+from evonas.data.examined import Examined
 from evonas.data.io.folders import list_images
+from evonas.data.io.groups import grouping, held_groups, refuse_one_group
 from evonas.data.io.pictures import open_picture, orientation_note
 from evonas.data.io.safe import below, is_file
 from evonas.data.io.split_lists import Folders, refuse_missing, refuse_shared
@@ -50,6 +52,8 @@ class Coco:
         masks: whether objects have masks.
         train, test: folders of the training and test images.
         validation: share of the training images in the validation split, in (0, 1).
+        validation_groups: rule that names the group of an image by its file_name, see `Grouping`; groups lie in one
+            split. None to cut between single images.
         seed: seed of that split; keep it fixed to compare runs.
         augment_seed: seed of the augmentation of `train`.
         vertical: whether training images are also flipped vertically, for data such as aerial images.
@@ -73,6 +77,7 @@ class Coco:
         augment_seed: int = 0,
         vertical: bool = False,
         max_pixels: int = 64_000_000,
+        validation_groups: str | int | None = None,
     ) -> None:
         if not 0 < validation < 1:
             raise UserError(
@@ -81,6 +86,7 @@ class Coco:
         self.root, self.size, self.has_masks = Path(root), check_size(height, width), masks
         self.num_classes, self.validation, self.seed = num_classes, validation, seed
         self.augment_seed, self.vertical, self.max_pixels = augment_seed, vertical, max_pixels
+        self.validation_groups, self.grouping = validation_groups, grouping(validation_groups)
         self._folders = (train, test)
         self._read: dict[int, Instances] = {}
         self._paths: dict[int, list[Path]] = {}
@@ -157,6 +163,11 @@ class Coco:
             return list(range(count))
         if count < 2:
             raise DataError(f"At least two training images are needed, got {count}.", "Check data.train.")
+        if self.grouping is not None:
+            groups = [self.grouping.group(each.file) for each in self.instances(part).images]
+            refuse_one_group(groups, self.validation_groups)
+            is_held = held_groups(groups, self.validation, self.seed)
+            return np.flatnonzero(is_held if split == "holdout" else ~is_held).tolist()
         held = min(count - 1, max(1, round(self.validation * count)))
         order = generator(self.seed, "holdout").permutation(count)
         return sorted((order[:held] if split == "holdout" else order[held:]).tolist())
@@ -233,6 +244,25 @@ class CocoImages(Images):
             "scale": torch.tensor(fit.scale, dtype=torch.float32),
             "picture": torch.tensor([self._part, place]),
         }
+
+    def class_names(self) -> tuple[str, ...]:
+        """The categories of the training annotations."""
+        return self._source.class_names()
+
+    def examine(self, index: int) -> Examined:
+        """Image and objects except crowds, in pixels of the file."""
+        place, source = self.places[self.position(index)], self._source
+        annotated = source.instances(self._part).images[place]
+        objects, rule = annotated.objects, source.grouping
+        single = objects.single()
+        return Examined(
+            annotated.file,
+            np.asarray(source.read(self._part, place)),
+            file=source.path(self._part, annotated),
+            group=None if rule is None else rule.group(annotated.file),
+            boxes=objects.boxes[single],
+            labels=objects.labels[single],
+        )
 
     def class_counts(self) -> ClassCounts:
         """Objects of each class except crowds; opens no image."""

@@ -75,12 +75,14 @@ def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
     identities = [integer(each["id"]) for each in annotations if each.get("id") is not None]
     _refuse_repeated(identities, path, "annotations", "id")
     found: dict[int, list[_One]] = {identity: [] for identity in sizes}
-    empty, short = list[str](), list[str]()
+    empty, short, outside = list[str](), list[str](), list[str]()
     for position, each in enumerate(annotations, start=1):
         name = (
             f"annotation {shown(each['id'])}" if each.get("id") is not None else f"annotation no. {position}"
         )
         image, one = _annotation(each, f"{path}, {name}", sizes, numbers, with_masks)
+        if _reaches_outside(each["bbox"], sizes[image]):
+            outside.append(name)
         if one is None:
             empty.append(name)
             continue
@@ -93,6 +95,14 @@ def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
     ):
         if left_out:
             log.warning(f"Skipped: %d of %d {what}.", len(left_out), len(annotations), path.name, left_out[0])
+    if outside:
+        log.warning(
+            "Clipped: %d of %d boxes in %s, which reach outside their images, such as that of %s.",
+            len(outside),
+            len(annotations),
+            path.name,
+            outside[0],
+        )
     annotated = []
     for identity, size in sorted(sizes.items()):
         ones = found[identity]
@@ -228,6 +238,12 @@ def _box(found: Any, where: str, size: _Size) -> tuple[float, float, float, floa
     left, top, wide, high = numbers
     right, bottom = min(left + wide, size.width), min(top + high, size.height)
     return max(left, 0.0), max(top, 0.0), right, bottom
+
+
+def _reaches_outside(found: Any, size: _Size) -> bool:
+    """Whether a valid box reaches more than a pixel outside its image."""
+    left, top, wide, high = (number(each) or 0.0 for each in found)
+    return min(left, top) < -1 or left + wide > size.width + 1 or top + high > size.height + 1
 
 
 def _shape(found: Any, where: str, size: _Size) -> tuple[Shape, int]:

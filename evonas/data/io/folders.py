@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,13 @@ class Listing:
     skipped: tuple[Path, ...]
 
 
-def list_images(folder: Path) -> Listing:
-    """Lists a folder, without its subfolders.
+def list_images(folder: Path, levels: int = 0, suffixes: Sequence[str] = SUFFIXES) -> Listing:
+    """Lists a folder, without its subfolders or with some levels of them.
+
+    Args:
+        folder: the folder.
+        levels: how many folders deep images are looked for; deeper folders are skipped.
+        suffixes: suffixes of what counts as an image, in lower case.
 
     Raises:
         DataError: the folder cannot be listed, or an image is a link that leads nowhere.
@@ -40,7 +45,11 @@ def list_images(folder: Path) -> Listing:
     skipped: list[Path] = []
     for entry in listed(folder):
         path = Path(entry.path)
-        if path.suffix.lower() in SUFFIXES and not entry.is_dir():
+        if levels and entry.is_dir():
+            below = list_images(path, levels - 1, suffixes)
+            images += below.images
+            skipped += below.skipped
+        elif path.suffix.lower() in suffixes and not entry.is_dir():
             if not leads_somewhere(entry):
                 raise DataError(f"{path} is a link to a file that does not exist.", "Complete the download.")
             images.append(path)

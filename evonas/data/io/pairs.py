@@ -5,17 +5,22 @@ data set has an official validation split.
 """
 
 import hashlib
+import logging
 from abc import ABC, abstractmethod
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from evonas.data.base import Images, Split, check_size, file_size, seeded
 from evonas.data.io.folders import list_images, warn_of_skipped
+from evonas.data.io.groups import grouping
 from evonas.data.io.pictures import SUFFIXES, orientation_note
-from evonas.data.io.safe import MAX_PIXELS, composed
-from evonas.data.io.split_lists import Frame, hold_out, refuse_shared
+from evonas.data.io.safe import MAX_PIXELS, composed, read_lines
+from evonas.data.io.split_lists import Folders, Frame, check_present, hold_out, refuse_shared
 from evonas.errors import DataError, UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -30,6 +35,8 @@ class PairSource(ABC):
             and neither are the next two.
         validation_seed: seed of that cut; keep it fixed to compare runs on the same data.
         validation_images: maximum number of pairs in the validation split, evenly spaced.
+        validation_groups: rule that names the group of an image, see `Grouping`; None for single images, or the groups
+            that the data set has.
         augment_seed: seed of the augmentation of `train`.
         max_pixels: larger images are refused.
     """
@@ -41,6 +48,7 @@ class PairSource(ABC):
     validation: float | str = 0.05
     validation_seed: int = 0
     validation_images: int = 650
+    validation_groups: str | int | None = None
     augment_seed: int = 0
     max_pixels: int = MAX_PIXELS
 
@@ -48,6 +56,7 @@ class PairSource(ABC):
 
     def __post_init__(self) -> None:
         self.folder, self.size = Path(self.root), check_size(self.height, self.width)
+        self.grouping = grouping(self.validation_groups)
         self._frames: dict[Split, list[Frame]] = {}
 
     @abstractmethod
@@ -72,17 +81,23 @@ class PairSource(ABC):
             found: dict[Split, list[Frame]] = {}
             official = None if split == "test" else self.holdout_frames()
             if split == "test":
-                found[split] = sorted(self.test_frames())
+                found[split] = sorted(self._grouped(self.test_frames()))
             elif official is not None:
-                found[split] = sorted(official if split == "holdout" else self.training_frames())
+                frames = official if split == "holdout" else self.training_frames()
+                found[split] = sorted(self._grouped(frames))
             else:
                 if isinstance(self.validation, str):
                     raise UserError(
                         f"data.validation must be in (0, 1), got {self.validation}.",
                         "Try data.validation=0.05.",
                     )
-                cut = self.validation, self.validation_seed, self.validation_images
-                found["train"], found["holdout"] = hold_out(self.training_frames(), *cut)
+                found["train"], found["holdout"] = hold_out(
+                    self._grouped(self.training_frames()),
+                    self.validation,
+                    self.validation_seed,
+                    self.validation_images,
+                    self.validation_groups,
+                )
             for other, before in self._frames.items():
                 for name, frames in found.items():
                     refuse_shared(
@@ -90,6 +105,14 @@ class PairSource(ABC):
                     )
             self._frames |= found
         return self._frames[split]
+
+    def _grouped(self, frames: list[Frame]) -> list[Frame]:
+        """The pairs in the groups of `validation_groups`, if that is given."""
+        rule = self.grouping
+        if rule is None:
+            return frames
+        paths = (frame.image.relative_to(self.folder).as_posix() for frame in frames)
+        return [replace(frame, group=rule.group(path)) for frame, path in zip(frames, paths, strict=True)]
 
     def details(self) -> dict[str, object]:
         """Further settings that determine the items, for the manifest."""
@@ -113,6 +136,11 @@ class PairImages(Images, Generic[S]):
         """The pair of an item."""
         return self._source.frames(self.split)[self.position(index)]
 
+    def named(self, frame: Frame) -> tuple[str, str | None]:
+        """The path of a pair's image below the root, and its group by `validation_groups`, if that is given."""
+        name = frame.image.relative_to(self._source.folder).as_posix()
+        return name, None if self._source.grouping is None else frame.group
+
     def manifest(self) -> str:
         """The sha256 of file names, file sizes and settings; pixels are not read."""
         source = self._source
@@ -122,7 +150,9 @@ class PairImages(Images, Generic[S]):
         return hashlib.sha256("\n".join([head, *lines]).encode()).hexdigest()
 
 
-def matched(images: Path, truths: Path, layout: str) -> list[Frame]:
+def matched(
+    images: Path, truths: Path, layout: str, levels: int = 0, truth_suffixes: Sequence[str] = SUFFIXES
+) -> list[Frame]:
     """The pairs of equal names in two folders, each a group of its own; hidden files are skipped.
 
     Names are equal if only their suffixes, or the Unicode spelling of accents, differ. Files that are not PNG or JPEG
@@ -132,23 +162,28 @@ def matched(images: Path, truths: Path, layout: str) -> list[Frame]:
         images: folder of the images.
         truths: folder of the ground truth.
         layout: description of the expected files, for messages.
+        levels: how many folders deep files are looked for; their names include those of the folders.
+        truth_suffixes: suffixes of files of ground truth, in lower case.
 
     Raises:
         DataError: a file has no partner, two have the same name, or there are no images.
     """
     by_name: list[dict[str, Path]] = []
     unread: dict[str, Path] = {}
-    for folder in (images, truths):
+    for folder, suffixes in ((images, SUFFIXES), (truths, truth_suffixes)):
         found: dict[str, Path] = {}
-        listing = list_images(folder)
+        listing = list_images(folder, levels, suffixes)
         for path in listing.images:
-            name = composed(path.stem)
+            name = _name(path, folder)
             if name in found:
                 raise DataError(f"{path} and {found[name]} have the same name.", "Remove one of them.")
             found[name] = path
         by_name.append(found)
-        unread |= {composed(path.stem): path for path in listing.skipped}
-        warn_of_skipped(listing.skipped, folder)
+        unread |= {_name(path, folder): path for path in listing.skipped}
+        expected = f"images ({' '.join(suffixes)}) are read"
+        if any(path.is_dir() for path in listing.skipped):
+            expected += ", and images in folders with data.validation_groups=1"
+        warn_of_skipped(listing.skipped, folder, expected)
     image_of, truth_of = by_name
     for name in sorted(image_of.keys() ^ truth_of.keys()):
         alone, other = (image_of[name], truths) if name in image_of else (truth_of[name], images)
@@ -161,6 +196,80 @@ def matched(images: Path, truths: Path, layout: str) -> list[Frame]:
     if not image_of:
         raise DataError(f"{images} contains no images ({', '.join(SUFFIXES)}).", f"Expected:\n{layout}")
     return [Frame(name, image_of[name], truth_of[name]) for name in sorted(image_of)]
+
+
+def _name(path: Path, folder: Path) -> str:
+    """The name of a file below a folder without its suffix, in composed spelling."""
+    return composed(path.relative_to(folder).with_suffix("").as_posix())
+
+
+@dataclass(frozen=True, slots=True)
+class PairFolders:
+    """The user's own pairs: two folders for each split, or a list for each.
+
+    Args:
+        root: base folder.
+        images, truths: folders of the images and of the ground truth below it, where {split} is replaced.
+        lists: folder of lists that replace the folders.
+        layout: description of the expected files, for messages.
+        levels: see `matched`.
+        truth_suffixes: see `matched`.
+    """
+
+    root: Path
+    images: str
+    truths: str
+    lists: str | None
+    layout: str
+    levels: int = 0
+    truth_suffixes: Sequence[str] = SUFFIXES
+
+    def frames(self, split: str) -> list[Frame]:
+        """The pairs of a split, each a group of its own.
+
+        Raises:
+            DataError: a folder, a list or a file is missing, or pairs are ambiguous.
+        """
+        if self.lists is not None:
+            return self._listed(Path(self.lists) / f"{split}.txt")
+        images, truths = (self.root / each.format(split=split) for each in (self.images, self.truths))
+        for place in (images, truths):
+            if not place.is_dir():
+                raise DataError(
+                    f"Folder {place} does not exist.", f"Set data.root=<root>, where:\n{self.layout}"
+                )
+        return matched(images, truths, self.layout, self.levels, self.truth_suffixes)
+
+    def _listed(self, path: Path) -> list[Frame]:
+        if not path.parent.is_dir():
+            raise DataError(f"data.lists={self.lists} is not a folder.", f"Expected:\n{self.layout}")
+        if not path.is_file():
+            names = sorted(each.name for each in path.parent.iterdir() if not each.name.startswith("."))
+            raise DataError(
+                f"{path} does not exist; data.lists={self.lists} contains {', '.join(names[:5]) or 'nothing'}.",
+                "Name the lists <split>.txt, or say their names without the suffix: data.train=<name> data.test=<name>",
+            )
+        base, lines = self.root.resolve(), read_lines(path, self.root, columns=2)
+        truth_of: dict[Path, Path] = {}
+        for image, truth in lines:
+            if truth_of.setdefault(image, truth) != truth:
+                raise DataError(
+                    f"{path} pairs {image} with {truth_of[image].name} and with {truth.name}.",
+                    "Remove one of the lines.",
+                )
+        if not truth_of:
+            raise DataError(f"{path} lists no images.", f"Expected:\n{self.layout}")
+        if len(truth_of) < len(lines):
+            log.warning(
+                "Skipped: %d of %d lines in %s, which repeat others.",
+                len(lines) - len(truth_of),
+                len(lines),
+                path,
+            )
+        pairs = [[self.root / found.relative_to(base) for found in pair] for pair in truth_of.items()]
+        frames = [Frame(str(image), image, truth) for image, truth in pairs]
+        check_present(frames, Folders(), path.name)
+        return frames
 
 
 def dimensions(shape: tuple[int, ...]) -> str:

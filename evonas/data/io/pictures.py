@@ -8,12 +8,23 @@ Legend: H W space.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evonas.data.io.safe import MAX_PIXELS, Encoded, StoredImage, is_file, open_image, stored_size
+from evonas.data.io.safe import (
+    MAX_PIXELS,
+    Encoded,
+    StoredImage,
+    is_file,
+    open_image,
+    open_tiff,
+    read_array,
+    stored_kind,
+    stored_size,
+)
 from evonas.errors import DataError
 
 # suffixes of PNG and JPEG files, in lower case
@@ -79,6 +90,20 @@ def picture_size(
     return (width, height) if is_lying else (height, width)
 
 
+def file_kind(path: Path) -> str:
+    """What a file is by its header, for statistics: format, mode and bits; the suffix of files that are no images.
+
+    Raises:
+        DataError: as `picture_size`.
+    """
+    return "NumPy array" if path.suffix.lower() == ".npy" else stored_kind(path)
+
+
+def exif_orientation(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+    """EXIF's orientation of a photograph, 1 for upright; raises as `picture_size`."""
+    return stored_size(path, max_pixels)[2]
+
+
 def refuse_undecided(
     path: Path, max_pixels: int = MAX_PIXELS, sides: tuple[float, float] | None = None
 ) -> None:
@@ -140,6 +165,45 @@ def open_numbers(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> Numbers:
             "Save it as a PNG with one channel.",
         )
     return np.ascontiguousarray(channels[..., 0])
+
+
+def open_measurements(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+    """The numbers H W of a depth map: a PNG of 16 bits, a TIFF of 16 bits or floats, or an .npy file.
+
+    Raises:
+        DataError: the file has at most 8 bits or several channels, or it is damaged.
+    """
+    kind = path.suffix.lower()
+    if kind == ".npy":
+        array = np.squeeze(read_array(path))
+        if array.ndim != 2 or array.size > max_pixels or array.dtype.kind not in "fiu":
+            raise DataError(
+                f"{path} has the shape {array.shape} of {array.dtype}, not height and width of at most "
+                f"{max_pixels} numbers.",
+                "Save one depth map in a file.",
+            )
+    elif kind in (".tif", ".tiff"):
+        stored = open_tiff(path, max_pixels)
+        _check_still(stored, path)
+        if stored.orientation != 1:
+            raise DataError(
+                f"{path} has the orientation {stored.orientation}.",
+                "Save it upright, without an orientation.",
+            )
+        if stored.image.mode not in (*_SIXTEEN_BITS, "F", "L"):
+            raise DataError(
+                f"{path} has several channels (mode {stored.image.mode}), not one of depths.",
+                "Save it as a TIFF of one channel of 16 bits or floats of 32 bits.",
+            )
+        array = np.asarray(stored.image)
+    else:
+        array = open_numbers(path, max_pixels)
+    if array.dtype.itemsize < 2:
+        raise DataError(
+            f"{path} is not a depth map of 16 bits or more: it has at most 8 bits.",
+            "Use the original files; converted copies, as for viewing, have lost their depth.",
+        )
+    return array
 
 
 def open_colours(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:

@@ -15,10 +15,10 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 from xml.etree import ElementTree
 
 import numpy as np
@@ -95,6 +95,22 @@ class StoredImage:
     orientation: int
 
 
+def open_tiff(path: Path, max_pixels: int = MAX_PIXELS) -> StoredImage:
+    """Decodes the first image of a TIFF, which has no place for photographs here but for depth maps.
+
+    Args and errors are those of `open_image`; `orientation` is that of the stored pixels, which Pillow has turned.
+    """
+    with _opened(path, max_pixels, ("TIFF",)) as image:
+        frames = int(getattr(image, "n_frames", 1))
+        # Pillow turns a TIFF while it decodes it, and forgets its orientation
+        orientation = _orientation(image)
+        try:
+            image.load()
+        except _BROKEN as error:
+            raise DataError(f"{path} is damaged: {error}.", "Replace the file or leave it out.") from error
+        return StoredImage(image.copy(), "TIFF", 8 * np.asarray(image).itemsize, frames, orientation)
+
+
 def open_image(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> StoredImage:
     """Decodes a PNG or JPEG image and closes the file.
 
@@ -123,6 +139,15 @@ def stored_size(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> tuple[int
         return image.height, image.width, _orientation(image)
 
 
+def stored_kind(path: Path, max_pixels: int = MAX_PIXELS) -> str:
+    """Format, mode and bits of an image file from its header, such as `PNG RGB` or `PNG I;16, 16 bits`."""
+    formats = ("TIFF",) if path.suffix.lower() in (".tif", ".tiff") else FORMATS
+    with _opened(path, max_pixels, formats) as image:
+        form = "JPEG" if image.format == "MPO" else image.format
+        bits = _png_bits(image) if form == "PNG" else 8
+        return f"{form} {image.mode}" + ("" if bits == 8 else f", {bits} bit{'s' * (bits > 1)}")
+
+
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation; 1 unless it is one of the eight that EXIF defines."""
     try:
@@ -144,7 +169,7 @@ def _png_bits(image: ImageFile.ImageFile) -> int:
     return bits
 
 
-def _opened(path: Path | Encoded, max_pixels: int) -> ImageFile.ImageFile:
+def _opened(path: Path | Encoded, max_pixels: int, formats: Sequence[str] = FORMATS) -> ImageFile.ImageFile:
     """The image after its header was read and its size checked."""
     if isinstance(path, Path):
         _check_file(path, MAX_IMAGE_BYTES)
@@ -152,10 +177,11 @@ def _opened(path: Path | Encoded, max_pixels: int) -> ImageFile.ImageFile:
         raise DataError(f"{path} has {len(path.content)} bytes; at most {MAX_IMAGE_BYTES} are read.")
     stream = path if isinstance(path, Path) else io.BytesIO(path.content)
     try:
-        image = Image.open(stream, formats=FORMATS)
+        image = Image.open(stream, formats=formats)
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{path} is not a PNG or JPEG image{_other_kind(path)}.", "Convert it, or leave it out."
+            f"{path} is not a {' or '.join(formats)} image{_other_kind(path)}.",
+            "Convert it, or leave it out.",
         ) from error
     except _BOMB as error:
         raise _too_large(path, max_pixels) from error
@@ -345,19 +371,41 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
+def read_array(path: Path) -> NDArray[Any]:
+    """The array of an .npy file; never unpickles, and checks the size before allocating.
+
+    Raises:
+        DataError: as `read_arrays`.
+    """
+    _check_file(path, MAX_ARRAY_BYTES)
+    try:
+        with path.open("rb") as stream:
+            _check_header(stream, path.name, path.stat().st_size)
+            stream.seek(0)
+            array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    except _BROKEN as error:
+        raise DataError(f"{path} is not a readable .npy file: {error}.", "Write it again.") from error
+    return array
+
+
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     """One array, after its header was checked against the number of bytes."""
     with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in read:
-            raise ValueError(f"array {member.filename} has the format {version}")
-        shape, _, dtype = read[version](stream)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize > member.file_size:
-        raise ValueError(f"array {member.filename} contains objects, or is larger than its file")
+        _check_header(stream, f"array {member.filename}", member.file_size)
     with archive.open(member) as stream:
         array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
     return array
+
+
+def _check_header(stream: IO[bytes], name: str, size: int) -> None:
+    """Raises a ValueError if an array contains objects, or its header promises more bytes than there are."""
+    version = np.lib.format.read_magic(stream)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read:
+        raise ValueError(f"{name} has the format {version}")
+    shape, _, dtype = read[version](stream)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{name} contains objects, or is larger than its file")
 
 
 @dataclass(frozen=True, slots=True)

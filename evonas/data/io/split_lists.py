@@ -10,9 +10,9 @@ import numpy as np
 
 from evonas.data.io.folders import leads_somewhere
 from evonas.data.io.folders import listed as listed_entries
+from evonas.data.io.groups import held_groups, refuse_one_group
 from evonas.data.io.safe import Row, composed, read_rows
 from evonas.errors import DataError, UserError
-from evonas.randomness import generator
 
 log = logging.getLogger(__name__)
 
@@ -198,18 +198,16 @@ def refuse_shared(
 
 
 def hold_out(
-    frames: Iterable[Frame], share: float, seed: int, at_most: int
+    frames: Iterable[Frame], share: float, seed: int, at_most: int, by: str | int | None = None
 ) -> tuple[list[Frame], list[Frame]]:
-    """Cuts frames into training and validation frames, between whole groups.
-
-    Groups are visited in a random order; a group is held out if the held-out frames stay within `share` of all. If no
-    group is small enough, the smallest is held out.
+    """Cuts frames into training and validation frames, between whole groups; see `held_groups`.
 
     Args:
         frames: all training frames.
         share: maximum share of held-out frames, in (0, 1).
         seed: seed of the order.
         at_most: maximum number of validation frames; they are evenly spaced, because neighbours are nearly equal.
+        by: the rule that made the groups, for messages; None for that of the data set.
 
     Raises:
         UserError: share or at_most is out of range.
@@ -221,25 +219,12 @@ def hold_out(
         raise UserError(
             f"data.validation_images must be at least 1, got {at_most}.", "Try data.validation_images=650."
         )
-    groups: dict[str, list[Frame]] = {}
-    for frame in sorted(frames):
-        groups.setdefault(frame.group, []).append(frame)
-    if len(groups) < 2:
-        raise DataError(
-            "The validation split needs frames of at least two drives or scenes; all training frames are of "
-            f"{next(iter(groups), 'no drive')}.",
-            "Add frames of another drive or scene.",
-        )
-    sizes = {name: len(group) for name, group in groups.items()}
-    names, room, held = sorted(sizes), share * sum(sizes.values()), set[str]()
-    for place in generator(seed, "holdout").permutation(len(names)):
-        name = names[place]
-        if sizes[name] <= room:
-            held.add(name)
-            room -= sizes[name]
-    held = held or {min(names, key=lambda name: (sizes[name], name))}
-    kept = [frame for name, group in groups.items() if name not in held for frame in group]
-    out = [frame for name, group in groups.items() if name in held for frame in group]
+    ordered = sorted(frames)
+    groups = [frame.group for frame in ordered]
+    refuse_one_group(groups, by)
+    held = held_groups(groups, share, seed)
+    kept = [frame for frame, is_held in zip(ordered, held, strict=True) if not is_held]
+    out = [frame for frame, is_held in zip(ordered, held, strict=True) if is_held]
     return kept, thinned(out, at_most)
 
 

@@ -4,7 +4,9 @@ Legend: C channels, H W space.
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from evonas.data.augment import Array, normalise
 from evonas.data.base import Item, Split
+from evonas.data.examined import Examined
 from evonas.data.io.pairs import PairImages, PairSource, check_equal_sizes
 from evonas.data.io.pictures import Numbers, open_numbers, open_picture
 from evonas.data.io.split_lists import Frame
@@ -84,6 +87,45 @@ class MaskImages(PairImages[MaskSource]):
             return source.whole(image, mask)
         random = generator(source.augment_seed, f"augment/{self.epoch}", index)
         return source.training(image, mask, random)
+
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of the source."""
+        return tuple(self._source.classes)
+
+    def examine(self, index: int) -> Examined:
+        """Image and mask at their own size; values that mean no class are counted instead of refused."""
+        source, frame = self._source, self.frame(index)
+        name, group = self.named(frame)
+        found = Examined(name, file=frame.image, truth_file=frame.truth, group=group)
+        try:
+            image, mask = source.read(frame)
+        except DataError as error:
+            unknown, mask = self._unknown(frame)
+            if not unknown:
+                raise
+            image = np.asarray(open_picture(frame.image, source.max_pixels))
+            check_equal_sizes(frame, image.shape, mask.shape)
+            found = replace(found, unknown=unknown, hint=error.hint)
+        return replace(found, picture=image, classes=mask)
+
+    def _unknown(self, frame: Frame) -> tuple[Counter[str], Pixels]:
+        """Pixels by value or colour that the source refuses, and the class ids H W with these ignored."""
+        source, path = self._source, frame.truth
+        stored = source.stored(path)
+        # one number for each colour, because rows of an array are sorted slowly
+        numbers = stored if stored.ndim == 2 else stored.astype(np.int64) @ np.array([2**16, 2**8, 1])
+        values, first, places, counts = np.unique(
+            numbers, return_index=True, return_inverse=True, return_counts=True
+        )
+        colours = stored.reshape(numbers.size, -1)[first]
+        unknown, ids = Counter[str](), np.full(len(values), IGNORE, dtype=np.uint8)
+        for number, (colour, count) in enumerate(zip(colours, counts.tolist(), strict=True)):
+            single = colour.reshape((1, 1) if stored.ndim == 2 else (1, 1, -1))
+            try:
+                ids[number] = source.class_ids(single, path)[0, 0]
+            except DataError:
+                unknown[" ".join(map(str, colour.tolist()))] += count
+        return unknown, ids[places.ravel()].reshape(stored.shape[:2])
 
     def class_counts(self) -> ClassCounts:
         """Pixels of each class in masks, read in random order until every class was seen or `COUNTED` were read."""

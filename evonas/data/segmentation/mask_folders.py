@@ -1,20 +1,15 @@
 """Segmentation data of the user: folders or lists of images and masks."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from evonas.data.io.pairs import matched
+from evonas.data.io.pairs import PairFolders
 from evonas.data.io.pictures import open_colours, open_numbers
-from evonas.data.io.safe import read_lines
-from evonas.data.io.split_lists import Folders, Frame, check_present
+from evonas.data.io.split_lists import Frame
 from evonas.data.segmentation.base import Pixels, Stored
 from evonas.data.segmentation.palette import Unknown, legend
 from evonas.data.segmentation.variable_size import CanvasSource
-from evonas.errors import DataError
-
-log = logging.getLogger(__name__)
 
 TREE = """\
 <root>/<images>/<name>.png|jpg   <root>/<masks>/<name>.png
@@ -96,41 +91,5 @@ class MaskFolders(CanvasSource):
         }
 
     def _pairs(self, split: str) -> list[Frame]:
-        if self.lists is not None:
-            return self._listed(Path(self.lists) / f"{split}.txt")
-        images, masks = (self.folder / each.format(split=split) for each in (self.images, self.masks))
-        for place in (images, masks):
-            if not place.is_dir():
-                raise DataError(f"Folder {place} does not exist.", f"Set data.root=<root>, where:\n{TREE}")
-        return matched(images, masks, TREE)
-
-    def _listed(self, path: Path) -> list[Frame]:
-        if not path.parent.is_dir():
-            raise DataError(f"data.lists={self.lists} is not a folder.", f"Expected:\n{TREE}")
-        if not path.is_file():
-            names = sorted(each.name for each in path.parent.iterdir() if not each.name.startswith("."))
-            raise DataError(
-                f"{path} does not exist; data.lists={self.lists} contains {', '.join(names[:5]) or 'nothing'}.",
-                "Name the lists <split>.txt, or say their names without the suffix: data.train=<name> data.test=<name>",
-            )
-        base, lines = self.folder.resolve(), read_lines(path, self.folder, columns=2)
-        mask_of: dict[Path, Path] = {}
-        for image, mask in lines:
-            if mask_of.setdefault(image, mask) != mask:
-                raise DataError(
-                    f"{path} pairs {image} with {mask_of[image].name} and with {mask.name}.",
-                    "Remove one of the lines.",
-                )
-        if not mask_of:
-            raise DataError(f"{path} lists no images.", f"Expected:\n{TREE}")
-        if len(mask_of) < len(lines):
-            log.warning(
-                "Skipped: %d of %d lines in %s, which repeat others.",
-                len(lines) - len(mask_of),
-                len(lines),
-                path,
-            )
-        pairs = [[self.folder / found.relative_to(base) for found in pair] for pair in mask_of.items()]
-        frames = [Frame(str(image), image, truth) for image, truth in pairs]
-        check_present(frames, Folders(), path.name)
-        return frames
+        levels = 0 if self.grouping is None else self.grouping.levels
+        return PairFolders(self.folder, self.images, self.masks, self.lists, TREE, levels).frames(split)

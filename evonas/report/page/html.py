@@ -25,18 +25,44 @@ def render_live(sources: Sources, is_running: bool) -> str:
     )
 
 
+def render_sections(
+    title: str, lead: str, figures: Sequence[tuple[str, str]], shown: Sequence[Section]
+) -> str:
+    """A page about something else than a run, in the style of the report.
+
+    Args:
+        title: its title.
+        lead: the line below it.
+        figures: (name, value) of the numbers below that.
+        shown: its sections.
+    """
+    return _filled(title, lead, figures, [], shown, None)
+
+
 def _page(sources: Sources, shown: Sequence[Section], refresh: int | None) -> str:
+    warnings = [sentence for sentence in (sources.shortened, *sources.verdicts) if sentence]
+    return _filled(sources.run, lead(sources), figures(sources), warnings, shown, refresh)
+
+
+def _filled(
+    title: str,
+    lead: str,
+    figures: Sequence[tuple[str, str]],
+    warnings: Sequence[str],
+    shown: Sequence[Section],
+    refresh: int | None,
+) -> str:
     folder = package_files("evonas.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     moves = any(section.slider for section in shown)
     script = (folder / "page.js").read_text(encoding="utf-8") if moves else ""
     return template.render(
-        run=sources.run,
+        run=title,
         css=(folder / "page.css").read_text(encoding="utf-8"),
-        warnings=[sentence for sentence in (sources.shortened, *sources.verdicts) if sentence],
-        lead=lead(sources),
-        figures=figures(sources),
+        warnings=warnings,
+        lead=lead,
+        figures=figures,
         sections=shown,
         refresh=refresh,
         script=script,

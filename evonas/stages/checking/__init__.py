@@ -1,0 +1,1 @@
+"""What `stage=check` finds in data, and the page that shows it."""
