@@ -86,9 +86,7 @@ def _initialise(name: str, module: Any, generator: torch.Generator) -> None:
     if hasattr(module, "draw_weights"):
         module.draw_weights(generator)
     elif isinstance(module, _LINEAR):
-        nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
-        if module.bias is not None:
-            module.bias.zero_()
+        draw_linear(module, generator)
     elif isinstance(module, _CONVOLUTION):
         uniform_by_fan_in(module.weight, module.weight[0].numel(), generator)
         if module.bias is not None:
@@ -100,6 +98,13 @@ def _initialise(name: str, module: Any, generator: torch.Generator) -> None:
             f"{name or 'the network'} ({type(module).__name__}) has parameters without an initialisation: "
             "add a method draw_weights(generator)."
         )
+
+
+def draw_linear(layer: nn.Linear, generator: torch.Generator) -> None:
+    """Initialises a linear layer in place: see `initialise`."""
+    nn.init.trunc_normal_(layer.weight, std=0.02, a=-2.0, b=2.0, generator=generator)
+    if layer.bias is not None:
+        layer.bias.zero_()
 
 
 def uniform_by_fan_in(tensor: Tensor, fan_in: int, generator: torch.Generator) -> None:

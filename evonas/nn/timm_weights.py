@@ -16,7 +16,7 @@ A file that fits neither way belongs to another network and is refused as a whol
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +101,7 @@ def match_timm_weights(
     name: str = "the network",
     key: str = "weights",
     keeps_order: bool = False,
+    without: Collection[str] = (),
 ) -> tuple[str, dict[str, str]]:
     """Load a checkpoint's tensors into a timm network in place; all of its own are found, or none is changed.
 
@@ -111,6 +112,7 @@ def match_timm_weights(
         name: the network's timm name, for messages.
         key: what a user typed to name the file, for messages.
         keeps_order: whether the tensors come in the order of their model; else their names are sorted.
+        without: names of tensors of the network that checkpoints do not have.
 
     Returns:
         `name` or `order`, and the tensor of the checkpoint for each of the network.
@@ -119,7 +121,9 @@ def match_timm_weights(
         DataError: they are those of another network.
     """
     wanted: dict[str, Tensor] = {
-        each: tensor for each, tensor in module.state_dict().items() if tensor.is_floating_point()
+        each: tensor
+        for each, tensor in module.state_dict().items()
+        if tensor.is_floating_point() and each not in without
     }
     # integers are counters and indices, which each network makes for itself
     given = {each: tensor for each, tensor in found.items() if tensor.is_floating_point()}

@@ -30,6 +30,7 @@ from evonas.supernets.backbone import Backbone
 from evonas.supernets.base import SupernetFamily
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.elastic_timm.family import ElasticTimm
+from evonas.supernets.elastic_timm.model import CentredLinear
 from evonas.supernets.elastic_timm.space import elastic_space
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
@@ -60,8 +61,8 @@ def _mbconv() -> MBConv:
     return MBConv(space, (8, 8, 12, 16), 8, drop_path=0.2)
 
 
-def _elastic(model: str) -> ElasticTimm:
-    return ElasticTimm(elastic_space(model), model, drop_path=0.2)
+def _elastic(model: str, order: str = "norm") -> ElasticTimm:
+    return ElasticTimm(elastic_space(model), model, drop_path=0.2, order=order)
 
 
 FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
@@ -71,6 +72,8 @@ FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
     "resnet": lambda: _elastic("test_resnet"),
     "mobilenet": lambda: _elastic("mobilenetv3_small_050"),
     "vit": lambda: _elastic("test_vit"),
+    "vit_centred": lambda: _elastic("test_vit", "centred"),
+    "vit_rotated": lambda: _elastic("test_vit", "rotated"),
 }
 
 
@@ -100,6 +103,9 @@ def _supernet(family: SupernetFamily, seed: int | None = 0) -> Supernet:
         norm.running_mean.normal_(0, 0.1, generator=source)
         norm.running_var.uniform_(0.5, 1.5, generator=source)
         norm.weight.data.uniform_(0.5, 1.5, generator=source)
+    for module in made.modules():
+        if isinstance(module, CentredLinear):
+            module.mean.normal_(0, 0.1, generator=source)
     return made
 
 

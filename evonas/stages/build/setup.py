@@ -70,7 +70,8 @@ def complete(cfg: DictConfig) -> None:
         return
     if OmegaConf.is_missing(network, "name"):
         raise UserError("network.name is missing: which model?", "Try network.name=resnet18.")
-    network.structure = allowed(network["_target_"]).structure_digest(network.name)  # type: ignore[attr-defined]
+    settings = {key: network[key] for key in ("name", "order") if key in network}
+    network.structure = allowed(network["_target_"]).structure_digest(**settings)  # type: ignore[attr-defined]
 
 
 class Setup:

@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.nn.timm_weights import match_timm_weights
 from evonas.supernets.adoption import Adoption, adopt_equal
 from evonas.supernets.elastic_timm.order import norm_scores, sort
-from evonas.supernets.elastic_timm.structure import Structure
+from evonas.supernets.elastic_timm.structure import MEAN, Structure
 
 _OURS = "backbone.net."
 _POSITIONS = "pos_embed"
@@ -28,7 +28,12 @@ def adopt(
         raise UserError(f"stage.widening={widening} is not for this network.", "Leave stage.widening out.")
     model: nn.Module = net.backbone.net  # type: ignore[assignment, union-attr]
     given, resized = _on_our_grid(structure, found)
-    naming, pairs = match_timm_weights(model, given, "The file", structure.model, "network.weights")
+    means = {f"{name}.{MEAN}" for name in structure.centred}
+    naming, pairs = match_timm_weights(
+        model, given, "The file", structure.model, "network.weights", without=means
+    )
+    for name in means:
+        model.get_buffer(name).zero_()
     if order != "none":
         sort(structure, model, norm_scores(structure, model))
     adopted = {f"{_OURS}{name}" for name in pairs}

@@ -16,7 +16,8 @@ from evonas.nn.initialise import initialise, keep_values
 from evonas.supernets.backbone import Activation, Backbone
 from evonas.supernets.elastic_timm import subnet
 from evonas.supernets.elastic_timm.cost import input_size, path
-from evonas.supernets.elastic_timm.model import call, fresh, pad
+from evonas.supernets.elastic_timm.model import CentredLinear, call, fresh, pad
+from evonas.supernets.elastic_timm.rotation import RotatedAttention
 from evonas.supernets.elastic_timm.space import Architecture
 from evonas.supernets.elastic_timm.structure import Stage, Structure, structure_from
 from evonas.supernets.slices import bound
@@ -106,7 +107,12 @@ def build(
 
 def whole(structure: Structure, arguments: Arguments = ()) -> ElasticBackbone:
     """The whole model in eval mode, with timm's random weights."""
-    return ElasticBackbone(structure, fresh(structure.model, (*structure.arguments, *arguments)))
+    net = fresh(structure.model, (*structure.arguments, *arguments))
+    for name in structure.rotated:
+        net.set_submodule(name, RotatedAttention(net.get_submodule(name)))
+    for name in structure.centred:
+        net.set_submodule(name, CentredLinear(net.get_submodule(name)))
+    return ElasticBackbone(structure, net)
 
 
 def _template(structure: Structure, arguments: Arguments) -> ElasticBackbone:

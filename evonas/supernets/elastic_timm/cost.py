@@ -6,11 +6,11 @@ alone, so the whole model is counted once at each size (`count.py`), and every s
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from math import lcm, prod
+from math import prod
 
 from evonas.supernets.base import Cost
 from evonas.supernets.elastic_timm.space import Architecture
-from evonas.supernets.elastic_timm.structure import HEADS, Block, Structure
+from evonas.supernets.elastic_timm.structure import WIDTH, Block, Structure
 from evonas.supernets.step import Size, Step
 
 # a smaller image's sides are multiples of this, and not below the least where the image has that much
@@ -37,12 +37,14 @@ def path(of: Architecture, structure: Structure) -> tuple[Step, ...]:
 def input_size(structure: Structure, resolution: float, size: Size) -> Size:
     """The sides at which an image is read: all of it as it is, a part in multiples of 8 pixels from 32 on.
 
-    Where tokens are patches, in multiples of those, too.
+    Where tokens are patches of 8 pixels or more, in multiples of patches instead: a multiple of both, such as 56 for
+    patches of 14 pixels, would change the aspect ratio of small images and make several parts one size.
     """
     if resolution == 1:
         return size
     first = structure.stages[0]
-    step = lcm(_MULTIPLE, first.stride) if first.layout == "tokens" else _MULTIPLE
+    is_patched = first.layout == "tokens" and first.stride >= _MULTIPLE
+    step = first.stride if is_patched else _MULTIPLE
     height, width = (min(side, max(_LEAST, step, step * round(side * resolution / step))) for side in size)
     return height, width
 
@@ -138,5 +140,5 @@ def _group_of(structure: Structure, block: Block, owner: str) -> int | None:
         for index in block.groups
         if any(axis.tensor.startswith(f"{owner}.") for axis in structure.groups[index].axes)
     ]
-    heads = [index for index in inside if structure.groups[index].kind == HEADS] or inside
+    heads = [index for index in inside if structure.groups[index].kind != WIDTH] or inside
     return heads[0] if len(heads) == 1 else None

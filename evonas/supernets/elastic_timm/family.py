@@ -16,8 +16,8 @@ from evonas.supernets.base import Bar, Cost, Cuts, DrawnStage, Settings
 from evonas.supernets.elastic_timm import subnet
 from evonas.supernets.elastic_timm.cost import Prices, input_size, path
 from evonas.supernets.elastic_timm.space import Architecture, Reading
-from evonas.supernets.elastic_timm.structure import HEADS, Block, Structure
-from evonas.supernets.elastic_timm.structure_store import structure_of
+from evonas.supernets.elastic_timm.structure import HEADS, ROTATED, WIDTH, Block, Structure
+from evonas.supernets.elastic_timm.structure_store import VARIANTS, structure_of
 from evonas.supernets.step import Place, Size, Step
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from evonas.supernets.elastic_timm.backbone import ElasticBackbone
 
 
-ORDERS = ("norm", "taylor", "none")
+ORDERS = ("norm", "taylor", *VARIANTS, "none")
 
 
 class ElasticTimm:
@@ -39,8 +39,10 @@ class ElasticTimm:
         structure: the digest of its structure; None for what the installed timm gives.
         drop_path: timm's `drop_path_rate`; 0 for models that know none.
         order: how channels and heads are sorted, see `order.py`: `norm` when foreign weights are adopted, `taylor`
-            then and once more by the loss when the largest subnet is trained, or `none`. A curriculum that trains
-            the largest subnet alone ends with a sorting by either.
+            then and once more by the loss when the largest subnet is trained, `centred` as `taylor`, with the means of
+            what is cut in the biases of what read it, `rotated` as `centred`, with heads that are rotated and lose
+            channels instead of going as a whole, or `none`. A curriculum that trains the largest subnet alone ends
+            with a sorting by any of them.
 
     Raises:
         UserError: the model cannot be made elastic, the space is another model's, or the order is unknown.
@@ -61,7 +63,8 @@ class ElasticTimm:
             raise UserError(
                 f"network.order={order} is unknown.", f"Choose network.order={', '.join(ORDERS)}."
             )
-        self.space, self.structure, self.order = space, structure_of(name, structure), order
+        self.structure = structure_of(name, structure, order if order in VARIANTS else "")
+        self.space, self.order = space, order
         self._arguments = (("drop_path_rate", drop_path),) if drop_path else ()
         self._reading = Reading(space, self.structure)
         self._prices = Prices(self.structure, _macs_of_modules)
@@ -69,9 +72,9 @@ class ElasticTimm:
         self._path = lru_cache(maxsize=65536)(self._steps)
 
     @staticmethod
-    def structure_digest(name: str) -> str:
+    def structure_digest(name: str, order: str = "norm") -> str:
         """The digest of the structure that the installed timm gives a model; finding it takes seconds, once."""
-        return structure_of(name).digest
+        return structure_of(name, variant=order if order in VARIANTS else "").digest
 
     def _steps(self, genotype: Genotype) -> tuple[Step, ...]:
         return path(self._architecture(genotype), self.structure)
@@ -137,13 +140,16 @@ class ElasticTimm:
         bars, kinds = list[Bar](), dict[str, list[tuple[int, int]]]()
         for index, count in zip(block.groups, units, strict=True):
             group = self.structure.groups[index]
-            # a unit of heads has all their channels
-            part = max(axis.length for axis in group.axes)
+            # a unit of heads has all their channels, one of rotated heads a channel of each
+            part = max(
+                len(axis.starts) if group.kind == ROTATED and axis.axis == 1 else axis.length
+                for axis in group.axes
+            )
             kinds.setdefault(group.kind, []).append((count * part, count))
         for kind, widths in kinds.items():
             width, count = max(widths)
-            word = f"{count} heads" if kind == HEADS else f"{count} wide"
-            bars.append(Bar("s1" if kind == HEADS else "s0", word, width))
+            word = {HEADS: "heads", ROTATED: "channels a head"}.get(kind, "wide")
+            bars.append(Bar("s0" if kind == WIDTH else "s1", f"{count} {word}", width))
         return tuple(bars) or (Bar("s2", "whole", channels),)
 
     def build(self, genotype: Genotype | None, seed: int | None) -> "ElasticBackbone":
@@ -167,13 +173,13 @@ class ElasticTimm:
         return adopt(self.structure, net, found, widening, self.order)
 
     def sort_by_losses(self, net: "nn.Module", losses: "Iterable[Callable[[], Tensor]]") -> None:
-        """Sort channels and heads of a supernet by Taylor scores, in place, where `order` is `taylor`.
+        """Sort channels and heads of a supernet by Taylor scores, in place, unless `order` is `norm` or `none`.
 
         Args:
             net: has `backbone`.
             losses: each computes the loss of one batch with the largest subnet.
         """
-        if self.order == "taylor":
+        if self.order not in ("norm", "none"):
             self.sort_finally(net, losses)
 
     def sort_finally(self, net: "nn.Module", losses: "Iterable[Callable[[], Tensor]]") -> None:
@@ -183,14 +189,18 @@ class ElasticTimm:
         """
         if self.order == "none":
             return
-        from evonas.supernets.elastic_timm.order import norm_scores, sort, taylor_scores
+        from evonas.supernets.elastic_timm.order import centre, norm_scores, sort, taylor_scores
+        from evonas.supernets.elastic_timm.rotation import rotate
 
         model: Any = net.backbone
-        is_taylor = self.order == "taylor"
+        if self.order in VARIANTS:
+            losses = list(losses)
+            rotate(self.structure, model.net, losses)
+            centre(self.structure, model.net, losses)
         scores = (
-            taylor_scores(self.structure, model.net, losses)
-            if is_taylor
-            else norm_scores(self.structure, model.net)
+            norm_scores(self.structure, model.net)
+            if self.order == "norm"
+            else taylor_scores(self.structure, model.net, losses)
         )
         sort(self.structure, model.net, scores)
 

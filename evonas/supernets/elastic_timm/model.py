@@ -11,10 +11,12 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
-from evonas.supernets.elastic_timm.structure import METHODS, check_model_name
+from evonas.nn.initialise import draw_linear
+from evonas.supernets.elastic_timm.structure import MEAN, METHODS, check_model_name
 
 # what makes a model take images of any size: of vision transformers, and of those with windows
 _ANY_SIZE: tuple[dict[str, Any], ...] = (
@@ -70,6 +72,41 @@ def template(name: str, arguments: tuple[tuple[str, Any], ...]) -> nn.Module:
 def fresh(name: str, arguments: tuple[tuple[str, Any], ...]) -> nn.Module:
     """A copy of the model that may be changed."""
     return copy.deepcopy(template(name, arguments))
+
+
+class CentredLinear(nn.Linear):
+    """A linear layer that computes W (x - mean) + b; see `structure.centred`.
+
+    Args:
+        layer: whose weight and bias it takes; the mean is 0.
+
+    Raises:
+        ValueError: the layer is not linear, or has no bias.
+    """
+
+    mean: Tensor
+
+    def __init__(self, layer: nn.Module) -> None:
+        if type(layer) is not nn.Linear or layer.bias is None:
+            raise ValueError(f"a {type(layer).__name__} is not a linear layer with a bias")
+        super().__init__(layer.in_features, layer.out_features, device="meta")
+        self.weight, self.bias, self.training = layer.weight, layer.bias, layer.training
+        self.register_buffer(MEAN, layer.weight.new_zeros(layer.in_features))
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """As those of any linear layer, with mean 0."""
+        draw_linear(self, generator)
+        self.mean.zero_()
+
+    def recentre(self, mean: Tensor) -> None:
+        """Keep another mean, in place; the outputs stay."""
+        with torch.no_grad():
+            self.bias += self.weight @ (mean - self.mean)
+            self.mean.copy_(mean)
+
+    def forward(self, x: Float[Tensor, "... N"]) -> Float[Tensor, "... M"]:
+        # the product with the mean is that of one more token, and a constant of exported networks
+        return F.linear(x, self.weight, self.bias - self.weight @ self.mean)
 
 
 def call(model: nn.Module, run: Sequence[str], x: Tensor) -> Tensor:

@@ -10,11 +10,14 @@ are w(u):
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from evonas.supernets.elastic_timm.structure import Group, Structure, UnitAxis
+from evonas.supernets.elastic_timm.model import CentredLinear
+from evonas.supernets.elastic_timm.structure import ROTATED, Group, Structure, UnitAxis
 
 
 def norm_scores(structure: Structure, model: nn.Module) -> list[Tensor]:
@@ -50,11 +53,47 @@ def taylor_scores(
     return scores
 
 
+def centre(structure: Structure, model: nn.Module, losses: Iterable[Callable[[], object]]) -> None:
+    """Let centred layers keep the means of their inputs, in place; the whole model's outputs stay up to rounding.
+
+    A subnet then has the means of what was cut in its biases, as data-free quantization corrects biases by the inputs
+    that it expects (arXiv 1906.04721, section 4.2). Taylor scores of centred layers are those of the deviation from
+    the mean, since dL/dw sums over centred inputs.
+
+    Args:
+        structure: of the model.
+        model: whole.
+        losses: each runs the model on one batch.
+    """
+    totals, counts = dict[str, Tensor](), dict[str, int]()
+
+    def add(name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
+        tokens = given[0].detach().flatten(0, -2)
+        totals[name] = totals.get(name, torch.zeros_like(tokens[0])) + tokens.sum(0)
+        counts[name] = counts.get(name, 0) + len(tokens)
+
+    layers = {name: model.get_submodule(name) for name in structure.centred}
+    handles = [layer.register_forward_pre_hook(partial(add, name)) for name, layer in layers.items()]
+    try:
+        with torch.no_grad():
+            for loss in losses:
+                loss()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, layer in layers.items():
+        if name in totals:
+            cast(CentredLinear, layer).recentre(totals[name] / counts[name])
+
+
 def sort(structure: Structure, model: nn.Module, scores: Iterable[Tensor]) -> None:
     """Put the units of every group in the order of their scores, largest first and else as they were, in place."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with torch.no_grad():
         for group, score in zip(structure.groups, scores, strict=True):
+            if group.kind == ROTATED:
+                # each head has an order of its own, from its rotation
+                continue
             order = score.argsort(descending=True, stable=True)
             for axis in group.axes:
                 tensors[axis.tensor].copy_(relabelled(tensors[axis.tensor], axis, order))

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
-from evonas.supernets.elastic_timm.structure import HEADS, WIDTH, Block, Group, Stage, Structure
+from evonas.supernets.elastic_timm.structure import HEADS, ROTATED, WIDTH, Block, Group, Stage, Structure
 from evonas.supernets.elastic_timm.structure_store import structure_of
 
 _HINT = "Leave space= out: network=timm brings its own."
 # widths are multiples of this where the whole is one and at least twice as much
 _DIVISOR = 8
 # prefixes of genes that belong to a block and to a stage
-_BLOCK = {WIDTH: "e", HEADS: "h"}
-_STAGE = {WIDTH: "w", HEADS: "a"}
+_BLOCK = {WIDTH: "e", HEADS: "h", ROTATED: "h"}
+_STAGE = {WIDTH: "w", HEADS: "a", ROTATED: "a"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def elastic_space(
         model: timm's name.
         structure: the digest of its structure; None for what the installed timm gives.
         widths: inner channels of a block as a part of those of the whole model.
-        heads: attention heads of a block as a part.
+        heads: attention heads of a block as a part, or channels of every head where heads are rotated.
         depth: the least part of a stage's droppable blocks that runs.
         resolutions: sides at which images are read, as a part of their own.
         tied: all blocks of a stage have one width and one part of their heads: genes w and a of every stage.
@@ -94,14 +94,14 @@ def depths(stage: Stage, least: float) -> range:
 def kept(group: Group, part: float) -> int:
     """How many units are a part of a group: channels in multiples of 8 where the whole is one, heads as they are."""
     step = (
-        _DIVISOR if group.kind == WIDTH and group.units % _DIVISOR == 0 and group.units >= 2 * _DIVISOR else 1
+        _DIVISOR if group.kind != HEADS and group.units % _DIVISOR == 0 and group.units >= 2 * _DIVISOR else 1
     )
     # half a step rounds up
     return min(group.units, max(step, step * math.floor(group.units * part / step + 0.5)))
 
 
 def _of_kind(of: Structure, block: Block, kind: str) -> list[Group]:
-    return [of.groups[at] for at in block.groups if of.groups[at].kind == kind]
+    return [of.groups[at] for at in block.groups if _BLOCK[of.groups[at].kind] == _BLOCK[kind]]
 
 
 def _choices(groups: Sequence[Group], parts: Sequence[float]) -> tuple[float, ...]:

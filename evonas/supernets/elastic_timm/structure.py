@@ -11,7 +11,7 @@ Free of torch, so that search processes can read it.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,14 +23,17 @@ ATTRIBUTES = frozenset(
     (
         *("in_channels", "out_channels", "in_features", "out_features", "groups"),
         *("num_features", "num_channels", "normalized_shape"),
-        *("num_heads", "attn_dim", "all_head_dim", "inner_dim", "dh", "split_indices"),
+        *("num_heads", "head_dim", "attn_dim", "all_head_dim", "inner_dim", "dh", "split_indices"),
     )
 )
 # what a description may give to `timm.create_model`, each true or false
 ARGUMENTS = frozenset(("dynamic_img_size", "dynamic_img_pad", "strict_img_size"))
 # methods of a timm model that a step may call between modules
 METHODS = ("_pos_embed",)
-WIDTH, HEADS = "width", "heads"
+# kinds of groups; a unit of `rotated` is a channel of all heads of an attention
+WIDTH, HEADS, ROTATED = "width", "heads", "rotated"
+# buffer of a centred layer
+MEAN = "mean"
 # changes when structures of the same model are found otherwise
 FORMAT = 1
 
@@ -57,7 +60,7 @@ class Group:
     """Channels or heads that are cut together.
 
     Args:
-        kind: `width` or `heads`.
+        kind: `width`, `heads` or `rotated`.
         units: how many there are.
         axes: what they own.
         is_exact: whether cutting units is the same as zeroing them; not where a norm averages over them.
@@ -146,6 +149,8 @@ class Structure:
         trained: names of those that are parameters.
         initial: (name of a parameter that no rule initialises, its mean, its deviation).
         refused: (what, why) of all that looked like a group and was left whole.
+        centred: names of the linear layers that keep the mean of their inputs; see `centred`.
+        rotated: names of the attentions whose heads lose channels; see `rotation.py`.
     """
 
     model: str
@@ -161,6 +166,8 @@ class Structure:
     initial: tuple[tuple[str, float, float], ...]
     refused: tuple[tuple[str, str], ...] = ()
     format: int = FORMAT
+    centred: tuple[str, ...] = ()
+    rotated: tuple[str, ...] = ()
 
     def __deepcopy__(self, _: dict[int, Any]) -> "Structure":
         return self
@@ -183,7 +190,10 @@ class Structure:
 
     def plain(self) -> dict[str, Any]:
         """As plain JSON; `structure_from` reads it."""
-        return asdict(self)
+        # structures were recorded before there were such layers
+        return {
+            key: value for key, value in asdict(self).items() if value or key not in ("centred", "rotated")
+        }
 
     def text(self) -> str:
         """As JSON in one canonical form."""
@@ -212,6 +222,40 @@ def cuts_of(
             begin = end
         found.setdefault(tensor, []).append(Cut(at, tuple(pieces)))
     return {tensor: tuple(cuts) for tensor, cuts in found.items()}
+
+
+def centred(of: Structure) -> Structure:
+    """The structure whose linear layers that read units, and have a bias, keep the mean of their inputs.
+
+    Such a layer computes W (x - mean) + b. A subnet's layer has slices of W and of the mean and all of b, so that units
+    that are cut are replaced by their means instead of by zeros. The mean is the buffer `mean` beside the weight.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    names, groups, shapes = dict[str, None](), list[Group](), of.shapes
+    for group in of.groups:
+        readers = [
+            axis
+            for axis in group.axes
+            if axis.axis == 1
+            and len(shapes[axis.tensor]) == 2
+            and f"{axis.tensor.removesuffix('weight')}bias" in shapes
+        ]
+        names.update((axis.tensor.removesuffix(".weight"), None) for axis in readers)
+        means = (
+            UnitAxis(f"{axis.tensor.removesuffix('weight')}{MEAN}", 0, axis.starts, axis.length)
+            for axis in readers
+        )
+        groups.append(replace(group, axes=(*group.axes, *means)))
+    if not names:
+        raise UserError(
+            f"network.order=centred needs linear layers with a bias that read channels or heads that can be cut, and "
+            f"{of.model} has none.",
+            "Choose network.order=taylor; batch norms are calibrated for each subnet.",
+        )
+    buffers = ((f"{name}.{MEAN}", shapes[f"{name}.weight"][1:]) for name in names)
+    return replace(of, groups=tuple(groups), tensors=(*of.tensors, *buffers), centred=tuple(names))
 
 
 def structure_from(plain: Mapping[str, Any]) -> Structure:

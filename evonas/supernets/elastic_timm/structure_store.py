@@ -6,28 +6,42 @@ from functools import lru_cache
 from pathlib import Path
 
 from evonas import files
-from evonas.errors import DataError
-from evonas.supernets.elastic_timm.structure import FORMAT, Structure, check_model_name, structure_from
+from evonas.errors import DataError, UserError
+from evonas.supernets.elastic_timm.structure import (
+    FORMAT,
+    Structure,
+    centred,
+    check_model_name,
+    structure_from,
+)
+
+# orders of channels and heads that need layers of their own: structures that follow from the traced one
+VARIANTS = ("centred", "rotated")
 
 
-def structure_of(model: str, digest: str | None = None) -> Structure:
+def structure_of(model: str, digest: str | None = None, variant: str = "") -> Structure:
     """The structure of a timm model: read where it was found before, else found now, which takes seconds.
 
     Args:
         model: timm's name of it.
         digest: of the structure that is wanted; None for the one that the installed timm gives.
+        variant: one of VARIANTS, or empty for the model's own layers; a digest says which one by itself.
 
     Raises:
-        UserError: timm has no such model, or it cannot be made elastic.
+        UserError: timm has no such model, or it cannot be made elastic, or not in this variant.
         DataError: the structure with this digest is not here, and the installed timm gives another one.
     """
-    return _read(check_model_name(model), digest)
+    return _read(check_model_name(model), digest, "" if digest else variant)
 
 
 @lru_cache(maxsize=32)
-def _read(model: str, digest: str | None) -> Structure:
-    wanted = digest or _known_digest(model)
+def _read(model: str, digest: str | None, variant: str) -> Structure:
+    wanted = digest or _known_digest(model, variant)
     if wanted is not None and (found := _stored(model, wanted)) is not None:
+        return found
+    if variant:
+        found = _varied(_read(model, None, ""), variant)
+        _store(found, variant)
         return found
     # an installed timm is asked only once per machine
     from evonas.supernets.elastic_timm.trace import trace
@@ -35,6 +49,13 @@ def _read(model: str, digest: str | None) -> Structure:
     found = trace(model)
     _store(found)
     if digest is not None and found.digest != digest:
+        for each in VARIANTS:
+            try:
+                varied = _read(model, None, each)
+            except UserError:
+                continue
+            if varied.digest == digest:
+                return varied
         raise DataError(
             f"timm {found.timm} gives {model} another structure ({found.digest[:12]}) than the recorded one "
             f"({digest[:12]}).",
@@ -43,14 +64,28 @@ def _read(model: str, digest: str | None) -> Structure:
     return found
 
 
+def _varied(found: Structure, variant: str) -> Structure:
+    if variant == "centred":
+        return centred(found)
+    # which attentions can be rotated is asked of timm
+    from evonas.supernets.elastic_timm.rotation import rotated
+
+    return rotated(found)
+
+
 def _folder() -> Path:
     base = os.environ.get("EVONAS_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "evonas" / "structures"
 
 
-def _known_digest(model: str) -> str | None:
+def _name(model: str, version: str, variant: str) -> str:
+    """Of the file that says which structure a version of timm gives."""
+    return "-".join([model, f"timm{version}", str(FORMAT), *([variant] if variant else [])]) + ".json"
+
+
+def _known_digest(model: str, variant: str) -> str | None:
     """Of the structure that the installed timm gave before."""
-    path = _folder() / f"{model}-timm{_timm_version()}-{FORMAT}.json"
+    path = _folder() / _name(model, _timm_version(), variant)
     try:
         return str(files.read_json(path)["digest"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -73,13 +108,13 @@ def _stored(model: str, digest: str) -> Structure | None:
     return found if found.digest == digest and found.model == model else None
 
 
-def _store(found: Structure) -> None:
+def _store(found: Structure, variant: str = "") -> None:
     """Keep it for later processes; where nothing can be written they find it again."""
     try:
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True)
         files.write_text(folder / f"{found.digest}.json", found.text())
-        name = f"{found.model}-timm{found.timm}-{FORMAT}.json"
+        name = _name(found.model, found.timm, variant)
         files.write_json(folder / name, {"digest": found.digest, "model": found.model})
     except OSError:
         return

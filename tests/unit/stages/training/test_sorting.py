@@ -66,9 +66,12 @@ def test_without_an_order_nothing_is_sorted(tmp_path: Path) -> None:
     assert not is_sorted(trained(context(tmp_path, "sampler=largest", "network.order=none")))
 
 
-@pytest.mark.parametrize("order", ["norm", "taylor"])
-def test_the_largest_subnet_stays_what_it_was(tmp_path: Path, order: str) -> None:
-    made = context(tmp_path, f"network.order={order}")
+@pytest.mark.parametrize(
+    ("order", "model"),
+    [("norm", "test_resnet"), ("taylor", "test_resnet"), ("centred", "test_vit"), ("rotated", "test_vit")],
+)
+def test_the_largest_subnet_stays_what_it_was(tmp_path: Path, order: str, model: str) -> None:
+    made = context(tmp_path, f"network.order={order}", f"network.name={model}")
     net = factory.supernet(made.setup).eval()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))

@@ -121,6 +121,57 @@ def test_relabelling_changes_no_output(name):
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
+def _token_losses(net):
+    """Of two batches, with gradients everywhere."""
+    for seed in (1, 2):
+        source = torch.Generator().manual_seed(seed)
+        images, weight = (torch.randn(2, count, 64, 64, generator=source) for count in (3, 1))
+        yield lambda images=images, weight=weight: (net(images, net.space.largest()) * weight).sum()
+
+
+@pytest.mark.parametrize("order", ["centred", "rotated"])
+def test_centred_layers_put_means_in_the_place_of_what_is_cut(order):
+    net = _supernet(order, "test_vit")
+    net.family.adopt(net, timm.create_model("test_vit", pretrained=False).state_dict(), "zeros")
+    before = _maps(net.backbone)
+    net.family.sort_finally(net, _token_losses(net))
+    for one, other in zip(_maps(net.backbone), before, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+    x = torch.randn(2, 5, 512, generator=torch.Generator().manual_seed(3))
+    whole, smallest = net.backbone.net, dict(net.subnet(net.space.smallest()).backbone.net.named_modules())
+    layers = {name for name in net.family.structure.centred if name in smallest}
+    assert len(layers) >= 6
+    for name in layers:
+        layer, cut = whole.get_submodule(name), smallest[name]
+        given = layer.mean.expand(2, 5, -1).clone()
+        # of rotated heads, the first channels of each
+        places = torch.arange(layer.in_features)
+        if order == "rotated" and name.endswith("proj"):
+            heads = whole.get_submodule(name.removesuffix(".proj")).num_heads
+            places = places.view(heads, -1)[:, : cut.in_features // heads].flatten()
+        places = places[: cut.in_features]
+        given[..., places] = x[..., places]
+        assert cut.in_features < layer.in_features and layer.mean.abs().min() > 0
+        assert torch.allclose(cut(x[..., places]), layer(given), atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["centred", "taylor"])
+def test_a_neuron_that_is_always_the_same_goes_first_where_its_mean_stays(order):
+    net = _supernet(order, "test_vit")
+    with torch.no_grad():
+        for block in net.backbone.net.blocks:
+            block.mlp.fc1.weight[7], block.mlp.fc1.bias[7], block.mlp.fc2.weight[:, 7] = 0.0, 5.0, 1.0
+    net.family.sort_finally(net, _token_losses(net))
+    for block in net.backbone.net.blocks:
+        is_constant = (block.mlp.fc1.weight == 0).all(1)
+        assert is_constant.sum() == 1 and is_constant[-1 if order == "centred" else 0]
+
+
+def test_models_without_biases_to_move_means_into_are_not_centred():
+    with pytest.raises(UserError, match=r"network\.order=centred needs linear layers.*test_resnet has none"):
+        _supernet("centred")
+
+
 def test_taylor_is_the_derivative_by_a_gate():
     net = _supernet()
     structure, model = net.family.structure, net.backbone.net

@@ -1,12 +1,16 @@
 """The spaces of timm models."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from evonas.errors import UserError
+from evonas.supernets.elastic_timm.cost import input_size
 from evonas.supernets.elastic_timm.family import ElasticTimm
 from evonas.supernets.elastic_timm.space import depths, elastic_space, kept
 from evonas.supernets.elastic_timm.structure import HEADS, WIDTH, Block, Group, Stage
+from evonas.supernets.elastic_timm.structure_store import structure_of
 from evonas.supernets.mbconv.space import mbconv_space
 
 
@@ -37,6 +41,20 @@ def test_blocks_that_cannot_be_left_out_always_run():
     fixed, loose = Block("a", ("a",)), Block("b", ("b",), (), True)
     assert list(depths(Stage((fixed, loose, loose), 8, 4), 0.5)) == [2, 3]
     assert list(depths(Stage((loose, loose), 8, 4), 0.0)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("patch", "size", "wanted"),
+    [
+        (14, (126, 168), [(56, 84), (84, 112), (112, 140), (126, 168)]),
+        (16, (128, 160), [(64, 80), (80, 112), (112, 128), (128, 160)]),
+        (4, (64, 96), [(32, 48), (40, 64), (56, 80), (64, 96)]),
+    ],
+)
+def test_smaller_images_keep_their_shape_in_patches(patch, size, wanted):
+    of = structure_of("test_vit")
+    of = replace(of, stages=tuple(replace(stage, stride=patch) for stage in of.stages))
+    assert [input_size(of, part, size) for part in (1 / 2, 2 / 3, 5 / 6, 1.0)] == wanted
 
 
 def test_tied_blocks_have_one_gene():

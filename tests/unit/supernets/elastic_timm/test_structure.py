@@ -6,11 +6,15 @@ import pytest
 
 from evonas.errors import UserError
 from evonas.supernets.base import Cut
+from evonas.supernets.elastic_timm import structure_store
 from evonas.supernets.elastic_timm.structure import (
+    HEADS,
+    ROTATED,
     WIDTH,
     Group,
     Setting,
     UnitAxis,
+    centred,
     check_model_name,
     cuts_of,
     structure_from,
@@ -20,6 +24,50 @@ from evonas.supernets.elastic_timm.structure_store import structure_of
 
 def _group(units, *axes):
     return Group(WIDTH, units, tuple(UnitAxis(*axis) for axis in axes))
+
+
+def test_rotated_heads_lose_channels():
+    plain, made = structure_of("test_vit"), structure_of("test_vit", variant="rotated")
+    heads = [group for group in plain.groups if group.kind == HEADS]
+    channels = [group for group in made.groups if group.kind == ROTATED]
+    assert len(made.rotated) == len(channels) == len(heads) > 0
+    assert not any(group.kind == HEADS for group in made.groups)
+    for before, after in zip(heads, channels, strict=True):
+        width = before.axes[0].length
+        assert after.units == width
+        # together their units own what all heads own
+        for axis in after.axes[:-1]:
+            [same] = [each for each in before.axes if (each.tensor, each.axis) == (axis.tensor, axis.axis)]
+            owned = {start + at for start in axis.starts for at in range(width)}
+            assert owned == {start + at for start in same.starts for at in range(width * before.units)}
+    assert structure_of("test_vit", made.digest) == made
+
+
+def test_a_recorded_variant_is_found_again_where_nothing_is_stored(tmp_path, monkeypatch):
+    made = structure_of("test_vit", variant="rotated")
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    structure_store._read.cache_clear()
+    try:
+        assert structure_of("test_vit", made.digest) == made
+    finally:
+        structure_store._read.cache_clear()
+
+
+def test_models_without_plain_attention_are_not_rotated():
+    with pytest.raises(UserError, match=r"network\.order=rotated needs attention.*test_resnet has none"):
+        structure_of("test_resnet", variant="rotated")
+
+
+def test_centring_is_recorded_only_where_it_is_chosen():
+    plain = structure_of("test_vit")
+    made = centred(plain)
+    assert "centred" not in plain.plain() and made.digest != plain.digest
+    assert structure_from(json.loads(made.text())) == made
+    # the layers behind heads and neurons of every block, and nothing else
+    assert len(made.centred) == 2 * len([block for block in plain.blocks if block.groups])
+    assert {name: shape for name, shape in made.tensors if name.endswith(".mean")} == {
+        f"{name}.mean": plain.shapes[f"{name}.weight"][1:] for name in made.centred
+    }
 
 
 def test_first_units_are_kept_in_every_segment():
