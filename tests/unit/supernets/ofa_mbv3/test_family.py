@@ -73,6 +73,26 @@ def test_an_extracted_network_has_its_kernel_and_no_matrices() -> None:
     assert torch.equal(alone.state_dict()[f"{kernel}.conv.weight"], wanted)
 
 
+def test_gradients_reach_kernels_and_matrices() -> None:
+    family = _small()
+    net = Supernet(family, MobileNetV3Head(family.levels, 3)).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    net(
+        images, family.space.encode({**family.space.decode(family.space.smallest()), "k1": 5})
+    ).square().sum().backward()
+    kernel = "backbone.blocks.{}.conv.depth_conv.conv"
+    found = {name: each.grad for name, each in net.named_parameters()}
+    for number, name in ((1, "7to5_matrix"), (3, "7to5_matrix"), (3, "5to3_matrix"), (3, "conv.weight")):
+        gradient = found[f"{kernel.format(number)}.{name}"]
+        assert gradient is not None and gradient.abs().sum() > 0
+    assert found[f"{kernel.format(1)}.5to3_matrix"] is None
+    assert found[f"{kernel.format(2)}.7to5_matrix"] is None
+    outer = found[f"{kernel.format(3)}.conv.weight"]
+    assert (
+        outer is not None and not outer[:, :, [0, 1, 5, 6]].any() and not outer[:, :, :, [0, 1, 5, 6]].any()
+    )
+
+
 def test_bf16_training_makes_kernels_in_full_precision() -> None:
     family = _small()
     net = Supernet(family, MobileNetV3Head(family.levels, 3))
