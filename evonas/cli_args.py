@@ -32,7 +32,7 @@ _MEANS = {
 }
 
 # what a stage lets be typed without its `stage.` before it
-_SHORT = {"compare": ("runs",)}
+_SHORT = {"compare": ("runs",), "cost": ("genotype", "size", "classes")}
 
 # what stages take over that only read: the name of another run
 _LOOKED_AT = {"inputs"}
@@ -57,8 +57,9 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
         return words
     _refuse_dangerous(words)
     _name_stage(words)
-    _use_present_names(words)
+    # before old names: `genotype` alone was once the name of `networks`
     _write_out(words)
+    _use_present_names(words)
     _quote_texts(words)
     words = _completed(_move_debug(_spread_trackers(words)))
     words, attempt = _resumed(words)
@@ -260,7 +261,11 @@ def _write_out(words: list[str]) -> None:
     short = [key for stage, keys in _SHORT.items() if f"stage={stage}" in words for key in keys]
     for index in list(_positions(words)):
         key, value = setting(words[index])
-        if key in short:
+        if key == "genotype" and key in short and value[:1] not in ("'", '"'):
+            # Hydra reads signs of its own in commas and `=`
+            value = value if not value or (is_sweep(words) and ":" not in value) else f"'{value}'"
+            words[index] = f"stage.genotype={value}"
+        elif key in short:
             is_bare = "," in value and not value.startswith(("[", "'", '"')) and not is_sweep(words)
             words[index] = f"stage.{key}=[{value}]" if is_bare else f"stage.{words[index]}"
 

@@ -30,7 +30,7 @@ dry_run=true      estimate the time of a search
 _PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "Start": (("run", "preview", "doctor"), ("debug",)),
     "Choose a task and data": (("convert",), ("task", "data", "head", "head/neck")),
-    "Choose a search space and network": ((), ("space", "network")),
+    "Choose a search space and network": (("cost",), ("space", "network")),
     "Train": (
         ("pretrain", "teacher", "supernet", "retrain", "baselines", "rank"),
         ("sampler", "sampler/inplace_distillation", "sampler/merge", "distill", "teacher", "limits"),

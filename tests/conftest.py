@@ -30,6 +30,7 @@ install_import_hook(
         *(f"evonas.supernets.evonet.{name}" for name in ("backbone", "block", "layers", "mixers", "stem")),
         "evonas.supernets.elastic_timm.backbone",
         "evonas.supernets.mbconv.backbone",
+        "evonas.supernets.ofa_mbv3.backbone",
         "evonas.train.distillation.cross_architecture",
     ],
     "shape_checks.checked",

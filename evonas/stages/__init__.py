@@ -22,16 +22,17 @@ TARGETS = {
     "measure": "evonas.stages.measure.Measure",
     "show": "evonas.stages.show.Show",
     "list": "evonas.stages.list.List",
+    "cost": "evonas.stages.cost.ShowCost",
     "compare": "evonas.stages.compare.Compare",
     "doctor": "evonas.stages.doctor.Doctor",
 }
 # stages made of others
 PIPELINES = frozenset({"run", "preview"})
 # equals `not Stage.needs_task`, without importing the stage, which may take seconds
-NEEDS_NO_TASK = frozenset({"compare", "convert", "doctor", "list", "report", "show"})
+NEEDS_NO_TASK = frozenset({"compare", "convert", "cost", "doctor", "list", "report", "show"})
 
 # stages that work outside of runs
-NEEDS_NO_RUN = frozenset({"check", "compare", "convert", "doctor", "list"})
+NEEDS_NO_RUN = frozenset({"check", "compare", "convert", "cost", "doctor", "list"})
 
 # stages of a run that trains no network
 NEEDS_NO_NETWORK = frozenset(

@@ -5,11 +5,16 @@ and drawing. Search, archives, engines, cost tables, samplers and reports use th
 modules: `build` returns the backbone of one genotype as a static network, and `cuts` maps each of its tensors to a
 slice of a supernet tensor. Everything else is implemented once for all families:
 
-- The supernet's tensors are those of `build(None, seed)`, the backbone of the largest genotype; its state dict is
-  the weights file.
-- A subnet is this backbone without the modules in `absent`, bound to slices of the shared tensors
+- The supernet's tensors are those of `build(None, seed)`, the backbone of the largest genotype with the tensors from
+  which smaller ones are derived; its state dict is the weights file.
+- A subnet is this backbone without the modules and tensors in `absent`, bound to slices of the shared tensors
   (`supernets/slices.py`). It is created per call: no subnet is active between calls, and nothing is cached.
-- Extraction is `build(genotype, None)` with copies of the same slices, so it computes the same bits.
+- A tensor of a subnet may be a differentiable function of slices (`Derived`), such as a small kernel that a shared
+  matrix makes of a large one. It is computed once per call, in the precision of the shared tensors; gradients reach
+  every slice that it is made of. Tensors that only such functions read are absent from subnets, also from the
+  largest, and belong to the supernet alone.
+- Extraction is `build(genotype, None)` with copies of the same slices and results of the same functions, so it computes
+  the same bits.
 - A backbone runs step by step (`supernets/backbone.py`). Subnets with a common path prefix compute the same
   activations up to its end, so prefix sharing, BN calibration of shared prefixes, profiles and latency tables depend
   on steps only.
@@ -20,7 +25,7 @@ exactly the slices, and sampled genotypes are canonical, so that equal networks 
 beside this file; only the list in `families.py` and a YAML file in conf/network name it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -60,8 +65,21 @@ class Cut:
     pieces: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A tensor of a subnet that is computed from slices of the supernet's tensors.
+
+    Args:
+        function: differentiable; takes the slices in the order of `sources`.
+        sources: names of tensors of the supernet with their slices; () takes a tensor whole.
+    """
+
+    function: "Callable[..., Tensor]"
+    sources: tuple[tuple[str, tuple[Cut, ...]], ...]
+
+
 # by name of the tensor; tensors without an entry are used whole
-Cuts = Mapping[str, tuple[Cut, ...]]
+Cuts = Mapping[str, tuple[Cut, ...] | Derived]
 # by name of module, by attribute: sizes that modules keep beside their tensors
 Settings = Mapping[str, Mapping[str, int | tuple[int, ...]]]
 
@@ -145,11 +163,11 @@ class SupernetFamily(Protocol):
         ...
 
     def cuts(self, genotype: Genotype) -> Cuts:
-        """The slices of the supernet's tensors that make the genotype's backbone."""
+        """The slices of the supernet's tensors, and functions of slices, that make the genotype's backbone."""
         ...
 
     def absent(self, genotype: Genotype) -> frozenset[str]:
-        """Names of the supernet's modules that the genotype's backbone lacks."""
+        """Names of the supernet's modules and tensors that the genotype's backbone lacks."""
         ...
 
     def settings(self, genotype: Genotype) -> Settings:
@@ -181,6 +199,40 @@ def cost(family: SupernetFamily, genotype: Genotype, size: Size) -> Cost:
     for step in family.path(genotype):
         total += family.price(step, size)
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedNetwork:
+    """A published network of a family.
+
+    Args:
+        genotype: text form.
+        settings: arguments of the family that the network has, by name.
+        classes: number of classes of its classification head; None without one.
+    """
+
+    genotype: str
+    settings: Mapping[str, Any]
+    classes: int | None = None
+
+
+def published(family: SupernetFamily) -> Mapping[str, PublishedNetwork]:
+    """The published networks of a family's space by name; empty where the family lists none."""
+    found: Mapping[str, PublishedNetwork] = getattr(family, "published", {})
+    return found
+
+
+def classifier_cost(family: SupernetFamily, genotype: Genotype, size: Size, classes: int) -> Cost:
+    """The cost of a genotype's classification head: that which the family publishes, or else mean and linear layer.
+
+    A family that publishes one has a method `head_cost(genotype, size, classes)`.
+    """
+    own = getattr(family, "head_cost", None)
+    if own is not None:
+        cost_of_head: Cost = own(genotype, size, classes)
+        return cost_of_head
+    channels = family.levels[-1].channels
+    return Cost((channels + 1) * classes, channels * classes)
 
 
 def labels(family: SupernetFamily, genotype: Genotype, size: Size) -> list[str]:

@@ -14,6 +14,7 @@ FAMILIES = {
     "evonet": "evonas.supernets.evonet.backbone",
     "mbconv": "evonas.supernets.mbconv.backbone",
     "elastic_timm": "evonas.supernets.elastic_timm.backbone",
+    "ofa_mbv3": "evonas.supernets.ofa_mbv3.backbone",
 }
 # type of every exported backbone in OpenMMLab configs of the first release, which had one family
 FORMER_TYPES = ("EvoNet",)

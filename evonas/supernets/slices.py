@@ -3,10 +3,11 @@
 With `torch.func.functional_call`, a forward pass recomputed by activation checkpointing would use the skeleton's own
 tensors; a bound module holds its slices as long as it exists. One autograd node takes all slices of a subnet. Its
 backward adds the gradients into views of the shared tensors' gradients by one fused operation, whereas a chain of
-`narrow` would allocate a zero tensor of full size per axis.
+`narrow` would allocate a zero tensor of full size per axis. Derived tensors are functions of its results, so that their
+gradients take the same way.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Backbone
-from evonas.supernets.base import Cut, Cuts, Settings, SupernetFamily
+from evonas.supernets.base import Cut, Cuts, Derived, Settings, SupernetFamily
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -52,8 +53,8 @@ def bound(
 
     Args:
         module: the shared module.
-        cuts: slices of its tensors, by name; submodules without sliced tensors are shared whole.
-        absent: names of submodules that the copy lacks.
+        cuts: slices of its tensors or functions of slices, by name; submodules without them are shared whole.
+        absent: names of submodules and tensors that the copy lacks.
         settings: sizes that submodules keep as attributes beside their tensors, by name of submodule.
     """
     changed = {""}
@@ -63,7 +64,7 @@ def bound(
             above = above.rpartition(".")[0]
     made: dict[str, nn.Module] = {}
     net = _skeleton(module, "", changed, frozenset(absent), made)
-    _attach(made, cuts)
+    _attach(module, made, cuts)
     for name, values in settings.items():
         made[name].__dict__.update(values)
     return net
@@ -77,7 +78,11 @@ def _skeleton(
         return module
     copied = object.__new__(type(module))
     copied.__dict__.update(module.__dict__)
-    copied.__dict__["_parameters"] = module._parameters.copy()
+    copied.__dict__["_parameters"] = {
+        key: tensor
+        for key, tensor in module._parameters.items()
+        if (f"{name}.{key}" if name else key) not in absent
+    }
     copied.__dict__["_buffers"] = module._buffers.copy()
     children: dict[str, nn.Module | None] = {}
     for key, child in module._modules.items():
@@ -89,25 +94,46 @@ def _skeleton(
     return copied
 
 
-def _attach(modules: Mapping[str, nn.Module], cuts: Cuts) -> None:
-    """Replaces tensors of the copied modules by their slices, in place."""
+def _attach(shared: nn.Module, modules: Mapping[str, nn.Module], cuts: Cuts) -> None:
+    """Replaces tensors of the copied modules by their slices or what is derived from slices, in place."""
     places: list[tuple[dict[str, Any], str]] = []
     sources: list[Tensor] = []
     wanted: list[tuple[Cut, ...]] = []
     with_gradients = torch.is_grad_enabled()
-    for full, cuts_of in cuts.items():
+
+    def take(store: dict[str, Any], key: str, tensor: Tensor, cuts_of: tuple[Cut, ...]) -> None:
+        if with_gradients and tensor.requires_grad:
+            places.append((store, key))
+            sources.append(tensor)
+            wanted.append(cuts_of)
+        else:
+            store[key] = cut(tensor.detach(), cuts_of)
+
+    derived: list[tuple[dict[str, Any], str, Callable[..., Tensor], list[str], dict[str, Tensor]]] = []
+    for full, how in cuts.items():
         name, _, key = full.rpartition(".")
         module = modules[name]
         store: dict[str, Any] = module._parameters if key in module._parameters else module._buffers
-        if with_gradients and store[key].requires_grad:
-            places.append((store, key))
-            sources.append(store[key])
-            wanted.append(cuts_of)
+        if isinstance(how, Derived):
+            inputs: dict[str, Tensor] = {}
+            for source, cuts_of in how.sources:
+                take(inputs, source, _tensor(shared, source), cuts_of)
+            derived.append((store, key, how.function, [source for source, _ in how.sources], inputs))
         else:
-            store[key] = cut(store[key].detach(), cuts_of)
+            take(store, key, store[key], how)
     if sources:
         for (store, key), tensor in zip(places, _Slices.apply(wanted, *sources), strict=True):
             store[key] = tensor
+    for store, key, function, order, inputs in derived:
+        # an extracted network has the function's result as a weight, in the precision of weights
+        with torch.autocast(inputs[order[0]].device.type, enabled=False):
+            store[key] = function(*(inputs[source] for source in order))
+
+
+def _tensor(module: nn.Module, name: str) -> Tensor:
+    owner, _, key = name.rpartition(".")
+    found: Tensor = getattr(module.get_submodule(owner), key)
+    return found
 
 
 def cut(tensor: Tensor, cuts: Sequence[Cut]) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import safetensors.torch
 import timm
 
@@ -24,21 +25,27 @@ SHORT = (
 )
 
 
-def test_a_cnn_runs_from_one_command(tmp_path: Path, evonas_command: Callable[..., Any]) -> None:
-    ended = evonas_command("+task=synthetic", "network=nano_cnn", "run=cnn", *SHORT)
+@pytest.mark.parametrize(
+    ("network", "family", "blocks"),
+    [("nano_cnn", "mbconv", 14), pytest.param("ofa_nano", "ofa_mbv3", 10, marks=pytest.mark.slow)],
+)
+def test_a_cnn_runs_from_one_command(
+    tmp_path: Path, evonas_command: Callable[..., Any], network: str, family: str, blocks: int
+) -> None:
+    ended = evonas_command("+task=synthetic", f"network={network}", "run=cnn", *SHORT)
     assert ended.code == 0, ended.err
     run = tmp_path / "outputs/cnn"
     chosen = json.loads((run / "selected.json").read_text())["nets"]
-    assert all(net["genotype"].startswith("nano_cnn:r=") for net in chosen)
+    assert all(net["genotype"].startswith(f"{network}:") for net in chosen)
     tested = {net["name"]: net for net in json.loads((run / "evaluate/test.json").read_text())["nets"]}
     for net in chosen:
         # what the search adds up from steps is what is counted on the network as exported
         assert tested[net["name"]]["macs"] == round(1e9 * net["objectives"]["macs"])
-        assert json.loads((run / f"export/{net['name']}/config.json").read_text())["family"] == "mbconv"
+        assert json.loads((run / f"export/{net['name']}/config.json").read_text())["family"] == family
         loaded = evonas.load(f"run:cnn#{net['name']}", "outputs")
         assert sum(each.numel() for each in loaded.parameters()) == tested[net["name"]]["params"]
     page = (run / "report/index.html").read_text()
-    assert "of 14 blocks are active" in page and "3x3" in page
+    assert f"of {blocks} blocks are active" in page and "3x3" in page
 
 
 def test_a_timm_model_runs_from_its_weights(tmp_path: Path, evonas_command: Callable[..., Any]) -> None:

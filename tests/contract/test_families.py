@@ -27,7 +27,7 @@ from evonas.space.space import Space
 from evonas.stages.networks.export_formats import capture, write_onnx
 from evonas.supernets import base, families
 from evonas.supernets.backbone import Backbone
-from evonas.supernets.base import SupernetFamily
+from evonas.supernets.base import Cut, Derived, SupernetFamily
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.elastic_timm.family import ElasticTimm
 from evonas.supernets.elastic_timm.model import CentredLinear
@@ -36,6 +36,8 @@ from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.mbconv.family import MBConv
 from evonas.supernets.mbconv.space import mbconv_space
+from evonas.supernets.ofa_mbv3.family import OFAMobileNetV3
+from evonas.supernets.ofa_mbv3.space import ofa_space
 from evonas.supernets.prefix import PrefixExecutor, shared_length
 from evonas.supernets.prefix_statistics import PrefixStatistics
 from evonas.supernets.profile import distinct_steps, profile
@@ -61,6 +63,12 @@ def _mbconv() -> MBConv:
     return MBConv(space, (8, 8, 12, 16), 8, drop_path=0.2)
 
 
+def _ofa() -> OFAMobileNetV3:
+    depths = ((1, 2), (1, 2, 3), (2,), (1, 2), (1,))
+    space = ofa_space("small", depths, (3, 5, 7), (1, 3), (0.5, 0.75, 1.0))
+    return OFAMobileNetV3(space, 0.25, drop_path=0.2)
+
+
 def _elastic(model: str, order: str = "norm") -> ElasticTimm:
     return ElasticTimm(elastic_space(model), model, drop_path=0.2, order=order)
 
@@ -69,6 +77,7 @@ FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
     "evonet": _evonet,
     "evonet_bidirectional": lambda: _evonet(width_slicing="per_head", mixer="bidirectional"),
     "mbconv": _mbconv,
+    "ofa": _ofa,
     "resnet": lambda: _elastic("test_resnet"),
     "mobilenet": lambda: _elastic("mobilenetv3_small_050"),
     "vit": lambda: _elastic("test_vit"),
@@ -466,13 +475,22 @@ def _walked(
 
 def _spread(net: Supernet, genotype: Genotype, own: dict[str, Tensor]) -> dict[str, Tensor]:
     """A subnet's gradients at their places in the supernet's tensors, zero elsewhere."""
+    shared = dict(net.backbone.named_parameters())
+    found = {name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
     cuts = net.family.cuts(genotype)
-    found: dict[str, Tensor] = {}
-    for name, parameter in net.named_parameters():
-        whole = torch.zeros_like(parameter)
-        if name in own:
-            places = torch.arange(whole.numel()).view_as(whole)
-            inside = cut(places, cuts.get(name.removeprefix("backbone."), ()))
-            whole.view(-1)[inside.reshape(-1)] = own[name].reshape(-1)
-        found[name] = whole
+    for name, gradient in own.items():
+        inner = name.removeprefix("backbone.")
+        how = cuts.get(inner, ())
+        if not isinstance(how, Derived):
+            _place(found[name], how, gradient)
+            continue
+        slices = [cut(shared[source].detach(), each).requires_grad_() for source, each in how.sources]
+        parts = torch.autograd.grad(how.function(*slices), slices, gradient)
+        for (source, each), part in zip(how.sources, parts, strict=True):
+            _place(found[f"backbone.{source}"], each, part)
     return found
+
+
+def _place(whole: Tensor, cuts: Sequence[Cut], gradient: Tensor) -> None:
+    places = torch.arange(whole.numel()).view_as(whole)
+    whole.view(-1)[cut(places, cuts).reshape(-1)] = gradient.reshape(-1)

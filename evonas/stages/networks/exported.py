@@ -18,6 +18,7 @@ from evonas.nn.classifier import Classifier
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.gaussians import GaussianHead
 from evonas.nn.heads import DenseHead
+from evonas.nn.mobilenet_v3 import MobileNetV3Head
 from evonas.nn.topdown import SASFDecoder
 from evonas.nn.upernet import UPerNet
 from evonas.supernets.backbone import Backbone
@@ -31,6 +32,7 @@ READABLE = (1, FORMAT)
 KINDS: Mapping[str, Any] = {
     "mamba": SASFDecoder,
     "classifier": Classifier,
+    "mobilenet_v3": MobileNetV3Head,
     "gaussians": GaussianHead,
     "upernet": UPerNet,
     "mmseg_upernet": MMSegUPerNet,

@@ -1,11 +1,13 @@
-"""Sorting of a supernet's channels by the losses of its largest subnet, for families that can."""
+"""Sorting of a supernet's channels, for families that can: by the losses of its largest subnet, or between steps."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from evonas.space.opening import Opening
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Batch, Task
 from evonas.train.sampling.loss_oracle import side_effect_free
@@ -37,3 +39,16 @@ def sort_by_losses(net: Supernet, task: Task, batch_size: int, is_final: bool = 
     with side_effect_free(net):
         sort(net, (partial(loss, batch) for batch in DataLoader(images, batch_size)))
     net.zero_grad()
+
+
+def sort_before_step(net: Supernet, trained: Sequence[Opening], opened: Opening) -> None:
+    """Let the family sort channels before a curriculum step, in place; subnets that were trained stay what they are.
+
+    Args:
+        net: the supernet.
+        trained: what the steps before it opened.
+        opened: what the step opens.
+    """
+    sort = getattr(net.family, "sort_before_step", None)
+    if sort is not None:
+        sort(net, trained, opened)

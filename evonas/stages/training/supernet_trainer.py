@@ -20,7 +20,7 @@ from evonas.stages.build import factory
 from evonas.stages.training.logging import TrainingLogger, training_logger
 from evonas.stages.training.recipe import decisive_settings, is_trained, optimizer_options, schedule
 from evonas.stages.training.setup import TrainingSetup
-from evonas.stages.training.sorting import sort_by_losses
+from evonas.stages.training.sorting import sort_before_step, sort_by_losses
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import extract
@@ -135,6 +135,7 @@ class SupernetTrainer:
         if not self._trains_largest_alone and index == min(1, len(self.curriculum.steps) - 1):
             # before the second step, or before the only one
             sort_by_losses(self.net, self.task, self.training.recipe.batch_size)
+        sort_before_step(self.net, [each.opened for each in self.curriculum.steps[:index]], step.opened)
         measured = self._fit(index, step, logger)
         if self._trains_largest_alone:
             sort_by_losses(self.net, self.task, self.training.recipe.batch_size, is_final=True)

@@ -1,6 +1,7 @@
 """EvoNet: the VSS-ViT supernet of EvoNAS (arXiv 2603.19563)."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from evonas.errors import UserError
 from evonas.nn.level import Level, pyramid
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage, Settings
+from evonas.supernets.base import Bar, Cost, Cut, Cuts, DrawnStage, PublishedNetwork, Settings
 from evonas.supernets.evonet.cost import (
     MIXERS,
     NetworkShape,
@@ -19,6 +20,7 @@ from evonas.supernets.evonet.cost import (
     ssd_width,
     stem_cost,
 )
+from evonas.supernets.evonet.published import PUBLISHED, PUBLISHED_SETTINGS
 from evonas.supernets.evonet.segments import Segments
 from evonas.supernets.evonet.space import Architecture, StageChoice, architecture
 from evonas.supernets.step import Place, Size, Step
@@ -124,6 +126,16 @@ class EvoNet:
             mlp_ratio, None if is_attention else int(d_state), None if is_attention else expand, ()
         )
         return block_cost(choice, self.shape, stage, size)
+
+    @property
+    def published(self) -> Mapping[str, PublishedNetwork]:
+        """The networks published by EvoNAS by name, if the space is theirs."""
+        found: dict[str, PublishedNetwork] = {}
+        for name, net in PUBLISHED.items():
+            with suppress(UserError):
+                genotype = self.space.format(self.space.parse(net.genotype))
+                found[name] = PublishedNetwork(genotype, PUBLISHED_SETTINGS)
+        return found
 
     def input_size(self, genotype: Genotype, size: Size) -> Size:
         del genotype

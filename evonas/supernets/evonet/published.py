@@ -25,6 +25,14 @@ _DEPTH = "EvoNAS public code and its history, configurations exp06"
 _DETECTION = "EvoNAS public code, DetectionNAS/configs/02_retrain"
 _SEGMENTATION = "EvoNAS public code, SegmentNAS/configs/02_retrain"
 
+# arguments of the family that all of them have
+PUBLISHED_SETTINGS = {
+    "dims": [64, 128, 256, 512],
+    "heads": [2, 4, 8, 16],
+    "stem_dim": 32,
+    "stem_ratio": 4.0,
+    "merge_ratio": 4.0,
+}
 PUBLISHED: dict[str, Published] = {
     "max": Published(
         "evonet:m=4,4,4,4/s=64,64,64/e=4,4,4/d=11.1111.11111111.1111", (NYU, KITTI, IMAGENET), _SPACE
