@@ -28,6 +28,8 @@ COLUMNS = ("run", "task", "stage", "state", "points", "hypervolume", "best", "ov
 _STOPPED = {130, 141, 143}
 _DAMAGED, _RUNNING = "damaged", "running"
 _T = TypeVar("_T")
+_Results = tuple[int | None, float | None, str | None, float | None]
+_NO_RESULTS: _Results = (None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +111,14 @@ def listed(outputs: Path) -> Iterator[Row]:
     What is damaged in one run hides neither its other values nor other runs.
     """
     for directory, error in damaged_runs(outputs).items():
-        size, damage = _size(directory), (error.message,)
-        yield Row(directory.name, "-", "-", _DAMAGED, None, None, None, None, None, None, size, damage)
+        size, told = _size(directory), (error.message,)
+        yield Row(directory.name, "-", "-", _DAMAGED, None, None, None, None, None, None, size, told)
     for identity in list_runs(outputs):
         directory = Path(identity["directory"])
         damage: list[str] = []
         task = identity["task"]
         stage, state = _readable(damage, ("-", _DAMAGED), last_command, directory)
-        found = _readable(damage, (None, None, None, None), _search_results, directory / ARCHIVE)
+        found = _readable(damage, _NO_RESULTS, _search_results, directory / ARCHIVE)
         gain = _readable(damage, None, gain_in, directory)
         age = datetime.now(UTC) - datetime.fromisoformat(identity["created"])
         yield Row(
@@ -142,9 +144,10 @@ def _readable(damage: list[str], otherwise: _T, read: Callable[[Path], _T], path
         return read(path)
     except Exception as error:
         known = known_error(error)
-        is_told = isinstance(known, EvoNASError)
         damage.append(
-            known.message if is_told else f"a file of it is damaged ({type(error).__name__}: {error})."
+            known.message
+            if isinstance(known, EvoNASError)
+            else f"a file of it is damaged ({type(error).__name__}: {error})."
         )
         return otherwise
 
@@ -173,7 +176,7 @@ def last_command(directory: Path) -> tuple[str, str]:
     return stage, "stopped" if code in _STOPPED else "failed" if code else "done"
 
 
-def _search_results(archive: Path) -> tuple[int | None, float | None, str | None, float | None]:
+def _search_results(archive: Path) -> _Results:
     """Points, hypervolume, metric and its best value of a search; None without an archive."""
     if not archive.exists():
         return None, None, None, None

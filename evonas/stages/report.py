@@ -76,7 +76,8 @@ def rendered(sources: Sources) -> str:
         return render(sources)
     except _SHAPES as error:
         _LOG.info("Rendering the report", exc_info=error)
-        shown = replace(sources, **dict.fromkeys(_FILES), retrained={})
+        absent: dict[str, Any] = dict.fromkeys(_FILES)
+        shown = replace(sources, **absent, retrained={})
         render(shown)
     for name, relative in {**_FILES, "retrained": "retrain/*/result.json"}.items():
         tried = replace(shown, **{name: getattr(sources, name)})

@@ -15,7 +15,7 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
@@ -169,7 +169,7 @@ def _png_bits(image: ImageFile.ImageFile) -> int:
     return bits
 
 
-def _opened(path: Path | Encoded, max_pixels: int, formats: Sequence[str] = FORMATS) -> ImageFile.ImageFile:
+def _opened(path: Path | Encoded, max_pixels: int, formats: tuple[str, ...] = FORMATS) -> ImageFile.ImageFile:
     """The image after its header was read and its size checked."""
     if isinstance(path, Path):
         _check_file(path, MAX_IMAGE_BYTES)

@@ -116,8 +116,8 @@ def _shown(found: Examined, survey: SplitSurvey) -> Picture:
         counts = Counter(survey.class_names[label] for label in found.labels.tolist())
         about = ", ".join(f"{count} {name}" for name, count in counts.most_common(4)) or "no object"
     elif found.classes is not None:
-        ids, counts = np.unique(found.classes[found.classes != IGNORE], return_counts=True)
-        order = np.argsort(-counts)[:4]
+        ids, pixels = np.unique(found.classes[found.classes != IGNORE], return_counts=True)
+        order = np.argsort(-pixels)[:4]
         names = [survey.class_names[int(ids[place])] for place in order]
         about = ", ".join(names) or "all ignored"
     elif found.depth is not None:

@@ -101,7 +101,7 @@ class CentredLinear(nn.Linear):
     def recentre(self, mean: Tensor) -> None:
         """Keep another mean, in place; the outputs stay."""
         with torch.no_grad():
-            self.bias += self.weight @ (mean - self.mean)
+            self.bias.add_(self.weight @ (mean - self.mean))
             self.mean.copy_(mean)
 
     def forward(self, x: Float[Tensor, "... N"]) -> Float[Tensor, "... M"]:

@@ -126,9 +126,11 @@ class OFAMobileNetV3:
         """The networks of NAT by name, if the space has them."""
         found: dict[str, PublishedNetwork] = {}
         for name, net in PUBLISHED.items():
-            lists = ([int(digit) for digit in each] for each in (net.kernels, net.expand, net.depths))
+            kernels, expand, depths = (
+                [int(digit) for digit in each] for each in (net.kernels, net.expand, net.depths)
+            )
             with suppress(UserError):
-                genotype = genotype_of(self.space, *lists, net.resolution)
+                genotype = genotype_of(self.space, kernels, expand, depths, net.resolution)
                 settings = {"width": net.width, "act_func": net.act_func}
                 found[name] = PublishedNetwork(self.space.format(genotype), settings, net.classes)
         return found
@@ -242,7 +244,7 @@ class OFAMobileNetV3:
                     for index in sorted(known)
                 ]
                 largest = self.shape.block(stage, place, self.kernels[-1], factors[-1])
-                block = net.backbone.blocks[str(number)]  # type: ignore[index, union-attr]
+                block = net.get_submodule(f"backbone.blocks.{number}")
                 hidden, squeezed = ([getattr(each, key) for each in (*shapes, largest)] for key in _SORTED)
                 sort_block(block, hidden, squeezed)
 
