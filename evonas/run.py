@@ -197,13 +197,10 @@ def _runs(outputs: Path) -> dict[Path, dict[str, Any] | EvoNASError]:
             )
         except OSError as error:
             found[directory] = DataError(f"{path} cannot be read: {error.strerror or error}.")
-        except (TypeError, ValueError, KeyError) as error:
-            is_told = isinstance(error, EvoNASError)
-            found[directory] = (
-                error if is_told else _no_identity(path, f"{path} is not the identity of a run.")
-            )
         except EvoNASError as error:
             found[directory] = error
+        except (TypeError, ValueError, KeyError):
+            found[directory] = _no_identity(path, f"{path} is not the identity of a run.")
     return found
 
 

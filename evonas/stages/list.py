@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from evonas import lock
 from evonas.command_text import command
@@ -28,6 +28,9 @@ COLUMNS = ("run", "task", "stage", "state", "points", "hypervolume", "best", "ov
 _STOPPED = {130, 141, 143}
 _DAMAGED, _RUNNING = "damaged", "running"
 _T = TypeVar("_T")
+# points, hypervolume, metric and its best value
+_Results: TypeAlias = tuple[int | None, float | None, str | None, float | None]
+_NO_RESULTS: _Results = (None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +112,14 @@ def listed(outputs: Path) -> Iterator[Row]:
     What is damaged in one run hides neither its other values nor other runs.
     """
     for directory, error in damaged_runs(outputs).items():
-        size, damage = _size(directory), (error.message,)
-        yield Row(directory.name, "-", "-", _DAMAGED, None, None, None, None, None, None, size, damage)
+        nothing = (None, None, None, None, None, None)
+        yield Row(directory.name, "-", "-", _DAMAGED, *nothing, _size(directory), (error.message,))
     for identity in list_runs(outputs):
         directory = Path(identity["directory"])
         damage: list[str] = []
         task = identity["task"]
         stage, state = _readable(damage, ("-", _DAMAGED), last_command, directory)
-        found = _readable(damage, (None, None, None, None), _search_results, directory / ARCHIVE)
+        found = _readable(damage, _NO_RESULTS, _search_results, directory / ARCHIVE)
         gain = _readable(damage, None, gain_in, directory)
         age = datetime.now(UTC) - datetime.fromisoformat(identity["created"])
         yield Row(
@@ -142,10 +145,10 @@ def _readable(damage: list[str], otherwise: _T, read: Callable[[Path], _T], path
         return read(path)
     except Exception as error:
         known = known_error(error)
-        is_told = isinstance(known, EvoNASError)
-        damage.append(
-            known.message if is_told else f"a file of it is damaged ({type(error).__name__}: {error})."
-        )
+        if isinstance(known, EvoNASError):
+            damage.append(known.message)
+        else:
+            damage.append(f"a file of it is damaged ({type(error).__name__}: {error}).")
         return otherwise
 
 
@@ -173,10 +176,10 @@ def last_command(directory: Path) -> tuple[str, str]:
     return stage, "stopped" if code in _STOPPED else "failed" if code else "done"
 
 
-def _search_results(archive: Path) -> tuple[int | None, float | None, str | None, float | None]:
+def _search_results(archive: Path) -> _Results:
     """Points, hypervolume, metric and its best value of a search; None without an archive."""
     if not archive.exists():
-        return None, None, None, None
+        return _NO_RESULTS
     facts = read(archive)
     metric = facts.metrics[0]
     best = metric.best(facts.shown[:, 0]) if len(facts.values) else None
