@@ -197,14 +197,10 @@ def _runs(outputs: Path) -> dict[Path, dict[str, Any] | EvoNASError]:
             )
         except OSError as error:
             found[directory] = DataError(f"{path} cannot be read: {error.strerror or error}.")
-        except (TypeError, ValueError, KeyError) as error:
-            found[directory] = (
-                error
-                if isinstance(error, EvoNASError)
-                else _no_identity(path, f"{path} is not the identity of a run.")
-            )
         except EvoNASError as error:
             found[directory] = error
+        except (TypeError, ValueError, KeyError):
+            found[directory] = _no_identity(path, f"{path} is not the identity of a run.")
     return found
 
 
@@ -443,8 +439,8 @@ def _at_home(overrides: Sequence[str], identity: Mapping[str, Any]) -> list[str]
         return list(overrides)
     found = []
     for override in overrides:
-        name, _, value = override.partition("=")
-        key, text = name.lstrip("+~"), _unquoted(value)
+        name = override.partition("=")[0]
+        key, text = name.lstrip("+~"), config.typed_value(override)
         path = _absolute(text, key.rpartition(".")[2], home) if "." in key else None
         found.append(override if path is None else command_text.setting(name, path))
     typed = {each.partition("=")[0].lstrip("+~") for each in found}
@@ -487,12 +483,6 @@ def _placed(before: Any, now: Any, key: str, home: Path) -> tuple[Any, Any]:
     if before == now and then is None:
         return before, now
     return then or before, here or now
-
-
-def _unquoted(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1].replace(f"\\{value[0]}", value[0])
-    return value
 
 
 def _read_identity(path: Path) -> dict[str, Any]:

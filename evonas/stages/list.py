@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from evonas import lock
 from evonas.command_text import command
@@ -28,7 +28,8 @@ COLUMNS = ("run", "task", "stage", "state", "points", "hypervolume", "best", "ov
 _STOPPED = {130, 141, 143}
 _DAMAGED, _RUNNING = "damaged", "running"
 _T = TypeVar("_T")
-_Results = tuple[int | None, float | None, str | None, float | None]
+# points, hypervolume, metric and its best value
+_Results: TypeAlias = tuple[int | None, float | None, str | None, float | None]
 _NO_RESULTS: _Results = (None, None, None, None)
 
 
@@ -111,8 +112,8 @@ def listed(outputs: Path) -> Iterator[Row]:
     What is damaged in one run hides neither its other values nor other runs.
     """
     for directory, error in damaged_runs(outputs).items():
-        size, told = _size(directory), (error.message,)
-        yield Row(directory.name, "-", "-", _DAMAGED, None, None, None, None, None, None, size, told)
+        nothing = (None, None, None, None, None, None)
+        yield Row(directory.name, "-", "-", _DAMAGED, *nothing, _size(directory), (error.message,))
     for identity in list_runs(outputs):
         directory = Path(identity["directory"])
         damage: list[str] = []
@@ -144,11 +145,10 @@ def _readable(damage: list[str], otherwise: _T, read: Callable[[Path], _T], path
         return read(path)
     except Exception as error:
         known = known_error(error)
-        damage.append(
-            known.message
-            if isinstance(known, EvoNASError)
-            else f"a file of it is damaged ({type(error).__name__}: {error})."
-        )
+        if isinstance(known, EvoNASError):
+            damage.append(known.message)
+        else:
+            damage.append(f"a file of it is damaged ({type(error).__name__}: {error}).")
         return otherwise
 
 
@@ -179,7 +179,7 @@ def last_command(directory: Path) -> tuple[str, str]:
 def _search_results(archive: Path) -> _Results:
     """Points, hypervolume, metric and its best value of a search; None without an archive."""
     if not archive.exists():
-        return None, None, None, None
+        return _NO_RESULTS
     facts = read(archive)
     metric = facts.metrics[0]
     best = metric.best(facts.shown[:, 0]) if len(facts.values) else None

@@ -76,11 +76,12 @@ def rendered(sources: Sources) -> str:
         return render(sources)
     except _SHAPES as error:
         _LOG.info("Rendering the report", exc_info=error)
-        absent: dict[str, Any] = dict.fromkeys(_FILES)
-        shown = replace(sources, **absent, retrained={})
+        nothing: dict[str, Any] = dict.fromkeys(_FILES)
+        shown = replace(sources, retrained={}, **nothing)
         render(shown)
     for name, relative in {**_FILES, "retrained": "retrain/*/result.json"}.items():
-        tried = replace(shown, **{name: getattr(sources, name)})
+        one: dict[str, Any] = {name: getattr(sources, name)}
+        tried = replace(shown, **one)
         try:
             render(tried)
         except _SHAPES as error:

@@ -314,7 +314,7 @@ def test_a_missing_picture_is_named_by_the_manifest(tree: Path, tmp_path: Path) 
     data = broken(
         tree, tmp_path / "b", lambda document: document["images"][0].update(file_name="nowhere.jpg")
     )
-    with pytest.raises(DataError, match=r"nowhere\.jpg cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"nowhere\.jpg"):
         [data.dataset(split).manifest() for split in ("train", "holdout")]
 
 
