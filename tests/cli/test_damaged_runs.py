@@ -119,7 +119,7 @@ SPOILS: dict[str, Callable[[Path], object]] = {
     "empty archive": lambda run: (run / "search/archive.sqlite").write_bytes(b""),
     "meta": spoil_meta,
     "box": spoil_box,
-    "overrides": lambda run: (run / "attempts/001/overrides.yaml").write_text("- [", encoding="utf-8"),
+    "overrides": lambda run: (run / "attempts/002/overrides.yaml").write_text("- [", encoding="utf-8"),
     "baselines": lambda run: files.write_text(run / "baselines/baselines.json", "{"),
     "selection": lambda run: [
         files.write_text(run / "selected.json", "{"),
