@@ -203,7 +203,7 @@ def _wrong_type(error: Exception, words: Sequence[str]) -> UserError:
     if "valid bool" in why:
         return UserError(f"{key}={redact(typed, key)} is not true or false.", f"For instance: {key}=true")
     if "not a ListConfig" in why:
-        value = redact(typed, key)
+        value = redact(typed, key).strip("'\"")
         return UserError(
             f"{key}={value} is not a list.", f"A list has brackets: {shell([f'{key}=[{value}]'])}"
         )

@@ -80,7 +80,7 @@ class SqueezeExcite(nn.Module):
 class MobileNetV3Head(nn.Module):
     """Logits from the last level: 1x1 convolution, mean over space, 1x1 convolution without norm, linear layer.
 
-    With the backbone of network=ofa_mbv3 this is the whole published network: the names of backbone and head together
+    With Once-for-All's backbone this is the whole published network: the names of backbone and head together
     are those of Once-for-All's state dicts.
 
     Args:

@@ -278,7 +278,11 @@ class TestFamily:
         one_by_one = _gradients(net)
         net.zero_grad()
         sum(_loss(net.subnet(genotype), at) for at, genotype in enumerate(points)).backward()
-        assert _same(_gradients(net), one_by_one)
+        if any(isinstance(module, CentredLinear) for module in net.modules()):
+            # a weight that is used twice in a forward pass adds its gradients in another order
+            torch.testing.assert_close(_gradients(net), one_by_one, rtol=1e-4, atol=1e-6)
+        else:
+            assert _same(_gradients(net), one_by_one)
 
     def test_threads_do_not_disturb_one_another(self, net: Supernet) -> None:
         net.eval()

@@ -20,7 +20,7 @@ EVALUATIONS = ("--evaluations", "72")
 def points() -> set[str]:
     """Every fault point that the source names."""
     texts = (path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
-    return {name for text in texts for name in re.findall(r"fault_injection\.point\(\"([^\"]+)\"\)", text)}
+    return {name for text in texts for name in re.findall(r"(?:point|_transaction)\(\"([^\"]+)\"\)", text)}
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_what_comes_back_is_taken_again(number: int, workers: int, limit: int) -
     assert first is not None
     backlog.put_back(first)
     assert backlog.take(workers, limit) is first
-    backlog.split(first)
+    backlog.split(first.members)
     assert len(backlog) == number
     passes = taken(backlog, workers, limit)
     # whoever lost a worker together is alone afterwards

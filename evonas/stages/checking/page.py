@@ -118,11 +118,13 @@ def _shown(found: Examined, survey: SplitSurvey) -> Picture:
     elif found.classes is not None:
         ids, pixels = np.unique(found.classes[found.classes != IGNORE], return_counts=True)
         order = np.argsort(-pixels)[:4]
-        names = [survey.class_names[int(ids[place])] for place in order]
+        # classes that a source has beside what its task learns may have no names
+        known = dict(enumerate(survey.class_names))
+        names = [known.get(number, f"class {number}") for number in ids[order].tolist()]
         about = ", ".join(names) or "all ignored"
     elif found.depth is not None:
-        known = found.depth[found.depth > 0]
-        about = f"median {np.median(known):.3g} m" if len(known) else "no depth"
+        valid = found.depth[found.depth > 0]
+        about = f"median {np.median(valid):.3g} m" if len(valid) else "no depth"
     return Picture(found.name, _encoded(drawn), about)
 
 

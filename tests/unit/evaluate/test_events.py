@@ -40,7 +40,8 @@ def test_an_exclusive_task_is_never_disturbed_in_200_evaluations(tmp_path: Path)
     found = list(spans(tmp_path / EVENTS))
     counts = {what: sum(each.what == what for each in found) for what in ("shared", "exclusive", "setup")}
     assert counts["exclusive"] == 100
-    assert counts["shared"] == 104
+    # twice two tries, and before each last one a genotype that was measured before
+    assert counts["shared"] == 106
     assert counts["setup"] >= 2
     assert overlapping(found) == []
     assert {each.device for each in found} == {"cpu"}

@@ -202,7 +202,7 @@ def test_neighbouring_frames_leak_until_their_videos_are_named(
     [text] = warnings(told)
     assert "validation images are nearly equal to training images" in text
     assert "data.validation_groups" in told["findings"][0]["fix"]
-    _, told = look(evonas_command, root, "'data.validation_groups=\"(clip.)_\"'")
+    _, told = look(evonas_command, root, 'data.validation_groups="(clip.)_"')
     assert told["findings"] == []
     assert told["splits"]["holdout"]["images"] == 8
 

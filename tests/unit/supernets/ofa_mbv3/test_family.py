@@ -8,11 +8,11 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from evonas import schema
-from evonas.config import build
 from evonas.errors import UserError
 from evonas.nn.count import count_costs
 from evonas.nn.mobilenet_v3 import MobileNetV3Head
 from evonas.space.declared import declared_space
+from evonas.stages.build.setup import Setup
 from evonas.supernets.base import classifier_cost, cost
 from evonas.supernets.ofa_mbv3.backbone import smaller_kernel
 from evonas.supernets.ofa_mbv3.cost import input_size, rounded
@@ -185,7 +185,7 @@ def test_configs_build_network_and_curriculum(words: list[str], name: str) -> No
     schema.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=words)
-    family = build(cfg.network)
+    family = Setup(cfg).family
     assert family.space.name == name
     for step in cfg.sampler.steps:
         family.space.narrowed(dict(step.opened))
