@@ -184,17 +184,19 @@ def package_of(dotted: str, tell: Say = silent) -> str:
     return new
 
 
-def former_defaults(task: str, version: str, recorded: Mapping[str, Any]) -> tuple[str, ...]:
+def former_defaults(task: str, version: str, recorded: Callable[[str], Any]) -> tuple[str, ...]:
     """The settings that a run had in the release that began it, where they differ from the present ones.
 
     Args:
         task: of the run.
         version: of evonas, which began the run.
-        recorded: what the run's config says for each of CHANGED_DEFAULTS; None where it has no such key.
+        recorded: what the run's config says for a key, None where it has none; asked for runs of the first release
+            alone, since it reads a file.
     """
     if not version.startswith(_FIRST):
         return ()
-    kept = [f"{key}={str(value).lower()}" for key, value in recorded.items() if value is not None]
+    known = ((key, recorded(key)) for key in CHANGED_DEFAULTS)
+    kept = [f"{key}={str(value).lower()}" for key, value in known if value is not None]
     return (*FORMER_DEFAULTS.get(task, ()), *kept)
 
 

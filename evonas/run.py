@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -268,9 +269,10 @@ def recorded_overrides(directory: Path, attempt: str = "001") -> list[str]:
     identity = _read_identity(path) if path.exists() else {}
     version = str(identity.get("version", ""))
     found = _at_home(found, identity)
-    recorded = recorded_config(directory)
-    values = {key: OmegaConf.select(recorded, key) for key in deprecated.CHANGED_DEFAULTS}
-    known = deprecated.former_defaults(task_name(found), version, values)
+    recorded = cache(lambda: recorded_config(directory))
+    known = deprecated.former_defaults(
+        task_name(found), version, lambda key: OmegaConf.select(recorded(), key)
+    )
     former = dict(each.split("=", 1) for each in known)
     for key, _, value in (each.lstrip("+~").partition("=") for each in found):
         # a choice of a group, such as objective=[error,latency], sets no value below it

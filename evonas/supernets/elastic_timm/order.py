@@ -15,6 +15,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from evonas.supernets.elastic_timm.model import CentredLinear
 from evonas.supernets.elastic_timm.structure import ROTATED, Group, Structure, UnitAxis
@@ -74,6 +75,14 @@ def centre(structure: Structure, model: nn.Module, losses: Iterable[Callable[[],
 
     layers = {name: model.get_submodule(name) for name in structure.centred}
     handles = [layer.register_forward_pre_hook(partial(add, name)) for name, layer in layers.items()]
+    run_observed(losses, handles)
+    for name, layer in layers.items():
+        if name in totals:
+            cast(CentredLinear, layer).recentre(totals[name] / counts[name])
+
+
+def run_observed(losses: Iterable[Callable[[], object]], handles: Iterable[RemovableHandle]) -> None:
+    """Run the model on batches without gradients, then remove the hooks that watched it, also after an error."""
     try:
         with torch.no_grad():
             for loss in losses:
@@ -81,9 +90,6 @@ def centre(structure: Structure, model: nn.Module, losses: Iterable[Callable[[],
     finally:
         for handle in handles:
             handle.remove()
-    for name, layer in layers.items():
-        if name in totals:
-            cast(CentredLinear, layer).recentre(totals[name] / counts[name])
 
 
 def sort(structure: Structure, model: nn.Module, scores: Iterable[Tensor]) -> None:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.supernets.elastic_timm.model import CentredLinear, template
+from evonas.supernets.elastic_timm.order import run_observed
 from evonas.supernets.elastic_timm.structure import (
     HEADS,
     ROTATED,
@@ -180,13 +181,7 @@ def rotate(structure: Structure, model: nn.Module, losses: Iterable[Callable[[],
     for name, each in attentions.items():
         handles.append(each.qkv.register_forward_hook(partial(add_output, name, each.num_heads)))
         handles.append(each.proj.register_forward_pre_hook(partial(add_input, name, each.num_heads)))
-    try:
-        with torch.no_grad():
-            for loss in losses:
-                loss()
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_observed(losses, handles)
     for name, each in attentions.items():
         if (name, "z") in found:
             _rotate(each, found[name, "q"], found[name, "k"], found[name, "z"])
