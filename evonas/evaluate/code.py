@@ -56,5 +56,6 @@ def _sources(name: str) -> list[tuple[str, Path]]:
     if found.submodule_search_locations is None:
         path = Path(found.origin or "")
         return [(path.name, path)] if path.suffix == ".py" and path.is_file() else []
-    roots = map(Path, found.submodule_search_locations)
+    # a namespace package lies at every entry of the import path that has its name, and an entry may come twice
+    roots = dict.fromkeys(Path(each).resolve() for each in found.submodule_search_locations)
     return sorted((str(path.relative_to(root)), path) for root in roots for path in root.rglob("*.py"))

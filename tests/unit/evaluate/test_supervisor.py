@@ -1,6 +1,7 @@
 """Who a failure belongs to: the genotype, which is recorded, or the machine, whose workers are replaced and stopped."""
 
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -298,3 +299,15 @@ def test_the_checksum_of_the_code_sees_every_module_that_is_named(tmp_path: Any,
     assert before == code_digest(spec) != own
     (tmp_path / "ours/task.py").write_text("A = 2\n")
     assert code_digest(spec) != before and code_digest({"_target_": "evonas.x.Y"}) == own
+
+
+def test_the_checksum_of_a_namespace_package_does_not_depend_on_repeated_import_paths(
+    tmp_path: Any, monkeypatch: Any
+) -> None:
+    (tmp_path / "namespaced").mkdir()
+    (tmp_path / "namespaced/task.py").write_text("A = 1\n")
+    spec = {"_target_": "namespaced.task.Task"}
+    monkeypatch.syspath_prepend(str(tmp_path))
+    once = code_digest(spec)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path), f"{tmp_path}/."])
+    assert code_digest(spec) == once != code_digest({"_target_": "evonas.x.Y"})
