@@ -7,7 +7,7 @@ to be replaced, so a crash between the two replacements leaves a pair that still
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from evonas import files
 from evonas.errors import DataError, UserError
 
 _META = "evonas"
+# names under which training scripts store a state dict, the preferred one first
+ENTRIES = ("state_dict", "model", "model_ema")
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> str:
@@ -74,11 +76,15 @@ def load_meta(path: Path) -> dict[str, Any]:
     return dict(json.loads(header.get("__metadata__", {}).get(_META, "{}")))
 
 
-def load_foreign(path: Path) -> dict[str, Tensor]:
+def load_foreign(path: Path, entries: Sequence[str] = ENTRIES) -> dict[str, Tensor]:
     """The tensors of somebody else's checkpoint: safetensors, or `.pth` read without running it.
 
     A state dict wrapped as `{"state_dict": ...}`, `{"model": ...}` or `{"model_ema": ...}` is
     unwrapped, the first of them that is there; entries that are not tensors are left out.
+
+    Args:
+        path: the file.
+        entries: names of wrapped state dicts, the preferred one first.
 
     Raises:
         UserError: there is no such file.
@@ -88,7 +94,7 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
         raise UserError(f"There is no weights file {path}.", "Check the path.")
     if path.suffix == ".safetensors":
         return _tensors(path.read_bytes(), path)
-    return _unwrapped(_unpickled(path), path)
+    return _unwrapped(_unpickled(path), path, entries)
 
 
 def _unpickled(path: Path) -> Any:
@@ -102,8 +108,8 @@ def _unpickled(path: Path) -> Any:
         ) from error
 
 
-def _unwrapped(value: Any, path: Path) -> dict[str, Tensor]:
-    for key in ("state_dict", "model", "model_ema"):
+def _unwrapped(value: Any, path: Path, entries: Sequence[str]) -> dict[str, Tensor]:
+    for key in entries:
         if isinstance(value, Mapping) and isinstance(value.get(key), Mapping):
             value = value[key]
             break

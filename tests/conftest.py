@@ -31,6 +31,7 @@ install_import_hook(
         "evonas.supernets.elastic_timm.backbone",
         "evonas.supernets.mbconv.backbone",
         "evonas.supernets.ofa_mbv3.backbone",
+        "evonas.supernets.elasticvit.backbone",
         "evonas.train.distillation.cross_architecture",
     ],
     "shape_checks.checked",

@@ -31,13 +31,13 @@ class Macs:
     def prepare(self, context: "EvaluationContext") -> None:
         """Counts the head."""
         self._context = context
-        context.head_macs(context.input_size)
+        context.head_macs(context.input_size, context.space.smallest())
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """Multiply-adds in 10^9, by the family's counting rules."""
         context = self._context
         backbone = cost(context.family, genotype, context.input_size).macs
-        return (backbone + context.head_macs(context.head_size(genotype))) / 1e9, {}
+        return (backbone + context.head_macs(context.head_size(genotype), genotype)) / 1e9, {}
 
     def identity(self, context: "EvaluationContext") -> Mapping[str, Any]:
         """Image size and head; every identity contains space and network."""
@@ -54,13 +54,13 @@ class Params:
     def prepare(self, context: "EvaluationContext") -> None:
         """Counts the head."""
         self._context = context
-        _ = context.head_params
+        context.head_params(context.space.smallest())
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The exact number in 10^6."""
         context = self._context
         backbone = cost(context.family, genotype, context.input_size).params
-        return (backbone + context.head_params) / 1e6, {}
+        return (backbone + context.head_params(genotype)) / 1e6, {}
 
     def identity(self, context: "EvaluationContext") -> Mapping[str, Any]:
         """The head; every identity contains space and network."""

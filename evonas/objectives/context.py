@@ -22,7 +22,8 @@ from evonas.nn.initialise import initialise
 from evonas.ops import native
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import SupernetFamily
+from evonas.supernets.base import SupernetFamily, widths
+from evonas.supernets.elastic_head import is_elastic, own_head
 from evonas.supernets.families import family_config
 from evonas.supernets.resolution import head_size
 from evonas.supernets.static_net import StaticNet, static_net
@@ -79,7 +80,8 @@ class EvaluationContext:
         self.shared_dir = None if shared_dir is None else Path(shared_dir)
         self._latest: tuple[Genotype, StaticNet] | None = None
         self._calibration: tuple[int, list[Tensor]] = (0, [])
-        self._head_macs: dict[Size, int] = {}
+        # by image size, and by channels of the levels if the head depends on them
+        self._head_costs: dict[tuple[Size, tuple[int, ...]], tuple[int, int]] = {}
 
     @cached_property
     def space(self) -> Space:
@@ -162,16 +164,20 @@ class EvaluationContext:
             )
         return files.sha256(self.path)
 
-    @cached_property
-    def head_params(self) -> int:
-        """Number of parameters of the head, which is the same for every subnet."""
-        return sum(parameter.numel() for parameter in self.head.parameters())
+    def head_params(self, genotype: Genotype) -> int:
+        """Number of parameters of a genotype's head, which most heads have in common for all."""
+        return self._head_cost(self.input_size, genotype)[0]
 
-    def head_macs(self, size: Size) -> int:
-        """Multiply-adds of the head for one image of `size` (height, width), counted on the meta device."""
-        if size not in self._head_macs:
-            self._head_macs[size] = count_head(self.head, self.family.levels, *size)[1]
-        return self._head_macs[size]
+    def head_macs(self, size: Size, genotype: Genotype) -> int:
+        """Multiply-adds of a genotype's head for one image of `size` (height, width), counted on the meta device."""
+        return self._head_cost(size, genotype)[1]
+
+    def _head_cost(self, size: Size, genotype: Genotype) -> tuple[int, int]:
+        filled = widths(self.family, genotype)
+        key = size, filled if is_elastic(self.head) else ()
+        if key not in self._head_costs:
+            self._head_costs[key] = count_head(own_head(self.head, filled), self.family.levels, *size)
+        return self._head_costs[key]
 
     def head_size(self, genotype: Genotype) -> Size:
         """The image size (height, width) that the head's maps belong to behind a genotype's backbone."""

@@ -9,7 +9,7 @@ from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
-from evonas.supernets.base import SupernetFamily, classifier_cost, cost, published
+from evonas.supernets.base import SupernetFamily, classifier_cost, cost, published, published_macs
 from evonas.supernets.families import family_config
 
 ENDS = ("smallest", "largest")
@@ -45,7 +45,10 @@ class ShowCost:
         self.genotype, self.size, self.classes = genotype, (size[0], size[1]), classes
 
     def run(self, context: Context) -> str:
-        """One line of words and values: params, macs, those of the backbone, size that is read, and genotype."""
+        """One line of words and values: params, macs, those of the backbone, size that is read, and genotype.
+
+        A family whose publication counts in another way has `published_macs` besides, of the whole published network.
+        """
         family = context.setup.family
         found = {name.lower(): (name, net) for name, net in published(family).items()}
         name, net = found.get(str(self.genotype).lower(), ("", None))
@@ -63,9 +66,11 @@ class ShowCost:
             backbone if classes is None else backbone + classifier_cost(family, genotype, self.size, classes)
         )
         height, width = family.input_size(genotype, self.size)
+        counted = published_macs(family, genotype, self.size)
         parts = [
             f"params {whole.params} macs {whole.macs}",
             f"backbone_params {backbone.params} backbone_macs {backbone.macs}",
+            *(() if counted is None else (f"published_macs {counted}",)),
             f"classes {classes or 0} input {height}x{width}",
             f"genotype {family.space.format(genotype)}",
         ]

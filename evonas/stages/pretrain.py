@@ -62,7 +62,8 @@ class Pretrain:
             weights.save(path, net.state_dict(), {"source": "seed", "seed": context.cfg.seed})
             return f"Starting weights from seed: {path}"
         try:
-            adoption = net.family.adopt(net, weights.load_foreign(file), self.widening)
+            entries = getattr(net.family, "checkpoint_entries", weights.ENTRIES)
+            adoption = net.family.adopt(net, weights.load_foreign(file, entries), self.widening)
         except EvoNASError as error:
             raise type(error)(f"{file}: {error.message}", error.hint) from error
         meta: dict[str, Any] = {"source": file.name, "sha256": files.sha256(file), **adoption.facts()}

@@ -235,6 +235,36 @@ def classifier_cost(family: SupernetFamily, genotype: Genotype, size: Size, clas
     return Cost((channels + 1) * classes, channels * classes)
 
 
+def level_macs(family: SupernetFamily, step: Step, size: Size) -> int:
+    """The multiply-adds of a step as cost levels count them (`train/sampling/cost_levels.py`).
+
+    They are those of `price`, but in families whose published levels refer to another counter; such a family has a
+    method `published_macs(step, size)`, and its steps add up to the published size of a whole network.
+    """
+    own = getattr(family, "published_macs", None)
+    return family.price(step, size).macs if own is None else int(own(step, size))
+
+
+def published_macs(family: SupernetFamily, genotype: Genotype, size: Size) -> int | None:
+    """The size of a genotype's network by its family's published counter; None in families without one."""
+    if not hasattr(family, "published_macs"):
+        return None
+    return sum(level_macs(family, step, size) for step in family.path(genotype))
+
+
+def widths(family: SupernetFamily, genotype: Genotype) -> tuple[int, ...]:
+    """The channels of each level that a genotype's backbone fills; the others, up to those of the level, are zero.
+
+    All, but in families with a method `widths(genotype)`. Heads that are narrower for narrower networks read them
+    (`supernets/elastic_head.py`).
+    """
+    own = getattr(family, "widths", None)
+    if own is not None:
+        found: tuple[int, ...] = own(genotype)
+        return found
+    return tuple(level.channels for level in family.levels)
+
+
 def labels(family: SupernetFamily, genotype: Genotype, size: Size) -> list[str]:
     """The labels of a genotype's steps that differ between subnets, and of its head if images are resized."""
     found = [step.label for step in family.path(genotype) if step.label]

@@ -41,14 +41,15 @@ class CostTable:
 
     def macs(self, vectors: Vectors) -> NDArray[np.int64]:
         """Multiply-adds of each row of integer layouts, canonical or not."""
-        rows = np.asarray(vectors, dtype=np.int64)
+        # the step at a place depends on its genes alone in canonical form
+        rows = self.space.canonical_rows(np.asarray(vectors, dtype=np.int64))
         total = np.zeros(len(rows), dtype=np.int64)
         for place in self._places:
             codes = rows[:, place.columns] @ place.radix
             for code in np.unique(codes).tolist():
                 if code not in place.known:
                     row = rows[int(np.argmax(codes == code))]
-                    steps = self.family.path(self.space.from_vector(row.tolist()))
+                    steps = self.family.path(Genotype(self.space.name, tuple(row.tolist())))
                     costs = (self.family.price(step, self.size).macs for step in steps if step.at == place.at)
                     place.known[code] = sum(costs)
             total += place.costs(codes)

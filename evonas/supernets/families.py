@@ -15,6 +15,7 @@ FAMILIES = {
     "mbconv": "evonas.supernets.mbconv.backbone",
     "elastic_timm": "evonas.supernets.elastic_timm.backbone",
     "ofa_mbv3": "evonas.supernets.ofa_mbv3.backbone",
+    "elasticvit": "evonas.supernets.elasticvit.backbone",
 }
 # type of every exported backbone in OpenMMLab configs of the first release, which had one family
 FORMER_TYPES = ("EvoNet",)

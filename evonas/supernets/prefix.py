@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Activation, Backbone
+from evonas.supernets.base import widths
+from evonas.supernets.elastic_head import subnet_head
 from evonas.supernets.prefix_statistics import PrefixStatistics
 from evonas.supernets.resolution import head_output
 from evonas.supernets.slices import bind
@@ -67,7 +69,8 @@ class PrefixExecutor:
             following: the next subnet; activations of the prefix that it shares with this one are kept.
         """
         family = self._supernet.family
-        backbone, head = bind(family, self._supernet.backbone, genotype), self._supernet.head
+        backbone = bind(family, self._supernet.backbone, genotype)
+        head = subnet_head(self._supernet.head, widths(family, genotype))
         kept = 0 if following is None else shared_length(backbone.path, family.path(following))
         calls = itertools.count()
 

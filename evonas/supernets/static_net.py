@@ -3,8 +3,6 @@
 Legend: B batch, H W space.
 """
 
-import copy
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -12,7 +10,8 @@ from evonas.nn.detection.base import HeadOutput
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Backbone, sides
-from evonas.supernets.base import SupernetFamily
+from evonas.supernets.base import SupernetFamily, widths
+from evonas.supernets.elastic_head import own_head
 from evonas.supernets.resolution import head_output
 
 
@@ -56,10 +55,10 @@ def static_net(
 
     Args:
         family: the supernet family.
-        head: copied with its weights.
+        head: copied with its weights, or those that the genotype's network has.
         genotype: the network.
         seed: seed of the backbone's random weights; None leaves them uninitialised, to be loaded.
     """
-    net = StaticNet(family.build(genotype, seed), copy.deepcopy(head))
+    net = StaticNet(family.build(genotype, seed), own_head(head, widths(family, genotype)))
     net.zero_grad(set_to_none=True)
     return net.requires_grad_(True)

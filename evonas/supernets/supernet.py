@@ -10,7 +10,8 @@ from evonas.nn.detection.base import HeadOutput
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import SupernetFamily
+from evonas.supernets.base import SupernetFamily, widths
+from evonas.supernets.elastic_head import subnet_head
 from evonas.supernets.slices import bind, slices
 from evonas.supernets.static_net import StaticNet, static_net
 
@@ -22,7 +23,7 @@ class Supernet(nn.Module):
 
     Args:
         family: the supernet family.
-        head: maps feature maps to the output; all subnets share it completely.
+        head: maps feature maps to the output; all subnets share it completely, or its first channels (`elastic_head`).
         seed: seed of the backbone's random weights; None leaves them uninitialised, to be loaded.
     """
 
@@ -47,7 +48,8 @@ class Supernet(nn.Module):
 
         It has the supernet's current mode. `extract` returns a subnet with its own weights.
         """
-        return StaticNet(bind(self.family, self.backbone, genotype), self.head, self.training)
+        head = subnet_head(self.head, widths(self.family, genotype))
+        return StaticNet(bind(self.family, self.backbone, genotype), head, self.training)
 
     def features(self, x: Float[Tensor, "B 3 H W"], genotype: Genotype) -> list[Tensor]:
         """The feature maps of a subnet, one per level."""

@@ -32,6 +32,8 @@ from evonas.supernets.cost_table import CostTable
 from evonas.supernets.elastic_timm.family import ElasticTimm
 from evonas.supernets.elastic_timm.model import CentredLinear
 from evonas.supernets.elastic_timm.space import elastic_space
+from evonas.supernets.elasticvit.family import ElasticViT
+from evonas.supernets.elasticvit.space import vit_space
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
 from evonas.supernets.mbconv.family import MBConv
@@ -69,6 +71,14 @@ def _ofa() -> OFAMobileNetV3:
     return OFAMobileNetV3(space, 0.25, drop_path=0.2)
 
 
+def _elasticvit() -> ElasticViT:
+    widths = ((8, 16), (8, 16), (8, 16, 24), (16, 32), (16, 32, 48), (32, 48), (32, 48))
+    depths = ((1, 2), (1, 2), (1, 2), (1, 2), (1,), (1, 2), (1,))
+    space = vit_space("small", widths, depths, (3, 5), (1, 3), (1, 2.5), (1, 2), (0.5, 0.75, 1.0))
+    # so that odd sides reach beyond the tables
+    return ElasticViT(space, bias_side=64, drop_path=0.2)
+
+
 def _elastic(model: str, order: str = "norm") -> ElasticTimm:
     return ElasticTimm(elastic_space(model), model, drop_path=0.2, order=order)
 
@@ -78,6 +88,7 @@ FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
     "evonet_bidirectional": lambda: _evonet(width_slicing="per_head", mixer="bidirectional"),
     "mbconv": _mbconv,
     "ofa": _ofa,
+    "elasticvit": _elasticvit,
     "resnet": lambda: _elastic("test_resnet"),
     "mobilenet": lambda: _elastic("mobilenetv3_small_050"),
     "vit": lambda: _elastic("test_vit"),

@@ -16,6 +16,7 @@ from evonas.mm.rcnn import MMDetRCNN
 from evonas.mm.upernet import MMSegUPerNet
 from evonas.nn.classifier import Classifier
 from evonas.nn.detection.rcnn import RCNN
+from evonas.nn.expanded_classifier import ExpandedClassifier
 from evonas.nn.gaussians import GaussianHead
 from evonas.nn.heads import DenseHead
 from evonas.nn.mobilenet_v3 import MobileNetV3Head
@@ -33,6 +34,7 @@ KINDS: Mapping[str, Any] = {
     "mamba": SASFDecoder,
     "classifier": Classifier,
     "mobilenet_v3": MobileNetV3Head,
+    "expanded_classifier": ExpandedClassifier,
     "gaussians": GaussianHead,
     "upernet": UPerNet,
     "mmseg_upernet": MMSegUPerNet,

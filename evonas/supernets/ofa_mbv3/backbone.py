@@ -22,13 +22,13 @@ from evonas.nn.level import pyramid
 from evonas.nn.mobilenet_v3 import HeConv2d, SqueezeExcite, activation, named
 from evonas.nn.residual import ResidualBlock, rising_rates
 from evonas.supernets.backbone import Activation, Backbone
+from evonas.supernets.input_size import input_size
 from evonas.supernets.ofa_mbv3.cost import (
     LEVEL_STAGES,
     BlockShape,
     NetworkShape,
     block_shapes,
     description,
-    input_size,
     path,
 )
 from evonas.supernets.ofa_mbv3.space import Architecture, BlockChoice

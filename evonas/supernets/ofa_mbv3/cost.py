@@ -13,11 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from evonas.supernets.base import Cost
+from evonas.supernets.input_size import input_size
 from evonas.supernets.ofa_mbv3.space import Architecture
 from evonas.supernets.step import Size, Step
 
-# sides of images that are a part of what is given are multiples of `_MULTIPLE` and at least `_LEAST`
-_MULTIPLE, _LEAST = 8, 32
 _STEM, _CHANNELS = 16, (24, 40, 80, 112, 160)
 _STRIDES = (2, 2, 2, 1, 2)
 _HAS_SE = (False, True, False, True, True)
@@ -137,24 +136,6 @@ def price(step: Step, shape: NetworkShape, size: Size) -> Cost:
     for stride in _STRIDES[: stage + (0 if step.at[1] == 0 else 1)]:
         height, width = _halved(height, stride), _halved(width, stride)
     return BlockShape(*map(int, what)).cost(height, width)
-
-
-def input_size(resolution: float, size: Size) -> Size:
-    """The size to which an image is resized.
-
-    Above 1 the resolution is the shorter side in pixels, and the other side keeps the ratio. Otherwise it is a part of
-    both sides, in multiples of 8 pixels from 32 on; 1 leaves the image as it is.
-    """
-    if resolution > 1:
-        shorter = min(size)
-        height, width = (round(side * resolution / shorter) for side in size)
-    elif resolution == 1:
-        height, width = size
-    else:
-        height, width = (
-            min(side, max(_LEAST, _MULTIPLE * round(side * resolution / _MULTIPLE))) for side in size
-        )
-    return height, width
 
 
 def head_cost(shape: NetworkShape, own: Size, classes: int) -> Cost:

@@ -16,6 +16,7 @@ from evonas.nn.level import Level, pyramid
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import Bar, Cost, Cut, Cuts, Derived, DrawnStage, PublishedNetwork, Settings
+from evonas.supernets.input_size import input_size
 from evonas.supernets.ofa_mbv3.cost import (
     LEVEL_STAGES,
     BlockShape,
@@ -23,7 +24,6 @@ from evonas.supernets.ofa_mbv3.cost import (
     block_shapes,
     description,
     head_cost,
-    input_size,
     path,
     price,
 )

@@ -26,6 +26,9 @@ def _values(out: str) -> dict[str, str]:
         (("network=ofa_mbv3", "genotype=pets"), 5_004_405, 384_082_056),
         (("network=ofa_mbv3", "genotype=smallest", "classes=1000"), 3_410_792, 41_476_224),
         (("network=ofa_mbv3", "network.width=1.2", "classes=1000"), 10_701_632, 1_099_061_760),
+        (("network=elasticvit", "genotype=T1"), 8_915_808, 64_899_104),
+        (("network=elasticvit", "genotype=l1.5", "classes=1000"), 14_706_044, 626_031_104),
+        (("network=elasticvit", "genotype=smallest", "classes=1000"), 5_644_427, 38_286_208),
         (("network=evonet", "genotype=nyu-base", "size=[480,640]"), 16_759_974, 23_657_011_200),
         (("network=nano_cnn", "classes=10"), 856_298, 442_707_104),
     ],
@@ -45,6 +48,19 @@ def test_a_text_is_read_as_it_is_printed(evonas_command: Callable) -> None:
     alone = _values(evonas_command("cost", "network=ofa_mbv3", f"genotype={TEXT}").out)
     assert alone["params"] == alone["backbone_params"] == printed["backbone_params"]
     assert alone["genotype"] == TEXT and alone["input"] == "224x224"
+
+
+def test_the_published_counter_stands_beside_ours(evonas_command: Callable) -> None:
+    for name, macs in (("t1", 62_915_120), ("L3", 815_399_296), ("min400", 159_924_302)):
+        values = _values(evonas_command("cost", "network=elasticvit", f"genotype={name}").out)
+        assert int(values["published_macs"]) == macs != int(values["macs"])
+    assert "published_macs" not in evonas_command("cost", "network=ofa_mbv3").out
+
+
+def test_names_belong_to_their_family(evonas_command: Callable) -> None:
+    for family, name in (("ofa_mbv3", "T1"), ("elasticvit", "nat-m1")):
+        ended = evonas_command("cost", f"network={family}", f"genotype={name}")
+        assert ended.code == 2 and f"{name!r} is not a network of space {family}." in ended.err
 
 
 def test_models_of_timm_too(evonas_command: Callable) -> None:

@@ -14,8 +14,9 @@ from evonas.nn.mobilenet_v3 import MobileNetV3Head
 from evonas.space.declared import declared_space
 from evonas.stages.build.setup import Setup
 from evonas.supernets.base import classifier_cost, cost
+from evonas.supernets.input_size import input_size
 from evonas.supernets.ofa_mbv3.backbone import smaller_kernel
-from evonas.supernets.ofa_mbv3.cost import input_size, rounded
+from evonas.supernets.ofa_mbv3.cost import rounded
 from evonas.supernets.ofa_mbv3.family import OFAMobileNetV3
 from evonas.supernets.ofa_mbv3.space import ofa_space
 from evonas.supernets.static_net import static_net
