@@ -1,6 +1,6 @@
 """The closed records of the config: their typos and wrong types fail while composing, before torch loads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -24,12 +24,17 @@ class Recipe:
     # in epochs, or where given in optimizer steps; a curriculum has lengths and warm-ups of its own
     warmup_epochs: float = _least(0, 1.0)
     warmup_iterations: int = _least(0, 0)
-    # after the warm-up: cosine, poly (with `power`), or multistep: times `gamma` at `milestones`, in epochs,
-    # which are 8/12 and 11/12 of the length where none are given
+    # after the warm-up: cosine, poly (with `power`), multistep: times `gamma` at `milestones`, in epochs,
+    # which are 8/12 and 11/12 of the length where none are given, or step and exponential: times `gamma` every
+    # `decay_epochs`, at once or evenly over their steps
     schedule: str = "cosine"
     power: float = _least(0, 1.0)
     milestones: list[float] = field(default_factory=list)
     gamma: float = 0.1
+    decay_epochs: float = 1.0
+    # an optimizer of timm, such as adamw, sgd (with Nesterov's momentum), momentum, rmsproptf or lamb, and its keywords
+    optimizer: str = "adamw"
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
     batch_size: int = _least(1, 16)
     lr: float = _least(0, 1e-3)
     lr_min: float = _least(0, 1e-5)
@@ -37,7 +42,13 @@ class Recipe:
     weight_decay: float = _least(0, 0.05)
     # which parameters decay: matrices (all but vectors), all, or no_norm (all but norms)
     decay: str = "matrices"
+    # 0 for none; limits the norm of all gradients, each value, or (agc) norms relative to those of the weights
     grad_clip: float = _least(0, 0.0)
+    grad_clip_mode: str = "norm"
+    # of the exponential moving average (EMA) of the weights, which then is the result; 0 for the last weights.
+    # With `ema_warmup` the average starts short, as short trainings need
+    ema_decay: float = _least(0, 0.0)
+    ema_warmup: bool = True
     # of the distillation's projectors; None for those of the network
     projector_lr: float | None = _least(0, None)
     projector_weight_decay: float | None = _least(0, None)
@@ -47,6 +58,18 @@ class Recipe:
     checkpoint_steps: int = _least(0, 0)
     # false shows every image as it is, which distill.cache needs
     augment: bool = True
+
+
+# settings that came after the first release: identities name them only where they differ from these, so that
+# earlier trainings keep theirs
+LATER_RECIPE_SETTINGS: Mapping[str, Any] = {
+    "decay_epochs": 1.0,
+    "optimizer": "adamw",
+    "optimizer_options": {},
+    "grad_clip_mode": "norm",
+    "ema_decay": 0.0,
+    "ema_warmup": True,
+}
 
 
 @dataclass

@@ -11,6 +11,7 @@ from evonas.errors import UserError
 from evonas.identifiers import identified_settings, identifier
 from evonas.report.selection.rules import read_rule
 from evonas.run import DONE, Run
+from evonas.schema import LATER_RECIPE_SETTINGS
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.stages.build.setup import RunMode, mode_of
@@ -205,6 +206,10 @@ def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
     is_trained = name != "pretrain" or OmegaConf.select(cfg, f"{step}.train", default=False) is not False
     keys = (*(read if is_trained else ()), step)
     found = {key: config.redact(config.to_plain(OmegaConf.select(cfg, key))) for key in keys}
+    for key, recipe in found.items():
+        if key.startswith("train.") and isinstance(recipe, dict):
+            usual = LATER_RECIPE_SETTINGS.items()
+            found[key] = {name: value for name, value in recipe.items() if (name, value) not in usual}
     teacher = found.get("teacher")
     if isinstance(teacher, dict) and identifier(teacher.get("_target_")) == "teacher/timm":
         # a setting that came later; without it, runs from before are still done

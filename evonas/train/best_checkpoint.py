@@ -51,12 +51,13 @@ class BestCheckpoint(Callback):
         if epoch % self._every and not is_last:
             return
         assert isinstance(pl_module, SupernetModule)
-        rows: Rows = trainer.strategy.broadcast(self._measure(pl_module.device))
-        pl_module.train()
-        error = self._score(rows)
-        if all(error < each["error"] for each in self.measured):
-            state = pl_module.supernet.state_dict()
-            self._best = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        with pl_module.averaged():
+            rows: Rows = trainer.strategy.broadcast(self._measure(pl_module.device))
+            pl_module.train()
+            error = self._score(rows)
+            if all(error < each["error"] for each in self.measured):
+                state = pl_module.supernet.state_dict()
+                self._best = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         self.measured.append({"epoch": epoch, "error": error, "panel": rows})
         if is_last and trainer.is_global_zero:
             weights.save(self._path, self._best, {"identity": self._identity, "measured": self.measured})

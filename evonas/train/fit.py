@@ -146,6 +146,7 @@ def fit(
         if state:
             every.append(Checkpointing(state.path, state.every))
         _run(_trainer(epochs, devices, every, state), module, data, start)
+        module.take_average()
     if state and not state.keep:
         remove(state.path)
 

@@ -3,15 +3,18 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from types import MappingProxyType
+from typing import Any, TypedDict, Unpack, cast, get_args
 
 import lightning
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from typing_extensions import override
 
-from evonas.errors import EngineError
+from evonas.errors import EngineError, UserError
 from evonas.nn.detection.base import HeadOutput, output_regions
 from evonas.randomness import derive
 from evonas.space.genotype import Genotype
@@ -20,7 +23,7 @@ from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Batch, Task
 from evonas.train.distillation.cross_architecture import Distiller, distilled_level
 from evonas.train.distillation.inplace import InPlaceDistillation
-from evonas.train.optim import gradients
+from evonas.train.optim import gradients, optimizers
 from evonas.train.optim.gradient_merge import Gradients, Merge, cosines
 from evonas.train.optim.lr_schedule import Schedule
 from evonas.train.optim.parameter_groups import Decay, parameter_groups
@@ -36,8 +39,13 @@ Pass = Callable[[Tensor], Outputs]
 class OptimizerOptions(TypedDict, total=False):
     """Keywords of `TrainingModule` for the optimizer."""
 
+    optimizer: str
+    optimizer_options: Mapping[str, Any]
     weight_decay: float
     grad_clip: float
+    grad_clip_mode: str
+    ema_decay: float
+    ema_warmup: bool
     decay: str
     projector_lr: float | None
     projector_weight_decay: float | None
@@ -60,14 +68,20 @@ class TrainingModule(lightning.LightningModule):
     The learning rate and torch's random numbers (stochastic depth) are functions of the step, so a checkpoint
     contains neither scheduler nor generator. The teacher is frozen and not part of the state dict. Distillation is
     active if teacher and distiller are given. With several ranks, gradients are averaged once per step, after the
-    last pass.
+    last pass. With `ema_decay`, an exponential moving average of weights and batch-norm statistics is kept in
+    `average`, a part of the state dict, and becomes the network's weights at the end.
 
     Args:
         task: defines the losses.
         schedule: learning rate by step.
         seed: seed of this training.
-        weight_decay: weight decay of AdamW.
-        grad_clip: maximum gradient norm; 0 for no limit.
+        optimizer: see `evonas.train.optim.optimizers`.
+        optimizer_options: its further keywords.
+        weight_decay: weight decay of the optimizer.
+        grad_clip: see `evonas.train.optim.gradients.clip`; 0 for no limit.
+        grad_clip_mode: `norm`, `value` or `agc`.
+        ema_decay: decay of the average, in [0, 1); 0 for none.
+        ema_warmup: whether the decay of step t is at most 1 - (1 + t)^(-2/3), as timm has it.
         decay: parameters with weight decay: `matrices`, `all` or `no_norm` (see
             `evonas.train.optim.parameter_groups`).
         projector_lr: peak learning rate of the distiller, which follows the same schedule; None for that of the
@@ -75,6 +89,9 @@ class TrainingModule(lightning.LightningModule):
         projector_weight_decay: weight decay of the distiller; None for that of the network.
         teacher: a module with `forward_with_features`.
         distiller: distillation losses with trainable projectors, new for every training.
+
+    Raises:
+        UserError: an option is unknown or out of range.
     """
 
     def __init__(
@@ -82,8 +99,13 @@ class TrainingModule(lightning.LightningModule):
         task: Task,
         schedule: Schedule,
         seed: int,
+        optimizer: str = "adamw",
+        optimizer_options: Mapping[str, Any] = MappingProxyType({}),
         weight_decay: float = 0.05,
         grad_clip: float = 0.0,
+        grad_clip_mode: str = "norm",
+        ema_decay: float = 0.0,
+        ema_warmup: bool = True,
         decay: str = "matrices",
         projector_lr: float | None = None,
         projector_weight_decay: float | None = None,
@@ -93,7 +115,16 @@ class TrainingModule(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.task, self.schedule, self.seed = task, schedule, seed
+        if grad_clip_mode not in get_args(gradients.ClipMode):
+            known = ", ".join(get_args(gradients.ClipMode))
+            raise UserError(f"train.*.grad_clip_mode={grad_clip_mode} is unknown.", f"Known: {known}")
+        if not 0 <= ema_decay < 1:
+            raise UserError(f"train.*.ema_decay must be in [0, 1), got {ema_decay}.", "Try ema_decay=0.999.")
+        self.optimizer, self.optimizer_options = optimizer, dict(optimizer_options)
         self.grad_clip, self.decay = grad_clip, Decay(weight_decay, decay)
+        self.grad_clip_mode = cast(gradients.ClipMode, grad_clip_mode)
+        self.ema_decay, self.ema_warmup = ema_decay, ema_warmup
+        self.average: ModelEmaV3 | None = None
         self.projector_decay = Decay(
             weight_decay if projector_weight_decay is None else projector_weight_decay, decay
         )
@@ -112,13 +143,43 @@ class TrainingModule(lightning.LightningModule):
     def passes(self, step: int) -> Sequence[Pass]:
         """The forward passes of one optimizer step; their losses are averaged."""
 
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """What is trained, without projectors and teachers."""
+
+    def keep_average(self) -> None:
+        """Prepare the average of the network's weights; call it once the network is set."""
+        if self.ema_decay:
+            self.average = ModelEmaV3(self.network, self.ema_decay, use_warmup=self.ema_warmup)
+            # it is no parameter that an optimizer may find
+            self.average.requires_grad_(False)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Gives the network its average weights for a while; without an average, nothing happens."""
+        if self.average is None:
+            yield
+            return
+        kept = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.take_average()
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(kept)
+
+    def take_average(self) -> None:
+        """Give the network its average weights, if there are any."""
+        if self.average is not None:
+            self.network.load_state_dict(self.average.module.state_dict())
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; the learning rate of a group is the schedule times its `scale`."""
+        """The optimizer; the learning rate of a group is the schedule times its `scale`."""
         groups = parameter_groups(self, self.decay, without=self.distiller)
         if self.distiller is not None:
             groups += parameter_groups(self.distiller, self.projector_decay, self.projector_scale)
-        # fused AdamW would remove the loss scale itself
-        return torch.optim.AdamW(groups, lr=self.schedule.at(0), fused=self._scaler is None)
+        rate, fused = self.schedule.at(0), self._scaler is None
+        return optimizers.optimizer(groups, self.optimizer, rate, self.optimizer_options, fused)
 
     @property
     def _scaler(self) -> Any:
@@ -148,8 +209,12 @@ class TrainingModule(lightning.LightningModule):
         teacher_out = self._teacher_outputs(batch)
         optimizer.zero_grad()
         loss = self._accumulate(batch, teacher_out)
-        gradients.clip(self.parameters(), self.grad_clip, self._scaler.get_scale() if self._scaler else 1.0)
+        scale = self._scaler.get_scale() if self._scaler else 1.0
+        gradients.clip(self.parameters(), self.grad_clip, scale, self.grad_clip_mode)
         optimizer.step()
+        if self.average is not None:
+            # Lightning has counted this step already
+            self.average.update(self.network, step=self.global_step)
         return loss
 
     def _accumulate(self, batch: Batch, teacher_out: Outputs | None) -> Tensor:
@@ -209,6 +274,12 @@ class SubnetModule(TrainingModule):
     ) -> None:
         super().__init__(task, schedule, seed, **options)
         self.net = net
+        self.keep_average()
+
+    @property
+    @override
+    def network(self) -> nn.Module:
+        return self.net
 
     @override
     def passes(self, step: int) -> Sequence[Pass]:
@@ -251,6 +322,12 @@ class SupernetModule(TrainingModule):
         for net in self._start:
             output_regions(net)
         self._costs = costs
+        self.keep_average()
+
+    @property
+    @override
+    def network(self) -> nn.Module:
+        return self.supernet
 
     @override
     def passes(self, step: int) -> Sequence[Pass]:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from evonas import weights
 from evonas.errors import UserError
 from evonas.identifiers import identified
-from evonas.schema import Recipe
+from evonas.schema import LATER_RECIPE_SETTINGS, Recipe
 from evonas.train.module import OptimizerOptions
 from evonas.train.optim.lr_schedule import Duration, Schedule
 
@@ -18,9 +18,11 @@ from evonas.train.optim.lr_schedule import Duration, Schedule
 _IRRELEVANT = ("checkpoint_steps",)
 # settings that a schedule ignores; identities of cosine, the first schedule, do not name it
 _IGNORED: Mapping[str, tuple[str, ...]] = {
-    "cosine": ("schedule", "power", "milestones", "gamma"),
-    "poly": ("milestones", "gamma"),
-    "multistep": ("power",),
+    "cosine": ("schedule", "power", "milestones", "gamma", "decay_epochs"),
+    "poly": ("milestones", "gamma", "decay_epochs"),
+    "multistep": ("power", "decay_epochs"),
+    "step": ("power", "milestones"),
+    "exponential": ("power", "milestones"),
 }
 
 
@@ -68,14 +70,20 @@ def schedule(
         milestones=tuple(round(epoch * steps_per_epoch) for epoch in epochs)
         or tuple(round(total * part / 12) for part in (8, 11)),
         gamma=recipe.gamma,
+        decay_steps=recipe.decay_epochs * steps_per_epoch,
     )
 
 
 def optimizer_options(recipe: Recipe) -> OptimizerOptions:
     """The keywords of a Lightning module that configure its optimizer."""
     return {
+        "optimizer": recipe.optimizer,
+        "optimizer_options": recipe.optimizer_options,
         "weight_decay": recipe.weight_decay,
         "grad_clip": recipe.grad_clip,
+        "grad_clip_mode": recipe.grad_clip_mode,
+        "ema_decay": recipe.ema_decay,
+        "ema_warmup": recipe.ema_warmup,
         "decay": recipe.decay,
         "projector_lr": recipe.projector_lr,
         "projector_weight_decay": recipe.projector_weight_decay,
@@ -87,6 +95,9 @@ def decisive_settings(recipe: Recipe) -> dict[str, Any]:
     plain = {key: value for key, value in asdict(recipe).items() if key not in _IRRELEVANT}
     unused = _IGNORED.get(recipe.schedule, ())
     unused += tuple(key for key in ("iterations", "warmup_iterations") if not plain[key])
+    unused += tuple(key for key, usual in LATER_RECIPE_SETTINGS.items() if plain[key] == usual)
+    unused += () if recipe.grad_clip else ("grad_clip_mode",)
+    unused += () if recipe.ema_decay else ("ema_warmup",)
     return {key: value for key, value in plain.items() if key not in unused}
 
 

@@ -6,10 +6,14 @@ parameters have gradients on every rank; AdamW skips those without, as on one ra
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 import torch.distributed as dist
+from timm.utils import dispatch_clip_grad
 from torch import Tensor, nn
+
+ClipMode = Literal["norm", "value", "agc"]
 
 
 def world_size() -> int:
@@ -61,16 +65,22 @@ def put(parameters: Iterable[nn.Parameter], found: Iterable[Tensor | None]) -> N
         parameter.grad = gradient
 
 
-def clip(parameters: Iterable[nn.Parameter], limit: float, scale: float = 1.0) -> None:
-    """Clips the norm of all gradients at `limit`; 0 does nothing.
+def clip(
+    parameters: Iterable[nn.Parameter], limit: float, scale: float = 1.0, mode: ClipMode = "norm"
+) -> None:
+    """Clips gradients in place; a limit of 0 does nothing.
 
     Args:
-        parameters: their gradients are clipped in place.
-        limit: maximum norm of unscaled gradients.
+        parameters: those without a gradient are ignored.
+        limit: of unscaled gradients: the norm of all (`norm`), each value (`value`), or the norm of each unit as a
+            share of the norm of its weights (`agc`, adaptive gradient clipping, Brock et al., arXiv 2102.06171;
+            of all layers, the classifier included).
         scale: factor of the loss scaler, which the gradients still contain.
+        mode: see `limit`.
     """
     if limit > 0 and math.isfinite(scale):
-        torch.nn.utils.clip_grad_norm_(parameters, limit * scale)
+        found = [parameter for parameter in parameters if parameter.grad is not None]
+        dispatch_clip_grad(found, limit * scale, mode)
 
 
 @torch.no_grad()

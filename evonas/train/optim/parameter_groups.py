@@ -1,4 +1,4 @@
-"""Parameter groups of AdamW: weight decay and learning-rate scale per parameter."""
+"""Parameter groups of an optimizer: weight decay and learning-rate scale per parameter."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Decay:
     """Weight decay.
 
     Args:
-        amount: weight decay of AdamW.
+        amount: weight decay.
         rule: `matrices` excludes vectors and scalars (biases, norms, SSD state), `no_norm` excludes parameters of
             norms, `all` excludes none.
 

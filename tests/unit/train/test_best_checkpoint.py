@@ -81,7 +81,11 @@ def test_the_best_of_a_step_is_handed_on(tmp_path: Path, scored: list[float]) ->
     assert not list((tmp_path / "best/supernet/curriculum").iterdir())
 
 
-def test_the_best_weights_are_those_of_their_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_best_weights_are_those_of_their_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decay: float
+) -> None:
+    """With an average of the weights, the panel measures the average, and the average is handed on."""
     seen: list[dict[str, torch.Tensor]] = []
     real = validation_panel.measure
 
@@ -90,7 +94,8 @@ def test_the_best_weights_are_those_of_their_epoch(tmp_path: Path, monkeypatch: 
         return real(net, *args)
 
     monkeypatch.setattr(validation_panel, "measure", measure)
-    chosen = walk(tmp_path, "sampler.steps=[{name: max, opened: {d: all}, epochs: 3}]")
+    steps = "sampler.steps=[{name: max, opened: {d: all}, epochs: 3}]"
+    chosen = walk(tmp_path, steps, f"train.supernet.ema_decay={decay}")
     # three epochs of the step, then the panel of the whole space on the weights that are handed on
     assert len(seen) == 4
     for state, is_chosen in zip(seen, (False, True, False, True), strict=True):

@@ -101,6 +101,68 @@ def test_a_network_in_eval_mode_is_trained_in_training_mode(straight: str) -> No
     assert digest(module) == straight
 
 
+def test_the_average_of_the_weights_is_the_result(tmp_path: Path) -> None:
+    """Worked out beside it from the weights after every step; a stop, also at the end, changes no bit."""
+    module = made(ema_decay=0.8)
+    weights, start = list[torch.Tensor](), module.net.head.weight.detach().clone()
+    fit(
+        module,
+        data(),
+        EPOCHS,
+        Devices(),
+        listen=lambda *_: weights.append(module.net.head.weight.detach().clone()),
+    )
+    expected = start
+    for step, weight in enumerate(weights):
+        decay = min(0.8, 1 - (1 + step) ** (-2 / 3))
+        expected = decay * expected + (1 - decay) * weight
+    torch.testing.assert_close(module.net.head.weight.detach(), expected)
+    assert not torch.equal(module.net.head.weight, weights[-1])
+    state = Resumable(tmp_path / "state.safetensors", {}, resume=True, keep=True)
+    with pytest.raises(StopError):
+        fit(made(ema_decay=0.8), data(), EPOCHS, Devices(), state, stopping_at(8))
+    for _ in range(2):
+        continued = made(ema_decay=0.8)
+        fit(continued, data(), EPOCHS, Devices(), state)
+        assert digest(continued.net) == digest(module.net)
+
+
+def test_a_network_has_its_average_for_a_while() -> None:
+    module = made(ema_decay=0.5, ema_warmup=False)
+    before = digest(module.net)
+    with torch.no_grad():
+        module.net.head.bias += 1.0
+    moved = digest(module.net)
+    with module.averaged():
+        assert digest(module.net) == before
+    assert digest(module.net) == moved
+
+
+def test_the_rate_and_momentum_of_sgd_are_continued_bit_for_bit(tmp_path: Path) -> None:
+    options = {
+        "optimizer": "sgd",
+        "optimizer_options": {"momentum": 0.8},
+        "grad_clip": 0.1,
+        "grad_clip_mode": "value",
+    }
+    straight = made(**options)
+    fit(straight, data(), EPOCHS, Devices())
+    state = Resumable(tmp_path / "state.safetensors", {}, resume=True)
+    with pytest.raises(StopError):
+        fit(made(**options), data(), EPOCHS, Devices(), state, stopping_at(8))
+    continued = made(**options)
+    fit(continued, data(), EPOCHS, Devices(), state)
+    assert digest(continued) == digest(straight)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("grad_clip_mode", "length"), ("ema_decay", 1.0), ("optimizer", "adams")]
+)
+def test_unknown_options_of_a_recipe_are_the_users_errors(option: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"{option}.*{value}"):
+        fit(made(**{option: value}), data(), 1, Devices())
+
+
 def test_rates_follow_the_schedule() -> None:
     rates: list[float] = []
     module = made()

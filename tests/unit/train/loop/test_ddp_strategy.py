@@ -49,10 +49,10 @@ class Several(SubnetModule):
         return [net.through((step + index) % K + (step % 3 == 0)) for index in range(K)]
 
 
-def made() -> Several:
+def made(**options: Any) -> Several:
     torch.manual_seed(0)
     task: Any = Regression()
-    return Several(Shared(), task, Schedule(STEPS, 3, 1e-2, 1e-4, 1e-4), 0, grad_clip=0.5)
+    return Several(Shared(), task, Schedule(STEPS, 3, 1e-2, 1e-4, 1e-4), 0, grad_clip=0.5, **options)
 
 
 def trained(devices: int, state: Resumable | None = None, **hardware: Any) -> tuple[dict[str, Tensor], list]:
@@ -87,6 +87,18 @@ def test_two_ranks_equal_one_with_the_double_batch(alone: Any, capfd: pytest.Cap
         assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_two_ranks_average_their_weights_as_one_does() -> None:
+    found = []
+    for devices in (1, 2):
+        module = made(ema_decay=0.9)
+        data = TrainingData(Noise(2 * BATCH, moves=False), BATCH, 0)
+        fit(module, data, STEPS // 2, Devices(devices=devices, sync_batchnorm=True))
+        assert module.average is not None
+        assert largest(module.net.state_dict(), module.average.module.state_dict()) == 0
+        found.append(module.net.state_dict())
+    assert largest(*found) <= 1e-6
 
 
 def test_gradients_are_exchanged_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:

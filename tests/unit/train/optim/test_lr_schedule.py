@@ -71,6 +71,26 @@ def test_no_step_falls_below_the_floor() -> None:
     assert [found.at(step) for step in (0, 2, 3, 9)] == [1.0, 1.0, 0.5, 0.5]
 
 
+def test_step_and_exponential_decay_by_gamma_every_so_many_epochs() -> None:
+    """FasterSeg: 0.01 times .992 after each of 600 epochs; timm's MobileNetV3: .97 every 2.4 epochs."""
+    fasterseg = Recipe(
+        epochs=600, warmup_epochs=0, schedule="step", gamma=0.992, lr=0.01, lr_min=0.0, batch_size=12
+    )
+    found = rates(fasterseg, 1000)
+    assert found.at(0) == found.at(999) == 0.01
+    assert found.at(1000) == pytest.approx(0.01 * 0.992)
+    assert found.at(599_999) == pytest.approx(0.01 * 0.992**599)
+    mobile = replace(fasterseg, gamma=0.97, decay_epochs=2.4, warmup_epochs=3, lr_start=1e-6)
+    found = rates(mobile, 100)
+    assert (found.at(0), found.at(299)) == (1e-6, pytest.approx(0.01, rel=0.01))
+    assert found.at(480) == pytest.approx(0.01 * 0.97**2)
+    even = rates(replace(fasterseg, schedule="exponential"), 1000)
+    assert even.at(500) == pytest.approx(0.01 * 0.992**0.5) and even.at(2000) == pytest.approx(
+        0.01 * 0.992**2
+    )
+    assert rates(replace(fasterseg, lr_min=0.005), 1000).at(599_999) == 0.005
+
+
 def test_a_curriculum_step_may_have_milestones_of_its_own() -> None:
     step = CurriculumStep("state2", epochs=8, milestones=(5, 7))
     found = schedule(COCO, step.length, 10, step.milestones)
@@ -100,8 +120,11 @@ def test_the_shorter_length_counts_and_a_warm_up_fits_into_it(
 
 
 def test_unknown_and_empty_schedules_are_the_users_errors() -> None:
-    with pytest.raises(UserError, match="schedule=step"):
-        Schedule(10, 0, peak=1.0, start=0.0, minimum=0.0, shape="step")
+    with pytest.raises(UserError, match="schedule=stairs"):
+        Schedule(10, 0, peak=1.0, start=0.0, minimum=0.0, shape="stairs")
+    for gamma, steps in ((1.2, 5), (0.0, 5), (0.5, 0)):
+        with pytest.raises(UserError, match=f"gamma={gamma}"):
+            Schedule(10, 0, 1.0, 0.0, 0.0, shape="exponential", gamma=gamma, decay_steps=steps)
     for milestones in ((), (5, 3)):
         with pytest.raises(UserError, match="multistep"):
             Schedule(10, 0, peak=1.0, start=0.0, minimum=0.0, shape="multistep", milestones=milestones)
@@ -122,3 +145,10 @@ def test_what_a_schedule_does_not_look_at_is_no_part_of_a_trainings_identity() -
     assert decisive_settings(Recipe(power=3.0, milestones=[4.0])) == plain
     assert decisive_settings(ADE)["power"] == 1.0 and "gamma" not in decisive_settings(ADE)
     assert decisive_settings(COCO)["milestones"] == [8, 11] and "power" not in decisive_settings(COCO)
+    stairs = decisive_settings(
+        Recipe(schedule="step", gamma=0.9, decay_epochs=2.4, optimizer="sgd", ema_decay=0.9)
+    )
+    assert (stairs["gamma"], stairs["decay_epochs"], stairs["optimizer"]) == (0.9, 2.4, "sgd")
+    assert stairs["ema_decay"] == 0.9 and "milestones" not in stairs
+    # what came later is named where it is used alone
+    assert decisive_settings(Recipe(grad_clip_mode="agc", ema_warmup=False, decay_epochs=3.0)) == plain
