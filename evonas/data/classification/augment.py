@@ -1,4 +1,5 @@
-"""Augmentation for image classification: random crops, RandAugment, random erasing, mixup and cutmix.
+"""Augmentation for image classification: random crops, RandAugment or AutoAugment, random erasing, cutout, mixup and
+cutmix.
 
 The recipe is that of VSSD's published classification config, which is Swin's: crops of 8-100 % of the area,
 RandAugment with magnitude 9 of 10, random erasing with probability 0.25, mixup 0.8 or cutmix 1.0 on every image. The
@@ -8,7 +9,7 @@ function of its seed.
 Legend: H W space.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -34,6 +35,10 @@ class Views:
         operations: number of RandAugment operations per image; 0 for none.
         magnitude: their magnitude, 0-10.
         erase: probability of random erasing.
+        auto_augment: a policy of AutoAugment in place of RandAugment: imagenet, cifar10 or svhn (Cubuk et al.,
+            arXiv 1805.09501); None for none.
+        cutout: side in pixels of a grey square in every training image (DeVries and Taylor, arXiv 1708.04552); it lies
+            within the image. 0 for none.
         mixup: alpha of mixup, 0 for none (Zhang et al., arXiv 1710.09412).
         cutmix: alpha of cutmix, 0 for none (Yun et al., arXiv 1905.04899); with both, either half the time.
     """
@@ -48,6 +53,8 @@ class Views:
         erase: float = 0.25,
         mixup: float = 0.8,
         cutmix: float = 1.0,
+        auto_augment: str | None = None,
+        cutout: int = 0,
     ) -> None:
         self.size = check_size(size, size)
         if resize < size or not 0 <= magnitude < MAGNITUDES or min(mixup, cutmix) < 0:
@@ -56,13 +63,41 @@ class Views:
                 f"size={size}, resize={resize}, magnitude={magnitude}, mixup={mixup} and cutmix={cutmix}.",
                 "Check data.views.",
             )
+        if not 0 <= cutout < size:
+            raise UserError(
+                f"data.views.cutout={cutout} is no side in pixels below {size}.", "Try data.views.cutout=16."
+            )
+        policies = {policy.value: policy for policy in v2.AutoAugmentPolicy}
+        if auto_augment is not None and auto_augment not in policies:
+            raise UserError(
+                f"data.views.auto_augment={auto_augment} is unknown.", f"Known: {', '.join(policies)}"
+            )
         self._mixers = [
             maker(alpha=alpha, num_classes=2)
             for maker, alpha in ((v2.MixUp, mixup), (v2.CutMix, cutmix))
             if alpha
         ]
         self._evaluation = v2.Compose([_resize(resize), v2.CenterCrop(size), *_to_tensor()])
-        self._training = v2.Compose(_training(size, scale, operations, magnitude, erase))
+        fill = [round(255 * float(channel)) for channel in MEAN]
+        bilinear = InterpolationMode.BILINEAR
+        operation: list[v2.Transform] = []
+        if auto_augment is not None:
+            operation = [v2.AutoAugment(policies[auto_augment], bilinear, fill=fill)]
+        elif operations:
+            operation = [v2.RandAugment(operations, magnitude, MAGNITUDES, bilinear, fill=fill)]
+        # the mean of the images is zero once they are normalised
+        square = (cutout / size) ** 2
+        hidden = [v2.RandomErasing(1.0, (square, square), (1.0, 1.0), value=0)] if cutout else []
+        self._training = v2.Compose(
+            [
+                v2.RandomResizedCrop(size, tuple(scale), interpolation=InterpolationMode.BICUBIC),
+                v2.RandomHorizontalFlip(),
+                *operation,
+                *_to_tensor(),
+                v2.RandomErasing(erase, value="random"),
+                *hidden,
+            ]
+        )
 
     @property
     def mixes(self) -> bool:
@@ -93,20 +128,6 @@ def drawn(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
-
-
-def _training(
-    size: int, scale: Sequence[float], operations: int, magnitude: int, erase: float
-) -> list[Callable[..., object]]:
-    fill = [round(255 * float(channel)) for channel in MEAN]
-    augment = v2.RandAugment(operations, magnitude, MAGNITUDES, InterpolationMode.BILINEAR, fill=fill)
-    return [
-        v2.RandomResizedCrop(size, tuple(scale), interpolation=InterpolationMode.BICUBIC),
-        v2.RandomHorizontalFlip(),
-        *([augment] if operations else []),
-        *_to_tensor(),
-        v2.RandomErasing(erase, value="random"),
-    ]
 
 
 def _resize(side: int) -> v2.Transform:
