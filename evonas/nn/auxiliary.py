@@ -1,4 +1,4 @@
-"""Output of a head with an auxiliary head in training mode."""
+"""Output of a head with auxiliary heads in training mode."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,23 +8,31 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class AuxiliaryOutput:
-    """Outputs of the main head and the auxiliary head, returned in training mode only.
+    """Outputs of the main head and auxiliary heads, returned in training mode only.
 
-    A task adds `weight` times the loss of `auxiliary` to the loss of `main`; distillation compares `main`.
+    A task adds `weight` times the loss of every auxiliary output to the loss of `main`; distillation compares `main`.
 
     Args:
         main: output of the main head.
-        auxiliary: output of the auxiliary head; its size may differ.
-        weight: weight of the auxiliary loss.
+        auxiliary: output of the auxiliary head, or of each of several; sizes may differ.
+        weight: weight of each auxiliary loss.
     """
 
     main: Tensor
-    auxiliary: Tensor
+    auxiliary: Tensor | tuple[Tensor, ...]
     weight: float
 
+    @property
+    def others(self) -> tuple[Tensor, ...]:
+        """The auxiliary outputs."""
+        return self.auxiliary if isinstance(self.auxiliary, tuple) else (self.auxiliary,)
+
     def detach(self) -> "AuxiliaryOutput":
-        """Both outputs without gradient."""
-        return AuxiliaryOutput(self.main.detach(), self.auxiliary.detach(), self.weight)
+        """All outputs without gradient."""
+        others = tuple(each.detach() for each in self.others)
+        return AuxiliaryOutput(
+            self.main.detach(), others if isinstance(self.auxiliary, tuple) else others[0], self.weight
+        )
 
 
 def main_output(output: Any) -> Any:

@@ -18,6 +18,8 @@ slice of a supernet tensor. Everything else is implemented once for all families
 - A backbone runs step by step (`supernets/backbone.py`). Subnets with a common path prefix compute the same
   activations up to its end, so prefix sharing, BN calibration of shared prefixes, profiles and latency tables depend
   on steps only.
+- A family whose steps depend on so many genes that their combinations cannot be listed has a method `distinct_steps`,
+  as of `profile.distinct_steps`; cost tables then compute every genotype alone.
 
 tests/contract/test_families.py tests the contract for every family: the costs of a genotype's steps equal those
 counted on the extracted network, equal paths compute equal bits and different paths different ones, gradients reach

@@ -1,23 +1,27 @@
 """Multiply-adds of arrays of genotypes, from the cached costs of a family's steps. Torch-free."""
 
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import SupernetFamily, column
+from evonas.supernets.base import SupernetFamily, column, cost
 from evonas.supernets.step import Place, Size
 
 Vectors = NDArray[np.integer]
+# a place whose genes have more combinations than an integer can number is not tabulated
+_MOST = 1 << 62
 
 
 class CostTable:
     """Backbone multiply-adds of arrays of genotypes.
 
     The cost of a network is the sum over its steps. The step at a place depends on the genes that `family.places`
-    lists for it, so every combination of these genes is computed once, when it first occurs.
+    lists for it, so every combination of these genes is computed once, when it first occurs. Where there are too many
+    combinations, genotypes are computed one by one.
 
     Args:
         family: family of the genotypes.
@@ -27,9 +31,13 @@ class CostTable:
     def __init__(self, family: SupernetFamily, size: Size) -> None:
         self.family, self.size = family, size
         self._places: list[_PlaceCosts] = []
+        self._is_tabulated = True
         for place, genes in family.places.items():
             columns = [column(self.space, gene) for gene in genes]
             counts = [self.space.cardinalities[each] for each in columns]
+            self._is_tabulated = self._is_tabulated and prod(counts) <= _MOST
+            if not self._is_tabulated:
+                break
             # mixed-radix weights that encode the indices of the genes as one integer
             radix = np.cumprod([1, *counts[:-1]], dtype=np.int64)[: len(columns)]
             self._places.append(_PlaceCosts(place, columns, radix))
@@ -41,8 +49,12 @@ class CostTable:
 
     def macs(self, vectors: Vectors) -> NDArray[np.int64]:
         """Multiply-adds of each row of integer layouts, canonical or not."""
+        rows = np.asarray(vectors, dtype=np.int64)
+        if not self._is_tabulated:
+            points = (self.space.from_vector(row) for row in rows.tolist())
+            return np.array([cost(self.family, each, self.size).macs for each in points], dtype=np.int64)
         # the step at a place depends on its genes alone in canonical form
-        rows = self.space.canonical_rows(np.asarray(vectors, dtype=np.int64))
+        rows = self.space.canonical_rows(rows)
         total = np.zeros(len(rows), dtype=np.int64)
         for place in self._places:
             codes = rows[:, place.columns] @ place.radix

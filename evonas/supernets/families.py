@@ -16,6 +16,7 @@ FAMILIES = {
     "elastic_timm": "evonas.supernets.elastic_timm.backbone",
     "ofa_mbv3": "evonas.supernets.ofa_mbv3.backbone",
     "elasticvit": "evonas.supernets.elasticvit.backbone",
+    "fasterseg": "evonas.supernets.fasterseg.backbone",
 }
 # type of every exported backbone in OpenMMLab configs of the first release, which had one family
 FORMER_TYPES = ("EvoNet",)

@@ -71,9 +71,10 @@ class Segmentation:
         return self._head(levels, out_channels=len(self.classes), output="linear")
 
     def loss(self, output: Tensor | AuxiliaryOutput, batch: Batch) -> Tensor:
-        """Mean cross-entropy over labelled pixels, zero without any, plus the weighted loss of an auxiliary head."""
+        """Mean cross-entropy over labelled pixels, zero without any, plus the weighted losses of auxiliary heads."""
         if isinstance(output, AuxiliaryOutput):
-            return self.loss(output.main, batch) + output.weight * self.loss(output.auxiliary, batch)
+            others = sum(output.weight * self.loss(each, batch) for each in output.others)
+            return self.loss(output.main, batch) + others
         truth = batch["classes"]
         total = F.cross_entropy(
             to_size(output, truth.shape[-2:]), truth, ignore_index=self.ignore_index, reduction="sum"

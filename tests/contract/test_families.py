@@ -36,6 +36,8 @@ from evonas.supernets.elasticvit.family import ElasticViT
 from evonas.supernets.elasticvit.space import vit_space
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.fasterseg.family import FasterSeg
+from evonas.supernets.fasterseg.space import fasterseg_space
 from evonas.supernets.mbconv.family import MBConv
 from evonas.supernets.mbconv.space import mbconv_space
 from evonas.supernets.ofa_mbv3.family import OFAMobileNetV3
@@ -79,6 +81,10 @@ def _elasticvit() -> ElasticViT:
     return ElasticViT(space, bias_side=64, drop_path=0.2)
 
 
+def _fasterseg() -> FasterSeg:
+    return FasterSeg(fasterseg_space("small", 9, (32, 16), ("zoom", "conv2"), (4, 8)), base=2, stem_width=4)
+
+
 def _elastic(model: str, order: str = "norm") -> ElasticTimm:
     return ElasticTimm(elastic_space(model), model, drop_path=0.2, order=order)
 
@@ -89,6 +95,7 @@ FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
     "mbconv": _mbconv,
     "ofa": _ofa,
     "elasticvit": _elasticvit,
+    "fasterseg": _fasterseg,
     "resnet": lambda: _elastic("test_resnet"),
     "mobilenet": lambda: _elastic("mobilenetv3_small_050"),
     "vit": lambda: _elastic("test_vit"),

@@ -17,6 +17,7 @@ from evonas.mm.upernet import MMSegUPerNet
 from evonas.nn.classifier import Classifier
 from evonas.nn.detection.rcnn import RCNN
 from evonas.nn.expanded_classifier import ExpandedClassifier
+from evonas.nn.fcn_head import FCNHead
 from evonas.nn.gaussians import GaussianHead
 from evonas.nn.heads import DenseHead
 from evonas.nn.mobilenet_v3 import MobileNetV3Head
@@ -36,6 +37,7 @@ KINDS: Mapping[str, Any] = {
     "mobilenet_v3": MobileNetV3Head,
     "expanded_classifier": ExpandedClassifier,
     "gaussians": GaussianHead,
+    "fcn": FCNHead,
     "upernet": UPerNet,
     "mmseg_upernet": MMSegUPerNet,
     "mmdet_rcnn": MMDetRCNN,
