@@ -22,13 +22,14 @@ from evonas.nn.initialise import initialise, initialise_foreign
 from evonas.randomness import derive
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
-from evonas.stages.training.recipe import optimizer_options, read_recipe, schedule
+from evonas.stages.training.recipe import read_recipe
 from evonas.supernets.supernet import Supernet, extract
 from evonas.train import validation_panel
 from evonas.train.fit import fit
 from evonas.train.loop.data import TrainingData, seeded
 from evonas.train.module import SubnetModule
 from evonas.train.optim.lr_schedule import Duration
+from evonas.train.recipe import optimizer_options, schedule
 from evonas.train.teachers.base import Teacher, TimmBackbone
 
 LEVELS = {4, 8, 16}

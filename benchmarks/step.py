@@ -25,10 +25,11 @@ from evonas import schema
 from evonas.cli import conf_dir
 from evonas.stages.build import factory
 from evonas.stages.build.setup import Setup
-from evonas.stages.training.recipe import read_recipe, schedule
+from evonas.stages.training.recipe import read_recipe
 from evonas.supernets.evonet.mixers import Attention, SSDMixer
 from evonas.train.module import SupernetModule
 from evonas.train.optim.lr_schedule import Duration
+from evonas.train.recipe import schedule
 
 WARMUP, REPEATS = 2, 5
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

@@ -42,7 +42,7 @@ from evonas.stages.pretrain import Pretrain
 from evonas.stages.rank import spread
 from evonas.stages.supernet import Supernet
 from evonas.stages.teacher import Teacher
-from evonas.stages.training.recipe import optimizer_options, read_recipe, schedule
+from evonas.stages.training.recipe import read_recipe
 from evonas.supernets.static_net import static_net
 from evonas.tasks.base import best_of
 from evonas.train import validation_panel
@@ -50,6 +50,7 @@ from evonas.train.fit import Resumable, fit
 from evonas.train.loop.data import TrainingData, batches_per_epoch
 from evonas.train.module import SubnetModule
 from evonas.train.optim.lr_schedule import Duration
+from evonas.train.recipe import optimizer_options, schedule
 from evonas.train.sampling.replay_pool import ReplayPoolSampling
 
 STRATEGIES: Mapping[str, tuple[str, ...]] = {

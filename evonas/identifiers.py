@@ -93,6 +93,7 @@ FIRST_RELEASE: Mapping[str, str] = MappingProxyType(
         "network/fasterseg": "evonas.supernets.fasterseg.family.FasterSeg",
         "network/ofa_mbv3": "evonas.supernets.ofa_mbv3.family.OFAMobileNetV3",
         "objective/error": "evonas.objectives.error.Error",
+        "objective/finetuned_error": "evonas.objectives.finetuned_error.FinetunedError",
         "objective/latency": "evonas.objectives.latency.Latency",
         "objective/latency_lookup": "evonas.objectives.lookup.LookupLatency",
         "objective/macs": "evonas.objectives.macs.Macs",

@@ -91,6 +91,8 @@ class Train:
     supernet: Recipe = field(default_factory=Recipe)
     retrain: Recipe = field(default_factory=Recipe)
     rank: Recipe = field(default_factory=Recipe)
+    # of every point of a search with fidelity=finetune
+    finetune: Recipe = field(default_factory=lambda: Recipe(epochs=5, warmup_epochs=0.0))
     panel_random: int = _least(0, 4)
     # how often a curriculum step is measured while it trains, in epochs; 0 for its end alone
     panel_every: int = _least(0, 0)

@@ -268,9 +268,11 @@ def predictions(identity: Mapping[str, Any]) -> list[str]:
 
 
 def measured_with(results: SearchResults) -> list[str]:
-    """One sentence per device and runtime on which latency was measured; empty where none was recorded."""
+    """How numbers came about, one sentence each: short trainings before errors, runtimes and devices of latencies."""
     found = dict[str, None]()
     for extra in results.extras:
+        if steps := extra.get("trained_steps"):
+            found[f"Errors are measured after a training of {steps} steps of each network alone."] = None
         facts, device = extra.get("latency"), extra.get("device")
         if isinstance(facts, Mapping) and isinstance(device, Mapping) and "runtime" in facts:
             name, version = facts["runtime"]

@@ -27,9 +27,9 @@ from evonas.stages.build.setup import RunMode
 from evonas.stages.networks.baselines import Baseline, Built, baselines
 from evonas.stages.networks.initial_weights import initial_weights_file
 from evonas.stages.training.logging import TrainingLogger, training_logger
-from evonas.stages.training.recipe import is_trained, training_identity
 from evonas.stages.training.setup import TrainingSetup
 from evonas.train.loop.checkpoint_io import remove
+from evonas.train.recipe import is_trained, training_identity
 
 log = logging.getLogger(__name__)
 BUDGETS = ("total", "retrain")

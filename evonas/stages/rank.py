@@ -17,13 +17,13 @@ from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.training.logging import TrainingLogger, training_logger
-from evonas.stages.training.recipe import training_identity
 from evonas.stages.training.setup import TrainingSetup
 from evonas.supernets.base import cost
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet, extract
 from evonas.tasks.base import best_of
 from evonas.train.loop.checkpoint_io import remove
+from evonas.train.recipe import training_identity
 
 DRAWS_PER_SUBNET = 20
 RESULT = "rank/rank.json"

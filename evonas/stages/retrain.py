@@ -15,11 +15,11 @@ from evonas.stages.networks.initial_weights import (
 )
 from evonas.stages.networks.selected import WEIGHTS, SelectedNetwork, selected_networks
 from evonas.stages.training.logging import TrainingLogger, training_logger
-from evonas.stages.training.recipe import is_trained, training_identity
 from evonas.stages.training.setup import Fitted, TrainingSetup
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet, extract
 from evonas.train.loop.checkpoint_io import remove
+from evonas.train.recipe import is_trained, training_identity
 
 
 class Retrain:

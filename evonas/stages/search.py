@@ -152,7 +152,7 @@ def _search(
 
 def _reads_data(objective: Mapping[str, Any]) -> bool:
     """Whether an objective measures networks on images of the task."""
-    return identifier(objective.get("_target_")) == "objective/error"
+    return identifier(objective.get("_target_")) in ("objective/error", "objective/finetuned_error")
 
 
 def announcement_limit(cfg: DictConfig) -> float:

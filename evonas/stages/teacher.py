@@ -9,9 +9,9 @@ from evonas.metric import reading
 from evonas.stages.base import Context
 from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.training.logging import training_logger
-from evonas.stages.training.recipe import is_trained, training_identity
 from evonas.stages.training.setup import Fitted, TrainingSetup
 from evonas.train.loop.checkpoint_io import remove
+from evonas.train.recipe import is_trained, training_identity
 from evonas.train.teachers.base import Origin, TimmBackbone
 
 RANDOM = "RANDOM weights, nobody trained them, its numbers mean nothing. "

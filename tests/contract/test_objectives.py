@@ -83,9 +83,17 @@ def bench(trained: Path) -> EvaluationContext:
     return EvaluationContext(SPACE, NETWORK, TASK, trained, batch_size=2)
 
 
-@pytest.fixture(scope="module", params=list(OBJECTIVES))
+# errors have one name, so that one evaluator has one of them
+FINETUNED = {
+    "_target_": "evonas.objectives.finetuned_error.FinetunedError",
+    "recipe": {"epochs": 1, "batch_size": 2, "warmup_epochs": 0.0},
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="module", params=[*OBJECTIVES, "finetuned"])
 def objective(request: pytest.FixtureRequest, bench: EvaluationContext) -> Objective:
-    made: Objective = build(OBJECTIVES[request.param])
+    made: Objective = build({**OBJECTIVES, "finetuned": FINETUNED}[request.param])
     made.prepare(bench)
     return made
 

@@ -116,9 +116,10 @@ def front_section(sources: Sources) -> Section:
         *_uncertainty(results),
     ]
     if sources.rivals:
+        is_inherited = not any("trained_steps" in extra for extra in results.extras)
         texts.append(
-            "The search measures errors with inherited weights. Baselines are trained networks; beside them each "
-            "selected network stands once more with its error after retraining."
+            f"{'The search measures errors with inherited weights. ' * is_inherited}Baselines are trained networks; "
+            "beside them each selected network stands once more with its error after retraining."
         )
     return Section(title, texts=texts, legend=plots.legend(marked), figures=drawn)
 

@@ -8,7 +8,7 @@ from evonas.archive import Archive
 from evonas.config import to_plain
 from evonas.errors import DataError, UserError
 from evonas.evaluate.engine import PARTS, Part
-from evonas.identifiers import Naming, identified, naming_of
+from evonas.identifiers import Naming, identified, identifier, naming_of
 from evonas.stages.base import Context
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.build.setup import RunMode
@@ -19,6 +19,12 @@ _DEVICES = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "mps": "mps"}
 def evaluator_config(context: Context) -> dict[str, Any]:
     """What every worker builds its evaluator from, as plain data."""
     cfg, setup = context.cfg, context.setup
+    targets = [identifier(each.get("_target_")) for each in to_plain(cfg.get("objective") or {}).values()]
+    if setup.mode is not RunMode.SUPERNET and "objective/finetuned_error" in targets:
+        raise UserError(
+            "fidelity=finetune trains the networks of a supernet, and this search has none.",
+            "Use fidelity=full.",
+        )
     if setup.mode is RunMode.TABLE:
         own: dict[str, Any] = to_plain(cfg.evaluator)
         return own

@@ -1,6 +1,7 @@
 """What a run works on: its mode, space, task and supernet family."""
 
 import logging
+from dataclasses import asdict
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -145,4 +146,8 @@ class Setup:
         for each in found.values():
             if identifier(each.get("_target_")) == "objective/latency_lookup" and each.get("table") is None:
                 each["table"] = str(run.need(LATENCY_TABLE, made_by="latency_table"))
+            elif identifier(each.get("_target_")) == "objective/finetuned_error":
+                from evonas.stages.training.recipe import read_recipe
+
+                each["recipe"] = asdict(read_recipe(self.cfg, "finetune"))
         return found

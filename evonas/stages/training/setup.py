@@ -20,11 +20,12 @@ from evonas.stages.base import Context
 from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.build.batch_size import eval_batch_size
 from evonas.stages.training.logging import TrainingLogger
-from evonas.stages.training.recipe import duration, optimizer_options, read_recipe, schedule
+from evonas.stages.training.recipe import read_recipe
 from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
 from evonas.train.loop.data import TrainingData, batches_per_epoch
 from evonas.train.module import DistillationOptions, SubnetModule
+from evonas.train.recipe import duration, optimizer_options, schedule
 from evonas.train.teachers.feature_cache import IndexedImages
 
 

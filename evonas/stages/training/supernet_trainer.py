@@ -18,7 +18,6 @@ from evonas.randomness import derive
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.training.logging import TrainingLogger, training_logger
-from evonas.stages.training.recipe import decisive_settings, is_trained, optimizer_options, schedule
 from evonas.stages.training.setup import TrainingSetup
 from evonas.stages.training.sorting import sort_before_step, sort_by_losses
 from evonas.supernets.cost_table import CostTable
@@ -30,6 +29,7 @@ from evonas.train.curriculum import Curriculum
 from evonas.train.fit import check_identity, fit
 from evonas.train.loop.checkpoint_io import remove
 from evonas.train.module import SupernetModule
+from evonas.train.recipe import decisive_settings, is_trained, optimizer_options, schedule
 from evonas.train.sampling.step import CurriculumStep
 
 log = logging.getLogger(__name__)

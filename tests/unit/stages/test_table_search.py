@@ -41,6 +41,14 @@ def test_a_run_ends_in_a_report(evonas_command: Callable, tables: Path, tmp_path
     assert facts.hypervolume is not None and 0 < facts.hypervolume < 1
 
 
+def test_a_table_trains_no_network(evonas_command: Callable, tables: Path) -> None:
+    ended = evonas_command(
+        "+task=nb201", "stage=search", f"data.root={tables}", "fidelity=finetune", "run=one"
+    )
+    assert ended.code == 2 and "fidelity=full" in ended.err, ended.err
+    assert "fidelity=finetune trains the networks of a supernet" in ended.err
+
+
 def test_a_table_of_ones_own_is_searched(evonas_command: Callable, tmp_path: Path) -> None:
     command = own_table(tmp_path, error=np.arange(6.0)[::-1], ms=np.arange(6.0) ** 2)
     ended = evonas_command(*command, "stage=search")

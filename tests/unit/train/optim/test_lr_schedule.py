@@ -6,8 +6,8 @@ import pytest
 
 from evonas.errors import UserError
 from evonas.schema import Recipe
-from evonas.stages.training.recipe import decisive_settings, duration, schedule
 from evonas.train.optim.lr_schedule import Duration, Schedule
+from evonas.train.recipe import decisive_settings, duration, schedule
 from evonas.train.sampling.step import CurriculumStep
 
 ADE_BATCHES, COCO_BATCHES = 1263, 7330
