@@ -76,7 +76,9 @@ def load_meta(path: Path) -> dict[str, Any]:
     return dict(json.loads(header.get("__metadata__", {}).get(_META, "{}")))
 
 
-def load_foreign(path: Path, entries: Sequence[str] = ENTRIES) -> dict[str, Tensor]:
+def load_foreign(
+    path: Path, entries: Sequence[str] = ENTRIES, with_numbers: bool = False
+) -> dict[str, Tensor]:
     """The tensors of somebody else's checkpoint: safetensors, or `.pth` read without running it.
 
     A state dict wrapped as `{"state_dict": ...}`, `{"model": ...}` or `{"model_ema": ...}` is
@@ -85,6 +87,7 @@ def load_foreign(path: Path, entries: Sequence[str] = ENTRIES) -> dict[str, Tens
     Args:
         path: the file.
         entries: names of wrapped state dicts, the preferred one first.
+        with_numbers: whether plain numbers are kept, as tensors without axes.
 
     Raises:
         UserError: there is no such file.
@@ -94,7 +97,7 @@ def load_foreign(path: Path, entries: Sequence[str] = ENTRIES) -> dict[str, Tens
         raise UserError(f"There is no weights file {path}.", "Check the path.")
     if path.suffix == ".safetensors":
         return _tensors(path.read_bytes(), path)
-    return _unwrapped(_unpickled(path), path, entries)
+    return _unwrapped(_unpickled(path), path, entries, with_numbers)
 
 
 def _unpickled(path: Path) -> Any:
@@ -108,7 +111,7 @@ def _unpickled(path: Path) -> Any:
         ) from error
 
 
-def _unwrapped(value: Any, path: Path, entries: Sequence[str]) -> dict[str, Tensor]:
+def _unwrapped(value: Any, path: Path, entries: Sequence[str], with_numbers: bool) -> dict[str, Tensor]:
     for key in entries:
         if isinstance(value, Mapping) and isinstance(value.get(key), Mapping):
             value = value[key]
@@ -116,6 +119,9 @@ def _unwrapped(value: Any, path: Path, entries: Sequence[str]) -> dict[str, Tens
     found = {}
     if isinstance(value, Mapping):
         found = {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
+        if with_numbers:
+            numbers = {str(name): item for name, item in value.items() if isinstance(item, int | float)}
+            found |= {name: torch.tensor(float(item), dtype=torch.float64) for name, item in numbers.items()}
     if not found:
         raise DataError(f"{path} holds no tensors.", "Give a state dict, or {'model': state dict}.")
     return found

@@ -1,6 +1,7 @@
 """stage=cost: parameters and multiply-adds of one network, in closed form. Torch-free but for models of timm."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -9,6 +10,7 @@ from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
+from evonas.stages.networks.network_files import is_network_file, network_of_file
 from evonas.supernets.base import SupernetFamily, classifier_cost, cost, published, published_macs
 from evonas.supernets.families import family_config
 
@@ -19,8 +21,9 @@ class ShowCost:
     """Prints what a network of the family costs; needs no run, data or weights.
 
     Args:
-        genotype: text form, `smallest`, `largest`, or the name of a published network of the family, in any case; such
-            a network has its published settings, whatever the family's defaults are.
+        genotype: text form, `smallest`, `largest`, the name of a published network of the family, in any case, or a
+            file in which one is published, if the family reads such files; such a network has its published settings,
+            whatever the family's defaults are.
         size: height and width of the image in pixels, before the network resizes it.
         classes: of the classification head; None for those of a published network, or else for the backbone alone.
 
@@ -53,6 +56,9 @@ class ShowCost:
         found = {name.lower(): (name, net) for name, net in published(family).items()}
         name, net = found.get(str(self.genotype).lower(), ("", None))
         classes = self.classes
+        if net is None and is_network_file(str(self.genotype)):
+            name = Path(self.genotype).name
+            net = network_of_file(family, Path(self.genotype))
         if net is not None:
             _refuse_typed(name, net.settings)
             config = {**family_config(to_plain(context.cfg.network)), **net.settings}

@@ -33,6 +33,7 @@ from evonas.supernets.fasterseg.cost import (
     price,
     shapes,
 )
+from evonas.supernets.fasterseg.matrices import decode
 from evonas.supernets.fasterseg.published import PUBLISHED
 from evonas.supernets.fasterseg.space import (
     OPERATORS,
@@ -123,6 +124,18 @@ class FasterSeg:
                 settings = {"base": 12, "stem_width": net.width, "head_width": net.width}
                 found[name] = PublishedNetwork(genotype, settings, 19)
         return found
+
+    def read_network(self, values: Mapping[str, Any]) -> PublishedNetwork:
+        """The network of FasterSeg's matrices (`matrices.py`), as arrays and numbers by name.
+
+        Raises:
+            DataError: a matrix is missing or of another shape.
+            UserError: the network is not one of the space.
+        """
+        found = decode(values)
+        width = 12 if found.is_teacher else 8
+        genotype = self.space.format(genotype_of(self.space, found.architecture))
+        return PublishedNetwork(genotype, {"base": 12, "stem_width": width, "head_width": width})
 
     def input_size(self, genotype: Genotype, size: Size) -> Size:  # noqa: ARG002
         return input_size(size)

@@ -29,6 +29,12 @@ def _values(out: str) -> dict[str, str]:
         (("network=elasticvit", "genotype=T1"), 8_915_808, 64_899_104),
         (("network=elasticvit", "genotype=l1.5", "classes=1000"), 14_706_044, 626_031_104),
         (("network=elasticvit", "genotype=smallest", "classes=1000"), 5_644_427, 38_286_208),
+        (("network=fasterseg", "genotype=fasterseg", "size=[1024,2048]"), 3_421_875, 27_770_486_784),
+        (
+            ("network=fasterseg", "genotype=FasterSeg_Teacher", "size=[1024,2048]", "classes=19"),
+            22_115_203,
+            107_778_932_736,
+        ),
         (("network=evonet", "genotype=nyu-base", "size=[480,640]"), 16_759_974, 23_657_011_200),
         (("network=nano_cnn", "classes=10"), 856_298, 442_707_104),
     ],
