@@ -1,7 +1,7 @@
 """Images in one folder per class, the layout of ImageNet-1k and torchvision's ImageFolder."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from evonas.data.classification.base import LabelledImageSource, Part
 from evonas.data.io.folders import counted, list_images, warn_of_skipped
 from evonas.data.io.pictures import SUFFIXES, open_picture
 from evonas.data.io.safe import MAX_PIXELS, composed
+from evonas.data.io.split_lists import refuse_shared
 from evonas.errors import DataError, UserError
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class ImageFolder(LabelledImageSource):
             levels = 0 if self.grouping is None else self.grouping.levels
             shelf = listed(self._folders[part], numbers, self.max_pixels, levels)
             if self._test_share is None:
+                for other, before in self._shelves.items():
+                    refuse_shared(before.paths, shelf.paths, (other, part))
                 self._shelves[part] = shelf
             else:
                 tested = self.held_out(shelf, self._test_share, seed=0)
@@ -115,6 +118,11 @@ class FileShelf:
         """A subset, in the given order."""
         names = [self._names[place] for place in places]
         return FileShelf(self._folder, names, self.labels[list(places)].tolist(), self._max_pixels)
+
+    @property
+    def paths(self) -> Iterator[Path]:
+        """The files."""
+        return (self._folder / name for name in self._names)
 
     def name(self, place: int) -> str:
         """The path of an image below the folder."""
@@ -169,10 +177,19 @@ def listed(folder: Path, numbers: dict[str, int], max_pixels: int, levels: int =
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The subfolders of a folder, sorted by name; hidden ones are skipped."""
+    """The subfolders of a folder, sorted by name; hidden ones are skipped.
+
+    Raises:
+        DataError: there is none, or two are one folder by a symbolic link.
+    """
     if not folder.is_dir():
         raise DataError(f"Folder {folder} does not exist.", f"Set data.root=<root>, where:\n{TREE}")
     found = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
     if not found:
         raise DataError(f"{folder} contains no class folders.", f"Sort the images into:\n{TREE}")
+    place_of: dict[Path, Path] = {}
+    for each in found:
+        other = place_of.setdefault(each.resolve(), each)
+        if other != each:
+            raise DataError(f"The classes {other} and {each} are one folder.", "Remove the link.")
     return found

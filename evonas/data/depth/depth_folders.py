@@ -10,7 +10,7 @@ from PIL import Image
 from evonas.data.base import Split
 from evonas.data.depth.augment import Metres, Pixels
 from evonas.data.depth.base import FrameSource
-from evonas.data.io.pairs import PairFolders
+from evonas.data.io.pairs import NamedSplits, PairFolders
 from evonas.data.io.pictures import open_measurements
 from evonas.data.io.safe import MAX_PIXELS
 from evonas.data.io.split_lists import Frame
@@ -25,7 +25,7 @@ are: image depth, both relative to <root>."""
 
 
 @dataclass(eq=False)
-class DepthFolders(FrameSource):
+class DepthFolders(NamedSplits, FrameSource):
     """A source of images with depth maps: PNG of 16 bits, TIFF of 16 bits or floats, or .npy.
 
     Images and depth maps are scaled with their aspect ratio until they cover height x width, images bilinearly and
@@ -78,25 +78,13 @@ class DepthFolders(FrameSource):
         given = self.invalid if isinstance(self.invalid, Sequence) else [self.invalid]
         self.unknown = tuple(float(each) for each in given)
 
-    def training_frames(self) -> list[Frame]:
-        """The pairs of `train`."""
-        return self._pairs(self.train)
-
-    def holdout_frames(self) -> list[Frame] | None:
-        """The pairs of `validation`, if it is a name."""
-        return self._pairs(self.validation) if isinstance(self.validation, str) else None
-
-    def test_frames(self) -> list[Frame]:
-        """The pairs of `test`."""
-        return self._pairs(self.test)
-
     def measured(self, path: Path) -> Metres:
         """The depth map of a file in metres; 0 where it is unknown."""
         numbers = open_measurements(path, self.max_pixels)
-        with np.errstate(invalid="ignore"):
-            known = np.isfinite(numbers) & (numbers > 0) & ~np.isin(numbers, self.unknown)
-        metres = np.where(known, numbers, 0).astype(np.float64) / self.scale
-        return metres.astype(np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            known = (numbers > 0) & ~np.isin(numbers, self.unknown)
+            metres = (np.where(known, numbers, 0).astype(np.float64) / self.scale).astype(np.float32)
+        return np.where(np.isfinite(metres), metres, np.float32(0))
 
     def limits(self) -> tuple[float, float]:
         """The depths between which measurements count."""
@@ -126,7 +114,8 @@ class DepthFolders(FrameSource):
             "max_depth": self.max_depth,
         }
 
-    def _pairs(self, split: str) -> list[Frame]:
+    def pairs(self, split: str) -> list[Frame]:
+        """The pairs of the folders or the list of a split."""
         levels = 0 if self.grouping is None else self.grouping.levels
         return PairFolders(self.folder, self.images, self.depth, self.lists, TREE, levels, SUFFIXES).frames(
             split

@@ -45,11 +45,11 @@ def list_images(folder: Path, levels: int = 0, suffixes: Sequence[str] = SUFFIXE
     skipped: list[Path] = []
     for entry in listed(folder):
         path = Path(entry.path)
-        if levels and entry.is_dir():
+        if levels and is_folder(entry):
             below = list_images(path, levels - 1, suffixes)
             images += below.images
             skipped += below.skipped
-        elif path.suffix.lower() in suffixes and not entry.is_dir():
+        elif path.suffix.lower() in suffixes and not is_folder(entry):
             if not leads_somewhere(entry):
                 raise DataError(f"{path} is a link to a file that does not exist.", "Complete the download.")
             images.append(path)
@@ -80,6 +80,14 @@ def listed(folder: Path, may_be_missing: bool = False) -> list[os.DirEntry[str]]
 def leads_somewhere(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is no link, or one to something that exists; asks the disk for links alone."""
     return not entry.is_symlink() or Path(entry.path).exists()
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; links that lead to one another are none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def counted(skipped: Iterable[Path]) -> str:

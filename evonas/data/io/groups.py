@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from evonas.errors import DataError, UserError
 from evonas.randomness import generator
 
+# what to type
+EXAMPLES = (
+    "For the images of one folder: data.validation_groups=1. For what stands before the last _ of a name, as in "
+    "clip7_0012.png: 'data.validation_groups=\"(.+)_\"'"
+)
+
 
 class Grouping:
     """Names the group of an image by its path.
@@ -35,12 +41,12 @@ class Grouping:
             except re.error as error:
                 raise UserError(
                     f"data.validation_groups={by} is not a regular expression: {error}.",
-                    "For frames such as clip7_0012.png: 'data.validation_groups=\"(.+)_[0-9]+\"'",
+                    EXAMPLES,
                 ) from error
         elif isinstance(by, bool) or by < 1:
             raise UserError(
                 f"data.validation_groups must be a number of folders from 1 or a regular expression, got {by}.",
-                "For one folder for each video: data.validation_groups=1",
+                EXAMPLES,
             )
 
     @property
@@ -64,7 +70,7 @@ class Grouping:
         if match is None:
             raise DataError(
                 f"{path} does not match data.validation_groups={self.by}, so its group is unknown.",
-                "Write an expression that matches all images.",
+                EXAMPLES,
             )
         found = match.groups() or (match[0],)
         return "/".join(part or "" for part in found)
@@ -125,9 +131,9 @@ def refuse_one_group(groups: Sequence[str], by: str | int | None) -> None:
         return
     rule = "" if by is None else f" by data.validation_groups={by}"
     raise DataError(
-        "The validation split needs frames of at least two drives or scenes; all training frames are of "
-        f"{next(iter(found), 'no drive') or 'one folder'}{rule}.",
-        "Add frames of another drive or scene."
+        "The validation split needs training images of at least two groups (single images, drives, scenes); all are "
+        f"of {next(iter(found), 'none') or 'one folder'}{rule}.",
+        "Add images of another group."
         if by is None
-        else "Use another rule, or leave it out to cut between single images.",
+        else f"Leave it out to cut between single images, or use another rule. {EXAMPLES}",
     )

@@ -9,11 +9,12 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from evonas.data.base import Images, Split, check_size, file_size, seeded
-from evonas.data.io.folders import list_images, warn_of_skipped
+from evonas.data.io.folders import list_images, listed, warn_of_skipped
 from evonas.data.io.groups import grouping
 from evonas.data.io.pictures import SUFFIXES, orientation_note
 from evonas.data.io.safe import MAX_PIXELS, composed, read_lines
@@ -98,12 +99,15 @@ class PairSource(ABC):
                     self.validation_images,
                     self.validation_groups,
                 )
-            for other, before in self._frames.items():
-                for name, frames in found.items():
+            known = self._frames | found
+            for one, other in combinations(known, 2):
+                if other in found:
                     refuse_shared(
-                        (each.image for each in before), (each.image for each in frames), (other, name)
+                        (each.image for each in known[one]),
+                        (each.image for each in known[other]),
+                        (one, other),
                     )
-            self._frames |= found
+            self._frames = known
         return self._frames[split]
 
     def _grouped(self, frames: list[Frame]) -> list[Frame]:
@@ -235,8 +239,10 @@ class PairFolders:
         images, truths = (self.root / each.format(split=split) for each in (self.images, self.truths))
         for place in (images, truths):
             if not place.is_dir():
+                there = sorted(each.name for each in listed(self.root, may_be_missing=True))
+                content = f" {self.root} contains {', '.join(there[:5])}." if there else ""
                 raise DataError(
-                    f"Folder {place} does not exist.", f"Set data.root=<root>, where:\n{self.layout}"
+                    f"Folder {place} does not exist.{content}", f"Set data.root=<root>, where:\n{self.layout}"
                 )
         return matched(images, truths, self.layout, self.levels, self.truth_suffixes)
 
@@ -252,6 +258,10 @@ class PairFolders:
         base, lines = self.root.resolve(), read_lines(path, self.root, columns=2)
         truth_of: dict[Path, Path] = {}
         for image, truth in lines:
+            if image == truth:
+                raise DataError(
+                    f"{path} pairs {image} with itself.", "A line lists an image and its ground truth."
+                )
             if truth_of.setdefault(image, truth) != truth:
                 raise DataError(
                     f"{path} pairs {image} with {truth_of[image].name} and with {truth.name}.",
@@ -266,10 +276,54 @@ class PairFolders:
                 len(lines),
                 path,
             )
+        different = len(set(truth_of.values()))
+        if different < len(truth_of):
+            log.warning(
+                "%d images in %s have the ground truth of another image: it names %d files for %d images.",
+                len(truth_of) - different,
+                path,
+                different,
+                len(truth_of),
+            )
         pairs = [[self.root / found.relative_to(base) for found in pair] for pair in truth_of.items()]
         frames = [Frame(str(image), image, truth) for image, truth in pairs]
         check_present(frames, Folders(), path.name)
         return frames
+
+
+class NamedSplits(ABC):
+    """The splits of a `PairSource` whose settings name them; the validation split is cut where it is a share."""
+
+    train: str
+    test: str
+    validation: float | str
+
+    @abstractmethod
+    def pairs(self, split: str) -> list[Frame]:
+        """The pairs of the split of this name; reads the disk."""
+
+    def training_frames(self) -> list[Frame]:
+        """The pairs of `train`."""
+        return self.pairs(self.train)
+
+    def holdout_frames(self) -> list[Frame] | None:
+        """The pairs of `validation`, if it is a name."""
+        return self.pairs(self.validation) if isinstance(self.validation, str) else None
+
+    def test_frames(self) -> list[Frame]:
+        """The pairs of `test`.
+
+        Raises:
+            DataError: they are those of `train`.
+        """
+        found = self.pairs(self.test)
+        if found == self.pairs(self.train):
+            raise DataError(
+                "The test images are the training images: both splits lead to one folder or list.",
+                "Put {split} where folders have the name of the split: 'data.images=\"images/{split}\"'. Or list the "
+                "pairs of each: data.lists=<folder>, with train.txt and test.txt.",
+            )
+        return found
 
 
 def dimensions(shape: tuple[int, ...]) -> str:

@@ -99,6 +99,11 @@ def file_kind(path: Path) -> str:
     return "NumPy array" if path.suffix.lower() == ".npy" else stored_kind(path)
 
 
+def is_deep(path: Path) -> bool:
+    """Whether an image file has 16 bits for each channel; raises as `picture_size`."""
+    return file_kind(path).endswith(" 16 bits")
+
+
 def exif_orientation(path: Path, max_pixels: int = MAX_PIXELS) -> int:
     """EXIF's orientation of a photograph, 1 for upright; raises as `picture_size`."""
     return stored_size(path, max_pixels)[2]
@@ -127,7 +132,12 @@ def refuse_undecided(
 
 
 def orientation_note(path: Path | Encoded, max_pixels: int = MAX_PIXELS) -> str:
-    """Names an EXIF orientation for messages about sizes, empty for images that are stored upright."""
+    """Names an EXIF orientation for messages about sizes, empty for images that are stored upright.
+
+    Other kinds of ground truth, such as arrays, have none.
+    """
+    if isinstance(path, Path) and path.suffix.lower() not in SUFFIXES:
+        return ""
     height, width, orientation = stored_size(path, max_pixels)
     if orientation == 1:
         return ""

@@ -302,6 +302,10 @@ def below(base: Path, field: str, where: str) -> Path:
         target = (base / _spelled(base, field)).resolve()
     except (OSError, RuntimeError) as error:
         raise DataError(f"{where} names a path that cannot be followed: {error}.") from error
+    if "\\" in field and not target.exists():
+        raise DataError(
+            f"{where} names {field!r}, which does not exist.", "Separate folders by / instead of a backslash."
+        )
     if Path(field).is_absolute() or not target.is_relative_to(base):
         raise DataError(f"{where} leaves the data folder: {field!r}.", f"Paths are relative to {base}.")
     return target
@@ -471,6 +475,8 @@ def read_json(path: Path | Encoded, max_bytes: int = MAX_LIST_BYTES) -> Any:
         _check_file(path, max_bytes)
     try:
         return json.loads(path.content if isinstance(path, Encoded) else path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: byte {error.start}.", "Save it as UTF-8.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a JSON document: {error}.", "Download or write it again.") from error
 

@@ -170,6 +170,8 @@ def refuse_shared(
 ) -> None:
     """Raises a DataError if two splits share files, because a score on training images means nothing.
 
+    A file with several names, by symbolic or hard links, is one file; copies are found by `stage=check`.
+
     Args:
         first, second: the files of each split.
         splits: their names, for the message.
@@ -177,17 +179,23 @@ def refuse_shared(
     """
     folders: dict[Path, Path] = {}
 
-    def located(paths: Iterable[Path]) -> dict[tuple[Path, str], Path]:
-        """Files by folder, with its symbolic links followed, and name."""
-        found = {}
+    def located(paths: Iterable[Path]) -> dict[tuple[object, object], Path]:
+        """Files by device and number on it; those that the disk does not number by folder and name."""
+        found: dict[tuple[object, object], Path] = {}
         for path in paths:
-            if path.parent not in folders:
-                folders[path.parent] = path.parent.resolve()
-            found[folders[path.parent], composed(path.name)] = path
+            number = _number_on_disk(path)
+            if number is None:
+                if path.parent not in folders:
+                    folders[path.parent] = path.parent.resolve()
+                number = folders[path.parent], composed(path.name)
+            found[number] = path
         return found
 
     one, other = located(first), located(second)
-    shared = sorted(str(one[key]) for key in one.keys() & other.keys())
+    shared = sorted(
+        str(one[key]) if one[key] == other[key] else f"{one[key]} (also named {other[key]})"
+        for key in one.keys() & other.keys()
+    )
     if shared:
         shown = ", ".join(shared[:3])
         more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
@@ -195,6 +203,15 @@ def refuse_shared(
             f"The splits {splits[0]} and {splits[1]} share {len(shared)} of {len(other)} {what}: {shown}{more}.",
             f"Splits must be disjoint: remove these {what} from one of them.",
         )
+
+
+def _number_on_disk(path: Path) -> tuple[object, object] | None:
+    """Device and number of a file, after links; None if it is missing or its file system numbers no files."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
 def hold_out(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from evonas.data.io.pairs import PairFolders
+from evonas.data.io.pairs import NamedSplits, PairFolders
 from evonas.data.io.pictures import open_colours, open_numbers
 from evonas.data.io.split_lists import Frame
 from evonas.data.segmentation.base import Pixels, Stored
@@ -19,7 +19,7 @@ are: image mask, both relative to <root>."""
 
 
 @dataclass(eq=False)
-class MaskFolders(CanvasSource):
+class MaskFolders(NamedSplits, CanvasSource):
     """A source of images with masks. A file of classes is read immediately.
 
     Args:
@@ -55,18 +55,6 @@ class MaskFolders(CanvasSource):
         self.legend = legend(self.classes, self.palette, self.first, self.unknown)
         self.classes = self.legend.names
 
-    def training_frames(self) -> list[Frame]:
-        """The pairs of `train`."""
-        return self._pairs(self.train)
-
-    def holdout_frames(self) -> list[Frame] | None:
-        """The pairs of `validation`, if it is a name."""
-        return self._pairs(self.validation) if isinstance(self.validation, str) else None
-
-    def test_frames(self) -> list[Frame]:
-        """The pairs of `test`."""
-        return self._pairs(self.test)
-
     def stored(self, path: Path) -> Stored:
         """Colours of painted masks, otherwise numbers."""
         return (open_numbers if self.legend.colours is None else open_colours)(path, self.max_pixels)
@@ -90,6 +78,7 @@ class MaskFolders(CanvasSource):
             "unknown": meaning.unknown,
         }
 
-    def _pairs(self, split: str) -> list[Frame]:
+    def pairs(self, split: str) -> list[Frame]:
+        """The pairs of the folders or the list of a split."""
         levels = 0 if self.grouping is None else self.grouping.levels
         return PairFolders(self.folder, self.images, self.masks, self.lists, TREE, levels).frames(split)

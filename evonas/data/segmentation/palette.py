@@ -40,6 +40,8 @@ class Legend:
                 f"data.classes must be 2 to {IGNORE} distinct names, got {len(self.names)} names, "
                 f"{len(set(self.names))} of them distinct.",
             )
+        if not all(name.strip() for name in self.names):
+            raise UserError("data.classes contains an empty name.", "Name every class.")
         if self.unknown not in get_args(Unknown):
             raise UserError(f"data.unknown={self.unknown} is unknown.", "Choose refuse or ignore.")
         if self.first < 0 or self.first + len(self.names) > IGNORE:
@@ -75,7 +77,7 @@ class Legend:
             and self.first == 0
             and stored[stored != IGNORE].max(initial=0) == last + 1
         ):
-            expected = f"If the first class is 1 in the masks: data.first=1. {expected}"
+            expected = f"If the first class is 1 in the masks, and 0 is unlabelled: data.first=1. {expected}"
         elif self.unknown == "refuse" and stored[stored != IGNORE].max(initial=0) > max(100, 2 * last):
             expected += (
                 ". If the masks are painted in grey levels, say these: 'data.palette=[[0,0,0],[255,255,255]]'"
@@ -141,7 +143,7 @@ def legend(
         first: see `Legend`.
         unknown: see `Legend`.
     """
-    names, colours = tuple(classes), None
+    names, colours = tuple(str(each).strip() for each in classes), None
     if isinstance(classes, str):
         names, colours = read_legend(Path(classes))
     if palette is not None:
@@ -150,8 +152,20 @@ def legend(
 
 
 def read_legend(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...] | None]:
-    """Names, and colours if all lines end in three numbers; a DataError if only some do."""
+    """Names, and colours if all lines end in three numbers.
+
+    Raises:
+        DataError: only some lines have a colour, a line is a colour without a name, or all lines begin with a number,
+            which would become a part of the name.
+    """
     rows = read_rows(path)
+    numbered = [len(row.fields) > 1 and row.fields[0].rstrip(":.,").isdecimal() for row in rows]
+    if rows and all(numbered):
+        raise DataError(
+            f"{rows[0].where} begins with the number {rows[0].fields[0]}, as all lines do.",
+            "A line is a name, or: name red green blue. Write the names in the order of their numbers, without "
+            "these; if the first number is not 0: data.first=<number>",
+        )
     has_colour = [len(row.fields) > 3 and all(each.isdecimal() for each in row.fields[-3:]) for row in rows]
     if not any(has_colour):
         return tuple(" ".join(row.fields) for row in rows), None

@@ -387,3 +387,17 @@ def test_a_class_number_may_have_a_byte_order_mark(tmp_path: Path) -> None:
         add(target, "b.cls", b"\xef\xbb\xbf1\r\n")
 
     assert TarShard(archive(tmp_path / "x.tar", change)).labels.tolist() == [0, 1]
+
+
+def test_classes_and_images_under_two_names_are_refused(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    image = next((tmp_path / "val/n01").iterdir())
+    image.unlink()
+    image.symlink_to(next((tmp_path / "train/n01").iterdir()))
+    source = ImageFolder(str(tmp_path), 3, views())
+    source.labels("train")
+    with pytest.raises(DataError, match=r"train and test share 1 of 6 images: .* \(also named .*val/n01"):
+        source.labels("test")
+    (tmp_path / "train/n04").symlink_to(tmp_path / "train/n02")
+    with pytest.raises(DataError, match=r"The classes .*n02 and .*n04 are one folder"):
+        ImageFolder(str(tmp_path), 4, views()).labels("train")

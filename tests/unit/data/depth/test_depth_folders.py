@@ -217,3 +217,19 @@ def test_frames_of_one_video_lie_in_one_split(tmp_path: Path) -> None:
     held = {frame.image.name for frame in data.frames("holdout")}
     assert {frame.group for frame in data.frames("holdout")} == {next(iter(held))[:5]} and len(held) == 2
     assert all(frame.group not in next(iter(held)) for frame in data.frames("train"))
+
+
+def test_depths_beyond_all_numbers_are_unknown(tmp_path: Path) -> None:
+    """Finite numbers of 64 bits that the scale makes infinite in 32 bits."""
+    numbers = stored(1, np.float64)
+    numbers[0], numbers[1], numbers[2], numbers[3] = 1e300, np.inf, np.nan, -1.0
+    root = write(tmp_path, numbers, "npy")
+    depth = source(root, scale=1, max_depth=float("inf")).measured(next(root.glob("depth/test/*.npy")))
+    assert not depth[:4].any() and (depth[4:] > 0).all() and np.isfinite(depth).all()
+
+
+def test_depth_maps_of_another_size_are_told_by_both_sizes(tmp_path: Path) -> None:
+    for kind in ("npy", "tiff"):
+        root = write(tmp_path / kind, stored(1000).T.copy(), kind)
+        with pytest.raises(DataError, match=rf"clip0_0\.{kind} is 80x48, but its image .* is 48x80"):
+            source(root).dataset("test")[0]

@@ -302,5 +302,9 @@ def test_json_that_is_none_is_named(tmp_path: Path) -> None:
     path.write_text("[" * 200_000)
     with pytest.raises(DataError, match=r"deep\.json is not a JSON document"):
         safe.read_json(path)
+    (tmp_path / "latin.json").write_bytes('{"name": "k\u00e4tze"}'.encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.json is not UTF-8 text: byte 11\.") as caught:
+        safe.read_json(tmp_path / "latin.json")
+    assert "Save it as UTF-8" in caught.value.hint
     with pytest.raises(DataError, match=r"none\.json does not exist"):
         safe.read_json(tmp_path / "none.json")

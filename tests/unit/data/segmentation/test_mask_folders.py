@@ -333,6 +333,8 @@ def test_an_official_validation_split_is_used(tmp_path: Path) -> None:
         ({"palette": [*PALETTE[:2], [0, 0, 300]]}, "a colour must be three integers"),
         ({"unknown": "guess"}, "unknown=guess"),
         ({"first": 253}, "got 253"),
+        ({"classes": ["a", "b", "a "]}, "got 3 names, 2 of them distinct"),
+        ({"classes": ["a", "b", " "]}, "contains an empty name"),
     ],
 )
 def test_a_legend_that_cannot_be_is_said(wrong: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -344,6 +346,17 @@ def test_a_file_of_classes_is_all_colours_or_none(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("a 255 0 0\nb\n")
     with pytest.raises(DataError, match="line 2 has no colour"):
         masks(tmp_path, classes=str(tmp_path / "classes.txt"))
+    # numbers would become a part of the names, and their order would mean nothing
+    for text in (
+        "0 road\n7: tree\n8 car\n",
+        "128 64 128\n0 0 142\n70 70 70\n",
+        "1 road 128 64 128\n2 car 0 0 142\n",
+    ):
+        (tmp_path / "classes.txt").write_text(text)
+        with pytest.raises(DataError, match=r"classes\.txt, line 1 begins with the number (0|128|1), as all"):
+            masks(tmp_path, classes=str(tmp_path / "classes.txt"))
+    (tmp_path / "classes.txt").write_text("0\n1\n2 big\n")
+    assert masks(tmp_path, classes=str(tmp_path / "classes.txt")).classes == ("0", "1", "2 big")
     with pytest.raises(DataError, match="does not exist"):
         len(masks(tmp_path).dataset("train"))
 
@@ -468,7 +481,7 @@ def test_splits_that_share_images_are_refused(tmp_path: Path) -> None:
         (root / "images/linked").symlink_to(root / "images/train")
         data = masks(root, test=test, masks="masks/train")
         data.frames("train")
-        with pytest.raises(DataError, match=r"(train|holdout) and test share"):
+        with pytest.raises(DataError, match=r"(train|holdout) and test share|test images are the training"):
             data.frames("test")
 
 
@@ -539,3 +552,63 @@ def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
         masks(root, lists=given).frames("train")
     with pytest.raises(DataError, match=r"data\.lists=.*train\.txt is not a folder"):
         masks(root, lists=f"{given}/train.txt").frames("train")
+
+
+def test_links_in_a_circle_are_named(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    image = root / "images/train/0.png"
+    image.unlink()
+    image.symlink_to(image)
+    with pytest.raises(DataError, match=r"images/train/0\.png is a link to a file that does not exist"):
+        masks(root).frames("train")
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_an_image_under_two_names_is_one_image(tmp_path: Path, link: str) -> None:
+    """Splits are often made of links, which a comparison of names would not see."""
+    root = folders(tmp_path)
+    image = root / "images/test/1.png"
+    image.unlink()
+    getattr(image, link)(root / "images/train/3.png")
+    data = masks(root)
+    data.frames("train")
+    with pytest.raises(
+        DataError, match=r"and test share 1 of 2 images: .*train/3\.png \(also named .*test/1\.png"
+    ):
+        data.frames("test")
+    # also where the validation split is cut from the training images
+    root = folders(tmp_path / "more")
+    for number in range(1, 6):
+        image = root / f"images/train/{number}.png"
+        image.unlink()
+        getattr(image, link)(root / "images/train/0.png")
+    with pytest.raises(DataError, match="The splits train and holdout share"):
+        masks(root).frames("train")
+
+
+def test_lines_that_cannot_be_meant_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = folders(tmp_path)
+    given = lists(tmp_path / "lists", train=["masks/train/0.png masks/train/0.png"])
+    with pytest.raises(DataError, match=r"train\.txt pairs .*0\.png with itself"):
+        masks(root, lists=given).frames("train")
+    lists(tmp_path / "lists", train=[each.replace("/", "\\") for each in pairs(0, 1)])
+    with pytest.raises(DataError, match=r"train\.txt, line 1 names '.*', which does not exist") as caught:
+        masks(root, lists=given).frames("train")
+    assert "Separate folders by /" in caught.value.hint
+    lists(tmp_path / "lists", train=[f"images/train/{n}.png masks/train/0.png" for n in range(4)])
+    with caplog.at_level(logging.WARNING):
+        masks(root, lists=given).frames("train")
+    assert "3 images in" in caplog.text and "names 1 files for 4 images" in caplog.text
+
+
+def test_folders_without_splits_are_told_with_what_to_type(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    options = {"images": "images/train", "masks": "masks/train"}
+    assert len(masks(root, **options).frames("train")) == 5
+    with pytest.raises(DataError, match="The test images are the training images") as caught:
+        masks(root, **options).frames("test")
+    assert (
+        "'data.images=\"images/{split}\"'" in caught.value.hint and "data.lists=<folder>" in caught.value.hint
+    )
+    with pytest.raises(DataError, match=r"Folder .*scans/train does not exist\. .* contains images, masks\."):
+        masks(root, images="scans/{split}").frames("train")
