@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from evonas.data.base import Images, Split
 from evonas.data.examined import Examinable, spread
+from evonas.data.io.pictures import is_deep
 from evonas.data.io.split_lists import MissingFilesError
 from evonas.errors import DataError
 
@@ -123,6 +124,40 @@ DEPTH_SCALE = (
 _MOST_WITHIN = 0.8
 
 
+@dataclass(frozen=True, slots=True)
+class DeepImages:
+    """What images of 16 bits use of them; only the upper 8 are read.
+
+    Args:
+        count: number of images.
+        brightest: largest upper byte of all.
+    """
+
+    count: int = 0
+    brightest: int = 0
+
+    def with_one(self, picture: NDArray[np.uint8]) -> "DeepImages":
+        """Counts one more, of which `picture` shows the upper bytes."""
+        return DeepImages(self.count + 1, max(self.brightest, int(picture.max(initial=0))))
+
+    def sentence(self, split: Split) -> str:
+        """Says that they are dark, because their numbers do not reach the upper bits; empty if they are not."""
+        if not self.count or self.brightest >= _BRIGHT:
+            return ""
+        bits = 8 + self.brightest.bit_length()
+        return (
+            f"The {self.count} {SPLIT_NAMES[split]} images of 16 bits that were looked at use {bits} of them at most: "
+            f"their brightest pixel shows as {self.brightest} of 255."
+        )
+
+
+DEEP_FIX = (
+    "Multiply their numbers so that they fill 16 bits, or save them with 8 bits; all files by one factor."
+)
+# images of 16 bits that show no brighter pixel hold numbers of 14 bits or fewer
+_BRIGHT = 64
+
+
 @runtime_checkable
 class CountsDepths(Protocol):
     """A dataset of depth maps."""
@@ -176,14 +211,14 @@ def check_splits(dataset: Callable[[Split], Images], needs_test: bool) -> list[s
         if sentence:
             warnings.append(f"{sentence} {counts.hint}".strip())
     for _, images in splits:
-        _look_at_some(images)
+        warnings += _look_at_some(images)
     try:
         test = dataset("test")
         if len(test) and needs_test:
             test.manifest()
             # the first item shows formats and sizes that do not fit
             test[0]
-            _look_at_some(test)
+            warnings += _look_at_some(test)
     except MissingFilesError:
         raise
     except DataError as error:
@@ -193,13 +228,23 @@ def check_splits(dataset: Callable[[Split], Images], needs_test: bool) -> list[s
     return warnings
 
 
-def _look_at_some(images: Images) -> None:
-    """Reads a few evenly spaced items from files; raises the DataError of the first that cannot be used."""
+def _look_at_some(images: Images) -> list[str]:
+    """Reads a few evenly spaced items from files, and says what is odd about them.
+
+    Raises:
+        DataError: one of them cannot be used.
+    """
     if not isinstance(images, Examinable):
-        return
+        return []
+    deep = DeepImages()
     for place in spread(len(images), _LOOKED_AT):
         try:
             images[place]
+            found = images.examine(place)
         except DataError as error:
             hint = f"{error.hint} To see all that is wrong with the data: stage=check"
             raise DataError(error.message, hint.strip()) from error
+        if found.file is not None and found.picture is not None and is_deep(found.file):
+            deep = deep.with_one(found.picture)
+    sentence = deep.sentence(images.split)
+    return [f"{sentence} {DEEP_FIX}"] if sentence else []

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from evonas.data.base import Images, Split
 from evonas.data.examined import IGNORE, Examinable, Examined, examine, spread
-from evonas.data.io.pictures import exif_orientation, file_kind
+from evonas.data.io.pictures import exif_orientation, file_kind, is_deep
 from evonas.data.near_duplicates import Features, thumbnail
+from evonas.data.statement import DeepImages
 from evonas.errors import DataError
 
 # bounds of the depth histogram in metres; each is 2 ** (1/2) times the one before
@@ -40,6 +41,7 @@ class SplitSurvey:
         sizes: number of images by height and width.
         kinds, truth_kinds: number of files by format, mode and bits.
         orientations: number of images by EXIF orientation.
+        deep: what images of 16 bits use of them.
         counts: units of each class, C.
         images_with: images in which each class occurs, C.
         ignored, pixels: number of ignored or unmeasured pixels of ground truth, and of all.
@@ -69,6 +71,7 @@ class SplitSurvey:
     kinds: Counter[str] = field(default_factory=Counter)
     truth_kinds: Counter[str] = field(default_factory=Counter)
     orientations: Counter[int] = field(default_factory=Counter)
+    deep: DeepImages = field(default_factory=DeepImages)
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     images_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     ignored: int = 0
@@ -107,6 +110,8 @@ class SplitSurvey:
             self.thumbnails.append(thumbnail(found.picture))
         if found.file is not None:
             self.kinds[file_kind(found.file)] += 1
+            if found.picture is not None and is_deep(found.file):
+                self.deep = self.deep.with_one(found.picture)
             turn = exif_orientation(found.file)
             self.orientations[turn] += 1
             if turn != 1:

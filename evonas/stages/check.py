@@ -18,7 +18,7 @@ from evonas.data.survey import SplitSurvey, survey
 from evonas.errors import DataError, UserError
 from evonas.stages.base import Context
 from evonas.stages.checking import page
-from evonas.stages.checking.findings import Finding, findings, likenesses, unreadable
+from evonas.stages.checking.findings import Finding, findings, joined, likenesses, unreadable
 from evonas.track.console import print_table
 from evonas.track.progress import Progress
 
@@ -68,6 +68,7 @@ class Check:
         alike = likenesses(surveys)
         found += findings(surveys, images, alike)
         # several splits read one folder or document, and say the same of it
+        found = joined(found)
         found += [Finding("warning", "", text) for text in dict.fromkeys(said)]
         path = Path(self.page) if self.page else _path(context)
         seconds = time.monotonic() - started
@@ -85,7 +86,8 @@ class Check:
                 f"{first.where}: {first.text}",
                 f"{first.fix}\nAll of them, with images: {path}".lstrip(),
             )
-        return text or f"{len(found)} warnings. Images, histograms and findings: {path}"
+        count = f"{len(found)} warning{'' if len(found) == 1 else 's'}"
+        return text or f"{count}. Images, histograms and findings: {path}"
 
     def _listed(self, context: Context) -> tuple[dict[Split, Images], list[Finding]]:
         """The splits that can be listed, and what is wrong with the others."""

@@ -60,7 +60,8 @@ def boxes_drawn(image: Picture, boxes: Tensor, labels: Tensor) -> Picture:
         return image.copy()
     colours = [CLASS_COLOURS[label % len(CLASS_COLOURS)] for label in labels.tolist()]
     width = max(1, round(min(image.shape[:2]) / 160))
-    canvas = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    # a copy, because torch warns of arrays that may not be written
+    canvas = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     drawn = draw_bounding_boxes(canvas, boxes.cpu(), colors=colours, width=width)
     return np.ascontiguousarray(drawn.permute(1, 2, 0).numpy())
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from evonas.command_text import command, setting
 from evonas.data.augment import flips, normalise
 from evonas.data.base import Images, Item, Split, check_size, file_size, seeded
 from evonas.data.detection.base import EMPTY, MASK_SIDE, Objects
@@ -32,8 +33,8 @@ from evonas.randomness import generator
 log = logging.getLogger(__name__)
 
 TREE = """\
-<root>/annotations/instances_train2017.json   <root>/train2017/<name>.jpg
-<root>/annotations/instances_val2017.json     <root>/val2017/<name>.jpg
+<root>/annotations/instances_{train}.json   <root>/{train}/<name>.jpg
+<root>/annotations/instances_{test}.json    <root>/{test}/<name>.jpg
 Other names: data.train=<folder> data.test=<folder> and instances_<folder>.json."""
 TRAIN, TEST = 0, 1
 
@@ -108,7 +109,7 @@ class Coco:
         if part not in self._read:
             path = self.root / "annotations" / f"instances_{self._folders[part]}.json"
             if not path.is_file():
-                raise DataError(f"{path} does not exist.", f"Set data.root=<root>, where:\n{TREE}")
+                raise DataError(f"{path} does not exist.", self._expected())
             found = read_instances(path, self.has_masks, self.max_pixels)
             if self.num_classes not in (None, len(found.classes)):
                 raise DataError(
@@ -122,6 +123,18 @@ class Coco:
                 )
             self._read[part] = found
         return self._read[part]
+
+    def _expected(self) -> str:
+        """What to type where there are no annotations."""
+        if (self.root / "Annotations").is_dir() and (self.root / "ImageSets").is_dir():
+            words = (
+                setting("stage.voc", str(self.root)),
+                setting("stage.coco", f"{self.root.name or 'voc'}_coco"),
+            )
+            convert = command("convert", *words)
+            return f"{self.root} has the folders of Pascal VOC: set data.root to the folder that this writes: {convert}"
+        train, test = self._folders
+        return f"Set data.root=<root>, where:\n{TREE.format(train=train, test=test)}"
 
     def _check_files(self, part: int, document: Path, found: Instances) -> None:
         """Refuses missing images and images that are in both parts; images without an entry are counted.

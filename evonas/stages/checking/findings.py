@@ -8,8 +8,16 @@ from typing import Literal
 import numpy as np
 
 from evonas.data.base import Images, Split
+from evonas.data.io.groups import EXAMPLES
 from evonas.data.near_duplicates import Pair, mean_thumbnail, near_duplicates
-from evonas.data.statement import DEPTH_SCALE, SPLIT_NAMES, ClassCounts, CountsClasses, DepthCounts
+from evonas.data.statement import (
+    DEEP_FIX,
+    DEPTH_SCALE,
+    SPLIT_NAMES,
+    ClassCounts,
+    CountsClasses,
+    DepthCounts,
+)
 from evonas.data.survey import SplitSurvey
 from evonas.errors import DataError
 
@@ -58,6 +66,8 @@ def findings(
         found += _unknown(survey)
         found += _classes(survey, images[split])
         found += _depths(survey)
+        if survey.deep.sentence(split):
+            found.append(Finding("warning", split, survey.deep.sentence(split), DEEP_FIX))
         if survey.empty:
             what = {"pixel": "masks in which every pixel is ignored", "depth": "depth maps without a depth"}
             kind = what.get(survey.unit, "images without an object")
@@ -67,6 +77,17 @@ def findings(
     for each in likenesses:
         found += _likeness(each, surveys)
     return sorted(found, key=lambda one: one.state != "problem")
+
+
+def joined(found: Sequence[Finding]) -> list[Finding]:
+    """The findings, each once with all the splits that it was found in."""
+    places: dict[tuple[State, str, str], list[str]] = {}
+    for each in found:
+        places.setdefault((each.state, each.text, each.fix), []).append(each.where)
+    return [
+        Finding(state, ", ".join(filter(None, dict.fromkeys(where))), text, fix)
+        for (state, text, fix), where in places.items()
+    ]
 
 
 def likenesses(surveys: Mapping[Split, SplitSurvey]) -> list[Likeness]:
@@ -99,14 +120,15 @@ def _files(survey: SplitSurvey) -> Iterator[Finding]:
 def _unknown(survey: SplitSurvey) -> Iterator[Finding]:
     if not survey.unknown:
         return
-    what = "colours" if " " in next(iter(survey.unknown)) else "class ids"
+    what = "colour" if " " in next(iter(survey.unknown)) else "class id"
     each = [
-        f"{value} ({pixels} pixel{'s' * (pixels > 1)} in {survey.unknown_in[value]} masks)"
+        f"{value} ({counted(pixels, 'pixel')} in {counted(survey.unknown_in[value], 'mask')})"
         for value, pixels in survey.unknown.most_common()
     ]
+    verb = "contains" if len(survey.unknown_masks) == 1 else "contain"
     text = (
-        f"{len(survey.unknown_masks)} of {survey.read} masks contain {len(each)} unknown {what}: "
-        f"{', '.join(each)}. The masks are: {listed(survey.unknown_masks)}."
+        f"{len(survey.unknown_masks)} of {counted(survey.read, 'mask')} {verb} "
+        f"{counted(len(each), f'unknown {what}')}: {', '.join(each)}. In: {listed(survey.unknown_masks)}."
     )
     yield Finding("problem", survey.split, text, survey.hint)
 
@@ -161,11 +183,16 @@ def _likeness(each: Likeness, surveys: Mapping[Split, SplitSurvey]) -> Iterator[
         f"{SPLIT_NAMES[each.first]} images: {'; '.join(shown)}."
     )
     fix = (
-        "If they are frames of one video, name its frames in data.validation_groups, so that they lie in one split."
+        f"If they are frames of one video, keep it in one split. {EXAMPLES}"
         if each.second == "holdout"
         else "Scores on them say little about new images."
     )
     yield Finding("warning", f"{each.first}, {each.second}", text, fix)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, such as `1 mask` or `2 masks`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str], at_most: int = _SHOWN) -> str:

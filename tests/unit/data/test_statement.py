@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import small_run
-from image_files import encoded
+from image_files import encoded, png
 from labelled_trees import write_folders, write_tars
 from omegaconf import OmegaConf
 from PIL import Image
 from trees import coco, kitti, nyu, scenes
 
+from evonas.data.base import SPLITS
 from evonas.data.classification.augment import Views
 from evonas.data.classification.imagefolder import ImageFolder
 from evonas.data.classification.shards import Shards
@@ -203,8 +205,82 @@ def test_a_test_split_that_cannot_be_opened_is_refused_before_training(tmp_path:
 
 def test_splits_that_share_images_are_found(tmp_path: Path) -> None:
     source = masks(tmp_path, [0, 1], ["a", "b"], test="train")
-    with pytest.raises(DataError, match="and test share"):
+    with pytest.raises(DataError, match="The test images are the training images"):
         check_splits(source.dataset, needs_test=True)
+    # one image of the test is another name of a training image
+    source = masks(tmp_path, [0, 1], ["a", "b"])
+    (tmp_path / "images/test/0.png").unlink()
+    (tmp_path / "images/test/0.png").symlink_to(tmp_path / "images/train/2.png")
+    with pytest.raises(DataError, match="and test share 1 of 2 images"):
+        check_splits(source.dataset, needs_test=True)
+
+
+@pytest.mark.parametrize(("most", "shown"), [(2**8, 0), (2**12, 15), (2**14, 63)])
+def test_images_of_16_bits_that_use_the_low_ones_are_told(tmp_path: Path, most: int, shown: int) -> None:
+    source = masks(tmp_path, [0, 1], ["a", "b"])
+    for path in sorted((tmp_path / "images").rglob("*.png")):
+        numbers = np.linspace(0, most - 1, 32 * 48).reshape(32, 48).astype(np.uint16)
+        # grey ones keep all their bits in memory, coloured ones do not
+        samples = numbers if path.name == "0.png" else np.stack([numbers] * 3, -1)
+        path.write_bytes(png(16, samples).content)
+    warnings = check_splits(source.dataset, needs_test=True)
+    assert [each.split()[2] for each in warnings] == ["training", "validation", "test"]
+    bits = most.bit_length() - 1
+    assert all(
+        f"use {bits} of them at most" in each and f"shows as {shown} of 255" in each for each in warnings
+    )
+    assert all("fill 16 bits" in each for each in warnings)
+    bright = png(16, np.full((32, 48), 2**15))
+    for split in ("train", "test"):
+        for path in (tmp_path / "images" / split).iterdir():
+            path.write_bytes(bright.content)
+    assert check_splits(source.dataset, needs_test=True) == []
+
+
+def test_the_quick_look_reads_whole_images_of_every_split(tmp_path: Path) -> None:
+    """Counting stops at the first masks that show all classes, so that it would not see any of these."""
+    for number, (split, place, damage, words) in enumerate(
+        [
+            ("train", "images/train/{}", b"", r"is not a PNG or JPEG image"),
+            (
+                "holdout",
+                "images/train/{}",
+                encoded(Image.new("RGB", (9, 9))).content,
+                "but its image .* is 9x9",
+            ),
+            ("test", "images/test/{}", encoded(Image.new("RGB", (48, 32)), "GIF").content, "but GIF"),
+        ]
+    ):
+        root = tmp_path / str(number)
+        source = masks(root, [0, 1], ["a", "b"])
+        name = source.frames(split)[-1].image.name  # type: ignore[arg-type]
+        (root / place.format(name)).write_bytes(damage)
+        with pytest.raises(DataError, match=words) as caught:
+            check_splits(source.dataset, needs_test=True)
+        assert name in caught.value.message
+        assert caught.value.hint.endswith("To see all that is wrong with the data: stage=check")
+
+
+def test_the_quick_look_reads_a_few_images_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = masks(tmp_path, [0, 1], ["a", "b"])
+    for split in ("train", "test"):
+        for number in range(10, 40):
+            for kind in ("images", "masks"):
+                shutil.copy(tmp_path / kind / split / "0.png", tmp_path / kind / split / f"{number}.png")
+    opened: list[Path] = []
+    original = base.open_picture
+
+    def counted(path: Path, *options: Any) -> Image.Image:
+        opened.append(path)
+        return original(path, *options)
+
+    monkeypatch.setattr(base, "open_picture", counted)
+    assert check_splits(source.dataset, needs_test=True) == []
+    # four of each split, evenly spaced, and the first and the last among them
+    names = {split: [frame.image for frame in source.frames(split)] for split in SPLITS}
+    for split, paths in names.items():
+        read = set(opened) & set(paths)
+        assert len(read) == 4 and {paths[0], paths[-1]} <= read, split
 
 
 WORDS = ("+task=masks", "data.root=set", "data.height=32", "data.width=64", "data.classes=[background,leaf]")
