@@ -28,6 +28,8 @@ MAX_POINTS = 200_000
 LEAST_POINTS = 3
 # area of an object in areas of its image, beyond which it may reach by an image's size on each side
 MOST_AREAS = 9
+# images with shorter sides may have boxes that lie within one pixel
+LEAST_SIDE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
     """Reads annotations; boxes are clipped to their images.
 
     Boxes without area, and pieces of a segmentation with fewer than three points beside a whole one, are left out and
-    counted in a warning. Numbers of another type are read where their value is exact, such as 128.0 and "0".
+    counted in a warning; so are segmentations that cover nothing of their boxes, which are kept. Numbers of another
+    type are read where their value is exact, such as 128.0 and "0".
 
     Args:
         path: the JSON file.
@@ -63,7 +66,8 @@ def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
         max_pixels: larger images are refused.
 
     Raises:
-        DataError: an entry is invalid, or two have one id; the message names the file and the entry.
+        DataError: an entry is invalid, two have one id, or all boxes are shares of their images' sides; the message
+            names the file and the entry.
     """
     document = read_json(path, MAX_BYTES)
     images, annotations, categories = (
@@ -75,20 +79,35 @@ def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
     identities = [integer(each["id"]) for each in annotations if each.get("id") is not None]
     _refuse_repeated(identities, path, "annotations", "id")
     found: dict[int, list[_One]] = {identity: [] for identity in sizes}
-    empty, short, outside = list[str](), list[str](), list[str]()
+    empty, short, outside, apart = list[str](), list[str](), list[str](), list[str]()
+    farthest = 0.0
     for position, each in enumerate(annotations, start=1):
         name = (
             f"annotation {shown(each['id'])}" if each.get("id") is not None else f"annotation no. {position}"
         )
         image, one = _annotation(each, f"{path}, {name}", sizes, numbers, with_masks)
-        if _reaches_outside(each["bbox"], sizes[image]):
+        reach = _reach(each["bbox"])
+        if _is_outside(reach, sizes[image]):
             outside.append(name)
+        farthest = max(farthest, *reach[2:])
         if one is None:
             empty.append(name)
             continue
         found[image].append(one)
         if one.short:
             short.append(name)
+        if one.is_apart:
+            apart.append(name)
+    if (
+        annotations
+        and farthest <= 1
+        and max(max(size.height, size.width) for size in sizes.values()) >= LEAST_SIDE
+    ):
+        raise DataError(
+            f"{path}: all {len(annotations)} boxes lie within the first pixel of their images, so they seem to be "
+            "shares of the images' sides.",
+            "bbox is [x, y, width, height] in pixels: multiply by the sides of the image.",
+        )
     for left_out, what in (
         (empty, "boxes in %s, which have no area, such as that of %s"),
         (short, "segmentations in %s in part: pieces with fewer than three points, such as one of %s"),
@@ -97,11 +116,21 @@ def read_instances(path: Path, with_masks: bool, max_pixels: int) -> Instances:
             log.warning(f"Skipped: %d of %d {what}.", len(left_out), len(annotations), path.name, left_out[0])
     if outside:
         log.warning(
-            "Clipped: %d of %d boxes in %s, which reach outside their images, such as that of %s.",
+            "Clipped: %d of %d boxes in %s, which reach outside their images, such as that of %s.%s",
             len(outside),
             len(annotations),
             path.name,
             outside[0],
+            # corners in place of sides make most boxes too large
+            " bbox is [x, y, width, height], not two corners." if 2 * len(outside) > len(annotations) else "",
+        )
+    if apart:
+        log.warning(
+            "%d of %d segmentations in %s cover nothing of their boxes, such as that of %s.",
+            len(apart),
+            len(annotations),
+            path.name,
+            apart[0],
         )
     annotated = []
     for identity, size in sorted(sizes.items()):
@@ -132,6 +161,7 @@ class _One(NamedTuple):
     crowd: bool
     shape: Shape | None
     short: int
+    is_apart: bool
 
 
 def _entries(document: Any, key: str, path: Path) -> Sequence[Mapping[str, Any]]:
@@ -219,8 +249,10 @@ def _annotation(
         raise DataError(f"{where}: area {shown(entry['area'])} is far larger than the image.")
     if min(sides) <= 0:
         return image, None
-    shape, short = _shape(entry.get("segmentation"), where, size) if with_masks else (None, 0)
-    return image, _One(box, label, area, crowd, shape, short)
+    if not with_masks:
+        return image, _One(box, label, area, crowd, None, 0, False)
+    shape, short, is_apart = _shape(entry.get("segmentation"), where, size, box)
+    return image, _One(box, label, area, crowd, shape, short, is_apart)
 
 
 def _listed(entry: Mapping[str, Any], key: str, known: Mapping[int, Any], where: str) -> int:
@@ -240,16 +272,27 @@ def _box(found: Any, where: str, size: _Size) -> tuple[float, float, float, floa
     return max(left, 0.0), max(top, 0.0), right, bottom
 
 
-def _reaches_outside(found: Any, size: _Size) -> bool:
-    """Whether a valid box reaches more than a pixel outside its image."""
+def _reach(found: Any) -> tuple[float, float, float, float]:
+    """The corners x1 y1 x2 y2 of a valid box, before it is clipped."""
     left, top, wide, high = (number(each) or 0.0 for each in found)
-    return min(left, top) < -1 or left + wide > size.width + 1 or top + high > size.height + 1
+    return left, top, left + wide, top + high
 
 
-def _shape(found: Any, where: str, size: _Size) -> tuple[Shape, int]:
-    """Polygons, or run lengths (RLE) that cover the image; and the number of pieces that were left out."""
+def _is_outside(corners: Sequence[float], size: _Size) -> bool:
+    """Whether a box reaches more than a pixel outside its image."""
+    left, top, right, bottom = corners
+    return min(left, top) < -1 or right > size.width + 1 or bottom > size.height + 1
+
+
+def _shape(found: Any, where: str, size: _Size, box: Sequence[float]) -> tuple[Shape, int, bool]:
+    """Polygons, or run lengths (RLE) that cover the image.
+
+    Returns:
+        The segmentation, the number of pieces that were left out, and whether it covers nothing of its box.
+    """
     if isinstance(found, dict):
-        return _runs(found, where, size), 0
+        runs, foreground = _runs(found, where, size)
+        return runs, 0, not foreground
     if not isinstance(found, list) or not found:
         raise DataError(
             f"{where} has no segmentation.",
@@ -263,11 +306,20 @@ def _shape(found: Any, where: str, size: _Size) -> tuple[Shape, int]:
             f"{LEAST_POINTS} are the least.",
             "Correct the annotation, or remove it.",
         )
-    return whole, len(polygons) - len(whole)
+    return whole, len(polygons) - len(whole), not any(_meets(each, box) for each in whole)
 
 
-def _runs(found: Mapping[str, Any], where: str, size: _Size) -> Shape:
-    """Run lengths, which are decoded here once, because a decoder trusts them."""
+def _meets(polygon: Sequence[float], box: Sequence[float]) -> bool:
+    """Whether a polygon has an area, and its extent overlaps with a box x1 y1 x2 y2."""
+    points = np.array(polygon, dtype=np.float64).reshape(-1, 2)
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    x, y = points.T
+    area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
+    return bool(area > 0 and left < box[2] and right > box[0] and top < box[3] and bottom > box[1])
+
+
+def _runs(found: Mapping[str, Any], where: str, size: _Size) -> tuple[Shape, int]:
+    """Run lengths, which are decoded here once, because a decoder trusts them, and their pixels of foreground."""
     given, counts = found.get("size"), run_lengths(found.get("counts"))
     sides = [integer(each) for each in given] if isinstance(given, list) else None
     if sides != [size.height, size.width]:
@@ -288,7 +340,8 @@ def _runs(found: Mapping[str, Any], where: str, size: _Size) -> Shape:
             "Encode the mask of this image.",
         )
     text = found["counts"]
-    return {**found, "size": sides, "counts": text if isinstance(text, str) else list(counts)}
+    shape = {**found, "size": sides, "counts": text if isinstance(text, str) else list(counts)}
+    return shape, sum(counts[1::2])
 
 
 def _polygon(found: Any, where: str, size: _Size) -> list[float]:

@@ -35,6 +35,12 @@ TURNED = np.diag([1.0, -1.0, -1.0, 1.0])
 NO_DISTORTION: Distortion = (0.0, 0.0, 0.0, 0.0)
 # tolerance of orthonormal rotations: files have six digits or more
 TOLERANCE = 1e-3
+# focal lengths in sides of the image, from a field of view of 169 degrees on; one in millimetres is shorter
+FOCAL_LENGTHS = (0.05, 500.0)
+# principal points in sides of the image; a part of a photograph may lie beside its own
+CENTRES = (-1.0, 2.0)
+# most by which lens distortion moves a pixel, as a factor of its distance from the principal point
+MOST_DISTORTION = 10.0
 # pixels by which a scaled copy of a photograph may miss the shape of the original
 ROUNDING = 1.0
 _DIGITS = re.compile(r"([0-9]+)")
@@ -80,6 +86,11 @@ def view_of(matrix: Any, where: str, opengl: bool = False, to_world: bool = Fals
     given = np.asarray(matrix, dtype=np.float64)
     if given.shape not in ((3, 4), (4, 4)) or not np.isfinite(given).all():
         raise DataError(f"{where}: the pose must be a finite 3x4 or 4x4 matrix.")
+    if np.abs(given[3:] - [0, 0, 0, 1]).max(initial=0) > TOLERANCE:
+        raise DataError(
+            f"{where}: the last row of the pose must be 0 0 0 1, got {' '.join(f'{each:g}' for each in given[3])}.",
+            "Transpose the matrix if its last column is 0 0 0 1.",
+        )
     full = np.eye(4)
     full[:3] = given[:3]
     turn = full[:3, :3]
@@ -172,9 +183,11 @@ def in_order(images: Iterable[PosedImage], where: str) -> list[PosedImage]:
     """The photographs in the natural order of their paths, in which r_2 comes before r_10: neighbours in time.
 
     Raises:
-        DataError: two entries of the file name one photograph.
+        DataError: two entries of the file name one photograph, or a camera cannot be that of a photograph.
     """
     ordered = sorted(images, key=lambda image: natural_order(image.path))
+    for image in ordered:
+        _refuse_impossible(image, where)
     for one, other in pairwise(ordered):
         if one.path == other.path:
             raise DataError(
@@ -182,6 +195,40 @@ def in_order(images: Iterable[PosedImage], where: str) -> list[PosedImage]:
                 "Remove one of the entries, or export again.",
             )
     return ordered
+
+
+def _refuse_impossible(image: PosedImage, where: str) -> None:
+    """Refuses a camera whose numbers have another unit or meaning: its rays would be wrong without a word.
+
+    Raises:
+        DataError: a focal length, the principal point or the lens distortion is far outside those of photographs.
+    """
+    about = f"{where}, {image.path.name}"
+    for side, axis in (("width", 0), ("height", 1)):
+        focal, centre = image.lens[axis, axis], image.lens[axis, 2]
+        if not FOCAL_LENGTHS[0] <= focal <= FOCAL_LENGTHS[1]:
+            raise DataError(
+                f"{about}: a focal length of {focal:.3g} times the image's {side} is not that of a photograph.",
+                "Focal lengths are in pixels, not in millimetres, and belong to the stated size of the image.",
+            )
+        if not CENTRES[0] <= centre <= CENTRES[1]:
+            raise DataError(
+                f"{about}: a principal point at {centre:.3g} times the image's {side} lies far outside the image.",
+                "Principal points are in pixels, and belong to the stated size of the image.",
+            )
+    if any(image.distortion):
+        grid = np.linspace(0, 1, 9)
+        x, y = np.meshgrid(
+            (grid - image.lens[0, 2]) / image.lens[0, 0], (grid - image.lens[1, 2]) / image.lens[1, 1]
+        )
+        square = x * x + y * y
+        # below zero a pixel would be taken from the opposite side of the image
+        factor = 1 + image.distortion[0] * square + image.distortion[1] * square**2
+        if factor.min() <= 0 or factor.max() > MOST_DISTORTION:
+            raise DataError(
+                f"{about}: the lens distortion {' '.join(f'{each:g}' for each in image.distortion)} folds the image.",
+                "k1, k2, p1, p2 are those of OpenCV; check their order and signs, or undistort the images first.",
+            )
 
 
 def natural_order(path: Path) -> tuple[list[str | int], str]:

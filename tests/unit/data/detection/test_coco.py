@@ -547,3 +547,52 @@ def test_voc_images_may_have_other_suffixes(tmp_path: Path, ending: str) -> None
     (tmp_path / "voc/ImageSets/Main/trainval.txt").write_text("a\n")
     convert(tmp_path / "voc", tmp_path / "coco", {"train": "trainval"})
     assert (tmp_path / f"coco/train/a{ending}").is_file()
+
+
+def test_boxes_in_shares_of_the_image_are_refused(tree: Path, tmp_path: Path) -> None:
+    def change(document: dict[str, Any]) -> None:
+        for each in document["annotations"]:
+            each.update(bbox=[0.1, 0.2, 0.5, 0.4], area=0.2)
+
+    with pytest.raises(
+        DataError, match=r"train2017\.json: all 14 boxes lie within the first pixel"
+    ) as caught:
+        len(broken(tree, tmp_path / "b", change).dataset("train"))
+    assert "in pixels" in caught.value.hint
+    # a single one may be small
+    assert len(broken(tree, tmp_path / "c", one(bbox=[0, 0, 0.5, 0.5])).dataset("train"))
+
+
+def test_corners_in_place_of_sides_are_suspected(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(document: dict[str, Any]) -> None:
+        for each in document["annotations"]:
+            x, y, _, _ = each["bbox"]
+            each["bbox"] = [x + 2, y + 2, 96, 64]
+
+    with caplog.at_level(logging.WARNING):
+        len(broken(tree, tmp_path / "b", change).dataset("train"))
+    assert "14 of 14 boxes" in caplog.text and "not two corners" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"size": [64, 96], "counts": [6144]},
+        [[80, 50, 90, 50, 90, 60]],
+        [[1, 1, 5, 1, 9, 1]],
+    ],
+    ids=["no foreground", "beside the box", "without area"],
+)
+def test_segmentations_that_show_nothing_of_their_box_are_counted(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, segmentation: Any
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        plain_set = broken(tree, tmp_path / "a", lambda _: None)
+        len(plain_set.dataset("train"))
+        assert "segmentations" not in caplog.text
+        changed = one(segmentation=segmentation, bbox=[1, 1, 20, 20], iscrowd=0)
+        len(broken(tree, tmp_path / "b", changed).dataset("train"))
+    assert "1 of 14 segmentations in instances_train2017.json cover nothing of their boxes" in caplog.text
+    assert "annotation 2" in caplog.text

@@ -161,6 +161,14 @@ def broken(folder: Path, **changes: object) -> Path:
         ({"fl_x": 10**400}, "fl_x must be a finite number, got 1000"),
         ({"fl_x": None, "camera_angle_x": 4.0}, r"camera_angle_x must be in \(0, pi\), got 4.0"),
         ({"transform_matrix": [[10**400] * 4] * 3}, "must be a matrix of numbers"),
+        # a transposed matrix has its translation in the last row
+        ({"transform_matrix": [*np.eye(4)[:3].tolist(), [3, 2, 1, 1]]}, "last row .* 0 0 0 1, got 3 2 1 1"),
+        ({"transform_matrix": np.diag([1.0, 1, 1, 2]).tolist()}, "last row .* 0 0 0 1, got 0 0 0 2"),
+        # millimetres in place of pixels, and other numbers that no photograph has
+        ({"fl_x": 1.5}, r"a focal length of 0\.\d+ times the image's width is not that of a photograph"),
+        ({"fl_y": 1e300}, "a focal length of .* times the image's height is not"),
+        ({"cx": 5000.0}, "a principal point at .* times the image's width lies far outside"),
+        ({"k1": 50.0, "k2": -1e5}, "the lens distortion 50 -100000 0 0 folds the image"),
         ({"h": None}, "has w alone"),
         # lenses that bend rays otherwise than the five models which are understood
         ({"camera_model": "OPENCV_FISHEYE", "k1": 0.05}, "camera_model 'OPENCV_FISHEYE' is not understood"),
