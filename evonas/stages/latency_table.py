@@ -1,5 +1,6 @@
 """stage=latency_table: a lookup table of this machine's latencies, and how well it predicts whole networks."""
 
+import logging
 import statistics
 import time
 from collections import defaultdict
@@ -15,7 +16,7 @@ from evonas.errors import UserError
 from evonas.identifiers import identified
 from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency import runtimes
-from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure
+from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure_again, measure_credibly
 from evonas.objectives.latency.cpu_affinity import pinned
 from evonas.objectives.latency.lookup_table import KINDS, LatencyTable, Network, Vector, compare, corrected
 from evonas.objectives.latency.machine import machine
@@ -35,6 +36,8 @@ from evonas.stages.build.setup import LATENCY_TABLE
 from evonas.supernets.profile import profile
 from evonas.supernets.supernet import Supernet, extract
 from evonas.track.progress import Progress
+
+log = logging.getLogger(__name__)
 
 # short rounds some time apart, so that a disturbance reaches only one of them
 ROUNDS = 2
@@ -79,7 +82,14 @@ class BuildLatencyTable:
         self._plan = replace(_WHOLE, seconds=seconds / ROUNDS / 2, max_seconds=seconds / ROUNDS)
 
     def run(self, context: Context) -> str:
-        """Build the table and print how well it predicts; returns its path."""
+        """Build the table and print how well it predicts; returns its path.
+
+        Timings that other programs disturb are repeated, and those of the other round are taken where they stay
+        doubtful.
+
+        Raises:
+            DisturbedError: other programs left no measurement of a reference.
+        """
         began = time.monotonic()
         benchmark = _benchmark(context, self.threads)
         is_pinned = self.pin and benchmark.evaluation.device.type == "cpu"
@@ -97,22 +107,37 @@ class BuildLatencyTable:
         drawn = _drawn(benchmark.supernet, self.fit + self.held_out, context.cfg.seed)
         with Progress("lookup", ROUNDS * len(drawn) + ROUNDS, unit="step") as progress:
             step_reference, network_reference = _references(benchmark)
-            blocks: list[dict[str, float]] = []
-            wholes: list[list[float]] = []
+            blocks: list[dict[str, _Timed]] = []
+            wholes: list[list[_Timed]] = []
             for _ in range(ROUNDS):
                 blocks.append(_time_steps(benchmark, step_reference))
                 progress.advance()
                 wholes.append([])
                 for genotype in drawn:
                     runner = with_reference(_network_runner(benchmark, genotype), *network_reference)
-                    wholes[-1].append(measure(runner, self._plan).median)
+                    wholes[-1].append(_timed(runner, self._plan))
                     progress.advance()
-        entries = {name: statistics.fmean(each[name] for each in blocks) for name in blocks[0]}
+        steps = _mean_of_rounds([[each[name] for name in blocks[0]] for each in blocks])
+        entries = {name: each.ms for name, each in zip(blocks[0], steps, strict=True)}
         fixed = entries.pop("")
+        networks = _mean_of_rounds(wholes)
+        doubtful = sum(each.is_doubtful for each in (*steps, *networks))
+        if doubtful:
+            log.warning(
+                "%d of %d latencies are doubtful: other programs disturbed each of their timings. Build the table "
+                "again when the computer has less to do.",
+                doubtful,
+                len(steps) + len(networks),
+            )
         facts = {**about(benchmark.evaluation), "threads": self.threads, "clock": benchmark.clock}
+        facts["doubtful"] = [doubtful, len(steps) + len(networks)]
         facts["machine"] = machine(benchmark.evaluation.device)
         return _fitted(
-            LatencyTable(facts, entries, fixed), benchmark, drawn, np.mean(wholes, axis=0), self.fit
+            LatencyTable(facts, entries, fixed),
+            benchmark,
+            drawn,
+            np.array([each.ms for each in networks]),
+            self.fit,
         )
 
 
@@ -144,16 +169,41 @@ def _references(benchmark: _Benchmark) -> tuple[Reference, Reference]:
     block = next(step for step in profile(benchmark.supernet, benchmark.image) if step.label)
     smallest = benchmark.supernet.space.smallest()
     runners = _runner(benchmark, block.run, block.given), _network_runner(benchmark, smallest)
-    first, second = ((runner, measure(runner, NOMINAL).fastest) for runner in runners)
+    first, second = ((runner, measure_credibly(runner, NOMINAL).fastest) for runner in runners)
     return first, second
 
 
-def _time_steps(benchmark: _Benchmark, reference: Reference) -> dict[str, float]:
-    """Milliseconds by label; the steps of every network are summed under the empty label."""
-    found: dict[str, float] = defaultdict(float, {"": 0.0})
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """Milliseconds, and whether they are no measurement because other programs left none."""
+
+    ms: float = 0.0
+    is_doubtful: bool = False
+
+    def __add__(self, other: "_Timed") -> "_Timed":
+        return _Timed(self.ms + other.ms, self.is_doubtful or other.is_doubtful)
+
+
+def _timed(take: TimedRunner, plan: Plan) -> _Timed:
+    timing = measure_again(take, plan)
+    return _Timed(timing.median, bool(timing.doubt))
+
+
+def _mean_of_rounds(rounds: Sequence[Sequence[_Timed]]) -> list[_Timed]:
+    """The mean of each timing over the rounds that measured it, or over all where none did, which stays doubtful."""
+    found = []
+    for timings in zip(*rounds, strict=True):
+        measured = [each for each in timings if not each.is_doubtful]
+        found.append(_Timed(statistics.fmean(each.ms for each in measured or timings), not measured))
+    return found
+
+
+def _time_steps(benchmark: _Benchmark, reference: Reference) -> dict[str, _Timed]:
+    """Timings by label; the steps of every network are summed under the empty label."""
+    found: dict[str, _Timed] = defaultdict(_Timed, {"": _Timed()})
     for step in profile(benchmark.supernet, benchmark.image):
         runner = with_reference(_runner(benchmark, step.run, step.given), *reference)
-        found[step.label] += measure(runner, _STEP).median
+        found[step.label] += _timed(runner, _STEP)
     return dict(found)
 
 

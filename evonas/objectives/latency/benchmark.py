@@ -6,7 +6,7 @@ It is independent of networks and devices: what is timed is a function that retu
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evonas.errors import DisturbedError, UserError
@@ -162,20 +162,34 @@ def measure(take: TimedRunner, plan: Plan) -> Timing:
     return Timing(tuple(times), warmups, is_stable, sum(run.is_disturbed for run in runs), len(runs))
 
 
+def measure_again(take: TimedRunner, plan: Plan) -> Timing:
+    """`measure`, repeated with twice the repeats while its result is no measurement; the last one may be none."""
+    for number in range(_TIMINGS):
+        # few repeats have a wide interval, and are soon all interrupted
+        longer = replace(
+            plan,
+            min_repeats=min(2**number * plan.min_repeats, plan.max_repeats),
+            max_seconds=2**number * plan.max_seconds,
+        )
+        timing = measure(take, longer)
+        if not timing.doubt:
+            break
+    return timing
+
+
 def measure_credibly(take: TimedRunner, plan: Plan) -> Timing:
-    """`measure`, repeated while the result is no measurement.
+    """`measure_again`, whose result is a measurement.
 
     Raises:
         DisturbedError: no timing was credible; see `Timing.doubt`.
     """
-    for _ in range(_TIMINGS):
-        timing = measure(take, plan)
-        if not timing.doubt:
-            return timing
-    raise DisturbedError(
-        f"latency was measured {_TIMINGS} times, and {timing.doubt}",
-        "Repeat the command when the computer has less to do.",
-    )
+    timing = measure_again(take, plan)
+    if timing.doubt:
+        raise DisturbedError(
+            f"latency was measured {_TIMINGS} times, and {timing.doubt}",
+            "Repeat the command when the computer has less to do.",
+        )
+    return timing
 
 
 def interval(times: Sequence[float]) -> tuple[float, float]:

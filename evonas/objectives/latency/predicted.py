@@ -67,9 +67,12 @@ class LookupLatency:
 
     @property
     def source(self) -> str:
-        """Machine of the table and its held-out errors, as one line."""
+        """Machine of the table, its held-out errors, and how many of its timings are doubtful, as one line."""
         about = self.table.about["machine"]["name"]
-        return f"{self.kind} of {about}, {self.table.held_out[self.kind].line}"
+        # tables of earlier releases do not say it
+        doubtful, total = self.table.about.get("doubtful", (0, 0))
+        noted = f", {doubtful} of {total} timings doubtful" if doubtful else ""
+        return f"{self.kind} of {about}, {self.table.held_out[self.kind].line}{noted}"
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The predicted latency in ms, with the table's machine and held-out errors."""

@@ -1,5 +1,7 @@
 """stage=latency_table on a tiny network, and the objective that reads its table."""
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,13 @@ from omegaconf import OmegaConf
 
 from evonas import files
 from evonas.config import to_plain
-from evonas.errors import DataError, UserError
+from evonas.errors import DataError, DisturbedError, UserError
 from evonas.objectives.context import EvaluationContext
-from evonas.objectives.latency.lookup_table import load
+from evonas.objectives.latency import benchmark
+from evonas.objectives.latency.benchmark import Plan, Timing, measure
+from evonas.objectives.latency.lookup_table import LatencyTable, load
 from evonas.objectives.latency.predicted import LookupLatency
+from evonas.objectives.latency.reference_timing import TimedRunner
 from evonas.run import Run
 from evonas.schema import Budget
 from evonas.stages.build.setup import LATENCY_TABLE, Setup
@@ -127,3 +132,51 @@ def test_the_run_s_own_table_is_found(built: Path) -> None:
 def test_a_table_cannot_be_made_of_nothing() -> None:
     with pytest.raises(UserError, match="fit=2"):
         BuildLatencyTable(fit=2)
+
+
+def test_a_doubtful_timing_is_repeated_and_left_to_the_other_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other programs interrupt every run of some timings, as the scheduler would tell it."""
+    interrupted = range(0)
+    timed = 0
+
+    def told(take: TimedRunner, plan: Plan) -> Timing:
+        nonlocal timed
+        timed += 1
+        real = measure(take, plan)
+        # the computer that runs the test may be busy itself
+        disturbed = real.runs if timed in interrupted else 0
+        return replace(real, times=(real.median,) * real.runs, disturbed=disturbed)
+
+    monkeypatch.setattr(benchmark, "measure", told)
+
+    def build(name: str) -> LatencyTable:
+        nonlocal timed
+        timed = 0
+        made = small_run.context(tmp_path / name / "run")
+        made.cfg.space.update({"mlp_ratio": [1], "d_state": [16], "expand": [1, 4]})
+        return load(Path(BuildLatencyTable(fit=5, held_out=5, seconds=0.02).run(made)))
+
+    calm = build("calm")
+    total = timed
+    # the first two are those of the references; the third is doubtful in the first round, all three times
+    interrupted = range(3, 6)
+    table = build("one")
+    assert timed == total + 2
+    assert set(table.entries) == set(calm.entries)
+    assert all(0 < value < float("inf") for value in (*table.entries.values(), table.fixed))
+    count = len(table.entries) + 1 + 10
+    assert calm.about["doubtful"] == table.about["doubtful"] == [0, count]
+    # where no round has a measurement, the table says so wherever its numbers are
+    interrupted = range(3, 10**6)
+    with caplog.at_level(logging.WARNING):
+        table = build("all")
+    assert table.about["doubtful"] == [count, count]
+    assert f"{count} of {count} latencies are doubtful" in caplog.text
+    objective = LookupLatency(str(tmp_path / "all/run" / LATENCY_TABLE))
+    assert objective.source.endswith(f", {count} of {count} timings doubtful")
+    # without a reference there is no time at all
+    interrupted = range(10**6)
+    with pytest.raises(DisturbedError, match="latency was measured 3 times, and other programs interrupted"):
+        build("none")
