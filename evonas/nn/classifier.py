@@ -14,6 +14,14 @@ from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 
 
+def check_output(output: str) -> None:
+    """Raises a UserError unless the output of a classifier is `linear`, its logits."""
+    if output != "linear":
+        raise UserError(
+            f"head.output must be linear for a classifier, got {output}.", "Use head=light for dense tasks."
+        )
+
+
 class Classifier(nn.Module):
     """Logits from the spatial mean of the last level; other levels are not used.
 
@@ -37,11 +45,7 @@ class Classifier(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if output != "linear":
-            raise UserError(
-                f"head.output must be linear for a classifier, got {output}.",
-                "Use head=light for dense tasks.",
-            )
+        check_output(output)
         channels = levels[-1].channels
         with uninitialised(self, seed):
             self.norm = nn.LayerNorm(channels) if norm else nn.Identity()

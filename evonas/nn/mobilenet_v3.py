@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evonas.errors import UserError
+from evonas.nn.classifier import check_output
 from evonas.nn.initialise import uniform_by_fan_in, uninitialised
 from evonas.nn.level import Level
 
@@ -113,11 +114,7 @@ class MobileNetV3Head(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if output != "linear":
-            raise UserError(
-                f"head.output must be linear for a classifier, got {output}.",
-                "Use head=light for dense tasks.",
-            )
+        check_output(output)
         channels, word = levels[-1].channels, act_func or "h_swish"
         self._settings = {
             "out_channels": out_channels,
