@@ -84,6 +84,7 @@ def main() -> int:
         0 done, 1 a bug of ours, 2 a wrong command, 3 wrong data, 4 failed machinery,
         130 and 143 after SIGINT and SIGTERM, 141 after whoever read the output went away, as `| head` does.
     """
+    _replace_closed_streams()
     try:
         code = _answer()
         sys.stdout.flush()
@@ -95,6 +96,17 @@ def main() -> int:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())
     return code
+
+
+def _replace_closed_streams() -> None:
+    """Opens standard streams that the caller closed, as `>&-` does, or the next file would take their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
 
 
 def _is_reader_gone() -> bool:
@@ -266,6 +278,7 @@ def _check(cfg: DictConfig, overrides: Sequence[str], stage: str) -> None:
         )
     config.refuse_environment(cfg)
     cli_errors.check_types(cfg, overrides)
+    cli_errors.refuse_infinite(cfg, overrides)
     cli_errors.refuse_too_small(cfg)
 
 

@@ -1,5 +1,6 @@
 """Hydra's complaints about a command, said in one sentence with what to type instead."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -115,6 +116,16 @@ def check_types(cfg: DictConfig, typed: Sequence[str]) -> None:
             raise UserError(
                 f"{key}={redact(now, key)} is not {wanted}.", f"For instance: {key}={_typed(before)}"
             )
+
+
+def refuse_infinite(cfg: DictConfig, typed: Sequence[str]) -> None:
+    """Refuse typed numbers that are not finite, such as 1e999, which neither JSON nor a seed can hold."""
+    for override in typed:
+        key = setting(override)[0].lstrip("+")
+        value = OmegaConf.select(cfg, key, throw_on_missing=False) if key else None
+        numbers = value if OmegaConf.is_list(value) else [value]
+        if any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
+            raise UserError(f"{redact(override)} is not a finite number.", f"Type a number, such as {key}=1.")
 
 
 def refuse_too_small(cfg: DictConfig) -> None:

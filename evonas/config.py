@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.utils import instantiate
 from omegaconf import Container, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from evonas import deprecated
 from evonas.config_types import parameters, refuse_fractions
@@ -328,6 +328,9 @@ def to_plain(node: Any) -> Any:
         refuse_environment(node)
         try:
             plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        except MissingMandatoryValue as error:
+            key = error.full_key or error.key
+            raise UserError(f"{key} has no value, and must have one.", f"Type it: {key}=<value>") from error
         except OmegaConfBaseException as error:
             raise UserError(f"The config does not resolve: {error}") from error
     for text in _strings(plain):

@@ -100,6 +100,11 @@ def sqlite_error(error: sqlite3.Error, path: Path | None) -> EvoNASError:
             f"{name} is in use by another process: {error}.",
             "Wait until that process has ended, then repeat.",
         )
+    if code == sqlite3.SQLITE_READONLY_ROLLBACK:
+        return DataError(
+            f"{name} was not copied or written whole: a journal of an unfinished write lies beside it.",
+            _RESTORE,
+        )
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return EngineError(
             f"{name} cannot be written: {error}.",

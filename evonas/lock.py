@@ -92,7 +92,10 @@ def _guarded(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[TextIO
     try:
         handle = os.open(path, flags | os.O_NOFOLLOW) if is_looked_at else files.open_to_change(path)
     except OSError as error:
-        raise EngineError(f"Cannot open the lock {path}: {error.strerror}.") from error
+        raise EngineError(
+            f"Cannot open the lock {path}: {error.strerror}.",
+            "Make the run's folder writable for you, or copy it and name the folder of the copy: outputs=<folder>",
+        ) from error
     with os.fdopen(handle, "r" if is_looked_at else "r+", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_SH if is_looked_at else fcntl.LOCK_EX)
         yield stream

@@ -1,6 +1,8 @@
 """Output whose reader goes away, as `| head` does, ends a command quietly."""
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +41,16 @@ def test_a_command_whose_reader_is_gone_ends_quietly(words: list[str], tmp_path:
     )
     os.close(write)
     assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_command_whose_streams_are_closed_does_its_work(closed: str, tmp_path: Path) -> None:
+    files.write_json(tmp_path / "outputs/a/run.json", IDENTITY)
+    place = {"PYTHONPATH": str(conf_dir().parent)}
+    command = f"{shlex.quote(sys.executable)} -m evonas list stage.json=true {closed}"
+    ended = subprocess.run(
+        command, shell=True, cwd=tmp_path, env={**os.environ, **place}, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    # no file took the number of a closed stream
+    assert json.loads((tmp_path / "outputs/a/run.json").read_text()) == IDENTITY

@@ -1,7 +1,7 @@
 """Every YAML file composes, and what it names exists and takes its keys."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,29 @@ def test_none_is_none_whatever_a_file_sets_below_the_group(group: str, option: s
     cfg.network = None
     complete(cfg)
     assert cfg[group] == {}
+
+
+@pytest.mark.parametrize(
+    "typed", ["data.scale=1e999", "data.max_depth=-inf", "data.min_depth=nan", "data.invalid=nan"]
+)
+def test_numbers_that_are_not_finite_are_refused(typed: str, evonas_command: Callable[..., Any]) -> None:
+    ended = evonas_command("+task=depth_folders", "data.root=.", "stage=pretrain", "run=a", typed)
+    assert ended.code == 2 and f"{typed} is not a finite number" in ended.err
+    assert not Path("outputs/a").exists()
+
+
+def test_a_value_that_is_missing_is_named(evonas_command: Callable[..., Any]) -> None:
+    ended = evonas_command("check", "+task=masks", "data.root=.")
+    assert (
+        ended.code == 2
+        and "data.classes has no value, and must have one.\nType it: data.classes=" in ended.err
+    )
+
+
+def test_networks_that_nothing_reads_are_refused(evonas_command: Callable[..., Any]) -> None:
+    ended = evonas_command("cost", "network=ofa_nano", "networks=smallest")
+    assert ended.code == 2 and "stage=cost does not read networks=" in ended.err
+    assert "stage.genotype=" in ended.err
 
 
 def test_a_typed_setting_of_none_is_refused() -> None:

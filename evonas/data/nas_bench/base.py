@@ -269,12 +269,25 @@ def tabulated(
     """A table of architectures and columns with equal numbers of rows; values that are not finite become NaN.
 
     Raises:
-        DataError: a column has a different number of rows.
+        DataError: a column has another shape than one number for each architecture, or a time, energy or count below
+            zero.
     """
     odd = [column for column, values in columns.items() if values.shape != (len(words),)]
     if odd:
-        found = len(columns[odd[0]])
-        raise DataError(f"Column {odd[0]} of {name} has {found} rows; there are {len(words)} architectures.")
+        shape = "x".join(map(str, columns[odd[0]].shape)) or "one"
+        raise DataError(
+            f"Column {odd[0]} of {name} has {shape} numbers; there are {len(words)} architectures.",
+            "Store one number for each.",
+        )
+    below = [
+        column for column, values in columns.items() if _unit(column) and np.nanmin(values, initial=0) < 0
+    ]
+    if below:
+        least = float(np.nanmin(columns[below[0]]))
+        raise DataError(
+            f"Column {below[0]} of {name} is in {_unit(below[0])}, and its least value is {least:g}.",
+            "A time, an energy or a count is not negative: correct the values, or name the column otherwise.",
+        )
     rows: dict[Words, tuple[int, ...]] = {}
     for row, key in enumerate(words):
         rows[key] = (*rows.get(key, ()), row)

@@ -40,9 +40,17 @@ def _is_network(entry: Any) -> bool:
 
 
 def check_selection(selected: Mapping[str, Any], results: SearchResults, path: Path) -> None:
-    """Raise a DataError for the first value that the archive has otherwise; unknown networks are passed over."""
+    """Raise a DataError for the first value that the archive has otherwise or not at all.
+
+    Networks that were named instead of selected have no values, and need not be in the archive.
+    """
     for net in selected["nets"]:
         row = results.rows.get(net["genotype"])
+        if row is None and net["objectives"]:
+            raise DataError(
+                f"{path} gives network '{net['name']}' values, but the archive has none of {net['genotype'][:200]}.",
+                "Write it again with: stage=select, or restore the file that was changed.",
+            )
         if row is None:
             continue
         recorded = results.objectives(row), results.readings(row)

@@ -56,6 +56,10 @@ def check_combinations(cfg: DictConfig, stage: str, objectives: Sequence[str]) -
             "Try: 'evaluator.objectives=[error,flops]', or scores: +task=transnas_scores",
         )
     if cfg.networks is not None and stage not in LOOKS_AT_NETWORKS:
+        if stage == "cost":
+            raise UserError(
+                "stage=cost does not read networks=.", "Say the network as: stage.genotype=<its text>"
+            )
         if stage == "search":
             raise UserError(
                 "networks= names the networks, so there is nothing to search for.",

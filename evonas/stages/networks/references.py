@@ -93,10 +93,18 @@ def _resolve(context: Context, text: str) -> Iterator[NetworkRef]:
         yield from _selected(_other_run(context.run, place.removeprefix(_RUN)) / SELECTED, name, text)
     elif path.suffix == ".sqlite":
         yield from _of_front(path, name)
-    elif path.suffix == ".json" or path.is_dir():
-        yield from _selected(path / SELECTED if path.is_dir() else path, name, text)
+    elif path.suffix == ".json" or _is_folder(path):
+        yield from _selected(path / SELECTED if _is_folder(path) else path, name, text)
     else:
         yield NetworkRef(TYPED, text, "given as networks=")
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether there is such a folder; genotypes are longer than names may be."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _other_run(own: Run, name: str) -> Path:

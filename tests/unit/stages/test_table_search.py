@@ -233,5 +233,12 @@ def test_what_selected_json_says_is_held_against_the_archive(
     altered = honest | {"metrics": {"knee": {"error": 0.0}}}
     path.write_text(json.dumps(altered))
     assert "gives network 'knee' error 0.0" in evonas_command("report", "run=one").err
+    # values of a network that the search never measured
+    altered = json.loads(json.dumps(honest))
+    altered["nets"][0]["genotype"] = altered["nets"][0]["genotype"].replace("e=", "e=x", 1)
+    path.write_text(json.dumps(altered))
+    for look in (("report", "run=one"), ("show", "run=one")):
+        ended = evonas_command(*look)
+        assert ended.code == 3 and "gives network 'knee' values, but the archive has none of" in ended.err
     assert evonas_command("stage=select", "run=one").code == 0
     assert json.loads(path.read_text()) == honest

@@ -137,7 +137,7 @@ def test_wrong_names_list_the_right_ones(folder: Path) -> None:
 
 def test_files_of_another_shape_are_refused(tmp_path: Path) -> None:
     tables_written.nb201(tmp_path, c10_valid_naslib=np.zeros(3))
-    with pytest.raises(DataError, match="Column error of nb201/c10 has 3 rows; there are 15625"):
+    with pytest.raises(DataError, match="Column error of nb201/c10 has 3 numbers; there are 15625"):
         nb201(str(tmp_path))
     np.savez(tmp_path / "nb201_tables.npz", enc=np.zeros((2, 6), dtype=int), ops=np.array(["none"]))
     with pytest.raises(DataError, match="no array 'c10_valid_naslib'"):
@@ -161,8 +161,20 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column besides 'words'"):
         own(str(path))
     np.savez(path, words=[["3"], ["5"]], error=[1.0])
-    with pytest.raises(DataError, match="Column error of mine has 1 rows; there are 2"):
+    with pytest.raises(DataError, match="Column error of mine has 1 numbers; there are 2"):
         own(str(path))
+    np.savez(path, words=[["3"], ["5"]], error=[[1.0, 2.0], [3.0, 4.0]])
+    with pytest.raises(DataError, match="Column error of mine has 2x2 numbers; there are 2"):
+        own(str(path))
+    # scores may be negative, times and counts may not
+    np.savez(path, words=[["3"], ["5"]], score=[-1.0, np.nan], macs=[0, 2], latency=[np.nan, 1.5])
+    assert own(str(path)).values(("3",), ("score", "macs")) == {"score": -1.0, "macs": 0.0}
+    for column, unit in (("latency", "ms"), ("params", "M"), ("edge_energy", "mJ")):
+        np.savez(path, words=[["3"], ["5"]], error=[1.0, 2.0], **{column: [np.nan, -4.7]})
+        with pytest.raises(
+            DataError, match=f"Column {column} of mine is in {unit}, and its least value is -4.7"
+        ):
+            own(str(path))
     with pytest.raises(DataError, match="does not exist"):
         own(str(tmp_path / "other.npz"))
 

@@ -118,6 +118,8 @@ def test_last_is_the_newest_other_run(tmp_path: Path) -> None:
         ("run:broad#knee", "space evonet, and this run's space is tiny", "space=evonet network=evonet"),
         ("tiny:m=9,0.5,3,2/s=16,32,32/e=4,1,4/d=1.1.10.1", "m1", "4"),
         ("evonet:m=1", "not a point of space tiny", "tiny:m="),
+        # longer than a file's name may be
+        ("x" * 5000, "not a point of space tiny", "tiny:m="),
     ],
 )
 def test_what_cannot_be_meant_is_said(genotype: str, said: str, hinted: str, tmp_path: Path) -> None:
