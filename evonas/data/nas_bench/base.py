@@ -279,8 +279,11 @@ def tabulated(
             f"Column {odd[0]} of {name} has {shape} numbers; there are {len(words)} architectures.",
             "Store one number for each.",
         )
+    # rates are negated, because objectives are minimised
     below = [
-        column for column, values in columns.items() if _unit(column) and np.nanmin(values, initial=0) < 0
+        column
+        for column, values in columns.items()
+        if _unit(column) not in ("", "1/s") and np.nanmin(values, initial=0) < 0
     ]
     if below:
         least = float(np.nanmin(columns[below[0]]))
