@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from evonas.cli_args import config_dirs, nearest, overrides, setting
@@ -123,7 +123,7 @@ def refuse_infinite(cfg: DictConfig, typed: Sequence[str]) -> None:
     for override in typed:
         key = setting(override)[0].lstrip("+")
         value = OmegaConf.select(cfg, key, throw_on_missing=False) if key else None
-        numbers = value if OmegaConf.is_list(value) else [value]
+        numbers = value if isinstance(value, ListConfig) else [value]
         if any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
             raise UserError(f"{redact(override)} is not a finite number.", f"Type a number, such as {key}=1.")
 

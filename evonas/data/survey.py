@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from evonas.data.base import Images, Split
 from evonas.data.examined import IGNORE, Examinable, Examined, examine, spread
 from evonas.data.io.pictures import exif_orientation, file_kind, is_deep
+from evonas.data.io.split_lists import number_on_disk
 from evonas.data.near_duplicates import Features, thumbnail
 from evonas.data.statement import DeepImages
 from evonas.errors import DataError
@@ -58,7 +59,9 @@ class SplitSurvey:
         errors: what was wrong with images that cannot be used, by name.
         names: names of the other images, in order.
         groups: groups of these images.
+        repeated: names of images that are one file with an image before, and the name of that one.
         thumbnails: of the same images, N F.
+        name_of: the first name of each file by its number on the disk.
         examples: reduced images to be shown.
     """
 
@@ -89,6 +92,8 @@ class SplitSurvey:
     errors: list[tuple[str, DataError]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     groups: Counter[str] = field(default_factory=Counter)
+    repeated: list[tuple[str, str]] = field(default_factory=list)
+    name_of: dict[object, str] = field(default_factory=dict)
     places: list[int] = field(default_factory=list)
     thumbnails: list[Features] = field(default_factory=list)
     examples: list[Examined] = field(default_factory=list)
@@ -109,6 +114,9 @@ class SplitSurvey:
             self.sizes[height, width] += 1
             self.thumbnails.append(thumbnail(found.picture))
         if found.file is not None:
+            first = self.name_of.setdefault(number_on_disk(found.file) or found.file, found.name)
+            if first != found.name:
+                self.repeated.append((found.name, first))
             self.kinds[file_kind(found.file)] += 1
             if found.picture is not None and is_deep(found.file):
                 self.deep = self.deep.with_one(found.picture)

@@ -39,7 +39,7 @@ def list_images(folder: Path, levels: int = 0, suffixes: Sequence[str] = SUFFIXE
         suffixes: suffixes of what counts as an image, in lower case.
 
     Raises:
-        DataError: the folder cannot be listed, or an image is a link that leads nowhere.
+        DataError: the folder cannot be listed, an image is a link that leads nowhere, or its name is not UTF-8.
     """
     images: list[Path] = []
     skipped: list[Path] = []
@@ -52,10 +52,23 @@ def list_images(folder: Path, levels: int = 0, suffixes: Sequence[str] = SUFFIXE
         elif path.suffix.lower() in suffixes and not is_folder(entry):
             if not leads_somewhere(entry):
                 raise DataError(f"{path} is a link to a file that does not exist.", "Complete the download.")
+            if not path.name.isascii():
+                _refuse_other_encodings(path)
             images.append(path)
         elif path.name.lower() not in _LITTER:
             skipped.append(path)
     return Listing(tuple(sorted(images)), tuple(sorted(skipped)))
+
+
+def _refuse_other_encodings(path: Path) -> None:
+    """Refuses a name that is not UTF-8, which neither a page nor a manifest could hold."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"The name of the file {os.fsencode(path.name)!r} in {path.parent} is not UTF-8.",
+            "Rename it, for example with: convmv -f latin1 -t utf8 --notest -r <folder>",
+        ) from error
 
 
 def listed(folder: Path, may_be_missing: bool = False) -> list[os.DirEntry[str]]:

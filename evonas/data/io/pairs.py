@@ -233,11 +233,17 @@ class PairFolders:
 
         Raises:
             DataError: a folder, a list or a file is missing, or pairs are ambiguous.
+        UserError: a folder is not below the root, or has another placeholder than {split}.
         """
         if self.lists is not None:
             return self._listed(Path(self.lists) / f"{split}.txt")
-        images, truths = (self.root / each.format(split=split) for each in (self.images, self.truths))
+        images, truths = (self.root / _filled(each, split) for each in (self.images, self.truths))
         for place in (images, truths):
+            if not place.is_relative_to(self.root):
+                raise UserError(
+                    f"The folder {place} is not below data.root={self.root}.",
+                    "Set data.root to a folder that contains images and ground truth.",
+                )
             if not place.is_dir():
                 there = sorted(each.name for each in listed(self.root, may_be_missing=True))
                 content = f" {self.root} contains {', '.join(there[:5])}." if there else ""
@@ -252,7 +258,7 @@ class PairFolders:
         if not path.is_file():
             names = sorted(each.name for each in path.parent.iterdir() if not each.name.startswith("."))
             raise DataError(
-                f"{path} does not exist; data.lists={self.lists} contains {', '.join(names[:5]) or 'nothing'}.",
+                f"{path} is not a file; data.lists={self.lists} contains {', '.join(names[:5]) or 'nothing'}.",
                 "Name the lists <split>.txt, or say their names without the suffix: data.train=<name> data.test=<name>",
             )
         base, lines = self.root.resolve(), read_lines(path, self.root, columns=2)
@@ -289,6 +295,17 @@ class PairFolders:
         frames = [Frame(str(image), image, truth) for image, truth in pairs]
         check_present(frames, Folders(), path.name)
         return frames
+
+
+def _filled(folder: str, split: str) -> str:
+    """A folder below the root with the name of the split in place of {split}."""
+    found = folder.replace("{split}", split)
+    if "{" in found or "}" in found:
+        raise UserError(
+            f"The folder {folder} has a placeholder that is not known; {{split}} is.",
+            "For instance: 'data.images=\"images/{split}\"'",
+        )
+    return found
 
 
 class NamedSplits(ABC):

@@ -43,8 +43,10 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error
 # a word in double quotes, or up to the next blank
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
 _ORIENTATION, _PNG_BITS = 0x0112, 24
-# beginnings of formats that are not read, for messages
+# beginnings of formats, for messages
 _SIGNATURES = {
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
     "GIF": re.compile(rb"GIF8"),
     "BMP": re.compile(rb"BM"),
     "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
@@ -179,9 +181,14 @@ def _opened(path: Path | Encoded, max_pixels: int, formats: tuple[str, ...] = FO
     try:
         image = Image.open(stream, formats=formats)
     except UnidentifiedImageError as error:
+        kind = _kind(path)
+        if kind in formats:
+            raise DataError(
+                f"{path} is a damaged {kind} file.", "Replace the file or leave it out."
+            ) from error
+        what = "" if kind is None else f" but {kind}"
         raise DataError(
-            f"{path} is not a {' or '.join(formats)} image{_other_kind(path)}.",
-            "Convert it, or leave it out.",
+            f"{path} is not a {' or '.join(formats)} image{what}.", "Convert it, or leave it out."
         ) from error
     except _BOMB as error:
         raise _too_large(path, max_pixels) from error
@@ -193,15 +200,14 @@ def _opened(path: Path | Encoded, max_pixels: int, formats: tuple[str, ...] = FO
     return image
 
 
-def _other_kind(path: Path | Encoded) -> str:
-    """What a file is instead of a PNG or JPEG, by its first bytes; empty if that is unknown."""
+def _kind(path: Path | Encoded) -> str | None:
+    """The format of a file by its first bytes; None if that is unknown."""
     if isinstance(path, Path):
         with path.open("rb") as stream:
             beginning = stream.read(16)
     else:
         beginning = path.content[:16]
-    kind = next((name for name, start in _SIGNATURES.items() if start.match(beginning)), None)
-    return "" if kind is None else f" but {kind}"
+    return next((name for name, start in _SIGNATURES.items() if start.match(beginning)), None)
 
 
 def read_lines(path: Path, root: Path, columns: int = 1) -> list[tuple[Path, ...]]:

@@ -183,7 +183,7 @@ def refuse_shared(
         """Files by device and number on it; those that the disk does not number by folder and name."""
         found: dict[tuple[object, object], Path] = {}
         for path in paths:
-            number = _number_on_disk(path)
+            number = number_on_disk(path)
             if number is None:
                 if path.parent not in folders:
                     folders[path.parent] = path.parent.resolve()
@@ -205,7 +205,7 @@ def refuse_shared(
         )
 
 
-def _number_on_disk(path: Path) -> tuple[object, object] | None:
+def number_on_disk(path: Path) -> tuple[object, object] | None:
     """Device and number of a file, after links; None if it is missing or its file system numbers no files."""
     try:
         found = path.stat()

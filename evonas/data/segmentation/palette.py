@@ -120,9 +120,12 @@ class Legend:
             what = (
                 f"the unknown colour {shown}" if len(found) == 1 else f"{len(found)} unknown colours: {shown}"
             )
-            raise DataError(
-                f"{path} contains {what}.", "Add them to data.palette, or set data.unknown=ignore."
-            )
+            hint = "Add them to data.palette, or set data.unknown=ignore."
+            if len(found) >= len(codes):
+                hint += (
+                    " Many colours between those of the classes come from smooth edges: export without them."
+                )
+            raise DataError(f"{path} contains {what}.", hint)
         return np.where(missing, IGNORE, numbers).astype(np.uint8)
 
 
@@ -177,7 +180,7 @@ def read_legend(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...] | None]
 
 
 def _colour(channels: list[int], where: str) -> Colour:
-    if len(channels) != 3 or not all(0 <= channel < 256 for channel in channels):
+    if len(channels) != 3 or not all(isinstance(each, int) and 0 <= each < 256 for each in channels):
         raise DataError(f"{where}: a colour must be three integers from 0 to 255, got {channels}.")
     red, green, blue = channels
     return red, green, blue

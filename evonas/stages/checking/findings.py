@@ -66,6 +66,10 @@ def findings(
         found += _unknown(survey)
         found += _classes(survey, images[split])
         found += _depths(survey)
+        if survey.repeated:
+            names = listed([f"{name} and {first}" for name, first in survey.repeated], at_most=3)
+            text = f"{len(survey.repeated)} of {survey.read} images are other names of one file: {names}."
+            found.append(Finding("warning", split, text, "Remove the links, or the lines that name them."))
         if survey.deep.sentence(split):
             found.append(Finding("warning", split, survey.deep.sentence(split), DEEP_FIX))
         if survey.empty:

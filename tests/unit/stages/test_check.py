@@ -129,6 +129,15 @@ def test_folders_of_another_layout_are_told_with_what_to_type(
     assert f"python -m evonas convert stage.voc={tmp_path / 'cells'} stage.coco=cells_coco" in ended.err
 
 
+def test_an_image_under_two_names_of_one_split_is_told(tree: Path, evonas_command: Command) -> None:
+    for kind in ("images", "masks"):
+        (tree / kind / "test/200.png").symlink_to(tree / kind / "test/101.png")
+    ended, told = look(evonas_command, tree)
+    assert ended.code == 0
+    text = "1 of 7 images are other names of one file: images/test/200.png and images/test/101.png."
+    assert warnings(told) == [text] and told["findings"][0]["where"] == "test"
+
+
 def test_dark_images_of_16_bits_are_told(tree: Path, evonas_command: Command) -> None:
     for path in (tree / "images/test").iterdir():
         Image.fromarray(np.asarray(Image.open(path))[..., 0].astype(np.uint16) * 4).save(path)

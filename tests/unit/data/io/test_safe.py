@@ -80,6 +80,17 @@ def test_the_cap_on_pixels_can_be_lowered(tmp_path: Path) -> None:
         safe.stored_size(path, max_pixels=1000)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_an_image_that_is_damaged_near_its_beginning_is_not_called_another_format(
+    tmp_path: Path, name: str
+) -> None:
+    content = bytearray(saved(tmp_path / name).read_bytes())
+    content[8:40] = bytes(32)
+    (tmp_path / name).write_bytes(bytes(content))
+    with pytest.raises(DataError, match=rf"{name} is (a damaged|damaged)"):
+        safe.open_image(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

@@ -1,6 +1,7 @@
 """ADE20K, Cityscapes and any folders of masks, in their true layouts, written here."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -612,3 +613,40 @@ def test_folders_without_splits_are_told_with_what_to_type(tmp_path: Path) -> No
     )
     with pytest.raises(DataError, match=r"Folder .*scans/train does not exist\. .* contains images, masks\."):
         masks(root, images="scans/{split}").frames("train")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"images": "images/{spilt}"}, "has a placeholder that is not known"),
+        ({"masks": "masks/{split"}, "has a placeholder that is not known"),
+        ({"images": "images/{split.__class__}"}, "has a placeholder that is not known"),
+        ({"images": "/images/{split}"}, "is not below data.root="),
+        (
+            {"palette": [[0, 0, 0], [1.5, 0, 0], [0, 0, 3]]},
+            r"three integers from 0 to 255, got \[1.5, 0, 0\]",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_told(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises((UserError, DataError), match=words):
+        masks(folders(tmp_path), **options).frames("train")
+
+
+def test_smooth_edges_of_painted_masks_are_suspected(tmp_path: Path) -> None:
+    root = folders(tmp_path, colour=True)
+    mask = root / "masks/test/0.png"
+    Image.open(mask).resize((61, 41), Image.Resampling.BILINEAR).save(mask)
+    Image.new("RGB", (61, 41)).save(root / "images/test/0.png")
+    with pytest.raises(DataError, match="unknown colours") as caught:
+        masks(root, palette=PALETTE).dataset("test")[0]
+    assert "smooth edges" in caught.value.hint
+
+
+def test_names_of_another_encoding_are_told(tmp_path: Path) -> None:
+    root = folders(tmp_path)
+    for kind in ("images", "masks"):
+        old = os.fsencode(root / kind / "train/0.png")
+        Path(os.fsdecode(old)).rename(os.fsdecode(old.replace(b"0.png", b"k\xfcche.png")))
+    with pytest.raises(DataError, match=r"The name of the file b'k\\xfcche\.png' in .* is not UTF-8"):
+        masks(root).frames("train")
