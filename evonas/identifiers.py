@@ -96,6 +96,7 @@ FIRST_RELEASE: Mapping[str, str] = MappingProxyType(
         "objective/finetuned_error": "evonas.objectives.finetuned_error.FinetunedError",
         "objective/latency": "evonas.objectives.latency.Latency",
         "objective/latency_lookup": "evonas.objectives.lookup.LookupLatency",
+        "objective/latency_published": "evonas.objectives.latency.published_table.PublishedLatency",
         "objective/macs": "evonas.objectives.macs.Macs",
         "objective/params": "evonas.objectives.params.Params",
         "objective/zero_cost": "evonas.objectives.zero_cost.ZeroCost",

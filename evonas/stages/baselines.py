@@ -166,6 +166,10 @@ class _BaselineTraining:
         return {**found, "objectives": {"error": metrics[self.task.error_name], **found["objectives"]}}
 
 
+# predictions that know the blocks of one space
+_TABLES = ("objective/latency_lookup", "objective/latency_published")
+
+
 def network_evaluator(context: Context) -> Evaluator | None:
     """Measures networks outside the space by the run's objectives, on the device of a search's workers.
 
@@ -175,7 +179,7 @@ def network_evaluator(context: Context) -> Evaluator | None:
     objectives = {
         name: each
         for name, each in to_plain(cfg.get("objective") or {}).items()
-        if identifier(each.get("_target_")) != "objective/latency_lookup"
+        if identifier(each.get("_target_")) not in _TABLES
     }
     if not objectives:
         return None

@@ -33,6 +33,7 @@ from evonas.supernets.fasterseg.cost import (
     price,
     shapes,
 )
+from evonas.supernets.fasterseg.latency_keys import latency_keys
 from evonas.supernets.fasterseg.matrices import decode
 from evonas.supernets.fasterseg.published import PUBLISHED
 from evonas.supernets.fasterseg.space import (
@@ -124,6 +125,10 @@ class FasterSeg:
                 settings = {"base": 12, "stem_width": net.width, "head_width": net.width}
                 found[name] = PublishedNetwork(genotype, settings, 19)
         return found
+
+    def latency_keys(self, genotype: Genotype, size: Size, classes: int, as_published: bool) -> Iterator[str]:
+        """The names of the genotype's entries in FasterSeg's latency table; see `latency_keys.py`."""
+        return latency_keys(architecture(self.space, genotype), self.shape, size, classes, as_published)
 
     def read_network(self, values: Mapping[str, Any]) -> PublishedNetwork:
         """The network of FasterSeg's matrices (`matrices.py`), as arrays and numbers by name.
