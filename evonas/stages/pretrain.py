@@ -23,7 +23,7 @@ class Pretrain:
         weights: a safetensors or `.pth` file with the names of evonas or others that the family knows; None for
             `network.weights`, else the initial weights of the run named by `inputs=`, else those of the seed.
         train: whether they are trained along the curriculum of `sampler=` by the recipe `train.pretrain`;
-            None trains classification tasks only.
+            None trains classification tasks only, and nothing with sampler=none.
         widening: how a larger supernet adopts a smaller network: `zeros` leaves the outputs of the subnet
             of its size unchanged, `copies` those of the largest subnet.
     """
@@ -41,7 +41,10 @@ class Pretrain:
         file = inherited if inherited is not None and inherited.exists() else None
         if given := self.weights or context.cfg.network.get("weights"):
             file = Path(given).expanduser()
-        train = isinstance(context.setup.task, Classification) if self.train is None else self.train
+        train = self.train
+        if train is None:
+            # sampler=none leaves nothing to train along
+            train = isinstance(context.setup.task, Classification) and bool(context.cfg.sampler)
         if not train:
             return self._write(context, file, PRETRAINED)
         start = None

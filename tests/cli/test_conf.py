@@ -160,13 +160,15 @@ def experimental(name: str) -> Any:
     return composed(f"+experiment={name}")
 
 
+# population and evaluations of the searches of the papers
+BUDGETS = {"evonas": (96, 19200), "evonet": (96, 19200), "nsganetv2": (8, 340)}
 EXPERIMENTS = [path.stem for path in sorted((conf_dir() / "experiment").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_is_whole_unless_it_is_debugged(experiment: str) -> None:
     whole = experimental(experiment)
-    assert (whole.budget.population, whole.budget.evaluations) == (96, 19200)
+    assert (whole.budget.population, whole.budget.evaluations) == BUDGETS[experiment.partition("_")[0]]
     assert whole.limits.max_epochs is None
     tried = composed(f"+experiment={experiment}", "limits=debug")
     assert (tried.limits.max_epochs, tried.budget.evaluations, tried.limits.teacher_size) == (1, 8, "tiny")
