@@ -141,7 +141,7 @@ MISTAKES = [
         "bn_calibration_images=-1 is too small",
         "images=0",
     ),
-    (["train.rank.lr=nan", "+task=synthetic"], "train.rank.lr=nan is too small", "train.rank.lr=0"),
+    (["train.rank.lr=nan", "+task=synthetic"], "train.rank.lr=nan is not a finite number", "train.rank.lr=1"),
     (["rank.top=0", "+task=synthetic"], "rank.top=0 is too small", "rank.top=1"),
     (["discover.population=0", "+task=synthetic"], "discover.population=0 is too small", "population=2"),
     (["+task=nb201", "search=saswot"], "Task nb201 searches columns of a table", "+task=transnas_scores"),
