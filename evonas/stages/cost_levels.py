@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from evonas import files
 from evonas.stages.base import Context
@@ -23,6 +24,7 @@ class CostLevels:
         window: a level F holds F to F (1 + window); null for levels without gaps.
         size: most subnets of a level.
         groups: number of smallest subnets that the levels share.
+        span, least, spread, tables: see `LevelPlan`; as in the sampler.
     """
 
     needs_task = True
@@ -33,8 +35,12 @@ class CostLevels:
         window: float | None = 0.1,
         size: int = 16000,
         groups: int = 3,
+        span: float | None = None,
+        least: Mapping[Any, str] | None = None,
+        spread: bool = True,
+        tables: str | None = None,
     ) -> None:
-        self.plan = LevelPlan(levels, window, size, groups)
+        self.plan = LevelPlan(levels, window, size, groups, span, least, spread, tables)
 
     def run(self, context: Context) -> str:
         """Build the table and print one line for each level; returns the path of the file."""
@@ -42,7 +48,7 @@ class CostLevels:
         costs = factory.costs(context.setup)
         table = LevelTable(costs, {}, self.plan, context.cfg.seed)
         for level in table.levels:
-            top = level.macs * (1 + table.window)
+            top = table.upper_end(level.macs)
             print(
                 f"  {level.macs / 1e6:10.4g} to {top / 1e6:10.4g} M: {len(level.rows):6d} subnets, "
                 f"smallest {costs.space.format(level.smallest)}"

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import SupernetFamily, column, cost
-from evonas.supernets.step import Place, Size
+from evonas.supernets.base import SupernetFamily, column, level_macs
+from evonas.supernets.step import Place, Size, Step
 
 Vectors = NDArray[np.integer]
 # a place whose genes have more combinations than an integer can number is not tabulated
@@ -26,10 +26,11 @@ class CostTable:
     Args:
         family: family of the genotypes.
         size: height and width of the image in pixels.
+        for_levels: whether to count as cost levels do, see `base.level_macs`.
     """
 
-    def __init__(self, family: SupernetFamily, size: Size) -> None:
-        self.family, self.size = family, size
+    def __init__(self, family: SupernetFamily, size: Size, for_levels: bool = False) -> None:
+        self.family, self.size, self._for_levels = family, size, for_levels
         self._places: list[_PlaceCosts] = []
         self._is_tabulated = True
         for place, genes in family.places.items():
@@ -51,21 +52,26 @@ class CostTable:
         """Multiply-adds of each row of integer layouts, canonical or not."""
         rows = np.asarray(vectors, dtype=np.int64)
         if not self._is_tabulated:
-            points = (self.space.from_vector(row) for row in rows.tolist())
-            return np.array([cost(self.family, each, self.size).macs for each in points], dtype=np.int64)
+            paths = (self.family.path(self.space.from_vector(row)) for row in rows.tolist())
+            return np.array([sum(map(self._count, path)) for path in paths], dtype=np.int64)
         # the step at a place depends on its genes alone in canonical form
         rows = self.space.canonical_rows(rows)
         total = np.zeros(len(rows), dtype=np.int64)
         for place in self._places:
             codes = rows[:, place.columns] @ place.radix
-            for code in np.unique(codes).tolist():
+            distinct, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+            for code, index in zip(distinct.tolist(), first.tolist(), strict=True):
                 if code not in place.known:
-                    row = rows[int(np.argmax(codes == code))]
-                    steps = self.family.path(Genotype(self.space.name, tuple(row.tolist())))
-                    costs = (self.family.price(step, self.size).macs for step in steps if step.at == place.at)
-                    place.known[code] = sum(costs)
-            total += place.costs(codes)
+                    steps = self.family.path(Genotype(self.space.name, tuple(rows[index].tolist())))
+                    place.known[code] = sum(self._count(step) for step in steps if step.at == place.at)
+            costs = np.array([place.known[code] for code in distinct.tolist()], dtype=np.int64)
+            total += costs[inverse]
         return total
+
+    def _count(self, step: Step) -> int:
+        if self._for_levels:
+            return level_macs(self.family, step, self.size)
+        return self.family.price(step, self.size).macs
 
     def of(self, genotype: Genotype) -> int:
         """Multiply-adds of one genotype."""
@@ -80,9 +86,3 @@ class _PlaceCosts:
     columns: list[int]
     radix: NDArray[np.int64]
     known: dict[int, int] = field(default_factory=dict)
-
-    def costs(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The cost of each code; all codes must be known."""
-        keys = np.array(sorted(self.known), dtype=np.int64)
-        values = np.array([self.known[key] for key in keys.tolist()], dtype=np.int64)
-        return values[np.searchsorted(keys, codes)]

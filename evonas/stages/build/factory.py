@@ -50,8 +50,8 @@ def largest_on_meta(setup: Setup) -> StaticNet | None:
 
 
 def costs(setup: Setup) -> CostTable:
-    """Parameters and MACs of every subnet on the task's images; builds no network."""
-    return CostTable(setup.family, setup.task.input_size)
+    """MACs of every subnet on the task's images, as cost levels count them; builds no network."""
+    return CostTable(setup.family, setup.task.input_size, for_levels=True)
 
 
 def teacher(setup: Setup) -> Any:

@@ -5,7 +5,7 @@ Legend: B batch, C channels, V channels of values, H W space, N tokens, K kernel
 
 from functools import partial
 from math import isqrt
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -72,23 +72,23 @@ class MobileBlock(ResidualBlock):
 
     Args:
         of: channels, kernel and stride.
-        norm: keywords of the batch norms.
+        norm: constant and momentum of the batch norms.
         has_shortcut: whether there is a convolution for the shortcut; None where channels change.
     """
 
-    def __init__(self, of: BlockShape, norm: dict[str, float], has_shortcut: bool | None = None) -> None:
+    def __init__(self, of: BlockShape, norm: tuple[float, float], has_shortcut: bool | None = None) -> None:
         super().__init__()
         self.stride = of.stride
         if of.expands:
             self.pw_conv = HeConv2d(of.given, of.hidden, 1, bias=False)
-            self.pw_bn = nn.BatchNorm2d(of.hidden, **norm)
+            self.pw_bn = nn.BatchNorm2d(of.hidden, *norm)
         self.dw_conv = DepthwiseConv2d(of.hidden, of.kernel, of.stride)
-        self.dw_bn = nn.BatchNorm2d(of.hidden, **norm)
+        self.dw_bn = nn.BatchNorm2d(of.hidden, *norm)
         if of.squeezed:
             self.se_conv1 = HeConv2d(of.hidden, of.squeezed, 1)
             self.se_conv2 = HeConv2d(of.squeezed, of.hidden, 1)
         self.pwl_conv = HeConv2d(of.hidden, of.out, 1, bias=False)
-        self.pwl_bn = (ZeroGammaNorm if of.stride == 1 else nn.BatchNorm2d)(of.out, **norm)
+        self.pwl_bn = (ZeroGammaNorm if of.stride == 1 else nn.BatchNorm2d)(of.out, *norm)
         if of.has_shortcut if has_shortcut is None else has_shortcut:
             self.shortcut_conv = HeConv2d(of.given, of.out, 1, bias=False)
 
@@ -236,13 +236,13 @@ class ElasticViTBackbone(Backbone):
             partial(input_size, of.resolution),
         )
         self.depths = shape.depths
-        norm = {"eps": shape.bn_eps, "momentum": momentum}
+        norm = (shape.bn_eps, momentum)
         rates = rising_rates(shape.depths, drop_path)
         stored = supernet or StoredShapes(of, shape)
         stem = of.widths[0]
         with uninitialised(self, seed):
             self.first_conv = HeConv2d(3, stem, 3, stride=2, padding=1, bias=False)
-            self.first_conv_bn = nn.BatchNorm2d(stem, **norm)
+            self.first_conv_bn = nn.BatchNorm2d(stem, *norm)
             self.conv_stem = Stage(self._convs(stored, 0, norm))
             stages = [Stage(self._convs(stored, stage, norm)) for stage in range(1, CONVS)]
             for stage in range(CONVS, STAGES):
@@ -256,7 +256,7 @@ class ElasticViTBackbone(Backbone):
             self.feature_exactor = nn.ModuleList(stages)
 
     @staticmethod
-    def _convs(stored: StoredShapes, stage: int, norm: dict[str, float]) -> dict[str, nn.Module]:
+    def _convs(stored: StoredShapes, stage: int, norm: tuple[float, float]) -> dict[str, nn.Module]:
         return {
             str(place): nn.Sequential(MobileBlock(block, norm, stored.shortcut))
             for place, block in enumerate(stored.convs(stage))
@@ -273,15 +273,14 @@ class ElasticViTBackbone(Backbone):
     def parts(self, index: int) -> tuple[nn.Module, ...]:
         stage, place = self.path[index].at
         if stage == 0:
-            return (
-                (self.conv_stem.layers[str(place - 1)],) if place else (self.first_conv, self.first_conv_bn)
-            )
+            own = self.conv_stem.layers
+            return (own[str(place - 1)],) if place else (self.first_conv, self.first_conv_bn)
         if place == self.depths[stage]:
             return ()
-        layers = self.feature_exactor[stage - 1].layers
-        return (
-            (layers[str(place)],) if stage < CONVS else (layers[str(2 * place)], layers[str(2 * place + 1)])
-        )
+        layers = cast(Stage, self.feature_exactor[stage - 1]).layers
+        if stage < CONVS:
+            return (layers[str(place)],)
+        return layers[str(2 * place)], layers[str(2 * place + 1)]
 
     def run(self, index: int, at: Activation) -> Activation:
         stage, place = self.path[index].at

@@ -306,8 +306,8 @@ def _work(step: Step, shape: NetworkShape, size: Size) -> tuple[_Work, Size]:
 
 
 def _block(numbers: list[Any]) -> BlockShape:
-    *sizes, expands = map(int, numbers)
-    return BlockShape(*sizes, bool(expands))
+    given, hidden, out, squeezed, kernel, stride, expands = map(int, numbers)
+    return BlockShape(given, hidden, out, squeezed, kernel, stride, bool(expands))
 
 
 def description(of: Architecture, shape: NetworkShape) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from evonas.supernets.elasticvit.cost import (
     published_macs,
     reduction_shape,
 )
+from evonas.supernets.elasticvit.formats import read_network
 from evonas.supernets.elasticvit.published import PUBLISHED, text_of
 from evonas.supernets.elasticvit.space import CONVS, STAGES, Architecture, architecture, layout_of
 from evonas.supernets.input_size import input_size
@@ -149,6 +150,10 @@ class ElasticViT:
             with suppress(UserError):
                 found[name] = PublishedNetwork(text_of(self.space, net), {"bias_side": 256}, CLASSES)
         return found
+
+    def read_network(self, found: Any) -> Genotype:
+        """The genotype of a network in published level tables, see `formats.read_network`."""
+        return read_network(self.space, found)
 
     def input_size(self, genotype: Genotype, size: Size) -> Size:
         return input_size(architecture(self.space, genotype).resolution, size)

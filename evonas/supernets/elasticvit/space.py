@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -109,13 +110,14 @@ class RisingSpace(Space):
 
     def size(self) -> int:
         """The exact number of networks."""
-        free = np.prod([len(axis.choices) for axis in self._widths], dtype=object)
+        free = prod(len(axis.choices) for axis in self._widths)
         counts = [1] * len(self._widths[0].choices)
-        for before, axis in pairwise(self._widths):
-            pairs = zip(before.choices, counts, strict=True)
-            found = list(pairs)
-            counts = [sum(count for width, count in found if width <= own) for own in axis.choices]  # type: ignore[operator]
-        return int(self._expression.count() // free * sum(counts))
+        for at, least in self._columns[1:]:
+            # least[i] is the first choice that may follow choice i of the stage before
+            pairs = list(zip(least.tolist(), counts, strict=True))
+            choices = range(self.cardinalities[at])
+            counts = [sum(count for first, count in pairs if first <= own) for own in choices]
+        return self._expression.count() // free * sum(counts)
 
     def encode(self, values: Mapping[str, Any]) -> Genotype:
         found = super().encode(values)

@@ -4,7 +4,8 @@ All subnets of an optimizer step come from one cost level, and the level moves b
 steps, so that gradients of subnets of very different cost are not summed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +25,18 @@ class LevelRandomWalk:
     """Random walk over `count` levels: the level of a step is a function of (seed, purpose, step).
 
     A move is -1, 0 or 1 with equal probability; a move beyond either end is clipped to 0.
+
+    Args:
+        count: number of levels.
+        seed: seed of the run.
+        purpose: of the random stream.
+        start: index of the first step's level; None for a random one.
     """
 
-    def __init__(self, count: int, seed: int, purpose: str) -> None:
+    def __init__(self, count: int, seed: int, purpose: str, start: int | None = None) -> None:
         self._count, self._seed, self._purpose = count, seed, purpose
-        self._known = [int(generator(seed, f"{purpose}/start").integers(count))]
+        first = int(generator(seed, f"{purpose}/start").integers(count)) if start is None else start
+        self._known = [first]
 
     def at(self, step: int) -> int:
         """The level index of a step; both count from 0."""
@@ -47,9 +55,11 @@ class ComplexityAwareSampler:
     `with_smallest` the smallest subnet of the level's group last.
     """
 
-    def __init__(self, uniform: StepSampler, table: LevelTable, with_smallest: bool) -> None:
+    def __init__(
+        self, uniform: StepSampler, table: LevelTable, with_smallest: bool, start: int | None = None
+    ) -> None:
         self.uniform, self.table, self.with_smallest = uniform, table, with_smallest
-        self._walk = LevelRandomWalk(len(table.levels), uniform.seed, f"walk/{uniform.step.name}")
+        self._walk = LevelRandomWalk(len(table.levels), uniform.seed, f"walk/{uniform.step.name}", start)
 
     def level(self, step: int) -> Level:
         """The cost level of a step."""
@@ -80,8 +90,12 @@ class ComplexityAwareSampling:
     """Strategy of complexity-aware sampling.
 
     Args:
-        levels, window, size, groups: see `LevelPlan`.
+        levels, window, size, groups, span, least, spread, tables: see `LevelPlan`.
         with_smallest: whether the last subnet of a step is the smallest of the level's group.
+        start: index of the first step's level; None for a random one.
+
+    Raises:
+        UserError: start is no level.
     """
 
     def __init__(
@@ -91,8 +105,17 @@ class ComplexityAwareSampling:
         size: int = 512,
         groups: int = 3,
         with_smallest: bool = True,
+        span: float | None = None,
+        least: Mapping[Any, str] | None = None,
+        spread: bool = True,
+        tables: str | None = None,
+        start: int | None = None,
     ) -> None:
-        self.plan, self.with_smallest = LevelPlan(levels, window, size, groups), with_smallest
+        self.plan = LevelPlan(levels, window, size, groups, span, least, spread, tables)
+        self.with_smallest, self.start = with_smallest, start
+        count = levels if isinstance(levels, int) else len(levels)
+        if start is not None and not 0 <= start < count:
+            raise UserError(f"start must be a level from 0 to {count - 1}, got {start}.", "Try start=0.")
 
     def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> Sampler:  # noqa: ARG002
         """The sampler of one curriculum step; it ignores `total_steps`."""
@@ -110,7 +133,10 @@ class ComplexityAwareSampling:
                 f"{uniform.step.num_subnets}.",
                 "Raise num_subnets, or shorten `always`.",
             )
-        return ComplexityAwareSampler(uniform, level_table(uniform, costs, self.plan), self.with_smallest)
+        table = level_table(uniform, costs, self.plan)
+        # levels that cost the same are one
+        start = None if self.start is None else min(self.start, len(table.levels) - 1)
+        return ComplexityAwareSampler(uniform, table, self.with_smallest, start)
 
 
 def level_table(uniform: StepSampler, costs: CostTable, plan: LevelPlan) -> LevelTable:

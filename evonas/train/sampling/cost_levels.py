@@ -4,8 +4,10 @@ They follow ElasticViT's tables of architectures per FLOPs level (arXiv 2303.097
 function of (space, image size, opening, plan, seed) and is rebuilt wherever it is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,16 @@ from evonas.randomness import generator
 from evonas.space.genes import Axis
 from evonas.space.genotype import Genotype
 from evonas.space.space import Opening
+from evonas.supernets.base import published
 from evonas.supernets.cost_table import CostTable
+from evonas.train.sampling.level_tables import read_tables
 
 Rows = NDArray[np.int8]
 # rows per sampling round, maximum number of rounds, rounds after which an incomplete level is accepted,
 # and rounds without a new row after which sampling stops
 _ROUND, _ROUNDS, _ENOUGH, _STALE = 16384, 400, 24, 2
+# the same for rows that are uniform and rarely in a narrow level
+_ENOUGH_UNIFORM = 100
 _SHARES = np.linspace(0.0, 1.0, 41)
 
 
@@ -37,6 +43,14 @@ class LevelPlan:
         size: maximum number of subnets stored per level.
         groups: number of groups of neighbouring levels. The levels of a group share one smallest subnet, which
             every subnet of these levels contains (on every axis and in the depth of every stage).
+        span: a level F contains the subnets with F to F + span, in 10^6, instead of a window.
+        least: the smallest subnets of levels, in place of groups: maps a cost U in 10^6 to a text, or to the name of a
+            published network of the family. A level has that of the first U whose window reaches its lower end, or else
+            of the last.
+        spread: whether a random share of each row's genes is at the smallest or the largest choice; otherwise rows are
+            uniform over the networks that contain the smallest one.
+        tables: tables of other runs or of publications, see `level_tables.read_tables`; levels that are not there are
+            sampled.
 
     Raises:
         UserError: the arguments make no level.
@@ -46,6 +60,10 @@ class LevelPlan:
     window: float | None = 0.1
     size: int = 512
     groups: int = 3
+    span: float | None = None
+    least: Mapping[Any, str] | None = None
+    spread: bool = True
+    tables: str | None = None
 
     def __post_init__(self) -> None:
         is_count = isinstance(self.levels, int) and not isinstance(self.levels, bool)
@@ -68,8 +86,41 @@ class LevelPlan:
             raise UserError("A list of levels needs a window.", "Try window=0.1.")
         if self.window is not None and not 0 < self.window < 10:
             raise UserError(f"window must be in (0, 10), got {self.window}.", "Try window=0.1.")
+        if self.span is not None and (self.window is None or not 0 < self.span < float("inf")):
+            raise UserError(
+                f"span must be above 0 and takes the place of a window, got span={self.span} window={self.window}.",
+                "Try span=20, in 10^6 multiply-adds.",
+            )
+        if self.least is not None:
+            _check_least(self.least)
         if not isinstance(self.levels, int) and list(self.levels) != sorted(self.levels):
             raise UserError(f"levels must be ascending, got {list(self.levels)}.", "List the cheapest first.")
+
+    def smallest_of(self, lower_end: float) -> str:
+        """The smallest subnet of a level in `least`, for its lower end in 10^6."""
+        assert self.least, "a plan with groups has no least networks"
+        keys = sorted(self.least, key=float)
+        reach = (key for key in keys if self.upper_end(float(key)) >= lower_end)
+        return self.least[next(reach, keys[-1])]
+
+    def upper_end(self, lower_end: float, unit: float = 1.0) -> float:
+        """The upper end of a level; both in 10^6 / unit."""
+        if self.span is not None:
+            return lower_end + self.span * unit
+        return lower_end * (1 + (self.window or 0))
+
+
+def _check_least(least: Mapping[Any, str]) -> None:
+    def is_number(key: Any) -> bool:
+        try:
+            return float(key) > 0
+        except (TypeError, ValueError):
+            return False
+
+    if not isinstance(least, Mapping) or not least or not all(map(is_number, least)):
+        raise UserError(
+            f"least must map multiply-adds in 10^6 to networks, got {least}.", "Try least={200: smallest}."
+        )
 
 
 @dataclass(frozen=True)
@@ -108,17 +159,17 @@ class LevelTable:
         self._seed, self._opened, self._open = seed, opened, space.narrowed(opened)
         self.low, self.high = (costs.of(end) for end in (space.smallest(opened), space.largest(opened)))
         self._is_gapless = plan.window is None
+        self._tables = read_tables(Path(plan.tables), costs.family) if plan.tables else {}
         if plan.window is not None:
             self.window = plan.window
         else:
             assert isinstance(plan.levels, int), "a plan of listed levels has a window"
             self.window = float((self.high / self.low) ** (1 / plan.levels) - 1)
         lower_ends, found = self._lower_ends(), list[Level]()
-        for group in np.array_split(np.arange(len(lower_ends)), min(plan.groups, len(lower_ends))):
-            floor = self._floor(lower_ends[int(group[0])])
-            rows = self._sampled([lower_ends[int(index)] for index in group], floor, int(group[0]))
+        for group, floor in self._groups(lower_ends):
+            rows = self._rows([lower_ends[index] for index in group], floor, group[0])
             paired = zip(group, rows, strict=True)
-            found += [Level(lower_ends[int(index)], floor, part) for index, part in paired if len(part)]
+            found += [Level(lower_ends[index], floor, part) for index, part in paired if len(part)]
         self.levels = tuple(found)
 
     def plain(self) -> dict[str, Any]:
@@ -126,7 +177,7 @@ class LevelTable:
         return {
             "low": self.low,
             "high": self.high,
-            "window": self.window,
+            **({"window": self.window} if self.plan.span is None else {"span": self.plan.span * 1e6}),
             "levels": [
                 {
                     "macs": level.macs,
@@ -146,6 +197,35 @@ class LevelTable:
             return sorted({min(int(end), self.high) for end in ends})
         return [round(level * 1e6) for level in self.plan.levels]
 
+    def _groups(self, lower_ends: Sequence[int]) -> Iterator[tuple[list[int], Genotype]]:
+        """Yields the indices of neighbouring levels and the smallest subnet that they share."""
+        everything = range(len(lower_ends))
+        if self.plan.least is None:
+            for group in np.array_split(np.array(everything), min(self.plan.groups, len(lower_ends))):
+                yield group.tolist(), self._floor(lower_ends[int(group[0])])
+            return
+        for text, indices in groupby(
+            everything, lambda index: self.plan.smallest_of(lower_ends[index] / 1e6)
+        ):
+            yield list(indices), self._named(text)
+
+    def _named(self, text: str) -> Genotype:
+        """The network of a name or a text in `least`."""
+        space, known = (
+            self.costs.space,
+            {name.lower(): net for name, net in published(self.costs.family).items()},
+        )
+        if text == "smallest":
+            return space.smallest(self._opened)
+        if (net := known.get(str(text).lower())) is not None:
+            return space.parse(net.genotype)
+        if ":" in str(text):
+            return space.parse(text)
+        raise UserError(
+            f"{str(text)[:80]!r} in least is not a network of space {space.name}.",
+            f"Give the text of one, or: {', '.join(('smallest', *published(self.costs.family)))}.",
+        )
+
     def _floor(self, lower_end: int) -> Genotype:
         """The largest uniformly scaled subnet that costs at most the mean of the smallest subnet and `lower_end`."""
         space = self.costs.space
@@ -155,8 +235,13 @@ class LevelTable:
 
     def _networks(self, rows: Rows) -> Rows:
         """The canonical form of the rows that encode networks."""
-        canonical = self.costs.space.canonical_rows(rows)
-        kept: Rows = canonical[self.costs.space.are_networks(canonical)]
+        space = self.costs.space
+        canonical = space.canonical_rows(rows)
+        is_network = space.are_networks(canonical)
+        if not self.plan.spread:
+            # layouts that only mean a network would make some networks more frequent than others
+            is_network &= (canonical == np.where(space.expressed_rows(rows), rows, 0)).all(axis=1)
+        kept: Rows = canonical[is_network]
         return kept
 
     def _scaled(self, share: float) -> list[int]:
@@ -171,6 +256,41 @@ class LevelTable:
                 vector += self._open.bits.get(gene.name, [1] * ones + [0] * (gene.length - ones))
         return vector
 
+    def _rows(self, lower_ends: Sequence[int], floor: Genotype, first: int) -> list[Rows]:
+        """Rows of neighbouring levels from `tables` where they have them, else sampled ones."""
+        missing = [end for end in lower_ends if end not in self._tables]
+        sampled = dict(zip(missing, self._sampled(missing, floor, first), strict=True)) if missing else {}
+        return [sampled[end] if end in sampled else self._given(end, floor) for end in lower_ends]
+
+    def _given(self, lower_end: int, floor: Genotype) -> Rows:
+        """The rows of a table that are in a level and in the opening, and contain the level's smallest subnet.
+
+        Raises:
+            UserError: there is none.
+        """
+        rows, space = self._tables[lower_end], self.costs.space
+        macs, expressed = self.costs.macs(rows), space.expressed_rows(rows)
+        is_inside = (macs >= lower_end) & (macs <= self.upper_end(lower_end))
+        for gene in space.genes:
+            span = space.spans[gene.name]
+            least, own = np.array(floor.genes[span]), rows[:, span]
+            if isinstance(gene, Axis):
+                is_open = np.isin(own[:, 0], self._open.choices[gene.name]) & (own[:, 0] >= least[0])
+                is_inside &= is_open | ~expressed[:, span.start]
+            else:
+                is_inside &= own.sum(axis=1) >= least.sum()
+                if gene.name in self._open.bits:
+                    is_inside &= (own == self._open.bits[gene.name]).all(axis=1)
+        kept = _distinct(rows[is_inside])
+        if not len(kept):
+            raise UserError(
+                f"{self.plan.tables} has no network of {lower_end / 1e6:.4g} M to "
+                f"{self.upper_end(lower_end) / 1e6:.4g} M multiply-adds that contains "
+                f"{space.format(floor)}.",
+                "Leave tables out, or use those of this network, image size and these levels.",
+            )
+        return kept
+
     def _sampled(self, lower_ends: Sequence[int], floor: Genotype, first: int) -> list[Rows]:
         """Rows of neighbouring levels with the common smallest subnet `floor`; the first level has index `first`."""
         width = len(floor.genes)
@@ -180,14 +300,15 @@ class LevelTable:
             drawn = self._networks(self._drawn(floor, generator(self._seed, f"levels/{first}", number)))
             macs = self.costs.macs(drawn)
             for index, lower_end in enumerate(lower_ends):
-                is_inside = (macs >= lower_end) & (macs <= self._upper_end(lower_end))
+                is_inside = (macs >= lower_end) & (macs <= self.upper_end(lower_end))
                 found[index] = _extended(found[index], drawn[is_inside], self.plan.size)
             smallest = min(len(rows) for rows in found)
             counts.append(sum(len(rows) for rows in found))
             # further rounds find nothing new in an exhausted opening
             is_stale = number >= _STALE and counts[-1] == counts[-1 - _STALE]
             is_acceptable = smallest > 0 or self._is_gapless
-            if smallest >= self.plan.size or (is_acceptable and (is_stale or number >= _ENOUGH)):
+            is_enough = number >= (_ENOUGH if self.plan.spread else _ENOUGH_UNIFORM)
+            if smallest >= self.plan.size or (is_acceptable and (is_stale or is_enough)):
                 break
         for lower_end, rows in zip(lower_ends, found, strict=True):
             if not self._is_gapless and not len(rows):
@@ -198,8 +319,10 @@ class LevelTable:
                 )
         return found
 
-    def _upper_end(self, lower_end: int) -> float:
+    def upper_end(self, lower_end: int) -> float:
         """The multiply-adds at the upper end of a level; rounding must not exclude the largest subnet."""
+        if self.plan.span is not None:
+            return self.plan.upper_end(lower_end, 1e6)
         upper = lower_end * (1 + self.window)
         return max(upper, self.high) if self._is_gapless and upper > self.high - 1 else upper
 
@@ -217,10 +340,10 @@ class LevelTable:
                 choices = np.array([index for index in self._open.choices[gene.name] if index >= least[0]])
                 plain = choices[rng.integers(len(choices), size=(_ROUND, 1))]
                 ends = np.where(is_up, choices[-1], choices[0])
-                drawn = np.where(rng.random(plain.shape) < share, ends, plain)
+                drawn = np.where(rng.random(plain.shape) < share, ends, plain) if self.plan.spread else plain
             else:
                 plain = rng.integers(2, size=(_ROUND, gene.length))
-                drawn = np.where(rng.random(plain.shape) < share, is_up, plain)
+                drawn = np.where(rng.random(plain.shape) < share, is_up, plain) if self.plan.spread else plain
                 drawn = _at_least(drawn, max(gene.minimum, int(least.sum())), rng)
                 if gene.name in self._open.bits:
                     drawn = np.tile(self._open.bits[gene.name], (_ROUND, 1))
@@ -240,10 +363,14 @@ def _extended(rows: Rows, more: Rows, size: int) -> Rows:
     """The distinct rows of both arrays in order of appearance, at most `size`."""
     if len(rows) >= size:
         return rows
-    joined = np.concatenate([rows, more])
+    return _distinct(np.concatenate([rows, more]))[:size]
+
+
+def _distinct(joined: Rows) -> Rows:
+    """The distinct rows in order of appearance."""
     # a random linear hash: the collision probability of two rows is 2^-64
     factors = generator(0, "levels/hash").integers(2**64 - 1, size=joined.shape[1], dtype=np.uint64)
     keys = joined.astype(np.uint64) @ factors
     _, first = np.unique(keys, return_index=True)
-    kept: Rows = joined[np.sort(first)[:size]]
+    kept: Rows = joined[np.sort(first)]
     return kept

@@ -1,19 +1,22 @@
 """Performance-aware sampling (ElasticViT, arXiv 2303.09730, section 4.2, and its published code).
 
 Complexity-aware sampling that prefers subnets with low losses: it samples from banks of good subnets. ElasticViT's
-preference score compares channels and depths of attention stages; here `Space.is_depth` marks the depth genes and
-all other genes count as widths.
+preference score compares channels and depths of attention stages, which are the genes `widths` and `depths`; without
+them `Space.is_depth` marks the depth genes and all other genes count as widths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evonas.errors import UserError
 from evonas.randomness import generator
+from evonas.space.genes import prefix_of
 from evonas.space.genotype import Genotype
+from evonas.space.space import Space
 from evonas.supernets.cost_table import CostTable
 from evonas.train.sampling.bank import Bank
 from evonas.train.sampling.base import LossAwareSampler, LossOracle
@@ -32,25 +35,35 @@ class BankPlan:
     """Settings of the banks.
 
     Args:
-        size: capacity of the bank of each level.
+        size: capacity of the bank of each level; one number for all, or one per level.
         exploit: Q, the probability to sample from the bank instead of exploring; one value per equal part
             of the training.
         candidates: number of explored candidates, of which the preference score chooses one.
         rescore_every: optimizer steps between updates of the qualities in the current level's bank.
         refresh_every: optimizer steps between updates of the qualities in all banks.
+        widths: names, prefixes or groups of the genes that the preference score counts as widths; None for all but
+            the depth genes.
+        depths: likewise those that it counts as depths; None for the depth genes.
 
     Raises:
         UserError: a number is below 1, or a probability is outside [0, 1].
     """
 
-    size: int = 16
+    size: int | tuple[int, ...] = 16
     exploit: tuple[float, ...] = QUALITY_SHARES
     candidates: int = 5
     rescore_every: int = 25
     refresh_every: int = 100
+    widths: tuple[str, ...] | None = None
+    depths: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if min(self.size, self.candidates, self.rescore_every, self.refresh_every) < 1 or not self.exploit:
+        sizes = (self.size,) if isinstance(self.size, int) else self.size
+        if (
+            not sizes
+            or min(*sizes, self.candidates, self.rescore_every, self.refresh_every) < 1
+            or not self.exploit
+        ):
             raise UserError(
                 f"Bank sizes and intervals must be at least 1 and exploit must not be empty, got {self}.",
                 "Check sampler.strategy.",
@@ -66,6 +79,21 @@ class BankPlan:
         part = len(self.exploit) * step // max(1, total_steps)
         return self.exploit[min(part, len(self.exploit) - 1)]
 
+    def capacities(self, levels: int) -> list[int]:
+        """The capacity of each level's bank.
+
+        Raises:
+            UserError: there are capacities for another number of levels.
+        """
+        if isinstance(self.size, int):
+            return [self.size] * levels
+        if len(self.size) != levels:
+            raise UserError(
+                f"sampler.strategy.members has {len(self.size)} numbers for {levels} levels.",
+                "Give one number for all, or one per level.",
+            )
+        return list(self.size)
+
 
 class PerformanceAwareSampler:
     """Performance-aware sampler of one curriculum step, a `LossAwareSampler`; its state is that of the banks."""
@@ -73,7 +101,11 @@ class PerformanceAwareSampler:
     def __init__(self, walk: ComplexityAwareSampler, plan: BankPlan, total_steps: int) -> None:
         self._walk, self._plan, self._total = walk, plan, total_steps
         self._costs = walk.table.costs
-        self.banks = [Bank(plan.size) for _ in walk.table.levels]
+        self.banks = [Bank(size) for size in plan.capacities(len(walk.table.levels))]
+        space = self._costs.space
+        depth = np.array(space.is_depth)
+        self._is_depth = depth if plan.depths is None else _positions(space, plan.depths)
+        self._is_width = ~depth if plan.widths is None else _positions(space, plan.widths)
 
     def chosen(self, step: int, oracle: LossOracle) -> list[Genotype]:
         """The subnets of one optimizer step; explored ones are evaluated and offered to the level's bank."""
@@ -102,9 +134,8 @@ class PerformanceAwareSampler:
         It is lowest for wide and shallow subnets.
         """
         space = self._costs.space
-        is_depth = np.array(space.is_depth)
         own, other = np.array(genotype.genes), np.array(anchor.genes)
-        mixed = np.stack([np.where(is_depth, own, other), np.where(is_depth, other, own)])
+        mixed = np.stack([np.where(mask, other, own) for mask in (self._is_width, self._is_depth)])
         narrow, shallow = self._costs.macs(space.canonical_rows(mixed))
         return int(narrow - shallow)
 
@@ -136,9 +167,10 @@ class PerformanceAwareSampling:
     """Strategy of performance-aware sampling; the last subnet of a step is the smallest of the level's group.
 
     Args:
-        levels, window, size, groups: see `LevelPlan`.
-        members: capacity of each bank.
-        exploit, candidates, rescore_every, refresh_every: see `BankPlan`.
+        levels, window, size, groups, span, least, spread, tables: see `LevelPlan`.
+        members: capacity of each bank; one number, or one per level.
+        exploit, candidates, rescore_every, refresh_every, widths, depths: see `BankPlan`.
+        start: see `ComplexityAwareSampling`.
     """
 
     def __init__(
@@ -147,15 +179,53 @@ class PerformanceAwareSampling:
         window: float = 0.1,
         size: int = 512,
         groups: int = 3,
-        members: int = 16,
+        members: int | Sequence[int] = 16,
         exploit: Sequence[float] = QUALITY_SHARES,
         candidates: int = 5,
         rescore_every: int = 25,
         refresh_every: int = 100,
+        widths: Sequence[str] | None = None,
+        depths: Sequence[str] | None = None,
+        span: float | None = None,
+        least: Mapping[Any, str] | None = None,
+        spread: bool = True,
+        tables: str | None = None,
+        start: int | None = None,
     ) -> None:
-        self.walk = ComplexityAwareSampling(levels, window, size, groups)
-        self.plan = BankPlan(members, tuple(exploit), candidates, rescore_every, refresh_every)
+        self.walk = ComplexityAwareSampling(
+            levels, window, size, groups, True, span, least, spread, tables, start
+        )
+        self.plan = BankPlan(
+            members if isinstance(members, int) else tuple(members),
+            tuple(exploit),
+            candidates,
+            rescore_every,
+            refresh_every,
+            None if widths is None else tuple(widths),
+            None if depths is None else tuple(depths),
+        )
 
     def sampler(self, uniform: StepSampler, costs: CostTable, total_steps: int) -> LossAwareSampler:
         """The sampler of one curriculum step, with empty banks."""
         return PerformanceAwareSampler(self.walk.level_sampler(uniform, costs), self.plan, total_steps)
+
+
+def _positions(space: Space, words: Sequence[str]) -> NDArray[np.bool_]:
+    """(V,) the positions of the genes of names, prefixes or groups.
+
+    Raises:
+        UserError: a word is none of them.
+    """
+    found = np.zeros(len(space.cardinalities), dtype=bool)
+    for word in words:
+        names = space.members.get(word) or tuple(
+            name for name in space.spans if word in (name, prefix_of(name))
+        )
+        if not names:
+            raise UserError(
+                f"sampler.strategy: {word!r} is no gene of space {space.name}.",
+                f"Genes: {', '.join(space.spans)}.",
+            )
+        for name in names:
+            found[space.spans[name]] = True
+    return found

@@ -136,8 +136,7 @@ def test_tokens_beyond_the_table_are_as_far_as_it_reaches() -> None:
 
 
 def test_the_shortcut_of_a_halving_block_is_the_mean_of_four_pixels() -> None:
-    norm = {"eps": 1e-5, "momentum": 0.1}
-    block = MobileBlock(BlockShape(4, 8, 4, 0, 3, 2), norm).eval()
+    block = MobileBlock(BlockShape(4, 8, 4, 0, 3, 2), (1e-5, 0.1)).eval()
     with torch.no_grad():
         for name, parameter in block.named_parameters():
             parameter.fill_(0.0 if name.startswith("pwl") else 1.0)
