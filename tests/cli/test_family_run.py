@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import timm
+from trees import scenes
 
 import evonas
 
@@ -27,9 +28,13 @@ SHORT = (
 
 @pytest.mark.parametrize(
     ("network", "family", "blocks"),
-    [("nano_cnn", "mbconv", 14), pytest.param("ofa_nano", "ofa_mbv3", 10, marks=pytest.mark.slow)],
+    [
+        ("nano_cnn", "mbconv", 14),
+        pytest.param("ofa_nano", "ofa_mbv3", 10, marks=pytest.mark.slow),
+        pytest.param("elasticvit_nano", "elasticvit", 13, marks=pytest.mark.slow),
+    ],
 )
-def test_a_cnn_runs_from_one_command(
+def test_a_network_runs_from_one_command(
     tmp_path: Path, evonas_command: Callable[..., Any], network: str, family: str, blocks: int
 ) -> None:
     ended = evonas_command("+task=synthetic", f"network={network}", "run=cnn", *SHORT)
@@ -46,6 +51,57 @@ def test_a_cnn_runs_from_one_command(
         assert sum(each.numel() for each in loaded.parameters()) == tested[net["name"]]["params"]
     page = (run / "report/index.html").read_text()
     assert f"of {blocks} blocks are active" in page and "3x3" in page
+
+
+def test_a_transformer_trains_by_its_published_sampling(
+    tmp_path: Path, evonas_command: Callable[..., Any]
+) -> None:
+    words = (
+        "+task=shapes",
+        "network=elasticvit_nano",
+        "head=elasticvit",
+        "head.mix=64",
+        "sampler=elasticvit_nano",
+        "sampler.strategy.levels=2",
+        "+sampler.strategy.size=8",
+        "sampler.strategy.members=1",
+        "run=vit",
+    )
+    ended = evonas_command(*words, "stage=supernet", *SHORT)
+    assert ended.code == 0, ended.err
+    run = tmp_path / "outputs/vit"
+    steps = json.loads((run / "supernet/panel.json").read_text())["steps"]
+    assert [step["name"] for step in steps] == ["walk"]
+    tensors = safetensors.torch.load_file(run / "supernet/supernet.safetensors")
+    assert tensors["head.pre_head_0.weight"].shape == (6 * 112, 112)
+    # subnets of the head count with their own channels
+    ended = evonas_command("run=vit", "stage=search", *words, *SHORT)
+    assert ended.code == 0, ended.err
+    ended = evonas_command("run=vit", "stage=select", *words, *SHORT)
+    assert ended.code == 0, ended.err
+    for net in json.loads((run / "selected.json").read_text())["nets"]:
+        said = ["network=elasticvit_nano", f"genotype={net['genotype']}", "size=[64,64]"]
+        printed = evonas_command("cost", *said).out.split()
+        backbone = int(printed[printed.index("backbone_macs") + 1])
+        width = int(net["genotype"].split("/w=")[1].split("/")[0].split(",")[-1])
+        side = 1
+        head = side**2 * width * 6 * width + 6 * width * 64 + 64 * 10
+        assert round(1e9 * net["objectives"]["macs"]) == backbone + head
+
+
+@pytest.mark.slow
+def test_the_published_recipe_of_a_transformer_fits_together(
+    tmp_path: Path, evonas_command: Callable[..., Any]
+) -> None:
+    root = scenes.imagenet(tmp_path / "imagenet")
+    words = ("+experiment=elasticvit_imagenet", f"data.root={root}", "data.num_classes=3", "run=vit")
+    ended = evonas_command(*words, "limits=debug", "hardware.engine=inline")
+    assert ended.code == 0, ended.err
+    run = tmp_path / "outputs/vit"
+    [net] = json.loads((run / "selected.json").read_text())["nets"]
+    assert net["name"] == "best_error" and net["genotype"].startswith("elasticvit:r=")
+    loaded = evonas.load("run:vit#best_error", "outputs")
+    assert sum(each.numel() for each in loaded.parameters()) > 5_000_000
 
 
 def test_a_timm_model_runs_from_its_weights(tmp_path: Path, evonas_command: Callable[..., Any]) -> None:
