@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evonas.errors import UserError
+from evonas.nn.classifier import check_output
 from evonas.nn.initialise import uninitialised
 from evonas.nn.level import Level
 
@@ -52,11 +52,7 @@ class ExpandedClassifier(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if output != "linear":
-            raise UserError(
-                f"head.output must be linear for a classifier, got {output}.",
-                "Use head=light for dense tasks.",
-            )
+        check_output(output)
         channels = levels[-1].channels if width is None else width
         self.expand = expand
         with uninitialised(self, seed):
