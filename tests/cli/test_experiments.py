@@ -1,11 +1,14 @@
 """Experiments of other papers, in debug on trees of the true layout."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from trees import scenes
 
+import evonas
 from evonas.config import build
 from evonas.data.classification.catalogue import KINDS
 from evonas.report.archive_reader import read
@@ -48,3 +51,33 @@ def test_nsganetv2_searches_its_space_by_its_recipe_on_every_set(name: str) -> N
     recipe = Recipe(**cfg.train.finetune)
     assert (recipe.epochs, recipe.optimizer) == (5, "sgd")
     assert cfg.objective.error["_target_"].endswith("FinetunedError") and cfg.search.initial == 100
+
+
+def test_elasticvit_trains_and_searches_by_its_recipe(evonas_command: Callable, tmp_path: Path) -> None:
+    root = scenes.imagenet(tmp_path / "imagenet")
+    small = ("network=elasticvit_nano", "sampler=elasticvit_nano", "+sampler.strategy.size=8", "head.mix=32")
+    views = ("data.views.size=64", "data.views.resize=64", "search.windows.macs=[0.001,0.01]")
+    words = (
+        "+experiment=elasticvit_imagenet",
+        f"data.root={root}",
+        "data.num_classes=3",
+        "limits=debug",
+        *small,
+    )
+    for stage in ("pretrain", "supernet", "search"):
+        ended = evonas_command(*words, *views, "hardware.engine=inline", "run=one", f"stage={stage}")
+        assert ended.code == 0, ended.err
+    found = read(tmp_path / "outputs/one/search/archive.sqlite")
+    assert len(found.genotypes) == 8 and found.names == ("error", "macs")
+
+
+@pytest.mark.slow
+def test_elasticvit_itself_fits_together(evonas_command: Callable, tmp_path: Path) -> None:
+    root = scenes.imagenet(tmp_path / "imagenet")
+    words = ("+experiment=elasticvit_imagenet", f"data.root={root}", "data.num_classes=3", "run=vit")
+    ended = evonas_command(*words, "limits=debug", "hardware.engine=inline")
+    assert ended.code == 0, ended.err
+    [net] = json.loads((tmp_path / "outputs/vit/selected.json").read_text())["nets"]
+    assert net["name"] == "best_error" and net["genotype"].startswith("elasticvit:r=")
+    loaded = evonas.load("run:vit#best_error", "outputs")
+    assert sum(each.numel() for each in loaded.parameters()) > 5_000_000

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import safetensors.torch
 import timm
-from trees import scenes
 
 import evonas
 
@@ -87,21 +86,6 @@ def test_a_transformer_trains_by_its_published_sampling(
         side = 1
         head = side**2 * width * 6 * width + 6 * width * 64 + 64 * 10
         assert round(1e9 * net["objectives"]["macs"]) == backbone + head
-
-
-@pytest.mark.slow
-def test_the_published_recipe_of_a_transformer_fits_together(
-    tmp_path: Path, evonas_command: Callable[..., Any]
-) -> None:
-    root = scenes.imagenet(tmp_path / "imagenet")
-    words = ("+experiment=elasticvit_imagenet", f"data.root={root}", "data.num_classes=3", "run=vit")
-    ended = evonas_command(*words, "limits=debug", "hardware.engine=inline")
-    assert ended.code == 0, ended.err
-    run = tmp_path / "outputs/vit"
-    [net] = json.loads((run / "selected.json").read_text())["nets"]
-    assert net["name"] == "best_error" and net["genotype"].startswith("elasticvit:r=")
-    loaded = evonas.load("run:vit#best_error", "outputs")
-    assert sum(each.numel() for each in loaded.parameters()) > 5_000_000
 
 
 def test_a_timm_model_runs_from_its_weights(tmp_path: Path, evonas_command: Callable[..., Any]) -> None:
