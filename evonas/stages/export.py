@@ -17,6 +17,7 @@ from evonas.stages.networks.export_formats import capture, write_graph, write_on
 from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
 from evonas.stages.networks.initial_weights import load_initial_supernet
 from evonas.stages.networks.model_card import card
+from evonas.stages.networks.network_files import network_files
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.stages.shortened import shortened_in
 from evonas.supernets.static_net import StaticNet
@@ -28,7 +29,10 @@ GOAL = 1e-4
 
 
 class Export:
-    """Writes safetensors, config.json, torch's graph, ONNX and a model card for each retrained network."""
+    """Writes safetensors, config.json, torch's graph, ONNX and a model card for each retrained network.
+
+    Families that other projects have files for add these, such as net.subnet of NSGANetV2.
+    """
 
     needs_task = True
 
@@ -41,11 +45,14 @@ class Export:
         lines = []
         with Progress("Export", len(nets), "network") as progress:
             for net in nets:
-                static = extract(supernet, supernet.space.parse(net.genotype))
+                genotype = supernet.space.parse(net.genotype)
+                static = extract(supernet, genotype)
                 factory.load_into(static, files_of[net.name])
                 about = _about(context, net, task.name, task.input_size, task.error_name)
                 folder = context.run.path(f"export/{net.name}/{MODEL}").parent
                 lines.append(export(static.eval(), folder, about, context.cfg.seed))
+                for name, content in network_files(supernet.family, genotype, static.head).items():
+                    files.write_json(folder / name, content)
                 progress.advance()
         return "\n".join([*lines, f"Exported: {context.run.path('export/.')}"])
 

@@ -26,6 +26,11 @@ SMALL = (
 
 def composed(*overrides: str) -> DictConfig:
     """The config of such a network with more overrides; the caller's own."""
+    return copy.deepcopy(_composed((*SMALL, *overrides)))
+
+
+def composed_alone(*overrides: str) -> DictConfig:
+    """The config of some overrides alone; the caller's own."""
     return copy.deepcopy(_composed(overrides))
 
 
@@ -34,7 +39,7 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
     """Composing takes longer than what most tests do with it."""
     schema.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=[*SMALL, *overrides])
+        return compose("config", overrides=list(overrides))
 
 
 def context(folder: Path, *overrides: str, resume: bool = False, inputs: Path | None = None) -> Context:

@@ -1,15 +1,17 @@
-"""Files in which others publish a network, as arrays and numbers by name."""
+"""Files in which others publish a network: arrays and numbers by name, or JSON."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
-from evonas.data.io.safe import read_arrays
-from evonas.errors import UserError
+from evonas.data.io.safe import read_arrays, read_json
+from evonas.errors import DataError, UserError
+from evonas.space.genotype import Genotype
 from evonas.supernets.base import PublishedNetwork, SupernetFamily
 
-SUFFIXES = (".npz", ".safetensors", ".pt", ".pth")
+# of NSGANetV2, NAT and Once-for-All: net.subnet and net.config
+_JSON = (".subnet", ".config")
+SUFFIXES = (".npz", ".safetensors", ".pt", ".pth", *_JSON)
 
 
 def is_network_file(text: str) -> bool:
@@ -35,7 +37,38 @@ def network_of_file(family: SupernetFamily, path: Path) -> PublishedNetwork:
     return found
 
 
-def _values(path: Path) -> dict[str, NDArray[Any]]:
+def network_files(family: SupernetFamily, genotype: Genotype, head: Any) -> Mapping[str, Mapping[str, Any]]:
+    """A network in the formats of other projects, as JSON data by file name; empty for families without one."""
+    write = getattr(family, "network_files", None)
+    found: Mapping[str, Mapping[str, Any]] = {} if write is None else write(genotype, head)
+    return found
+
+
+def check_settings(name: str, settings: Mapping[str, Any], network: Mapping[str, Any]) -> None:
+    """Refuse a network whose family has other arguments than the config.
+
+    Args:
+        name: of the network, for people.
+        settings: arguments that the network has.
+        network: those of the config.
+
+    Raises:
+        UserError: one of them differs.
+    """
+    for key, value in settings.items():
+        if network.get(key) != value:
+            typed = "null" if value is None else value
+            raise UserError(
+                f"{name} has network.{key}={typed}, not {network.get(key)}.", f"Add network.{key}={typed}."
+            )
+
+
+def _values(path: Path) -> dict[str, Any]:
+    if path.suffix in _JSON:
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise DataError(f"{path} is not a JSON object.", "Give a net.subnet or net.config file.")
+        return found
     if path.suffix == ".npz":
         return read_arrays(path)
     # a text or a name is looked up without torch

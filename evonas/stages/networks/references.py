@@ -1,9 +1,10 @@
 """networks=: references to networks that are named instead of searched for.
 
 `run:<run>#<name>` is a network that a run has selected, `<path>#<name>` one of a run's folder or of a
-selected.json, `<archive.sqlite>#<rule>` what a rule of `select` selects from an archive's front; anything else is
-the text of a genotype. `#all` takes every network; without a name there must be only one. Several references
-are a list.
+selected.json, `<archive.sqlite>#<rule>` what a rule of `select` selects from an archive's front; a file of another
+project (`stages/networks/network_files.py`) and the name of a published network of the family mean that network;
+anything else is the text of a genotype. `#all` takes every network; without a name there must be only one. Several
+references are a list.
 """
 
 from collections import Counter
@@ -21,6 +22,7 @@ from evonas.report.selection.rules import EXAMPLES, choose
 from evonas.run import IDENTITY, LAST, Run, find_run, list_runs
 from evonas.space.space import Space
 from evonas.stages.base import Context
+from evonas.stages.networks.network_files import check_settings, is_network_file, network_of_file
 from evonas.stages.networks.selected import (
     ARCHIVE,
     SELECTED,
@@ -28,6 +30,7 @@ from evonas.stages.networks.selected import (
     network_of_entry,
     trained_weights,
 )
+from evonas.supernets.base import published
 
 ALL = "all"
 TYPED = "given"
@@ -95,8 +98,28 @@ def _resolve(context: Context, text: str) -> Iterator[NetworkRef]:
         yield from _of_front(path, name)
     elif path.suffix == ".json" or _is_folder(path):
         yield from _selected(path / SELECTED if _is_folder(path) else path, name, text)
+    elif (theirs := _published(context, text)) is not None:
+        yield theirs
     else:
         yield NetworkRef(TYPED, text, "given as networks=")
+
+
+def _published(context: Context, text: str) -> NetworkRef | None:
+    """The network of another project's file, or the one that the family knows by this name."""
+    if ":" in text:
+        return None
+    family = context.setup.family
+    if is_network_file(text):
+        name, net = TYPED, network_of_file(family, Path(text).expanduser())
+        reason = f"read from {text}"
+    else:
+        by_name = {name.lower(): (name, net) for name, net in published(family).items()}
+        if text.lower() not in by_name:
+            return None
+        name, net = by_name[text.lower()]
+        reason = f"the published network {name}"
+    check_settings(text, net.settings, context.cfg.network)
+    return NetworkRef(name, net.genotype, reason)
 
 
 def _is_folder(path: Path) -> bool:

@@ -18,7 +18,9 @@ from evonas.space.space import Space
 from evonas.supernets.base import Bar, Cost, Cut, Cuts, Derived, DrawnStage, PublishedNetwork, Settings
 from evonas.supernets.input_size import input_size
 from evonas.supernets.ofa_mbv3.cost import (
+    EXPAND,
     LEVEL_STAGES,
+    MIX,
     BlockShape,
     NetworkShape,
     block_shapes,
@@ -27,7 +29,14 @@ from evonas.supernets.ofa_mbv3.cost import (
     path,
     price,
 )
-from evonas.supernets.ofa_mbv3.formats import genotype_of
+from evonas.supernets.ofa_mbv3.formats import (
+    NetConfig,
+    genotype_of,
+    read_config,
+    read_subnet,
+    write_config,
+    write_subnet,
+)
 from evonas.supernets.ofa_mbv3.published import PUBLISHED
 from evonas.supernets.ofa_mbv3.space import Architecture, architecture, depths_of
 from evonas.supernets.step import Place, Size, Step
@@ -134,6 +143,50 @@ class OFAMobileNetV3:
                 settings = {"width": net.width, "act_func": net.act_func}
                 found[name] = PublishedNetwork(self.space.format(genotype), settings, net.classes)
         return found
+
+    def read_network(self, values: Mapping[str, Any]) -> PublishedNetwork:
+        """The network of a `net.subnet` or `net.config` file, as JSON data.
+
+        Raises:
+            DataError: it is neither.
+            UserError: the network is not one of the space.
+        """
+        if "ks" in values or "blocks" not in values:
+            genotype, width = read_subnet(self.space, values)
+            return PublishedNetwork(
+                self.space.format(genotype), {} if width is None else {"width": width}, None
+            )
+        net = read_config(self.space, values)
+        settings = {"width": net.width, "act_func": net.act_func}
+        return PublishedNetwork(self.space.format(net.genotype), settings, net.classes)
+
+    def network_files(self, genotype: Genotype, head: "nn.Module") -> dict[str, Mapping[str, Any]]:
+        """The network as others read it, as JSON data by file name.
+
+        These are `net.subnet` and, with the published head, `net.config`. Empty in spaces of image sizes that are parts
+        of those of a task, which these files cannot say.
+        """
+        from evonas.nn.mobilenet_v3 import MobileNetV3Head
+
+        side = architecture(self.space, genotype).resolution
+        if side < 32:
+            return {}
+        files: dict[str, Mapping[str, Any]] = {
+            "net.subnet": write_subnet(self.space, genotype, self.shape.width)
+        }
+        own = head.settings if isinstance(head, MobileNetV3Head) else {}
+        if (own.get("expand"), own.get("mix"), own.get("act_func")) == (EXPAND, MIX, self.shape.act_func):
+            net = NetConfig(
+                genotype,
+                self.shape.width,
+                self.shape.act_func,
+                own["out_channels"],
+                own["dropout"],
+                {"momentum": self.momentum, "eps": self.shape.bn_eps},
+                about={"name": "MobileNetV3", "img_size": int(side)},
+            )
+            files["net.config"] = write_config(self.space, net)
+        return files
 
     def input_size(self, genotype: Genotype, size: Size) -> Size:
         return input_size(architecture(self.space, genotype).resolution, size)
