@@ -132,6 +132,10 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+# what JSON of another shape than evonas writes leads to, where its values are used
+SHAPES = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+
+
 def read_json(path: Path, needs: Sequence[str] = ()) -> Any:
     """Read a JSON file that evonas wrote.
 

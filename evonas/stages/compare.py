@@ -1,6 +1,7 @@
 """stage=compare: two or more searches side by side."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from evonas import files
 from evonas.command_text import command, setting
-from evonas.errors import UserError
+from evonas.errors import DamagedError, UserError
 from evonas.report.analysis.baseline_gain import Gain, gain_in
 from evonas.report.analysis.comparison import Comparison, compared, differences
 from evonas.report.archive_reader import read
@@ -21,6 +22,8 @@ from evonas.stages.base import Context
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.stages.stage_times import searching_commands
 from evonas.track.console import print_table
+
+log = logging.getLogger(__name__)
 
 MOST_ROWS = 16
 # names and attempts of a run do not change its results
@@ -62,7 +65,7 @@ class Compare:
         }
         found = compared({name: read(folder / ARCHIVE) for name, folder in folders.items()}, runtimes)
         differs = differences({name: _settings(cfg) for name, cfg in configs.items()})
-        gains = {name: gain_in(folder) for name, folder in folders.items()}
+        gains = {name: _gain(folder) for name, folder in folders.items()}
         if self.json is True:
             return json.dumps(as_json(found, differs, gains), indent=2)
         _show(found, differs, gains)
@@ -106,6 +109,15 @@ def as_json(
 
 def _named(found: Comparison, values: Sequence[float]) -> dict[str, float]:
     return dict(zip(found.box.names, values, strict=True))
+
+
+def _gain(folder: Path) -> Gain | None:
+    """The gain of a run over its baselines; None, with a warning, where its files are damaged."""
+    try:
+        return gain_in(folder)
+    except DamagedError as error:
+        log.warning("The comparison leaves out the baselines of %s: %s", folder.name, error.message)
+        return None
 
 
 def _config(folder: Path) -> DictConfig:

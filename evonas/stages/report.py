@@ -42,8 +42,6 @@ _FILES = {
 }
 # keys without which a file is not what its name says
 _NEEDS = {"result.json": ("seconds",)}
-# what content of another shape than evonas writes leads to
-_SHAPES = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 _PACKAGES = ("torch", "lightning", "numpy", "pymoo")
 
@@ -74,7 +72,7 @@ def rendered(sources: Sources) -> str:
     """The page; a file whose content cannot be shown is left out, and named on the page and in the log."""
     try:
         return render(sources)
-    except _SHAPES as error:
+    except files.SHAPES as error:
         _LOG.info("Rendering the report", exc_info=error)
         nothing: dict[str, Any] = dict.fromkeys(_FILES)
         shown = replace(sources, retrained={}, **nothing)
@@ -84,7 +82,7 @@ def rendered(sources: Sources) -> str:
         tried = replace(shown, **one)
         try:
             render(tried)
-        except _SHAPES as error:
+        except files.SHAPES as error:
             shown = replace(shown, damaged=[*shown.damaged, _told(f"{relative} is damaged: {error!r}.")])
         else:
             shown = tried

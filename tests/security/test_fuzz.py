@@ -18,6 +18,9 @@ from evonas import cli_args, config, weights
 from evonas.data.detection.coco_annotations import read_instances
 from evonas.data.detection.voc import convert
 from evonas.data.io import safe
+from evonas.data.views.cameras import opened
+from evonas.data.views.colmap import read_colmap
+from evonas.data.views.nerf import read_transforms
 from evonas.errors import DataError, UserError
 from evonas.report.results import SearchResults
 from evonas.report.selection.rules import choose
@@ -90,10 +93,10 @@ def places(node: Any) -> list[list[Any]]:
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> Any:
-    """COCO's document with some value replaced by any other."""
-    whole = json.loads(json.dumps(COCO))
-    way = draw(st.sampled_from(places(COCO)))
+def documents(draw: st.DrawFn, original: Any) -> Any:
+    """A document with some value replaced by any other."""
+    whole = json.loads(json.dumps(original))
+    way = draw(st.sampled_from(places(original)))
     if not way:
         return draw(JSON)
     node = whole
@@ -104,7 +107,7 @@ def documents(draw: st.DrawFn) -> Any:
 
 
 @fuzz
-@given(document=documents())
+@given(document=documents(COCO))
 def test_objects(document: Any, tmp_path: Path) -> None:
     path = tmp_path / "found.json"
     path.write_text(json.dumps(document))
@@ -115,6 +118,45 @@ def test_the_document_is_good(tmp_path: Path) -> None:
     path = tmp_path / "found.json"
     path.write_text(json.dumps(COCO))
     assert survives(lambda: read_instances(path, with_masks=True, max_pixels=10_000))
+
+
+SCENE = {
+    "fl_x": 40.0,
+    "w": 72,
+    "h": 40,
+    "k1": 0.01,
+    "frames": [{"file_path": "a.png", "transform_matrix": np.eye(4).tolist()}],
+}
+
+
+@fuzz
+@given(document=documents(SCENE) | st.sampled_from([SCENE | {"frames": [{"file_path": "a" * 5000}]}]))
+def test_cameras(document: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (72, 40)).save(tmp_path / "a.png")
+    (tmp_path / "transforms.json").write_text(json.dumps(document))
+    survives(lambda: opened(read_transforms(tmp_path)[0], (32, 32)), tmp_path)
+
+
+def test_the_scene_is_good(tmp_path: Path) -> None:
+    Image.new("RGB", (72, 40)).save(tmp_path / "a.png")
+    (tmp_path / "transforms.json").write_text(json.dumps(SCENE))
+    assert survives(lambda: opened(read_transforms(tmp_path)[0], (32, 32)))
+
+
+CAMERAS, IMAGES = b"1 PINHOLE 72 40 40 40 36 20\n", b"1 1 0 0 0 0 0 0 1 a.png\n\n"
+
+
+@fuzz
+@given(cameras=changed(CAMERAS), images=changed(IMAGES) | st.just(IMAGES.replace(b"a.png", b"a\0.png")))
+def test_models(cameras: bytes, images: bytes, tmp_path: Path) -> None:
+    model = tmp_path / "sparse"
+    (tmp_path / "images").mkdir(exist_ok=True)
+    model.mkdir(exist_ok=True)
+    Image.new("RGB", (72, 40)).save(tmp_path / "images/a.png")
+    for one, other in ((cameras, IMAGES), (CAMERAS, images)):
+        (model / "cameras.txt").write_bytes(one)
+        (model / "images.txt").write_bytes(other)
+        survives(lambda: opened(read_colmap(tmp_path)[0], (32, 32)), tmp_path)
 
 
 BOX = b"<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>5</xmax><ymax>6</ymax></bndbox>"

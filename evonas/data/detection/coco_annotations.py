@@ -242,7 +242,8 @@ def _annotation(
     crowd = flag(entry.get("iscrowd", 0))
     if crowd is None:
         raise DataError(f"{where}: iscrowd must be 0 or 1, got {shown(entry['iscrowd'])}.")
-    area = number(entry["area"]) if "area" in entry else sides[0] * sides[1]
+    # a box far outside its image has sides below zero
+    area = number(entry["area"]) if "area" in entry else max(sides[0], 0.0) * max(sides[1], 0.0)
     if area is None or (area < 0 and min(sides) > 0):
         raise DataError(f"{where}: area must be a number of pixels, got {shown(entry['area'])}.")
     if area > MOST_AREAS * size.height * size.width:

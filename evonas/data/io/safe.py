@@ -56,6 +56,8 @@ _SIGNATURES = {
     "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
     "PDF": re.compile(rb"%PDF"),
 }
+# an escaped half of a character beyond 16 bits
+_HALF = re.compile(rb"\\[uU][dD][89a-fA-F]")
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -306,7 +308,7 @@ def below(base: Path, field: str, where: str) -> Path:
     """
     try:
         target = (base / _spelled(base, field)).resolve()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{where} names a path that cannot be followed: {error}.") from error
     if "\\" in field and not target.exists():
         raise DataError(
@@ -479,8 +481,17 @@ def read_json(path: Path | Encoded, max_bytes: int = MAX_LIST_BYTES) -> Any:
     """A JSON document; a DataError if it is missing, damaged, too large or too deeply nested."""
     if isinstance(path, Path):
         _check_file(path, max_bytes)
+    content = path.content if isinstance(path, Encoded) else path.read_bytes()
     try:
-        return json.loads(path.content if isinstance(path, Encoded) else path.read_bytes())
+        found = json.loads(content)
+        if _HALF.search(content):
+            # raises if a half stands alone, which no file or page could hold
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path} contains half of a character: {error.object[error.start]!r}.", "Save it as UTF-8."
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start}.", "Save it as UTF-8.") from error
     except (ValueError, RecursionError) as error:

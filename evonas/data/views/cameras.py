@@ -22,7 +22,7 @@ from scipy.ndimage import map_coordinates
 
 from evonas.data.base import file_size
 from evonas.data.io.pictures import open_picture, orientation_note, refuse_undecided
-from evonas.data.io.safe import MAX_PIXELS
+from evonas.data.io.safe import MAX_PIXELS, is_file
 from evonas.errors import DataError
 
 Matrix = NDArray[np.float64]
@@ -244,7 +244,7 @@ def check_present(paths: Sequence[Path], missing: Missing, where: str) -> None:
     Raises:
         DataError: a file is missing and `missing` is not "skip", or all are missing.
     """
-    gone = [path for path in paths if not path.is_file()]
+    gone = [path for path in paths if not is_file(path)]
     if gone and (missing != "skip" or len(gone) == len(paths)):
         raise DataError(
             f"{where} lists {len(paths)} images, of which {len(gone)} are missing, such as {gone[0]}.",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.data.io.json_values import integer
-from evonas.data.io.safe import MAX_ARRAY_BYTES, below, open_stream, read_text
+from evonas.data.io.safe import MAX_ARRAY_BYTES, below, is_file, open_stream, read_text
 from evonas.data.views.cameras import (
     Distortion,
     Matrix,
@@ -90,7 +90,7 @@ def read_colmap(folder: Path, missing: Missing = "error", images: str = "images"
     if not posed:
         raise DataError(f"{where} contains no image.", "Export the model again.")
     check_present([image.path for image in posed], missing, where)
-    return in_order((image for image in posed if image.path.is_file()), where)
+    return in_order((image for image in posed if is_file(image.path)), where)
 
 
 def read_points(folder: Path) -> Points:

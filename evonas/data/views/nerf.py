@@ -47,7 +47,7 @@ def read_transforms(folder: Path, missing: Missing = "error") -> list[PosedImage
         (
             _posed(document, frame, photograph, f"{path}, frame {k}")
             for k, (frame, photograph) in enumerate(zip(frames, photographs, strict=True))
-            if photograph.is_file()
+            if is_file(photograph)
         ),
         str(path),
     )
@@ -83,7 +83,7 @@ def _matrix(frame: Mapping[str, Any], where: str) -> list[list[float]]:
     given: Any = frame.get("transform_matrix")
     is_matrix = isinstance(given, list) and all(isinstance(row, list) for row in given)
     rows = [[number(each) for each in row] for row in given or ()] if is_matrix else []
-    if not rows or any(each is None for row in rows for each in row):
+    if not rows or len(set(map(len, rows))) > 1 or any(each is None for row in rows for each in row):
         raise DataError(f"{where}: transform_matrix must be a matrix of numbers.")
     return [[each for each in row if each is not None] for row in rows]
 

@@ -37,7 +37,7 @@ def read_video(cameras: Path, frames: Path, missing: Missing = "error") -> list[
     if not listed:
         raise DataError(f"{cameras} lists no frames.", "Use the camera files as published.")
     check_present([image.path for image in listed], missing, str(cameras))
-    return in_order((image for image in listed if image.path.is_file()), str(cameras))
+    return in_order((image for image in listed if is_file(image.path)), str(cameras))
 
 
 def _frame(row: Row, frames: Path) -> PosedImage:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from evonas import files
+from evonas.errors import DamagedError
 from evonas.metric import Metric, converted
 from evonas.report.metrics.pareto import front
 from evonas.report.selection.record import read_selection
@@ -212,12 +213,15 @@ def gain_of(
         return None
     cost = known[0]
     ours = [
-        Scored(net["name"], net["objectives"][cost], retrained[net["name"]]["retrained"][error])
+        Scored(net["name"], float(net["objectives"][cost]), float(retrained[net["name"]]["retrained"][error]))
         for net in nets
-        if cost in net["objectives"]
+        # a network whose outputs are not finite has no score
+        if cost in net["objectives"] and retrained[net["name"]]["retrained"][error] is not None
     ]
     theirs = [
-        Scored(each["name"], found[cost], each["trained"][baselines["budget"]]["metrics"][error])
+        Scored(
+            each["name"], float(found[cost]), float(each["trained"][baselines["budget"]]["metrics"][error])
+        )
         for each, found in zip(baselines["networks"], costs, strict=True)
         if cost in found
     ]
@@ -239,6 +243,10 @@ def gain_in(folder: Path, inputs: Path | None = None) -> Gain | None:
 
     Args:
         inputs: of the run whose results are taken where this one has none.
+
+    Raises:
+        DamagedError: a file of its baselines or retrained networks has another content than evonas writes.
+        DataError: selected.json is not what the archive says.
     """
 
     def place(relative: str) -> Path | None:
@@ -255,11 +263,19 @@ def gain_in(folder: Path, inputs: Path | None = None) -> Gain | None:
         return None
     chosen = read_selection(path, place("search/archive.sqlite"))
     results = {net["name"]: (net, read(f"retrain/{net['name']}/result.json")) for net in chosen["nets"]}
-    # results of an earlier selection of the same name do not count
-    retrained = {
-        name: each for name, (net, each) in results.items() if each and each["genotype"] == net["genotype"]
-    }
-    return gain_of(chosen, retrained, found, UNITS)
+    try:
+        # results of an earlier selection of the same name do not count
+        retrained = {
+            name: each
+            for name, (net, each) in results.items()
+            if each and each["genotype"] == net["genotype"]
+        }
+        return gain_of(chosen, retrained, found, UNITS)
+    except files.SHAPES as error:
+        raise DamagedError(
+            f"The results of baselines and retrained networks in {folder} are damaged: {error!r:.200}.",
+            "Restore them from a copy, or let stage=retrain and stage=baselines make them again.",
+        ) from error
 
 
 def _error_beside(best: Sequence[Scored], network: Scored) -> float | None:

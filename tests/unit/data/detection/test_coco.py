@@ -295,11 +295,16 @@ def test_boxes_are_clipped_and_those_without_area_left_out(
     def change(document: dict[str, Any]) -> None:
         document["annotations"][0]["bbox"] = [-5, -5, 1000, 1000]
         document["annotations"][1]["bbox"] = [10, 10, 0, 5]
+        # so far outside that its area would be infinite
+        document["annotations"].append(
+            {key: value for key, value in document["annotations"][1].items() if key not in ("id", "area")}
+            | {"bbox": [1e200, 1e200, 5, 5]}
+        )
 
     with caplog.at_level(logging.WARNING):
         objects = broken(tree, tmp_path / "b", change).objects(TRAIN, 0)
     assert objects.boxes.tolist() == [[0, 0, 96, 64]]
-    assert "1 of 14 boxes" in caplog.text
+    assert "2 of 15 boxes" in caplog.text
 
 
 def test_names_that_leave_the_folder_are_refused(tree: Path, tmp_path: Path) -> None:

@@ -313,6 +313,11 @@ def test_json_that_is_none_is_named(tmp_path: Path) -> None:
     path.write_text("[" * 200_000)
     with pytest.raises(DataError, match=r"deep\.json is not a JSON document"):
         safe.read_json(path)
+    (tmp_path / "half.json").write_text(r'{"name": "a\udcffb", "other": "\ud83d\ude00"}')
+    with pytest.raises(DataError, match=r"half\.json contains half of a character"):
+        safe.read_json(tmp_path / "half.json")
+    (tmp_path / "whole.json").write_text(r'{"other": "\ud83d\ude00"}')
+    assert safe.read_json(tmp_path / "whole.json") == {"other": "\U0001f600"}
     (tmp_path / "latin.json").write_bytes('{"name": "k\u00e4tze"}'.encode("latin-1"))
     with pytest.raises(DataError, match=r"latin\.json is not UTF-8 text: byte 11\.") as caught:
         safe.read_json(tmp_path / "latin.json")

@@ -152,6 +152,8 @@ def broken(folder: Path, **changes: object) -> Path:
         ({"file_path": "../../secret.png"}, "leaves the data folder"),
         ({"file_path": 7}, "must have a file_path"),
         ({"transform_matrix": [[1, 0], [0, 1]]}, "must be a finite 3x4 or 4x4"),
+        ({"transform_matrix": [[1, 0, 0, 0], [0, 1, 0], [0, 0, 1, 0]]}, "must be a matrix of numbers"),
+        ({"file_path": "a" * 5000}, "lists 6 images, of which 1 are missing"),
         ({"transform_matrix": "none"}, "must be a matrix of numbers"),
         ({"transform_matrix": np.diag([2.0, 2, 2, 1]).tolist()}, "must be a rotation and translation"),
         ({"transform_matrix": np.diag([-1.0, 1, 1, 1]).tolist()}, "must be a rotation and translation"),

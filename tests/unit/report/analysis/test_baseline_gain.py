@@ -1,11 +1,16 @@
 """What a search gained over baselines at equal cost, with numbers made by hand."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evonas import files
+from evonas.errors import DamagedError
 from evonas.metric import known_metric, metric_of
-from evonas.report.analysis.baseline_gain import Gain, Scored, gain, gain_of
+from evonas.report.analysis.baseline_gain import Gain, Scored, gain, gain_in, gain_of
+from evonas.stages.compare import _gain
 
 ABS_REL = known_metric("abs_rel")
 BASELINES = [Scored("small", 1.0, 0.4), Scored("large", 4.0, 0.2), Scored("poor", 2.0, 0.5)]
@@ -95,6 +100,13 @@ def test_where_no_latency_is_known_multiply_adds_count() -> None:
     assert made is not None and made.cost == "macs"
 
 
+def test_networks_without_a_score_are_left_out() -> None:
+    nets = [{"name": name, "objectives": {"latency": 1.0}} for name in ("knee", "broken")]
+    retrained = {name: {"retrained": {"abs_rel": score}} for name, score in (("knee", 0.3), ("broken", None))}
+    made = gain_of({"nets": nets}, retrained, _baselines({"latency": 1.0}), {"latency": "ms"})
+    assert made is not None and [row.name for row in made.rows] == ["knee"]
+
+
 def test_networks_that_are_not_retrained_are_left_out() -> None:
     net = {"name": "knee", "objectives": {"latency": 1.0}}
     assert gain_of({"nets": [net]}, {}, _baselines({"latency": 1.0}), {}) is None
@@ -105,3 +117,31 @@ def test_people_read_the_metric_of_the_task() -> None:
     made = gain([Scored("knee", 2.0, 0.4)], [Scored("rival", 1.0, 0.5)], "latency", "ms", metric)
     assert made is not None and "gained 0.1 over" in made.sentence()
     assert "mIoU 0.6 against 0.5 of the baselines" in made.sentence()
+
+
+@pytest.mark.parametrize(
+    ("damaged", "content"),
+    [
+        ("retrain/knee/result.json", {"genotype": "a:1"}),
+        ("retrain/knee/result.json", {"genotype": "a:1", "retrained": {"abs_rel": "good"}}),
+        ("baselines/baselines.json", {"networks": 3}),
+        ("baselines/baselines.json", {"error_name": "abs_rel", "budget": "total", "networks": [{}]}),
+        ("baselines/baselines.json", [1]),
+    ],
+)
+def test_damaged_files_are_told_and_do_not_stop_a_comparison(
+    damaged: str, content: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    net = {"name": "knee", "genotype": "a:1", "objectives": {"latency": 1.0}}
+    files.write_json(tmp_path / "selected.json", {"nets": [net]})
+    result = {"genotype": "a:1", "retrained": {"abs_rel": 0.3}}
+    files.write_json(tmp_path / "retrain/knee/result.json", result)
+    files.write_json(tmp_path / "baselines/baselines.json", _baselines({"latency": 1.0}))
+    made = gain_in(tmp_path)
+    assert made is not None and made.short == "1 of 1"
+    files.write_json(tmp_path / damaged, content)
+    with pytest.raises(DamagedError, match=r"baselines and retrained networks in .* are damaged"):
+        gain_in(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert _gain(tmp_path) is None
+    assert f"leaves out the baselines of {tmp_path.name}" in caplog.text
