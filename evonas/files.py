@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -136,14 +136,15 @@ def write_json(path: Path, value: Any) -> None:
 SHAPES = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
-def read_json(path: Path, needs: Sequence[str] = ()) -> Any:
+def read_json(path: Path, needs: Sequence[str] | Mapping[str, type | tuple[type, ...]] = ()) -> Any:
     """Read a JSON file that evonas wrote.
 
     Args:
-        needs: keys that an object must have; with them, anything but an object is refused.
+        needs: keys that an object must have, if wanted with the types of their values; with them, anything but an
+            object is refused.
 
     Raises:
-        DamagedError: it is torn, nested too deeply, larger than 64 MiB, or lacks a key.
+        DamagedError: it is torn, nested too deeply, larger than 64 MiB, lacks a key, or has a value of another type.
     """
     size = path.stat().st_size
     try:
@@ -155,6 +156,9 @@ def read_json(path: Path, needs: Sequence[str] = ()) -> Any:
         missing = [key for key in needs if key not in found]
         if missing:
             raise ValueError(f"it has no '{missing[0]}'")
+        for key, kind in needs.items() if isinstance(needs, Mapping) else ():
+            if not isinstance(found[key], kind):
+                raise ValueError(f"its '{key}' is {found[key]!r:.80}")
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         remove = shell(["rm", path])

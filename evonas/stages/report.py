@@ -40,8 +40,8 @@ _FILES = {
     "baselines": BASELINES,
     "discovery": "discover/formula.json",
 }
-# keys without which a file is not what its name says
-_NEEDS = {"result.json": ("seconds",)}
+# what a file must have to be what its name says
+_NEEDS = {"result.json": {"seconds": (int, float)}}
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 _PACKAGES = ("torch", "lightning", "numpy", "pymoo")
 

@@ -137,8 +137,13 @@ def _retraining(context: Context, net: SelectedNetwork) -> Sequence[str]:
     path = context.run.find(SELECTED)
     if path is None:
         return []
-    error = str(files.read_json(path)["error_name"])
+    error = str(files.read_json(path, needs=("error_name",))["error_name"])
     kinds = [kind for kind in ("inherited", "retrained", "scratch") if found.get(kind)]
-    read = [reading(error, found[kind]) for kind in kinds]
-    parts = ", ".join(f"{kind} {value:.4f}" for kind, (_, value) in zip(kinds, read, strict=True))
-    return [f"  validation {read[0][0].name}: {parts} ({read[0][0].direction})"]
+    try:
+        read = [reading(error, found[kind]) for kind in kinds]
+        parts = ", ".join(f"{kind} {value:.4f}" for kind, (_, value) in zip(kinds, read, strict=True))
+        return [f"  validation {read[0][0].name}: {parts} ({read[0][0].direction})"]
+    except files.SHAPES as wrong:
+        return [
+            f"  its retraining cannot be shown: retrain/{net.name}/result.json is damaged: {wrong!r:.200}"
+        ]

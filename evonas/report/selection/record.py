@@ -20,8 +20,10 @@ def read_selection(path: Path, archive: Path | None) -> dict[str, Any]:
     Raises:
         DataError: a file is damaged, or a value is not the one that the archive has of the network.
     """
-    selected: dict[str, Any] = files.read_json(path, needs=("nets",))
-    if not isinstance(selected["nets"], list) or not all(map(_is_network, selected["nets"])):
+    selected: dict[str, Any] = files.read_json(path, needs={"nets": list})
+    metrics = selected.get("metrics", {})
+    has_metrics = isinstance(metrics, dict) and all(isinstance(each, dict) for each in metrics.values())
+    if not has_metrics or not all(map(_is_network, selected["nets"])):
         raise DamagedError(f"{path} is not a list of networks.", "Name a selected.json of evonas.")
     if archive is not None and archive.exists():
         check_selection(selected, read(archive), path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tables_written
 
+from evonas import files
 from evonas.report.archive_reader import read
 
 
@@ -57,3 +58,32 @@ def test_chosen_networks_are_known_by_name(evonas_command: Callable, searched: P
 def test_a_network_of_another_space_is_refused(evonas_command: Callable) -> None:
     ended = evonas_command("show", "run=one", "networks='nano:m=1,1,1,1'")
     assert ended.code == 2 and ended.err.startswith("error: ")
+
+
+@pytest.mark.parametrize("retrained", [{}, {"error": [1]}, 3, {"error": "good"}])
+def test_a_damaged_retraining_hides_nothing_else(
+    evonas_command: Callable, searched: Path, retrained: object
+) -> None:
+    assert evonas_command("stage=select", "run=one").code == 0
+    net = json.loads((searched / "selected.json").read_text())["nets"][0]
+    result = {"genotype": net["genotype"], "inherited": {"error": 9.0}, "retrained": retrained}
+    path = searched / "retrain" / net["name"] / "result.json"
+    files.write_json(path, result | {"retrained": {"error": 8.0}, "seconds": 1.0})
+    assert "inherited 9.0000, retrained 8.0000" in evonas_command("show", "run=one").out
+    files.write_json(path, result | {"seconds": "long"})
+    ended = evonas_command("show", "run=one")
+    # nothing at all means that it was not retrained
+    is_told = f"retrain/{net['name']}/result.json is damaged" in ended.out
+    assert ended.code == 0 and ended.out.count("fingerprint") > 1 and is_told == bool(retrained)
+    ended = evonas_command("report", "run=one")
+    assert ended.code == 0 and "its 'seconds' is 'long'" in ended.err + ended.out
+
+
+def test_odd_metrics_of_a_selection_are_damage(evonas_command: Callable, searched: Path) -> None:
+    assert evonas_command("stage=select", "run=one").code == 0
+    whole = json.loads((searched / "selected.json").read_text())
+    for odd in (3, {whole["nets"][0]["name"]: 3}):
+        files.write_json(searched / "selected.json", whole | {"metrics": odd})
+        ended = evonas_command("show", "run=one")
+        assert ended.code == 3 and "selected.json is not a list of networks" in ended.err
+        assert evonas_command("report", "run=one").code == 0
