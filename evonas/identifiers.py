@@ -79,6 +79,7 @@ FIRST_RELEASE: Mapping[str, str] = MappingProxyType(
         "head/mmseg_upernet": "evonas.mm.upernet.MMSegUPerNet",
         "head/rcnn": "evonas.nn.detection.rcnn.RCNN",
         "head/upernet": "evonas.nn.upernet.UPerNet",
+        "loss/ohem": "evonas.tasks.ohem.OHEM",
         "lesson/divergence": "evonas.train.divergence.AlphaDivergence",
         "lesson/inplace": "evonas.train.inplace.InPlace",
         "merge/nasvit": "evonas.train.conflict.NasVit",

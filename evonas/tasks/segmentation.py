@@ -20,6 +20,7 @@ from evonas.nn.level import Level
 from evonas.tasks.base import Batch, Picture
 from evonas.tasks.depth import SAMPLED_IMAGES, evenly
 from evonas.tasks.iou import IouMeter, to_size
+from evonas.tasks.ohem import OHEM
 
 Error = Literal["miou", "loss"]
 ERROR_NAMES = {"miou": "one_minus_miou", "loss": "loss"}
@@ -37,6 +38,7 @@ class Segmentation:
         error: `miou` minimises 1 - mIoU, `loss` the mean over images of the mean cross-entropy over pixels, as
             EvoNAS's search on ADE20K does (without the auxiliary head).
         input_size: height and width of images for cost counting and timing; None for those of the data.
+        ohem: loss that counts hard pixels alone; None for the mean over all labelled pixels.
 
     Raises:
         UserError: classes or error are invalid.
@@ -51,6 +53,7 @@ class Segmentation:
         ignore_index: int = 255,
         error: Error = "miou",
         input_size: Sequence[int] | None = None,
+        ohem: OHEM | None = None,
     ) -> None:
         names = tuple(getattr(data, "classes", ()) if classes is None else classes)
         if len(set(names)) < 2 or len(set(names)) != len(names):
@@ -60,7 +63,7 @@ class Segmentation:
         self.name, self.classes, self.ignore_index = name, names, ignore_index
         self.error_name, self.error_is_mean = ERROR_NAMES[error], error == "loss"
         self.input_size = data.size if input_size is None else check_size(*input_size)
-        self._data, self._head = data, head
+        self._data, self._head, self._ohem = data, head, ohem
 
     def dataset(self, split: Split) -> Images:
         """A split of the data."""
@@ -71,11 +74,16 @@ class Segmentation:
         return self._head(levels, out_channels=len(self.classes), output="linear")
 
     def loss(self, output: Tensor | AuxiliaryOutput, batch: Batch) -> Tensor:
-        """Mean cross-entropy over labelled pixels, zero without any, plus the weighted losses of auxiliary heads."""
+        """Mean cross-entropy over labelled pixels, or hard ones, plus the weighted losses of auxiliary heads.
+
+        It is zero without labelled pixels.
+        """
         if isinstance(output, AuxiliaryOutput):
             others = sum(output.weight * self.loss(each, batch) for each in output.others)
             return self.loss(output.main, batch) + others
         truth = batch["classes"]
+        if self._ohem is not None:
+            return self._ohem(to_size(output, truth.shape[-2:]), truth, self.ignore_index)
         total = F.cross_entropy(
             to_size(output, truth.shape[-2:]), truth, ignore_index=self.ignore_index, reduction="sum"
         )

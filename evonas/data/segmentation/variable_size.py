@@ -41,7 +41,7 @@ class CropAugment:
         ratio: minimum and maximum factor of `scale`, uniform.
         dominance: windows in which one class has a larger share are redrawn, up to `TRIES` windows in total.
         flip: probability of a horizontal flip.
-        colour: photometric distortion.
+        colour: photometric distortion; None for none.
 
     Raises:
         UserError: a value is out of range.
@@ -51,7 +51,7 @@ class CropAugment:
     ratio: tuple[float, float] = (0.5, 2.0)
     dominance: float = 0.75
     flip: float = 0.5
-    colour: Photometric = field(default_factory=Photometric)
+    colour: Photometric | None = field(default_factory=Photometric)
 
     def __post_init__(self) -> None:
         if min(self.scale) < 1 or not 0 < self.ratio[0] <= self.ratio[1]:
@@ -80,7 +80,8 @@ class CropAugment:
         crop = np.asarray(Image.fromarray(image).resize(window[::-1], Image.Resampling.BILINEAR, box=box))
         if mirrored < self.flip:
             crop, labels = crop[:, ::-1], labels[:, ::-1]
-        return self.colour(np.ascontiguousarray(crop), random), labels
+        crop = np.ascontiguousarray(crop)
+        return crop if self.colour is None else self.colour(crop, random), labels
 
 
 @dataclass(eq=False)

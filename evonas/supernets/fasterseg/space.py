@@ -364,29 +364,43 @@ class _Counter:
             (True,) if down else (False,) if is_empty and not scale else (False, True)
             for down, scale in zip(downs, scales, strict=True)
         ]
-        choices = [pair for pair in product(*kinds) if not is_row or pair[0] == pair[1]]
-        found: _States = {}
-        for (one, other, is_one, is_other, shared), ways in states.items():
-            if (downs[0] and not is_one) or (downs[1] and not is_other):
+        # by whether the branches have cells behind their last halving so far: cells kept here, ways, and the flags then
+        moves: dict[tuple[bool, bool], list[tuple[bool, bool, int, bool, tuple[bool, bool]]]] = {}
+        for flags in product((False, True), repeat=2):
+            moves[flags] = []
+            if any(down and not has for down, has in zip(downs, flags, strict=True)):
                 continue
             # whether a cell here is followed by others of its branch
             goes_on = [
-                has or any(down > layer for down in path)
-                for has, path in zip((is_one, is_other), ends, strict=True)
+                has or any(down > layer for down in path) for has, path in zip(flags, ends, strict=True)
             ]
-            for kept in choices:
+            for kept in product(*kinds):
+                if is_row and kept[0] != kept[1]:
+                    continue
                 rows = 1 if is_row and kept[0] else sum(kept)
                 given = {
                     scale for scale, cell, more in zip(after, kept, goes_on, strict=True) if cell and more
                 }
-                number = ways * self.operators**rows * self.widths ** len(given)
-                counts = (min(self.least[0], one + kept[0]), min(self.least[1], other + kept[1]))
-                flags = (not downs[0] and (kept[0] or is_one), not downs[1] and (kept[1] or is_other))
-                parts = [(shared + (is_row and kept[0] and is_common and all(goes_on)), number)]
+                counted = is_row and kept[0] and is_common and all(goes_on)
+                now = (not downs[0] and (kept[0] or flags[0]), not downs[1] and (kept[1] or flags[1]))
+                ways = self.operators**rows * self.widths ** len(given)
+                moves[flags].append((kept[0], kept[1], ways, counted, now))
+        found: _States = {}
+        one_least, other_least = self.least
+        longest = -1 if self.shared is None else self.shared + 1
+        for (one, other, is_one, is_other, shared), before in states.items():
+            for kept_one, kept_other, ways, counted, now in moves[is_one, is_other]:
+                number = before * ways
+                parts = [(shared + counted, number)]
                 if all(downs):
                     parts = [(shared + 1, number // self.operators), (0, number - number // self.operators)]
                 for length, part in parts:
-                    state = (*counts, *flags, 0 if self.shared is None else min(length, self.shared + 1))
+                    state = (
+                        min(one_least, one + kept_one),
+                        min(other_least, other + kept_other),
+                        *now,
+                        0 if longest < 0 else min(length, longest),
+                    )
                     found[state] = found.get(state, 0) + part
         return found
 
