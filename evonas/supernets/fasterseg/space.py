@@ -366,7 +366,7 @@ class _Counter:
         ]
         # by whether the branches have cells behind their last halving so far: cells kept here, ways, and the flags then
         moves: dict[tuple[bool, bool], list[tuple[bool, bool, int, bool, tuple[bool, bool]]]] = {}
-        for flags in product((False, True), repeat=2):
+        for flags in ((False, False), (False, True), (True, False), (True, True)):
             moves[flags] = []
             if any(down and not has for down, has in zip(downs, flags, strict=True)):
                 continue
