@@ -161,7 +161,14 @@ def experimental(name: str) -> Any:
 
 
 # population and evaluations of the searches of the papers
-BUDGETS = {"evonas": (96, 19200), "evonet": (96, 19200), "nsganetv2": (8, 340), "elasticvit": (256, 10752)}
+BUDGETS = {
+    "evonas": (96, 19200),
+    "evonet": (96, 19200),
+    "nsganetv2": (8, 340),
+    "elasticvit": (256, 10752),
+    "fasterseg": (96, 19200),
+    "saswot": (50, 1000),
+}
 EXPERIMENTS = [path.stem for path in sorted((conf_dir() / "experiment").glob("*.yaml"))]
 
 
