@@ -56,7 +56,7 @@ def test_easy_pixels_have_no_gradient() -> None:
 
 @pytest.mark.parametrize("arguments", [{"threshold": 0.0}, {"threshold": 1.5}, {"least": -0.1}, {"least": 2}])
 def test_wrong_arguments(arguments: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="task.ohem needs a threshold"):
+    with pytest.raises(UserError, match=r"task\.ohem needs a threshold"):
         OHEM(**arguments)
 
 
