@@ -233,7 +233,7 @@ def test_files_of_networks(evonas_command: Callable[..., Any], tmp_path: Path, e
     ended = evonas_command("cost", "network=fasterseg", f"genotype={path}", "size=[1024,2048]", "classes=19")
     assert ended.code == 0, ended.err
     assert ended.out.startswith("params 3421875 macs 27770486784 ")
-    ended = evonas_command("cost", "network=ofa_mbv3", f"genotype={path}")
-    assert ended.code == 2 and "Networks of space ofa_mbv3 are not read from files" in ended.err
+    ended = evonas_command("cost", "network=nano_cnn", f"genotype={path}")
+    assert ended.code == 2 and "Networks of space nano_cnn are not read from files" in ended.err
     ended = evonas_command("cost", "network=fasterseg", f"genotype={tmp_path / 'none.pt'}")
     assert ended.code == 2 and "There is no file" in ended.err
