@@ -6,6 +6,7 @@ data set has an official validation split.
 
 import hashlib
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -257,8 +258,9 @@ class PairFolders:
             raise DataError(f"data.lists={self.lists} is not a folder.", f"Expected:\n{self.layout}")
         if not path.is_file():
             names = sorted(each.name for each in path.parent.iterdir() if not each.name.startswith("."))
+            what = "is not a file" if os.path.lexists(path) else "does not exist"
             raise DataError(
-                f"{path} is not a file; data.lists={self.lists} contains {', '.join(names[:5]) or 'nothing'}.",
+                f"{path} {what}; data.lists={self.lists} contains {', '.join(names[:5]) or 'nothing'}.",
                 "Name the lists <split>.txt, or say their names without the suffix: data.train=<name> data.test=<name>",
             )
         base, lines = self.root.resolve(), read_lines(path, self.root, columns=2)
