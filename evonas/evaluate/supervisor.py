@@ -72,6 +72,7 @@ class Health:
         is_blamed: whether another worker measured what it could not.
         is_reported: whether that was said.
         reason: of the last mishap.
+        hint: what to do about it, where that is known.
     """
 
     mishaps: int = 0
@@ -82,6 +83,7 @@ class Health:
     is_blamed: bool = False
     is_reported: bool = False
     reason: str = ""
+    hint: str = ""
 
 
 class SupervisedWorker(Protocol):
@@ -324,6 +326,7 @@ class Supervisor:
             f"{worker.name} on {message.get('host')} runs other code than this search "
             f"(evonas {message.get('version')}, {str(message.get('code'))[:12]} in place of {version}, {code[:12]})"
         )
+        health.hint = "Install the same release of evonas, and of packages=, on every machine."
         _LOG.warning("%s. It is not used.", health.reason)
 
     def _answered(self, task: Pass, worker: SupervisedWorker, answers: list[dict[str, Any]]) -> list[Outcome]:
@@ -403,11 +406,13 @@ class Supervisor:
             )
 
     def _all_stopped(self, workers: Sequence[SupervisedWorker]) -> EngineError:
-        reason = self._health[workers[-1].name].reason
+        last = self._health[workers[-1].name]
+        reason = last.reason
         if not any(health.was_ready for health in self._health.values()):
             return EngineError(
                 f"No worker can start: {reason.removeprefix('cannot start: ')}.",
-                "Read the workers' logs in the run; try hardware.workers=1 or more hardware.memory_gb.",
+                last.hint
+                or "Read the workers' logs in the run; try hardware.workers=1 or more hardware.memory_gb.",
             )
         return EngineError(
             f"No worker can measure any more: {reason}.",

@@ -268,8 +268,9 @@ def test_a_worker_with_other_code_is_not_used(
     assert "w1 on node7 runs other code" in warning and __version__ in warning
     assert engine.workers[1].asked == []
     alone = Engine(lambda *_: 1.0, count=1, w0=changed)
-    with pytest.raises(EngineError, match="runs other code"):
+    with pytest.raises(EngineError, match="runs other code") as caught:
         alone.outcomes("ok:1")
+    assert "same release of evonas" in str(caught.value.hint)
 
 
 def test_a_setup_that_fails_later_is_the_machines() -> None:
