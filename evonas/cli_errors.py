@@ -20,7 +20,7 @@ from evonas.command_text import command, shell
 from evonas.command_text import setting as setting_text
 from evonas.config import redact
 from evonas.errors import UserError
-from evonas.schema import minima
+from evonas.schema import is_open, minima
 
 COMPLAINTS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 _KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*")
@@ -193,9 +193,14 @@ def _not_in_defaults(text: str, suggestion: str) -> UserError:
 
 def _unknown_key(key: str, words: Sequence[str], conf: Path) -> UserError:
     typed = overrides(words)
+    value = next((setting(each)[1] for each in typed if setting(each)[0] == key), "")
+    if is_open(key):
+        return UserError(
+            f"Keys of '{key}' are added, with a plus.",
+            f"Try: {shell([f'+{key}={redact(value, key)}'])}",
+        )
     groups = [each for each in typed if setting(each)[0] != key and "." not in setting(each)[0]]
     known = list(_keys(_composed(groups, [str(conf), *config_dirs(words)])))
-    value = next((setting(each)[1] for each in typed if setting(each)[0] == key), "")
     last = key.rpartition(".")[2]
     misplaced = [each for each in known if each.rpartition(".")[2] == last]
     alike = misplaced or [each for each in known if nearest(last, [each.rpartition(".")[2]])]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -277,3 +277,15 @@ def minima(record: type = Config, prefix: str = "") -> Iterator[tuple[str, float
             yield from minima(each.default_factory, f"{prefix}{each.name}.")
         elif "least" in each.metadata:
             yield f"{prefix}{each.name}", each.metadata["least"]
+
+
+def is_open(key: str) -> bool:
+    """Whether a dotted key names, or lies in, a mapping whose keys the schema leaves to the user."""
+    kind: Any = Config
+    for part in key.split("."):
+        if not is_dataclass(kind):
+            return False
+        kind = get_type_hints(kind).get(part)
+        if get_origin(kind) is dict:
+            return True
+    return False

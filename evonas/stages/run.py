@@ -11,7 +11,7 @@ from evonas.errors import UserError
 from evonas.identifiers import identified_settings, identifier
 from evonas.report.selection.rules import read_rule
 from evonas.run import DONE, Run
-from evonas.schema import LATER_RECIPE_SETTINGS
+from evonas.schema import LATER_RECIPE_SETTINGS, Recipe
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.stages.build.setup import RunMode, mode_of
@@ -145,7 +145,23 @@ class Pipeline:
             from evonas.stages.networks.baselines import check
 
             check(context.setup)
+        self._check_recipes(cfg)
         self._check_data(context)
+
+    def _check_recipes(self, cfg: DictConfig) -> None:
+        wanted = [name for name in self.steps if is_wanted(cfg, name)]
+        names = [name for name in wanted if name in cfg.train]
+        if "search" in wanted and names:
+            # of every point with fidelity=finetune; other searches leave it as it is
+            names.append("finetune")
+        if not names:
+            return
+        # searches of tables must not wait for torch
+        from evonas.train.recipe import check_recipe
+
+        for name in cfg.train.keys() & set(names):
+            plain: Any = OmegaConf.to_container(cfg.train[name], resolve=True)
+            check_recipe(Recipe(**plain))
 
     def _check_data(self, context: Context) -> None:
         """Check the data of a pipeline that has stages left to run, last because it reads ground truth."""

@@ -62,6 +62,19 @@ class TrainingOptions(OptimizerOptions, DistillationOptions, total=False):
     """All optional keywords of `TrainingModule`."""
 
 
+def check_step_options(grad_clip_mode: str, ema_decay: float) -> None:
+    """Refuse ways to clip and averages that do not exist.
+
+    Raises:
+        UserError: the mode is unknown, or the decay is not in [0, 1).
+    """
+    if grad_clip_mode not in get_args(gradients.ClipMode):
+        known = ", ".join(get_args(gradients.ClipMode))
+        raise UserError(f"train.*.grad_clip_mode={grad_clip_mode} is unknown.", f"Known: {known}")
+    if not 0 <= ema_decay < 1:
+        raise UserError(f"train.*.ema_decay must be in [0, 1), got {ema_decay}.", "Try ema_decay=0.999.")
+
+
 class TrainingModule(lightning.LightningModule):
     """Base of both modules: an optimizer step runs the teacher once and accumulates gradients of all passes.
 
@@ -115,12 +128,9 @@ class TrainingModule(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.task, self.schedule, self.seed = task, schedule, seed
-        if grad_clip_mode not in get_args(gradients.ClipMode):
-            known = ", ".join(get_args(gradients.ClipMode))
-            raise UserError(f"train.*.grad_clip_mode={grad_clip_mode} is unknown.", f"Known: {known}")
-        if not 0 <= ema_decay < 1:
-            raise UserError(f"train.*.ema_decay must be in [0, 1), got {ema_decay}.", "Try ema_decay=0.999.")
+        check_step_options(grad_clip_mode, ema_decay)
         self.optimizer, self.optimizer_options = optimizer, dict(optimizer_options)
+        optimizers.check(self.optimizer, self.optimizer_options)
         self.grad_clip, self.decay = grad_clip, Decay(weight_decay, decay)
         self.grad_clip_mode = cast(gradients.ClipMode, grad_clip_mode)
         self.ema_decay, self.ema_warmup = ema_decay, ema_warmup

@@ -8,8 +8,10 @@ from typing import Any
 from evonas import weights
 from evonas.identifiers import identified
 from evonas.schema import LATER_RECIPE_SETTINGS, Recipe
-from evonas.train.module import OptimizerOptions
+from evonas.train.module import OptimizerOptions, check_step_options
+from evonas.train.optim import optimizers
 from evonas.train.optim.lr_schedule import Duration, Schedule
+from evonas.train.optim.parameter_groups import Decay
 
 # how often a training is saved does not change its weights
 _IRRELEVANT = ("checkpoint_steps",)
@@ -68,6 +70,18 @@ def optimizer_options(recipe: Recipe) -> OptimizerOptions:
         "projector_lr": recipe.projector_lr,
         "projector_weight_decay": recipe.projector_weight_decay,
     }
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise what a training by this recipe would raise of its settings, before anything is trained.
+
+    Raises:
+        UserError: the schedule, the optimizer, its options, the clipping or the average cannot be.
+    """
+    schedule(recipe, Duration(1, None), 1)
+    optimizers.check(recipe.optimizer, recipe.optimizer_options)
+    check_step_options(recipe.grad_clip_mode, recipe.ema_decay)
+    Decay(recipe.weight_decay, recipe.decay)
 
 
 def decisive_settings(recipe: Recipe) -> dict[str, Any]:

@@ -134,6 +134,16 @@ MISTAKES = [
     (["resume=maybe"], "resume=maybe is not true or false.", "resume=true"),
     (["select.rules=knee"], "select.rules=knee is not a list.", "select.rules=[knee]"),
     (["objective=[error,maks]"], "There is no objective 'maks'.", "objective=macs"),
+    (
+        ["train.retrain.optimizer_options={momentum:0.5}"],
+        "Keys of 'train.retrain.optimizer_options' are added, with a plus.",
+        "+train.retrain.optimizer_options={momentum:0.5}",
+    ),
+    (
+        ["train.retrain.optimizer_options.momentum=0.5"],
+        "Keys of 'train.retrain.optimizer_options.momentum' are added, with a plus.",
+        "+train.retrain.optimizer_options.momentum=0.5",
+    ),
     (["sampler.min_num=2"], "There is no setting 'sampler.min_num'.", "--cfg job"),
     (["train.teacher.epochs=-1", "+task=synthetic"], "train.teacher.epochs=-1 is too small", "epochs=0"),
     (

@@ -1,5 +1,6 @@
 """The pipeline runs its steps in order, and after a stop only what is left."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from evonas.errors import UserError
 from evonas.files import write_text
 from evonas.run import Run
+from evonas.schema import Recipe
 from evonas.stages.base import Context
 from evonas.stages.run import PRODUCTS, SETTINGS, Pipeline, settings
 
@@ -92,6 +94,28 @@ def test_a_wrong_rule_is_found_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown rule 'kneee'"):
         ran(tmp_path, config(select={"rules": ["kneee"]}))
     assert not (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changed", "said"),
+    [
+        ("teacher", {"optimizer": "adanw2"}, "optimizer=adanw2 is unknown"),
+        ("teacher", {"optimizer_options": {"betas": [0.9]}}, "cannot be made with betas"),
+        ("finetune", {"schedule": "steps"}, "schedule=steps is unknown"),
+        ("teacher", {"schedule": "step", "gamma": 2.0}, "needs gamma in"),
+        ("teacher", {"grad_clip_mode": "length"}, "grad_clip_mode=length is unknown"),
+        ("finetune", {"ema_decay": 1.0}, "ema_decay must be in"),
+        ("teacher", {"decay": "some"}, "decay=some is unknown"),
+    ],
+)
+def test_a_wrong_recipe_is_found_before_anything_runs(
+    tmp_path: Path, recipe: str, changed: dict[str, object], said: str
+) -> None:
+    recipes = {"teacher": asdict(Recipe()), "finetune": asdict(Recipe())}
+    assert ran(tmp_path / "right", config(train=recipes)) == list(NAMES)
+    recipes[recipe].update(changed)
+    with pytest.raises(UserError, match=said):
+        ran(tmp_path / "wrong", config(train=recipes))
 
 
 def test_a_larger_budget_repeats_the_search_and_what_follows(tmp_path: Path) -> None:

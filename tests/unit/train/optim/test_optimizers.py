@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from evonas.errors import UserError
-from evonas.train.optim.optimizers import optimizer
+from evonas.train.optim.optimizers import check, optimizer
 
 
 def updates(name: str, gradients: list[float], decay: float = 0.0, **options: Any) -> list[float]:
@@ -55,3 +55,32 @@ def test_what_cannot_be_made_is_the_users_error(name: str, options: dict[str, An
     with pytest.raises(UserError) as caught:
         updates(name, [1.0], **options)
     assert re.search(said, f"{caught.value.message} {caught.value.hint}")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("adam", {"betas": [0.9]}, "adam cannot be made with betas"),
+        ("lion", {"betas": [0.9, 0.99, 0.1]}, "lion cannot be made with betas.*too many values"),
+        ("muon", {"ns_steps": "x"}, "muon cannot be made with ns_steps=x"),
+        ("adamw", {"differentiable": True}, "adamw cannot be made with differentiable=True"),
+        # timm would drop these without a word
+        ("adamw", {"momentum": 0.5}, "adamw does not use momentum=0.5.*Leave train"),
+        ("sgd", {"layer_decay": 0.5}, "sgd does not use layer_decay=0.5"),
+        ("sgd", {"weight_decay": 0.1}, "Type train.*.weight_decay=0.1"),
+        ("sgd", {"lr": 0.1}, "Type train.*.lr=0.1"),
+        ("sgd", {"nesterov": "no"}, "nesterov of sgd must be true or false, got no"),
+    ],
+)
+def test_options_are_refused_before_the_first_step(name: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check(name, options)
+    assert re.search(said, f"{caught.value.message} {caught.value.hint}")
+
+
+def test_a_check_draws_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    check("adamw", {})
+    check("sgd", {"momentum": 0.8})
+    check("adafactor", {"min_dim_size_to_factor": 1})
+    assert torch.equal(before, torch.get_rng_state())
