@@ -23,6 +23,7 @@ from evonas import weights
 from evonas.errors import EngineError, UserError
 from evonas.identifiers import identified
 from evonas.nn.checkpointing import recomputing
+from evonas.schema import LATER_RECIPE_SETTINGS
 from evonas.train.loop.callbacks import Checkpointing, StepReporter
 from evonas.train.loop.checkpoint_io import SafeCheckpointIO, remove
 from evonas.train.loop.data import TrainingData
@@ -226,8 +227,10 @@ def check_identity(path: Path, identity: Mapping[str, Any]) -> None:
     saved = identified(weights.load_meta(path).get("identity", {}))
     for key in sorted({*saved, *identity}):
         if saved.get(key) != identity.get(key):
+            # identities leave out what came later and is not used
+            was, now = (each.get(key, LATER_RECIPE_SETTINGS.get(key)) for each in (saved, identity))
             raise UserError(
-                f"{path.name} was trained with {key}={saved.get(key)}, now it is {identity.get(key)}.",
+                f"{path.name} was trained with {key}={was}, now it is {now}.",
                 "Use the old settings, or another run (run=<new name>).",
             )
 

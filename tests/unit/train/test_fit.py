@@ -187,6 +187,8 @@ def test_a_state_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
         fit(made(), data(), EPOCHS, Devices(), Resumable(path, {"lr": 1}, True), stopping_at(12))
     with pytest.raises(UserError, match="lr=1, now it is 2"):
         fit(made(), data(), EPOCHS, Devices(), Resumable(path, {"lr": 2}, True))
+    with pytest.raises(UserError, match="optimizer=adamw, now it is sgd"):
+        fit(made(), data(), EPOCHS, Devices(), Resumable(path, {"lr": 1, "optimizer": "sgd"}, True))
 
 
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:
