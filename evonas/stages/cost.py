@@ -1,7 +1,6 @@
 """stage=cost: parameters and multiply-adds of one network, in closed form. Torch-free but for models of timm."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,7 +9,7 @@ from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
-from evonas.stages.networks.network_files import is_network_file, network_of_file
+from evonas.stages.networks.network_files import network_named
 from evonas.supernets.base import SupernetFamily, classifier_cost, cost, published, published_macs
 from evonas.supernets.families import family_config
 
@@ -53,20 +52,16 @@ class ShowCost:
         A family whose publication counts in another way has `published_macs` besides, of the whole published network.
         """
         family = context.setup.family
-        found = {name.lower(): (name, net) for name, net in published(family).items()}
-        name, net = found.get(str(self.genotype).lower(), ("", None))
-        classes = self.classes
-        if net is None and is_network_file(str(self.genotype)):
-            name = Path(self.genotype).name
-            net = network_of_file(family, Path(self.genotype))
-        if net is not None:
+        found, classes = network_named(family, str(self.genotype)), self.classes
+        if found is not None:
+            name, net = found
             _refuse_typed(name, net.settings)
             config = {**family_config(to_plain(context.cfg.network)), **net.settings}
             family = build(config, space=context.setup.space)
             genotype = family.space.parse(net.genotype)
             classes = net.classes if classes is None else classes
         else:
-            genotype = self._genotype(family, [each for each, _ in found.values()])
+            genotype = self._genotype(family, list(published(family)))
         backbone = cost(family, genotype, self.size)
         whole = (
             backbone if classes is None else backbone + classifier_cost(family, genotype, self.size, classes)

@@ -7,7 +7,7 @@ from typing import Any
 from evonas.data.io.safe import read_arrays, read_json
 from evonas.errors import DataError, UserError
 from evonas.space.genotype import Genotype
-from evonas.supernets.base import PublishedNetwork, SupernetFamily
+from evonas.supernets.base import PublishedNetwork, SupernetFamily, published
 
 # of NSGANetV2, NAT and Once-for-All: net.subnet and net.config
 _JSON = (".subnet", ".config")
@@ -35,6 +35,18 @@ def network_of_file(family: SupernetFamily, path: Path) -> PublishedNetwork:
         raise UserError(f"There is no file {path}.", "Check the path.")
     found: PublishedNetwork = read(_values(path))
     return found
+
+
+def network_named(family: SupernetFamily, text: str) -> tuple[str, PublishedNetwork] | None:
+    """Name and network of another project's file, or of a published network in any case; None for other texts.
+
+    Raises:
+        UserError, DataError: see `network_of_file`.
+    """
+    if is_network_file(text):
+        path = Path(text).expanduser()
+        return path.name, network_of_file(family, path)
+    return {name.lower(): (name, net) for name, net in published(family).items()}.get(text.lower())
 
 
 def network_files(family: SupernetFamily, genotype: Genotype, head: Any) -> Mapping[str, Mapping[str, Any]]:

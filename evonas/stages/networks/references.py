@@ -22,7 +22,7 @@ from evonas.report.selection.rules import EXAMPLES, choose
 from evonas.run import IDENTITY, LAST, Run, find_run, list_runs
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.networks.network_files import check_settings, is_network_file, network_of_file
+from evonas.stages.networks.network_files import check_settings, is_network_file, network_named
 from evonas.stages.networks.selected import (
     ARCHIVE,
     SELECTED,
@@ -30,7 +30,6 @@ from evonas.stages.networks.selected import (
     network_of_entry,
     trained_weights,
 )
-from evonas.supernets.base import published
 
 ALL = "all"
 TYPED = "given"
@@ -108,18 +107,14 @@ def _published(context: Context, text: str) -> NetworkRef | None:
     """The network of another project's file, or the one that the family knows by this name."""
     if ":" in text:
         return None
-    family = context.setup.family
-    if is_network_file(text):
-        name, net = TYPED, network_of_file(family, Path(text).expanduser())
-        reason = f"read from {text}"
-    else:
-        by_name = {name.lower(): (name, net) for name, net in published(family).items()}
-        if text.lower() not in by_name:
-            return None
-        name, net = by_name[text.lower()]
-        reason = f"the published network {name}"
+    found = network_named(context.setup.family, text)
+    if found is None:
+        return None
+    name, net = found
     check_settings(text, net.settings, context.cfg.network)
-    return NetworkRef(name, net.genotype, reason)
+    if is_network_file(text):
+        return NetworkRef(TYPED, net.genotype, f"read from {text}")
+    return NetworkRef(name, net.genotype, f"the published network {name}")
 
 
 def _is_folder(path: Path) -> bool:

@@ -172,7 +172,7 @@ class TwoBranchSpace(Space):
             for layer, scale, is_down, operator, width in self.cells(genes, branch):
                 word = self._operators[operator][genes[operator]]
                 if word != SKIP:
-                    # the width behind the last layer is nobody's
+                    # no cell has the width behind the last layer
                     chosen = None if width is None else self._widths[width][genes[width]]
                     found.append(Cell(layer, scale, is_down, word, chosen))
             if found:

@@ -53,7 +53,7 @@ def test_a_subnet_a_config_and_a_name_mean_one_network(tmp_path: Path) -> None:
     [from_name] = referenced_networks(asking(tmp_path, "Cars"))
     assert from_subnet.genotype == from_config.genotype == from_name.genotype
     assert (from_name.name, from_name.reason) == ("cars", "the published network cars")
-    # another head is no network of theirs, and other families have no files
+    # there is no net.config for another head, and no file for other families
     assert set(network_files(family, genotype, DenseHead(family.levels, 1))) == {"net.subnet"}
     other = small_stages.context(tmp_path).setup.family
     assert network_files(other, other.space.largest(), head) == {}

@@ -101,7 +101,7 @@ def test_skips_are_left_out_with_their_widths() -> None:
     values["ratio_1_0"][14, 2] = 2
     finest = decode(values).branches[0]
     assert _layers(finest) == [0, 2, *range(4, 15)]
-    # the widths of layers 1 and 3 go with them, and that of the new last layer is nobody's
+    # the widths of layers 1 and 3 go with them, and no cell has that of the new last layer
     assert [cell.width for cell in finest] == [4] * 12 + [None]
 
 
