@@ -229,7 +229,9 @@ def _nb201_columns(main: Arrays, dataset: str) -> dict[str, Column]:
     columns |= {name: _counts(_need(main, f"{name}_{dataset}", file)) for name in ("flops", "params")}
     if f"flops_official_{dataset}" in main:
         columns["official_flops"] = _counts(main[f"flops_official_{dataset}"])
+    # HW-NAS-Bench writes -1 where a device cannot run a network: 4699 of the 15 625 on the Edge TPU
     hardware = _floats(_need(main, f"hw_{dataset}", file))
+    hardware = np.where(hardware == -1, np.nan, hardware)
     columns |= {str(name): hardware[:, place] for place, name in enumerate(_need(main, "hw_columns", file))}
     if f"zen_{dataset}" in main:
         columns["zen"] = -_floats(main[f"zen_{dataset}"])

@@ -38,6 +38,19 @@ def test_counts_that_are_equal_are_equal_to_the_bit(folder: Path) -> None:
     assert len(np.unique(nb201(str(folder)).column("flops"))) == len({7.78305 + 3.93216 * c for c in costs()})
 
 
+def test_networks_that_a_device_cannot_run_have_no_latency_there(tmp_path: Path) -> None:
+    """HW-NAS-Bench writes -1 for them."""
+    latency = np.full((15625, 1), 2.5, dtype=np.float32)
+    latency[7] = -1
+    codes = tables_written.nb201(tmp_path, hw_columns=np.array(["edgetpu_latency"]), hw_c10=latency)
+    table = nb201(str(tmp_path), "c10")
+    runs, fails = (tuple(tables_written.OPS[code] for code in codes[row]) for row in (6, 7))
+    assert table.values(runs, ("edgetpu_latency",)) == {"edgetpu_latency": 2.5}
+    assert table.range("edgetpu_latency") == (2.5, 2.5)
+    with pytest.raises(ValueError, match="has no edgetpu_latency for"):
+        table.values(fails, ("edgetpu_latency",))
+
+
 def costs() -> set[float]:
     return {float(sum(each)) for each in product((0.0, 1.0, 9.0), repeat=6)}
 
