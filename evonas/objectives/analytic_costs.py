@@ -12,7 +12,7 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import SupernetFamily, cost
+from evonas.supernets.base import Cost, SupernetFamily, cost
 from evonas.supernets.families import family_config
 
 if TYPE_CHECKING:
@@ -67,7 +67,27 @@ class Params:
         return {"version": VERSION, "head": context.head_config}
 
 
-class AnalyticMacs:
+class _ClosedForm:
+    """The cost of the backbone alone in closed form, with a family for each space it is asked about."""
+
+    def __init__(self, network: Mapping[str, Any], height: int, width: int) -> None:
+        if "_target_" not in network or min(height, width) < 1:
+            raise UserError(
+                f"{type(self).__name__} needs a network config with _target_ and an image size, got {height} x {width} "
+                f"pixels and a network with {', '.join(network)}.",
+                "Set network: ${network}, and the size of the task's images.",
+            )
+        self._network = family_config(network)
+        self._size = int(height), int(width)
+        self._families: dict[str, SupernetFamily] = {}
+
+    def _cost(self, space: Space, genotype: Genotype) -> Cost:
+        if space.name not in self._families:
+            self._families[space.name] = build(self._network, space=space)
+        return cost(self._families[space.name], genotype, self._size)
+
+
+class AnalyticMacs(_ClosedForm):
     """Multiply-adds in 10^9 of the backbone alone, for `search.analytic_objectives`.
 
     For images of one size the head is the same for every subnet, so this differs from `Macs` by a constant and ranks
@@ -82,19 +102,22 @@ class AnalyticMacs:
         UserError: network has no `_target_`, or the image is empty.
     """
 
-    def __init__(self, network: Mapping[str, Any], height: int, width: int) -> None:
-        if "_target_" not in network or min(height, width) < 1:
-            raise UserError(
-                f"AnalyticMacs needs a network config with _target_ and an image size, got {height} x {width} pixels "
-                f"and a network with {', '.join(network)}.",
-                "Set network: ${network}, and the size of the task's images.",
-            )
-        self._network = family_config(network)
-        self._size = int(height), int(width)
-        self._families: dict[str, SupernetFamily] = {}
-
     def __call__(self, space: Space, genotype: Genotype) -> float:
         """Multiply-adds in 10^9, by the family's counting rules."""
-        if space.name not in self._families:
-            self._families[space.name] = build(self._network, space=space)
-        return cost(self._families[space.name], genotype, self._size).macs / 1e9
+        return self._cost(space, genotype).macs / 1e9
+
+
+class AnalyticParams(_ClosedForm):
+    """Parameters in 10^6 of the backbone alone, for `search.params` of EDNAG; see `AnalyticMacs`.
+
+    Args:
+        network: config of the supernet's family; needs `_recursive_: false` in the config of this class.
+    """
+
+    def __init__(self, network: Mapping[str, Any]) -> None:
+        # parameters do not depend on the size of images
+        super().__init__(network, 32, 32)
+
+    def __call__(self, space: Space, genotype: Genotype) -> float:
+        """Parameters in 10^6."""
+        return self._cost(space, genotype).params / 1e6

@@ -20,6 +20,7 @@ from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.nsga3 import NSGA3
 from evonas.search.evolution.regularized import RegularizedEvolution
 from evonas.search.model_based.acquisition.ehvi import EHVI, BatchEHVI
+from evonas.search.model_based.acquisition.roulette import Roulette
 from evonas.search.model_based.acquisition.subset import EvenSpacing, HypervolumeSubset, RankAndCrowding
 from evonas.search.model_based.neighbourhood_proposer import NeighbourhoodProposer
 from evonas.search.model_based.surrogate_search import SurrogateSearch
@@ -64,11 +65,13 @@ SEARCHERS: dict[str, Make] = {
     ),
     "ednag": partial(EDNAG, fitness=FrontFitness(), steps=12),
     "ednag_paper": partial(EDNAG, fitness=AccuracyFitness(unit=50.0), steps=12, parity=True),
+    "ednag_smaller": partial(EDNAG, fitness=FrontFitness(), steps=12, lower_params=0.3, init_valid=0.5),
     "diffusion": partial(DiffusionEvolution, fitness=FrontFitness(), steps=8),
     "nsganetv2": guided,
     "linas": partial(guided, acquisition=RankAndCrowding()),
     "composed": partial(guided, acquisition=HypervolumeSubset(30), surrogate=PairwiseRanker(500)),
     "expected": partial(guided, acquisition=EHVI(30, 8), surrogate=GaussianProcess(2), exhaustive_up_to=100),
+    "drawn": partial(guided, acquisition=Roulette(FrontFitness(), params=load_of)),
     "near": partial(
         guided,
         acquisition=BatchEHVI(30, 8),
@@ -80,7 +83,8 @@ SEARCHERS: dict[str, Make] = {
 GUIDED = [
     name
     for name in SEARCHERS
-    if name not in ("random", "pool", "elasticvit", "ednag_paper", "diffusion", "near")
+    if name
+    not in ("random", "pool", "elasticvit", "ednag_paper", "ednag_smaller", "diffusion", "drawn", "near")
 ]
 EVONET = evonet_space()
 CONDITIONAL = declared_space(

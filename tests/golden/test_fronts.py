@@ -25,13 +25,17 @@ from evonas import config, schema
 from evonas.cli import conf_dir
 from evonas.search.base import Observation, Searcher
 from evonas.space.genotype import Genotype
+from evonas.space.space import Space
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.ofa_mbv3.space import ofa_space
 
 SPACE = evonet_space()
 FILE = Path(__file__).parent / "fronts.json"
 BASELINES = json.loads(FILE.read_text(encoding="utf-8"))
 NAMES = sorted(path.stem for path in (conf_dir() / "search").glob("*.yaml"))
-MODELLED = {"nsganetv2", "linas", "model_based", "ehvi", "neighbourhood"}
+MODELLED = {"nsganetv2", "linas", "model_based", "ehvi", "neighbourhood", "ednag_mbv3", "ednag_nb201"}
+# of searches that not every space has
+SPACES = {"ednag_mbv3": ofa_space(resolutions=(224,))}
 # a smaller inner search and fewer facts at first, so that there are several batches in a second
 SMALLER = ["search.initial=60", "search.population=30"]
 INNER = "search.proposer.evaluations=200"
@@ -55,13 +59,13 @@ def searcher(name: str) -> Searcher:
     overrides += ["search.compete=[1]", "search.initial=100"] if name == "elasticvit" else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         chosen = compose("config", overrides=overrides).search
-    built: Searcher = config.build(chosen, space=SPACE, seed=1)
+    built: Searcher = config.build(chosen, space=SPACES.get(name, SPACE), seed=1)
     return built
 
 
 def objectives(genotype: Genotype) -> tuple[float, float]:
     """A cost, and a distance from a target that costs more the nearer it is."""
-    target = [index % 3 + 2 if index < 10 else 1 for index in range(28)]
+    target = [index % 3 + 2 if index < 10 else 1 for index in range(len(genotype.genes))]
     distance = sum((gene - wanted) ** 2 for gene, wanted in zip(genotype.genes, target, strict=True))
     return float(sum(genotype.genes)), float(distance)
 
@@ -74,7 +78,7 @@ def outcome(name: str) -> dict[str, Any]:
         told = [Observation(point, objectives(point)) for point in batch]
         made.tell(told)
         asked += told
-        batches.append(digest(asked))
+        batches.append(digest(asked, SPACES.get(name, SPACE)))
     values = sorted({told.objectives for told in asked if told.objectives is not None})
     front = [list(a) for a in values if not any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in values)]
     if name in MODELLED:
@@ -82,9 +86,9 @@ def outcome(name: str) -> dict[str, Any]:
     return {"front": front, "asked": batches[-1]}
 
 
-def digest(asked: list[Observation]) -> str:
+def digest(asked: list[Observation], space: Space) -> str:
     """Of the questions so far, in order."""
-    text = "\n".join(SPACE.format(told.genotype) for told in asked)
+    text = "\n".join(space.format(told.genotype) for told in asked)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -13,7 +13,7 @@ from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.search.base import Observation
 from evonas.search.diffusion.fitness import Fitness, SingleObjectiveFitness
-from evonas.search.diffusion.relaxation import Relaxation
+from evonas.search.diffusion.relaxation import Encoding, Relaxation
 from evonas.search.diffusion.schedules import SCHEDULES, denoise, estimate_origin, random_projection
 from evonas.search.history import History
 from evonas.space.genotype import Genotype
@@ -65,6 +65,8 @@ class DenoisingSearch:
         fitness: maps objective values to fitness.
         settings: settings of the denoising process.
         start: points that seed up to half of the first population, with added noise.
+        encoding: maps points to the vectors that are denoised.
+        init_valid: fraction of each population of noise that is made to mean networks.
     """
 
     def __init__(
@@ -75,11 +77,13 @@ class DenoisingSearch:
         fitness: Fitness,
         settings: DenoisingSettings,
         start: Sequence[Genotype],
+        encoding: Encoding,
+        init_valid: float = 0.0,
     ) -> None:
         self._history, self._rng = history, rng
         self._population, self._fitness = population, fitness
         self._settings, self._alphas = settings, SCHEDULES[settings.schedule](settings.steps)
-        self._relaxation = Relaxation(history.space)
+        self._encoding, self._init_valid = encoding, init_valid
         self._is_over = False
         self._restart(start)
 
@@ -94,7 +98,8 @@ class DenoisingSearch:
         for _ in range(2 * self._settings.steps):
             if self._is_over or not history.remaining:
                 return []
-            asked = history.ask(self._relaxation.decode(self._individuals))
+            found = self._encoding.decode(self._individuals)
+            asked = history.ask(point for point in found if point is not None)
             if asked:
                 return asked
             self._advance()
@@ -106,11 +111,19 @@ class DenoisingSearch:
 
     def _restart(self, start: Sequence[Genotype]) -> None:
         """Restart from noise, with up to half of the population around the given points."""
-        rows = self._rng.standard_normal((self._population, self._relaxation.width))
-        given = self._relaxation.encode(start[: self._population // 2])
+        rows = self._noise(self._population)
+        given = self._encoding.encode(start[: self._population // 2])
         rows[: len(given)] = given + _START_NOISE * rows[: len(given)]
         self._individuals = rows
         self._at = self._settings.steps - 1
+
+    def _noise(self, count: int) -> np.ndarray:
+        """(count, D) normal noise; the last ones mean random networks, `init_valid` of them."""
+        rows = self._rng.standard_normal((count, self._encoding.width))
+        valid = int(self._init_valid * count)
+        points = [self._history.space.sample(self._rng) for _ in range(valid)]
+        rows[count - valid :] = self._encoding.imposed(rows[count - valid :], points)
+        return rows
 
     def _advance(self) -> None:
         """Replace the evaluated population by the next one."""
@@ -126,15 +139,18 @@ class DenoisingSearch:
         return False
 
     def _fitness_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) fitness, 0 for failed points, and (N,) whether each point succeeded."""
-        points = self._relaxation.decode(rows)
-        is_measured = np.array([point in self._history.measured for point in points], dtype=bool)
+        """(N,) fitness, and (N,) whether each individual has one.
+
+        Failed points have none. Individuals that mean no network have fitness 0, as in EDNAG, once others are measured.
+        """
+        points, measured = self._encoding.decode(rows), self._history.measured
+        is_measured = np.array([point is not None and point in measured for point in points], dtype=bool)
         fitness = np.zeros(len(rows))
-        if is_measured.any():
-            known = [point for point in points if point in self._history.measured]
-            values = np.array([self._history.measured[point] for point in known])
-            fitness[is_measured] = self._fitness(values)
-        return fitness, is_measured
+        if not is_measured.any():
+            return fitness, is_measured
+        values = [measured[point] for point in points if point is not None and point in measured]
+        fitness[is_measured] = self._fitness(np.array(values))
+        return fitness, is_measured | np.array([point is None for point in points], dtype=bool)
 
     def _denoise(
         self, rows: np.ndarray, quality: np.ndarray, projection: np.ndarray | None = None
@@ -183,8 +199,8 @@ class DiffusionEvolution(DenoisingSearch):
         rng = generator(seed, "search.diffusion")
         history = History(space, population, evaluations)
         settings = DenoisingSettings(steps, schedule, noise, restarts)
-        super().__init__(history, rng, population, fitness, settings, start)
-        width = self._relaxation.width
+        super().__init__(history, rng, population, fitness, settings, start, Relaxation(space))
+        width = self._encoding.width
         self._projection = None if latent is None else random_projection(width, latent, rng)
 
     def _advance(self) -> None:

@@ -89,9 +89,34 @@ class AccuracyFitness(SingleObjectiveFitness):
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """(N,) fitness of each row of (N, M) values, independent of the others."""
-        accuracy = self._scale * (self._full - self._unit * values[:, self._objective])
-        part = np.clip(np.searchsorted(_KNOTS, accuracy, side="right") - 1, 0, None)
-        return np.maximum(_HEIGHTS[part] + _SLOPES[part] * (accuracy - _KNOTS[part]), 0.0)
+        return _stretched(self._scale * (self._full - self._unit * values[:, self._objective]))
+
+
+class LossFitness(SingleObjectiveFitness):
+    """EDNAG's fitness of a loss, of room layouts in TransNAS-Bench-101: that of the accuracy `base` + `gain` / loss.
+
+    Args:
+        objective: index of the loss among the objectives.
+        base: accuracy of an infinite loss, in percent.
+        gain: percentage points times loss; as published 2814 for macro networks and 2969 for cells.
+        unit: published losses per unit of the objective; the benchmark's losses times 100 were used.
+
+    Raises:
+        UserError: gain or unit is not positive.
+    """
+
+    def __init__(
+        self, objective: int = 0, base: float = 50.0, gain: float = 2814.0, unit: float = 100.0
+    ) -> None:
+        _check(gain=gain, unit=unit)
+        super().__init__(objective)
+        self._base, self._gain, self._unit = base, gain, unit
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """(N,) fitness of each row of (N, M) values, independent of the others; 0 for losses that are not positive."""
+        loss = self._unit * values[:, self._objective]
+        safe = np.where(loss > 0, loss, np.inf)
+        return np.where(loss > 0, _stretched(self._base + self._gain / safe), 0.0)
 
 
 class PowerFitness(SingleObjectiveFitness):
@@ -134,6 +159,12 @@ class EnergyFitness(SingleObjectiveFitness):
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """(N,) fitness of (N, M) values, relative to this set."""
         return np.asarray(np.exp((_below_worst(values[:, self._objective]) - 1) / self._temperature))
+
+
+def _stretched(accuracy: np.ndarray) -> np.ndarray:
+    """EDNAG's piecewise linear fitness of accuracies in percent."""
+    part = np.clip(np.searchsorted(_KNOTS, accuracy, side="right") - 1, 0, None)
+    return np.maximum(_HEIGHTS[part] + _SLOPES[part] * (accuracy - _KNOTS[part]), 0.0)
 
 
 def _below_worst(values: np.ndarray) -> np.ndarray:

@@ -13,10 +13,11 @@ import numpy as np
 from evonas.errors import UserError
 from evonas.randomness import derive, generator
 from evonas.search.analytic_objectives import AnalyticObjective, by_index
-from evonas.search.base import Observation, Searcher
+from evonas.search.base import ChecksObjectives, Observation, Searcher
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.history import History, initial_points
 from evonas.search.model_based.acquisition.ehvi import Acquisition
+from evonas.search.model_based.acquisition.roulette import PointSelection
 from evonas.search.model_based.acquisition.subset import SubsetSelection
 from evonas.search.model_based.predictor import Predictor
 from evonas.search.model_based.reliability import SurrogateMonitor
@@ -71,7 +72,7 @@ class SurrogateSearch:
         evaluations: int,
         surrogate: Surrogate,
         proposer: Proposer,
-        acquisition: SubsetSelection | Acquisition,
+        acquisition: SubsetSelection | Acquisition | PointSelection,
         initial: int = 100,
         analytic_objectives: Mapping[str | int, AnalyticObjective] | None = None,
         objectives: Sequence[str] = (),
@@ -92,6 +93,11 @@ class SurrogateSearch:
         self._batch = 0
         self._predicted: dict[Genotype, np.ndarray] = {}
         self.monitor = SurrogateMonitor(min_rank_correlation, rank_correlation_window)
+
+    def check_objectives(self, names: Sequence[str]) -> None:
+        """Raise a UserError if the acquisition would pass over some of the objectives."""
+        if isinstance(self._acquisition, ChecksObjectives):
+            self._acquisition.check_objectives(names)
 
     def ask(self) -> list[Genotype]:
         """The initial batch, later the selected points; empty when finished."""
@@ -127,7 +133,11 @@ class SurrogateSearch:
         if not fresh:
             return []
         acquisition, rng = self._acquisition, self._rng
-        if isinstance(acquisition, Acquisition):
+        if isinstance(acquisition, PointSelection):
+            chosen = acquisition.select_points(
+                self._space, fresh, predictor.predict(fresh), self._population, rng
+            )
+        elif isinstance(acquisition, Acquisition):
             observed = self._history.values()
             chosen = acquisition.acquire(
                 predictor.posterior(fresh), len(fresh), observed, self._population, rng

@@ -11,12 +11,14 @@ from evonas.cli import conf_dir
 from evonas.errors import UserError
 from evonas.objectives.analytic_costs import AnalyticMacs
 from evonas.search.base import Observation
+from evonas.search.diffusion.ednag import EDNAG
 from evonas.search.model_based.surrogate_search import SurrogateSearch
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import cost
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.ofa_mbv3.family import OFAMobileNetV3
 
 
 def parts(group: str) -> list[str]:
@@ -92,6 +94,51 @@ def test_presets_hold_the_published_numbers() -> None:
         ednag.diverse,
     )
     assert settings == (30, 100, 0.8, 0.6, 5.0, 0.1, 0.2)
+
+
+def test_ednag_of_mobilenet_holds_the_published_numbers() -> None:
+    search = node("network=ofa_mbv3", "space.resolutions=[224]", "search=ednag_mbv3").search
+    inner, acquisition = search.proposer, search.acquisition
+    assert (inner.population, inner.steps, inner.noise, inner.mutation_prob, inner.eta) == (
+        100,
+        100,
+        0.8,
+        0.6,
+        4.0,
+    )
+    assert (inner.elite, inner.diverse, inner.lower_params, inner.init_valid) == (0.1, 0.2, 0.3, 0.5)
+    assert (search.population, acquisition.lower_params, acquisition.pool) == (30, 0.1, 100)
+    layout = node("search=ednag_room_layout").search
+    paper = node("search=ednag_paper").search
+    assert {**layout, "fitness": None} == {**paper, "fitness": None}
+    assert (layout.fitness.base, layout.fitness.gain) == (50.0, 2814.0)
+
+
+def test_ednag_of_mobilenet_proposes_networks_of_its_predictions() -> None:
+    cfg = node(
+        "network=ofa_mbv3",
+        "space.resolutions=[224]",
+        "search=ednag_mbv3",
+        "search.proposer.steps=6",
+        "search.initial=20",
+        "search.population=6",
+        "budget.evaluations=26",
+    )
+    searcher = play(cfg)
+    assert [each.observations for each in searcher.monitor.history] == [20]
+
+
+def test_ednag_takes_the_matrix_and_sizes_in_closed_form_by_choice() -> None:
+    words = ["network=ofa_mbv3", "space.resolutions=[224]", "search=ednag_paper", "budget.evaluations=12"]
+    added = ["+search/encoding=layers", "+search.init_valid=0.5", "+search.lower_params=0.3"]
+    cfg = node(*words, *added, "+search/params=closed_form", "search.population=8")
+    searcher: EDNAG = config.build(cfg.search, space=config.build(cfg.space), seed=0)
+    assert len(searcher.ask()) == 4
+    space = config.build(cfg.space)
+    family = OFAMobileNetV3(space)
+    points = [space.smallest(), space.largest()]
+    assert searcher._sizes is not None
+    assert searcher._sizes(points).tolist() == [cost(family, each, (64, 64)).params / 1e6 for each in points]
 
 
 @pytest.mark.parametrize("search", ["nsganetv2", "constrained"])

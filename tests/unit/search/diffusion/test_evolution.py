@@ -211,7 +211,7 @@ def test_the_slip_of_the_reference_acts_at_the_other_end() -> None:
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(UserError, match="got 'sine'"):
         EDNAG(EDGES, 0, 10, 50, FrontFitness(), schedule="sine")
-    with pytest.raises(UserError, match=r"0\.7 and 0\.6"):
+    with pytest.raises(UserError, match=r"0\.7, 0\.6 and 0\.0"):
         EDNAG(EDGES, 0, 10, 50, FrontFitness(), elite=0.7, diverse=0.6)
     with pytest.raises(UserError, match=r"noise must be in \[0, 1\], got 1\.5"):
         DiffusionEvolution(EDGES, 0, 10, 50, FrontFitness(), noise=1.5)
