@@ -96,6 +96,7 @@ FIRST_RELEASE: Mapping[str, str] = MappingProxyType(
         "network/mbconv": "evonas.supernets.mbconv.family.MBConv",
         "network/elasticvit": "evonas.supernets.elasticvit.family.ElasticViT",
         "network/fasterseg": "evonas.supernets.fasterseg.family.FasterSeg",
+        "network/nb201_cell": "evonas.supernets.nb201_cell.family.NB201",
         "network/ofa_mbv3": "evonas.supernets.ofa_mbv3.family.OFAMobileNetV3",
         "objective/error": "evonas.objectives.error.Error",
         "objective/finetuned_error": "evonas.objectives.finetuned_error.FinetunedError",

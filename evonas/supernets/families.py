@@ -17,6 +17,7 @@ FAMILIES = {
     "ofa_mbv3": "evonas.supernets.ofa_mbv3.backbone",
     "elasticvit": "evonas.supernets.elasticvit.backbone",
     "fasterseg": "evonas.supernets.fasterseg.backbone",
+    "nb201_cell": "evonas.supernets.nb201_cell.backbone",
 }
 # type of every exported backbone in OpenMMLab configs of the first release, which had one family
 FORMER_TYPES = ("EvoNet",)

@@ -22,6 +22,7 @@ from evonas.nn.count import count_costs
 from evonas.nn.heads import DenseHead
 from evonas.nn.initialise import initialise
 from evonas.ops import backend
+from evonas.space.edges import edge_cell
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.networks.export_formats import capture, write_onnx
@@ -40,6 +41,8 @@ from evonas.supernets.fasterseg.family import FasterSeg
 from evonas.supernets.fasterseg.space import fasterseg_space
 from evonas.supernets.mbconv.family import MBConv
 from evonas.supernets.mbconv.space import mbconv_space
+from evonas.supernets.nb201_cell.cost import EDGES
+from evonas.supernets.nb201_cell.family import NB201
 from evonas.supernets.ofa_mbv3.family import OFAMobileNetV3
 from evonas.supernets.ofa_mbv3.space import ofa_space
 from evonas.supernets.prefix import PrefixExecutor, shared_length
@@ -85,6 +88,12 @@ def _fasterseg() -> FasterSeg:
     return FasterSeg(fasterseg_space("small", 9, (32, 16), ("zoom", "conv2"), (4, 8)), base=2, stem_width=4)
 
 
+def _nb201() -> NB201:
+    words = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
+    edges = {f"e{at}": list(pair) for at, pair in enumerate(EDGES, start=1)}
+    return NB201(edge_cell("small", dict.fromkeys(edges, words), edges, "none", "skip_connect"), 4, 2)
+
+
 def _elastic(model: str, order: str = "norm") -> ElasticTimm:
     return ElasticTimm(elastic_space(model), model, drop_path=0.2, order=order)
 
@@ -96,6 +105,7 @@ FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
     "ofa": _ofa,
     "elasticvit": _elasticvit,
     "fasterseg": _fasterseg,
+    "nb201": _nb201,
     "resnet": lambda: _elastic("test_resnet"),
     "mobilenet": lambda: _elastic("mobilenetv3_small_050"),
     "vit": lambda: _elastic("test_vit"),
