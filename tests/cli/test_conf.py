@@ -167,6 +167,7 @@ BUDGETS = {
     "nsganetv2": (8, 340),
     "elasticvit": (256, 10752),
     "fasterseg": (96, 19200),
+    "ednag": (30, 130),
     "saswot": (50, 1000),
 }
 EXPERIMENTS = [path.stem for path in sorted((conf_dir() / "experiment").glob("*.yaml"))]

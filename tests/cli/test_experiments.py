@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from public_images import WRITERS
 from trees import scenes
 
 import evonas
@@ -51,6 +53,84 @@ def test_nsganetv2_searches_its_space_by_its_recipe_on_every_set(name: str) -> N
     recipe = Recipe(**cfg.train.finetune)
     assert (recipe.epochs, recipe.optimizer) == (5, "sgd")
     assert cfg.objective.error["_target_"].endswith("FinetunedError") and cfg.search.initial == 100
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "aircraft", "pets"])
+def test_ednag_of_mobilenet_is_trained_by_its_recipe(name: str) -> None:
+    from test_conf import composed
+
+    cfg = composed(f"+experiment=ednag_mbv3_{name}", "data.root=x")
+    assert build(cfg.space).size() == 7371**5
+    assert (cfg.network.width, cfg.network.drop_path, cfg.head.dropout) == (1.2, 0.4, 0.4)
+    for recipe in (Recipe(**cfg.train.finetune), Recipe(**cfg.train.retrain)):
+        assert (recipe.epochs, recipe.batch_size, recipe.optimizer, recipe.lr) == (20, 96, "momentum", 0.01)
+        assert (recipe.weight_decay, recipe.grad_clip, recipe.schedule) == (4e-5, 5.0, "cosine")
+    assert (cfg.data.views.size, cfg.data.views.cutout) == (224, 16)
+    assert cfg.data.views.auto_augment == ("cifar10" if name.startswith("cifar") else "imagenet")
+    assert list(cfg.objective) == ["error"] and cfg.objective.error["_target_"].endswith("FinetunedError")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("cifar10", "cifar100", "aircraft")), "pets"],
+)
+def test_ednag_of_mobilenet_trains_what_it_draws(name: str, evonas_command: Callable, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path)
+    small = ("network=ofa_nano", "space.resolutions=[1.0]", "data.views.size=32", "data.views.resize=32")
+    words = (f"+experiment=ednag_mbv3_{name}", f"data.root={tmp_path}", "data.validation=0.5", "run=one")
+    own = ("data.views.cutout=8", "search.initial=4", "search.population=2", "search.proposer.steps=4")
+    fewer = ("search.proposer.population=8", "limits=debug", "limits.max_batches=1", "hardware.engine=inline")
+    batches = ("train.finetune.batch_size=8", "train.retrain.batch_size=8", "budget.evaluations=6")
+    for stage in ("pretrain", "supernet", "search"):
+        ended = evonas_command(*words, *small, *own, *fewer, *batches, f"stage={stage}")
+        assert ended.code == 0, (stage, ended.err)
+    found = read(tmp_path / "outputs/one/search/archive.sqlite")
+    assert len(found.genotypes) == 6 and found.names == ("error",)
+    assert {extra["trained_steps"] for extra in found.extras} == {1}
+
+
+@pytest.mark.parametrize("name", ["aircraft", "pets"])
+def test_ednag_trains_cells_on_other_sets_by_the_benchmarks_recipe(name: str) -> None:
+    from test_conf import composed
+
+    cfg = composed(f"+experiment=ednag_nb201_{name}", "data.root=x")
+    assert build(cfg.space).size() == 15625
+    short, whole = Recipe(**cfg.train.finetune), Recipe(**cfg.train.retrain)
+    assert (short.epochs, whole.epochs, whole.warmup_epochs) == (12, 200, 10.0)
+    for recipe in (short, whole):
+        assert (recipe.batch_size, recipe.optimizer, recipe.lr, recipe.weight_decay) == (
+            256,
+            "sgd",
+            0.1,
+            5e-4,
+        )
+    inner = cfg.search.proposer
+    assert (inner.population, inner.eta, inner.diverse, inner.lower_params) == (30, 5.0, 0.3, 0.0)
+    assert (cfg.network.channels, cfg.network.cells) == (16, 5)
+    assert (cfg.data.views.size, cfg.data.views.cutout) == (32, 5)
+    assert cfg.sampler == {} and cfg.task.smoothing == 0
+
+
+def test_cells_are_trained_on_images_of_ones_own(evonas_command: Callable, tmp_path: Path) -> None:
+    """From the shapes that are drawn here to an exported cell, which answers as a plain module."""
+    small = (
+        "network=nb201_nano",
+        "sampler=none",
+        "fidelity=finetune",
+        "objective=[error,macs]",
+        "baselines=[]",
+    )
+    data = ("data.train=64", "data.validation=32", "data.test=20", "data.height=32", "data.width=32")
+    budget = ("limits=debug", "limits.max_batches=1", "budget.population=4", "budget.evaluations=8")
+    words = ("+task=shapes", "run=cells", *small, *data, *budget)
+    for stage in ("pretrain", "supernet", "search", "select", "retrain", "evaluate", "export"):
+        ended = evonas_command(*words, "hardware.engine=inline", f"stage={stage}")
+        assert ended.code == 0, (stage, ended.err)
+    found = read(tmp_path / "outputs/cells/search/archive.sqlite")
+    assert len(found.genotypes) == 8 and found.names == ("error", "macs")
+    loaded = evonas.load("run:cells#knee", "outputs").eval()
+    with torch.no_grad():
+        assert loaded(torch.randn(1, 3, 32, 32)).shape == (1, 10)
 
 
 def test_elasticvit_trains_and_searches_by_its_recipe(evonas_command: Callable, tmp_path: Path) -> None:
