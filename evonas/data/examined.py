@@ -33,6 +33,7 @@ class Examined:
         hint: what to type about these.
         boxes: x1 y1 x2 y2 in pixels of the picture, N 4.
         labels: class ids of the boxes, N.
+        covered: class id of the object whose mask covers a pixel, the smallest of several, H W, -1 where none does.
         depth: metres, H W, 0 where unknown.
         label: class id of the image.
     """
@@ -47,6 +48,7 @@ class Examined:
     hint: str = ""
     boxes: NDArray[np.float64] | None = None
     labels: NDArray[np.int64] | None = None
+    covered: NDArray[np.int32] | None = None
     depth: NDArray[np.float32] | None = None
     label: int | None = None
 
@@ -66,6 +68,7 @@ class Examined:
             self,
             picture=shrunk(self.picture, area),
             classes=shrunk(self.classes),
+            covered=shrunk(self.covered),
             depth=shrunk(self.depth),
             boxes=None if self.boxes is None else self.boxes * np.tile(np.array(size) / (width, height), 2),
         )

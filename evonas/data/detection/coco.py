@@ -19,7 +19,7 @@ from evonas.data.augment import flips, normalise
 from evonas.data.base import Images, Item, Split, check_size, file_size, seeded
 from evonas.data.detection.base import EMPTY, MASK_SIDE, Objects
 from evonas.data.detection.coco_annotations import AnnotatedImage, Instances, read_instances
-from evonas.data.detection.instance_masks import cut
+from evonas.data.detection.instance_masks import cut, decoded
 from evonas.data.examined import Examined
 from evonas.data.io.folders import list_images
 from evonas.data.io.groups import grouping, held_groups, refuse_one_group
@@ -263,7 +263,7 @@ class CocoImages(Images):
         return self._source.class_names()
 
     def examine(self, index: int) -> Examined:
-        """Image and objects except crowds, in pixels of the file."""
+        """Image and objects except crowds, in pixels of the file, with the masks if the source has them."""
         place, source = self.places[self.position(index)], self._source
         annotated = source.instances(self._part).images[place]
         objects, rule = annotated.objects, source.grouping
@@ -275,6 +275,7 @@ class CocoImages(Images):
             group=None if rule is None else rule.group(annotated.file),
             boxes=objects.boxes[single],
             labels=objects.labels[single],
+            covered=_covered(objects) if source.has_masks else None,
         )
 
     def class_counts(self) -> ClassCounts:
@@ -362,6 +363,16 @@ class Fit:
             turned = mask[:: -1 if vertical else 1, :: -1 if horizontal else 1]
             found[row] = torch.from_numpy(turned.copy())
         return found
+
+
+def _covered(objects: Objects) -> NDArray[np.int32]:
+    """The class id of the object whose mask covers a pixel, H W, -1 where none does; small objects over large."""
+    found = np.full((objects.height, objects.width), -1, dtype=np.int32)
+    single = objects.single()
+    for place in single[np.argsort(-objects.areas[single], kind="stable")]:
+        mask = decoded(objects.shapes[place], objects.height, objects.width)
+        found[mask > 0] = objects.labels[place]
+    return found
 
 
 def _is_plain(name: str) -> bool:

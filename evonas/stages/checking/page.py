@@ -81,7 +81,7 @@ def render(
 
 
 def overlay(found: Examined, class_names: Sequence[str], limits: tuple[float, float]) -> np.ndarray:
-    """The image H W 3 with its ground truth: coloured classes or depth, boxes, or the name of its class."""
+    """The image H W 3 with its ground truth: coloured classes or depth, masks and boxes, or the name of its class."""
     picture = found.picture
     assert picture is not None
     if found.classes is not None:
@@ -98,6 +98,9 @@ def overlay(found: Examined, class_names: Sequence[str], limits: tuple[float, fl
     if found.boxes is not None and found.labels is not None:
         import torch
 
+        if found.covered is not None:
+            colours = class_picture(found.covered.astype(np.int64))
+            picture = np.where((found.covered >= 0)[..., None], _blended(picture, colours), picture)
         return boxes_drawn(picture, torch.from_numpy(found.boxes), torch.from_numpy(found.labels))
     if found.label is not None:
         return captioned(picture, found.label, class_names[found.label])

@@ -17,7 +17,7 @@ from trees import coco
 
 from evonas.data.base import SPLITS
 from evonas.data.detection.base import MASK_SIDE, Objects, ObjectSource
-from evonas.data.detection.coco import TEST, TRAIN, Coco, Fit, on_file
+from evonas.data.detection.coco import TEST, TRAIN, Coco, Fit, _covered, on_file
 from evonas.data.detection.instance_masks import cut, decoded
 from evonas.data.detection.voc import convert
 from evonas.data.io.safe import read_xml
@@ -51,6 +51,46 @@ def test_it_is_a_source_of_objects_in_disjoint_splits(tree: Path) -> None:
     assert len({each.manifest() for each in found.values()}) == 3
     assert source(tree, seed=1).dataset("holdout").places != found["holdout"].places
     assert data.dataset("test").manifest() == source(tree).dataset("test").manifest()
+
+
+def test_an_examined_image_says_which_object_covers_a_pixel(tree: Path) -> None:
+    images = source(tree).dataset("train")
+    found = images.examine(0)
+    objects = images._source.objects(TRAIN, images.places[0])
+    assert found.covered is not None and found.covered.shape == (64, 96)
+    wanted = {
+        label: sum(
+            int(decoded(shape, 64, 96).sum())
+            for shape, of in zip(objects.shapes, objects.labels.tolist(), strict=True)
+            if of == label
+        )
+        for label in set(objects.labels.tolist())
+    }
+    labels, counts = np.unique(found.covered, return_counts=True)
+    assert dict(zip(labels.tolist(), counts.tolist(), strict=True)) == {
+        -1: 64 * 96 - sum(wanted.values()),
+        **wanted,
+    }
+    small = found.reduced(48)
+    assert (
+        small.covered is not None
+        and small.covered.shape == (32, 48)
+        and set(wanted) < set(np.unique(small.covered))
+    )
+    assert plain(source(tree, masks=False).dataset("train")).examine(0).covered is None
+
+
+def test_small_objects_lie_over_large_ones() -> None:
+    square = (
+        [[10.0, 10.0, 60.0, 10.0, 60.0, 60.0, 10.0, 60.0]],
+        [[20.0, 20.0, 30.0, 20.0, 30.0, 30.0, 20.0, 30.0]],
+    )
+    for order in ((0, 1), (1, 0)):
+        boxes = np.array([[10.0, 10, 60, 60], [20, 20, 30, 30]])[list(order)]
+        areas = np.array([2500.0, 100.0])[list(order)]
+        shapes = tuple(square[at] for at in order)
+        found = _covered(Objects(64, 96, boxes, np.array(order), areas, np.array([False, False]), shapes))
+        assert (found[25, 25], found[50, 50], found[5, 5]) == (1, 0, -1)
 
 
 def test_a_picture_keeps_its_proportions_and_its_boxes_move_with_it(tree: Path) -> None:
