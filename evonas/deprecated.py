@@ -72,6 +72,12 @@ KEYS: Mapping[str, str] = {
 }
 # settings with another default since the first release: a run that was begun then goes on with its recorded value
 CHANGED_DEFAULTS = ("objective.latency.runtime", "search.corners")
+_PHOTOGRAPHS = (
+    "network=nano",
+    "distill=caddkd",
+    "train.retrain.warmup_epochs=0.25",
+    "train.retrain.lr=1.0e-3",
+)
 # task -> what it meant in the first release, likewise
 FORMER_DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "synthetic": (
@@ -82,6 +88,8 @@ FORMER_DEFAULTS: Mapping[str, tuple[str, ...]] = {
         "train.retrain.warmup_epochs=0.25",
         "train.retrain.lr=1.0e-3",
     ),
+    "camvid": (*_PHOTOGRAPHS, "train.scratch=true", "train.retrain.epochs=3"),
+    "masks": (*_PHOTOGRAPHS, "train.retrain.epochs=4"),
 }
 _FIRST = "0.1."
 Say = Callable[[str, str], None]

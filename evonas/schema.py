@@ -84,7 +84,7 @@ class Limits:
 
 @dataclass
 class Train:
-    """The recipes of the stages that train; the supernet's epochs come from its curriculum."""
+    """The recipes of the stages that train; a supernet's epochs are its curriculum's, perhaps these."""
 
     pretrain: Recipe = field(default_factory=Recipe)
     teacher: Recipe = field(default_factory=Recipe)

@@ -297,7 +297,8 @@ def test_what_an_old_run_recorded_is_read_silently(
         ("0.1.0.dev0", ["+task=synthetic", "seed=3"], {"network=nano", "train.retrain.lr=1.0e-3"}),
         ("0.1.0.dev0", ["+task=synthetic", "network=nano_cnn"], {"train.retrain.lr=1.0e-3"}),
         ("0.1.0.dev0", ["+task=synthetic", "train.retrain={lr: 0.5}"], {"network=nano"}),
-        ("0.1.0.dev0", ["+task=camvid"], set()),
+        ("0.1.0.dev0", ["+task=camvid"], {"network=nano", "train.retrain.lr=1.0e-3"}),
+        ("0.1.0.dev0", ["+task=normals"], set()),
         ("0.2.0", ["+task=synthetic"], set()),
     ],
 )
@@ -318,14 +319,14 @@ def test_a_run_of_the_first_release_keeps_what_its_task_meant(
 @pytest.mark.parametrize(
     ("said", "kept"),
     [
-        (["+task=camvid"], ["objective.latency.runtime=torch", "search.corners=true"]),
+        (["+task=normals"], ["objective.latency.runtime=torch", "search.corners=true"]),
         (
-            ["+task=camvid", "objective=[error,latency]", "search=nsga2"],
+            ["+task=normals", "objective=[error,latency]", "search=nsga2"],
             ["objective.latency.runtime=torch", "search.corners=true"],
         ),
-        (["+task=camvid", "objective.latency.runtime=onnxruntime"], ["search.corners=true"]),
-        (["+task=camvid", "objective.latency={threads: 2}"], ["search.corners=true"]),
-        (["+task=camvid", "search.corners=false"], ["objective.latency.runtime=torch"]),
+        (["+task=normals", "objective.latency.runtime=onnxruntime"], ["search.corners=true"]),
+        (["+task=normals", "objective.latency={threads: 2}"], ["search.corners=true"]),
+        (["+task=normals", "search.corners=false"], ["objective.latency.runtime=torch"]),
     ],
 )
 def test_a_run_of_the_first_release_keeps_defaults_that_changed(
@@ -335,7 +336,7 @@ def test_a_run_of_the_first_release_keeps_defaults_that_changed(
     attempt.mkdir(parents=True)
     (attempt / "overrides.yaml").write_text(OmegaConf.to_yaml(said))
     (attempt / "config.yaml").write_text(
-        "task: {name: camvid}\nobjective: {latency: {runtime: torch}}\nsearch: {corners: true}\n"
+        "task: {name: normals}\nobjective: {latency: {runtime: torch}}\nsearch: {corners: true}\n"
     )
     known = {"created": "", "task": {"name": "", "settings": None}, "seed": 0, "space": {}, "network": {}}
     files.write_json(tmp_path / "old" / IDENTITY, {**known, "data": None, "version": "0.1.0"})
