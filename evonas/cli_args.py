@@ -39,8 +39,10 @@ _LOOKED_AT = {"inputs"}
 
 # settings whose texts have signs that Hydra reads otherwise, and the comma between two of them: those inside the text
 # of a network stand before a number, those inside a selection rule before a weight, such as asf:error=20,macs=1
+_NETWORKS = re.compile(r",\s*(?=[A-Za-z~./])")
 _TEXTS = {
-    "networks": re.compile(r",\s*(?=[A-Za-z~./])"),
+    "networks": _NETWORKS,
+    "start": _NETWORKS,
     "select.rules": re.compile(r",(?!\s*[\w.]+=[^=])"),
 }
 

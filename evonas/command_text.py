@@ -15,7 +15,8 @@ USUAL_OUTPUTS = "outputs"
 # what Hydra reads as this very text: one plain word or path that is neither a number nor a keyword
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 _KEYWORD = re.compile(r"true|false|null|nan|inf", re.IGNORECASE)
-# `networks=` is quoted by the command line itself
+# quoted by the command line itself
+_REFERENCES = ("networks", "start")
 _REFERENCE = re.compile(r"[A-Za-z0-9_/][^'\"\\$\[\]\n\t]*(?<! )")
 
 
@@ -27,7 +28,7 @@ def setting(key: str, value: Any) -> str:
         value: text, a path, a number, a truth value, None, or a list or dict of these.
     """
     is_text = isinstance(value, str) and not _KEYWORD.fullmatch(value)
-    if key == "networks" and is_text and _REFERENCE.fullmatch(value):
+    if key in _REFERENCES and is_text and _REFERENCE.fullmatch(value):
         return f"{key}={value}"
     return f"{key}={_hydra(value)}"
 

@@ -436,38 +436,69 @@ def check_folder(folder: Path) -> None:
             _refuse_power(path, path.relative_to(folder).as_posix())
 
 
-def check_yaml(path: Path) -> None:
-    """Refuse a YAML file that would grow when it is read; its nodes are counted, and none is made.
+def read_yaml(path: Path, max_bytes: int, max_nodes: int) -> Any:
+    """The plain data of a YAML file that is no config, such as a table of another project.
 
     Raises:
-        UserError: more than 256 KiB, 10 000 nodes or 64 levels, an alias, a tag, or no YAML.
+        UserError: as `check_yaml`.
+    """
+    content = check_yaml(path, max_bytes, max_nodes, "Is it this file?")
+    loader = _LOADER(content)
+    try:
+        return loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+    finally:
+        loader.dispose()
+
+
+def check_yaml(
+    path: Path,
+    max_bytes: int = MAX_YAML_BYTES,
+    max_nodes: int = MAX_YAML_NODES,
+    hint: str = "Config is short; is it this file?",
+) -> bytes:
+    """Refuse a YAML file that would grow when it is read; its nodes are counted, and none is made.
+
+    Args:
+        path: the file.
+        max_bytes: limit of its size, 256 KiB for config.
+        max_nodes: limit of its nodes, 10 000 for config.
+        hint: for people whose file is too large.
+
+    Returns:
+        its content.
+
+    Raises:
+        UserError: more bytes or nodes, more than 64 levels, an alias, a tag, or no YAML.
     """
     with path.open("rb") as stream:
-        content = stream.read(MAX_YAML_BYTES + 1)
-    if len(content) > MAX_YAML_BYTES:
-        raise UserError(f"{path} has more than {MAX_YAML_BYTES} bytes.", "Config is short; is it this file?")
+        content = stream.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise UserError(f"{path} has more than {max_bytes} bytes.", hint)
     depth = nodes = 0
     try:
         for event in yaml.parse(content, Loader=_LOADER):
             nodes += isinstance(event, yaml.NodeEvent)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            wrong = _excess(event, nodes, depth)
+            wrong = _excess(event, nodes, depth, max_nodes)
             if wrong:
                 line = event.start_mark.line + 1 if event.start_mark else 1
                 raise UserError(f"{path}, line {line}: {wrong}.", "Write it out plainly.")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+    return content
 
 
-def _excess(event: yaml.Event, nodes: int, depth: int) -> str:
+def _excess(event: yaml.Event, nodes: int, depth: int, max_nodes: int) -> str:
     """What is too much about a piece of YAML, or nothing."""
     if isinstance(event, yaml.AliasEvent):
         return f"the alias *{event.anchor} is not followed, because a few of them can fill the memory"
     tag = getattr(event, "tag", None)
     if tag not in (None, "!", *_TAGS):
         return f"the tag {tag} is not read"
-    if nodes > MAX_YAML_NODES or depth > MAX_YAML_DEPTH:
-        return f"there are more than {MAX_YAML_NODES} nodes or {MAX_YAML_DEPTH} levels"
+    if nodes > max_nodes or depth > MAX_YAML_DEPTH:
+        return f"there are more than {max_nodes} nodes or {MAX_YAML_DEPTH} levels"
     return ""
 
 

@@ -24,9 +24,9 @@ class Recipe:
     # in epochs, or where given in optimizer steps; a curriculum has lengths and warm-ups of its own
     warmup_epochs: float = _least(0, 1.0)
     warmup_iterations: int = _least(0, 0)
-    # after the warm-up: cosine, poly (with `power`), multistep: times `gamma` at `milestones`, in epochs,
-    # which are 8/12 and 11/12 of the length where none are given, or step and exponential: times `gamma` every
-    # `decay_epochs`, at once or evenly over their steps
+    # after the warm-up: cosine (over the whole length), cosine_after_warmup (over what is left), poly (with
+    # `power`), multistep: times `gamma` at `milestones`, in epochs, which are 8/12 and 11/12 of the length where none
+    # are given, or step and exponential: times `gamma` every `decay_epochs`, at once or evenly over their steps
     schedule: str = "cosine"
     power: float = _least(0, 1.0)
     milestones: list[float] = field(default_factory=list)
@@ -219,10 +219,13 @@ class Config:
     # runs or archives: what they measured of the same supernet is not measured again by stage=search
     reuse: Any = None
     # networks to take instead of searching: run:<run>#<name>, <folder or selected.json>#<name>,
-    # <archive>#<rule>, the text of a genotype, or a list of these
+    # <archive>#<rule>, the text of a genotype, a file of another project, or a list of these
     networks: Any = None
     # whether they start from the backbone that their run retrained; null: unless this run has trained weights
     transfer: bool | None = None
+    # networks that stage=search measures first: as networks=, where all of a run, archive or file are meant without
+    # a name or rule
+    start: Any = None
     # of +task=multi_task: the runs whose supernets are searched together
     multi_task_runs: Any = None
     # stage=search: say what it would cost, and do not begin

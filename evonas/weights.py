@@ -76,6 +76,17 @@ def load_meta(path: Path) -> dict[str, Any]:
     return dict(json.loads(header.get("__metadata__", {}).get(_META, "{}")))
 
 
+def save_pickled(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write `{"state_dict": tensors}` as torch does, for programs of others that read nothing else.
+
+    Args:
+        path: replaced at once, when the file is whole.
+        tensors: moved to the CPU; views and shared storage are copied.
+    """
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    files.write_atomic(path, lambda temporary: torch.save({"state_dict": plain}, temporary))
+
+
 def load_foreign(
     path: Path, entries: Sequence[str] = ENTRIES, with_numbers: bool = False
 ) -> dict[str, Tensor]:

@@ -15,13 +15,14 @@ from evonas.stages.evaluate import TEST
 from evonas.stages.networks import selected
 from evonas.stages.networks.export_formats import capture, write_graph, write_onnx, write_tensorrt
 from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
-from evonas.stages.networks.initial_weights import load_initial_supernet
+from evonas.stages.networks.initial_weights import initial_network, load_initial_supernet
 from evonas.stages.networks.model_card import card
-from evonas.stages.networks.network_files import network_files
+from evonas.stages.networks.network_files import network_files, network_weights
+from evonas.stages.search import write_search_file
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.stages.shortened import shortened_in
 from evonas.supernets.static_net import StaticNet
-from evonas.supernets.supernet import extract
+from evonas.supernets.supernet import Supernet, extract
 from evonas.track.progress import Progress
 from evonas.version import __version__
 
@@ -31,7 +32,8 @@ GOAL = 1e-4
 class Export:
     """Writes safetensors, config.json, torch's graph, ONNX and a model card for each retrained network.
 
-    Families that other projects have files for add these, such as net.subnet of NSGANetV2.
+    Families that other projects have files for add these: of NSGANetV2 net.subnet, net.config, net.inherited (the
+    supernet's weights) and net.init (retrained ones), and the archive of the search as iter_<t>.stats.
     """
 
     needs_task = True
@@ -51,10 +53,33 @@ class Export:
                 about = _about(context, net, task.name, task.input_size, task.error_name)
                 folder = context.run.path(f"export/{net.name}/{MODEL}").parent
                 lines.append(export(static.eval(), folder, about, context.cfg.seed))
-                for name, content in network_files(supernet.family, genotype, static.head).items():
-                    files.write_json(folder / name, content)
+                write_foreign(context, supernet, net, static, folder)
                 progress.advance()
+        write_search_file(context, context.run.path("export/."))
         return "\n".join([*lines, f"Exported: {context.run.path('export/.')}"])
+
+
+def write_foreign(
+    context: Context, supernet: Supernet, net: selected.SelectedNetwork, static: StaticNet, folder: Path
+) -> None:
+    """Write the files in which other projects keep such a network, if there are any.
+
+    Args:
+        context: config and run.
+        supernet: with the weights that the network inherits.
+        net: the network.
+        static: with its retrained weights.
+        folder: of the files.
+    """
+    genotype = supernet.space.parse(net.genotype)
+    described = network_files(supernet.family, genotype, static.head)
+    for name, content in described.items():
+        files.write_json(folder / name, content)
+    if "net.config" not in described:
+        return
+    inherited = initial_network(context.run, supernet, net)
+    for name, each in (("net.inherited", inherited), ("net.init", static)):
+        weights.save_pickled(folder / name, network_weights(supernet.family, each.state_dict()))
 
 
 def export(net: StaticNet, folder: Path, about: dict[str, Any], seed: int = 0) -> str:

@@ -15,7 +15,7 @@ from evonas.schema import LATER_RECIPE_SETTINGS, Recipe
 from evonas.stages import NEEDS_NO_NETWORK
 from evonas.stages.base import Context, Stage
 from evonas.stages.build.setup import RunMode, mode_of
-from evonas.stages.networks.references import referenced_networks
+from evonas.stages.networks.references import referenced_networks, starting_points
 from evonas.stages.stage_times import note_seconds
 from evonas.stages.tracking import check_trackers
 from evonas.track.console import heading
@@ -36,7 +36,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "pretrain": (*_CURRICULUM, "train.pretrain"),
     "teacher": ("teacher", "train.teacher", "limits"),
     "supernet": (*_CURRICULUM, "train.supernet"),
-    "search": ("search", "objective", "fidelity", "evaluator", "budget", "multi_task_runs"),
+    "search": ("search", "objective", "fidelity", "evaluator", "budget", "multi_task_runs", "start"),
     "select": ("select", "networks", "transfer"),
     "retrain": ("distill", "train.retrain", "train.scratch", "limits"),
     "baselines": (
@@ -53,7 +53,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "report": (),
 }
 # settings of later releases; runs of earlier ones are still done where these are unset
-_LATER = ("networks", "transfer", "multi_task_runs")
+_LATER = ("networks", "transfer", "multi_task_runs", "start")
 # a run that was finished before these stages existed is still finished
 _LATER_STAGES = ("baselines",)
 # a stage is skipped if the run named by `inputs=` has its product; initial weights are adopted by the stage
@@ -116,6 +116,8 @@ class Pipeline:
         check_trackers(cfg)
         if context.setup.mode is RunMode.NAMED:
             referenced_networks(context)
+        if "search" in self.steps and is_wanted(cfg, "search"):
+            starting_points(context)
         for rule in cfg.select.rules if "select" in self.steps else ():
             read_rule(rule)
         if (

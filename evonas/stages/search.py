@@ -1,15 +1,18 @@
 """stage=search: search for the Pareto front of a supernet's subnets, or of a table."""
 
+import inspect
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig
 
+from evonas import files
 from evonas.archive import Archive
-from evonas.config import build, to_plain
+from evonas.config import allowed, build, to_plain
 from evonas.errors import EngineError, UserError
 from evonas.evaluate.engine import Engine
 from evonas.identifiers import identifier, named, task_in_identities
@@ -21,11 +24,14 @@ from evonas.search.loop.asynchronous import asynchronous_search, require_asynchr
 from evonas.search.loop.evaluation import CachedEngine, Fidelity, Full
 from evonas.search.loop.generational import Generation, search
 from evonas.search.loop.racing import META, condensed, image_evaluations
+from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build.engine import engine, shared_images
 from evonas.stages.build.evaluator import archive_naming, evaluator_config, parts_of
 from evonas.stages.build.setup import RunMode, mode_of
+from evonas.stages.networks.network_files import search_file
+from evonas.stages.networks.references import starting_points
 from evonas.stages.searching.artifacts import search_tables
 from evonas.stages.searching.dry_run import dry_run
 from evonas.stages.searching.failures import failure_summary, machine_failures
@@ -63,14 +69,16 @@ class Search:
         if mode_of(cfg) is RunMode.SUPERNET and any(map(_reads_data, to_plain(cfg.objective).values())):
             context.data.check("holdout", task=cast("Evaluator", evaluator).task)
         names = [objective.name for objective in evaluator.objectives]
-        searcher = build_searcher(cfg.search, context.setup.space, cfg.seed, names)
+        start = starting_points(context)
+        searcher = build_searcher(cfg.search, context.setup.space, cfg.seed, names, start)
         if cfg.budget.get("in_flight") is not None:
             parts = {objective.name: objective.part for objective in evaluator.objectives}
             require_asynchronous(searcher, parts, cfg.budget.in_flight)
         if cfg.get("dry_run"):
             return dry_run(context, spec, parts_of(evaluator.objectives), searcher)
         fidelity = _fidelity(cfg)
-        meta = named({**identity(cfg, evaluator), **fidelity.prepare(evaluator)}, naming)
+        texts = [context.setup.space.format(each) for each in start]
+        meta = named({**identity(cfg, evaluator, texts), **fidelity.prepare(evaluator)}, naming)
         # errors are raised above, before there is an archive, which would ask for resume=true
         with (
             reuse_results(context, spec, evaluator, list(meta["fingerprints"])) as reuse,
@@ -79,6 +87,7 @@ class Search:
             closing(engine(context, shared_spec)) as workers,
         ):
             _search(context, evaluator, archive, searcher, reuse(workers), fidelity)
+            written = write_search_file(context, context.run.path(ARCHIVE).parent)
             print(f"Measuring took {human_time(archive.seconds())} in all; {archive.path}", flush=True)
             chart = _front_chart(context) if is_terminal(sys.stdout) else []
             summary = failure_summary(archive)
@@ -88,6 +97,7 @@ class Search:
                 *racing_summary(archive),
                 *chart,
                 *summary,
+                *([f"The archive in the form of another project: {written}"] if written else []),
             ]:
                 print(line, flush=True)
             failed_by_machine = machine_failures(archive)
@@ -150,6 +160,27 @@ def _search(
             tracker.artifact("archive", [archive.path])
 
 
+def write_search_file(context: Context, folder: Path) -> Path | None:
+    """Write the archive as another project keeps it, such as NSGANetV2's `iter_30.stats`; None where none does.
+
+    Args:
+        folder: of the file.
+    """
+    path = context.run.find(ARCHIVE)
+    if path is None or not context.setup.mode.has_network:
+        return None
+    results = read(path)
+    searcher = results.identity.get("searcher") or {}
+    population = int(searcher.get("population") or context.cfg.budget.population)
+    initial = int(searcher.get("initial") or population)
+    found = search_file(context.setup.family, results, initial, population)
+    if found is None:
+        return None
+    name, content = found
+    files.write_json(folder / name, content)
+    return folder / name
+
+
 def _reads_data(objective: Mapping[str, Any]) -> bool:
     """Whether an objective measures networks on images of the task."""
     return identifier(objective.get("_target_")) in ("objective/error", "objective/finetuned_error")
@@ -199,20 +230,34 @@ def racing_summary(archive: Archive) -> list[str]:
     return [f"Racing spent {counts[0] / counts[1]:.0%} of the image evaluations of full evaluation."]
 
 
-def build_searcher(node: Any, space: Space, seed: int, objectives: Sequence[str]) -> Searcher:
+def build_searcher(
+    node: Any, space: Space, seed: int, objectives: Sequence[str], start: Sequence[Genotype] = ()
+) -> Searcher:
     """The searcher of a config.
 
     Args:
         objectives: names in order, for searchers whose config leaves `objectives` empty.
+        start: points that it asks for first.
+
+    Raises:
+        UserError: it takes no such points, or not these objectives.
     """
     names = {"objectives": list(objectives)} if "objectives" in node and not node["objectives"] else {}
-    built: Searcher = build(node, space=space, seed=seed, **names)
+    given: dict[str, Any] = {"start": list(start)} if start else {}
+    if start and "start" not in inspect.signature(allowed(node["_target_"])).parameters:
+        raise UserError(
+            f"This searcher ({str(node['_target_']).rpartition('.')[2]}) takes no starting points.",
+            "Leave start= out, or choose another: search=nsga2, search=nsganetv2",
+        )
+    built: Searcher = build(node, space=space, seed=seed, **names, **given)
     if isinstance(built, ChecksObjectives):
         built.check_objectives(objectives)
     return built
 
 
-def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[str, Any]:
+def identity(
+    cfg: DictConfig, evaluator: "Evaluator | TableEvaluator", start: Sequence[str] = ()
+) -> dict[str, Any]:
     """What must not change over the life of a search; budgets and workers may.
 
     An evaluator that knows the range of its objectives (`scale`) fixes the box of the hypervolume here.
@@ -231,6 +276,7 @@ def identity(cfg: DictConfig, evaluator: "Evaluator | TableEvaluator") -> dict[s
         "units": {objective.name: objective.unit for objective in objectives},
         "fingerprints": {part: evaluator.fingerprint(part) for part in parts_of(objectives)},
         **({} if cfg.budget.get("in_flight") is None else {"in_flight": cfg.budget.in_flight}),
+        **({"start": list(start)} if start else {}),
         **({"sources": sources} if sources else {}),
         **({"joint": list(cfg.multi_task_runs)} if mode_of(cfg) is RunMode.JOINT else {}),
         **getattr(evaluator, "scale", {}),

@@ -77,11 +77,8 @@ def _named_entry(context: Context, network: NetworkRef) -> dict[str, Any]:
     transferred = transfer_backbone(context, network)
     if not transferred:
         return entry
-    return {
-        **entry,
-        "reason": f"{network.reason}, with the backbone retrained there",
-        "transferred": transferred,
-    }
+    what = "its weights" if network.is_foreign else "the backbone retrained there"
+    return {**entry, "reason": f"{network.reason}, with {what}", "transferred": transferred}
 
 
 def _entry(facts: SearchResults, choice: Choice) -> dict[str, Any]:

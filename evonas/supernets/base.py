@@ -218,6 +218,21 @@ class PublishedNetwork:
     classes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedSearch:
+    """Networks that a search evaluated, in order, as files of other projects list them.
+
+    Args:
+        names: of the objectives, as here: `error` (a share), `macs` (10^9), `params` (10^6), `latency` (ms).
+        networks: those whose evaluation succeeded.
+        values: their objectives, minimised.
+    """
+
+    names: tuple[str, ...]
+    networks: tuple[PublishedNetwork, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
 def published(family: SupernetFamily) -> Mapping[str, PublishedNetwork]:
     """The published networks of a family's space by name; empty where the family lists none."""
     found: Mapping[str, PublishedNetwork] = getattr(family, "published", {})

@@ -11,6 +11,8 @@ DOORS = {
         "safetensors.torch.load_file",
         "safetensors.torch.load",
         "safetensors.safe_open",
+        # a pickle for programs of others; evonas writes none for itself
+        "torch.save",
     ),
     "config.py": ("hydra.utils.instantiate", "hydra.utils.call", "hydra.utils.get_method"),
     # what a file shows, its orientation, depth and transparency, is decided in one place
@@ -21,7 +23,7 @@ NEVER = (
     "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "dill.load", "marshal.loads",
     "yaml.load", "yaml.unsafe_load",
     "numpy.random.seed", "np.random.seed", "random.seed", "torch.manual_seed",
-    "torch.save", "torch.hub.load", "warnings.filterwarnings", "warnings.simplefilter",
+    "torch.hub.load", "warnings.filterwarnings", "warnings.simplefilter",
 )  # fmt: skip
 EXCEPTIONS = {
     (

@@ -2,13 +2,14 @@
 
 They are the first that exists of: the supernet of this run or of `inputs=`; the initial weights of this run if they
 were trained; the backbone that another run retrained (`networks=run:...`), under the head of the initial weights;
-the initial weights from the seed. `transfer=` overrides this. Only a run whose networks are named (`networks=`) does
+the initial weights from the seed. `transfer=` overrides this. Weights of another project (`networks=net.inherited`)
+come first, with their head if it fits. Only a run whose networks are named (`networks=`) does
 without a supernet.
 """
 
 from pathlib import Path
 
-from evonas import weights
+from evonas import files, weights
 from evonas.errors import DataError, UserError
 from evonas.nn.bn_calibration import BNCalibration
 from evonas.run import Run
@@ -16,10 +17,15 @@ from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.build.setup import RunMode
 from evonas.stages.networks.references import NetworkRef
-from evonas.stages.networks.selected import TRANSFERRED, SelectedNetwork, transferred_backbone
+from evonas.stages.networks.selected import (
+    TRANSFERRED,
+    TRANSFERRED_HEAD,
+    SelectedNetwork,
+    transferred_backbone,
+)
 from evonas.stages.pretrain import PRETRAINED, has_trained_head
 from evonas.stages.supernet import STARTING
-from evonas.supernets.static_net import StaticNet
+from evonas.supernets.static_net import StaticNet, static_net
 from evonas.supernets.supernet import Supernet, extract
 
 _BACKBONE = "backbone."
@@ -72,6 +78,9 @@ def initial_network(
     path = transferred_backbone(run, net)
     if path is not None:
         static.backbone.load_state_dict(weights.load(path))
+        if "head" in net.transferred:
+            head = run.need(TRANSFERRED_HEAD.format(net.name), made_by="select")
+            static.head.load_state_dict(weights.load(head))
     elif bn_calibration is not None:
         bn_calibration(static, net.genotype)
     return static
@@ -92,6 +101,8 @@ def transfer_backbone(context: Context, network: NetworkRef) -> dict[str, str]:
         folder = network.source_folder
         retraining = "stage=retrain" if folder is None else Run(folder, "").command("retrain")
         raise UserError(f"{network.reason} was never retrained.", f"Retrain it with: {retraining}")
+    if network.is_foreign and wanted is not False:
+        return _transfer_foreign(context, network)
     if network.weights is None or wanted is False or (wanted is None and _has_trained_weights(context.run)):
         return {}
     found = {
@@ -113,6 +124,24 @@ def transfer_backbone(context: Context, network: NetworkRef) -> dict[str, str]:
         context.run.path(TRANSFERRED.format(network.name)), found, {"genotype": network.genotype, **about}
     )
     return about
+
+
+def _transfer_foreign(context: Context, network: NetworkRef) -> dict[str, str]:
+    """Copy the weights of another project's network into this run, with their head if it fits."""
+    path = network.weights
+    assert path is not None
+    supernet = factory.supernet(context.setup)
+    static = static_net(supernet.family, supernet.head, supernet.space.parse(network.genotype))
+    adoption = supernet.family.adopt(static, weights.load_foreign(path), "zeros")
+    about = {"from": network.reason, "sha256": files.sha256(path)}
+    facts = {"genotype": network.genotype, **about}
+    weights.save(context.run.path(TRANSFERRED.format(network.name)), static.backbone.state_dict(), facts)
+    if any(name.startswith("head.") for name in adoption.left):
+        return about
+    digest = weights.save(
+        context.run.path(TRANSFERRED_HEAD.format(network.name)), static.head.state_dict(), facts
+    )
+    return {**about, "head": digest}
 
 
 def _has_trained_weights(run: Run) -> bool:

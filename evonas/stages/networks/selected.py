@@ -12,8 +12,8 @@ from evonas.report.selection.record import read_selection
 from evonas.run import Run
 
 SELECTED, ARCHIVE = "selected.json", "search/archive.sqlite"
-# backbones taken from other runs
-TRANSFERRED = "transfer/{}.safetensors"
+# backbones taken from other runs or projects, and heads from the latter
+TRANSFERRED, TRANSFERRED_HEAD = "transfer/{}.safetensors", "transfer/{}_head.safetensors"
 # names become folders and are printed in pages and scripts; selected.json may be foreign
 _NAME = re.compile(r"\w[\w.-]{0,119}", re.ASCII)
 WEIGHTS = {"retrained": "model.safetensors", "scratch": "scratch.safetensors"}
@@ -27,7 +27,7 @@ class SelectedNetwork:
         name: `knee`, `max`, `budget`, `spread1` and so on.
         genotype: text form.
         objectives: measured by the search, by name; empty for a network that it did not evaluate.
-        transferred: origin of a backbone that another run retrained; empty if it starts from this run's weights.
+        transferred: origin of weights that another run or project trained; empty if it starts from this run's weights.
 
     Raises:
         UserError: the name cannot be the name of a folder.

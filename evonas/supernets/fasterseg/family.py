@@ -126,6 +126,9 @@ class FasterSeg:
                 found[name] = PublishedNetwork(genotype, settings, 19)
         return found
 
+    # those of the published table
+    latency_classes = 19
+
     def latency_keys(self, genotype: Genotype, size: Size, classes: int, as_published: bool) -> Iterator[str]:
         """The names of the genotype's entries in FasterSeg's latency table; see `latency_keys.py`."""
         return latency_keys(architecture(self.space, genotype), self.shape, size, classes, as_published)

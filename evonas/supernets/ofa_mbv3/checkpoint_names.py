@@ -92,6 +92,24 @@ def our_names(found: Mapping[str, Tensor], shape: NetworkShape) -> tuple[dict[st
     return made, is_static
 
 
+def their_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a static network in the naming of NSGANetV2's `net.inherited`; `our_names` reads it.
+
+    Args:
+        state: state dict of a network of one genotype, with the published head.
+    """
+    plain = {name.removeprefix(_OURS[0]).removeprefix(_OURS[1]): tensor for name, tensor in state.items()}
+    numbers = sorted({int(block[1]) for name in plain if (block := _BLOCK.match(name)) is not None})
+    found = dict[str, Tensor]()
+    for name, tensor in plain.items():
+        block = _BLOCK.match(name)
+        if block is not None:
+            inner = re.sub(r"\.(conv|bn)\.\1\.", r".\1.", block[2])
+            name = f"blocks.{numbers.index(int(block[1]))}.mobile_inverted_{inner}"
+        found[name] = tensor
+    return found
+
+
 def _numbers(plain: Mapping[str, Tensor], shape: NetworkShape) -> dict[int, int]:
     """The number of each block of a static network among all blocks of the supernet."""
     widths = {

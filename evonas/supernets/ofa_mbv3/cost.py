@@ -90,7 +90,7 @@ class BlockShape:
     def cost(self, height: int, width: int) -> Cost:
         """The cost on an input map of this height and width."""
         i, m, o, q, taps = self.given, self.hidden, self.out, self.squeezed, self.kernel**2
-        before, after = height * width, _halved(height, self.stride) * _halved(width, self.stride)
+        before, after = height * width, halved(height, self.stride) * halved(width, self.stride)
         se = 2 * m * q + q + m if q else 0
         params = (i * m + 2 * m) + (taps * m + 2 * m) + se + (m * o + 2 * o)
         return Cost(params, before * i * m + after * (taps * m + m * o) + 2 * m * q)
@@ -129,12 +129,12 @@ def price(step: Step, shape: NetworkShape, size: Size) -> Cost:
     stage = step.at[0] - 1
     if stage >= 0 and step.at[1] == shape.depths[stage]:
         return Cost(0, 0)
-    height, width = (_halved(side) for side in input_size(float(resolution), size))
+    height, width = (halved(side) for side in input_size(float(resolution), size))
     if stage < 0:
         c = shape.stem
         return Cost((27 * c + 2 * c) + (9 * c + 2 * c) + (c * c + 2 * c), (27 + 9 + c) * c * height * width)
     for stride in _STRIDES[: stage + (0 if step.at[1] == 0 else 1)]:
-        height, width = _halved(height, stride), _halved(width, stride)
+        height, width = halved(height, stride), halved(width, stride)
     return BlockShape(*map(int, what)).cost(height, width)
 
 
@@ -142,7 +142,7 @@ def head_cost(shape: NetworkShape, own: Size, classes: int) -> Cost:
     """The cost of the published head (`nn/mobilenet_v3.py`) behind images that are read at size `own`."""
     height, width = own
     for stride in (2, *_STRIDES):
-        height, width = _halved(height, stride), _halved(width, stride)
+        height, width = halved(height, stride), halved(width, stride)
     c = shape.channels[-1]
     expand, mix = c * EXPAND, c * MIX
     params = (c * expand + 2 * expand) + expand * mix + (mix * classes + classes)
@@ -154,6 +154,7 @@ def description(of: Architecture, shape: NetworkShape) -> dict[str, Any]:
     return {"family": "ofa_mbv3", "architecture": asdict(of), "network": asdict(shape)}
 
 
-def _halved(side: int, stride: int = 2) -> int:
+def halved(side: int, stride: int = 2) -> int:
+    """The side of the map behind a layer of a stride."""
     # a convolution that is padded by half its kernel rounds up
     return -(-side // stride)

@@ -15,7 +15,17 @@ from evonas.errors import UserError
 from evonas.nn.level import Level, pyramid
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import Bar, Cost, Cut, Cuts, Derived, DrawnStage, PublishedNetwork, Settings
+from evonas.supernets.base import (
+    Bar,
+    Cost,
+    Cut,
+    Cuts,
+    Derived,
+    DrawnStage,
+    PublishedNetwork,
+    PublishedSearch,
+    Settings,
+)
 from evonas.supernets.input_size import input_size
 from evonas.supernets.ofa_mbv3.cost import (
     EXPAND,
@@ -37,7 +47,9 @@ from evonas.supernets.ofa_mbv3.formats import (
     write_config,
     write_subnet,
 )
+from evonas.supernets.ofa_mbv3.latency_keys import CLASSES, latency_keys
 from evonas.supernets.ofa_mbv3.published import PUBLISHED
+from evonas.supernets.ofa_mbv3.search_files import read_networks, read_search, write_search
 from evonas.supernets.ofa_mbv3.space import Architecture, architecture, depths_of
 from evonas.supernets.step import Place, Size, Step
 
@@ -144,6 +156,14 @@ class OFAMobileNetV3:
                 found[name] = PublishedNetwork(self.space.format(genotype), settings, net.classes)
         return found
 
+    # those of the published table
+    latency_classes = CLASSES
+
+    def latency_keys(self, genotype: Genotype, size: Size, classes: int, as_published: bool) -> Iterator[str]:  # noqa: ARG002
+        """The names of the genotype's entries in NSGANetV2's latency table; see `latency_keys.py`."""
+        own = self.input_size(genotype, size)
+        return latency_keys(architecture(self.space, genotype), self.shape, own, classes)
+
     def read_network(self, values: Mapping[str, Any]) -> PublishedNetwork:
         """The network of a `net.subnet` or `net.config` file, as JSON data.
 
@@ -159,6 +179,39 @@ class OFAMobileNetV3:
         net = read_config(self.space, values)
         settings = {"width": net.width, "act_func": net.act_func}
         return PublishedNetwork(self.space.format(net.genotype), settings, net.classes)
+
+    def read_search(
+        self,
+        values: Mapping[str, Any] | None,
+        networks: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]] = (),
+    ) -> PublishedSearch:
+        """The archive of a search with NSGANetV2, as JSON data.
+
+        Args:
+            values: of its last `iter_<t>.stats`; None for those of the networks alone.
+            networks: of `net_<i>.subnet` and `net_<i>.stats` of its networks.
+
+        Raises:
+            DataError: an entry is malformed.
+            UserError: a network is not one of the space.
+        """
+        if values is None:
+            return read_networks(self.space, networks)
+        return read_search(self.space, values, networks)
+
+    def write_search(self, search: PublishedSearch, last: int, initial: int) -> Mapping[str, Any] | None:
+        """The content of `iter_<t>.stats`, as of `search_files.write_search`; None where it cannot be written.
+
+        It cannot say image sizes that are parts of those of a task.
+        """
+        is_part = architecture(self.space, self.space.smallest()).resolution < 32
+        return None if is_part else write_search(self.space, search, last, initial)
+
+    def network_weights(self, state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        """The state dict of a static network of the family and its published head, in the published naming."""
+        from evonas.supernets.ofa_mbv3.checkpoint_names import their_names
+
+        return their_names(state)
 
     def network_files(self, genotype: Genotype, head: "nn.Module") -> dict[str, Mapping[str, Any]]:
         """The network as others read it, as JSON data by file name.

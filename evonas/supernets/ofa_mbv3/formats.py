@@ -77,7 +77,7 @@ def read_subnet(space: Space, found: Mapping[str, Any]) -> tuple[Genotype, float
     try:
         size = found["r"]
         side = size[0] if isinstance(size, Sequence) and not isinstance(size, str) else size
-        kernels, expand, depths = (list(map(int, found[key])) for key in ("ks", "e", "d"))
+        kernels, expand, depths = (_integers(found[key]) for key in ("ks", "e", "d"))
         resolution, width = int(side), found.get("w")
         multiplier = None if width is None else float(width)
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -86,6 +86,13 @@ def read_subnet(space: Space, found: Mapping[str, Any]) -> tuple[Genotype, float
             'It looks like {"ks": [...], "e": [...], "d": [...], "r": 224}.',
         ) from error
     return genotype_of(space, kernels, expand, depths, resolution), multiplier
+
+
+def _integers(given: Any) -> list[int]:
+    """The numbers of a list, or of a text such as `[5 5 7 3]`; blocks that do not run may have None."""
+    if isinstance(given, str):
+        given = given.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
+    return [0 if each is None else int(each) for each in given]
 
 
 def write_subnet(space: Space, genotype: Genotype, width: float | None = None) -> dict[str, Any]:

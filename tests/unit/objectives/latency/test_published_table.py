@@ -1,4 +1,4 @@
-"""Latency by a published table: FasterSeg's names, its known error, and files that are not read."""
+"""Latency by a published table: names of FasterSeg and NSGANetV2, known errors, and files that are not read."""
 
 import json
 from pathlib import Path
@@ -16,6 +16,8 @@ from evonas.supernets.fasterseg.published import PUBLISHED
 from evonas.supernets.fasterseg.space import fasterseg_space, genotype_of
 from evonas.supernets.mbconv.family import MBConv
 from evonas.supernets.mbconv.space import mbconv_space
+from evonas.supernets.ofa_mbv3.family import OFAMobileNetV3
+from evonas.supernets.ofa_mbv3.space import ofa_space
 
 SPACE = fasterseg_space()
 FAMILY = FasterSeg(SPACE)
@@ -187,3 +189,98 @@ def test_wrong_uses(table: Path, tmp_path: Path) -> None:
     other = MBConv(mbconv_space("other", ((8,),) * 4, ((1,),) * 4, (3,), (1,), (1.0,)), (8, 8, 8, 8), 8)
     with pytest.raises(UserError, match="Space other has no published latency table"):
         PublishedLatency(str(table)).prepare(_context(family=other))
+
+
+# entries of NSGANetV2's i7-8700K_lut.yaml (Apache-2.0) for the smallest network and NAT-M1, as means in ms
+LUT = """\
+first_conv-input:192x192x3-output:96x96x16: 0.15677261352539062
+MBConv-input:96x96x16-output:96x96x16-expand:1-kernel:3-stride:1-idskip:1-se:0: 0.417038656771183
+MBConv-input:96x96x16-output:48x48x24-expand:3-kernel:3-stride:2-idskip:0-se:0: 0.4787759780883789
+MBConv-input:48x48x24-output:48x48x24-expand:3-kernel:3-stride:1-idskip:1-se:0: 0.5154173374176025
+MBConv-input:48x48x24-output:24x24x40-expand:3-kernel:3-stride:2-idskip:0-se:1: 0.45020198822021484
+MBConv-input:24x24x40-output:24x24x40-expand:3-kernel:3-stride:1-idskip:1-se:1: 0.5116907060146332
+MBConv-input:24x24x40-output:12x12x80-expand:3-kernel:3-stride:2-idskip:0-se:0: 0.36014223098754883
+MBConv-input:12x12x80-output:12x12x80-expand:3-kernel:3-stride:1-idskip:1-se:0: 0.3659094204194844
+MBConv-input:12x12x80-output:12x12x112-expand:3-kernel:3-stride:1-idskip:0-se:1: 0.5167890787124634
+MBConv-input:12x12x112-output:12x12x112-expand:3-kernel:3-stride:1-idskip:1-se:1: 0.601736132055521
+MBConv-input:12x12x112-output:6x6x160-expand:3-kernel:3-stride:2-idskip:0-se:1: 0.5152040719985962
+MBConv-input:6x6x160-output:6x6x160-expand:3-kernel:3-stride:1-idskip:1-se:1: 0.5438845347612187
+final_expand_layer-input:6x6x160-output:6x6x960: 0.163970947265625
+feature_mix_layer-input:1x1x960-output:1x1x1280: 0.26094818115234375
+classifier-input:1280-output:1000: 0.029542922973632812
+first_conv-input:224x224x3-output:112x112x16: 0.18288516998291016
+MBConv-input:112x112x16-output:112x112x16-expand:1-kernel:3-stride:1-idskip:1-se:0: 0.5345912463963032
+MBConv-input:112x112x16-output:56x56x24-expand:3-kernel:3-stride:2-idskip:0-se:0: 0.6090917587280273
+MBConv-input:56x56x24-output:56x56x24-expand:3-kernel:3-stride:1-idskip:1-se:0: 0.6842367649078369
+MBConv-input:56x56x24-output:28x28x40-expand:3-kernel:3-stride:2-idskip:0-se:1: 0.49595069885253906
+MBConv-input:28x28x40-output:28x28x40-expand:4-kernel:3-stride:1-idskip:1-se:1: 0.6986737549304962
+MBConv-input:28x28x40-output:14x14x80-expand:4-kernel:5-stride:2-idskip:0-se:0: 0.47052526473999023
+MBConv-input:14x14x80-output:14x14x80-expand:4-kernel:5-stride:1-idskip:1-se:0: 0.6688653570599854
+MBConv-input:14x14x80-output:14x14x80-expand:3-kernel:3-stride:1-idskip:1-se:0: 0.4124791375361383
+MBConv-input:14x14x80-output:14x14x112-expand:4-kernel:5-stride:1-idskip:0-se:1: 0.83647620677948
+MBConv-input:14x14x112-output:14x14x112-expand:3-kernel:5-stride:1-idskip:1-se:1: 0.8446842981502414
+MBConv-input:14x14x112-output:7x7x160-expand:6-kernel:5-stride:2-idskip:0-se:1: 0.8221102952957153
+MBConv-input:7x7x160-output:7x7x160-expand:6-kernel:5-stride:1-idskip:1-se:1: 0.9090891172288593
+MBConv-input:7x7x160-output:7x7x160-expand:6-kernel:3-stride:1-idskip:1-se:1: 0.7996852761935997
+final_expand_layer-input:7x7x160-output:7x7x960: 0.17389297485351562
+"""
+
+
+@pytest.fixture
+def lut(tmp_path: Path) -> Path:
+    path = tmp_path / "i7-8700K_lut.yaml"
+    entries = [line.rpartition(": ") for line in LUT.splitlines()]
+    path.write_text("".join(f"{name}:\n  mean: {mean}\n  var: 1.0e-05\n" for name, _, mean in entries))
+    return path
+
+
+def test_the_published_latencies_of_once_for_all(lut: Path) -> None:
+    family = OFAMobileNetV3(ofa_space(resolutions=(192, 224)))
+    made = PublishedLatency(str(lut))
+    made.prepare(_context((256, 256), family))
+    milliseconds, about = made.measure(family.space.smallest())
+    assert (milliseconds, about) == (5.888024800363837, {"latency_entries": 15})
+    nat = family.space.parse(OFAMobileNetV3(family.space).published["nat-m1"].genotype)
+    assert made.measure(nat) == (11.776771755035952, {"latency_entries": 20})
+    identity = made.identity(_context((256, 256), family))
+    assert identity["classes"] == 1000
+    with pytest.raises(
+        UserError, match=r"has no entry MBConv-input:96x96x16-output:48x48x24-expand:6-kernel:7"
+    ):
+        made.measure(family.space.encode({**family.space.decode(family.space.largest()), "r1": 192}))
+
+
+def test_names_of_wide_networks_on_odd_maps() -> None:
+    family = OFAMobileNetV3(ofa_space(resolutions=(196,)), width=1.2)
+    names = list(family.latency_keys(family.space.largest(), (256, 256), 10, True))
+    assert names[:3] == [
+        "first_conv-input:196x196x3-output:98x98x24",
+        "MBConv-input:98x98x24-output:98x98x24-expand:1-kernel:3-stride:1-idskip:1-se:0",
+        "MBConv-input:98x98x24-output:49x49x32-expand:6-kernel:7-stride:2-idskip:0-se:0",
+    ]
+    # the map of 49 is halved to 25; the fourth stage keeps its size
+    assert "MBConv-input:49x49x32-output:25x25x48-expand:6-kernel:7-stride:2-idskip:0-se:1" in names
+    assert "MBConv-input:13x13x96-output:13x13x136-expand:6-kernel:7-stride:1-idskip:0-se:1" in names
+    assert names[-3:] == [
+        "final_expand_layer-input:7x7x192-output:7x7x1152",
+        "feature_mix_layer-input:1x1x1152-output:1x1x1536",
+        "classifier-input:1536-output:10",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a: &x {mean: 1}\nb: *x\n", "alias"),
+        ("a: !!python/object/apply:os.system [ls]\n", "tag"),
+        ("a: {mean: fast}\n", "has no time in ms at 'a'"),
+        ("a: {var: 1}\n", "has no time in ms at 'a'"),
+        ("[1, 2]\n", "has no times"),
+        ("a: [\n", "is no YAML"),
+    ],
+)
+def test_a_yaml_that_is_no_table_is_refused(content: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.yaml"
+    path.write_text(content)
+    with pytest.raises((DataError, UserError), match=said):
+        read_times(path)

@@ -128,3 +128,16 @@ def test_files_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="widening=copies"):
         FAMILY.adopt(net, _published(net), "copies")
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_network_is_written_under_the_names_of_net_inherited(tmp_path: Path) -> None:
+    source, net = _static(1), _static(2)
+    written = FAMILY.network_weights(source.state_dict())
+    assert written.keys() == _flat(_published(source)).keys()
+    assert "blocks.7.mobile_inverted_conv.depth_conv.se.fc.reduce.weight" in written
+    assert all(name.count(".mobile_inverted_conv.") == name.startswith("blocks.") for name in written)
+    weights.save_pickled(tmp_path / "net.inherited", written)
+    raw = torch.load(tmp_path / "net.inherited", weights_only=True)
+    assert raw.keys() == {"state_dict"} and raw["state_dict"].keys() == written.keys()
+    FAMILY.adopt(net, weights.load_foreign(tmp_path / "net.inherited"), "zeros")
+    assert _same(source, net)

@@ -48,6 +48,17 @@ def test_lists_of_all_blocks_and_a_list_of_one_size_are_read() -> None:
     assert read_subnet(SPACE, padded) == read_subnet(SPACE, found)
 
 
+def test_holes_and_texts_are_read() -> None:
+    found = json.loads(CARS)
+    at, holed = 0, {**found, "ks": [], "e": []}
+    for depth in found["d"]:
+        for key in ("ks", "e"):
+            holed[key] += [*found[key][at : at + depth], *[None] * (4 - depth)]
+        at += depth
+    texts = {**found, "ks": "[3 5 7 3 7 5 3 5 7 5 3]", "d": "2, 2, 3, 2, 2"}
+    assert read_subnet(SPACE, holed) == read_subnet(SPACE, texts) == read_subnet(SPACE, found)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
