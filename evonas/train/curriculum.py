@@ -17,7 +17,7 @@ from evonas.train.sampling.base import LossAwareSampler, Sampler, SamplingStrate
 from evonas.train.sampling.step import CurriculumStep, StepSampler
 
 _CONFIG_GROUP_HINT = "Choose a file with a slash: sampler/inplace_distillation=kl or sampler/merge=pcgrad"
-_CHECKPOINTS = ("best", "last")
+_CHECKPOINTS, _REDUCTIONS = ("best", "last"), ("mean", "sum")
 
 
 class Curriculum:
@@ -32,6 +32,8 @@ class Curriculum:
         strategy: sampling strategy within an opening; None samples uniformly.
         inplace_distillation: in-place distillation between the subnets of a batch; None for no distillation.
         merge: how gradients of the subnets are combined; None for the weighted sum.
+        shared: genes or groups of genes that all subnets of a batch have alike, such as `resolution`.
+        reduction: whether the gradients of a batch's subnets add up to their `mean`, or their `sum`.
 
     Raises:
         UserError: steps or settings are invalid, or do not fit the space.
@@ -46,6 +48,8 @@ class Curriculum:
         strategy: SamplingStrategy | None = None,
         inplace_distillation: InPlaceDistillation | None = None,
         merge: Merge | None = None,
+        shared: Sequence[str] = (),
+        reduction: str = "mean",
     ) -> None:
         if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
             raise UserError(
@@ -79,6 +83,15 @@ class Curriculum:
                     else _CONFIG_GROUP_HINT
                 )
                 raise UserError(f"sampler.{name} must be of type {kind.__name__}, got {made}.", hint)
+        if reduction not in _REDUCTIONS:
+            raise UserError(f"sampler.reduction={reduction} is unknown.", f"Known: {', '.join(_REDUCTIONS)}")
+        if shared and strategy is not None:
+            raise UserError(
+                "sampler.shared is for subnets that are drawn uniformly, and sampler.strategy draws others.",
+                "Leave one of them out.",
+            )
+        self.shared, self.reduction = _axes(space, shared), reduction
+        self._words = tuple(shared)
         self._space, self._seed, self.continue_from = space, seed, continue_from
         self.strategy, self.inplace_distillation, self.merge = strategy, inplace_distillation, merge
 
@@ -100,6 +113,8 @@ class Curriculum:
             self.strategy,
             self.inplace_distillation,
             self.merge,
+            self._words,
+            self.reduction,
         )
 
     def without_largest(self) -> list[str]:
@@ -111,7 +126,7 @@ class Curriculum:
 
     def sampler(self, step: CurriculumStep) -> StepSampler:
         """The uniform sampler of one of `steps`."""
-        return StepSampler(self._space, self._seed, step)
+        return StepSampler(self._space, self._seed, step, self.shared)
 
     def training_sampler(
         self, step: CurriculumStep, costs: Callable[[], CostTable], total_steps: int
@@ -144,6 +159,26 @@ class Curriculum:
         With one batch per epoch the unit is the epoch, unless durations are given in iterations.
         """
         return sum(step.optimizer_steps(batches_per_epoch) * step.num_subnets for step in self.steps)
+
+
+def _axes(space: Space, words: Sequence[str]) -> tuple[str, ...]:
+    """The genes that names of genes and groups mean.
+
+    Raises:
+        UserError: a word is neither, or means genes that are rows of bits.
+    """
+    if isinstance(words, str) or not isinstance(words, Sequence):
+        raise UserError(f"sampler.shared must be a list, got {words}.", "Try sampler.shared=[resolution].")
+    known, found = {axis.name for axis in space.axes}, list[str]()
+    for word in words:
+        genes = space.members.get(word, (word,))
+        if not set(genes) <= known:
+            raise UserError(
+                f"sampler.shared has {word!r}, which space {space.name} has not, or which is a row of bits.",
+                f"Use: {', '.join(sorted({*known, *space.members}))}.",
+            )
+        found += genes
+    return tuple(dict.fromkeys(found))
 
 
 def _as_step(step: CurriculumStep | Mapping[str, Any]) -> CurriculumStep:

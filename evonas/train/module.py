@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypedDict, Unpack, cast, get_args
+from typing import Any, Literal, TypedDict, Unpack, cast, get_args
 
 import lightning
 import torch
@@ -22,7 +22,7 @@ from evonas.supernets.cost_table import CostTable
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Batch, Task
 from evonas.train.distillation.cross_architecture import Distiller, distilled_level
-from evonas.train.distillation.inplace import InPlaceDistillation
+from evonas.train.distillation.inplace import FullNetwork, InPlaceDistillation
 from evonas.train.optim import gradients, optimizers
 from evonas.train.optim.gradient_merge import Gradients, Merge, cosines
 from evonas.train.optim.lr_schedule import Schedule
@@ -307,10 +307,12 @@ class SupernetModule(TrainingModule):
         task, schedule, seed, options: see `TrainingModule`.
         lesson: in-place distillation between the subnets; None for no distillation.
         merge: how gradients of the subnets are combined; None for their sum, accumulated in place.
-        start: frozen teacher of in-place distillation that `needs_initial_network`; not part of the state dict.
+        start: frozen teacher of in-place distillation that `needs_initial_network` or, as a `FullNetwork`,
+            `needs_full_network`; not part of the state dict.
         costs: multiply-adds of subnets. If given, a merge logs `cosine_near` and `cosine_far`, the cosines between
             gradients of the two subnets with the smallest and the largest difference in multiply-adds, and
             these differences in 10^9, `gap_near` and `gap_far`.
+        reduction: whether the gradients of the subnets add up to their `mean` or their `sum`.
     """
 
     def __init__(
@@ -324,9 +326,11 @@ class SupernetModule(TrainingModule):
         merge: Merge | None = None,
         start: nn.Module | None = None,
         costs: CostTable | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
         **options: Unpack[TrainingOptions],
     ) -> None:
         super().__init__(task, schedule, seed, **options)
+        self._is_sum = reduction == "sum"
         self.supernet, self.sampler, self.inplace_distillation, self.merge = supernet, sampler, lesson, merge
         self._start = () if start is None else (start.eval().requires_grad_(False),)
         for net in self._start:
@@ -368,7 +372,7 @@ class SupernetModule(TrainingModule):
     @override
     def _accumulate(self, batch: Batch, teacher_out: Outputs | None) -> Tensor:
         is_loss_aware = isinstance(self.sampler, LossAwareSampler)
-        has_equal_weights = not is_loss_aware and not hasattr(self.sampler, "weights")
+        has_equal_weights = not (is_loss_aware or self._is_sum or hasattr(self.sampler, "weights"))
         if self.inplace_distillation is None and self.merge is None and has_equal_weights:
             return super()._accumulate(batch, teacher_out)
         genotypes = self._chosen(batch)
@@ -385,7 +389,7 @@ class SupernetModule(TrainingModule):
         else:
             self._combine(self.merge, parts, genotypes)
         self._check_finite(total)
-        return total
+        return total / len(genotypes) if self._is_sum else total
 
     def _chosen(self, batch: Batch) -> list[Genotype]:
         """The subnets of this step; equal on every rank."""
@@ -400,8 +404,11 @@ class SupernetModule(TrainingModule):
         initial, earlier = None, list[HeadOutput]()
         with torch.no_grad():
             for net in self._start:
-                initial = net(batch["image"])
-        for index, weight in enumerate(weights_of(self.sampler, len(genotypes))):
+                is_full = isinstance(net, FullNetwork)
+                initial = net(batch["image"], genotypes[0]) if is_full else net(batch["image"])
+        scale = len(genotypes) if self._is_sum else 1
+        for index, share in enumerate(weights_of(self.sampler, len(genotypes))):
+            weight = scale * share
             outputs = self.supernet.forward_with_features(batch["image"], genotypes[index])
             target = None
             if self.inplace_distillation is not None:
@@ -416,8 +423,8 @@ class SupernetModule(TrainingModule):
         if distillation is None or target is None:
             return self.loss(outputs, batch, teacher_out)
         loss = distillation.ratio * distillation.loss(outputs[0], target, batch, self.task)
-        if distillation.ratio < 1:
-            loss = loss + (1 - distillation.ratio) * self.loss(outputs, batch, teacher_out)
+        if distillation.task_weight > 0:
+            loss = loss + distillation.task_weight * self.loss(outputs, batch, teacher_out)
         return loss
 
     def _combine(self, merge: Merge, parts: list[Gradients], genotypes: Sequence[Genotype]) -> None:

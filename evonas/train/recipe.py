@@ -18,6 +18,7 @@ _IRRELEVANT = ("checkpoint_steps",)
 # settings that a schedule ignores; identities of cosine, the first schedule, do not name it
 _IGNORED: Mapping[str, tuple[str, ...]] = {
     "cosine": ("schedule", "power", "milestones", "gamma", "decay_epochs"),
+    "cosine_after_warmup": ("power", "milestones", "gamma", "decay_epochs"),
     "poly": ("milestones", "gamma", "decay_epochs"),
     "multistep": ("power", "decay_epochs"),
     "step": ("power", "milestones"),

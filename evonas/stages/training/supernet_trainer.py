@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from evonas.supernets.supernet import extract
 from evonas.train import validation_panel
 from evonas.train.best_checkpoint import BestCheckpoint, Rows, best_epoch
 from evonas.train.curriculum import Curriculum
+from evonas.train.distillation.inplace import FullNetwork
 from evonas.train.fit import check_identity, fit
 from evonas.train.loop.checkpoint_io import remove
 from evonas.train.module import SupernetModule
@@ -169,7 +171,7 @@ class SupernetTrainer:
         return list(weights.load_meta(best)["measured"])
 
     def _module(self, index: int, step: CurriculumStep) -> SupernetModule:
-        recipe, purpose = self.training.recipe, f"{self.stage}/{step.name}"
+        recipe, purpose = replace(self.training.recipe, **step.rates), f"{self.stage}/{step.name}"
         rates = schedule(recipe, step.length, self.steps_per_epoch, step.milestones or None)
         merge = self.curriculum.merge
         return SupernetModule(
@@ -180,8 +182,9 @@ class SupernetTrainer:
             derive(self.context.cfg.seed, purpose),
             self.curriculum.inplace_distillation,
             merge,
-            self._initial_network(index, step),
+            self._initial_network(index, step) or self._full_network(index),
             None if merge is None else self._costs(),
+            "sum" if self.curriculum.reduction == "sum" else "mean",
             **optimizer_options(recipe),
             **self.training.distillation(self.net.levels, purpose),
         )
@@ -208,6 +211,15 @@ class SupernetTrainer:
         if images := [image.to(device) for image in self._calibration_images]:
             calibrate_batch_norm(net, images)
         return net
+
+    def _full_network(self, index: int) -> FullNetwork | None:
+        """The largest subnet as the first step has left it, if in-place distillation learns from it."""
+        distillation = self.curriculum.inplace_distillation
+        if index == 0 or distillation is None or not distillation.needs_full_network:
+            return None
+        full = factory.supernet(self.context.setup)
+        factory.load_into(full, self._file(0, self.curriculum.steps[0]))
+        return FullNetwork(full, self.curriculum.shared)
 
     def _best_checkpoint(
         self, index: int, step: CurriculumStep, identity: Mapping[str, Any]
@@ -245,7 +257,13 @@ class SupernetTrainer:
         panel["recalibrate"] = cfg.train.bn_calibration_images
         strategies = {
             name: to_plain(cfg.sampler[key])
-            for name, key in (("draw", "strategy"), ("lesson", "inplace_distillation"), ("merge", "merge"))
+            for name, key in (
+                ("draw", "strategy"),
+                ("lesson", "inplace_distillation"),
+                ("merge", "merge"),
+                ("shared", "shared"),
+                ("reduction", "reduction"),
+            )
             if cfg.sampler.get(key) is not None
         }
         chain = {"chain": self.curriculum.continue_from}

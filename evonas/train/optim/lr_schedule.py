@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from evonas.errors import UserError
 
-Shape = Literal["cosine", "poly", "multistep", "step", "exponential"]
+Shape = Literal["cosine", "cosine_after_warmup", "poly", "multistep", "step", "exponential"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Schedule:
 
     - `cosine`: the period is the whole duration and starts after the warm-up, as in EvoNAS's recipe for depth, so
       the schedule ends slightly above `minimum`.
+    - `cosine_after_warmup`: the period is what follows the warm-up, so the schedule ends at `minimum` (Once-for-All).
     - `poly`: minimum + (peak - minimum) (1 - progress)^power; progress rises from 0 after the warm-up to
       1 at the end (EvoNAS for ADE20K, power 1).
     - `multistep`: peak times `gamma` per reached milestone, at least `minimum` (EvoNAS for COCO).
@@ -58,7 +59,7 @@ class Schedule:
         peak: highest learning rate.
         start: learning rate of step 0 if there is a warm-up.
         minimum: lower bound after the warm-up.
-        shape: `cosine`, `poly`, `multistep`, `step` or `exponential`.
+        shape: `cosine`, `cosine_after_warmup`, `poly`, `multistep`, `step` or `exponential`.
         power: exponent of `poly`.
         milestones: steps of `multistep`, counted from 0, at which the rate decays.
         gamma: decay factor of `multistep`, `step` and `exponential`.
@@ -111,5 +112,6 @@ class Schedule:
         if self.shape == "poly":
             progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
             return self.minimum + span * max(0.0, 1.0 - progress) ** self.power
-        progress = (step - self.warmup_steps) / max(1, self.total_steps)
+        period = self.total_steps - (self.warmup_steps if self.shape == "cosine_after_warmup" else 0)
+        progress = (step - self.warmup_steps) / max(1, period)
         return self.minimum + 0.5 * span * (1.0 + math.cos(math.pi * progress))

@@ -1,6 +1,7 @@
 """One step of a curriculum, and its uniform sampler."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -37,6 +38,8 @@ class CurriculumStep:
             count in num_subnets. The narrowest is the smallest that reads whole images: where subnets read smaller
             ones too, the smallest alone would train narrow layers for small images.
         milestones: of schedule=multistep, in epochs of this step; empty for those of the training recipe.
+        lr: highest learning rate of this step; None for that of the recipe.
+        lr_start: learning rate at the beginning of its warm-up; None for that of the recipe.
 
     Raises:
         UserError: the settings contradict each other.
@@ -51,6 +54,8 @@ class CurriculumStep:
     warmup_iterations: int = 0
     always: tuple[str, ...] = ()
     milestones: tuple[float, ...] = ()
+    lr: float | None = None
+    lr_start: float | None = None
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.iterations is None:
@@ -67,6 +72,12 @@ class CurriculumStep:
                 f"Curriculum step '{self.name}' sets warmup_epochs and warmup_iterations.",
                 "Keep one of them.",
             )
+        for key, rate in self.rates.items():
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+                raise UserError(
+                    f"Curriculum step '{self.name}' has {key}={rate}.",
+                    "A learning rate is a number from 0 on.",
+                )
         if unknown := set(self.always) - set(_ALWAYS):
             raise UserError(f"Curriculum step '{self.name}': unknown {sorted(unknown)}.", f"Known: {_ALWAYS}")
         if len(self.always) > self.num_subnets:
@@ -74,6 +85,11 @@ class CurriculumStep:
                 f"Curriculum step '{self.name}' trains {self.num_subnets} subnets, fewer than {self.always}.",
                 "Raise num_subnets.",
             )
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The learning rates that differ from the recipe's, by the recipe's names."""
+        return {key: rate for key in ("lr", "lr_start") if (rate := getattr(self, key)) is not None}
 
     @property
     def length(self) -> Duration:
@@ -89,10 +105,11 @@ class CurriculumStep:
         return self.length.warmup_steps(batches_per_epoch)
 
     def plain(self) -> dict[str, Any]:
-        """The fields as JSON data; without `milestones` if it is empty."""
+        """The fields as JSON data; without milestones and learning rates if they are the recipe's."""
         opened = {key: value if isinstance(value, str) else list(value) for key, value in self.opened.items()}
         plain = {**asdict(self), "opened": opened, "always": list(self.always)}
         milestones = list(plain.pop("milestones"))
+        plain = {key: value for key, value in plain.items() if key not in ("lr", "lr_start")} | self.rates
         return {**plain, "milestones": milestones} if milestones else plain
 
 
@@ -103,15 +120,22 @@ class StepSampler:
         space: the search space.
         seed: seed of the run.
         step: the curriculum step.
+        shared: genes that all subnets of an optimizer step have alike, drawn once for each, such as the size of the
+            images (Once-for-All).
     """
 
-    def __init__(self, space: Space, seed: int, step: CurriculumStep) -> None:
-        self.space, self.seed, self.step = space, seed, step
+    def __init__(self, space: Space, seed: int, step: CurriculumStep, shared: Sequence[str] = ()) -> None:
+        self.space, self.seed, self.step, self.shared = space, seed, step, tuple(shared)
 
     def genotypes(self, step: int) -> list[Genotype]:
         """The subnets of one optimizer step."""
         rng = generator(self.seed, f"subnets/{self.step.name}", step)
-        return self.corners + [self._drawn(rng) for _ in range(self.free)]
+        if not self.shared:
+            return self.corners + [self._drawn(rng) for _ in range(self.free)]
+        values = self.space.decode(self._drawn(rng))
+        opened = {**self.step.opened, **{gene: [values[gene]] for gene in self.shared}}
+        corners = [self.corner(name, opened) for name in self._names]
+        return corners + [self.space.sample(rng, opened) for _ in range(self.free)]
 
     def example(self, index: int) -> Genotype:
         """A random subnet of the opening, for validation panels: a function of (seed, step's name, index)."""
@@ -123,7 +147,11 @@ class StepSampler:
     @cached_property
     def corners(self) -> list[Genotype]:
         """The fixed subnets (`always`), the largest first; every sampling strategy returns them first."""
-        return [self.corner(name) for name in _ALWAYS if name in self.step.always]
+        return [self.corner(name) for name in self._names]
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in _ALWAYS if name in self.step.always]
 
     @property
     def free(self) -> int:
@@ -136,9 +164,10 @@ class StepSampler:
         found = {*self.corners, *([self.corner(name) for name in _ALWAYS] if self.free else ())}
         return found.pop() if len(found) == 1 else None
 
-    def corner(self, name: str) -> Genotype:
-        """The `largest`, `narrowest` or `smallest` subnet of the opening."""
+    def corner(self, name: str, opened: Mapping[str, Any] | None = None) -> Genotype:
+        """The `largest`, `narrowest` or `smallest` subnet of an opening, by default that of the step."""
+        opened = self.step.opened if opened is None else opened
         if name == "largest":
-            return self.space.largest(self.step.opened)
+            return self.space.largest(opened)
         is_whole = name == "narrowest" and _RESOLUTION in self.space.members
-        return self.space.smallest({**self.step.opened, _RESOLUTION: "max"} if is_whole else self.step.opened)
+        return self.space.smallest({**opened, _RESOLUTION: "max"} if is_whole else opened)
