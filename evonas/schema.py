@@ -42,6 +42,13 @@ class Recipe:
     weight_decay: float = _least(0, 0.05)
     # which parameters decay: matrices (all but vectors), all, or no_norm (all but norms)
     decay: str = "matrices"
+    # patterns of names of parameters that do not decay either, such as *.first_conv.*; each must match one
+    undecayed: list[str] = field(default_factory=list)
+    # beta distributions of mixup and cutmix within a batch of labelled images, 0 for none; each network of a batch
+    # (mix_each: subnet) has a mix of its own, or all have one (batch)
+    mixup: float = _least(0, 0.0)
+    cutmix: float = _least(0, 0.0)
+    mix_each: str = "subnet"
     # 0 for none; limits the norm of all gradients, each value, or (agc) norms relative to those of the weights
     grad_clip: float = _least(0, 0.0)
     grad_clip_mode: str = "norm"
@@ -69,6 +76,10 @@ LATER_RECIPE_SETTINGS: Mapping[str, Any] = {
     "grad_clip_mode": "norm",
     "ema_decay": 0.0,
     "ema_warmup": True,
+    "undecayed": [],
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "mix_each": "subnet",
 }
 
 

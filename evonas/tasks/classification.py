@@ -49,6 +49,8 @@ class Classification:
 
     error_name = "error"
     error_is_mean = True
+    # the loss takes mixed images
+    mixes = True
 
     def __init__(
         self,

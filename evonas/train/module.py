@@ -23,12 +23,14 @@ from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Batch, Task
 from evonas.train.distillation.cross_architecture import Distiller, distilled_level
 from evonas.train.distillation.inplace import FullNetwork, InPlaceDistillation
+from evonas.train.distillation.soft_labels import SoftLabels
+from evonas.train.mixing import NO_MIXING, Mixing
 from evonas.train.optim import gradients, optimizers
 from evonas.train.optim.gradient_merge import Gradients, Merge, cosines
 from evonas.train.optim.lr_schedule import Schedule
 from evonas.train.optim.parameter_groups import Decay, parameter_groups
 from evonas.train.sampling.base import LossAwareSampler, Sampler, weights_of
-from evonas.train.sampling.loss_oracle import BatchLossOracle
+from evonas.train.sampling.loss_oracle import BatchLossOracle, side_effect_free
 from evonas.train.teachers.feature_cache import CachedTeacher, teacher_outputs
 
 # output of the head, and feature maps of the backbone
@@ -47,6 +49,8 @@ class OptimizerOptions(TypedDict, total=False):
     ema_decay: float
     ema_warmup: bool
     decay: str
+    undecayed: Sequence[str]
+    mixing: Mixing
     projector_lr: float | None
     projector_weight_decay: float | None
 
@@ -55,7 +59,7 @@ class DistillationOptions(TypedDict, total=False):
     """Keywords of `TrainingModule` for distillation from a teacher; empty without one."""
 
     teacher: nn.Module | None
-    distiller: Distiller | None
+    distiller: Distiller | SoftLabels | None
 
 
 class TrainingOptions(OptimizerOptions, DistillationOptions, total=False):
@@ -97,11 +101,13 @@ class TrainingModule(lightning.LightningModule):
         ema_warmup: whether the decay of step t is at most 1 - (1 + t)^(-2/3), as timm has it.
         decay: parameters with weight decay: `matrices`, `all` or `no_norm` (see
             `evonas.train.optim.parameter_groups`).
+        undecayed: patterns of names of parameters of the network without weight decay.
+        mixing: how the images of a batch are mixed; the teacher sees the images that its student sees.
         projector_lr: peak learning rate of the distiller, which follows the same schedule; None for that of the
             network.
         projector_weight_decay: weight decay of the distiller; None for that of the network.
         teacher: a module with `forward_with_features`.
-        distiller: distillation losses with trainable projectors, new for every training.
+        distiller: distillation losses, with trainable projectors new for every training if they compare features.
 
     Raises:
         UserError: an option is unknown or out of range.
@@ -120,10 +126,12 @@ class TrainingModule(lightning.LightningModule):
         ema_decay: float = 0.0,
         ema_warmup: bool = True,
         decay: str = "matrices",
+        undecayed: Sequence[str] = (),
+        mixing: Mixing = NO_MIXING,
         projector_lr: float | None = None,
         projector_weight_decay: float | None = None,
         teacher: nn.Module | None = None,
-        distiller: Distiller | None = None,
+        distiller: Distiller | SoftLabels | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -131,7 +139,8 @@ class TrainingModule(lightning.LightningModule):
         check_step_options(grad_clip_mode, ema_decay)
         self.optimizer, self.optimizer_options = optimizer, dict(optimizer_options)
         optimizers.check(self.optimizer, self.optimizer_options)
-        self.grad_clip, self.decay = grad_clip, Decay(weight_decay, decay)
+        self.grad_clip, self.decay = grad_clip, Decay(weight_decay, decay, tuple(undecayed))
+        self.mixing = mixing
         self.grad_clip_mode = cast(gradients.ClipMode, grad_clip_mode)
         self.ema_decay, self.ema_warmup = ema_decay, ema_warmup
         self.average: ModelEmaV3 | None = None
@@ -216,9 +225,8 @@ class TrainingModule(lightning.LightningModule):
         rate = self.schedule.at(self.global_step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        teacher_out = self._teacher_outputs(batch)
         optimizer.zero_grad()
-        loss = self._accumulate(batch, teacher_out)
+        loss = self._accumulate(batch)
         scale = self._scaler.get_scale() if self._scaler else 1.0
         gradients.clip(self.parameters(), self.grad_clip, scale, self.grad_clip_mode)
         optimizer.step()
@@ -227,14 +235,14 @@ class TrainingModule(lightning.LightningModule):
             self.average.update(self.network, step=self.global_step)
         return loss
 
-    def _accumulate(self, batch: Batch, teacher_out: Outputs | None) -> Tensor:
+    def _accumulate(self, batch: Batch) -> Tensor:
         """Accumulates gradients averaged over ranks; returns the mean loss over this rank's images.
 
         One graph exists at a time, so memory does not grow with the number of passes.
         """
         passes, total = self.passes(self.global_step), torch.zeros((), device=self.device)
-        for one in passes:
-            loss = self.loss(one(batch["image"]), batch, teacher_out) / len(passes)
+        for one, (view, teacher_out) in zip(passes, self._views(batch, len(passes)), strict=True):
+            loss = self.loss(one(view["image"]), view, teacher_out) / len(passes)
             self.manual_backward(loss)
             total += loss.detach()
         self._check_finite(total)
@@ -247,6 +255,16 @@ class TrainingModule(lightning.LightningModule):
                 f"The loss is {total.item()} at step {self.global_step}.",
                 "Lower the learning rate (train.*.lr).",
             )
+
+    def _views(self, batch: Batch, count: int) -> Iterator[tuple[Batch, Outputs | None]]:
+        """Yields the batch as each pass sees it, with the teacher's outputs on these images."""
+        views = self.mixing.views(batch, count, self.seed, self.global_step, self.global_rank)
+        seen: Batch | None = None
+        outputs: Outputs | None = None
+        for view in views:
+            if view is not seen:
+                seen, outputs = view, self._teacher_outputs(view)
+            yield view, outputs
 
     @torch.no_grad()
     def _teacher_outputs(self, batch: Batch) -> Outputs | None:
@@ -370,14 +388,14 @@ class SupernetModule(TrainingModule):
             self.sampler.restore(checkpoint["sampler"])
 
     @override
-    def _accumulate(self, batch: Batch, teacher_out: Outputs | None) -> Tensor:
+    def _accumulate(self, batch: Batch) -> Tensor:
         is_loss_aware = isinstance(self.sampler, LossAwareSampler)
         has_equal_weights = not (is_loss_aware or self._is_sum or hasattr(self.sampler, "weights"))
         if self.inplace_distillation is None and self.merge is None and has_equal_weights:
-            return super()._accumulate(batch, teacher_out)
+            return super()._accumulate(batch)
         genotypes = self._chosen(batch)
         total, parts = torch.zeros((), device=self.device), list[Gradients]()
-        for loss in self._losses(genotypes, batch, teacher_out):
+        for loss in self._losses(genotypes, batch):
             self.manual_backward(loss)
             total += loss.detach()
             if self.merge is not None:
@@ -397,24 +415,46 @@ class SupernetModule(TrainingModule):
             return self.sampler.chosen(self.global_step, BatchLossOracle(self.supernet, self.task, batch))
         return self.sampler.genotypes(self.global_step)
 
-    def _losses(
-        self, genotypes: Sequence[Genotype], batch: Batch, teacher_out: Outputs | None
-    ) -> Iterator[Tensor]:
+    def _losses(self, genotypes: Sequence[Genotype], batch: Batch) -> Iterator[Tensor]:
         """The weighted loss of each subnet, computed lazily, so that one graph exists at a time."""
-        initial, earlier = None, list[HeadOutput]()
-        with torch.no_grad():
-            for net in self._start:
-                is_full = isinstance(net, FullNetwork)
-                initial = net(batch["image"], genotypes[0]) if is_full else net(batch["image"])
-        scale = len(genotypes) if self._is_sum else 1
-        for index, share in enumerate(weights_of(self.sampler, len(genotypes))):
-            weight = scale * share
-            outputs = self.supernet.forward_with_features(batch["image"], genotypes[index])
+        distillation, count = self.inplace_distillation, len(genotypes)
+        scale = count if self._is_sum else 1
+        # outputs of the passes so far, and the images that they are for
+        earlier, seen = list[HeadOutput](), list[Batch]()
+        initial: HeadOutput | None = None
+        shares = weights_of(self.sampler, count)
+        for index, (view, teacher_out) in enumerate(self._views(batch, count)):
             target = None
-            if self.inplace_distillation is not None:
-                target = self.inplace_distillation.target(index, len(genotypes), earlier, initial, self.task)
+            if distillation is not None:
+                if not seen or view is not seen[-1]:
+                    initial = self._initial_output(view, genotypes[0])
+                if distillation.teaches_at(index, count):
+                    # teachers whose outputs are those for other mixes of the images answer for this one
+                    for at in range(len(earlier) if distillation.teacher == "before" else 1):
+                        if seen[at] is not view:
+                            earlier[at], seen[at] = self._output(view, genotypes[at]), view
+                target = distillation.target(index, count, earlier, initial, self.task)
+            outputs = self.supernet.forward_with_features(view["image"], genotypes[index])
+            if distillation is not None:
                 earlier.append(outputs[0].detach())
-            yield weight * self._distilled_loss(outputs, target, batch, teacher_out)
+                seen.append(view)
+            yield scale * shares[index] * self._distilled_loss(outputs, target, view, teacher_out)
+
+    @torch.no_grad()
+    def _initial_output(self, batch: Batch, like: Genotype) -> HeadOutput | None:
+        """The output of the frozen teacher of in-place distillation, if there is one."""
+        for net in self._start:
+            found: HeadOutput = (
+                net(batch["image"], like) if isinstance(net, FullNetwork) else net(batch["image"])
+            )
+            return found
+        return None
+
+    @torch.no_grad()
+    def _output(self, batch: Batch, genotype: Genotype) -> HeadOutput:
+        """The output of a subnet with statistics of the batch, which leaves no trace."""
+        with side_effect_free(self.supernet):
+            return self.supernet(batch["image"], genotype)
 
     def _distilled_loss(
         self, outputs: Outputs, target: HeadOutput | None, batch: Batch, teacher_out: Outputs | None

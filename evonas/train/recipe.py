@@ -8,6 +8,7 @@ from typing import Any
 from evonas import weights
 from evonas.identifiers import identified
 from evonas.schema import LATER_RECIPE_SETTINGS, Recipe
+from evonas.train.mixing import Mixing
 from evonas.train.module import OptimizerOptions, check_step_options
 from evonas.train.optim import optimizers
 from evonas.train.optim.lr_schedule import Duration, Schedule
@@ -68,21 +69,33 @@ def optimizer_options(recipe: Recipe) -> OptimizerOptions:
         "ema_decay": recipe.ema_decay,
         "ema_warmup": recipe.ema_warmup,
         "decay": recipe.decay,
+        "undecayed": recipe.undecayed,
+        "mixing": mixing(recipe),
         "projector_lr": recipe.projector_lr,
         "projector_weight_decay": recipe.projector_weight_decay,
     }
+
+
+def mixing(recipe: Recipe) -> Mixing:
+    """How the recipe mixes images.
+
+    Raises:
+        UserError: a parameter is out of range.
+    """
+    return Mixing(recipe.mixup, recipe.cutmix, recipe.mix_each)
 
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise what a training by this recipe would raise of its settings, before anything is trained.
 
     Raises:
-        UserError: the schedule, the optimizer, its options, the clipping or the average cannot be.
+        UserError: the schedule, the optimizer, its options, the clipping, the average or the mixing cannot be.
     """
     schedule(recipe, Duration(1, None), 1)
     optimizers.check(recipe.optimizer, recipe.optimizer_options)
     check_step_options(recipe.grad_clip_mode, recipe.ema_decay)
     Decay(recipe.weight_decay, recipe.decay)
+    mixing(recipe)
 
 
 def decisive_settings(recipe: Recipe) -> dict[str, Any]:
@@ -93,6 +106,7 @@ def decisive_settings(recipe: Recipe) -> dict[str, Any]:
     unused += tuple(key for key, usual in LATER_RECIPE_SETTINGS.items() if plain[key] == usual)
     unused += () if recipe.grad_clip else ("grad_clip_mode",)
     unused += () if recipe.ema_decay else ("ema_warmup",)
+    unused += () if recipe.mixup or recipe.cutmix else ("mix_each",)
     return {key: value for key, value in plain.items() if key not in unused}
 
 

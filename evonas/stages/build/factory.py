@@ -22,6 +22,7 @@ from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import SettableHead
 from evonas.train.curriculum import Curriculum
 from evonas.train.distillation.cross_architecture import Distiller, distilled_level
+from evonas.train.distillation.soft_labels import SoftLabels
 from evonas.train.fit import Devices
 from evonas.train.loop.data import seeded
 from evonas.train.teachers.base import Teacher, TeacherModel
@@ -83,8 +84,8 @@ def _head(setup: Setup, body: Any, purpose: str) -> nn.Module:
     return head
 
 
-def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Distiller:
-    """A distiller with projectors drawn from (seed, purpose); needs `cfg.distill`.
+def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Distiller | SoftLabels:
+    """A distiller, with projectors drawn from (seed, purpose); needs `cfg.distill`.
 
     Args:
         student: levels of the trained network.
@@ -96,7 +97,7 @@ def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Dist
         "teacher_channels": distilled_level(teacher, level).channels,
     }
     with seeded(cfg.seed, f"init/distiller/{purpose}"):
-        built: Distiller = build(cfg.distill, **channels)
+        built: Distiller | SoftLabels = build(cfg.distill, **channels)
         return built
 
 

@@ -25,7 +25,7 @@ from evonas.train import validation_panel
 from evonas.train.fit import Resumable, fit
 from evonas.train.loop.data import TrainingData, batches_per_epoch
 from evonas.train.module import DistillationOptions, SubnetModule
-from evonas.train.recipe import duration, optimizer_options, schedule
+from evonas.train.recipe import duration, mixing, optimizer_options, schedule
 from evonas.train.teachers.feature_cache import IndexedImages
 
 
@@ -95,11 +95,17 @@ class TrainingSetup(EvaluationSetup):
 
     Raises:
         DataError: the data is not that which the run has read before.
+        UserError: the recipe mixes images of a task that cannot mix them.
     """
 
     def __init__(self, context: Context, recipe: str) -> None:
         super().__init__(context)
         self.recipe = read_recipe(context.cfg, recipe)
+        if mixing(self.recipe).is_on and not getattr(self.task, "mixes", False):
+            raise UserError(
+                f"train.{recipe}.mixup mixes images with one label, and those of task {self.task.name} have none.",
+                f"Use train.{recipe}.mixup=0 train.{recipe}.cutmix=0.",
+            )
         context.data.check("train", "holdout")
 
     @cached_property
@@ -162,6 +168,11 @@ class TrainingSetup(EvaluationSetup):
             raise UserError(
                 f"distill.ratio={distiller.ratio} distills a teacher's output, but this teacher has features alone.",
                 "Use distill.ratio=0, or teacher.head=true.",
+            )
+        if distiller.cache and mixing(self.recipe).is_on:
+            raise UserError(
+                "distill.cache keeps a teacher's outputs for images as they are, and train.*.mixup mixes them.",
+                "Use distill.cache=false.",
             )
         return {"teacher": self._cached_teacher if distiller.cache else self._teacher, "distiller": distiller}
 

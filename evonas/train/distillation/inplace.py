@@ -70,6 +70,12 @@ class InPlaceDistillation:
         """Whether the teacher is the frozen largest subnet with the weights at the end of the first curriculum step."""
         return self.teacher == "full"
 
+    def teaches_at(self, index: int, count: int) -> bool:
+        """Whether a pass learns from earlier passes, which must have seen the images that it sees."""
+        if self.needs_initial_network or self.needs_full_network:
+            return False
+        return index > 0 and (self.teacher == "first" or index == count - 1)
+
     def target(
         self,
         index: int,

@@ -78,3 +78,14 @@ def test_published_rates_of_every_step_of_the_curriculum() -> None:
         assert rates.at(0) == (5e-7 if warmup else 5e-5)
         assert rates.at(STEPS * warmup) == pytest.approx(5e-5, rel=1e-12)
         assert rates.at(STEPS * epochs) == pytest.approx(end, rel=1e-12)
+
+
+def test_named_parameters_do_not_decay() -> None:
+    def decayed(*patterns: str) -> list[tuple[int, ...]]:
+        groups = parameter_groups(net(), Decay(0.1, "matrices", patterns))
+        return [tuple(each.shape) for group in groups if group["weight_decay"] for each in group["params"]]
+
+    assert decayed() == [(4, 3, 3, 3)]
+    assert decayed("0.*") == [] == decayed("*weight")
+    with pytest.raises(UserError, match=r"undecayed=\*\.stem matches no parameter"):
+        decayed("*.stem")
