@@ -59,8 +59,8 @@ ODD = ((33, 47), (65, 97))
 SMALLER_THAN_STRIDE = (20, 9)
 
 
-def _evonet(**settings: str) -> EvoNet:
-    space = evonet_space("small", (0.5, 1, 2), (4, 8), (0.5, 1, 2), (1, 2, 1))
+def _evonet(resolutions: Sequence[float] | None = None, **settings: str) -> EvoNet:
+    space = evonet_space("small", (0.5, 1, 2), (4, 8), (0.5, 1, 2), (1, 2, 1), resolutions)
     return EvoNet(space, (8, 8, 16), (2, 2, 4), 8, 2.0, 2.0, drop_path=0.2, **settings)
 
 
@@ -101,6 +101,7 @@ def _elastic(model: str, order: str = "norm") -> ElasticTimm:
 FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
     "evonet": _evonet,
     "evonet_bidirectional": lambda: _evonet(width_slicing="per_head", mixer="bidirectional"),
+    "evonet_resolutions": lambda: _evonet((0.5, 0.75, 1.0)),
     "mbconv": _mbconv,
     "ofa": _ofa,
     "elasticvit": _elasticvit,

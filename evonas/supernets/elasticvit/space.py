@@ -22,6 +22,7 @@ import numpy as np
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Opening, Space
+from evonas.supernets.input_size import LEAST_PIXELS, are_resolutions
 
 # stem, C1 and C2; then T1 to T4
 CONVS, ATTENTIONS = 3, 4
@@ -29,7 +30,6 @@ STAGES = CONVS + ATTENTIONS
 # channels of an attention head for queries and keys
 HEAD = 16
 PIXELS = (128, 160, 176, 192, 224, 256)
-_LEAST_PIXELS = 32
 _GROUPS = {
     "resolution": "r",
     "width": "w",
@@ -258,11 +258,9 @@ def _check(
         raise UserError(
             f"space.kernels must be 3, or 3 and 5, got {list(kernels)}.", "Try space.kernels=[3,5]."
         )
-    is_part = all(0 < each <= 1 for each in resolutions)
-    is_pixels = all(int(each) == each and each >= _LEAST_PIXELS for each in resolutions)
-    if not resolutions or not (is_part or is_pixels):
+    if not are_resolutions(resolutions):
         raise UserError(
-            f"space.resolutions must be pixels from {_LEAST_PIXELS} or parts in (0, 1], got {list(resolutions)}.",
+            f"space.resolutions must be pixels from {LEAST_PIXELS} or parts in (0, 1], got {list(resolutions)}.",
             "Try space.resolutions=[128,160,192,224] or space.resolutions=[0.5,0.75,1.0].",
         )
 

@@ -15,11 +15,12 @@ from evonas.nn.checkpointing import checkpointed
 from evonas.nn.initialise import uninitialised
 from evonas.nn.level import pyramid
 from evonas.nn.residual import rising_rates
-from evonas.supernets.backbone import Activation, Backbone
+from evonas.supernets.backbone import Activation, Backbone, unchanged
 from evonas.supernets.evonet.block import Block
 from evonas.supernets.evonet.cost import NetworkShape, description, path
 from evonas.supernets.evonet.space import Architecture, StageChoice
 from evonas.supernets.evonet.stem import PatchMerge, Stem
+from evonas.supernets.input_size import input_size
 
 
 class Stage(nn.Module):
@@ -56,7 +57,13 @@ class EvoNetBackbone(Backbone):
         momentum: float = 0.1,
         seed: int | None = 0,
     ) -> None:
-        super().__init__(path(of), pyramid(shape.dims), partial(description, of, shape))
+        super().__init__(
+            path(of),
+            pyramid(shape.dims),
+            partial(description, of, shape),
+            unchanged if of.resolution is None else partial(input_size, of.resolution),
+        )
+        self.depths = tuple(len(choice.blocks) for choice in of.stages)
         dims, last = shape.dims, len(shape.dims) - 1
         rates = rising_rates([len(choice.blocks) for choice in of.stages], drop_path)
         with uninitialised(self, seed):
@@ -99,13 +106,15 @@ class EvoNetBackbone(Backbone):
         if step.at[0] == 0:
             return None, None
         stage = cast(Stage, self.stages[step.at[0] - 1])
-        return stage, cast(Block, stage.blocks[str(step.at[1])]) if step.choice else None
+        is_block = step.at[1] < self.depths[step.at[0] - 1]
+        return stage, cast(Block, stage.blocks[str(step.at[1])]) if is_block else None
 
 
 def restore(description: dict[str, Any]) -> EvoNetBackbone:
     """A backbone from its description; see `families.restore`."""
     stages = tuple(StageChoice(**_tuples(stage)) for stage in description["architecture"])
-    return EvoNetBackbone(Architecture(stages), NetworkShape(**_tuples(description["network"])), seed=None)
+    of = Architecture(stages, description.get("resolution"))
+    return EvoNetBackbone(of, NetworkShape(**_tuples(description["network"])), seed=None)
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:

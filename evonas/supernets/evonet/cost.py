@@ -17,7 +17,6 @@ from evonas.supernets.step import Size, Step
 
 # a token reads all tokens through one state, or earlier and later tokens through one state each
 MIXERS = ("noncausal", "bidirectional")
-STEM = Step((0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,8 @@ class NetworkShape:
 
 def description(of: Architecture, shape: NetworkShape) -> dict[str, Any]:
     """An architecture and the sizes that are not searched, as JSON data; see `families.restore`."""
-    return {"family": "evonet", "architecture": asdict(of)["stages"], "network": asdict(shape)}
+    resized = {} if of.resolution is None else {"resolution": of.resolution}
+    return {"family": "evonet", "architecture": asdict(of)["stages"], **resized, "network": asdict(shape)}
 
 
 def ssd_width(choice: StageChoice, dim: int) -> int:
@@ -71,15 +71,18 @@ def path(of: Architecture) -> tuple[Step, ...]:
     """The steps of an architecture: the stem, then the active blocks and the end of each stage.
 
     Stages count from 1 in places; the end of a stage is at the place after its last block. The choices of a stage are
-    part of each of its blocks.
+    part of each of its blocks. Where the resolution is searched it is the last part of every step, since it affects the
+    cost of each.
     """
-    steps = [STEM]
+    resized = () if of.resolution is None else (of.resolution,)
+    scale = "" if of.resolution is None else f"/r={of.resolution:g}"
+    steps = [Step((0, 0), resized, f"stem{scale}" if scale else "")]
     for stage, choice in enumerate(of.stages, start=1):
-        step = (choice.mlp_ratio, choice.d_state or 0, choice.expand or 0)
-        steps += [
-            Step((stage, place), step, label(stage, choice)) for place, on in enumerate(choice.blocks) if on
-        ]
-        steps.append(Step((stage, len(choice.blocks))))
+        step = (choice.mlp_ratio, choice.d_state or 0, choice.expand or 0, *resized)
+        work = f"{label(stage, choice)}{scale}"
+        steps += [Step((stage, place), step, work) for place, on in enumerate(choice.blocks) if on]
+        end = f"stage{stage}{scale}/end" if scale else ""
+        steps.append(Step((stage, len(choice.blocks)), resized, end))
     return tuple(steps)
 
 

@@ -22,7 +22,8 @@ from evonas.supernets.evonet.cost import (
 )
 from evonas.supernets.evonet.published import PUBLISHED, PUBLISHED_SETTINGS
 from evonas.supernets.evonet.segments import Segments
-from evonas.supernets.evonet.space import Architecture, StageChoice, architecture
+from evonas.supernets.evonet.space import RESOLUTION, Architecture, StageChoice, architecture
+from evonas.supernets.input_size import input_size
 from evonas.supernets.step import Place, Size, Step
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from evonas.supernets.evonet.backbone import EvoNetBackbone
 
 SLICES = ("prefix", "per_head")
+# the image size to which areas are relative where resolutions are pixels
+_USUAL = 224
 
 
 class EvoNet:
@@ -92,13 +95,14 @@ class EvoNet:
 
     @cached_property
     def places(self) -> Mapping[Place, tuple[str, ...]]:
-        """All places; a block depends on its stage's choices and on its own bit."""
-        found: dict[Place, tuple[str, ...]] = {(0, 0): ()}
+        """All places; a block depends on its stage's choices, its own bit, and the resolution if it is searched."""
+        resized = () if self.largest.resolution is None else (RESOLUTION,)
+        found: dict[Place, tuple[str, ...]] = {(0, 0): resized}
         for stage, choice in enumerate(self.largest.stages, start=1):
             axes = [f"{prefix}{stage}" for prefix in ("m" if choice.d_state is None else "mse")]
             for place in range(len(choice.blocks)):
-                found[stage, place] = (*axes, f"d{stage}.{place + 1}")
-            found[stage, len(choice.blocks)] = ()
+                found[stage, place] = (*axes, f"d{stage}.{place + 1}", *resized)
+            found[stage, len(choice.blocks)] = resized
         return found
 
     @cached_property
@@ -115,12 +119,14 @@ class EvoNet:
         return path(architecture(self.space, genotype))
 
     def price(self, step: Step, size: Size) -> Cost:
-        stage = step.at[0] - 1
+        stage, place = step.at[0] - 1, step.at[1]
+        if self.largest.resolution is not None:
+            size = input_size(float(step.choice[-1]), size)
         if stage < 0:
             return stem_cost(self.shape, size)
-        if not step.choice:
+        if place == len(self.largest.stages[stage].blocks):
             return end_cost(self.shape, stage, size)
-        mlp_ratio, d_state, expand = (float(each) for each in step.choice)
+        mlp_ratio, d_state, expand = (float(each) for each in step.choice[:3])
         is_attention = not d_state
         choice = StageChoice(
             mlp_ratio, None if is_attention else int(d_state), None if is_attention else expand, ()
@@ -138,13 +144,17 @@ class EvoNet:
         return found
 
     def input_size(self, genotype: Genotype, size: Size) -> Size:
-        del genotype
-        return size
+        resolution = architecture(self.space, genotype).resolution
+        return size if resolution is None else input_size(resolution, size)
 
     def features(self, genotype: Genotype) -> list[float]:
-        """Per stage the number n of blocks and n m, and in SSD stages n s, n e and n s e."""
-        found: list[float] = []
-        for choice in architecture(self.space, genotype).stages:
+        """Per stage the number n of blocks and n m, and in SSD stages n s, n e and n s e.
+
+        Where the resolution is searched, the relative area a of the resized image comes first, and all are times a.
+        """
+        of = architecture(self.space, genotype)
+        found: list[float] = [] if of.resolution is None else [1.0]
+        for choice in of.stages:
             count = float(sum(choice.blocks))
             found += [count, count * choice.mlp_ratio]
             if choice.d_state is not None and choice.expand is not None:
@@ -153,15 +163,19 @@ class EvoNet:
                     count * choice.expand,
                     count * choice.d_state * choice.expand,
                 ]
-        return found
+        if of.resolution is None:
+            return found
+        side = of.resolution if of.resolution <= 1 else of.resolution / _USUAL
+        return [side**2 * each for each in found]
 
     def describe(self, genotype: Genotype) -> dict[str, Any]:
         return description(architecture(self.space, genotype), self.shape)
 
     def draw(self, genotype: Genotype) -> tuple[DrawnStage, ...]:
         """The bars of a block: width of the mixer, hidden width of the MLP."""
-        stages = zip(architecture(self.space, genotype).stages, self.shape.dims, strict=True)
-        return tuple(_drawn(choice, dim) for choice, dim in stages)
+        of = architecture(self.space, genotype)
+        stages = zip(of.stages, self.shape.dims, strict=True)
+        return tuple(_drawn(choice, dim, of.resolution) for choice, dim in stages)
 
     def build(self, genotype: Genotype | None, seed: int | None) -> "EvoNetBackbone":
         from evonas.supernets.evonet.backbone import EvoNetBackbone
@@ -240,7 +254,7 @@ def _check(shape: NetworkShape, choices: Architecture) -> None:
             )
 
 
-def _drawn(choice: StageChoice, dim: int) -> DrawnStage:
+def _drawn(choice: StageChoice, dim: int, resolution: float | None) -> DrawnStage:
     captions = [f"{dim} ch", f"MLP x{choice.mlp_ratio:g}"]
     if choice.expand is None:
         captions.append("attention")
@@ -248,5 +262,7 @@ def _drawn(choice: StageChoice, dim: int) -> DrawnStage:
     else:
         captions += [f"SSD x{choice.expand:g}", f"state {choice.d_state}"]
         mixer = Bar("s0", "SSD", dim * choice.expand)
+    if resolution is not None:
+        captions.append(f"images x{resolution:g}" if resolution <= 1 else f"images {resolution:g} px")
     bars = (mixer, Bar("s1", "MLP", dim * choice.mlp_ratio))
     return DrawnStage(dim, tuple(captions), tuple(bars if on else None for on in choice.blocks))

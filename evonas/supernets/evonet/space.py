@@ -2,7 +2,7 @@
 
 Each stage has an MLP ratio and one bit per block, and SSD stages also a state size and an expansion; the last stage is
 attention. The defaults give 28 genes and 1 784 592 000 000 points (EvoNAS, arXiv 2603.19563; layout of its public
-code).
+code). The size at which images are read may be one more gene, which the paper does not have.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ from functools import lru_cache
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Bits, Space
+from evonas.supernets.input_size import LEAST_PIXELS, are_resolutions
 
+RESOLUTION = "r1"
 _GROUPS = {"state": "s", "mlp": "m", "expand": "e", "depth": "d"}
 
 
@@ -28,9 +30,16 @@ class StageChoice:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A decoded genotype: the choices of each stage."""
+    """A decoded genotype.
+
+    Args:
+        stages: the choices of each stage.
+        resolution: the part of both sides of an image at which it is read, or above 1 its shorter side in pixels; None
+            in spaces without this gene, whose networks read images as they are.
+    """
 
     stages: tuple[StageChoice, ...]
+    resolution: float | None = None
 
 
 def evonet_space(
@@ -39,8 +48,9 @@ def evonet_space(
     d_state: Sequence[int] = (16, 32, 48, 64),
     expand: Sequence[float] = (0.5, 1.0, 2.0, 3.0, 4.0),
     depths: Sequence[int] = (2, 4, 8, 4),
+    resolutions: Sequence[float] | None = None,
 ) -> Space:
-    """The space in the paper's integer layout: m1 s1 e1 m2 s2 e2 m3 s3 e3 m4, then the depth bits.
+    """The space in the paper's integer layout: m1 s1 e1 m2 s2 e2 m3 s3 e3 m4, then r1 if it is searched, and the bits.
 
     Args:
         name: name of the space.
@@ -48,6 +58,8 @@ def evonet_space(
         d_state: state sizes of the SSD mixer.
         expand: width of the SSD mixer divided by the stage's width.
         depths: maximum number of blocks of each stage; the last stage is attention.
+        resolutions: sizes at which images are read, all of them parts of both sides in (0, 1], or all shorter sides in
+            pixels; None for images as they are, without a gene.
 
     Raises:
         UserError: there are no stages, or the choices are invalid.
@@ -62,6 +74,15 @@ def evonet_space(
             axes.append(Axis(f"e{stage}", tuple(map(float, expand))))
     bits = [Bits(f"d{stage}", int(depth)) for stage, depth in enumerate(depths, start=1)]
     groups = {"mlp": "m", "depth": "d"} if len(depths) == 1 else _GROUPS
+    if resolutions is not None:
+        if not are_resolutions(resolutions):
+            raise UserError(
+                f"space.resolutions must be parts in (0, 1] or pixels from {LEAST_PIXELS}, got {list(resolutions)}.",
+                "Try +space.resolutions=[0.5,0.75,1.0].",
+            )
+        kind: type = float if max(resolutions) <= 1 else int
+        axes.append(Axis(RESOLUTION, tuple(map(kind, resolutions))))
+        groups = {**groups, "resolution": "r"}
     return Space(name, (*axes, *bits), groups=groups)
 
 
@@ -76,7 +97,7 @@ def architecture(space: Space, genotype: Genotype) -> Architecture:
     stages = range(1, len(space.bits) + 1)
     wanted = {f"{prefix}{i}" for prefix in "md" for i in stages}
     wanted |= {f"{prefix}{i}" for prefix in "se" for i in stages[:-1]}
-    if set(values) != wanted:
+    if set(values) - {RESOLUTION} != wanted:
         raise UserError(
             f"Space {space.name} is not a VSS-ViT space: its genes are {', '.join(values)}.",
             "Leave space= out: a network brings its own. Or choose space=evonet, space=nano or one of evonet_space.",
@@ -85,5 +106,6 @@ def architecture(space: Space, genotype: Genotype) -> Architecture:
         tuple(
             StageChoice(values[f"m{i}"], values.get(f"s{i}"), values.get(f"e{i}"), values[f"d{i}"])
             for i in stages
-        )
+        ),
+        values.get(RESOLUTION),
     )

@@ -13,11 +13,10 @@ from functools import lru_cache
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
+from evonas.supernets.input_size import LEAST_PIXELS, are_resolutions
 
 STAGES = 5
 PIXELS = tuple(range(128, 257, 4))
-# a side below this leaves nothing of the deepest maps
-_LEAST_PIXELS = 32
 _GROUPS = {"depth": "d", "kernel": "k", "expand": "e", "resolution": "r"}
 _HINT = "Leave space= out: a network brings its own. Or choose space=ofa_nano or one of ofa_space."
 
@@ -74,9 +73,9 @@ def ofa_space(
             f"space.kernels must be 3 and the odd numbers after it, got {list(kernels)}.",
             "Try space.kernels=[3,5,7].",
         )
-    if not _are_resolutions(resolutions):
+    if not are_resolutions(resolutions):
         raise UserError(
-            f"space.resolutions must be pixels from {_LEAST_PIXELS} or parts in (0, 1], got {list(resolutions)}.",
+            f"space.resolutions must be pixels from {LEAST_PIXELS} or parts in (0, 1], got {list(resolutions)}.",
             "Try space.resolutions=[128,160,192,224] or space.resolutions=[0.5,0.75,1.0].",
         )
     for key, lists in (("depths", depths), ("expand", [expand])):
@@ -135,9 +134,3 @@ _depths = lru_cache(depths_of)
 
 def _blocks(depths: Sequence[int]) -> range:
     return range(1, max(depths) + 1)
-
-
-def _are_resolutions(given: Sequence[float]) -> bool:
-    is_part = all(0 < each <= 1 for each in given)
-    is_pixels = all(int(each) == each and each >= _LEAST_PIXELS for each in given)
-    return bool(given) and (is_part or is_pixels)
