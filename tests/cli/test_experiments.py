@@ -144,7 +144,7 @@ def test_elasticvit_trains_and_searches_by_its_recipe(evonas_command: Callable, 
         "limits=debug",
         *small,
     )
-    for stage in ("pretrain", "supernet", "search"):
+    for stage in ("pretrain", "teacher", "supernet", "search"):
         ended = evonas_command(*words, *views, "hardware.engine=inline", "run=one", f"stage={stage}")
         assert ended.code == 0, ended.err
     found = read(tmp_path / "outputs/one/search/archive.sqlite")
@@ -161,3 +161,15 @@ def test_elasticvit_itself_fits_together(evonas_command: Callable, tmp_path: Pat
     assert net["name"] == "best_error" and net["genotype"].startswith("elasticvit:r=")
     loaded = evonas.load("run:vit#best_error", "outputs")
     assert sum(each.numel() for each in loaded.parameters()) > 5_000_000
+
+
+@pytest.mark.slow
+def test_once_for_all_shrinks_by_its_recipe(evonas_command: Callable, tmp_path: Path) -> None:
+    root = scenes.imagenet(tmp_path / "imagenet")
+    words = ("+experiment=ofa_mbv3_imagenet", f"data.root={root}", "data.num_classes=3", "run=ofa")
+    small = ("network.width=0.25", "head.dropout=0.0", "limits.max_batches=1", "train.panel_random=0")
+    for stage in ("pretrain", "supernet"):
+        ended = evonas_command(*words, *small, "limits=debug", f"stage={stage}")
+        assert ended.code == 0, ended.err
+    steps = json.loads((tmp_path / "outputs/ofa/supernet/panel.json").read_text())["steps"]
+    assert [step["name"] for step in steps] == ["whole", "kernel", "depth1", "depth2", "expand1", "expand2"]
