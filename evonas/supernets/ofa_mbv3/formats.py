@@ -5,7 +5,8 @@ run, in order, `d` the number of blocks of each stage, `r` the image size; files
 multiplier.
 
 `net.config` is JSON with the layers of the network itself. A file is understood if the network that is read would be
-written as the same file; its `name`, `url` and image size (`img_size` or `resolution`) are kept as they are.
+written as the same file; its `name`, `url` and image size (`img_size` or `resolution`) are kept as they are. Releases
+of Once-for-All from 0.1 on spell layers otherwise; these are read, and written as NSGANetV2 reads them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -162,6 +163,7 @@ def read_config(space: Space, found: Mapping[str, Any], resolution: float | None
         UserError: a choice is not in the space.
     """
     try:
+        found = _older(found)
         first, classifier = found["first_conv"], found["classifier"]
         blocks = [block["mobile_inverted_conv"] for block in found["blocks"]]
         act_func, width = first["act_func"], float(blocks[-1]["out_channels"]) / _LAST
@@ -192,7 +194,7 @@ def read_config(space: Space, found: Mapping[str, Any], resolution: float | None
             {key: value for key, value in found.items() if key not in _LAYERS},
         )
         written = write_config(space, net)
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as error:
         raise DataError(
             f"This is not the content of a net.config file: {type(error).__name__} {error}.",
             "Give a file of Once-for-All, NSGANetV2 or NAT.",
@@ -236,6 +238,37 @@ def write_config(space: Space, net: NetConfig) -> dict[str, Any]:
             "ops_order": "weight_bn_act",
         },
     }
+
+
+def _older(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A file in the spelling of releases before 0.1; entries of later ones that say nothing are left out."""
+    older = dict(found)
+    if "bn" in older:
+        older["bn"] = _without(older["bn"], ws_eps=None)
+    for key in ("first_conv", "final_expand_layer", "feature_mix_layer"):
+        older[key] = _without(older[key], use_se=False)
+    older["blocks"] = [_older_block(block) for block in found["blocks"]]
+    return older
+
+
+def _older_block(found: Mapping[str, Any]) -> dict[str, Any]:
+    block = {{"conv": "mobile_inverted_conv"}.get(key, key): value for key, value in found.items()}
+    layer, shortcut = dict(block["mobile_inverted_conv"]), block["shortcut"]
+    if block.get("name") == "ResidualBlock":
+        block["name"] = "MobileInvertedResidualBlock"
+    if layer.get("name") == "MBConvLayer":
+        layer = {**_without(layer, groups=None), "name": "MBInvertedConvLayer"}
+    if shortcut is not None:
+        numbers = {
+            key: [shortcut[key]] for key in ("in_channels", "out_channels") if isinstance(shortcut[key], int)
+        }
+        shortcut = {**shortcut, **numbers}
+    return {**block, "mobile_inverted_conv": layer, "shortcut": shortcut}
+
+
+def _without(layer: Mapping[str, Any], **nothing: Any) -> dict[str, Any]:
+    """A layer without entries that have these values."""
+    return {key: value for key, value in layer.items() if key not in nothing or value != nothing[key]}
 
 
 def _convolution(

@@ -126,6 +126,32 @@ def _literal(config: dict) -> tuple[int, int]:
     return params + weights + last + classes, macs + weights + last
 
 
+def _later(config: dict) -> dict:
+    """The file as Once-for-All writes it from release 0.1 on."""
+    later = {key: copy.deepcopy(value) for key, value in config.items() if key != "blocks"}
+    later["bn"]["ws_eps"] = None
+    for key in ("first_conv", "final_expand_layer", "feature_mix_layer"):
+        later[key]["use_se"] = False
+    later["blocks"] = []
+    for block in copy.deepcopy(config["blocks"]):
+        shortcut = block["shortcut"]
+        if shortcut is not None:
+            shortcut |= {key: shortcut[key][0] for key in ("in_channels", "out_channels")}
+        conv = {**block["mobile_inverted_conv"], "name": "MBConvLayer", "groups": None}
+        later["blocks"].append({"name": "ResidualBlock", "conv": conv, "shortcut": shortcut})
+    return later
+
+
+def test_later_spellings_are_read() -> None:
+    written = _config("cars")
+    later = _later(written)
+    assert read_config(SPACE, later) == read_config(SPACE, written)
+    assert write_config(SPACE, read_config(SPACE, later)) == written
+    later["blocks"][3]["conv"]["groups"] = 2
+    with pytest.raises(DataError, match=r"mobile_inverted_conv\.groups is 2"):
+        read_config(SPACE, later)
+
+
 def test_optional_entries_may_be_missing() -> None:
     written = _config("cars")
     for block in written["blocks"]:
@@ -148,6 +174,8 @@ def test_optional_entries_may_be_missing() -> None:
         (("feature_mix_layer", "use_bn"), True, "feature_mix_layer.use_bn is True"),
         (("classifier",), None, "not the content of a net.config file"),
         (("blocks",), [], "not the content of a net.config file"),
+        (("blocks",), [5], "not the content of a net.config file"),
+        (("bn",), 5, "not the content of a net.config file"),
     ],
 )
 def test_other_networks_are_refused(path: tuple, value: object, said: str) -> None:
