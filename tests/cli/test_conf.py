@@ -169,6 +169,7 @@ BUDGETS = {
     "fasterseg": (96, 19200),
     "ednag": (30, 130),
     "saswot": (50, 1000),
+    "ofa": (8, 340),
 }
 EXPERIMENTS = [path.stem for path in sorted((conf_dir() / "experiment").glob("*.yaml"))]
 
