@@ -52,14 +52,14 @@ def read_search(
         )
     rows: list[tuple[Mapping[str, Any], float, float]] = []
     for number, entry in enumerate(entries):
-        config, *values = entry if isinstance(entry, list) and len(entry) == 3 else (None,)
-        if not isinstance(config, Mapping) or not all(map(_is_number, values)):
+        config, error, second = entry if isinstance(entry, list) and len(entry) == 3 else (None, None, None)
+        if not isinstance(config, Mapping) or not _is_number(error) or not _is_number(second):
             raise DataError(
                 f"Entry {number} of the archive is {entry!r:.80}.",
                 "An entry is a network, its error in percent, and a second objective.",
             )
-        if tuple(map(float, values)) != _FAILED:
-            rows.append((config, *map(float, values)))
+        if (error, second) != _FAILED:
+            rows.append((config, float(error), float(second)))
     name, factor = _second(space, found.get(_NAME), rows, others)
     networks = tuple(_network(space, config) for config, _, _ in rows)
     return PublishedSearch(
