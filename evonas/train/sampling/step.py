@@ -87,7 +87,7 @@ class CurriculumStep:
             )
 
     @property
-    def rates(self) -> dict[str, float]:
+    def rates(self) -> dict[str, Any]:
         """The learning rates that differ from the recipe's, by the recipe's names."""
         return {key: rate for key in ("lr", "lr_start") if (rate := getattr(self, key)) is not None}
 
