@@ -144,8 +144,9 @@ def test_elasticvit_trains_and_searches_by_its_recipe(evonas_command: Callable, 
         "limits=debug",
         *small,
     )
-    for stage in ("pretrain", "teacher", "supernet", "search"):
-        ended = evonas_command(*words, *views, "hardware.engine=inline", "run=one", f"stage={stage}")
+    for stage in (["pretrain", "stage.train=false"], ["teacher"], ["supernet"], ["search"]):
+        own = (*views, "hardware.engine=inline", "run=one", f"stage={stage[0]}", *stage[1:])
+        ended = evonas_command(*words, *own)
         assert ended.code == 0, ended.err
     found = read(tmp_path / "outputs/one/search/archive.sqlite")
     assert len(found.genotypes) == 8 and found.names == ("error", "macs")
@@ -168,8 +169,8 @@ def test_once_for_all_shrinks_by_its_recipe(evonas_command: Callable, tmp_path: 
     root = scenes.imagenet(tmp_path / "imagenet")
     words = ("+experiment=ofa_mbv3_imagenet", f"data.root={root}", "data.num_classes=3", "run=ofa")
     small = ("network.width=0.25", "head.dropout=0.0", "limits.max_batches=1", "train.panel_random=0")
-    for stage in ("pretrain", "supernet"):
-        ended = evonas_command(*words, *small, "limits=debug", f"stage={stage}")
+    for stage in (["pretrain", "stage.train=false"], ["supernet"]):
+        ended = evonas_command(*words, *small, "limits=debug", f"stage={stage[0]}", *stage[1:])
         assert ended.code == 0, ended.err
     steps = json.loads((tmp_path / "outputs/ofa/supernet/panel.json").read_text())["steps"]
     assert [step["name"] for step in steps] == ["whole", "kernel", "depth1", "depth2", "expand1", "expand2"]
