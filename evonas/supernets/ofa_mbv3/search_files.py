@@ -52,7 +52,8 @@ def read_search(
         )
     rows: list[tuple[Mapping[str, Any], float, float]] = []
     for number, entry in enumerate(entries):
-        config, error, second = entry if isinstance(entry, list) and len(entry) == 3 else (None, None, None)
+        parts: Sequence[Any] = entry if isinstance(entry, list) and len(entry) == 3 else (None,) * 3
+        config, error, second = parts
         if not isinstance(config, Mapping) or not _is_number(error) or not _is_number(second):
             raise DataError(
                 f"Entry {number} of the archive is {entry!r:.80}.",
