@@ -7,12 +7,24 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.randomness import derive
 
 Loss = Callable[[Tensor], Tensor]
+
+
+def image_shape(net: nn.Module, number: int, size: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a batch that a network reads: (B, 3, H, W), with its `tiles` before the channels if it has some.
+
+    Args:
+        net: the network.
+        number: number of images.
+        size: height and width of an image or tile in pixels.
+    """
+    tiles: tuple[int, ...] = getattr(net, "tiles", ())
+    return (number, *tiles, 3, *size)
 
 
 def random_images(shape: Sequence[int], seed: int, step: int = 0) -> Tensor:

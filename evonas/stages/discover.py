@@ -70,10 +70,12 @@ def _usage(context: Context, proxy: str) -> str:
     line = f'"objective=[zero_cost,macs]" "objective.zero_cost.proxy=\'{proxy}\'"'
     if context.setup.mode is not RunMode.TABLE:
         return f"Use it: {line}"
-    if context.cfg.task.name != "transnas_micro":
+    space = context.cfg.task.name
+    if space not in ("transnas_micro", "transnas_macro"):
         return f"Use it on a task with images: {line}"
-    cells = f"+task=transnas_scores \"evaluator.proxies=['{proxy}']\""
-    return f"Use it on these cells: {cells}\nand on images: {line}"
+    chosen = "" if space == "transnas_micro" else f" space={space} data={space}"
+    scores = f"+task=transnas_scores{chosen} \"evaluator.proxies=['{proxy}']\""
+    return f"Use it on these networks: {scores}\nand on images: {line}"
 
 
 def sentence(result: Mapping[str, Any]) -> str:

@@ -67,7 +67,8 @@ class TableEvaluator:
         if not fits:
             raise UserError(
                 f"Space {built.name} contains no architecture of the table {self._stored.name}.",
-                "Use the space of the task.",
+                "Use the space of the task; where a task has several, type both, such as space=transnas_macro "
+                "data=transnas_macro",
             )
         return built
 

@@ -11,6 +11,7 @@ from evonas.errors import UserError
 from evonas.evaluate.engine import Measurement, Part
 from evonas.objectives.tabular.evaluator import Lookup, TableEvaluator, words_of
 from evonas.proxies.catalogue import proxy
+from evonas.proxies.inputs import image_shape
 from evonas.proxies.scorer import Scorer, is_size, refuse_too_few
 from evonas.randomness import derive, generator
 from evonas.space.genotype import Genotype
@@ -31,7 +32,7 @@ class ScoredTable(TableEvaluator):
         proxies: names from `evonas/proxies/catalogue.py`.
         objectives: columns, all minimised.
         batch_size: number of random images.
-        size: height and width of the images in pixels.
+        size: height and width of the images, or of the tiles of a network that reads tiles, in pixels.
         references: number of reference networks of SasWOT and AZ-NAS.
         seed: seed of weights, images and references.
 
@@ -113,9 +114,10 @@ class ScoredTable(TableEvaluator):
 
     @cached_property
     def _scorers(self) -> dict[str, Scorer]:
+        batch, _, *size = self._shape
+        shape = image_shape(self._reference(0), batch, size)
         return {
-            name: Scorer(name, self._shape, self._seed, self._reference, self._references)
-            for name in self._proxies
+            name: Scorer(name, shape, self._seed, self._reference, self._references) for name in self._proxies
         }
 
     def _network(self, words: Sequence[str]) -> nn.Module:

@@ -104,7 +104,7 @@ def _of_table(context: Context, count: int) -> TrainedNetworks:
     if cells is None:
         raise UserError(
             f"Nothing builds the networks of {evaluator.table.name}.",
-            "Choose a table whose networks are known: +task=nb201 or +task=transnas_micro",
+            "Choose a table whose networks are known: +task=nb201, +task=transnas_micro or +task=transnas_macro",
         )
     every = list(islice(_rows(evaluator, cells, cfg.seed, count), count))
     error = evaluator.objectives[0].name

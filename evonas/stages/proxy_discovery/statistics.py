@@ -15,7 +15,7 @@ from evonas.errors import UserError
 from evonas.identifiers import as_first_release, identified
 from evonas.proxies.catalogue import proxy
 from evonas.proxies.formula import SAMPLE, sampled
-from evonas.proxies.inputs import random_images
+from evonas.proxies.inputs import image_shape, random_images
 from evonas.proxies.operators import LEAVES, Kind
 from evonas.proxies.probe import Probe
 from evonas.proxies.samples import LayerSamples, join
@@ -78,7 +78,8 @@ def _shape(context: Context) -> tuple[int, int, int, int]:
 
 def _made(context: Context, found: TrainedNetworks) -> NetworkStatistics:
     seed, names = context.cfg.seed, list(context.cfg.discover.beside)
-    images = random_images(_shape(context), seed)
+    number, _, *size = _shape(context)
+    images = random_images(image_shape(found.all[0].make(), number, size), seed)
     parts, scores = [], []
     with Progress("discover", len(found.all), unit="network") as progress:
         for subject in found.all:

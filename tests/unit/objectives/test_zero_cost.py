@@ -12,6 +12,7 @@ import pytest
 import small_run
 import tables_written
 import torch
+from omegaconf import OmegaConf
 from trees import coco
 
 from evonas import weights
@@ -289,15 +290,67 @@ def test_the_scores_are_part_of_a_tables_fingerprint(tables: Path) -> None:
             build(scored(tables, **wrong))
 
 
+SMALL = (
+    "evaluator.size=[32,32]",
+    "evaluator.proxies=[nwot]",
+    "budget.population=2",
+    "budget.evaluations=2",
+    "hardware.workers=0",
+    "run=one",
+)
+
+
 def test_cells_are_searched_by_a_score(evonas_command: Callable, tables: Path, tmp_path: Path) -> None:
-    words = ["+task=transnas_scores", f"data.root={tables}", "data.dataset=class_scene", "run=one"]
-    small = [
-        "evaluator.size=[32,32]",
-        "evaluator.proxies=[nwot]",
-        "budget.population=2",
-        "budget.evaluations=2",
-    ]
-    ended = evonas_command(*words, *small, "hardware.workers=0", "stage=search")
+    words = ("+task=transnas_scores", f"data.root={tables}", "data.dataset=class_scene")
+    ended = evonas_command(*words, *SMALL, "stage=search")
     assert ended.code == 0, ended.err
     facts = read(tmp_path / "outputs/one/search/archive.sqlite")
     assert list(facts.names) == ["nwot", "flops"] and len(facts.genotypes) == 2
+
+
+def test_skeletons_are_searched_by_a_score(evonas_command: Callable, tmp_path: Path) -> None:
+    tables_written.transnas(tmp_path / "tables", "macro", tables_written.skeletons())
+    words = ("+task=transnas_scores", "space=transnas_macro", "data=transnas_macro")
+    ended = evonas_command(*words, f"data.root={tmp_path / 'tables'}", "data.dataset=class_scene", *SMALL)
+    assert ended.code == 0, ended.err
+    facts = read(tmp_path / "outputs/one/search/archive.sqlite")
+    assert list(facts.names) == ["nwot", "flops"] and len(facts.genotypes) == 2
+    assert all(text.startswith("transnas_macro:m=") for text in facts.genotypes)
+    for row in json.loads((tmp_path / "outputs/one/selected.json").read_text())["nets"]:
+        given = row["genotype"].partition("=")[2].split(",")
+        net = TransNASNet(given, "class_scene", derive(0, "scored/weights"))
+        expected = nwot(Probe(net, random_images((4, 3, 32, 32), 0), 0))
+        assert row["objectives"]["nwot"] == pytest.approx(-expected)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ("space=transnas_macro",),
+            "Space transnas_macro contains no architecture of the table transnas_micro",
+        ),
+        (("data.kind=macro",), "Space transnas_micro contains no architecture of the table transnas_macro"),
+    ],
+)
+def test_a_space_beside_the_table_of_another_is_told_at_once(
+    evonas_command: Callable, tables: Path, typed: tuple[str, ...], said: str
+) -> None:
+    tables_written.transnas(tables, "macro", tables_written.skeletons())
+    root = (f"data.root={tables}", "data.dataset=class_scene")
+    ended = evonas_command("+task=transnas_scores", *root, *typed, *SMALL)
+    assert ended.code == 2 and said in ended.err and "[1/" not in ended.out
+    assert "space=transnas_macro data=transnas_macro" in ended.err
+
+
+def test_tiles_are_scored_as_their_networks_read_them(tmp_path: Path, root: Path) -> None:
+    tables_written.transnas(tmp_path, "macro", tables_written.skeletons())
+    space = to_plain(OmegaConf.load(root / "conf/space/transnas_macro.yaml"))
+    table = {**scored(tmp_path)["table"], "kind": "macro", "dataset": "jigsaw"}
+    cells = {"_target_": "evonas.nn.cells.transnas.TransNASNet", "task": "jigsaw"}
+    measuring = build(scored(tmp_path, space=space, table=table, cells=cells))
+    given = ["both", "normal", "normal", "normal", "none", "none"]
+    point = measuring.space.parse(f"transnas_macro:m={','.join(given)}")
+    found = measuring.measure(point, "shared").objectives["nwot"]
+    net = TransNASNet(given, "jigsaw", derive(0, "scored/weights"))
+    assert found == -nwot(Probe(net, random_images((4, 9, 3, 32, 32), 0), 0))

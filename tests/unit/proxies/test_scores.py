@@ -18,7 +18,7 @@ from evonas.proxies.blocks import az_nas, blocks_of
 from evonas.proxies.catalogue import PROXIES, Proxy, proxy
 from evonas.proxies.codes import nwot, regularised, swap
 from evonas.proxies.features import meco, zen
-from evonas.proxies.inputs import random_images
+from evonas.proxies.inputs import image_shape, random_images
 from evonas.proxies.jacobian import epe, epe_of_classes, jacov
 from evonas.proxies.magnitudes import (
     below,
@@ -395,6 +395,22 @@ def test_every_proxy_scores_cells_and_leaves_them_alone(name: str) -> None:
     assert parts == proxy(name).parts(Probe(net, images, 1))
     assert all(torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters()) and not net.training
+
+
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("task", ["class_scene", "jigsaw"])
+def test_every_proxy_scores_skeletons(name: str, task: str) -> None:
+    # at stride 64 a map is one position
+    net = TransNASNet(["both", "resolution", "resolution", "resolution"], task, 1)
+    shape = image_shape(net, 2, (64, 64) if task == "class_scene" else (32, 32))
+    assert shape == ((2, 3, 64, 64) if task == "class_scene" else (2, 9, 3, 32, 32))
+    parts = proxy(name).parts(Probe(net, random_images(shape, 0), 1))
+    assert all(map(math.isfinite, parts.values()))
+    assert not name.startswith(("nwot", "snip", "grad_norm", "saswot")) or min(parts.values()) > 0
+
+
+def test_az_nas_reads_the_blocks_of_skeletons() -> None:
+    assert len(blocks_of(TransNASNet(["both", "normal", "resolution", "normal"], "normal", None))) == 8
 
 
 def test_dense_networks_and_tiles_are_scored_as_well() -> None:
