@@ -188,6 +188,21 @@ def test_a_table_is_enough(evonas_command: Callable, tmp_path: Path) -> None:
     assert "Zero-cost proxy" in page and "training networks" in page
 
 
+def test_a_proxy_of_skeletons_is_searched_on_skeletons(evonas_command: Callable, tmp_path: Path) -> None:
+    every = tables_written.skeletons()
+    # the smallest networks double the channels once
+    codes = every[((every == 2) | (every == 4)).sum(axis=1) == 1]
+    tables_written.transnas(tmp_path / "tables", "macro", codes)
+    words = ("+task=transnas_macro", f"data.root={tmp_path / 'tables'}", "data.dataset=jigsaw", "run=one")
+    few = ("discover.networks=6", "discover.held_out=2", "discover.formulas=8", "discover.images=2")
+    ended = evonas_command(*words, "stage=discover", *few, "discover.size=8", "discover.population=4")
+    assert ended.code == 0, ended.err
+    line = "Use it on these networks: +task=transnas_scores space=transnas_macro data=transnas_macro"
+    assert line in ended.out
+    result = json.loads((tmp_path / "outputs/one" / RESULT).read_text(encoding="utf-8"))
+    assert all(text["genotype"].startswith("transnas_macro:m=") for text in result["networks"])
+
+
 def test_a_formula_is_an_objective(tmp_path: Path) -> None:
     made = context(tmp_path / "run")
     small_run.train(made)
