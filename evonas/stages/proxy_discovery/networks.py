@@ -67,11 +67,14 @@ def trained_networks(context: Context, count: int) -> TrainedNetworks:
     Raises:
         UserError: there are too few, or no network is known for the table.
     """
-    found = _of_table(context, count) if context.setup.mode is RunMode.TABLE else _of_run(context, count)
+    is_table = context.setup.mode is RunMode.TABLE
+    found = _of_table(context, count) if is_table else _of_run(context, count)
     if len(found.all) < FEWEST:
         raise UserError(
             f"{len(found.all)} trained networks are too few to discover a proxy.",
-            "Train more of them: stage=rank rank.subnets=24",
+            f"Give a table with {found.error_name} of more networks of its space."
+            if is_table
+            else "Train more of them: stage=rank rank.subnets=24",
         )
     return found
 

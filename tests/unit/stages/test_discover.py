@@ -219,6 +219,14 @@ def test_a_formula_is_an_objective(tmp_path: Path) -> None:
     assert values[0] < 0 and values[1] == -values[0]
 
 
+def test_a_table_of_few_networks_says_so(evonas_command: Callable, tmp_path: Path) -> None:
+    tables_written.transnas(tmp_path / "tables", "macro", tables_written.skeletons()[:3])
+    words = ("+task=transnas_macro", f"data.root={tmp_path / 'tables'}", "stage=discover")
+    ended = evonas_command(*words, "discover.networks=6", "discover.held_out=2")
+    assert ended.code == 2 and "trained networks are too few to discover a proxy" in ended.err
+    assert "Give a table with error of more networks" in ended.err and "stage=rank" not in ended.err
+
+
 def test_a_table_without_networks_says_so(evonas_command: Callable, tmp_path: Path) -> None:
     tables_written.nb201(tmp_path / "tables")
     words = ("+task=nb201", f"data.root={tmp_path / 'tables'}", "stage=discover", "cells=null")
