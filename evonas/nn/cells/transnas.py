@@ -7,6 +7,7 @@ tasks has its head. Parameters equal those of the benchmark's tables.
 Legend: B batch, N images, T tiles, C channels, H W space.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -38,6 +39,8 @@ OUTPUTS = {
     "autoencoder": 3,
 }
 TILES, COLOURS = 9, 3
+_MICRO_NAME = re.compile(r"64-41414-([0-3])_([0-3]{2})_([0-3]{3})")
+_MACRO_NAME = re.compile(r"64-([1-4]{4,6})-basic")
 
 
 class TransNASNet(nn.Module):
@@ -45,7 +48,7 @@ class TransNASNet(nn.Module):
 
     Args:
         words: of micro the operations of the edges 0->1, 0->2, 1->2, 0->3, 1->3, 2->3; of macro the modules, `none`
-            where one is absent.
+            where one is absent; or the benchmark's name of a network of either.
         task: one of `OUTPUTS`.
         seed: seed of the weights; None leaves them uninitialised.
 
@@ -57,8 +60,11 @@ class TransNASNet(nn.Module):
         UserError: the words are not a network of either space, or the task is unknown.
     """
 
-    def __init__(self, words: Sequence[str], task: str = "segmentsemantic", seed: int | None = 0) -> None:
+    def __init__(
+        self, words: Sequence[str] | str, task: str = "segmentsemantic", seed: int | None = 0
+    ) -> None:
         super().__init__()
+        words = words_of_name(words) if isinstance(words, str) else words
         if task not in OUTPUTS:
             raise UserError(
                 f"task={task} is unknown in TransNAS-Bench-101.", f"Choose among {', '.join(OUTPUTS)}."
@@ -96,6 +102,22 @@ class TransNASNet(nn.Module):
         """
         maps = self.maps(x)
         return self.head(maps.mean((2, 3)).unflatten(0, (-1, TILES)).flatten(1) if self.tiles else maps)
+
+
+def words_of_name(name: str) -> tuple[str, ...]:
+    """The words of a network by the benchmark's name, `64-41414-a_bc_def` (micro) or `64-<digits>-basic` (macro).
+
+    Raises:
+        UserError: the text is not such a name.
+    """
+    if found := _MICRO_NAME.fullmatch(name):
+        return tuple(WORDS[int(digit)] for digit in "".join(found.groups()))
+    if found := _MACRO_NAME.fullmatch(name):
+        return tuple(MODULES[int(digit) - 1] for digit in found[1])
+    raise UserError(
+        f"{name!r} is not the name of a network of TransNAS-Bench-101.",
+        "Names are 64-41414-a_bc_def with digits from 0 to 3, and 64-<4 to 6 digits from 1 to 4>-basic.",
+    )
 
 
 class _FactorizedReduce(nn.Module):

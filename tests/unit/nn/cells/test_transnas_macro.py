@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evonas.config import build
 from evonas.errors import UserError
 from evonas.nn.cells.decoders import generation_decoder, segmentation_decoder
-from evonas.nn.cells.transnas import OUTPUTS, TransNASNet
+from evonas.nn.cells.transnas import OUTPUTS, TransNASNet, words_of_name
 from evonas.nn.cells.transnas_macro import MODULES, MacroBlock, modules_of
 from evonas.space.chain import ChainSpace
 
@@ -63,6 +63,16 @@ def test_what_is_not_a_network_is_refused(given: list[str], fault: str) -> None:
     with pytest.raises(UserError, match=f"is not a network of TransNAS-Bench-101 macro: {fault}") as caught:
         TransNASNet(given)
     assert "4 to 6 modules" in caught.value.hint and "1 to 4 halvings (resolution, both)" in caught.value.hint
+
+
+def test_networks_have_the_names_of_the_benchmark() -> None:
+    assert list(words_of_name("64-1242-basic")) == words("1242")
+    assert words_of_name("64-41414-0_12_321") == ("none", "skip", "conv1x1", "conv3x3", "conv1x1", "skip")
+    named, spelled = (TransNASNet(each, "jigsaw", 2) for each in ("64-1141-basic", words("1141")))
+    assert all(torch.equal(a, b) for a, b in zip(named.parameters(), spelled.parameters(), strict=True))
+    for name in ("1242", "64-124-basic", "64-1242512-basic", "64-41414-4_12_321", "64-1250-basic", ""):
+        with pytest.raises(UserError, match="is not the name of a network of TransNAS-Bench-101"):
+            TransNASNet(name)
 
 
 def test_absent_modules_change_nothing() -> None:
