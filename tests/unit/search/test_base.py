@@ -152,6 +152,14 @@ def test_closed_multiply_adds_reach_the_searcher(search: str) -> None:
     assert form(space, point) == cost(family, point, (64, 96)).macs / 1e9
 
 
+def test_closed_parameters_reach_the_searcher() -> None:
+    cfg = node("search=nsganetv2", "+search/analytic_objectives=params")
+    space: Space = config.build(cfg.space)
+    form = config.build(cfg.search, space=space, seed=0, objectives=["error", "params"])._analytic[1]
+    family = EvoNet(space, (24, 48, 96, 192), (2, 4, 8, 8), 16, 2.0, 2.0)
+    assert form(space, space.largest()) == cost(family, space.largest(), (64, 96)).params / 1e6
+
+
 def test_what_is_no_network_has_no_closed_form() -> None:
     with pytest.raises(UserError, match="AnalyticMacs needs"):
         AnalyticMacs({"dims": [8, 8, 8, 8]}, 64, 64)
