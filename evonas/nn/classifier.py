@@ -46,7 +46,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         check_output(output)
-        channels = levels[-1].channels
+        channels, self._levels = levels[-1].channels, len(levels)
         with uninitialised(self, seed):
             self.norm = nn.LayerNorm(channels) if norm else nn.Identity()
             self.linear = nn.Linear(channels, out_channels)
@@ -55,6 +55,11 @@ class Classifier(nn.Module):
     def settings(self) -> dict[str, Any]:
         """Constructor keywords except `levels` and `seed`, as JSON data."""
         return {"out_channels": self.linear.out_features, "norm": isinstance(self.norm, nn.LayerNorm)}
+
+    def level_tensors(self) -> list[list[tuple[str, int]]]:
+        """See `evonas.supernets.elastic_head`."""
+        norm = [("norm.weight", 0), ("norm.bias", 0)] if isinstance(self.norm, nn.LayerNorm) else []
+        return [*([] for _ in range(self._levels - 1)), [("linear.weight", 1), *norm]]
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C"]:
         """Logits from maps B D H W, finest first; only the last one is used."""

@@ -54,7 +54,7 @@ class ExpandedClassifier(nn.Module):
         super().__init__()
         check_output(output)
         channels = levels[-1].channels if width is None else width
-        self.expand = expand
+        self.expand, self._levels = expand, len(levels)
         with uninitialised(self, seed):
             self.pre_head_0 = nn.Linear(channels, expand * channels)
             self.pre_head_norm_0 = nn.BatchNorm1d(expand * channels, bn_eps, bn_momentum)
@@ -88,6 +88,10 @@ class ExpandedClassifier(nn.Module):
             **{f"pre_head_norm_0.{tensor}": (wide,) for tensor in vectors},
             "pre_head_1.weight": (mix, wide),
         }
+
+    def level_tensors(self) -> list[list[tuple[str, int]]]:
+        """See `evonas.supernets.elastic_head`."""
+        return [*([] for _ in range(self._levels - 1)), [("pre_head_0.weight", 1)]]
 
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B K"]:
         """Logits from maps B C H W, finest first; only the last one is used."""

@@ -65,11 +65,15 @@ class FCN(nn.Module):
         channels: input channels; more than 256 are halved by the first convolution.
         out_channels: number of classes.
         momentum: momentum of the batch norm.
+        middle: output channels of the first convolution; None for as many as the input has, or half of them.
     """
 
-    def __init__(self, channels: int, out_channels: int, momentum: float = 0.1) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, momentum: float = 0.1, middle: int | None = None
+    ) -> None:
         super().__init__()
-        middle = channels if channels <= _WIDEST else channels // 2
+        if middle is None:
+            middle = _middle(channels)
         self.conv = ConvBNReLU(channels, middle, 3, momentum=momentum)
         self.predict = FanInConv2d(middle, out_channels, 1)
 
@@ -77,6 +81,10 @@ class FCN(nn.Module):
         """Logits at the size of the map."""
         logits: Tensor = self.predict(self.conv(x))
         return logits
+
+
+def _middle(channels: int) -> int:
+    return channels if channels <= _WIDEST else channels // 2
 
 
 class FCNHead(nn.Module):
@@ -91,6 +99,8 @@ class FCNHead(nn.Module):
         side_weight: weight of the loss of each auxiliary head; 0 for none.
         bn_momentum: momentum of the batch norms.
         seed: seed of the random weights.
+        middles: channels behind the first convolution on each level; None for those of the level, or half of more than
+            256. A network whose levels lost channels keeps those of the whole network.
 
     Raises:
         UserError: the output is not linear.
@@ -104,6 +114,7 @@ class FCNHead(nn.Module):
         side_weight: float = 0.2,
         bn_momentum: float = 0.1,
         seed: int = 0,
+        middles: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if output != "linear":
@@ -116,19 +127,33 @@ class FCNHead(nn.Module):
             bn_momentum,
         )
         with uninitialised(self, seed):
-            main, *others = (FCN(level.channels, out_channels, bn_momentum) for level in levels)
+            wanted = [None] * len(levels) if middles is None else middles
+            main, *others = (
+                FCN(level.channels, out_channels, bn_momentum, middle)
+                for level, middle in zip(levels, wanted, strict=True)
+            )
             self.main = main
             self.auxiliary = nn.ModuleList(others if side_weight else [])
 
     @property
     def settings(self) -> dict[str, Any]:
         """Constructor keywords except `levels` and `seed`, as JSON data."""
-        out_channels = self.main.predict.out_channels
-        return {
-            "out_channels": out_channels,
+        found = {
+            "out_channels": self.main.predict.out_channels,
             "side_weight": self.side_weight,
             "bn_momentum": self.bn_momentum,
         }
+        shapes = [each.conv.conv.weight.shape for each in (self.main, *self.auxiliary)]
+        if any(middle != _middle(channels) for middle, channels, *_ in shapes):
+            # without auxiliary heads the other levels are not read
+            found["middles"] = [shape[0] for shape in shapes] + [1] * (len(self.strides) - len(shapes))
+        return found
+
+    def level_tensors(self) -> list[list[tuple[str, int]]]:
+        """See `evonas.supernets.elastic_head`."""
+        names = ["main", *(f"auxiliary.{at}" for at in range(len(self.auxiliary)))]
+        found = [[(f"{name}.conv.conv.weight", 1)] for name in names]
+        return [*found, *([] for _ in range(len(self.strides) - len(found)))]
 
     def forward(self, levels: list[Tensor]) -> Tensor | AuxiliaryOutput:
         """Logits B K H W at the images' size, from maps finest first."""

@@ -49,6 +49,10 @@ class DenseHead(nn.Module):
             self.refines = nn.ModuleList(_Refine(width) for _ in levels[:-1])
             self.predict = nn.Conv2d(width, out_channels, 1)
 
+    def level_tensors(self) -> list[list[tuple[str, int]]]:
+        """See `evonas.supernets.elastic_head`."""
+        return [[(f"laterals.{at}.weight", 1)] for at in range(len(self.laterals))]
+
     def forward(self, levels: list[Tensor]) -> Float[Tensor, "B C_out H W"]:
         """The prediction from maps, finest first; its size is that of the finest map times its stride."""
         x = self.cells(levels)

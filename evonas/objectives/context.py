@@ -22,7 +22,7 @@ from evonas.nn.initialise import initialise
 from evonas.ops import native
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import SupernetFamily, widths
+from evonas.supernets.base import LevelChannels, SupernetFamily, level_channels, levels_of
 from evonas.supernets.elastic_head import is_elastic, own_head
 from evonas.supernets.families import family_config
 from evonas.supernets.resolution import head_size
@@ -81,7 +81,7 @@ class EvaluationContext:
         self._latest: tuple[Genotype, StaticNet] | None = None
         self._calibration: tuple[int, list[Tensor]] = (0, [])
         # by image size, and by channels of the levels if the head depends on them
-        self._head_costs: dict[tuple[Size, tuple[int, ...]], tuple[int, int]] = {}
+        self._head_costs: dict[tuple[Size, LevelChannels | None], tuple[int, int]] = {}
 
     @cached_property
     def space(self) -> Space:
@@ -173,10 +173,11 @@ class EvaluationContext:
         return self._head_cost(size, genotype)[1]
 
     def _head_cost(self, size: Size, genotype: Genotype) -> tuple[int, int]:
-        filled = widths(self.family, genotype)
-        key = size, filled if is_elastic(self.head) else ()
+        channels = level_channels(self.family, genotype)
+        key = size, channels if is_elastic(self.head) else None
         if key not in self._head_costs:
-            self._head_costs[key] = count_head(own_head(self.head, filled), self.family.levels, *size)
+            levels = levels_of(self.family, genotype)
+            self._head_costs[key] = count_head(own_head(self.head, channels), levels, *size)
         return self._head_costs[key]
 
     def head_size(self, genotype: Genotype) -> Size:

@@ -82,6 +82,8 @@ class Derived:
 
 # by name of the tensor; tensors without an entry are used whole
 Cuts = Mapping[str, tuple[Cut, ...] | Derived]
+# (start, length) of ranges of channels, in order
+Pieces = tuple[tuple[int, int], ...]
 # by name of module, by attribute: sizes that modules keep beside their tensors
 Settings = Mapping[str, Mapping[str, int | tuple[int, ...]]]
 
@@ -117,7 +119,8 @@ class SupernetFamily(Protocol):
     Attributes:
         name: name of the family in exported networks.
         space: the search space.
-        levels: levels of every backbone of the family, finest first.
+        levels: levels of every backbone of the family, finest first; in families with a method `level_pieces` those of
+            the largest.
         places: all places of steps, with the genes that the step there depends on: names of axes, and single bits
             such as `d1.3`.
     """
@@ -248,7 +251,7 @@ def classifier_cost(family: SupernetFamily, genotype: Genotype, size: Size, clas
     if own is not None:
         cost_of_head: Cost = own(genotype, size, classes)
         return cost_of_head
-    channels = family.levels[-1].channels
+    channels = levels_of(family, genotype)[-1].channels
     return Cost((channels + 1) * classes, channels * classes)
 
 
@@ -279,7 +282,48 @@ def widths(family: SupernetFamily, genotype: Genotype) -> tuple[int, ...]:
     if own is not None:
         found: tuple[int, ...] = own(genotype)
         return found
-    return tuple(level.channels for level in family.levels)
+    return tuple(level.channels for level in levels_of(family, genotype))
+
+
+def level_pieces(family: SupernetFamily, genotype: Genotype) -> tuple[Pieces, ...] | None:
+    """Which channels of each level of the family the levels of a genotype's backbone have.
+
+    None in families whose backbones have all of them; others have a method `level_pieces(genotype)`.
+    """
+    own = getattr(family, "level_pieces", None)
+    found: tuple[Pieces, ...] | None = None if own is None else own(genotype)
+    return found
+
+
+def levels_of(family: SupernetFamily, genotype: Genotype) -> tuple[Level, ...]:
+    """The levels of a genotype's backbone, finest first."""
+    pieces = level_pieces(family, genotype)
+    if pieces is None:
+        return family.levels
+    return tuple(
+        Level(sum(length for _, length in each), level.stride)
+        for each, level in zip(pieces, family.levels, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChannels:
+    """What a head may know of the levels of a genotype's backbone.
+
+    Args:
+        filled: the channels of each level that are not zero.
+        pieces: which channels of the whole levels its levels have; None where they have all.
+    """
+
+    filled: tuple[int, ...]
+    pieces: tuple[Pieces, ...] | None = None
+
+
+def level_channels(family: SupernetFamily, genotype: Genotype) -> LevelChannels:
+    """The channels of a genotype's levels."""
+    pieces = level_pieces(family, genotype)
+    whole = tuple(((0, level.channels),) for level in family.levels)
+    return LevelChannels(widths(family, genotype), None if pieces == whole else pieces)
 
 
 def labels(family: SupernetFamily, genotype: Genotype, size: Size) -> list[str]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Activation, Backbone
-from evonas.supernets.base import widths
+from evonas.supernets.base import level_channels
 from evonas.supernets.elastic_head import subnet_head
 from evonas.supernets.prefix_statistics import PrefixStatistics
 from evonas.supernets.resolution import head_output
@@ -70,7 +70,7 @@ class PrefixExecutor:
         """
         family = self._supernet.family
         backbone = bind(family, self._supernet.backbone, genotype)
-        head = subnet_head(self._supernet.head, widths(family, genotype))
+        head = subnet_head(self._supernet.head, level_channels(family, genotype))
         kept = 0 if following is None else shared_length(backbone.path, family.path(following))
         calls = itertools.count()
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
-from evonas.supernets.base import SupernetFamily, column, head_label
+from evonas.supernets.base import SupernetFamily, column, head_label, level_channels
+from evonas.supernets.elastic_head import subnet_head
 from evonas.supernets.resolution import head_output
 from evonas.supernets.slices import bind
 from evonas.supernets.step import Step
@@ -86,8 +87,9 @@ def profile(supernet: Supernet, image: Tensor) -> Iterator[ProfiledStep]:
         if label not in heads:
             heads.add(label)
             maps = backbone(image)
+            head = subnet_head(supernet.head, level_channels(family, genotype))
             yield ProfiledStep(
                 label,
-                lambda x, maps=maps, net=backbone: head_output(supernet.head, maps, net, x.shape[-2:]),  # type: ignore[misc]
+                lambda x, maps=maps, net=backbone, head=head: head_output(head, maps, net, x.shape[-2:]),  # type: ignore[misc]
                 image,
             )

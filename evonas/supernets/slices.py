@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Backbone
-from evonas.supernets.base import Cut, Cuts, Derived, Settings, SupernetFamily
+from evonas.supernets.base import Cut, Cuts, Derived, Settings, SupernetFamily, levels_of
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -33,7 +33,7 @@ def bind(family: SupernetFamily, shared: Backbone, genotype: Genotype) -> Backbo
         genotype: the subnet.
     """
     net = bound(shared, family.cuts(genotype), family.absent(genotype), family.settings(genotype))
-    net.path = family.path(genotype)
+    net.path, net.levels = family.path(genotype), levels_of(family, genotype)
     # computed on demand, since only exports read the description
     net.describe = lambda: family.describe(genotype)
     net.input_size = lambda size: family.input_size(genotype, size)

@@ -10,7 +10,7 @@ from evonas.nn.detection.base import HeadOutput
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.supernets.backbone import Backbone, sides
-from evonas.supernets.base import SupernetFamily, widths
+from evonas.supernets.base import SupernetFamily, level_channels
 from evonas.supernets.elastic_head import own_head
 from evonas.supernets.resolution import head_output
 
@@ -59,6 +59,6 @@ def static_net(
         genotype: the network.
         seed: seed of the backbone's random weights; None leaves them uninitialised, to be loaded.
     """
-    net = StaticNet(family.build(genotype, seed), own_head(head, widths(family, genotype)))
+    net = StaticNet(family.build(genotype, seed), own_head(head, level_channels(family, genotype)))
     net.zero_grad(set_to_none=True)
     return net.requires_grad_(True)

@@ -30,6 +30,7 @@ from evonas.supernets import base, families
 from evonas.supernets.backbone import Backbone
 from evonas.supernets.base import Cut, Derived, SupernetFamily
 from evonas.supernets.cost_table import CostTable
+from evonas.supernets.elastic_head import head_cuts
 from evonas.supernets.elastic_timm.family import ElasticTimm
 from evonas.supernets.elastic_timm.model import CentredLinear
 from evonas.supernets.elastic_timm.space import elastic_space
@@ -94,8 +95,8 @@ def _nb201() -> NB201:
     return NB201(edge_cell("small", dict.fromkeys(edges, words), edges, "none", "skip_connect"), 4, 2)
 
 
-def _elastic(model: str, order: str = "norm") -> ElasticTimm:
-    return ElasticTimm(elastic_space(model), model, drop_path=0.2, order=order)
+def _elastic(model: str, order: str = "norm", streams: Sequence[float] = ()) -> ElasticTimm:
+    return ElasticTimm(elastic_space(model, streams=streams), model, drop_path=0.2, order=order)
 
 
 FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
@@ -112,6 +113,10 @@ FAMILIES: dict[str, Callable[[], SupernetFamily]] = {
     "vit": lambda: _elastic("test_vit"),
     "vit_centred": lambda: _elastic("test_vit", "centred"),
     "vit_rotated": lambda: _elastic("test_vit", "rotated"),
+    "resnet_streams": lambda: _elastic("test_resnet", streams=(0.5, 1.0)),
+    "mobilenet_streams": lambda: _elastic("mobilenetv3_small_050", streams=(0.5, 0.75, 1.0)),
+    "vit_streams": lambda: _elastic("test_vit", streams=(0.5, 1.0)),
+    "vit_rotated_streams": lambda: _elastic("test_vit", "rotated", (0.5, 1.0)),
 }
 
 
@@ -360,7 +365,7 @@ class TestFamily:
             alone = extract(net, genotype)
             restored = families.restore(json.loads(json.dumps(net.family.describe(genotype))))
             restored.load_state_dict(alone.backbone.state_dict())
-            assert restored.levels == net.levels
+            assert restored.levels == alone.levels == base.levels_of(net.family, genotype)
             again = StaticNet(restored.eval(), alone.head, training=False)
             assert torch.equal(again(_images()), alone(_images()))
 
@@ -394,12 +399,13 @@ class TestFamily:
     def test_ends_of_the_space_run_at_any_size(self, net: Supernet, size: tuple[int, int]) -> None:
         net.eval()
         for genotype in (net.space.smallest(), net.space.largest()):
-            output, maps = net.forward_with_features(_images(size=size), genotype)
+            output, maps = net.subnet(genotype).forward_with_features(_images(size=size))
             assert tuple(output.shape[-2:]) == size
             own = net.family.input_size(genotype, size)
             grids = [[-(-side // level.stride) for side in own] for level in net.levels]
             assert [list(each.shape[-2:]) for each in maps] == grids
-            assert [each.shape[1] for each in maps] == [level.channels for level in net.levels]
+            own_levels = base.levels_of(net.family, genotype)
+            assert [each.shape[1] for each in maps] == [level.channels for level in own_levels]
 
     def test_onnx_computes_the_same(self, net: Supernet, tmp_path: Path) -> None:
         net.eval()
@@ -500,10 +506,11 @@ def _spread(net: Supernet, genotype: Genotype, own: dict[str, Tensor]) -> dict[s
     """A subnet's gradients at their places in the supernet's tensors, zero elsewhere."""
     shared = dict(net.backbone.named_parameters())
     found = {name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
-    cuts = net.family.cuts(genotype)
+    cuts = {f"backbone.{name}": how for name, how in net.family.cuts(genotype).items()}
+    head = head_cuts(net.head, base.level_channels(net.family, genotype))
+    cuts |= {f"head.{name}": how for name, how in head.items()}
     for name, gradient in own.items():
-        inner = name.removeprefix("backbone.")
-        how = cuts.get(inner, ())
+        how = cuts.get(name, ())
         if not isinstance(how, Derived):
             _place(found[name], how, gradient)
             continue

@@ -72,6 +72,7 @@ def complete(cfg: DictConfig) -> None:
     if OmegaConf.is_missing(network, "name"):
         raise UserError("network.name is missing: which model?", "Try network.name=resnet18.")
     settings = {key: network[key] for key in ("name", "order") if key in network}
+    settings["space"] = cfg.get("space")
     network.structure = allowed(network["_target_"]).structure_digest(**settings)  # type: ignore[attr-defined]
 
 

@@ -35,7 +35,8 @@ def adopt(
     for name in means:
         model.get_buffer(name).zero_()
     if order != "none":
-        sort(structure, model, norm_scores(structure, model))
+        head: nn.Module = net.head  # type: ignore[assignment]
+        sort(structure, model, norm_scores(structure, model, head), head)
     adopted = {f"{_OURS}{name}" for name in pairs}
     padded = tuple(name for name in sorted(adopted) if resized and name.endswith(_POSITIONS))
     floats = [name for name, tensor in net.state_dict().items() if tensor.is_floating_point()]

@@ -132,7 +132,7 @@ def cut_out(net: ElasticBackbone, of: Architecture) -> ElasticBackbone:
         made = bound(
             net, subnet.cuts(structure, of), subnet.absent(structure, of), subnet.settings(structure, of)
         )
-    made.path = path(of, structure)
+    made.path, made.levels = path(of, structure), subnet.levels(structure, of)
     made.describe = partial(subnet.description, structure, of)
     made.input_size = partial(input_size, structure, of.resolution)
     return made
@@ -167,6 +167,7 @@ def restore(description: dict[str, Any]) -> ElasticBackbone:
     """See `families.restore`; nothing is traced."""
     structure, given = structure_from(description["structure"]), description["architecture"]
     blocks = tuple(None if units is None else tuple(map(int, units)) for units in given["blocks"])
+    streams: dict[int, int] = {}
     for block, units in zip(structure.blocks, blocks, strict=True):
         wholes = [structure.groups[at].units for at in block.groups]
         if units is None and not block.is_droppable:
@@ -175,4 +176,9 @@ def restore(description: dict[str, Any]) -> ElasticBackbone:
             not 0 < count <= whole for count, whole in zip(units, wholes, strict=True)
         ):
             raise ValueError(f"{block.name} has {list(units)} of {wholes} units")
+        for index, count in zip(block.groups, units or (), strict=units is not None):
+            if index in structure.streams and streams.setdefault(index, count) != count:
+                raise ValueError(
+                    f"{block.name} has {count} channels of a stream that has {streams[index]} before"
+                )
     return build(structure, Architecture(float(given["resolution"]), blocks), None)

@@ -5,12 +5,12 @@ its weight, those of a product without weights (attention) go with its heads. Po
 alone, so the whole model is counted once at each size (`count.py`), and every subnet follows in closed form.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 
 from evonas.supernets.base import Cost
-from evonas.supernets.elastic_timm.space import Architecture
-from evonas.supernets.elastic_timm.structure import WIDTH, Block, Structure
+from evonas.supernets.elastic_timm.space import Architecture, units_of
+from evonas.supernets.elastic_timm.structure import STREAM, WIDTH, Block, Structure
 from evonas.supernets.step import Size, Step
 
 # a smaller image's sides are multiples of this, and not below the least where the image has that much
@@ -20,18 +20,26 @@ _MULTIPLE, _LEAST = 8, 32
 def path(of: Architecture, structure: Structure) -> tuple[Step, ...]:
     """The blocks that run, at (stage, block), and behind those of a stage its level.
 
-    The resolution is part of every step, since it is part of what each one costs.
+    The resolution is part of every step, since it is part of what each one costs, and so are streams of those that
+    touch them.
     """
     scale, steps, number = f"r={of.resolution:g}", list[Step](), 0
+    kept = units_of(structure, of) if structure.level_axes else {}
     for at, stage in enumerate(structure.stages):
         for inner, block in enumerate(stage.blocks):
             units = of.blocks[number]
             number += 1
             if units is not None:
-                label = "/".join([block.name, scale, *([f"w={','.join(map(str, units))}"] if units else [])])
+                label = "/".join([block.name, scale, *_widths(units)])
                 steps.append(Step((at, inner), (of.resolution, *units), label))
-        steps.append(Step((at, len(stage.blocks)), (of.resolution,), f"level{at + 1}/{scale}"))
+        own = [kept[each.group] for each in structure.level_axes if each.stage == at]
+        label = "/".join([f"level{at + 1}", scale, *_widths(own)])
+        steps.append(Step((at, len(stage.blocks)), (of.resolution, *own), label))
     return tuple(steps)
+
+
+def _widths(units: Sequence[int]) -> list[str]:
+    return [f"w={','.join(map(str, units))}"] if units else []
 
 
 def input_size(structure: Structure, resolution: float, size: Size) -> Size:
@@ -138,7 +146,8 @@ def _group_of(structure: Structure, block: Block, owner: str) -> int | None:
     inside = [
         index
         for index in block.groups
-        if any(axis.tensor.startswith(f"{owner}.") for axis in structure.groups[index].axes)
+        if structure.groups[index].kind != STREAM
+        and any(axis.tensor.startswith(f"{owner}.") for axis in structure.groups[index].axes)
     ]
     heads = [index for index in inside if structure.groups[index].kind != WIDTH] or inside
     return heads[0] if len(heads) == 1 else None

@@ -1,4 +1,4 @@
-"""Any model of timm made elastic: inner widths, attention heads, depth and resolution.
+"""Any model of timm made elastic: inner widths, attention heads, depth and resolution, and streams where wanted.
 
 A subnet has the first channels and heads of every group that `structure.py` lists, the first droppable blocks of
 every stage, and reads smaller images. The largest subnet is the user's own model, bit for bit.
@@ -12,12 +12,12 @@ from evonas.errors import UserError
 from evonas.nn.level import Level
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
-from evonas.supernets.base import Bar, Cost, Cuts, DrawnStage, Settings
+from evonas.supernets.base import Bar, Cost, Cuts, DrawnStage, Pieces, Settings
 from evonas.supernets.elastic_timm import subnet
 from evonas.supernets.elastic_timm.cost import Prices, input_size, path
-from evonas.supernets.elastic_timm.space import Architecture, Reading
-from evonas.supernets.elastic_timm.structure import HEADS, ROTATED, WIDTH, Block, Structure
-from evonas.supernets.elastic_timm.structure_store import VARIANTS, structure_of
+from evonas.supernets.elastic_timm.space import Architecture, Reading, has_streams, variant_of
+from evonas.supernets.elastic_timm.structure import HEADS, ROTATED, STREAM, WIDTH, Block, Structure
+from evonas.supernets.elastic_timm.structure_store import STREAMS, VARIANTS, structure_of
 from evonas.supernets.step import Place, Size, Step
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ElasticTimm:
             raise UserError(
                 f"network.order={order} is unknown.", f"Choose network.order={', '.join(ORDERS)}."
             )
-        self.structure = structure_of(name, structure, order if order in VARIANTS else "")
+        self.structure = structure_of(name, structure, _variant(order, STREAMS if has_streams(space) else ""))
         self.space, self.order = space, order
         self._arguments = (("drop_path_rate", drop_path),) if drop_path else ()
         self._reading = Reading(space, self.structure)
@@ -72,9 +72,17 @@ class ElasticTimm:
         self._path = lru_cache(maxsize=65536)(self._steps)
 
     @staticmethod
-    def structure_digest(name: str, order: str = "norm") -> str:
-        """The digest of the structure that the installed timm gives a model; finding it takes seconds, once."""
-        return structure_of(name, variant=order if order in VARIANTS else "").digest
+    def structure_digest(name: str, order: str = "norm", space: Mapping[str, Any] | None = None) -> str:
+        """The digest of the structure that the installed timm gives a model; finding it takes seconds, once.
+
+        Args:
+            name: timm's name of the model.
+            order: see the class.
+            space: the config of the space, which may want streams.
+        """
+        return structure_of(
+            name, variant=_variant(order, variant_of((space or {}).get("streams") or ()))
+        ).digest
 
     def _steps(self, genotype: Genotype) -> tuple[Step, ...]:
         return path(self._architecture(genotype), self.structure)
@@ -84,15 +92,19 @@ class ElasticTimm:
         """Up to four of timm's feature maps, from stride 4 on; of a transformer at equal distances."""
         return subnet.levels(self.structure)
 
+    def level_pieces(self, genotype: Genotype) -> tuple[Pieces, ...]:
+        """See `base.level_pieces`; all channels where no stream is cut."""
+        return subnet.level_pieces(self.structure, self._architecture(genotype))
+
     @cached_property
     def places(self) -> Mapping[Place, tuple[str, ...]]:
-        """A block depends on the resolution, on its own genes and, if it may be left out, on its stage's depth."""
+        """A block depends on the resolution, its genes, its streams and, if it may be left out, its stage's depth."""
         found, number = dict[Place, tuple[str, ...]](), 0
         for at, stage in enumerate(self.structure.stages):
             for inner in range(len(stage.blocks)):
                 found[at, inner] = self._reading.genes_of(at, number)
                 number += 1
-            found[at, len(stage.blocks)] = ("r1",)
+            found[at, len(stage.blocks)] = self._reading.genes_of_level(at)
         return found
 
     def path(self, genotype: Genotype) -> tuple[Step, ...]:
@@ -120,26 +132,29 @@ class ElasticTimm:
     def draw(self, genotype: Genotype) -> tuple[DrawnStage, ...]:
         """A block is as tall as its widest group has channels, one that has none as its stage's level."""
         of, stages, number = self._architecture(genotype), list[DrawnStage](), 0
-        for stage in self.structure.stages:
+        for stage, level in zip(self.structure.stages, subnet.levels(self.structure, of), strict=True):
             blocks = of.blocks[number : number + len(stage.blocks)]
             number += len(stage.blocks)
             drawn = [
-                None if units is None else self._bars(block, units, stage.channels)
+                None if units is None else self._bars(block, units, level.channels)
                 for block, units in zip(stage.blocks, blocks, strict=True)
             ]
             running = sum(each is not None for each in drawn)
             captions = (
-                f"{stage.channels} ch",
+                f"{level.channels} ch",
                 f"{running} of {len(drawn)} blocks",
                 f"images x{of.resolution:g}",
             )
-            stages.append(DrawnStage(stage.channels, captions, tuple(drawn)))
+            stages.append(DrawnStage(level.channels, captions, tuple(drawn)))
         return tuple(stages)
 
     def _bars(self, block: Block, units: Sequence[int], channels: int) -> tuple[Bar, ...]:
         bars, kinds = list[Bar](), dict[str, list[tuple[int, int]]]()
         for index, count in zip(block.groups, units, strict=True):
             group = self.structure.groups[index]
+            if group.kind == STREAM:
+                # the stage's width
+                continue
             # a unit of heads has all their channels, one of rotated heads a channel of each
             part = max(
                 len(axis.starts) if group.kind == ROTATED and axis.axis == 1 else axis.length
@@ -176,7 +191,7 @@ class ElasticTimm:
         """Sort channels and heads of a supernet by Taylor scores, in place, unless `order` is `norm` or `none`.
 
         Args:
-            net: has `backbone`.
+            net: has `backbone` and `head`.
             losses: each computes the loss of one batch with the largest subnet.
         """
         if self.order not in ("norm", "none"):
@@ -197,12 +212,18 @@ class ElasticTimm:
             losses = list(losses)
             rotate(self.structure, model.net, losses)
             centre(self.structure, model.net, losses)
+        head: Any = net.head
         scores = (
-            norm_scores(self.structure, model.net)
+            norm_scores(self.structure, model.net, head)
             if self.order == "norm"
-            else taylor_scores(self.structure, model.net, losses)
+            else taylor_scores(self.structure, model.net, losses, head)
         )
-        sort(self.structure, model.net, scores)
+        sort(self.structure, model.net, scores, head)
+
+
+def _variant(order: str, streams: str) -> str:
+    """See `structure_store.structure_of`."""
+    return "-".join(each for each in (streams, order if order in VARIANTS else "") if each)
 
 
 def _macs_of_modules(structure: Structure, size: Size) -> Mapping[str, int]:

@@ -9,7 +9,7 @@ are w(u):
   7 on what is read: scaling a channel is scaling the weights that read it).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
@@ -17,23 +17,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from evonas.supernets.elastic_head import level_tensors
 from evonas.supernets.elastic_timm.model import CentredLinear
-from evonas.supernets.elastic_timm.structure import ROTATED, Group, Structure, UnitAxis
+from evonas.supernets.elastic_timm.structure import ROTATED, Structure, UnitAxis
 
 
-def norm_scores(structure: Structure, model: nn.Module) -> list[Tensor]:
-    """The scores `norm` of the units of every group."""
-    tensors = dict(model.named_parameters())
+def norm_scores(structure: Structure, model: nn.Module, head: nn.Module | None = None) -> list[Tensor]:
+    """The scores `norm` of the units of every group; those of streams count what the head reads of them."""
+    readers = _Readers(structure, model, head)
     return [
-        _summed(
-            group, {each.tensor: tensors[each.tensor].detach().abs() for each in group.axes if each.axis == 1}
-        )
-        for group in structure.groups
+        readers.summed(index, lambda weight: weight.detach().abs()) for index in range(len(structure.groups))
     ]
 
 
 def taylor_scores(
-    structure: Structure, model: nn.Module, losses: Iterable[Callable[[], Tensor]]
+    structure: Structure,
+    model: nn.Module,
+    losses: Iterable[Callable[[], Tensor]],
+    head: nn.Module | None = None,
 ) -> list[Tensor]:
     """The scores `taylor` of the units of every group; gradients are gone afterwards.
 
@@ -41,16 +42,19 @@ def taylor_scores(
         structure: of the model.
         model: whole.
         losses: each computes the loss of one batch with the model.
+        head: what reads the levels, whose channels may belong to streams.
     """
-    tensors = dict(model.named_parameters())
+    readers = _Readers(structure, model, head)
+    both = [model] if head is None else [model, head]
     scores = [torch.zeros(group.units) for group in structure.groups]
     for loss in losses:
-        model.zero_grad()
+        for each in both:
+            each.zero_grad()
         loss().backward()
-        for score, group in zip(scores, structure.groups, strict=True):
-            products = {each.tensor: _product(tensors[each.tensor]) for each in group.axes if each.axis == 1}
-            score += _summed(group, products).abs()
-    model.zero_grad()
+        for index, score in enumerate(scores):
+            score += readers.summed(index, _product).abs()
+    for each in both:
+        each.zero_grad()
     return scores
 
 
@@ -92,32 +96,62 @@ def run_observed(losses: Iterable[Callable[[], object]], handles: Iterable[Remov
             handle.remove()
 
 
-def sort(structure: Structure, model: nn.Module, scores: Iterable[Tensor]) -> None:
-    """Put the units of every group in the order of their scores, largest first and else as they were, in place."""
+def sort(
+    structure: Structure, model: nn.Module, scores: Iterable[Tensor], head: nn.Module | None = None
+) -> None:
+    """Put the units of every group in the order of their scores, largest first and else as they were, in place.
+
+    Args:
+        structure: of the model.
+        model: whole.
+        scores: of the units of each group.
+        head: what reads the levels, whose channels may belong to streams; its outputs stay.
+    """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    readers = _Readers(structure, model, head)
     with torch.no_grad():
-        for group, score in zip(structure.groups, scores, strict=True):
+        for index, (group, score) in enumerate(zip(structure.groups, scores, strict=True)):
             if group.kind == ROTATED:
                 # each head has an order of its own, from its rotation
                 continue
             order = score.argsort(descending=True, stable=True)
             for axis in group.axes:
                 tensors[axis.tensor].copy_(relabelled(tensors[axis.tensor], axis, order))
+            for tensor, axis in readers.of_head(index):
+                tensor.copy_(relabelled(tensor, axis, order))
+
+
+class _Readers:
+    """The weights that read the units of groups, in a model and, those of streams, in the head behind it."""
+
+    def __init__(self, structure: Structure, model: nn.Module, head: nn.Module | None) -> None:
+        self._of, self._tensors = structure, dict(model.named_parameters())
+        self._head: dict[str, Tensor] = {}
+        self._levels: Sequence[Sequence[tuple[str, int]]] = [()] * len(structure.stages)
+        if head is not None and structure.level_axes:
+            self._head = {**dict(head.named_parameters()), **dict(head.named_buffers())}
+            self._levels = level_tensors(head)
+
+    def of_head(self, index: int) -> Iterator[tuple[Tensor, UnitAxis]]:
+        """Tensors of the head, and where the units of a group lie in them."""
+        for each in self._of.level_axes:
+            for name, axis in self._levels[each.stage] if each.group == index else ():
+                yield self._head[name], UnitAxis(name, axis, each.starts, each.length)
+
+    def summed(self, index: int, value: Callable[[Tensor], Tensor]) -> Tensor:
+        """(units,) a value of each weight that reads a unit, added up."""
+        group = self._of.groups[index]
+        total = torch.zeros(group.units)
+        own = ((self._tensors[axis.tensor], axis) for axis in group.axes if axis.axis == 1)
+        for tensor, axis in (*own, *(pair for pair in self.of_head(index) if pair[1].axis == 1)):
+            by_channel = value(tensor).transpose(0, 1).flatten(1).sum(1).cpu()
+            for start in axis.starts:
+                total += by_channel.narrow(0, start, group.units * axis.length).view(group.units, -1).sum(1)
+        return total
 
 
 def _product(weight: Tensor) -> Tensor:
     return torch.zeros_like(weight) if weight.grad is None else weight.detach() * weight.grad
-
-
-def _summed(group: Group, values: Mapping[str, Tensor]) -> Tensor:
-    """(units,) the values of the weights that read each unit, added up."""
-    total = torch.zeros(group.units)
-    for axis in group.axes:
-        if axis.axis == 1:
-            by_channel = values[axis.tensor].transpose(0, 1).flatten(1).sum(1).cpu()
-            for start in axis.starts:
-                total += by_channel.narrow(0, start, group.units * axis.length).view(group.units, -1).sum(1)
-    return total
 
 
 def relabelled(tensor: Tensor, axis: UnitAxis, order: Tensor) -> Tensor:

@@ -41,13 +41,18 @@ class FoundSettings:
         self._model = model
         self._found: dict[tuple[str, str], tuple[tuple[int, ...], bool, dict[int, tuple[int, ...]]]] = {}
 
-    def of(self, group: Group, modules: Mapping[str, nn.Module]) -> OwnSettings:
-        """What a group changes in a block's modules."""
+    def of_stream(self, group: Group) -> OwnSettings:
+        """What a stream changes: sizes of layers and norms; heads and splits belong to groups inside blocks."""
         own = OwnSettings()
         for axis in group.axes:
             name = axis.tensor.rpartition(".")[0]
             for attribute, part in self._sizes(name, axis):
                 self._enter(own, name, attribute, (part,))
+        return own
+
+    def of(self, group: Group, modules: Mapping[str, nn.Module]) -> OwnSettings:
+        """What a group changes in a block's modules."""
+        own = self.of_stream(group)
         above = {name for axis in group.axes for name in _ancestors(axis.tensor) if name in modules}
         inner = {len(axis.starts) * axis.length * group.units for axis in group.axes if axis.axis == 1}
         for name in sorted(above):

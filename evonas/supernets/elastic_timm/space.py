@@ -2,7 +2,8 @@
 
 A resolution for all; per stage a depth, the number of blocks that run; per block a part of its inner channels and a
 number of attention heads. Blocks are numbered through over the stages, and only what can be cut has a gene. Levels
-keep their channels, so that all subnets share one head.
+keep their channels, so that all subnets share one head, unless streams are cut, too: then each stream, such as the
+residual stream of a stage, has a part of its channels wherever it passes.
 """
 
 import math
@@ -12,8 +13,17 @@ from dataclasses import dataclass
 from evonas.errors import UserError
 from evonas.space.genotype import Genotype
 from evonas.space.space import Axis, Space
-from evonas.supernets.elastic_timm.structure import HEADS, ROTATED, WIDTH, Block, Group, Stage, Structure
-from evonas.supernets.elastic_timm.structure_store import structure_of
+from evonas.supernets.elastic_timm.structure import (
+    HEADS,
+    ROTATED,
+    STREAM,
+    WIDTH,
+    Block,
+    Group,
+    Stage,
+    Structure,
+)
+from evonas.supernets.elastic_timm.structure_store import STREAMS, structure_of
 
 _HINT = "Leave space= out: network=timm brings its own."
 # widths are multiples of this where the whole is one and at least twice as much
@@ -21,6 +31,8 @@ _DIVISOR = 8
 # prefixes of genes that belong to a block and to a stage
 _BLOCK = {WIDTH: "e", HEADS: "h", ROTATED: "h"}
 _STAGE = {WIDTH: "w", HEADS: "a", ROTATED: "a"}
+# and to a stream; streams are numbered in the order in which they begin
+_STREAM = "c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,16 @@ class Architecture:
     blocks: tuple[tuple[int, ...] | None, ...]
 
 
+def units_of(of: Structure, architecture: Architecture) -> dict[int, int]:
+    """How many units each group has, by index, of those that are in blocks that run."""
+    return {
+        index: count
+        for block, units in zip(of.blocks, architecture.blocks, strict=True)
+        if units is not None
+        for index, count in zip(block.groups, units, strict=True)
+    }
+
+
 def elastic_space(
     model: str,
     structure: str | None = None,
@@ -45,8 +67,9 @@ def elastic_space(
     resolutions: Sequence[float] = (0.5, 0.75, 1.0),
     tied: bool = False,
     name: str | None = None,
+    streams: Sequence[float] = (),
 ) -> Space:
-    """The space in the layout r1, d of every stage, then e (width) and h (heads) of every block that has them.
+    """The space in the layout r1, d of every stage, then e (width) and h (heads) of every block that has them, then c.
 
     Args:
         model: timm's name.
@@ -57,11 +80,16 @@ def elastic_space(
         resolutions: sides at which images are read, as a part of their own.
         tied: all blocks of a stage have one width and one part of their heads: genes w and a of every stage.
         name: the first word of the text form; None for the model's own.
+        streams: channels that pass between blocks, and those of the levels, as a part: genes c of every stream. Empty
+            leaves them whole.
 
     Raises:
         UserError: the choices are unusable, or the model cannot be made elastic.
     """
-    for key, given in (("widths", widths), ("heads", heads), ("resolutions", resolutions)):
+    checked = {"widths": widths, "heads": heads, "resolutions": resolutions}
+    if streams:
+        checked["streams"] = streams
+    for key, given in checked.items():
         if not given or any(not 0 < float(each) <= 1 for each in given) or max(given) != 1:
             raise UserError(
                 f"space.{key} must be in (0, 1] and contain 1, got {list(given)}.",
@@ -69,12 +97,22 @@ def elastic_space(
             )
     if not 0 <= depth <= 1:
         raise UserError(f"space.depth must be in [0, 1], got {depth}.", "Try space.depth=0.5.")
-    of = structure_of(model, structure)
+    of = structure_of(model, structure, variant_of(streams))
+    if variant_of(streams) and not of.streams:
+        raise UserError(
+            f"space.streams={list(streams)} is given, but network.structure={structure} is that of {model} without "
+            "streams.",
+            "Leave network.structure out.",
+        )
     parts = {WIDTH: tuple(sorted(map(float, widths))), HEADS: tuple(sorted(map(float, heads)))}
     axes = [Axis("r1", tuple(sorted(map(float, resolutions))))]
     axes += [Axis(f"d{at}", tuple(depths(stage, depth))) for at, stage in enumerate(of.stages, start=1)]
     for kind in (WIDTH, HEADS):
         axes += (_tied if tied else _single)(of, kind, parts[kind], depth)
+    for number, index in enumerate(of.streams if streams else (), start=1):
+        choices = _choices([of.groups[index]], tuple(sorted(map(float, streams))))
+        if len(choices) > 1:
+            axes.append(Axis(f"{_STREAM}{number}", choices))
     groups = {"resolution": ["r"], "depth": ["d"]}
     if cut := sorted({axis.name[0] for axis in axes} - {"r", "d"}):
         groups["width"] = cut
@@ -82,6 +120,16 @@ def elastic_space(
         letter if letter.isalnum() or letter in "_-" else "-" for letter in model
     )
     return Space(text, tuple(axes), groups=groups)
+
+
+def variant_of(streams: Sequence[float]) -> str:
+    """Which variant of a model's structure a space of these streams needs, see `structure_store.VARIANTS`."""
+    return STREAMS if any(float(part) < 1 for part in streams) else ""
+
+
+def has_streams(space: Space) -> bool:
+    """Whether some genes are those of streams."""
+    return any(axis.name[0] == _STREAM for axis in space.axes)
 
 
 def depths(stage: Stage, least: float) -> range:
@@ -101,7 +149,7 @@ def kept(group: Group, part: float) -> int:
 
 
 def _of_kind(of: Structure, block: Block, kind: str) -> list[Group]:
-    return [of.groups[at] for at in block.groups if _BLOCK[of.groups[at].kind] == _BLOCK[kind]]
+    return [of.groups[at] for at in block.groups if _BLOCK.get(of.groups[at].kind) == _BLOCK[kind]]
 
 
 def _choices(groups: Sequence[Group], parts: Sequence[float]) -> tuple[float, ...]:
@@ -158,6 +206,8 @@ class Reading:
         needed = {"r1", *(f"d{at}" for at in stages)}
         known = needed | {f"{prefix}{at}" for prefix in _STAGE.values() for at in stages}
         known |= {f"{prefix}{at}" for prefix in _BLOCK.values() for at in numbers}
+        self._streams = {index: f"{_STREAM}{at}" for at, index in enumerate(of.streams, start=1)}
+        known |= set(self._streams.values())
         if (
             space.bits
             or not needed <= set(axes) <= known
@@ -180,8 +230,8 @@ class Reading:
                 if block.is_droppable and running < 0:
                     found.append(None)
                     continue
-                groups = [self.of.groups[index] for index in block.groups]
-                parts = [values.get(self._gene(group.kind, at, len(found)), 1.0) for group in groups]
+                parts = [values.get(self._gene(index, at, len(found)), 1.0) for index in block.groups]
+                groups = (self.of.groups[index] for index in block.groups)
                 found.append(tuple(kept(group, part) for group, part in zip(groups, parts, strict=True)))
         return Architecture(values["r1"], tuple(found))
 
@@ -189,10 +239,17 @@ class Reading:
         """The names of the genes that decide what a block is; stages and blocks are counted from 0."""
         block = self.of.blocks[number]
         depth = (f"d{stage + 1}",) if block.is_droppable else ()
-        kinds = dict.fromkeys(self.of.groups[at].kind for at in block.groups)
-        own = (self._gene(kind, stage, number) for kind in kinds)
+        own = dict.fromkeys(self._gene(at, stage, number) for at in block.groups)
         return ("r1", *depth, *(name for name in own if name in self.space.spans))
 
-    def _gene(self, kind: str, stage: int, number: int) -> str:
+    def genes_of_level(self, stage: int) -> tuple[str, ...]:
+        """The names of the genes that decide what a level is."""
+        own = (self._streams[each.group] for each in self.of.level_axes if each.stage == stage)
+        return ("r1", *(name for name in own if name in self.space.spans))
+
+    def _gene(self, group: int, stage: int, number: int) -> str:
+        kind = self.of.groups[group].kind
+        if kind == STREAM:
+            return self._streams[group]
         of_block = f"{_BLOCK[kind]}{number + 1}"
         return of_block if of_block in self.space.spans else f"{_STAGE[kind]}{stage + 1}"

@@ -30,8 +30,8 @@ ATTRIBUTES = frozenset(
 ARGUMENTS = frozenset(("dynamic_img_size", "dynamic_img_pad", "strict_img_size"))
 # methods of a timm model that a step may call between modules
 METHODS = ("_pos_embed",)
-# kinds of groups; a unit of `rotated` is a channel of all heads of an attention
-WIDTH, HEADS, ROTATED = "width", "heads", "rotated"
+# kinds of groups; a unit of `rotated` is a channel of all heads of an attention, one of `stream` passes between blocks
+WIDTH, HEADS, ROTATED, STREAM = "width", "heads", "rotated", "stream"
 # buffer of a centred layer
 MEAN = "mean"
 # changes when structures of the same model are found otherwise
@@ -60,7 +60,7 @@ class Group:
     """Channels or heads that are cut together.
 
     Args:
-        kind: `width`, `heads` or `rotated`.
+        kind: `width`, `heads`, `rotated` or `stream`.
         units: how many there are.
         axes: what they own.
         is_exact: whether cutting units is the same as zeroing them; not where a norm averages over them.
@@ -105,7 +105,7 @@ class Block:
     Args:
         name: of its module, or of the first where it has several.
         run: names of modules, and of METHODS with a colon before them, called one after the other.
-        groups: indices of the groups inside it.
+        groups: indices of the groups inside it, and of the streams that it is given, makes or passes on.
         is_droppable: whether it is the identity where its branch is zero, so that it may be left out.
     """
 
@@ -113,6 +113,23 @@ class Block:
     run: tuple[str, ...]
     groups: tuple[int, ...] = ()
     is_droppable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LevelAxis:
+    """Where the units of a stream lie in the channels of a level, as those of a `UnitAxis`.
+
+    Args:
+        stage: whose level it is.
+        group: index of the stream.
+        starts: see `UnitAxis`.
+        length: see `UnitAxis`.
+    """
+
+    stage: int
+    group: int
+    starts: tuple[int, ...]
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +168,7 @@ class Structure:
         refused: (what, why) of all that looked like a group and was left whole.
         centred: names of the linear layers that keep the mean of their inputs; see `centred`.
         rotated: names of the attentions whose heads lose channels; see `rotation.py`.
+        level_axes: which channels of the levels belong to streams; see `streams.py`.
     """
 
     model: str
@@ -168,6 +186,7 @@ class Structure:
     format: int = FORMAT
     centred: tuple[str, ...] = ()
     rotated: tuple[str, ...] = ()
+    level_axes: tuple[LevelAxis, ...] = ()
 
     def __deepcopy__(self, _: dict[int, Any]) -> "Structure":
         return self
@@ -188,12 +207,16 @@ class Structure:
         """Of all stages, in the order in which they run."""
         return tuple(block for stage in self.stages for block in stage.blocks)
 
+    @cached_property
+    def streams(self) -> tuple[int, ...]:
+        """Indices of the groups that pass between blocks."""
+        return tuple(at for at, group in enumerate(self.groups) if group.kind == STREAM)
+
     def plain(self) -> dict[str, Any]:
         """As plain JSON; `structure_from` reads it."""
-        # structures were recorded before there were such layers
-        return {
-            key: value for key, value in asdict(self).items() if value or key not in ("centred", "rotated")
-        }
+        # structures were recorded before there were such layers and streams
+        later = ("centred", "rotated", "level_axes")
+        return {key: value for key, value in asdict(self).items() if value or key not in later}
 
     def text(self) -> str:
         """As JSON in one canonical form."""
@@ -215,13 +238,18 @@ def cuts_of(
             gone.setdefault((axis.tensor, axis.axis), []).extend(axis.behind(count, group.units))
     found: dict[str, list[Cut]] = {}
     for (tensor, at), intervals in sorted(gone.items()):
-        pieces, begin = [], 0
-        for start, end in [*sorted(intervals), (shapes[tensor][at],) * 2]:
-            if start > begin:
-                pieces.append((begin, start - begin))
-            begin = end
-        found.setdefault(tensor, []).append(Cut(at, tuple(pieces)))
+        found.setdefault(tensor, []).append(Cut(at, pieces_without(intervals, shapes[tensor][at])))
     return {tensor: tuple(cuts) for tensor, cuts in found.items()}
+
+
+def pieces_without(gone: Iterable[tuple[int, int]], size: int) -> tuple[tuple[int, int], ...]:
+    """(start, length) of what is left of an axis without some ranges (start, end)."""
+    pieces, begin = [], 0
+    for start, end in [*sorted(gone), (size, size)]:
+        if start > begin:
+            pieces.append((begin, start - begin))
+        begin = end
+    return tuple(pieces)
 
 
 def centred(of: Structure) -> Structure:
@@ -284,7 +312,12 @@ def structure_from(plain: Mapping[str, Any]) -> Structure:
     }
     if unknown:
         raise ValueError(f"the structure names {sorted(unknown)[0]!r}, which it may not")
-    own = {"stages": tuple(stages), "groups": tuple(groups), "settings": tuple(settings)}
+    own = {
+        "stages": tuple(stages),
+        "groups": tuple(groups),
+        "settings": tuple(settings),
+        "level_axes": tuple(LevelAxis(**_tuples(each)) for each in plain.get("level_axes", ())),
+    }
     return Structure(**{**_tuples(plain), **own})
 
 

@@ -17,6 +17,8 @@ from evonas.supernets.elastic_timm.structure import (
 
 # orders of channels and heads that need layers of their own: structures that follow from the traced one
 VARIANTS = ("centred", "rotated")
+# what is traced with the channels that pass between blocks
+STREAMS = "streams"
 
 
 def structure_of(model: str, digest: str | None = None, variant: str = "") -> Structure:
@@ -25,7 +27,8 @@ def structure_of(model: str, digest: str | None = None, variant: str = "") -> St
     Args:
         model: timm's name of it.
         digest: of the structure that is wanted; None for the one that the installed timm gives.
-        variant: one of VARIANTS, or empty for the model's own layers; a digest says which one by itself.
+        variant: one of VARIANTS, STREAMS, both with a dash between them (`streams-centred`), or empty for the model's
+            own layers without streams; a digest says which one by itself.
 
     Raises:
         UserError: timm has no such model, or it cannot be made elastic, or not in this variant.
@@ -39,17 +42,18 @@ def _read(model: str, digest: str | None, variant: str) -> Structure:
     wanted = digest or _known_digest(model, variant)
     if wanted is not None and (found := _stored(model, wanted)) is not None:
         return found
-    if variant:
-        found = _varied(_read(model, None, ""), variant)
+    with_streams, own = variant.startswith(STREAMS), variant.removeprefix(STREAMS).removeprefix("-")
+    if own:
+        found = _varied(_read(model, None, STREAMS if with_streams else ""), own)
         _store(found, variant)
         return found
     # an installed timm is asked only once per machine
     from evonas.supernets.elastic_timm.trace import trace
 
-    found = trace(model)
-    _store(found)
+    found = trace(model, with_streams)
+    _store(found, variant)
     if digest is not None and found.digest != digest:
-        for each in VARIANTS:
+        for each in (*VARIANTS, STREAMS, *(f"{STREAMS}-{own}" for own in VARIANTS)):
             try:
                 varied = _read(model, None, each)
             except UserError:

@@ -10,8 +10,9 @@ than in a layer, as those of a head do in an attention, every channel is followe
 Legend: B samples, C channels.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,16 @@ class Channels:
         outside = self.root(OUTSIDE)
         return [sorted(nodes) for root, nodes in sorted(found.items()) if root != outside]
 
+    def leaving(self) -> list[str]:
+        """Names of the layers and parameters whose channels leave the block or belong to what came into it."""
+        outside = self.root(OUTSIDE)
+        found = (
+            name
+            for name, side, index in list(self._parent)
+            if side not in ("", READS, SCALES) and self.root((name, side, index)) == outside
+        )
+        return list(dict.fromkeys(found))
+
 
 def channels_of(block: Callable[[Tensor], Tensor], modules: dict[str, nn.Module], x: Tensor) -> Channels:
     """The channels of a block.
@@ -85,6 +96,59 @@ def channels_of(block: Callable[[Tensor], Tensor], modules: dict[str, nn.Module]
         for name, parameter in _loose(modules):
             _follow_parameter(of, block, x, watch, name, parameter)
     return of
+
+
+def channels_of_chain(
+    blocks: Sequence[Callable[[Tensor], Tensor]],
+    modules: dict[str, nn.Module],
+    given: Sequence[Tensor],
+    levels: Mapping[int, tuple[str, int]],
+    makers: Iterable[tuple[int, str]],
+    loose: Mapping[str, nn.Parameter],
+) -> tuple[Channels, dict[str, set[int]]]:
+    """The channels that pass from block to block; those of the image are the ones outside.
+
+    A layer is followed from its own block up to the first one that NaN does not leave.
+
+    Args:
+        blocks: samples -> samples, one after the other.
+        modules: those inside them, by name.
+        given: one sample that each block is given, B=1.
+        levels: by the number of the block that makes it, a level's name in its nodes, and its axis of channels.
+        makers: (number of its block, name) of the layers and parameters that are followed, in order.
+        loose: the parameters among them, by name.
+
+    Returns:
+        The channels, and by maker the numbers of the blocks that its channels are given to.
+    """
+    watch, reached = _Watch(modules), dict[str, set[int]]()
+
+    def run(start: int, x: Tensor, maker: str) -> Tensor:
+        samples = len(x) // len(given[start])
+        for number in range(start, len(blocks)):
+            x = blocks[number](x)
+            if not x.isnan().any():
+                break
+            reached.setdefault(maker, set()).add(number + 1)
+            if number in levels:
+                watch.look(*levels[number], x)
+        # nothing leaves a chain but its levels
+        return x.new_zeros(samples, 1)
+
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), watch:
+        for block, x in zip(blocks, given, strict=True):
+            block(x)
+        of = Channels(dict(watch.layers))
+        seen = watch.follow(lambda: run(0, torch.full_like(given[0], torch.nan), ""))
+        _join_given(of, seen, watch)
+        most = max(x.numel() for x in given)
+        for start, name in makers:
+            chain = partial(run, start, maker=name)
+            if name in loose:
+                _follow_parameter(of, chain, given[start], watch, name, loose[name])
+            elif name in watch.called:
+                _follow(of, chain, given[start], watch, name, most)
+    return of, reached
 
 
 def _join_given(of: Channels, seen: list[_Seen], watch: "_Watch") -> None:
@@ -243,6 +307,10 @@ class _Watch:
         output = run()
         self._seen.append(_Seen("", output.isnan().reshape(self._samples, -1)))
         return self._seen
+
+    def look(self, name: str, axis: int, x: Tensor) -> None:
+        """See where NaN is in a map that is no module's, and leave it there."""
+        self._seen.append(_Seen(name, self._mask(x, axis)))
 
     def made(self, name: str, channel: int) -> Node:
         """The node of a channel that a layer makes."""

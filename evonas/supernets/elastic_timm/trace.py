@@ -14,8 +14,7 @@ while its parameters are zero.
 Legend: B batch, C channels, H W space.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import timm
@@ -25,14 +24,24 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 from evonas.nn.initialise import drawn_values
 from evonas.supernets.elastic_timm.chain import chain, ends_with, levels
+from evonas.supernets.elastic_timm.checks import (
+    ERRORS,
+    averages,
+    changed,
+    close,
+    first_line,
+    permuted,
+    second_half_zero,
+)
 from evonas.supernets.elastic_timm.model import any_size, call, fresh, pad
-from evonas.supernets.elastic_timm.order import relabelled
 from evonas.supernets.elastic_timm.settings import FoundSettings
+from evonas.supernets.elastic_timm.streams import LEVEL, Positions, find_streams
 from evonas.supernets.elastic_timm.structure import (
     HEADS,
     WIDTH,
     Block,
     Group,
+    LevelAxis,
     Stage,
     Structure,
     UnitAxis,
@@ -42,16 +51,18 @@ from evonas.supernets.elastic_timm.taint import GROUP, LAYERS, MAKES, READS, Nod
 from evonas.supernets.slices import bound
 
 _LEVELS, _LEAST_STRIDE = 4, 4
-_TOLERANCE = 1e-4
-_Positions = dict[tuple[str, int], list[int]]
 
 
-def trace(name: str) -> Structure:
+def trace(name: str, with_streams: bool = False) -> Structure:
     """The structure of a timm model.
+
+    Args:
+        name: timm's name of it.
+        with_streams: whether to find the channels that pass between blocks, too; see `streams.py`.
 
     Raises:
         UserError: timm has no such model, it is not a chain of blocks, it reads images of one size only, or
-            nothing in it can be cut.
+            nothing in it can be cut, or no stream where streams are wanted.
     """
     model, arguments = any_size(name)
     chosen = _chosen_levels(levels(model))
@@ -66,20 +77,24 @@ def trace(name: str) -> Structure:
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UserError(
             f"timm's {name} cannot be made elastic: it does not read images of {image.shape[2]}x{image.shape[3]} "
-            f"pixels ({_first_line(error)}).",
+            f"pixels ({first_line(error)}).",
             "Choose a model that reads images of any size, such as network.name=resnet18.",
         ) from error
-    finder = _Finder(model)
-    x, blocks, stages, done = image, [], [], iter(chosen)
+    finder = Finder(model)
+    x, blocks, stages, done, given = image, [], [], iter(chosen), list[Tensor]()
     level = next(done)
     with torch.no_grad():
         for run in runs:
+            given.append(x)
             blocks.append(finder.block(run, x))
             x = call(model, run, x)
             if ends_with(model, run[-1], str(level["module"])):
                 stages.append(_stage(blocks, level, x, image))
                 blocks, level = [], next(done, level)
         multiple = _multiple(model, runs, stages, stride, name)
+        level_axes: tuple[LevelAxis, ...] = ()
+        if with_streams:
+            stages, level_axes = find_streams(finder, stages, given, name)
     own = _own_tensors(model, runs)
     if not finder.groups and not any(block.is_droppable for stage in stages for block in stage.blocks):
         raise UserError(f"Nothing in timm's {name} can be cut.", "Try network.name=resnet18.")
@@ -97,6 +112,7 @@ def trace(name: str) -> Structure:
         trained=tuple(key for key in own if key in trained),
         initial=tuple(each for each in drawn_values(fresh(name, arguments)) if each[0] in own),
         refused=tuple(finder.refused),
+        level_axes=level_axes,
     )
 
 
@@ -164,7 +180,7 @@ def _rounds_up(
     return True
 
 
-class _Finder:
+class Finder:
     """Groups and settings of the blocks of a model, which has random weights."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -174,6 +190,8 @@ class _Finder:
         self._own: dict[str, dict[str, Tensor]] = {}
         self.refused: list[tuple[str, str]] = []
         self.settings = FoundSettings(model)
+        # by block, the layers and parameters whose channels leave it
+        self.leaving: list[list[str]] = []
 
     def block(self, run: Sequence[str], x: Tensor) -> Block:
         """One block that is given x; its groups are added."""
@@ -186,7 +204,7 @@ class _Finder:
         found: list[int] = []
         base = call(self.model, run, x)
         for positions, what in self._candidates(run, modules, x):
-            group = self._group(positions)
+            group = self.group_of(positions)
             if isinstance(group, str):
                 self.refused.append((what, group))
                 continue
@@ -210,27 +228,38 @@ class _Finder:
 
     def _candidates(
         self, run: Sequence[str], modules: dict[str, nn.Module], x: Tensor
-    ) -> Iterator[tuple[list[_Positions], str]]:
+    ) -> Iterator[tuple[list[Positions], str]]:
         """Units of equal kind, each with its positions by tensor and axis, and a word for them."""
         of = channels_of(lambda given: call(self.model, run, given), modules, x)
-        kinds: dict[tuple[Any, ...], list[_Positions]] = {}
+        self.leaving.append(of.leaving())
+        inside = []
         for nodes in of.classes():
             sides = {side for _, side, _ in nodes}
-            if READS not in sides or not sides & {MAKES, GROUP}:
-                continue
-            positions: _Positions = {}
+            if READS in sides and sides & {MAKES, GROUP}:
+                inside.append(nodes)
+        for units in self.units_of(inside):
+            first = min(units[0])[0]
+            yield units, first.rpartition(".")[0]
+
+    def units_of(self, classes: Iterable[Sequence[Node]]) -> Iterator[list[Positions]]:
+        """Units of equal kind, each with its positions by tensor and axis."""
+        kinds: dict[tuple[Any, ...], list[Positions]] = {}
+        for nodes in classes:
+            positions: Positions = {}
             for node in nodes:
                 for tensor, axis, places in self._owned(node):
                     positions.setdefault((tensor, axis), []).extend(places)
             kind = tuple(sorted((*key, len(places)) for key, places in positions.items()))
             kinds.setdefault(kind, []).append({key: sorted(places) for key, places in positions.items()})
         for units in kinds.values():
-            first = min(units[0])[0]
-            yield sorted(units, key=lambda unit: min(unit.items())), first.rpartition(".")[0]
+            yield sorted(units, key=lambda unit: min(unit.items()))
 
     def _owned(self, node: Node) -> Iterator[tuple[str, int, list[int]]]:
         """(tensor, axis, positions) of a channel of a layer, of a scaling module or of a parameter."""
         name, side, index = node
+        if name[:1] == LEVEL:
+            yield name, 0, [index]
+            return
         if side[:6] == "scales" and side != "scales":
             yield name, int(side[6:]), [index]
             return
@@ -257,7 +286,7 @@ class _Finder:
             self._own[name] = dict(parts)
         return self._own[name]
 
-    def _group(self, units: list[_Positions]) -> Group | str:
+    def group_of(self, units: list[Positions]) -> Group | str:
         """The group of some units, or why it is none."""
         if len(units) < 2:
             return "its channels cannot be told apart: they mix outside of layers"
@@ -286,21 +315,21 @@ class _Finder:
         modules: Mapping[str, nn.Module],
     ) -> tuple[str, bool]:
         """Why a group is refused, or an empty word; and whether cutting it is the same as zeroing it."""
-        with _changed(self.model, group, _permuted):
-            if not _close(call(self.model, run, x), base):
+        with changed(self.model, group, permuted):
+            if not close(call(self.model, run, x), base):
                 return "the block computes something else when its channels are relabelled", False
         kept = group.units // 2
         try:
             found = call(bound(self.model, cuts_of([(group, kept)], self.shapes), (), settings), run, x)
-        except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
-            return f"the block does not run without half of them: {_first_line(error)}", False
+        except ERRORS as error:
+            return f"the block does not run without half of them: {first_line(error)}", False
         if found.shape != base.shape or not found.isfinite().all():
             return "the block gives another shape without half of them", False
         readers = frozenset(axis.tensor for axis in group.axes if axis.axis == 1)
-        with _changed(self.model, group, _second_half_zero, readers):
-            if _close(found, call(self.model, run, x)):
+        with changed(self.model, group, second_half_zero, readers):
+            if close(found, call(self.model, run, x)):
                 return "", True
-        if any(_averages(modules.get(axis.tensor.rpartition(".")[0])) for axis in group.axes):
+        if any(averages(modules.get(axis.tensor.rpartition(".")[0])) for axis in group.axes):
             return "", False
         return "the block without half of them is not the block with zeros in their place", False
 
@@ -314,8 +343,8 @@ class _Finder:
         try:
             kept = [(self.groups[at], 1) for at in groups]
             found = call(bound(self.model, cuts_of(kept, self.shapes), (), settings), run, x)
-        except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
-            return f"the block does not run with one of them and of its other groups: {_first_line(error)}"
+        except ERRORS as error:
+            return f"the block does not run with one of them and of its other groups: {first_line(error)}"
         is_same = found.shape == base.shape and bool(found.isfinite().all())
         return "" if is_same else "the block gives another shape with one of them and of its other groups"
 
@@ -331,53 +360,6 @@ class _Finder:
         finally:
             for each, old in zip(parameters, before, strict=True):
                 each.data.copy_(old)
-
-
-@contextmanager
-def _changed(
-    model: nn.Module,
-    group: Group,
-    change: Callable[[UnitAxis, int, Tensor], Tensor],
-    only: frozenset[str] | None = None,
-) -> Iterator[None]:
-    """The model with the tensors of a group, or those of its readers, changed along its axes."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    before = {axis.tensor: tensors[axis.tensor].detach().clone() for axis in group.axes}
-    try:
-        for axis in group.axes:
-            if only is None or (axis.tensor in only and axis.axis == 1):
-                tensors[axis.tensor].data.copy_(change(axis, group.units, tensors[axis.tensor].data))
-        yield
-    finally:
-        for name, old in before.items():
-            tensors[name].data.copy_(old)
-
-
-def _permuted(axis: UnitAxis, units: int, tensor: Tensor) -> Tensor:
-    order = torch.randperm(units, generator=torch.Generator().manual_seed(units))
-    return relabelled(tensor, axis, order)
-
-
-def _second_half_zero(axis: UnitAxis, units: int, tensor: Tensor) -> Tensor:
-    gone = torch.cat([torch.arange(start, end) for start, end in axis.behind(units // 2, units)])
-    return tensor.index_fill(axis.axis, gone, 0.0)
-
-
-def _close(one: Tensor, other: Tensor) -> bool:
-    scale = float(other.abs().max())
-    return bool(((one - other).abs().max() <= _TOLERANCE * scale).item())
-
-
-def _averages(module: nn.Module | None) -> bool:
-    """Whether what a module does to a channel depends on the others that it is given."""
-    if module is None or isinstance(module, nn.modules.batchnorm._NormBase):
-        return False
-    # weights are standardised over what they read
-    return not isinstance(module, LAYERS) or "Std" in type(module).__name__
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:120]
 
 
 def _randomise(model: nn.Module) -> None:
