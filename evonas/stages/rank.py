@@ -115,7 +115,7 @@ class _Ranking:
         if training.bn_calibration is not None:
             training.bn_calibration(net, text)
             errors = {"inherited": self._validated(net), "mixed": inherited}
-        distillation = training.distillation(self.inherited.levels, "rank")
+        distillation = training.distillation(net.levels, "rank")
         training.fit(net, self._identity(f"rank/{text}"), state, self.logger, distillation)
         return {**errors, "retrained": self._validated(net)}
 

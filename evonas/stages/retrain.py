@@ -112,7 +112,7 @@ class _Retraining:
         }
 
     def _fit(self, net: StaticNet, folder: Path, kind: str, identity: dict[str, Any]) -> Fitted:
-        distillation = self.training.distillation(self.inherited.levels, identity["purpose"])
+        distillation = self.training.distillation(net.levels, identity["purpose"])
         fitted = self.training.fit(net, identity, _state(folder, kind), self.logger, distillation)
         weights.save(folder / f"{kind}.safetensors", net.state_dict(), {"identity": identity})
         return fitted

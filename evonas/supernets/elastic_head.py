@@ -42,7 +42,7 @@ def level_tensors(head: nn.Module) -> Sequence[Sequence[tuple[str, int]]]:
     if not hasattr(head, "level_tensors"):
         raise UserError(
             f"The levels of these networks lose channels, and {type(head).__name__} cannot be narrower.",
-            "Choose head=light, classifier, fcn or elasticvit, or leave space.streams out.",
+            "Choose head=light, head=classifier or head=fcn, or leave space.streams out.",
         )
     found: Callable[[], Sequence[Sequence[tuple[str, int]]]] = head.level_tensors  # type: ignore[assignment]
     return found()

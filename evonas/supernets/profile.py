@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from evonas.supernets.resolution import head_output
 from evonas.supernets.slices import bind
 from evonas.supernets.step import Step
 from evonas.supernets.supernet import Supernet
+
+# combinations of genes at one place that are tried
+_MOST = 10**7
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,9 @@ def distinct_steps(family: SupernetFamily) -> Iterator[tuple[Step, Genotype]]:
     """Yields a step for each label of the family, and each step without label, with a genotype that runs it.
 
     A family whose steps depend on too many genes to try all of their combinations has a method `distinct_steps`.
+
+    Raises:
+        UserError: the family has none, and the genes of some place have too many combinations.
     """
     own = getattr(family, "distinct_steps", None)
     if own is not None:
@@ -41,6 +48,13 @@ def distinct_steps(family: SupernetFamily) -> Iterator[tuple[Step, Genotype]]:
         return
     seen: set[Step | str] = set()
     for at, genes in family.places.items():
+        counts = [family.space.cardinalities[column(family.space, gene)] for gene in genes]
+        if prod(counts) > _MOST:
+            raise UserError(
+                f"One step of {family.space.name} is one of {prod(counts)} by its {len(genes)} genes, too many to time "
+                "each.",
+                "Measure networks instead: objective=[error,latency].",
+            )
         for genotype in _variants(family, genes):
             for step in family.path(genotype):
                 if step.at == at and (step.label or step) not in seen:

@@ -6,7 +6,7 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from evonas.config import allowed, build, to_plain
 from evonas.errors import UserError
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 LATENCY_TABLE = "lookup/table.json"
 # groups whose option `none` is empty: what other files or a person set below them then has nothing to be set of
 MAY_BE_NONE = ("distill", "sampler")
+# options of spaces that identities name only where they are used, since runs were recorded before they were there
+LATER_SPACE_OPTIONS = ("streams",)
 
 
 class RunMode(Enum):
@@ -56,8 +58,9 @@ def mode_of(cfg: DictConfig) -> RunMode:
 def complete(cfg: DictConfig) -> None:
     """Fills in what only code knows, in place, so that identities have it.
 
-    Groups with the option `none` become empty, whatever a task or an experiment sets below them, and the network gets
-    the digest of what its family finds out for itself.
+    Groups with the option `none` become empty, whatever a task or an experiment sets below them, options of spaces that
+    were not there when runs began go where they are not used, and the network gets the digest of what its family finds
+    out for itself.
 
     Raises:
         UserError: the network has no name, or the family cannot use it.
@@ -66,13 +69,17 @@ def complete(cfg: DictConfig) -> None:
         node = cfg.get(group)
         if node and "_target_" not in node:
             cfg[group] = {}
-    network = cfg.get("network")
+    space, network = cfg.get("space"), cfg.get("network")
+    for key in LATER_SPACE_OPTIONS:
+        if space and key in space and not space[key]:
+            with open_dict(space):
+                del space[key]
     if not mode_of(cfg).has_network or not network or network.get("structure", "") is not None:
         return
     if OmegaConf.is_missing(network, "name"):
         raise UserError("network.name is missing: which model?", "Try network.name=resnet18.")
     settings = {key: network[key] for key in ("name", "order") if key in network}
-    settings["space"] = cfg.get("space")
+    settings["space"] = space
     network.structure = allowed(network["_target_"]).structure_digest(**settings)  # type: ignore[attr-defined]
 
 

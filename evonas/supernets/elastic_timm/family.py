@@ -80,9 +80,10 @@ class ElasticTimm:
             order: see the class.
             space: the config of the space, which may want streams.
         """
-        return structure_of(
-            name, variant=_variant(order, variant_of((space or {}).get("streams") or ()))
-        ).digest
+        given = (space or {}).get("streams")
+        # other values are refused by the space
+        streams = given if isinstance(given, Sequence) and not isinstance(given, str) else ()
+        return structure_of(name, variant=_variant(order, variant_of(streams))).digest
 
     def _steps(self, genotype: Genotype) -> tuple[Step, ...]:
         return path(self._architecture(genotype), self.structure)

@@ -124,7 +124,8 @@ def elastic_space(
 
 def variant_of(streams: Sequence[float]) -> str:
     """Which variant of a model's structure a space of these streams needs, see `structure_store.VARIANTS`."""
-    return STREAMS if any(float(part) < 1 for part in streams) else ""
+    is_number = all(isinstance(part, int | float) for part in streams)
+    return STREAMS if is_number and any(part < 1 for part in streams) else ""
 
 
 def has_streams(space: Space) -> bool:
