@@ -134,6 +134,7 @@ class Pipeline:
 
             curriculum = factory.curriculum(cfg, context.setup.space)
             curriculum.check_draws(lambda: factory.costs(context.setup))
+            factory.check_head(context.setup)
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
 

@@ -112,6 +112,31 @@ def test_a_timm_model_runs_from_its_weights(tmp_path: Path, evonas_command: Call
     assert ended.code == 2 and "network.name is missing" in ended.err
 
 
+def test_streams_want_a_head_that_can_be_narrower(tmp_path: Path, evonas_command: Callable[..., Any]) -> None:
+    words = ("+task=synthetic", "network=timm", "network.name=test_resnet", "space.streams=[0.5,1.0]")
+    ended = evonas_command(*words, "head=mamba", "run=wide", *SHORT)
+    assert ended.code == 2 and "cannot be narrower" in ended.err and "head=light" in ended.err
+    # before any stage
+    assert not list((tmp_path / "outputs/wide").glob("*/*.safetensors"))
+
+
+@pytest.mark.slow
+def test_streams_run_from_one_command(tmp_path: Path, evonas_command: Callable[..., Any]) -> None:
+    words = ("+task=synthetic", "network=timm", "network.name=test_resnet", "space.streams=[0.5,0.75,1.0]")
+    more = ("network.order=taylor", "head=light", "select.rules=[best:macs]", "run=streams")
+    ended = evonas_command(*words, *more, *SHORT)
+    assert ended.code == 0, ended.err
+    run = tmp_path / "outputs/streams"
+    [net] = json.loads((run / "selected.json").read_text())["nets"]
+    [tested] = json.loads((run / "evaluate/test.json").read_text())["nets"]
+    assert "/c=" in net["genotype"] and tested["macs"] == round(1e9 * net["objectives"]["macs"])
+    loaded = evonas.load(f"run:streams#{net['name']}", "outputs")
+    assert sum(each.numel() for each in loaded.parameters()) == tested["params"]
+    assert [each.in_channels for each in loaded.head.laterals] == [each.channels for each in loaded.levels]
+    features = evonas.load(f"run:streams#{net['name']}", "outputs", features_only=True)
+    assert features.feature_info.channels() == [each.channels for each in loaded.levels]
+
+
 def test_a_preview_fine_tunes_the_whole_model_and_cuts_it(
     tmp_path: Path, evonas_command: Callable[..., Any]
 ) -> None:

@@ -16,6 +16,8 @@ from evonas.space.space import Space
 from evonas.stages.base import Context
 from evonas.stages.build import teacher_checkpoint
 from evonas.stages.build.setup import Setup
+from evonas.supernets import elastic_head
+from evonas.supernets.base import level_channels
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet
@@ -48,6 +50,13 @@ def largest_on_meta(setup: Setup) -> StaticNet | None:
     if isinstance(head, RegionHead):
         return None
     return StaticNet(setup.family.build(setup.space.largest(), None), head, training=False).eval().to("meta")
+
+
+def check_head(setup: Setup) -> None:
+    """Raises a UserError if levels of smaller subnets lose channels, and the task's head cannot be narrower."""
+    family = setup.family
+    if level_channels(family, family.space.smallest()).pieces is not None:
+        elastic_head.check_head(family, setup.task.head(family.levels))
 
 
 def costs(setup: Setup) -> CostTable:

@@ -10,6 +10,7 @@ from evonas.errors import UserError
 from evonas.nn.expanded_classifier import ExpandedClassifier
 from evonas.nn.level import pyramid
 from evonas.stages.networks.exported import CONFIG, FORMAT, MODEL, describe, load_exported
+from evonas.supernets.base import LevelChannels
 from evonas.supernets.elastic_head import own_head, subnet_head
 from evonas.supernets.elasticvit.family import ElasticViT
 from evonas.supernets.elasticvit.space import vit_space
@@ -56,7 +57,7 @@ def test_layers_by_hand() -> None:
 
 def test_a_narrower_head_has_the_first_rows_and_columns() -> None:
     head, maps = _head(), _maps(16, 8)
-    bound, own = subnet_head(head, (8, 8)), own_head(head, (8, 8))
+    bound, own = (make(head, LevelChannels((8, 8))) for make in (subnet_head, own_head))
     assert own.pre_head_0.weight.shape == (48, 8) and own.pre_head_1.weight.shape == (12, 48)
     assert torch.equal(own.pre_head_1.weight, head.pre_head_1.weight[:, :48])
     with torch.no_grad():
@@ -66,7 +67,8 @@ def test_a_narrower_head_has_the_first_rows_and_columns() -> None:
     moved = head.pre_head_norm_0.running_mean
     assert torch.equal(moved[:48], own.pre_head_norm_0.running_mean)
     assert torch.equal(moved[48:], _head().pre_head_norm_0.running_mean[48:])
-    assert subnet_head(head, (8, 16)) is head and own_head(head, (8, 16)) is not head
+    whole = LevelChannels((8, 16))
+    assert subnet_head(head, whole) is head and own_head(head, whole) is not head
     assert own.settings == {**head.settings, "width": 8}
 
 
