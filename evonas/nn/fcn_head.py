@@ -138,7 +138,7 @@ class FCNHead(nn.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """Constructor keywords except `levels` and `seed`, as JSON data."""
-        found = {
+        found: dict[str, Any] = {
             "out_channels": self.main.predict.out_channels,
             "side_weight": self.side_weight,
             "bn_momentum": self.bn_momentum,

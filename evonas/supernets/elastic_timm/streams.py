@@ -124,7 +124,7 @@ class _Streams:
 
     def find(self) -> None:
         base = self._levels(self._model)
-        for units, makers, reached in self._candidates(base):
+        for units, passed in self._candidates(base):
             word = min(tensor for tensor, _ in units[0] if tensor[:1] != LEVEL)
             what = f"stream {word.rpartition('.')[0] or word}"
             group = self._finder.group_of(units)
@@ -145,16 +145,13 @@ class _Streams:
                 self._finder.refused.append((what, reason))
                 continue
             owners = {number for number, block in enumerate(self._blocks) if _owns_any(block, tensors)}
-            passed = {number for maker in makers for number in reached.get(maker, ())}
             self.touched[index] = owners | passed & set(range(len(self._blocks)))
             self.level_axes += [
                 LevelAxis(int(axis.tensor[1:]), index, axis.starts, axis.length) for axis in ends
             ]
 
-    def _candidates(
-        self, base: Sequence[Tensor]
-    ) -> Iterator[tuple[list[Positions], set[str], dict[str, set[int]]]]:
-        """Units of equal kind, the names of what makes them, and which blocks everything reaches."""
+    def _candidates(self, base: Sequence[Tensor]) -> Iterator[tuple[list[Positions], set[int]]]:
+        """Units of equal kind, in the order in which they begin, and the numbers of the blocks that are given them."""
         parts = dict[str, nn.Module]()
         for block in self._blocks:
             for name in block.run:
@@ -187,18 +184,19 @@ class _Streams:
             is_read = READS in sides or any(name[:1] == LEVEL for name, _, _ in nodes)
             if is_read and sides & {MAKES, GROUP}:
                 chosen.append(nodes)
-        found = []
+        found = list[tuple[int, list[Positions], set[int]]]()
         for units in self._finder.units_of(chosen):
             owned = {name.removesuffix(".weight") for name, axis in units[0] if not axis or name in loose}
-            inside = [(number, name) for number, name in makers if name in owned]
-            found.append((units, {name for _, name in inside}, reached, min(inside, default=(0, ""))))
-        # in the order in which they begin
-        for units, names, reached, _ in sorted(found, key=lambda each: each[-1][0]):
-            yield units, names, reached
+            own_makers = [(number, name) for number, name in makers if name in owned]
+            passed = {number for _, name in own_makers for number in reached.get(name, ())}
+            first = min((number for number, _ in own_makers), default=0)
+            found.append((first, units, passed))
+        for _, units, passed in sorted(found, key=lambda each: each[0]):
+            yield units, passed
 
-    def _levels(self, model: nn.Module, given: Tensor | None = None) -> list[Tensor]:
+    def _levels(self, model: nn.Module) -> list[Tensor]:
         """The maps at the ends of the stages, whatever their layout."""
-        x, found = self._given[0] if given is None else given, list[Tensor]()
+        x, found = self._given[0], list[Tensor]()
         for stage in self._stages:
             for block in stage.blocks:
                 x = call(model, block.run, x)

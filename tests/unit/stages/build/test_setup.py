@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import small_run
+import small_stages
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from evonas import schema
 from evonas.run import Run
 from evonas.schema import Budget
 from evonas.space.space import Space
 from evonas.stages.base import Context
-from evonas.stages.build.setup import RunMode, Setup, mode_of
+from evonas.stages.build.setup import RunMode, Setup, complete, mode_of
 from evonas.stages.search import Search
 from evonas.supernets.evonet.family import EvoNet
 from evonas.supernets.supernet import Supernet
@@ -93,3 +96,20 @@ def test_the_mode_of_a_run(settings: dict[str, Any], mode: RunMode, has_network:
     found = mode_of(OmegaConf.create(settings))
     assert found is mode
     assert found.has_network == has_network
+
+
+def test_options_of_spaces_are_named_by_identities_only_where_they_are_used() -> None:
+    def completed(*more: str) -> Any:
+        schema.register()
+        with initialize_config_dir(str(small_stages.CONF), version_base="1.3"):
+            words = ["+task=synthetic", "network=timm", "network.name=test_resnet", *more]
+            cfg = compose("config", overrides=words)
+        complete(cfg)
+        return cfg
+
+    plain, given = completed(), completed("space.streams=[0.5,1.0]")
+    # runs were recorded before there were streams
+    assert "streams" not in plain.space and "streams" not in OmegaConf.to_container(plain.network)["space"]
+    assert given.space.streams == [0.5, 1.0]
+    assert plain.network.structure == completed("space.streams=[1.0]").network.structure
+    assert plain.network.structure != given.network.structure

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from evonas.supernets.elastic_timm.taint import GROUP, MAKES, READS, channels_of
+from evonas.supernets.elastic_timm.taint import GROUP, MAKES, READS, channels_of, channels_of_chain
 
 
 class _Ghost(nn.Module):
@@ -91,3 +91,45 @@ def test_weights_are_left_as_they_were():
     _classes(block, (4, 6))
     assert all(torch.equal(tensor, before[name]) for name, tensor in block.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in block.modules())
+
+
+def test_channels_are_followed_through_the_blocks_behind_their_own():
+    """A residual block, a pooling without tensors and a layer that reads: one stream, and the image outside."""
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.gamma = nn.Conv2d(4, 4, 1), nn.Parameter(torch.ones(4))
+
+        def forward(self, x):
+            return x + self.gamma[:, None, None] * self.conv(x)
+
+    model = nn.ModuleDict(
+        {"stem": nn.Conv2d(3, 4, 1), "block": Residual(), "pool": nn.MaxPool2d(2), "end": nn.Conv2d(4, 2, 1)}
+    )
+    x, given = torch.randn(1, 3, 4, 4), []
+    for module in model.values():
+        given.append(x)
+        x = module(x).detach()
+    own = dict(model.named_parameters())
+    makers = [(0, "stem"), (1, "block.conv"), (1, "block.gamma"), (3, "end")]
+    of, reached = channels_of_chain(
+        list(model.values()),
+        dict(model.named_modules()),
+        given,
+        {2: (":level", 1), 3: (":last", 1)},
+        makers,
+        {"block.gamma": own["block.gamma"]},
+    )
+    classes = of.classes()
+    for at in range(4):
+        stream = {("stem", MAKES, at), ("block.conv", READS, at), ("block.conv", MAKES, at)}
+        assert {*stream, ("block.gamma", "scales0", at), (":level", "scales", at), ("end", READS, at)} in map(
+            set, classes
+        )
+    assert [{("end", MAKES, at), (":last", "scales", at)} in map(set, classes) for at in range(2)] == [
+        True
+    ] * 2
+    assert not any(("stem", READS, 0) in each for each in classes)
+    # the pooling is given what the stem and the block make
+    assert reached["stem"] == {1, 2, 3} and reached["block.conv"] == {2, 3} and reached["end"] == {4}
