@@ -30,7 +30,8 @@ def is_elastic(head: nn.Module) -> bool:
 
 def check_head(family: SupernetFamily, head: nn.Module) -> None:
     """Raises a UserError if some levels of a family lose channels and the head cannot."""
-    head_cuts(head, level_channels(family, family.space.smallest()))
+    if hasattr(family, "level_pieces"):
+        head_cuts(head, level_channels(family, family.space.smallest()))
 
 
 def level_tensors(head: nn.Module) -> Sequence[Sequence[tuple[str, int]]]:

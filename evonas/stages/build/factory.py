@@ -55,7 +55,7 @@ def largest_on_meta(setup: Setup) -> StaticNet | None:
 def check_head(setup: Setup) -> None:
     """Raises a UserError if levels of smaller subnets lose channels, and the task's head cannot be narrower."""
     family = setup.family
-    if level_channels(family, family.space.smallest()).pieces is not None:
+    if hasattr(family, "level_pieces") and level_channels(family, family.space.smallest()).pieces is not None:
         elastic_head.check_head(family, setup.task.head(family.levels))
 
 
