@@ -25,10 +25,10 @@ def level_pieces(of: Structure, architecture: Architecture) -> tuple[Pieces, ...
     gone: list[list[tuple[int, int]]] = [[] for _ in of.stages]
     units = units_of(of, architecture) if of.level_axes else {}
     for each in of.level_axes:
-        whole = of.groups[each.group].units
-        gone[each.stage] += [
-            (start + units[each.group] * each.length, start + whole * each.length) for start in each.starts
-        ]
+        kept, whole = units[each.group], of.groups[each.group].units
+        if kept < whole:
+            ranges = ((start + kept * each.length, start + whole * each.length) for start in each.starts)
+            gone[each.stage] += ranges
     return tuple(pieces_without(each, stage.channels) for each, stage in zip(gone, of.stages, strict=True))
 
 

@@ -93,6 +93,7 @@ def test_two_channels_of_a_concatenation_go_together():
     assert {each.starts for each in found.level_axes if each.stage == 0} == {(0, 6)}
     family = _family("ghostnet_050")
     pieces = family.level_pieces(_only(family.space, c2=0.5))[0]
+    assert base.level_channels(family, family.space.largest()).pieces is None
     # half of both halves, which are not the first channels of the level
     assert pieces == ((0, 3), (6, 3))
     net = _supernet(family)
