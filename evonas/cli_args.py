@@ -28,6 +28,7 @@ _TOPICS = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"
 # commands in the run of a preview take over what its first one said
 _MEANS = {
     "search=saswot": ("objective=[zero_cost,latency]", "sampler=none", "distill=none"),
+    "search=saswot_matrices": ("objective=[zero_cost,macs]", "sampler=none"),
     "stage=preview": ("search=nested", "sampler=none", "distill=none"),
 }
 
@@ -45,6 +46,10 @@ _TEXTS = {
     "start": _NETWORKS,
     "select.rules": re.compile(r",(?!\s*[\w.]+=[^=])"),
 }
+
+# the text of a genotype up to a choice that is a word, and what may follow it in the same text
+_ENDS_IN_A_WORD = re.compile(r"\s*[\w-]+:[A-Za-z]+\d*=(?:.*[=,])?\s*[A-Za-z][\w.-]*\Z", re.DOTALL)
+_GOES_ON = re.compile(r"[A-Za-z][\w.-]*(?:,\s*[\w.-]+)*(?:/[A-Za-z]+\d*=[^:#]*)?")
 
 
 def rewrite(arguments: Sequence[str]) -> list[str]:
@@ -282,8 +287,20 @@ def _quote_texts(words: list[str]) -> None:
         if comma is None or not inner or value == "null" or set(inner) & set("'\"") or "],[" in inner:
             continue
         parts = comma.split(inner) if is_list or is_sweep(words) else [inner]
+        parts = _whole(parts) if key == "networks" else parts
         text = ",".join(f"'{part.strip()}'" for part in parts)
         words[index] = f"{key}=[{text}]" if is_list else f"{key}={text}"
+
+
+def _whole(parts: Sequence[str]) -> list[str]:
+    """The parts of a list, in which a genotype whose choices are words, such as `q=conv2,zoom`, is one part again."""
+    found: list[str] = []
+    for part in parts:
+        if found and _ENDS_IN_A_WORD.match(found[-1]) and _GOES_ON.fullmatch(part.strip()):
+            found[-1] += f",{part.strip()}"
+        else:
+            found.append(part)
+    return found
 
 
 def _spread_trackers(words: list[str]) -> list[str]:

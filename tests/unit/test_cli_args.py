@@ -40,6 +40,19 @@ def test_several_networks() -> None:
     ]
 
 
+WORDS = "fasterseg:a=d4-11/q=conv2,zoom,zoom2/e=skip,conv/u=4,8"
+
+
+def test_choices_that_are_words_stay_in_their_network() -> None:
+    short = "nb201:op=conv,skip"
+    typed = f"networks=[{WORDS},{WORDS},run:a#knee,{short}, {short},b/selected.json#max,./c,{WORDS}]"
+    assert read("+task=shapes", typed) == [
+        WORDS, WORDS, "run:a#knee", short, short, "b/selected.json#max", "./c", WORDS
+    ]  # fmt: skip
+    words = rewrite(["-m", "+task=shapes", f"networks={WORDS},{short},run:a#knee"])
+    assert f"networks='{WORDS}','{short}','run:a#knee'" in words
+
+
 def test_a_sweep_over_networks() -> None:
     words = rewrite(["-m", "+task=shapes", f"networks=run:a#knee,{TEXT}"])
     assert f"networks='run:a#knee','{TEXT}'" in words
