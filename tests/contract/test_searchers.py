@@ -16,6 +16,7 @@ from evonas.search.diffusion.ednag import EDNAG
 from evonas.search.diffusion.evolution import DiffusionEvolution
 from evonas.search.diffusion.fitness import AccuracyFitness, FrontFitness
 from evonas.search.evolution.constrained import ConstrainedEvolution
+from evonas.search.evolution.matrices import MatrixEvolution
 from evonas.search.evolution.nsga2 import NSGA2
 from evonas.search.evolution.nsga3 import NSGA3
 from evonas.search.evolution.regularized import RegularizedEvolution
@@ -63,6 +64,7 @@ SEARCHERS: dict[str, Make] = {
     "elasticvit": partial(
         ConstrainedEvolution, windows={0: [0.4, 0.8]}, analytic_objectives={0: load_of}, initial=24
     ),
+    "matrices": MatrixEvolution,
     "ednag": partial(EDNAG, fitness=FrontFitness(), steps=12),
     "ednag_paper": partial(EDNAG, fitness=AccuracyFitness(unit=50.0), steps=12, parity=True),
     "ednag_smaller": partial(EDNAG, fitness=FrontFitness(), steps=12, lower_params=0.3, init_valid=0.5),

@@ -228,6 +228,9 @@ def test_a_trained_supernet_is_not_replaced_by_starting_weights(tmp_path: Path) 
 def test_the_search_means_what_it_needs_unless_that_is_typed() -> None:
     words = rewrite(["+task=synthetic", "search=saswot"])
     assert {"objective=[zero_cost,latency]", "sampler=none", "distill=none"} <= set(words)
+    # what the paper's own evolution brings leaves the teacher of an experiment alone
+    words = rewrite(["+experiment=saswot_camvid", "search=saswot_matrices"])
+    assert words[2:] == ["objective=[zero_cost,macs]", "sampler=none"]
     typed = rewrite(["+task=synthetic", "search=saswot", "objective=[zero_cost,macs]", "distill=caddkd"])
     assert set(typed) == {
         "+task=synthetic", "search=saswot", "objective=[zero_cost,macs]", "distill=caddkd", "sampler=none"
