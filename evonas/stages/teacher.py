@@ -12,7 +12,7 @@ from evonas.stages.training.logging import training_logger
 from evonas.stages.training.setup import Fitted, TrainingSetup
 from evonas.train.loop.checkpoint_io import remove
 from evonas.train.recipe import is_trained, training_identity
-from evonas.train.teachers.base import Origin, TimmBackbone
+from evonas.train.teachers.base import Origin, StartsFromFile
 
 RANDOM = "RANDOM weights, nobody trained them, its numbers mean nothing. "
 
@@ -39,7 +39,8 @@ def _train(training: TrainingSetup, net: Any) -> str:
     identity = training_identity(training.recipe, "teacher", network=teacher_checkpoint.network(cfg))
     if net.origin is not None:
         identity["origin"] = net.origin.sha256
-    start = net.body.load_start() if isinstance(getattr(net, "body", None), TimmBackbone) else None
+    trained = getattr(net, "body", net)
+    start = trained.load_start() if isinstance(trained, StartsFromFile) else None
     if start is not None:
         identity["start"] = start.sha256
         print(f"The teacher starts from {start.text()}.", flush=True)

@@ -33,13 +33,31 @@ def head_output(head: nn.Module, levels: list[Tensor], backbone: Backbone, size:
         UserError: the sides are not multiples of the coarsest stride, and the head predicts cells instead of pixels, or
             the backbone leaves the last pixels out.
     """
-    height, width = size
-    is_resized = backbone.input_size((height, width)) != (height, width)
     if isinstance(head, _IN_COORDINATES):
-        return _fitted(head(at_full_size(levels, backbone, size) if is_resized else levels), backbone, size)
-    if is_resized:
-        return _mapped(head(levels), lambda dense: _interpolated(dense, size))
-    return _fitted(head(levels), backbone, size)
+        resized = _is_resized(backbone, size)
+        return _cropped(head(at_full_size(levels, backbone, size) if resized else levels), backbone, size)
+    return fitted(head(levels), backbone, size)
+
+
+def fitted(output: HeadOutput, backbone: Backbone, size: Sequence[int]) -> HeadOutput:
+    """What a head made of the backbone's maps of images of `size`, at that size if it predicts every pixel.
+
+    Args:
+        output: of a head that does not predict coordinates.
+        backbone: the backbone.
+        size: height and width of the images in pixels.
+
+    Raises:
+        UserError: as of `head_output`.
+    """
+    if _is_resized(backbone, size):
+        return _mapped(output, lambda dense: _interpolated(dense, size))
+    return _cropped(output, backbone, size)
+
+
+def _is_resized(backbone: Backbone, size: Sequence[int]) -> bool:
+    height, width = size
+    return backbone.input_size((height, width)) != (height, width)
 
 
 def head_size(head: nn.Module, size: Size, own: Size) -> Size:
@@ -53,7 +71,7 @@ def at_full_size(levels: Sequence[Tensor], backbone: Backbone, size: Sequence[in
     return [_interpolated(each, grid) for each, grid in zip(levels, grids, strict=True)]
 
 
-def _fitted(output: HeadOutput, backbone: Backbone, size: Sequence[int]) -> HeadOutput:
+def _cropped(output: HeadOutput, backbone: Backbone, size: Sequence[int]) -> HeadOutput:
     """A dense output without the border that strides add to images whose sides they do not divide."""
     multiple, stride = backbone.levels[-1].stride, backbone.levels[0].stride
     if all(side % multiple == 0 for side in size):

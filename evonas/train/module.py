@@ -21,9 +21,8 @@ from evonas.space.genotype import Genotype
 from evonas.supernets.cost_table import CostTable
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import Batch, Task
-from evonas.train.distillation.cross_architecture import Distiller, distilled_level
+from evonas.train.distillation.base import Distillation, Outputs
 from evonas.train.distillation.inplace import FullNetwork, InPlaceDistillation
-from evonas.train.distillation.soft_labels import SoftLabels
 from evonas.train.mixing import NO_MIXING, Mixing
 from evonas.train.optim import gradients, optimizers
 from evonas.train.optim.gradient_merge import Gradients, Merge, cosines
@@ -33,8 +32,6 @@ from evonas.train.sampling.base import LossAwareSampler, Sampler, weights_of
 from evonas.train.sampling.loss_oracle import BatchLossOracle, side_effect_free
 from evonas.train.teachers.feature_cache import CachedTeacher, teacher_outputs
 
-# output of the head, and feature maps of the backbone
-Outputs = tuple[HeadOutput, list[Tensor]]
 Pass = Callable[[Tensor], Outputs]
 
 
@@ -59,7 +56,7 @@ class DistillationOptions(TypedDict, total=False):
     """Keywords of `TrainingModule` for distillation from a teacher; empty without one."""
 
     teacher: nn.Module | None
-    distiller: Distiller | SoftLabels | None
+    distiller: Distillation | None
 
 
 class TrainingOptions(OptimizerOptions, DistillationOptions, total=False):
@@ -107,7 +104,7 @@ class TrainingModule(lightning.LightningModule):
             network.
         projector_weight_decay: weight decay of the distiller; None for that of the network.
         teacher: a module with `forward_with_features`.
-        distiller: distillation losses, with trainable projectors new for every training if they compare features.
+        distiller: the distillation loss, with its trainable projectors if it has any; new for every training.
 
     Raises:
         UserError: an option is unknown or out of range.
@@ -131,7 +128,7 @@ class TrainingModule(lightning.LightningModule):
         projector_lr: float | None = None,
         projector_weight_decay: float | None = None,
         teacher: nn.Module | None = None,
-        distiller: Distiller | SoftLabels | None = None,
+        distiller: Distillation | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -274,24 +271,17 @@ class TrainingModule(lightning.LightningModule):
         return teacher_outputs(self._teacher[0], batch)
 
     def loss(self, outputs: Outputs, batch: Batch, teacher_out: Outputs | None) -> Tensor:
-        """The loss (1 - ratio) task + ratio task(teacher) + spatial + frequency, or the task loss without a teacher.
+        """The distiller's loss, or that of the task without a teacher.
 
         Args:
             outputs: student's output and features.
             batch: images and labels.
             teacher_out: teacher's output and features, or None.
         """
-        output, levels = outputs
-        loss = self.task.loss(output, batch)
+        labels = self.task.loss(outputs[0], batch)
         if teacher_out is None or self.distiller is None:
-            return loss
-        distiller = self.distiller
-        teacher_output, teacher_levels = teacher_out
-        loss = (1.0 - distiller.ratio) * loss
-        if distiller.ratio > 0:
-            loss = loss + distiller.ratio * self.task.distillation_loss(output, teacher_output, batch)
-        student, target = (distilled_level(maps, distiller.level) for maps in (levels, teacher_levels))
-        return loss + distiller(student, target).total
+            return labels
+        return self.distiller.loss(labels, outputs, teacher_out, batch, self.task)
 
 
 class SubnetModule(TrainingModule):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -9,10 +10,14 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from evonas import files
+from evonas import files, weights
 from evonas.nn.heads import DenseHead
+from evonas.supernets.fasterseg.family import FasterSeg
+from evonas.supernets.fasterseg.space import fasterseg_space
 from evonas.train.loop.data import seeded
 from evonas.train.teachers.base import Teacher, TeacherBackbone, TeacherModel, TimmBackbone
+from evonas.train.teachers.frozen import frozen
+from evonas.train.teachers.subnet import SubnetBackbone
 
 MAX_DEPTH, CLASSES = 20.0, 5
 SIZES = [(64, 96), (32, 64), (70, 50)]
@@ -48,6 +53,29 @@ def mask2former(**options: Any) -> Any:
     return Mask2Former("ade20k", CLASSES, "tiny", **options)
 
 
+def deeplabv3plus(**options: Any) -> Any:
+    pytest.importorskip("segmentation_models_pytorch")
+    from evonas.train.teachers.deeplab import DeepLabV3Plus
+
+    return DeepLabV3Plus(CLASSES, "tiny", **options)
+
+
+def subnet() -> Teacher:
+    """FasterSeg's smallest network in a space of nine layers."""
+    space = fasterseg_space("try", layers=9, widths=[4])
+    return with_head(SubnetBackbone(FasterSeg(space, base=3), space.format(space.smallest())))
+
+
+def from_a_file(make: Callable[[], Any]) -> Any:
+    """The same teacher, frozen with weights that were trained before."""
+    network = make()
+    body = getattr(network, "body", network)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        weights.save(path, network.state_dict(), {})
+        return frozen(make(), path, body.renames)
+
+
 TEACHERS: dict[str, Callable[[], Any]] = {
     "timm": trained,
     "depth_anything": lambda: depth_anything("depth_anything"),
@@ -57,8 +85,16 @@ TEACHERS: dict[str, Callable[[], Any]] = {
     "dinov2_features": lambda: dinov2(head=False),
     "mask2former": mask2former,
     "mask2former_resized": lambda: mask2former(input_size=(42, 70)),
+    "deeplabv3plus": deeplabv3plus,
+    "deeplabv3plus_fine": lambda: deeplabv3plus(output_stride=8),
+    "deeplabv3plus_frozen": lambda: from_a_file(deeplabv3plus),
+    "subnet": subnet,
+    "subnet_frozen": lambda: from_a_file(subnet),
 }
-FOREIGN = [name for name in TEACHERS if name != "timm"]
+TRAINED = ("timm", "deeplabv3plus", "deeplabv3plus_fine", "subnet")
+FOREIGN = [name for name in TEACHERS if name not in TRAINED]
+# those whose weights come from a file that these tests write
+FROM_FILES = ("deeplabv3plus_frozen", "subnet_frozen")
 
 
 def made(name: str) -> Any:
@@ -81,8 +117,11 @@ class TestTeacher:
             assert [found.shape[:2] for found in maps] == [(2, level.channels) for level in teacher.levels]
             assert all(torch.isfinite(found).all() for found in maps)
             if teacher.has_output:
-                names_classes = name.startswith("mask2former")
-                channels, low, high = (CLASSES, -float("inf"), 1e-6) if names_classes else (1, 0, MAX_DEPTH)
+                channels, low, high = 1, 0.0, MAX_DEPTH
+                if name.startswith(("mask2former", "deeplab")):
+                    # Mask2Former's are logarithms of shares
+                    channels, low = CLASSES, -float("inf")
+                    high = 1e-6 if name.startswith("mask2former") else float("inf")
                 assert output.shape == (2, channels, *size) and output.dtype == torch.float32
                 assert output.min() >= low and output.max() <= high
             else:
@@ -132,6 +171,8 @@ class TestForeignWeights:
         assert not any(found.requires_grad for found in maps)
 
     def test_random_weights_say_so_and_follow_the_seed(self, name: str) -> None:
+        if name in FROM_FILES:
+            pytest.skip("its weights come from a file")
         first, again = made(name).origin, made(name).origin
         assert first == again and first.is_random and first.facts()["random"] is True
         with seeded(1, name):
@@ -142,14 +183,16 @@ def test_a_trained_teacher_has_no_origin() -> None:
     assert trained().origin is None and list(trained().parameters())
 
 
-@pytest.mark.parametrize("name", ["timm", "dinov2", "dinov2_resized"])
+@pytest.mark.parametrize("name", ["timm", "dinov2", "dinov2_resized", "subnet"])
 def test_bodies_keep_their_part_of_the_contract(name: str) -> None:
     body = made(name).body
     assert isinstance(body, TeacherBackbone) and not isinstance(body, TeacherModel)
 
 
 def test_every_configured_teacher_is_one_of_these(root: Path) -> None:
-    targets = {"TimmBackbone", "DepthAnything", "DINOv2Backbone", "Mask2Former"}
+    targets = {
+        "TimmBackbone", "DepthAnything", "DINOv2Backbone", "Mask2Former", "DeepLabV3Plus", "SubnetBackbone"
+    }  # fmt: skip
     for path in (root / "conf" / "teacher").glob("*.yaml"):
         node = OmegaConf.load(path)
         # one that only changes another names it first

@@ -22,12 +22,14 @@ from evonas.supernets.cost_table import CostTable
 from evonas.supernets.static_net import StaticNet
 from evonas.supernets.supernet import Supernet
 from evonas.tasks.base import SettableHead
+from evonas.tasks.segmentation import Segmentation
 from evonas.train.curriculum import Curriculum
-from evonas.train.distillation.cross_architecture import Distiller, distilled_level
-from evonas.train.distillation.soft_labels import SoftLabels
+from evonas.train.distillation.base import Distillation
+from evonas.train.distillation.cross_architecture import distilled_level
 from evonas.train.fit import Devices
 from evonas.train.loop.data import seeded
 from evonas.train.teachers.base import Teacher, TeacherModel
+from evonas.train.teachers.frozen import frozen
 
 SUPERNET = "supernet/supernet.safetensors"
 TEACHER = teacher_checkpoint.TEACHER
@@ -70,10 +72,19 @@ def teacher(setup: Setup) -> Any:
     See the contract of `evonas/train/teachers/base.py`.
     """
     with seeded(setup.cfg.seed, "init/teacher"):
-        made = build(setup.cfg.teacher)
-        if isinstance(made, TeacherModel):
-            return made
-        return Teacher(made, _head(setup, made, "init/teacher") if made.has_output else None)
+        body = build(setup.cfg.teacher, **_classes(setup))
+        made: Any = body
+        if not isinstance(body, TeacherModel):
+            made = Teacher(body, _head(setup, body, "init/teacher") if body.has_output else None)
+        file = getattr(body, "file", None)
+        return made if file is None else frozen(made, Path(file), body.renames)
+
+
+def _classes(setup: Setup) -> dict[str, int]:
+    """The number of the task's classes of pixels, for a teacher that leaves `classes` open."""
+    node, task = setup.cfg.teacher, setup.task
+    is_open = "classes" in node and node.classes is None
+    return {"classes": len(task.classes)} if is_open and isinstance(task, Segmentation) else {}
 
 
 def _head(setup: Setup, body: Any, purpose: str) -> nn.Module:
@@ -93,8 +104,8 @@ def _head(setup: Setup, body: Any, purpose: str) -> nn.Module:
     return head
 
 
-def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Distiller | SoftLabels:
-    """A distiller, with projectors drawn from (seed, purpose); needs `cfg.distill`.
+def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Distillation:
+    """A distiller with projectors, if any, drawn from (seed, purpose); needs `cfg.distill`.
 
     Args:
         student: levels of the trained network.
@@ -106,7 +117,7 @@ def distiller(cfg: DictConfig, student: Any, teacher: Any, purpose: str) -> Dist
         "teacher_channels": distilled_level(teacher, level).channels,
     }
     with seeded(cfg.seed, f"init/distiller/{purpose}"):
-        built: Distiller | SoftLabels = build(cfg.distill, **channels)
+        built: Distillation = build(cfg.distill, **channels)
         return built
 
 

@@ -25,7 +25,7 @@ TEACHER = "teacher/teacher.safetensors"
 RESULT = "teacher/result.json"
 CACHE = "teacher/cache"
 # paths may change when a disk is moved; the content is identified by its sha256
-_PATHS = ("weights", "folder")
+_PATHS = ("weights", "encoder_weights", "folder")
 
 
 def network(cfg: DictConfig) -> dict[str, Any]:

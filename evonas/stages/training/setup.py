@@ -159,15 +159,17 @@ class TrainingSetup(EvaluationSetup):
             student: levels of the trained network.
 
         Raises:
-            UserError: outputs are distilled, but the teacher has features alone.
+            UserError: outputs are distilled, but the teacher has features alone, or the task's are not comparable.
         """
         if not self.cfg.distill:
             return {}
         distiller = factory.distiller(self.cfg, student, self._teacher.levels, purpose)
-        if distiller.ratio > 0 and not self._teacher.has_output:
+        distiller.check(self.task)
+        setting = distiller.needs_output()
+        if setting is not None and not self._teacher.has_output:
             raise UserError(
-                f"distill.ratio={distiller.ratio} distills a teacher's output, but this teacher has features alone.",
-                "Use distill.ratio=0, or teacher.head=true.",
+                f"{setting} distills a teacher's output, but this teacher has features alone.",
+                "Use teacher.head=true, or distill=caddkd with distill.ratio=0.",
             )
         if distiller.cache and mixing(self.recipe).is_on:
             raise UserError(

@@ -11,10 +11,13 @@ from typing import Literal, TypeVar, cast, get_args
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
 from evonas.errors import UserError
 from evonas.ops import dct
+from evonas.tasks.base import Batch, Task
+from evonas.train.distillation.base import Distillation, Outputs
 from evonas.train.distillation.projector import Projector
 
 Frequency = Literal["highpass", "dc_removed", "coefficients"]
@@ -36,7 +39,7 @@ class Terms:
         return self.spatial + self.frequency
 
 
-class Distiller(nn.Module):
+class Distiller(Distillation):
     """Projectors and losses of CA-DDKD on one feature level.
 
     Args:
@@ -97,6 +100,19 @@ class Distiller(nn.Module):
         projected = self.frequency_projector(student, size)
         filtered = frequency_term(projected, target, self.frequency, self.cutoff, self.reduction)
         return Terms(self.spatial_weight * spatial, self.frequency_weight * filtered)
+
+    @override
+    def needs_output(self) -> str | None:
+        return f"distill.ratio={self.ratio}" if self.ratio > 0 else None
+
+    @override
+    def loss(self, labels: Tensor, student: Outputs, teacher: Outputs, batch: Batch, task: Task) -> Tensor:
+        """The loss (1 - ratio) labels + ratio task(teacher) + spatial + frequency."""
+        loss = (1.0 - self.ratio) * labels
+        if self.ratio > 0:
+            loss = loss + self.ratio * task.distillation_loss(student[0], teacher[0], batch)
+        mine, target = (distilled_level(maps, self.level) for maps in (student[1], teacher[1]))
+        return loss + self(mine, target).total
 
 
 def distilled_level(levels: Sequence[Kind], level: int) -> Kind:

@@ -1,13 +1,14 @@
 """Distillation of a teacher's outputs alone, such as the class probabilities of classifiers."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
 from evonas.errors import UserError
-from evonas.train.distillation.cross_architecture import Terms
+from evonas.tasks.base import Batch
+from evonas.train.distillation.base import ComparesOutputs, Distillation, Outputs
 
 
-class SoftLabels(nn.Module):
+class SoftLabels(Distillation):
     """The loss (1 - ratio) task + ratio task(teacher); features are not compared, and nothing is trained for it.
 
     Args:
@@ -26,7 +27,14 @@ class SoftLabels(nn.Module):
             raise UserError(f"distill.ratio must be in (0, 1], got {ratio}.", "Try distill.ratio=0.5.")
         self.ratio = float(ratio)
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Terms:  # noqa: ARG002
-        """Zero for both terms of features."""
-        zero = torch.zeros((), device=student.device)
-        return Terms(zero, zero)
+    @override
+    def needs_output(self) -> str:
+        return f"distill.ratio={self.ratio}"
+
+    @override
+    def loss(
+        self, labels: Tensor, student: Outputs, teacher: Outputs, batch: Batch, task: ComparesOutputs
+    ) -> Tensor:
+        return (1.0 - self.ratio) * labels + self.ratio * task.distillation_loss(
+            student[0], teacher[0], batch
+        )

@@ -19,6 +19,9 @@ A teacher is either a backbone with the task's head (`Teacher`), or a complete n
 `depth_anything.DepthAnything`. A teacher backbone has `levels`, `origin` and `num_params` and maps images to feature
 maps. `scales` tells whether it resizes images, and `restored` resizes the output of a dense head back.
 `head_settings` overrides keywords of the task's head for this backbone.
+
+A teacher or backbone that is trained here unless the user has trained weights of all of it has `file`, the file of
+these weights or None, and `renames` (see `frozen.py`); with a file it is wrapped by `frozen.FrozenTeacher`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -85,6 +88,15 @@ class TeacherBackbone(Protocol):
     def __call__(self, x: Tensor) -> Maps: ...
 
     def restored(self, output: Tensor, size: tuple[int, int]) -> Tensor: ...
+
+
+@runtime_checkable
+class StartsFromFile(Protocol):
+    """A teacher, or the backbone of one, whose training may start from pretrained weights."""
+
+    def load_start(self) -> Matched | None:
+        """Loads them in place and says what matched; None where no file was given."""
+        ...
 
 
 class TimmBackbone(nn.Module):

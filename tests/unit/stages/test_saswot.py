@@ -48,15 +48,31 @@ def _camvid(root: Path) -> Path:
     return root
 
 
+def _taught() -> tuple[str, ...]:
+    """FasterSeg's teacher, made narrow."""
+    space = fasterseg_space()
+    text = space.format(genotype_of(space, PUBLISHED["fasterseg_teacher"].architecture))
+    short = "train.teacher.batch_size=2", "teacher.network.base=1"
+    return "teacher=fasterseg_teacher", f'teacher.genotype="{text}"', *short
+
+
+def _searched(name: str, command: Command, tmp_path: Path, *words: str) -> Path:
+    """The folder of a run of SasWOT's experiment, in which the teacher was trained and tested."""
+    root = _camvid(tmp_path / "data") if name == "camvid" else scenes.WRITERS[name](tmp_path / "data")
+    more = CITYSCAPES if name == "cityscapes" else ()
+    ended = command(f"+experiment=saswot_{name}", f"data.root={root}", *SHORT, *SCORE, *more, *words)
+    assert ended.code == 0, ended.err
+    run = tmp_path / "outputs/try"
+    assert json.loads((run / "teacher/result.json").read_text())["steps"] == 1
+    assert json.loads((run / "evaluate/test.json").read_text())["teacher"]["miou"] >= 0
+    return run
+
+
 @pytest.mark.parametrize("name", ["camvid", pytest.param("cityscapes", marks=pytest.mark.slow)])
 def test_networks_are_searched_by_scores_and_trained(
     name: str, evonas_command: Command, tmp_path: Path
 ) -> None:
-    root = _camvid(tmp_path / "data") if name == "camvid" else scenes.WRITERS[name](tmp_path / "data")
-    more = CITYSCAPES if name == "cityscapes" else ()
-    ended = evonas_command(f"+experiment=saswot_{name}", f"data.root={root}", *SHORT, *SCORE, *more)
-    assert ended.code == 0, ended.err
-    run = tmp_path / "outputs/try"
+    run = _searched(name, evonas_command, tmp_path, *_taught())
     nets = json.loads((run / "selected.json").read_text())["nets"]
     assert nets and all(net["genotype"].startswith("fasterseg_saswot:") for net in nets)
     assert all({"zero_cost", "macs"} <= net["objectives"].keys() for net in nets)
@@ -66,10 +82,30 @@ def test_networks_are_searched_by_scores_and_trained(
     assert all(round(1e9 * net["objectives"]["macs"]) in {each["macs"] for each in tested} for net in nets)
 
 
+def test_matrices_are_evolved_by_the_score_alone(evonas_command: Command, tmp_path: Path) -> None:
+    root = _camvid(tmp_path / "data")
+    short = [each for each in SHORT if each != "~stage.steps.export"]
+    steps = [f"~stage.steps.{each}" for each in ("retrain", "baselines", "evaluate", "export", "report")]
+    words = f"data.root={root}", "search=saswot_matrices", "distill=none"
+    ended = evonas_command("+experiment=saswot_camvid", *words, *short, *SCORE, *steps)
+    assert ended.code == 0, ended.err
+    nets = json.loads((tmp_path / "outputs/try/selected.json").read_text())["nets"]
+    assert nets and all(net["genotype"].startswith("fasterseg_saswot:") for net in nets)
+
+
+def test_a_deeplab_teaches_them(evonas_command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    run = _searched("camvid", evonas_command, tmp_path, "train.teacher.batch_size=2")
+    assert json.loads((run / "teacher/result.json").read_text())["params"] > 11_000_000
+    assert json.loads((run / "selected.json").read_text())["nets"]
+
+
 @pytest.mark.slow
 def test_the_published_student_is_trained_by_its_recipe(evonas_command: Command, tmp_path: Path) -> None:
     root = scenes.WRITERS["cityscapes"](tmp_path / "data")
-    ended = evonas_command("+experiment=fasterseg_cityscapes", f"data.root={root}", *SHORT, *CITYSCAPES)
+    ended = evonas_command(
+        "+experiment=fasterseg_cityscapes", f"data.root={root}", *SHORT, *CITYSCAPES, *_taught()
+    )
     assert ended.code == 0, ended.err
     tested = json.loads((tmp_path / "outputs/try/evaluate/test.json").read_text())["nets"]
     net = next(each for each in tested if each["name"] == "fasterseg")

@@ -1,6 +1,7 @@
 """Classifiers of timm as frozen teachers: their mean at a temperature, their files, and what is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,7 +97,12 @@ def test_files_of_other_networks_and_networks_without_maps_are_refused(tmp_path:
 def test_soft_labels_compare_no_features() -> None:
     soft = SoftLabels(3, 4, ratio=0.5)
     assert (soft.ratio, soft.cache, list(soft.parameters())) == (0.5, False, [])
-    assert float(soft(torch.ones(1, 3, 2, 2), torch.ones(1, 4, 1, 1)).total) == 0
+    task, none = (
+        SimpleNamespace(distillation_loss=lambda mine, theirs, _: mine - theirs),
+        list[torch.Tensor](),
+    )
+    found = soft.loss(torch.tensor(8.0), (torch.tensor(3.0), none), (torch.tensor(1.0), none), {}, task)
+    assert float(found) == 0.5 * 8 + 0.5 * 2
     for ratio in (0.0, 1.5):
         with pytest.raises(UserError, match=r"distill\.ratio"):
             SoftLabels(3, 4, ratio=ratio)
