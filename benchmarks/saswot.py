@@ -7,7 +7,7 @@ With every seed, FasterSeg's matrices are evolved twice in SasWOT's space at a q
 SasWOT's score and once by NWOT, within one window of multiply-adds; random is the first network that the evolutions
 draw. The three are trained from random weights by one recipe, with the losses of +experiment=saswot_camvid and without
 a teacher, and tested once. Answers are kept in benchmarks/answers/saswot by seed; what is there is not trained again.
-`--table` prints the table of docs/results.md.
+`--table` prints the table of those that are there.
 """
 
 import argparse

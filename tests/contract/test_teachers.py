@@ -191,7 +191,8 @@ def test_bodies_keep_their_part_of_the_contract(name: str) -> None:
 
 def test_every_configured_teacher_is_one_of_these(root: Path) -> None:
     targets = {
-        "TimmBackbone", "DepthAnything", "DINOv2Backbone", "Mask2Former", "DeepLabV3Plus", "SubnetBackbone"
+        "TimmBackbone", "DepthAnything", "DINOv2Backbone", "Mask2Former", "DeepLabV3Plus", "SubnetBackbone",
+        "TimmClassifiers",
     }  # fmt: skip
     for path in (root / "conf" / "teacher").glob("*.yaml"):
         node = OmegaConf.load(path)

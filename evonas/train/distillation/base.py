@@ -6,6 +6,7 @@ and not saved with it.
 """
 
 from abc import ABC, abstractmethod
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -14,6 +15,13 @@ from evonas.tasks.base import Batch, Task
 
 # output of the head, and feature maps of the backbone
 Outputs = tuple[HeadOutput, list[Tensor]]
+
+
+@runtime_checkable
+class ComparesOutputs(Protocol):
+    """The part of a task that distillation calls."""
+
+    def distillation_loss(self, output: Any, teacher_output: Any, batch: Batch) -> Tensor: ...
 
 
 class Distillation(nn.Module, ABC):
@@ -39,7 +47,9 @@ class Distillation(nn.Module, ABC):
         """
 
     @abstractmethod
-    def loss(self, labels: Tensor, student: Outputs, teacher: Outputs, batch: Batch, task: Task) -> Tensor:
+    def loss(
+        self, labels: Tensor, student: Outputs, teacher: Outputs, batch: Batch, task: ComparesOutputs
+    ) -> Tensor:
         """The loss of a batch.
 
         Args:

@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from evonas.errors import UserError
 from evonas.ops import dct
-from evonas.tasks.base import Batch, Task
-from evonas.train.distillation.base import Distillation, Outputs
+from evonas.tasks.base import Batch
+from evonas.train.distillation.base import ComparesOutputs, Distillation, Outputs
 from evonas.train.distillation.projector import Projector
 
 Frequency = Literal["highpass", "dc_removed", "coefficients"]
@@ -106,7 +106,9 @@ class Distiller(Distillation):
         return f"distill.ratio={self.ratio}" if self.ratio > 0 else None
 
     @override
-    def loss(self, labels: Tensor, student: Outputs, teacher: Outputs, batch: Batch, task: Task) -> Tensor:
+    def loss(
+        self, labels: Tensor, student: Outputs, teacher: Outputs, batch: Batch, task: ComparesOutputs
+    ) -> Tensor:
         """The loss (1 - ratio) labels + ratio task(teacher) + spatial + frequency."""
         loss = (1.0 - self.ratio) * labels
         if self.ratio > 0:

@@ -17,7 +17,7 @@ from evonas.tasks.base import Batch, Task
 from evonas.tasks.classification import Classification
 from evonas.tasks.iou import to_size
 from evonas.tasks.segmentation import Segmentation
-from evonas.train.distillation.base import Distillation, Outputs
+from evonas.train.distillation.base import ComparesOutputs, Distillation, Outputs
 
 Reduction = Literal["elements", "pixels"]
 
@@ -72,7 +72,9 @@ class LogitDistiller(Distillation):
             )
 
     @override
-    def loss(self, labels: Tensor, student: Outputs, teacher: Outputs, batch: Batch, task: Task) -> Tensor:
+    def loss(
+        self, labels: Tensor, student: Outputs, teacher: Outputs, batch: Batch, task: ComparesOutputs
+    ) -> Tensor:
         return labels + self.weight * self.divergence(main_output(student[0]), main_output(teacher[0]))
 
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
