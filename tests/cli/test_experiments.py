@@ -70,14 +70,17 @@ def test_ednag_of_mobilenet_is_trained_by_its_recipe(name: str) -> None:
     assert list(cfg.objective) == ["error"] and cfg.objective.error["_target_"].endswith("FinetunedError")
 
 
+_MOBILENET = ("network=ofa_nano", "space.resolutions=[1.0]", "data.views.size=32", "data.views.resize=32")
+_SLOW = ("mbv3_cifar10", "mbv3_cifar100", "mbv3_aircraft", "nb201_aircraft")
+
+
 @pytest.mark.parametrize(
-    "name",
-    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("cifar10", "cifar100", "aircraft")), "pets"],
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in _SLOW), "mbv3_pets", "nb201_pets"]
 )
-def test_ednag_of_mobilenet_trains_what_it_draws(name: str, evonas_command: Callable, tmp_path: Path) -> None:
-    WRITERS[name](tmp_path)
-    small = ("network=ofa_nano", "space.resolutions=[1.0]", "data.views.size=32", "data.views.resize=32")
-    words = (f"+experiment=ednag_mbv3_{name}", f"data.root={tmp_path}", "data.validation=0.5", "run=one")
+def test_ednag_trains_what_it_draws(name: str, evonas_command: Callable, tmp_path: Path) -> None:
+    WRITERS[name.partition("_")[2]](tmp_path)
+    small = _MOBILENET if name.startswith("mbv3") else ("network=nb201_nano",)
+    words = (f"+experiment=ednag_{name}", f"data.root={tmp_path}", "data.validation=0.5", "run=one")
     own = ("data.views.cutout=8", "search.initial=4", "search.population=2", "search.proposer.steps=4")
     fewer = ("search.proposer.population=8", "limits=debug", "limits.max_batches=1", "hardware.engine=inline")
     batches = ("train.finetune.batch_size=8", "train.retrain.batch_size=8", "budget.evaluations=6")
