@@ -75,6 +75,7 @@ CHANGED_DEFAULTS = ("objective.latency.runtime", "search.corners")
 _PHOTOGRAPHS = (
     "network=nano",
     "distill=caddkd",
+    "train.supernet.epochs=10",
     "train.retrain.warmup_epochs=0.25",
     "train.retrain.lr=1.0e-3",
 )
@@ -83,6 +84,7 @@ FORMER_DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "synthetic": (
         "network=nano",
         "distill=caddkd",
+        "train.supernet.epochs=10",
         "train.supernet.lr=2.0e-3",
         "train.retrain.epochs=2",
         "train.retrain.warmup_epochs=0.25",
