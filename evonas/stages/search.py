@@ -30,7 +30,7 @@ from evonas.stages.base import Context
 from evonas.stages.build.engine import engine, shared_images
 from evonas.stages.build.evaluator import archive_naming, evaluator_config, parts_of
 from evonas.stages.build.setup import RunMode, mode_of
-from evonas.stages.networks.network_files import search_file
+from evonas.stages.networks.network_files import search_file, writes_searches
 from evonas.stages.networks.references import starting_points
 from evonas.stages.searching.artifacts import search_tables
 from evonas.stages.searching.dry_run import dry_run
@@ -167,7 +167,7 @@ def write_search_file(context: Context, folder: Path) -> Path | None:
         folder: of the file.
     """
     path = context.run.find(ARCHIVE)
-    if path is None or not context.setup.mode.has_network:
+    if path is None or not context.setup.mode.has_network or not writes_searches(context.setup.family):
         return None
     results = read(path)
     searcher = results.identity.get("searcher") or {}

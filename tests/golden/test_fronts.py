@@ -27,6 +27,7 @@ from evonas.search.base import Observation, Searcher
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.evonet.space import evonet_space
+from evonas.supernets.fasterseg.space import fasterseg_space
 from evonas.supernets.ofa_mbv3.space import ofa_space
 
 SPACE = evonet_space()
@@ -35,7 +36,10 @@ BASELINES = json.loads(FILE.read_text(encoding="utf-8"))
 NAMES = sorted(path.stem for path in (conf_dir() / "search").glob("*.yaml"))
 MODELLED = {"nsganetv2", "linas", "model_based", "ehvi", "neighbourhood", "ednag_mbv3", "ednag_nb201"}
 # of searches that not every space has
-SPACES = {"ednag_mbv3": ofa_space(resolutions=(224,))}
+SPACES = {
+    "ednag_mbv3": ofa_space(resolutions=(224,)),
+    "saswot_matrices": fasterseg_space("saswot", widths=(4,), shared=3),
+}
 # a smaller inner search and fewer facts at first, so that there are several batches in a second
 SMALLER = ["search.initial=60", "search.population=30"]
 INNER = "search.proposer.evaluations=200"
@@ -57,6 +61,7 @@ def searcher(name: str) -> Searcher:
     overrides += [INNER] if name in MODELLED - {"neighbourhood"} else []
     overrides += ["+search.windows.0=[20,40]"] if name in ("constrained", "elasticvit") else []
     overrides += ["search.compete=[1]", "search.initial=100"] if name == "elasticvit" else []
+    overrides += ["search.compete=[1]"] if name == "saswot_matrices" else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         chosen = compose("config", overrides=overrides).search
     built: Searcher = config.build(chosen, space=SPACES.get(name, SPACE), seed=1)

@@ -111,6 +111,11 @@ def search_of_file(family: SupernetFamily, path: Path) -> tuple[SearchResults, M
     return SearchResults(search.names, texts, values), settings
 
 
+def writes_searches(family: SupernetFamily) -> bool:
+    """Whether another project keeps searches of such networks in files."""
+    return hasattr(family, "write_search")
+
+
 def search_file(
     family: SupernetFamily, results: SearchResults, initial: int, population: int
 ) -> tuple[str, Mapping[str, Any]] | None:
