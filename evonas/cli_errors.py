@@ -1,7 +1,7 @@
 """Hydra's complaints about a command, said in one sentence with what to type instead."""
 
-import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ _NO_KEY = re.compile(r"Could not override '([^']+)'")
 _NOT_DEFAULT = re.compile(r"To append to your default list use (\S+)")
 _TWICE = re.compile(r"Multiple values for (\S+?)\.? |(\S+) appears more than once in the final")
 _SEVERAL = re.compile(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'")
+# NaN is not below it either, and a longer whole number is no float
+_MOST = sys.float_info.max
 _SHOW = "See all settings with: python -m evonas --cfg job"
 # numbers, or lists of them
 _NUMBER_OR_LIST = ("stage.levels", "sampler.strategy.levels")
@@ -124,7 +126,7 @@ def refuse_infinite(cfg: DictConfig, typed: Sequence[str]) -> None:
         key = setting(override)[0].lstrip("+")
         value = OmegaConf.select(cfg, key, throw_on_missing=False) if key else None
         numbers = value if isinstance(value, ListConfig) else [value]
-        if any(isinstance(each, float) and not math.isfinite(each) for each in numbers):
+        if any(isinstance(each, int | float) and not -_MOST <= each <= _MOST for each in numbers):
             raise UserError(f"{redact(override)} is not a finite number.", f"Type a number, such as {key}=1.")
 
 

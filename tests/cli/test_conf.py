@@ -114,7 +114,14 @@ def test_none_is_none_whatever_a_file_sets_below_the_group(group: str, option: s
 
 
 @pytest.mark.parametrize(
-    "typed", ["data.scale=1e999", "data.max_depth=-inf", "data.min_depth=nan", "data.invalid=nan"]
+    "typed",
+    [
+        "data.scale=1e999",
+        "data.max_depth=-inf",
+        "data.min_depth=nan",
+        "data.invalid=nan",
+        f"data.scale=1{'0' * 400}",
+    ],
 )
 def test_numbers_that_are_not_finite_are_refused(typed: str, evonas_command: Callable[..., Any]) -> None:
     ended = evonas_command("+task=depth_folders", "data.root=.", "stage=pretrain", "run=a", typed)

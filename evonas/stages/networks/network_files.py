@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _JSON = (".subnet", ".config")
+# of any number in such a file; NaN is not below it either
+_MOST = 1e15
 _WEIGHTS = (".inherited", ".init")
 SUFFIXES = (".npz", ".safetensors", ".pt", ".pth", *_JSON, *_WEIGHTS)
 # networks beside weights, the preferred one first
@@ -223,4 +225,14 @@ def _object(path: Path) -> dict[str, Any]:
     found = read_json(path)
     if not isinstance(found, dict):
         raise DataError(f"{path} is not a JSON object.", "Give a file of NSGANetV2, NAT or Once-for-All.")
+    left: list[Any] = [found]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict | list):
+            left += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, int | float) and not -_MOST <= value <= _MOST:
+            raise DataError(
+                f"{path} has the number {str(value)[:20]}, which no network and no result has.",
+                "Download or write it again.",
+            )
     return found
