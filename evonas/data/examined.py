@@ -3,7 +3,7 @@
 Legend: C channels, N objects, H W space.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -33,7 +33,7 @@ class Examined:
         hint: what to type about these.
         boxes: x1 y1 x2 y2 in pixels of the picture, N 4.
         labels: class ids of the boxes, N.
-        covered: class id of the object whose mask covers a pixel, the smallest of several, H W, -1 where none does.
+        masks: decodes `covered`; called only for images that are shown, because decoding takes as long as reading.
         depth: metres, H W, 0 where unknown.
         label: class id of the image.
     """
@@ -48,9 +48,14 @@ class Examined:
     hint: str = ""
     boxes: NDArray[np.float64] | None = None
     labels: NDArray[np.int64] | None = None
-    covered: NDArray[np.int32] | None = None
+    masks: Callable[[], NDArray[np.int32]] | None = None
     depth: NDArray[np.float32] | None = None
     label: int | None = None
+
+    @property
+    def covered(self) -> NDArray[np.int32] | None:
+        """Class id of the object whose mask covers a pixel, the smallest of several, H W, -1 where none does."""
+        return None if self.masks is None else self.masks()
 
     def reduced(self, side: int) -> "Examined":
         """A copy whose longer side has at most this many pixels, to be kept and shown."""
@@ -64,11 +69,13 @@ class Examined:
         def shrunk(array: Any, how: Image.Resampling = nearest) -> Any:
             return None if array is None else np.asarray(Image.fromarray(array).resize(size, how))
 
+        # the copy must not keep the whole picture
+        decode = self.masks
         return replace(
             self,
             picture=shrunk(self.picture, area),
             classes=shrunk(self.classes),
-            covered=shrunk(self.covered),
+            masks=None if decode is None else lambda: shrunk(decode()),
             depth=shrunk(self.depth),
             boxes=None if self.boxes is None else self.boxes * np.tile(np.array(size) / (width, height), 2),
         )

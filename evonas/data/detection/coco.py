@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -275,7 +276,7 @@ class CocoImages(Images):
             group=None if rule is None else rule.group(annotated.file),
             boxes=objects.boxes[single],
             labels=objects.labels[single],
-            covered=_covered(objects) if source.has_masks else None,
+            masks=partial(_covered, objects) if source.has_masks else None,
         )
 
     def class_counts(self) -> ClassCounts:

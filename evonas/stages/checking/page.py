@@ -98,9 +98,9 @@ def overlay(found: Examined, class_names: Sequence[str], limits: tuple[float, fl
     if found.boxes is not None and found.labels is not None:
         import torch
 
-        if found.covered is not None:
-            colours = class_picture(found.covered.astype(np.int64))
-            picture = np.where((found.covered >= 0)[..., None], _blended(picture, colours), picture)
+        if (covered := found.covered) is not None:
+            colours = class_picture(covered.astype(np.int64))
+            picture = np.where((covered >= 0)[..., None], _blended(picture, colours), picture)
         return boxes_drawn(picture, torch.from_numpy(found.boxes), torch.from_numpy(found.labels))
     if found.label is not None:
         return captioned(picture, found.label, class_names[found.label])

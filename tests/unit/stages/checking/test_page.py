@@ -12,7 +12,9 @@ def test_masks_of_objects_have_the_colours_of_their_classes_below_the_boxes() ->
     covered = np.full((40, 60), -1, np.int32)
     covered[10:20, 10:30], covered[25:35, 40:50] = 0, 13
     boxes, labels = np.array([[10.0, 10.0, 29.0, 19.0], [40.0, 25.0, 49.0, 34.0]]), np.array([0, 13])
-    drawn = overlay(Examined("a", grey, boxes=boxes, labels=labels, covered=covered), ("a",) * 14, (0.0, 1.0))
+    drawn = overlay(
+        Examined("a", grey, boxes=boxes, labels=labels, masks=lambda: covered), ("a",) * 14, (0.0, 1.0)
+    )
     for (y, x), label in (((15, 20), 0), ((30, 45), 13)):
         blended = 0.45 * 100 + 0.55 * np.array(CLASS_COLOURS[label % len(CLASS_COLOURS)])
         assert np.abs(drawn[y, x] - blended).max() <= 1
