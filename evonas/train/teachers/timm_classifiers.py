@@ -111,7 +111,7 @@ def _classifier(name: str, classes: int) -> nn.Module:
         made: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"teacher.names={name} is no classifier of timm: {error}.", "See timm.list_models()."
+            f"teacher.names={name} is not a classifier of timm: {error}.", "See timm.list_models()."
         ) from error
     return made
 

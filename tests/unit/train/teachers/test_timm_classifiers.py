@@ -81,7 +81,7 @@ def test_what_cannot_teach_is_refused(settings: Any, said: str) -> None:
 
 def test_files_of_other_networks_and_networks_without_maps_are_refused(tmp_path: Path) -> None:
     _write(tmp_path, "test_resnet", ".safetensors")
-    with pytest.raises(UserError, match=r"noresnet is no classifier of timm"):
+    with pytest.raises(UserError, match=r"noresnet is not a classifier of timm"):
         (tmp_path / "noresnet.pth").write_bytes(b"")
         TimmClassifiers(["noresnet"], 5, folder=str(tmp_path))
     with pytest.raises(DataError):
