@@ -203,11 +203,17 @@ def _unknown_key(key: str, words: Sequence[str], conf: Path) -> UserError:
         )
     groups = [each for each in typed if setting(each)[0] != key and "." not in setting(each)[0]]
     known = list(_keys(_composed(groups, [str(conf), *config_dirs(words)])))
-    last = key.rpartition(".")[2]
+    group, _, last = key.rpartition(".")
     misplaced = [each for each in known if each.rpartition(".")[2] == last]
     alike = misplaced or [each for each in known if nearest(last, [each.rpartition(".")[2]])]
+    # a word that only looks alike means something else in another part of the config
+    siblings = [each.rpartition(".")[2] for each in known if each.rpartition(".")[0] == group]
+    siblings = [each for each in siblings if not each.startswith("_")]
+    if group and siblings and not misplaced:
+        alike = [each for each in alike if each.startswith(f"{group}.")]
     near = nearest(key, alike) or nearest(last, alike)
-    hint = f"Did you mean {shell([f'{near}={redact(value, key)}'])}?" if near else _SHOW
+    others = f"{group} has {', '.join(siblings)}." if group and siblings else _SHOW
+    hint = f"Did you mean {shell([f'{near}={redact(value, key)}'])}?" if near else others
     return UserError(f"There is no setting '{key}'.", hint)
 
 

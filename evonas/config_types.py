@@ -1,9 +1,10 @@
-"""Whether numbers of a config are of the kind that the signature of what they make asks for."""
+"""Whether values of a config are of the kind that the signature of what they make asks for: whole numbers and lists."""
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from evonas.errors import UserError
 
@@ -21,6 +22,29 @@ def refuse_fractions(target: str, made: Callable[..., Any], given: Mapping[str, 
         if isinstance(value, float) and is_whole(parameter.annotation):
             said = f"{target}: {name}={value} is not written as a whole number."
             raise UserError(said, _hint(name, value))
+
+
+def refuse_single_values(target: str, made: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Raise a UserError for the first single value where a signature asks for a list, and for nothing else.
+
+    Args:
+        target: what is made, as the config names it.
+        made: the class or function itself.
+        given: its arguments by name.
+    """
+    for name, parameter in parameters(made).items():
+        value = given.get(name)
+        if isinstance(value, str | int | float) and is_list(parameter.annotation):
+            raise UserError(
+                f"{target}: {name}={value} is not a list.", f"A list has brackets: {name}=[{value}]"
+            )
+
+
+def is_list(annotation: Any) -> bool:
+    """Whether a value of this annotation must be a list, or None."""
+    is_union = get_origin(annotation) in (Union, UnionType)
+    kinds = [each for each in (get_args(annotation) if is_union else (annotation,)) if each is not type(None)]
+    return bool(kinds) and all(get_origin(each) in (Sequence, list, tuple) for each in kinds)
 
 
 def is_whole(annotation: Any) -> bool:

@@ -137,8 +137,9 @@ class Pipeline:
             factory.check_head(context.setup)
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
+                from evonas.stages.search import built_searcher
 
-                made(context.setup.objectives(context.run))
+                built_searcher(context, list(made(context.setup.objectives(context.run)).values()))
         if (
             "baselines" in self.steps
             and is_wanted(cfg, "baselines")

@@ -44,8 +44,9 @@ from evonas.track.console import is_terminal
 from evonas.track.progress import Progress, human_time
 
 if TYPE_CHECKING:
+    from evonas.objectives.base import Objective
     from evonas.objectives.evaluator import Evaluator
-    from evonas.objectives.tabular.evaluator import TableEvaluator
+    from evonas.objectives.tabular.evaluator import Lookup, TableEvaluator
 
 # a larger budget continues the same search
 _BUDGET_KEYS = {"evaluations"}
@@ -68,12 +69,7 @@ class Search:
         evaluator: Evaluator | TableEvaluator = context.setup.table_evaluator if is_read else build(spec)
         if mode_of(cfg) is RunMode.SUPERNET and any(map(_reads_data, to_plain(cfg.objective).values())):
             context.data.check("holdout", task=cast("Evaluator", evaluator).task)
-        names = [objective.name for objective in evaluator.objectives]
-        start = starting_points(context)
-        searcher = build_searcher(cfg.search, context.setup.space, cfg.seed, names, start)
-        if cfg.budget.get("in_flight") is not None:
-            parts = {objective.name: objective.part for objective in evaluator.objectives}
-            require_asynchronous(searcher, parts, cfg.budget.in_flight)
+        searcher, start = built_searcher(context, evaluator.objectives)
         if cfg.get("dry_run"):
             return dry_run(context, spec, parts_of(evaluator.objectives), searcher)
         fidelity = _fidelity(cfg)
@@ -228,6 +224,23 @@ def racing_summary(archive: Archive) -> list[str]:
     if counts is None or counts[1] == 0:
         return []
     return [f"Racing spent {counts[0] / counts[1]:.0%} of the image evaluations of full evaluation."]
+
+
+def built_searcher(
+    context: Context, objectives: "Sequence[Objective | Lookup]"
+) -> tuple[Searcher, list[Genotype]]:
+    """The searcher of a run, and the points with which it starts.
+
+    Raises:
+        UserError: it does not fit the space, the objectives, the starting points or the order of answers.
+    """
+    cfg, start = context.cfg, starting_points(context)
+    names = [objective.name for objective in objectives]
+    searcher = build_searcher(cfg.search, context.setup.space, cfg.seed, names, start)
+    if cfg.budget.get("in_flight") is not None:
+        parts = {objective.name: objective.part for objective in objectives}
+        require_asynchronous(searcher, parts, cfg.budget.in_flight)
+    return searcher, start
 
 
 def build_searcher(

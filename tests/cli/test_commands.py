@@ -144,7 +144,8 @@ MISTAKES = [
         "Keys of 'train.retrain.optimizer_options.momentum' are added, with a plus.",
         "+train.retrain.optimizer_options.momentum=0.5",
     ),
-    (["sampler.min_num=2"], "There is no setting 'sampler.min_num'.", "--cfg job"),
+    (["space.streams=[0.5]", "+task=kitti"], "There is no setting 'space.streams'.", "space has "),
+    (["sampler.min_num=2"], "There is no setting 'sampler.min_num'.", "sampler has continue_from, steps."),
     (["train.teacher.epochs=-1", "+task=synthetic"], "train.teacher.epochs=-1 is too small", "epochs=0"),
     (
         ["train.bn_calibration_images=-1", "+task=synthetic"],

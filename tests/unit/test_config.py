@@ -115,13 +115,20 @@ BANKS = "evonas.train.sampling.performance_aware.PerformanceAwareSampling"
 CURRICULUM = {"_target_": "evonas.train.curriculum.Curriculum", "chain": "best", "steps": [{"name": "a"}]}
 
 
-@pytest.mark.parametrize("wrong", [{"exploit": 0.5}, {"window": "wide"}])
+@pytest.mark.parametrize("wrong", [{"exploit": [[], []]}, {"window": "wide"}])
 @pytest.mark.parametrize("is_nested", [True, False])
 def test_a_value_of_the_wrong_kind_is_a_user_error(wrong: dict[str, object], is_nested: bool) -> None:
     draw = {"_target_": BANKS, **wrong}
     with pytest.raises(UserError, match=f"^{BANKS} cannot be made of its config: ") as caught:
         config.build({**CURRICULUM, "draw": draw} if is_nested else draw)
     assert "kinds" in caught.value.hint and isinstance(caught.value.__cause__, Exception)
+
+
+@pytest.mark.parametrize("value", [0.5, "wide", 3])
+def test_a_single_value_where_a_list_is_wanted_is_a_user_error(value: object) -> None:
+    with pytest.raises(UserError, match=f"^{BANKS}: exploit={value} is not a list") as caught:
+        config.build({"_target_": BANKS, "exploit": value})
+    assert caught.value.hint == f"A list has brackets: exploit=[{value}]"
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,8 @@ class MatrixEvolution:
         start: points to ask for before all others; they have no matrices and so no children.
 
     Raises:
-        UserError: the budget is below 1, a share is not one or together they exceed 1, or an objective is unknown.
+        UserError: the budget is below 1, a share is not one or together they exceed 1, an objective is unknown, or
+            the matrices are not of this space.
     """
 
     def __init__(
@@ -131,6 +132,8 @@ class MatrixEvolution:
         self._compete = sorted(by_index(dict.fromkeys(compete, True), objectives))
         self._said: dict[Genotype, Groups] = {}
         self._rng = generator(seed, "search.matrices")
+        # refuses another space now, and not behind the training of a supernet
+        self._matrices.draw(space, generator(seed, "search.matrices.check"))
 
     def ask(self) -> list[Genotype]:
         """Next generation; empty when finished."""

@@ -6,13 +6,14 @@ the network in the files beside), and the results of a search: iter_<t>.stats, o
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evonas.data.io.safe import read_arrays, read_json
-from evonas.errors import DataError, UserError
+from evonas.errors import DataError, EvoNASError, UserError
 from evonas.report.results import SearchResults
 from evonas.space.genotype import Genotype
 from evonas.supernets.base import PublishedNetwork, PublishedSearch, SupernetFamily, published
@@ -61,7 +62,8 @@ def network_of_file(family: SupernetFamily, path: Path) -> PublishedNetwork:
                 f"Beside {path} there is neither {' nor '.join(_BESIDE)}, which say what network it is.",
                 "Put one of them into the same folder.",
             )
-    found: PublishedNetwork = read(_values(path))
+    with _naming(path):
+        found: PublishedNetwork = read(_values(path))
     return found
 
 
@@ -103,7 +105,8 @@ def search_of_file(family: SupernetFamily, path: Path) -> tuple[SearchResults, M
             raise UserError(f"There is no file {path}.", "Check the path.")
         files = [(0, path)]
     networks = list(_networks(folder))
-    search: PublishedSearch = read(_object(files[-1][1]) if files else None, networks)
+    with _naming(files[-1][1] if files else folder):
+        search: PublishedSearch = read(_object(files[-1][1]) if files else None, networks)
     settings: dict[str, Any] = {}
     for network in search.networks:
         check_settings(str(path), settings, {**settings, **network.settings})
@@ -208,6 +211,17 @@ def check_settings(name: str, settings: Mapping[str, Any], network: Mapping[str,
             raise UserError(
                 f"{name} has network.{key}={typed}, not {network.get(key)}.", f"Add network.{key}={typed}."
             )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Names the file in errors that are about its content."""
+    try:
+        yield
+    except EvoNASError as error:
+        if str(path) in error.message:
+            raise
+        raise type(error)(f"{path}: {error.message}", error.hint) from error
 
 
 def _values(path: Path) -> dict[str, Any]:

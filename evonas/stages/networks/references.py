@@ -236,6 +236,10 @@ def _of_search(path: Path, rule: str, key: str, results: SearchResults | None) -
         one = shell([setting(key, f"{path}#knee")])
         hint = f"Add a rule, such as: {one}. Rules are {EXAMPLES}, or #{ALL}"
         raise UserError(f"{key}={path} has many networks.", hint)
+    if not len(results.genotypes):
+        raise UserError(
+            f"{key}={path} has no network that was measured without a failure.", "Give another search."
+        )
     if rule == ALL:
         for number, row in enumerate(best_first(results.values).tolist(), start=1):
             yield NetworkRef(f"net{number}", results.genotypes[row], f"number {number} of {path}")

@@ -4,6 +4,7 @@ Legend: B batch, C channels, H W space, N tokens.
 """
 
 import copy
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -33,7 +34,7 @@ def create(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         UserError: timm has no such model, or it does not take the arguments.
     """
     if not timm.is_model(check_model_name(name)):
-        near = timm.list_models(f"*{name[:6]}*")[:5]
+        near = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"Similar: {', '.join(near)}." if near else "See timm.list_models() for those that there are."
         raise UserError(f"network.name={name} is not a model of timm {timm.__version__}.", hint)
     try:

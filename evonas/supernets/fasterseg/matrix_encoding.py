@@ -14,7 +14,7 @@ from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.fasterseg.matrices import LAYERS, decode
 from evonas.supernets.fasterseg.published import PUBLISHED_OPERATORS
-from evonas.supernets.fasterseg.space import SKIP, WIDTHS, TwoBranchSpace, genotype_of, space_of
+from evonas.supernets.fasterseg.space import SKIP, WIDTHS, TwoBranchSpace, genotype_of
 
 Array = NDArray[np.float64]
 # of the student's architecture, whose skips leave layers out
@@ -70,7 +70,12 @@ class FasterSegMatrices:
 
 
 def _checked(space: Space) -> TwoBranchSpace:
-    of = space_of(space)
+    if not isinstance(space, TwoBranchSpace):
+        raise UserError(
+            f"FasterSeg's matrices say no network of space {space.name}.",
+            "Choose network=fasterseg_saswot, or another search, such as search=saswot.",
+        )
+    of = space
     if of.layers != LAYERS or not set(_widths(of)) <= set(WIDTHS):
         raise UserError(
             f"FasterSeg's matrices have {LAYERS} layers and widths of {', '.join(map(str, WIDTHS))} twelfths; "

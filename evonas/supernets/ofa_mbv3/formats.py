@@ -79,7 +79,7 @@ def read_subnet(space: Space, found: Mapping[str, Any]) -> tuple[Genotype, float
         size = found["r"]
         side = size[0] if isinstance(size, Sequence) and not isinstance(size, str) else size
         kernels, expand, depths = (_integers(found[key]) for key in ("ks", "e", "d"))
-        resolution, width = int(side), found.get("w")
+        [resolution], width = _integers([float(side)]), found.get("w")
         multiplier = None if width is None else float(width)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
@@ -93,7 +93,11 @@ def _integers(given: Any) -> list[int]:
     """The numbers of a list, or of a text such as `[5 5 7 3]`; blocks that do not run may have None."""
     if isinstance(given, str):
         given = given.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
-    return [0 if each is None else int(each) for each in given]
+    numbers = [0.0 if each is None else float(each) for each in given]
+    fraction = next((each for each in numbers if not each.is_integer()), None)
+    if fraction is not None:
+        raise ValueError(f"{fraction} is not a whole number")
+    return list(map(int, numbers))
 
 
 def write_subnet(space: Space, genotype: Genotype, width: float | None = None) -> dict[str, Any]:

@@ -54,10 +54,10 @@ def read_search(
     for number, entry in enumerate(entries):
         parts: Sequence[Any] = entry if isinstance(entry, list) and len(entry) == 3 else (None,) * 3
         config, error, second = parts
-        if not isinstance(config, Mapping) or not _is_number(error) or not _is_number(second):
+        if not isinstance(config, Mapping) or not _is_share(error) or not _is_number(second) or second < 0:
             raise DataError(
                 f"Entry {number} of the archive is {entry!r:.80}.",
-                "An entry is a network, its error in percent, and a second objective.",
+                "An entry is a network, its error in percent, and a second objective that is not negative.",
             )
         if (error, second) != _FAILED:
             rows.append((config, float(error), float(second)))
@@ -83,7 +83,7 @@ def read_networks(
     known = [key for key in SECOND if found and all(_is_number(stats.get(key)) for _, stats in found)]
     rows = []
     for _, stats in found:
-        if not _is_number(stats.get("top1")):
+        if not _is_share(stats.get("top1")):
             raise DataError(
                 f"A net_<i>.stats file has top1={stats.get('top1')!r:.40}.", "It is a percentage."
             )
@@ -162,6 +162,11 @@ def _second(
         ):
             return found
     return UNKNOWN, 1.0
+
+
+def _is_share(value: Any) -> bool:
+    """Whether it is a percentage."""
+    return _is_number(value) and 0 <= value <= 100
 
 
 def _is_number(value: Any) -> bool:

@@ -55,3 +55,26 @@ def test_tables_are_searched_without_a_device(evonas_command: Callable, tmp_path
 def test_the_actors_of_ray_may_have_what_the_driver_lacks(evonas_command: Callable) -> None:
     ended = evonas_command("+task=synthetic", "stage=search", "run=a", "hardware=ray_cluster")
     assert "torch finds no GPU" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "typed"),
+    [
+        (["search=saswot_matrices"], "say no network of space nano", "network=fasterseg_saswot"),
+        (["+space.resolutions=0.5"], "resolutions=0.5 is not a list", "resolutions=[0.5]"),
+        (
+            ["network=timm", "network.name=resnet10t", "space.streams=0.5"],
+            "streams=0.5 is not a list",
+            "streams=[0.5]",
+        ),
+        (["network=timm", "network.name=resnt18"], "resnt18 is not a model of timm", "Similar: resnet18"),
+    ],
+)
+def test_a_choice_that_fits_no_stage_ends_before_training(
+    evonas_command: Callable, words: list[str], said: str, typed: str
+) -> None:
+    network = [] if "network=timm" in words else ["network=nano", "sampler=sandwich"]
+    ended = evonas_command("+task=synthetic", *network, *words, "stage=run", "baselines=[]", "distill=none")
+    assert ended.code == 2, ended.err
+    assert said in ended.err and typed in ended.err
+    assert "[1/" not in ended.out, "no stage began"

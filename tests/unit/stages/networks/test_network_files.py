@@ -65,6 +65,8 @@ def test_a_subnet_a_config_and_a_name_mean_one_network(tmp_path: Path) -> None:
         ({**CARS, "w": 1.2}, "has network.width=1.2, not 1.0"),
         ({**CARS, "ks": CARS["ks"][:-1]}, "ks has 10 entries for 11 blocks"),
         ({**CARS, "r": 300}, "300"),
+        ({**CARS, "r": 256.5}, r"net\.subnet: .* 256\.5 is not a whole number"),
+        ({**CARS, "e": "3 3 4 4.5"}, r"net\.subnet: .* 4\.5 is not a whole number"),
         ({**CARS, "r": 10**400}, "net.subnet has the number 10000000000000000000,"),
         ({**CARS, "ks": [float("inf")]}, "net.subnet has the number inf"),
         ({**CARS, "w": float("nan")}, "net.subnet has the number nan"),

@@ -207,6 +207,14 @@ def test_files_that_cannot_be_read_are_refused(exported: Context, tmp_path: Path
         Select().run(made)
 
 
+def test_a_search_whose_networks_all_failed_starts_none(tmp_path: Path) -> None:
+    subnet = {"ks": [3] * 5, "e": [3] * 5, "d": [1] * 5, "r": 48}
+    path = tmp_path / "iter_1.stats"
+    path.write_text(json.dumps({"archive": [[subnet, 100, 1000]], "second_objective": "flops"}))
+    with pytest.raises(UserError, match="has no network that was measured without a failure"):
+        starting_points(context(tmp_path / "run", f"start=[{str(path)!r}]"))
+
+
 def test_a_searcher_without_starting_points_says_so(exported: Context, tmp_path: Path) -> None:
     path = _file(exported, "iter_1.stats")
     made = context(tmp_path / "run", f"start=[{str(path)!r}]", "search=nested")
