@@ -33,9 +33,9 @@ import torch
 from evonas import files
 from evonas.nn.count import count_costs
 from evonas.objectives.latency.machine import machine
-from evonas.objectives.latency.runtimes import onnx_model
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.run import Run, recorded_config
+from evonas.runtimes.onnx_model import onnx_model
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.networks.baselines import baselines

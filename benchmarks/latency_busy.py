@@ -21,30 +21,19 @@ from typing import Any
 
 import latency as isolated
 import numpy as np
-from torch import nn
 
 from evonas import config
 from evonas.errors import DisturbedError
 from evonas.objectives.latency.machine import machine
 from evonas.objectives.latency.measured import Latency
-from evonas.objectives.latency.reference_timing import RunOnce
 from evonas.randomness import generator
+from evonas.space.genotype import Genotype
 
 _BURN = "while True: pass"
 _IMPOSSIBLE = 0.5
 _NICE = 19
 # shorter than by default, since there are many and no load lets any become precise
 _SHORT = {"warmup_seconds": 0.2, "max_seconds": 0.4}
-
-
-class Prepared(Latency):
-    """A latency that prepares each network once: an export to ONNX takes seconds, and the same subnets come again."""
-
-    def _once(self, net: nn.Module) -> RunOnce:
-        known: dict[int, tuple[nn.Module, RunOnce]] = self.__dict__.setdefault("known", {})
-        if id(net) not in known:
-            known[id(net)] = net, super()._once(net)
-        return known[id(net)][1]
 
 
 def main() -> None:
@@ -59,11 +48,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench, settings = isolated._bench(Path(folder) / "supernet.safetensors")
         made: Latency = config.build({**settings, **_SHORT, "runtime": given.runtime})
-        made.__class__ = Prepared
         made.prepare(bench)
         drawn = [bench.space.sample(generator(0, "benchmark", number)) for number in range(given.subnets)]
-        nets = [bench.subnet(genotype) for genotype in drawn]
-        quiet = [min(_measured(made, net)[0] for _ in range(2)) for net in nets]
+        quiet = [min(_measured(made, genotype)[0] for _ in range(2)) for genotype in drawn]
         print(f"{machine(bench.device)['name']}, load {os.getloadavg()[0]:.1f}, {given.runtime}")
         print(f"before: {', '.join(f'{value:.3g}' for value in quiet)} ms", flush=True)
         # what was timed on the quiet computer is not taken for the reference beside the load
@@ -71,9 +58,9 @@ def main() -> None:
         found, failures = [], Counter[str]()
         with _busy(given.busy):
             for number in range(given.count):
-                at = number % len(nets)
+                at = number % len(drawn)
                 try:
-                    value, record = _measured(made, nets[at])
+                    value, record = _measured(made, drawn[at])
                 except DisturbedError as error:
                     failures[str(error)] += 1
                     continue
@@ -90,8 +77,8 @@ def main() -> None:
         print(f"{count} failed: {reason}")
 
 
-def _measured(made: Latency, net: nn.Module) -> tuple[float, dict[str, Any]]:
-    value, facts = made.measure_network(net)
+def _measured(made: Latency, genotype: Genotype) -> tuple[float, dict[str, Any]]:
+    value, facts = made.measure(genotype)
     return value, dict(facts["latency"])
 
 

@@ -31,7 +31,7 @@ from evonas.errors import EvoNASError, UserError
 from evonas.identifiers import as_taken, identifier, present_path, resolved
 
 _PARTS = (
-    "data", "mm", "nn", "objectives", "search", "space", "stages", "supernets", "tasks", "track", "train",
+    "data", "mm", "nn", "objectives", "runtimes", "search", "space", "stages", "supernets", "tasks", "track", "train",
 )  # fmt: skip
 log = logging.getLogger(__name__)
 _IN_CALL = re.compile(r"call to target '([\w.]+)'")

@@ -70,6 +70,11 @@ KEYS: Mapping[str, str] = {
     "select.noise": "select.noise_aware",
     "train.recalibrate": "train.bn_calibration_images",
 }
+# setting -> where it stands now, in another part of the config; files may have it where it stood
+MOVED_KEYS: Mapping[str, str] = {
+    "objective.latency.runtime": "runtime",
+    "objective.latency.threads": "runtime.threads",
+}
 # settings with another default since the first release: a run that was begun then goes on with its recorded value
 CHANGED_DEFAULTS = ("objective.latency.runtime", "search.corners")
 _PHOTOGRAPHS = (
@@ -177,6 +182,10 @@ def override(word: str, tell: Say = say, folders: tuple[Path, ...] = ()) -> str:
         renamed, new = group, re.sub(r"[\w/-]+", lambda each: _option(group, each[0], folders), value)
         if (renamed, placed, new) != (name, package, value):
             tell(f"{name}{package}{value}", f"{renamed}{placed}{new}")
+    elif (moved := MOVED_KEYS.get(name)) and not package and value and "{" not in value:
+        tell(name, moved)
+        # it is there in any case, so that no sign is needed
+        return f"{moved}{value}"
     else:
         renamed = key(name)
         if (renamed, placed) != (name, package):
@@ -206,7 +215,11 @@ def former_defaults(task: str, version: str, recorded: Callable[[str], Any]) -> 
     if not version.startswith(_FIRST):
         return ()
     known = ((key, recorded(key)) for key in CHANGED_DEFAULTS)
-    kept = [f"{key}={str(value).lower()}" for key, value in known if value is not None]
+    kept = [
+        f"{MOVED_KEYS.get(key, key)}={str(value).lower()}"
+        for key, value in known
+        if isinstance(value, str | bool)
+    ]
     return (*FORMER_DEFAULTS.get(task, ()), *kept)
 
 

@@ -265,6 +265,8 @@ class Config:
     distill: Any = None
     search: Any = MISSING
     objective: Any = None
+    # what runs networks whose latency is measured
+    runtime: Any = None
     # how exactly a search measures its points: all validation images, or a race on parts of them
     fidelity: Any = None
     # measures genotypes without a supernet, such as a table; None for the supernet's own

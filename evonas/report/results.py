@@ -275,11 +275,25 @@ def measured_with(results: SearchResults) -> list[str]:
             found[f"Errors are measured after a training of {steps} steps of each network alone."] = None
         facts, device = extra.get("latency"), extra.get("device")
         if isinstance(facts, Mapping) and isinstance(device, Mapping) and "runtime" in facts:
-            name, version = facts["runtime"]
-            threads = facts.get("threads", 1)
-            counted = f"{threads} thread" + ("s" if threads != 1 else "")
-            found[f"latency is measured in {name} {version} with {counted} on {device.get('name')}."] = None
+            found[f"latency is measured in {how_measured(facts)} on {device.get('name')}."] = None
     return list(found)
+
+
+def how_measured(facts: Mapping[str, Any]) -> str:
+    """Runtime, precision, threads and images of a latency, as far as its facts have them, for people to read.
+
+    Args:
+        facts: what a search recorded as `latency` beside the value.
+    """
+    recorded = facts.get("runtime")
+    words = (
+        list(map(str, recorded)) if isinstance(recorded, list) else [str(recorded or "an unknown runtime")]
+    )
+    words += [str(precision)] if (precision := facts.get("precision")) else []
+    threads, batch = facts.get("threads", 1), facts.get("batch", 1)
+    counted = f"{threads} thread" + ("s" if threads != 1 else "")
+    images = f" and {batch} images a pass" if batch != 1 else ""
+    return f"{' '.join(words)} with {counted}{images}"
 
 
 def front_summary(results: SearchResults) -> str:

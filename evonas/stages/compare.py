@@ -60,9 +60,11 @@ class Compare:
         folders = self._folders(outputs)
         configs = {name: _config(folder) for name, folder in folders.items()}
         runtimes = {
-            name: str(OmegaConf.select(cfg, "objective.latency.runtime", default=""))
+            name: OmegaConf.select(cfg, "objective.latency.runtime", default="")
             for name, cfg in configs.items()
         }
+        # archives tell it since the setting is more than a word
+        runtimes = {name: word for name, word in runtimes.items() if isinstance(word, str)}
         found = compared({name: read(folder / ARCHIVE) for name, folder in folders.items()}, runtimes)
         differs = differences({name: _settings(cfg) for name, cfg in configs.items()})
         gains = {name: _gain(folder) for name, folder in folders.items()}

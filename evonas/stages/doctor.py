@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from packaging.requirements import Requirement
 
 import evonas
 from evonas import files
-from evonas.errors import EngineError
+from evonas.errors import EngineError, UserError
 from evonas.mm import installed
 from evonas.stages.base import Context
 from evonas.version import __version__
@@ -159,6 +160,7 @@ def _torch() -> Iterator[Finding]:
         )
         return
     yield Finding("devices", "ok", ", ".join(devices))
+    yield from _runtimes()
     yield from _primitives()
 
 
@@ -170,6 +172,32 @@ def _devices() -> Iterator[str]:
         yield f"cuda:{index} ({cuda.get_device_name(index)})"
     if backends.mps.is_available():
         yield "mps"
+
+
+def _runtimes() -> Iterator[Finding]:
+    """Version and precisions of every runtime, or what to install, on the device that evonas would take by itself."""
+    from torch import cuda, device
+
+    from evonas.runtimes.base import PRECISIONS
+    from evonas.runtimes.choice import RUNTIMES
+
+    places = [device("cuda")] if cuda.is_available() else []
+    places.append(device("cpu"))
+    for name, known in RUNTIMES.items():
+        computes, refusals = list[str](), list[UserError]()
+        for place, precision in product(places, PRECISIONS):
+            runtime = known(precision=precision)
+            try:
+                runtime.check(place)
+                computes.append(f"{precision} on {place.type}")
+            except UserError as error:
+                refusals.append(error)
+        if computes:
+            detail = f"{known().version()}: {', '.join(computes)}"
+            yield Finding(f"runtime={name}", "ok", detail)
+        else:
+            fix = refusals[0].hint.partition(", or ")[0]
+            yield Finding(f"runtime={name}", "optional", refusals[0].message, fix)
 
 
 def _primitives() -> Iterator[Finding]:

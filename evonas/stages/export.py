@@ -164,7 +164,7 @@ def _latency(context: Context, net: selected.SelectedNetwork) -> dict[str, Any] 
         if isinstance(timed, dict):
             runtime = timed.get("runtime")
             found["runtime"] = runtime[0] if isinstance(runtime, list) else runtime
-            found["threads"] = timed.get("threads")
+            found |= {key: timed.get(key) for key in ("threads", "precision", "batch")}
         if isinstance(device, dict):
             found["device"] = device.get("name")
         if isinstance(source, dict):

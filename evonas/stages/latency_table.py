@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evonas.config import to_plain
+from evonas.config import build, to_plain
 from evonas.errors import UserError
 from evonas.identifiers import identified
 from evonas.objectives.context import EvaluationContext
-from evonas.objectives.latency import runtimes
 from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure_again, measure_credibly
 from evonas.objectives.latency.cpu_affinity import pinned
 from evonas.objectives.latency.lookup_table import KINDS, LatencyTable, Network, Vector, compare, corrected
@@ -28,6 +27,9 @@ from evonas.objectives.latency.reference_timing import (
     with_reference,
 )
 from evonas.randomness import generator
+from evonas.runtimes.base import AUTO, clock_for, torch_threads
+from evonas.runtimes.choice import Auto
+from evonas.runtimes.torch_eager import TorchEager, torch_once
 from evonas.space.genotype import Genotype
 from evonas.stages.base import Context
 from evonas.stages.build import factory
@@ -88,12 +90,14 @@ class BuildLatencyTable:
         doubtful.
 
         Raises:
+            UserError: another runtime than torch is asked for.
             DisturbedError: other programs left no measurement of a reference.
         """
+        _refuse_other_runtimes(context)
         began = time.monotonic()
         benchmark = _benchmark(context, self.threads)
         is_pinned = self.pin and benchmark.evaluation.device.type == "cpu"
-        with pinned(self.threads, is_pinned), torch.inference_mode(), runtimes.threads(self.threads):
+        with pinned(self.threads, is_pinned), torch.inference_mode(), torch_threads(self.threads):
             table = self._table(context, benchmark)
         table = replace(table, seconds=time.monotonic() - began)
         path = context.run.path(LATENCY_TABLE)
@@ -141,6 +145,17 @@ class BuildLatencyTable:
         )
 
 
+def _refuse_other_runtimes(context: Context) -> None:
+    """Raise a UserError for a runtime that blocks cannot be timed in, since they are no networks of their own."""
+    config = context.cfg.get("runtime")
+    runtime = build(to_plain(config)) if config else Auto()
+    if not isinstance(runtime, Auto) and type(runtime) is not TorchEager:
+        raise UserError(
+            f"A latency table is of blocks in torch, not in {runtime.name}.",
+            "runtime=torch, or measure whole networks in a search: objective=[error,latency]",
+        )
+
+
 def _benchmark(context: Context, threads: int) -> _Benchmark:
     cfg = context.cfg
     place = torch_device(cfg.hardware.accelerator)
@@ -149,7 +164,7 @@ def _benchmark(context: Context, threads: int) -> _Benchmark:
     supernet = factory.supernet(context.setup).eval().requires_grad_(False).to(bench.device)
     drawn = torch.Generator().manual_seed(0)
     image = torch.randn((1, 3, *bench.input_size), generator=drawn).to(bench.device)
-    clock = runtimes.clock_for("auto", "torch", bench.device, threads)
+    clock = clock_for(AUTO, TorchEager, bench.device, threads)
     return _Benchmark(bench, supernet, image, clock)
 
 
@@ -213,9 +228,7 @@ def _network_runner(benchmark: _Benchmark, genotype: Genotype) -> TimedRunner:
 
 
 def _runner(benchmark: _Benchmark, run: Callable[[Tensor], object], given: Tensor) -> TimedRunner:
-    return counting_preemptions(
-        runtimes.torch_once(run, given, benchmark.evaluation.autocast, clock=benchmark.clock)
-    )
+    return counting_preemptions(torch_once(run, given, benchmark.evaluation.autocast, clock=benchmark.clock))
 
 
 def _fitted(

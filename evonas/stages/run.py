@@ -54,6 +54,13 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 }
 # settings of later releases; runs of earlier ones are still done where these are unset
 _LATER = ("networks", "transfer", "multi_task_runs", "start")
+# runtimes of the first releases, which were a word beside the number of threads
+_EARLIER_RUNTIMES = {
+    "evonas.runtimes.choice.Auto": "auto",
+    "evonas.runtimes.torch_eager.TorchEager": "torch",
+    "evonas.runtimes.onnxruntime.OnnxRuntime": "onnxruntime",
+    "evonas.runtimes.tensorrt.TensorRT": "tensorrt",
+}
 # a run that was finished before these stages existed is still finished
 _LATER_STAGES = ("baselines",)
 # a stage is skipped if the run named by `inputs=` has its product; initial weights are adopted by the stage
@@ -236,7 +243,23 @@ def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
         found["teacher"] = {
             key: value for key, value in teacher.items() if key != "weights" or value is not None
         }
+    if found.get("objective"):
+        found["objective"] = {key: _as_recorded(each) for key, each in found["objective"].items()}
     return identified_settings(found)
+
+
+def _as_recorded(objective: Any) -> Any:
+    """An objective with its runtime as earlier releases recorded it, where they had such a one."""
+    runtime = objective.get("runtime") if isinstance(objective, Mapping) else None
+    if isinstance(runtime, str):
+        return {**objective, "threads": objective.get("threads") or 1}
+    if not isinstance(runtime, Mapping):
+        return objective
+    kept = {key: value for key, value in runtime.items() if key not in ("_target_", "threads")}
+    word = _EARLIER_RUNTIMES.get(str(runtime.get("_target_")))
+    if word is None or kept != {"precision": "auto", "batch": 1}:
+        return objective
+    return {**objective, "runtime": word, "threads": objective.get("threads") or runtime["threads"]}
 
 
 def is_wanted(cfg: DictConfig, name: str) -> bool:

@@ -37,6 +37,8 @@ NEEDS = {
     "sampler.strategy.candidates": ["sampler=best_up"],
 }
 TYPED = {
+    "objective.latency.runtime=torch": "runtime=torch",
+    "++objective.latency.threads=2": "runtime.threads=2",
     **{f"{old}=1": f"{new}=1" for old, new in deprecated.KEYS.items() if old not in deprecated.GROUPS},
     **{
         f"{group}={old}": f"{group}={new}"
@@ -134,7 +136,7 @@ def test_pages_and_comments_use_present_names(place: str) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("new", deprecated.KEYS.values())
+@pytest.mark.parametrize("new", [*deprecated.KEYS.values(), *deprecated.MOVED_KEYS.values()])
 def test_every_present_setting_exists(new: str) -> None:
     cfg = composed(*NEEDS.get(new, ["search=ehvi"]))
     parent, _, last = new.rpartition(".")
@@ -319,14 +321,14 @@ def test_a_run_of_the_first_release_keeps_what_its_task_meant(
 @pytest.mark.parametrize(
     ("said", "kept"),
     [
-        (["+task=normals"], ["objective.latency.runtime=torch", "search.corners=true"]),
+        (["+task=normals"], ["runtime=torch", "search.corners=true"]),
         (
             ["+task=normals", "objective=[error,latency]", "search=nsga2"],
-            ["objective.latency.runtime=torch", "search.corners=true"],
+            ["runtime=torch", "search.corners=true"],
         ),
-        (["+task=normals", "objective.latency.runtime=onnxruntime"], ["search.corners=true"]),
-        (["+task=normals", "objective.latency={threads: 2}"], ["search.corners=true"]),
-        (["+task=normals", "search.corners=false"], ["objective.latency.runtime=torch"]),
+        (["+task=normals", "runtime=onnxruntime"], ["search.corners=true"]),
+        (["+task=normals", "objective.latency={threads: 2}"], ["runtime=torch", "search.corners=true"]),
+        (["+task=normals", "search.corners=false"], ["runtime=torch"]),
     ],
 )
 def test_a_run_of_the_first_release_keeps_defaults_that_changed(
@@ -380,6 +382,18 @@ def keys(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for child in value:
             yield from keys(child)
+
+
+@pytest.mark.parametrize("word", ["auto", "torch", "onnxruntime", "tensorrt"])
+def test_a_search_by_latency_is_still_done_where_its_runtime_was_a_word(word: str) -> None:
+    now = settings(composed("+task=synthetic", f"runtime={word}", "runtime.threads=2"), "search")
+    recorded = now["objective"]["latency"]
+    assert (recorded["runtime"], recorded["threads"]) == (word, 2)
+    # a file of a user may still have it there
+    kept = composed("+task=synthetic", f"objective.latency.runtime={word}", "objective.latency.threads=2")
+    assert settings(kept, "search") == now
+    other = settings(composed("+task=synthetic", f"runtime={word}", "runtime.batch=2"), "search")
+    assert other["objective"]["latency"]["runtime"]["batch"] == 2
 
 
 def test_a_search_is_the_same_in_old_and_new_words() -> None:

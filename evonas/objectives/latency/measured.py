@@ -1,30 +1,38 @@
-"""Objective `latency`: measured time of one forward pass of a subnet on this machine."""
+"""Objective `latency`: measured time of one forward pass of a subnet on this machine.
 
-import copy
+Legend: B batch, H W space.
+"""
+
 import logging
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from evonas.errors import UserError
 from evonas.evaluate.engine import Part
+from evonas.objectives.base import fingerprint_of
 from evonas.objectives.context import EvaluationContext
-from evonas.objectives.latency import runtimes
 from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure_credibly
 from evonas.objectives.latency.cpu_affinity import pinned
 from evonas.objectives.latency.machine import machine, state
 from evonas.objectives.latency.reference_timing import (
     Reference,
-    RunOnce,
     counting_preemptions,
     with_reference,
 )
 from evonas.randomness import derive
+from evonas.runtimes.base import AUTO, OF_HARDWARE, Prepared, Runtime, Settings
+from evonas.runtimes.choice import Auto, named, resolved
+from evonas.runtimes.conversions import Conversions
 from evonas.space.genotype import Genotype
 
 VERSION = 3
+# precisions by the names of `hardware.precision`, which identities have
+_IN_IDENTITIES = {mine: theirs for theirs, mine in OF_HARDWARE.items()}
 log = logging.getLogger(__name__)
 
 
@@ -36,8 +44,10 @@ class Latency:
     excluded. Each forward pass is followed by one of a reference, the smallest network of the space, and times are
     scaled by the reference's: slowdowns of the machine cancel out.
 
+    A pass is one of `runtime.batch` images, one by default; its time is not divided by their number.
+
     Args:
-        threads: CPU threads of the forward pass.
+        threads: CPU threads of the forward pass; None for those of the runtime.
         warmup: minimum number of warm-up passes.
         warmup_seconds: maximum duration of the warm-up.
         seconds: minimum duration, reference included.
@@ -47,15 +57,15 @@ class Latency:
         precision: target for half the width of the median's 95 % interval, relative to the median.
         cv_limit: a larger coefficient of variation logs a warning and sets `noisy`.
         pin: on Linux, pin a CPU measurement to the idlest cores.
-        runtime: torch, onnxruntime or tensorrt; `auto` for onnxruntime on a CPU where its packages are installed, else
-            torch.
+        runtime: what runs the network, of the config group `runtime`, or its name.
         graphs: on CUDA, replay a CUDA graph.
         clock: `wall`; `cpu` for the CPU time of the computing thread, which needs threads=1 and estimates the time on
             an idle machine; `auto` for `cpu` where possible.
         reference: whether times are scaled by the reference network.
+        conversions: folder of converted networks, which later commands use again; None for this process alone.
 
     Raises:
-        UserError: a number is too small.
+        UserError: a number is too small, or the runtime is unknown.
     """
 
     name = "latency"
@@ -64,7 +74,7 @@ class Latency:
 
     def __init__(
         self,
-        threads: int = 1,
+        threads: int | None = None,
         warmup: int = 3,
         warmup_seconds: float = 1.0,
         seconds: float = 0.1,
@@ -74,15 +84,15 @@ class Latency:
         precision: float = 0.02,
         cv_limit: float = 0.1,
         pin: bool = True,
-        runtime: str = runtimes.AUTO,
+        runtime: Settings | str | None = None,
         graphs: bool = False,
-        clock: str = "auto",
+        clock: str = AUTO,
         reference: bool = True,
+        conversions: str | None = None,
     ) -> None:
-        if threads < 1:
-            raise UserError(
-                f"objective.latency.threads must be at least 1, got {threads}.", "objective.latency.threads=1"
-            )
+        settings = named(runtime) if isinstance(runtime, str) else runtime or Auto()
+        settings = settings if threads is None else replace(settings, threads=threads)
+        self.settings = replace(settings, conversions=Conversions(Path(conversions) if conversions else None))
         self.plan = Plan(
             warmup=warmup,
             warmup_seconds=warmup_seconds,
@@ -92,21 +102,35 @@ class Latency:
             max_repeats=max_repeats,
             precision=precision,
         )
-        self.threads, self.cv_limit, self.pin = threads, cv_limit, pin
-        self.runtime, self.graphs, self.clock, self.reference = runtime, graphs, clock, reference
+        self.cv_limit, self.pin = cv_limit, pin
+        self.graphs, self.clock, self.reference = graphs, clock, reference
+
+    @property
+    def batch(self) -> int:
+        """Images of a pass."""
+        return self.settings.batch
 
     def prepare(self, context: EvaluationContext) -> None:
-        """Samples the input image; times nothing, since other evaluations may be running.
+        """Samples the input images; times nothing, since other evaluations may be running.
 
         Raises:
-            UserError: the runtime is unknown or not available.
+            UserError: the runtime is not available, or does not support the settings.
         """
-        runtimes.check(self.runtime, context.precision, context.device, self.graphs)
-        self._clock(context)
+        self._runtime = self.runtime_on(context)
         self._context = context
         self._nominal: Reference | None = None
         generator = torch.Generator().manual_seed(derive(0, "latency"))
-        self._image = torch.randn((1, 3, *context.input_size), generator=generator).to(context.device)
+        shape = (self._runtime.batch, 3, *context.input_size)
+        # B 3 H W
+        self._images = torch.randn(shape, generator=generator).to(context.device)
+
+    def runtime_on(self, context: EvaluationContext) -> Runtime:
+        """The runtime on the context's device, checked.
+
+        Raises:
+            UserError: it is not available, or does not support the settings.
+        """
+        return resolved(self.settings, context.device, context.precision, self.clock, self.graphs)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The median in ms, with interval, percentiles, spread, repeats and machine.
@@ -114,20 +138,27 @@ class Latency:
         Raises:
             DisturbedError: other programs left no measurement, also when it was repeated.
         """
-        return self.measure_network(self._context.subnet(genotype))
+        return self._measured(self._prepared(genotype))
 
     def measure_network(self, net: nn.Module) -> tuple[float, Mapping[str, Any]]:
         """The same for any network in eval mode on the context's device, such as a baseline."""
-        device = self._context.device
+        return self._measured(self._runtime.prepare(net, self._images, [self._images]))
+
+    def _measured(self, prepared: Prepared) -> tuple[float, Mapping[str, Any]]:
+        device, runtime = self._context.device, self._runtime
         is_pinned = self.pin and device.type == "cpu"
-        with pinned(self.threads, is_pinned) as cores, torch.inference_mode(), runtimes.threads(self.threads):
-            take = counting_preemptions(self._once(net))
+        with closing(prepared), pinned(runtime.threads, is_pinned) as cores:
+            take = counting_preemptions(prepared.once)
             timing = measure_credibly(
                 with_reference(take, *self._reference()) if self.reference else take, self.plan
             )
-        facts = {**timing.summary(self.cv_limit), **state(device, self.threads, cores)}
-        facts["clock"] = self._clock(self._context)
-        facts["runtime"] = [(runtime := self._runtime(self._context)), runtimes.version(runtime)]
+        facts = {**timing.summary(self.cv_limit), **state(device, runtime.threads, cores)}
+        facts |= {
+            "clock": runtime.clock,
+            "runtime": [runtime.name, runtime.version()],
+            "precision": runtime.precision,
+            "batch": runtime.batch,
+        }
         if self.reference:
             facts["reference_ms"] = self._reference()[1]
         if facts["noisy"]:
@@ -136,40 +167,43 @@ class Latency:
 
     def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
         """Machine, runtime and image size; weights do not affect latency."""
+        runtime = self.runtime_on(context)
         return {
             **context.kernels,
             "version": VERSION,
-            "threads": self.threads,
+            "threads": runtime.threads,
             "pin": self.pin,
-            "runtime": [(runtime := self._runtime(context)), runtimes.version(runtime)],
-            # networks were converted by another exporter before
-            **({} if runtime == "torch" else {"exporter": "trace"}),
+            "runtime": [runtime.name, runtime.version()],
+            **runtime.identity(),
+            # a setting that came later
+            **({"batch": runtime.batch} if runtime.batch != 1 else {}),
             "graphs": self.graphs,
-            "clock": self._clock(context),
+            "clock": runtime.clock,
             "reference": context.space.format(context.space.smallest()) if self.reference else None,
             "input_size": list(context.input_size),
-            "precision": context.precision,
+            "precision": _IN_IDENTITIES.get(runtime.precision, runtime.precision),
             "device": machine(context.device),
         }
-
-    def _runtime(self, context: EvaluationContext) -> str:
-        return runtimes.choose(self.runtime, context.precision, context.device, self.graphs)
-
-    def _clock(self, context: EvaluationContext) -> str:
-        return runtimes.clock_for(self.clock, self._runtime(context), context.device, self.threads)
 
     def _reference(self) -> Reference:
         """The reference network, and its time in ms on an idle machine."""
         if self._nominal is None:
-            take = counting_preemptions(self._once(self._context.subnet(self._context.space.smallest())))
+            take = counting_preemptions(self._prepared(self._context.space.smallest()).once)
             self._nominal = take, measure_credibly(take, NOMINAL).fastest
         return self._nominal
 
-    def _once(self, net: nn.Module) -> RunOnce:
-        clock = self._clock(self._context)
-        runtime = self._runtime(self._context)
-        if runtime == "torch":
-            return runtimes.torch_once(net, self._image, self._context.autocast, self.graphs, clock)
-        # the context caches its subnet on the device for other objectives
-        copied = copy.deepcopy(net).cpu()
-        return runtimes.onnx_once(runtime, copied, self._image, self.threads, clock)
+    def _prepared(self, genotype: Genotype) -> Prepared:
+        """A subnet in the runtime, converted once."""
+        context = self._context
+        net = context.subnet(genotype)
+        structure = {
+            "version": VERSION,
+            "space": dict(context.space_config),
+            "network": dict(context.network_config),
+            "head": context.head_config,
+            "genotype": context.space.format(genotype),
+            # a head has as many outputs as the data have classes
+            "tensors": {name: list(each.shape) for name, each in net.state_dict().items()},
+        }
+        # the range of activations decides the outputs in int8, and not how long they take
+        return self._runtime.prepare(net, self._images, [self._images], fingerprint_of(structure))

@@ -156,7 +156,8 @@ def _measured_apart(runs: Mapping[str, SearchResults], runtimes: Mapping[str, st
 
 def _conditions(results: SearchResults, name: str, runtime: str) -> dict[str, str]:
     """What the values of a measured or predicted objective depend on besides the network; empty where unknown."""
-    found: dict[str, set[str]] = {"runtime": set(), "devices": set(), "threads": set()}
+    keys = ("runtime", "devices", "threads", "precision", "batch")
+    found: dict[str, set[str]] = {key: set() for key in keys}
     for extra in results.extras:
         source, timed, device = extra.get(f"{name}_source"), extra.get(name), extra.get("device")
         if isinstance(source, Mapping):
@@ -167,7 +168,8 @@ def _conditions(results: SearchResults, name: str, runtime: str) -> dict[str, st
             recorded = timed.get("runtime") or runtime
             found["runtime"].add(str(recorded[0] if isinstance(recorded, list) else recorded))
             found["devices"].add(" ".join(str(about[key]) for key in ("type", "name") if about.get(key)))
-            found["threads"].add(str(timed.get("threads") or ""))
+            for key in ("threads", "precision", "batch"):
+                found[key].add(str(timed.get(key) or ""))
     return {key: " and ".join(sorted(filter(None, values))) for key, values in found.items()}
 
 

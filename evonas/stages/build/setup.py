@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LATENCY_TABLE = "lookup/table.json"
+# networks that were converted for a runtime
+CONVERSIONS = "conversions"
 # groups whose option `none` is empty: what other files or a person set below them then has nothing to be set of
 MAY_BE_NONE = ("distill", "sampler")
 # options of spaces that identities name only where they are used, since runs were recorded before they were there
@@ -145,7 +147,7 @@ class Setup:
         return to_plain(self.cfg.cells) if self.cfg.get("cells") else None
 
     def objectives(self, run: Run) -> dict[str, dict[str, Any]]:
-        """Configs of the objectives; a lookup latency without a table takes the run's own.
+        """Configs of the objectives; latencies take tables and converted networks of the run.
 
         Raises:
             UserError: the run has no latency table; the hint says which command builds it.
@@ -154,6 +156,8 @@ class Setup:
         for each in found.values():
             if identifier(each.get("_target_")) == "objective/latency_lookup" and each.get("table") is None:
                 each["table"] = str(run.need(LATENCY_TABLE, made_by="latency_table"))
+            elif identifier(each.get("_target_")) == "objective/latency":
+                each["conversions"] = str(run.directory / CONVERSIONS)
             elif identifier(each.get("_target_")) == "objective/finetuned_error":
                 from evonas.stages.training.recipe import read_recipe
 

@@ -65,7 +65,7 @@ def card(config: Mapping[str, Any]) -> str:
     )
     timed = config.get("latency")
     facts = {
-        "latency": "" if timed is None else f"| latency, one image | {_latency(timed)} |\n",
+        "latency": "" if timed is None else f"| latency, {_images(timed)} | {_latency(timed)} |\n",
         "mean": ", ".join(f"{value:g}" for value in MEAN),
         "deviation": ", ".join(f"{value:g}" for value in STD),
         "shortened": f"\n**{told}**\n" if (told := config.get("shortened")) else "",
@@ -75,10 +75,15 @@ def card(config: Mapping[str, Any]) -> str:
     return _TEXT.format(**{**config, **onnx, **facts, "height": height, "width": width, "metrics": metrics})
 
 
+def _images(timed: Mapping[str, Any]) -> str:
+    batch = timed.get("batch") or 1
+    return "one image" if batch == 1 else f"a pass of {batch} images"
+
+
 def _latency(timed: Mapping[str, Any]) -> str:
-    about = [timed.get("runtime"), timed.get("device")]
+    about = [timed.get("runtime"), timed.get("precision"), timed.get("device")]
     threads = timed.get("threads")
-    about.insert(1, f"{threads} thread{'s' if threads != 1 else ''}" if threads else None)
+    about.insert(2, f"{threads} thread{'s' if threads != 1 else ''}" if threads else None)
     where = ", ".join(str(each) for each in about if each)
     return f"{timed['ms']:.4g} ms" + (f" ({where})" if where else "")
 

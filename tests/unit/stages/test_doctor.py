@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from evonas.errors import EngineError
 from evonas.files import file_system
 from evonas.run import Run
+from evonas.runtimes.choice import RUNTIMES
 from evonas.stages import doctor
 from evonas.stages.base import Context
 from evonas.stages.doctor import Doctor, Finding
@@ -58,6 +59,8 @@ def test_json_has_every_finding_and_no_key(tmp_path: Path, monkeypatch: pytest.M
         assert each["state"] in doctor.MARKS
         assert each["state"] == "ok" or (each["fix"] and "\n" not in each["fix"]), each
     assert [name for name in found if name.startswith("ops/")]
+    assert found["runtime=torch"]["detail"].endswith("fp32 on cpu, fp16 on cpu, bf16 on cpu")
+    assert {f"runtime={name}" for name in RUNTIMES} <= found.keys()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,24 @@ import numpy as np
 import pytest
 import small_run
 import torch
-import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
 
-from evonas import schema
-from evonas.cli import conf_dir
+from evonas.config import to_plain
 from evonas.errors import DisturbedError, UserError
 from evonas.objectives.context import EvaluationContext
 from evonas.objectives.latency.benchmark import Plan, interval, measure, measure_credibly
 from evonas.objectives.latency.cpu_affinity import idlest, pinned
 from evonas.objectives.latency.machine import clock_mhz, machine
-from evonas.objectives.latency.measured import Latency, runtimes
+from evonas.objectives.latency.measured import Latency
 from evonas.objectives.latency.reference_timing import (
     TimedRun,
     TimedRunner,
     counting_preemptions,
     with_reference,
 )
+from evonas.runtimes.choice import Auto
+from evonas.runtimes.onnxruntime import OnnxRuntime
+from evonas.runtimes.torch_eager import TorchEager
 from evonas.stages.build import factory
-from evonas.stages.build.setup import Setup
-from evonas.supernets.supernet import Supernet, extract
 
 CPU = torch.device("cpu")
 
@@ -56,15 +54,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> EvaluationContext:
     cfg = made.cfg
     path = made.run.need(factory.SUPERNET, made_by="supernet")
     return EvaluationContext(
-        *(dict(small_run.config()[key]) for key in ("space", "network")), _task(cfg), path
+        *(to_plain(small_run.config()[key]) for key in ("space", "network")), to_plain(cfg.task), path
     )
-
-
-def _task(cfg: Any) -> dict[str, Any]:
-    from evonas.config import to_plain
-
-    plain: dict[str, Any] = to_plain(cfg.task)
-    return plain
 
 
 def test_warm_up_lasts_until_times_are_stable() -> None:
@@ -306,148 +297,82 @@ def test_onnxruntime_times_the_same_network(bench: EvaluationContext) -> None:
     assert extra["latency"]["runtime"][0] == "onnxruntime"
     assert latency.identity(bench)["runtime"][0] == "onnxruntime"
     assert latency.identity(bench) == Latency(seconds=0.01).identity(bench)
+    assert extra["latency"]["precision"] == "fp32" and extra["latency"]["batch"] == 1
     assert latency.identity(bench) != Latency(seconds=0.01, runtime="torch").identity(bench)
 
 
-@pytest.mark.parametrize(
-    ("precision", "device", "graphs", "chosen"),
-    [
-        ("32-true", "cpu", False, "onnxruntime"),
-        ("bf16-mixed", "cpu", False, "torch"),
-        ("32-true", "cuda", False, "torch"),
-        ("32-true", "cuda", True, "torch"),
-    ],
-)
-def test_auto_is_onnxruntime_on_a_cpu(
-    precision: str, device: str, graphs: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_identities_are_those_of_earlier_releases_for_what_they_measured(bench: EvaluationContext) -> None:
+    common = {
+        **bench.kernels,
+        "version": 3,
+        "threads": 2,
+        "pin": True,
+        "graphs": False,
+        "clock": "wall",
+        "reference": bench.space.format(bench.space.smallest()),
+        "input_size": list(bench.input_size),
+        "precision": "32-true",
+        "device": machine(CPU),
+    }
+    in_torch = {**common, "runtime": ["torch", torch.__version__]}
+    assert Latency(runtime="torch", threads=2).identity(bench) == in_torch
+    assert Latency(runtime=TorchEager(threads=2)).identity(bench) == in_torch
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    in_onnx = {**common, "runtime": ["onnxruntime", onnxruntime.__version__], "exporter": "trace"}
+    assert Latency(runtime=Auto(threads=2)).identity(bench) == in_onnx
+
+
+def test_precision_and_batch_are_part_of_the_identity(bench: EvaluationContext) -> None:
+    plain = Latency(runtime=TorchEager()).identity(bench)
+    assert Latency(runtime=TorchEager(precision="fp32")).identity(bench) == plain
+    assert Latency(runtime=TorchEager(precision="bf16")).identity(bench) == {
+        **plain,
+        "precision": "bf16-mixed",
+    }
+    assert Latency(runtime=TorchEager(batch=4)).identity(bench) == {**plain, "batch": 4}
+
+
+def test_a_pass_is_of_a_whole_batch(bench: EvaluationContext) -> None:
+    seen = set[torch.Size]()
+
+    class Looks(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.add(x.shape)
+            # longer than others let a pass wait
+            time.sleep(0.06)
+            return x
+
+    latency = Latency(runtime=TorchEager(batch=3), clock="wall", reference=False, min_repeats=2, seconds=0)
+    latency.prepare(bench)
+    value, extra = latency.measure_network(Looks().eval())
+    assert seen == {(3, 3, *bench.input_size)}
+    # of the batch, and not of one of its images
+    assert value >= 60 and extra["latency"]["batch"] == 3
+
+
+def test_a_subnet_is_converted_once(bench: EvaluationContext, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    assert runtimes.choose("auto", precision, torch.device(device), graphs) == chosen
-    monkeypatch.setattr(runtimes, "find_spec", lambda _: None)
-    assert runtimes.choose("auto", precision, torch.device(device), graphs) == "torch"
-    assert runtimes.choose("onnxruntime", precision, torch.device(device), graphs) == "onnxruntime"
+    converted, original = list[int](), OnnxRuntime.convert
 
+    def counted(self: OnnxRuntime, net: torch.nn.Module, images: torch.Tensor) -> Any:
+        converted.append(1)
+        return original(self, net, images)
 
-class Resized(torch.nn.Module):
-    """Both kinds of antialiased resizing, one of them of weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.grid = torch.nn.Parameter(torch.linspace(0, 1, 3 * 6 * 6).reshape(1, 3, 6, 6))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        small = F.interpolate(x, (8, 12), mode="bilinear", antialias=True)
-        return small + F.interpolate(self.grid, (8, 12), mode="bicubic", antialias=True)
-
-
-@pytest.mark.parametrize("traced", [True, False])
-def test_a_network_to_be_timed_computes_the_same_in_onnxruntime(
-    traced: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    export, exporters = torch.onnx.export, list[bool]()
-
-    def noted(*args: Any, dynamo: bool, **settings: Any) -> Any:
-        exporters.append(dynamo)
-        if not dynamo and not traced:
-            print("the graph at the error")
-            raise RuntimeError("cannot be traced")
-        return export(*args, dynamo=dynamo, **settings)
-
-    monkeypatch.setattr(torch.onnx, "export", noted)
-    net, image = Resized().eval(), torch.rand(1, 3, 16, 24)
-    session = onnxruntime.InferenceSession(runtimes.onnx_model(net, image))
-    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    torch.testing.assert_close(torch.from_numpy(found), net(image).detach(), atol=2e-3, rtol=1e-3)
-    assert exporters == ([False] if traced else [False, True])
-    assert capsys.readouterr().out == ""
-
-
-def test_a_network_that_no_exporter_converts_is_refused() -> None:
-    pytest.importorskip("onnxscript")
-
-    class Sorted(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.tensor(sorted(x.flatten().tolist()))
-
-    with pytest.raises(UserError, match="cannot be converted to ONNX: ") as caught:
-        runtimes.onnx_model(torch.nn.Sequential(Sorted()).eval(), torch.rand(1, 3, 2, 2))
-    assert caught.value.hint == "objective.latency.runtime=torch"
-
-
-def test_a_network_that_decides_by_the_image_is_not_traced() -> None:
-    pytest.importorskip("onnxscript")
-
-    class Decides(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.sqrt() if x[0, 0, 0, 0] > 0.5 else -x
-
-    image = torch.zeros(1, 3, 2, 2)
-    image[..., 0] = 1
-    # the other exporter refuses it by name
-    with pytest.raises(UserError, match="cannot be converted to ONNX: "):
-        runtimes.onnx_model(Decides().eval(), image)
-
-
-@pytest.mark.parametrize("network", ["resnet10t", "nano", "nano_cnn"])
-def test_subnets_are_traced_for_onnxruntime(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    schema.register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        setup = Setup(compose("config", ["+task=synthetic", f"network={network}"]))
-    net = Supernet(setup.family, setup.task.head(setup.family.levels), 0)
-    image = torch.rand(1, 3, 64, 96)
-    export, exporters = torch.onnx.export, list[bool]()
-
-    def noted(*args: Any, dynamo: bool, **settings: Any) -> Any:
-        exporters.append(dynamo)
-        return export(*args, dynamo=dynamo, **settings)
-
-    monkeypatch.setattr(torch.onnx, "export", noted)
-    for genotype in (setup.space.smallest(), setup.space.largest()):
-        subnet = extract(net, genotype).eval()
-        session = onnxruntime.InferenceSession(runtimes.onnx_model(subnet, image))
-        (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-        with torch.no_grad():
-            torch.testing.assert_close(torch.from_numpy(found), subnet(image), atol=2e-3, rtol=1e-3)
-    assert exporters == [False, False]
-
-
-@pytest.mark.parametrize(
-    ("runtime", "precision", "graphs", "said"),
-    [
-        ("abacus", "32-true", False, "runtime=abacus is unknown"),
-        ("onnxruntime", "bf16-mixed", False, "precision 32-true"),
-        ("torch", "32-true", True, "CUDA graphs need"),
-    ],
-)
-def test_refused_runtimes(runtime: str, precision: str, graphs: bool, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        runtimes.check(runtime, precision, CPU, graphs)
-
-
-def test_the_thread_s_clock_needs_one_thread() -> None:
-    assert runtimes.clock_for("auto", "torch", CPU, 1) == runtimes.clock_for("cpu", "onnxruntime", CPU, 1)
-    assert (
-        runtimes.clock_for("wall", "torch", CPU, 1) == runtimes.clock_for("auto", "torch", CPU, 2) == "wall"
-    )
-    for clock, runtime, count in [("cpu", "torch", 2), ("cpu", "onnxruntime", 3), ("moon", "torch", 1)]:
-        with pytest.raises(UserError, match="clock"):
-            runtimes.clock_for(clock, runtime, CPU, count)
-
-
-def test_the_thread_s_clock_does_not_count_waiting() -> None:
-    once = runtimes.torch_once(lambda _: time.sleep(0.05), torch.zeros(1), nullcontext, clock="cpu")
-    assert once() < 25
-    assert runtimes.torch_once(lambda _: time.sleep(0.05), torch.zeros(1), nullcontext)() >= 50
-
-
-def test_tensorrt_is_refused_by_name_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(UserError, match="needs TensorrtExecutionProvider") as caught:
-        runtimes.check("tensorrt", "32-true", CPU, False)
-    assert "objective.latency.runtime=torch" in caught.value.hint
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(OnnxRuntime, "convert", counted)
+        folder = str(tmp_path / "conversions")
+        first = Latency(seconds=0.01, max_repeats=20, runtime="onnxruntime", conversions=folder)
+        first.prepare(bench)
+        for genotype in (bench.space.largest(), bench.space.smallest(), bench.space.largest()):
+            first.measure(genotype)
+        assert len(converted) == 2
+        # another process finds them in the folder
+        again = Latency(seconds=0.01, max_repeats=20, runtime="onnxruntime", conversions=folder)
+        again.prepare(bench)
+        again.measure(bench.space.largest())
+        assert len(converted) == 2
+        # whoever has no structure to name, such as a baseline, has it converted
+        again.measure_network(bench.subnet(bench.space.largest()))
+        assert len(converted) == 3
