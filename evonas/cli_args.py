@@ -3,13 +3,13 @@
 import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from evonas import deprecated, run, stages
 from evonas.command_text import command, shell
-from evonas.config import redact, typed_value
+from evonas.config import redact, shipped_option, typed_value
 from evonas.errors import UserError
 from evonas.stages import stage_times
 
@@ -335,7 +335,37 @@ def _completed(words: list[str]) -> list[str]:
     for word in words:
         _refuse_among(word, typed)
     added = [each for word in words for each in _MEANS.get(word, ()) if setting(each)[0] not in typed]
-    return words + added
+    known = typed | {setting(each)[0] for each in added}
+    sampler = "" if "sampler" in known else _sampler_of_network(dict(map(setting, overrides(words))))
+    return words + added + ([f"sampler={sampler}"] if sampler else [])
+
+
+def _sampler_of_network(typed: Mapping[str, str]) -> str:
+    """The sampler of a typed network, where that of the typed task opens genes of other networks; else empty.
+
+    A task's choices come behind those of a network, so that a task can have a curriculum of its own lengths.
+    """
+    own = _chosen("network", typed.get("network", ""), "sampler")
+    given = _chosen("task", typed.get("task", ""), "sampler")
+    opened = _opened(given)
+    return own if own and opened and opened != _opened(own) else ""
+
+
+def _chosen(group: str, name: str, other: str) -> str:
+    """The choice of another group that a shipped option makes, or the option that it is based on; empty without one."""
+    base = ""
+    for entry in shipped_option(group, name).get("defaults", []):
+        if isinstance(entry, dict) and f"override /{other}" in entry:
+            return str(entry[f"override /{other}"])
+        base = entry if isinstance(entry, str) and entry != "_self_" else base
+    return _chosen(group, base, other) if base else ""
+
+
+def _opened(sampler: str) -> set[str]:
+    """The names of genes and groups that the curriculum of a shipped sampler opens."""
+    return {
+        str(name) for step in shipped_option("sampler", sampler).get("steps", []) for name in step["opened"]
+    }
 
 
 def _refuse_among(word: str, typed: set[str]) -> None:

@@ -387,6 +387,15 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
 
 
+def shipped_option(group: str, name: str) -> dict[str, Any]:
+    """The plain content of an option of `conf`, its interpolations as they are written; empty for others."""
+    path = conf_dir() / group / f"{name}.yaml"
+    if not name.isidentifier() or not path.is_file():
+        return {}
+    found: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return found or {}
+
+
 class FileConfigSource(file_config_source.FileConfigSource):
     """How Hydra reads files: those that we do not ship are looked at before anything is made of them.
 

@@ -71,6 +71,33 @@ def test_a_preview_brings_its_search_and_trains_nothing_unless_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "brought"),
+    [
+        (["+task=shapes", "network=elasticvit_nano"], ["sampler=elasticvit_nano"]),
+        (["+task=coco", "network=timm", "network.name=resnet18"], ["sampler=pst_timm"]),
+        (["+task=shapes", "network=ofa_nano"], ["sampler=ofa_mbv3_nano"]),
+        (["+task=shapes", "network=nb201_nano"], ["sampler=none"]),
+        # curricula that open the same genes, and those that open none
+        (["+task=coco", "network=evonet"], []),
+        (["+task=ade20k", "network=nano"], []),
+        (["+task=image_classification", "network=timm"], []),
+        # what is typed, what the network brings by itself, and names of other folders
+        (["+task=shapes", "network=timm", "sampler=uniform"], []),
+        (["+task=kitti", "network=timm"], []),
+        (["+task=shapes", "network=mine"], []),
+        (["-m", "+task=shapes", "network=nano,timm"], []),
+    ],
+)
+def test_a_network_brings_its_sampler_where_the_task_has_one_for_others(
+    words: list[str], brought: list[str]
+) -> None:
+    assert [word for word in rewrite(words) if word.startswith("sampler=")] == [
+        *(word for word in words if word.startswith("sampler=")),
+        *brought,
+    ]
+
+
+@pytest.mark.parametrize(
     ("typed", "meant"),
     [
         ("[knee,latency<=20]", ["knee", "latency<=20"]),
