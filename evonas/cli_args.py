@@ -68,7 +68,7 @@ def rewrite(arguments: Sequence[str]) -> list[str]:
     _write_out(words)
     _use_present_names(words)
     _quote_texts(words)
-    words = _completed(_move_debug(_spread_trackers(words)))
+    words = _completed(_move_debug(_spread_trackers(_elsewhere(words))))
     words, attempt = _resumed(words)
     added = inherited(overrides(words), attempt)
     folders = [each for each in added if each.startswith(_FOLDER)]
@@ -235,14 +235,16 @@ def _name_stage(words: list[str]) -> None:
         word = words[index]
         if "=" in word or word.startswith("~"):
             continue
-        if deprecated.option("stage", word) not in stages.TARGETS:
+        # serve-latency means serve_latency
+        stage = word.replace("-", "_")
+        if deprecated.option("stage", stage) not in stages.TARGETS:
             near = nearest(word, list(stages.TARGETS))
             known = ", ".join(stages.TARGETS)
             raise UserError(
                 f"'{word}' is not a command.",
                 f"Did you mean: {command(near)}" if near else f"Known are: {known}",
             )
-        words[index] = f"stage={word}"
+        words[index] = f"stage={stage}"
 
 
 def _use_present_names(words: list[str]) -> None:
@@ -315,6 +317,18 @@ def _spread_trackers(words: list[str]) -> list[str]:
         found.append(f"tracker={names[0]}")
         found += [f"+tracker@more_trackers.{name}={name}" for name in dict.fromkeys(names[1:])]
     return found
+
+
+def _elsewhere(words: list[str]) -> list[str]:
+    """`runtime.device=<address>` chooses the runtime of devices elsewhere, and `devices.<name>` needs no plus."""
+    settings = set(_positions(words))
+    keys = {setting(words[index])[0] for index in settings}
+    chosen = ["runtime=remote"] if "runtime.device" in keys and "runtime" not in keys else []
+    added = [
+        f"+{word}" if index in settings and word.startswith(("devices.", "devices=")) else word
+        for index, word in enumerate(words)
+    ]
+    return added + chosen
 
 
 def _move_debug(words: list[str]) -> list[str]:

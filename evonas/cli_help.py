@@ -43,7 +43,7 @@ _PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     ),
     "Look at results": (("evaluate", "report", "show", "list", "compare", "measure"), ("tracker",)),
     "Move networks out": (("export",), ()),
-    "Use hardware": (("latency_table",), ("hardware", "runtime")),
+    "Use hardware": (("latency_table", "serve_latency"), ("hardware", "runtime")),
 }  # fmt: skip
 # options that repeat what a paper published, or belong to one task
 _PRESETS = ("experiment",)

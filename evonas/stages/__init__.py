@@ -24,20 +24,24 @@ TARGETS = {
     "list": "evonas.stages.list.List",
     "cost": "evonas.stages.cost.ShowCost",
     "compare": "evonas.stages.compare.Compare",
+    "serve_latency": "evonas.stages.serve_latency.ServeLatency",
     "doctor": "evonas.stages.doctor.Doctor",
 }
 # stages made of others
 PIPELINES = frozenset({"run", "preview"})
 # equals `not Stage.needs_task`, without importing the stage, which may take seconds
-NEEDS_NO_TASK = frozenset({"compare", "convert", "cost", "doctor", "list", "report", "show"})
+NEEDS_NO_TASK = frozenset({"compare", "convert", "cost", "doctor", "list", "report", "serve_latency", "show"})
 
 # stages that work outside of runs
-NEEDS_NO_RUN = frozenset({"check", "compare", "convert", "cost", "doctor", "list"})
+NEEDS_NO_RUN = frozenset({"check", "compare", "convert", "cost", "doctor", "list", "serve_latency"})
 
 # stages of a run that trains no network
 NEEDS_NO_NETWORK = frozenset(
-    {"run", "search", "select", "discover", "report", "measure", "show", "compare", "list", "doctor"}
-)
+    {
+        "run", "search", "select", "discover", "report", "measure", "show", "compare", "list", "doctor",
+        "serve_latency",
+    }
+)  # fmt: skip
 
 # stages that may read a run while another command drives it
 READS_ONLY = frozenset({"report", "show"})

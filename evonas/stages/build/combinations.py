@@ -11,7 +11,9 @@ from evonas.stages.build.evaluator import torch_device
 from evonas.stages.build.setup import MAY_BE_NONE, RunMode, mode_of
 
 # stages that run no network, or only on the CPU
-_WITHOUT_DEVICE = frozenset({"select", "export", "report", "convert", "show", "list", "compare", "doctor"})
+_WITHOUT_DEVICE = frozenset(
+    {"select", "export", "report", "convert", "show", "list", "compare", "doctor", "serve_latency"}
+)
 _DOCTOR = "see what works here with: python -m evonas doctor"
 
 
