@@ -267,6 +267,9 @@ class Config:
     objective: Any = None
     # what runs networks whose latency is measured
     runtime: Any = None
+    # devices elsewhere by name, for objective=latency_devices: http://host:port, ssh://user@host, or such an
+    # address as `device` beside settings of the group `runtime`
+    devices: dict[str, Any] = field(default_factory=dict)
     # how exactly a search measures its points: all validation images, or a race on parts of them
     fidelity: Any = None
     # measures genotypes without a supernet, such as a table; None for the supernet's own

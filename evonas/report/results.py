@@ -273,9 +273,13 @@ def measured_with(results: SearchResults) -> list[str]:
     for extra in results.extras:
         if steps := extra.get("trained_steps"):
             found[f"Errors are measured after a training of {steps} steps of each network alone."] = None
-        facts, device = extra.get("latency"), extra.get("device")
-        if isinstance(facts, Mapping) and isinstance(device, Mapping) and "runtime" in facts:
-            found[f"latency is measured in {how_measured(facts)} on {device.get('name')}."] = None
+        for name, facts in extra.items():
+            if not isinstance(facts, Mapping) or "runtime" not in facts:
+                continue
+            # those of a device elsewhere have it with them
+            device = facts.get("device") or extra.get("device")
+            if isinstance(device, Mapping):
+                found[f"{name} is measured in {how_measured(facts)} on {device.get('name')}."] = None
     return list(found)
 
 

@@ -20,7 +20,8 @@ from evonas.objectives.latency.benchmark import NOMINAL, Plan, measure_credibly
 from evonas.objectives.latency.cpu_affinity import pinned
 from evonas.objectives.latency.machine import machine, state
 from evonas.objectives.latency.reference_timing import (
-    Reference,
+    TimedRun,
+    TimedRunner,
     counting_preemptions,
     with_reference,
 )
@@ -28,9 +29,12 @@ from evonas.randomness import derive
 from evonas.runtimes.base import AUTO, OF_HARDWARE, Prepared, Runtime, Settings
 from evonas.runtimes.choice import Auto, named, resolved
 from evonas.runtimes.conversions import Conversions
+from evonas.runtimes.remote import Remote, RemoteNetwork
 from evonas.space.genotype import Genotype
 
 VERSION = 3
+# the name of the only one, whose machine the archive has beside it
+LATENCY = "latency"
 # precisions by the names of `hardware.precision`, which identities have
 _IN_IDENTITIES = {mine: theirs for theirs, mine in OF_HARDWARE.items()}
 log = logging.getLogger(__name__)
@@ -63,12 +67,12 @@ class Latency:
             an idle machine; `auto` for `cpu` where possible.
         reference: whether times are scaled by the reference network.
         conversions: folder of converted networks, which later commands use again; None for this process alone.
+        name: of the objective; latencies on several devices need distinct ones.
 
     Raises:
         UserError: a number is too small, or the runtime is unknown.
     """
 
-    name = "latency"
     unit = "ms"
     part: Part = "exclusive"
 
@@ -89,7 +93,9 @@ class Latency:
         clock: str = AUTO,
         reference: bool = True,
         conversions: str | None = None,
+        name: str = LATENCY,
     ) -> None:
+        self.name = name
         settings = named(runtime) if isinstance(runtime, str) else runtime or Auto()
         settings = settings if threads is None else replace(settings, threads=threads)
         self.settings = replace(settings, conversions=Conversions(Path(conversions) if conversions else None))
@@ -118,7 +124,9 @@ class Latency:
         """
         self._runtime = self.runtime_on(context)
         self._context = context
-        self._nominal: Reference | None = None
+        # the reference network, and its time in ms on an idle machine
+        self._beside: Prepared | None = None
+        self._nominal = 0.0
         generator = torch.Generator().manual_seed(derive(0, "latency"))
         shape = (self._runtime.batch, 3, *context.input_size)
         # B 3 H W
@@ -138,32 +146,34 @@ class Latency:
         Raises:
             DisturbedError: other programs left no measurement, also when it was repeated.
         """
-        return self._measured(self._prepared(genotype))
+        return self._measured(self.prepared(genotype))
 
     def measure_network(self, net: nn.Module) -> tuple[float, Mapping[str, Any]]:
         """The same for any network in eval mode on the context's device, such as a baseline."""
-        return self._measured(self._runtime.prepare(net, self._images, [self._images]))
+        return self._measured(self.prepared_network(net))
 
     def _measured(self, prepared: Prepared) -> tuple[float, Mapping[str, Any]]:
         device, runtime = self._context.device, self._runtime
-        is_pinned = self.pin and device.type == "cpu"
+        is_here = not isinstance(runtime, Remote)
+        is_pinned = self.pin and device.type == "cpu" and is_here
         with closing(prepared), pinned(runtime.threads, is_pinned) as cores:
-            take = counting_preemptions(prepared.once)
-            timing = measure_credibly(
-                with_reference(take, *self._reference()) if self.reference else take, self.plan
-            )
-        facts = {**timing.summary(self.cv_limit), **state(device, runtime.threads, cores)}
+            timing = measure_credibly(self._runner(prepared), self.plan)
+        facts = timing.summary(self.cv_limit)
+        facts |= state(device, runtime.threads, cores) if is_here else {"threads": runtime.threads}
         facts |= {
-            "clock": runtime.clock,
-            "runtime": [runtime.name, runtime.version()],
+            "clock": getattr(prepared, "clock", runtime.clock),
+            "runtime": runtime.label() if isinstance(runtime, Remote) else [runtime.name, runtime.version()],
             "precision": runtime.precision,
             "batch": runtime.batch,
         }
         if self.reference:
-            facts["reference_ms"] = self._reference()[1]
+            facts["reference_ms"] = self._nominal
         if facts["noisy"]:
             log.warning("latency is noisy: cv %.2f over %d repeats", timing.cv, len(timing.times))
-        return timing.median, {"latency": facts, "device": machine(device)}
+        about = self._machine(runtime, device)
+        if self.name == LATENCY:
+            return timing.median, {self.name: facts, "device": about}
+        return timing.median, {self.name: {**facts, "device": about}}
 
     def identity(self, context: EvaluationContext) -> Mapping[str, Any]:
         """Machine, runtime and image size; weights do not affect latency."""
@@ -182,17 +192,59 @@ class Latency:
             "reference": context.space.format(context.space.smallest()) if self.reference else None,
             "input_size": list(context.input_size),
             "precision": _IN_IDENTITIES.get(runtime.precision, runtime.precision),
-            "device": machine(context.device),
+            "device": self._machine(runtime, context.device),
         }
 
-    def _reference(self) -> Reference:
-        """The reference network, and its time in ms on an idle machine."""
-        if self._nominal is None:
-            take = counting_preemptions(self._prepared(self._context.space.smallest()).once)
-            self._nominal = take, measure_credibly(take, NOMINAL).fastest
-        return self._nominal
+    def _machine(self, runtime: Runtime, device: torch.device) -> dict[str, str]:
+        """What times depend on besides the network and the settings: of this machine, or of a device elsewhere."""
+        return {"type": "elsewhere", **runtime.machine()} if isinstance(runtime, Remote) else machine(device)
 
-    def _prepared(self, genotype: Genotype) -> Prepared:
+    def _runner(self, prepared: Prepared) -> TimedRunner:
+        """Times a network, in terms of the reference network where that is wanted."""
+        if not self.reference:
+            return self._alone(prepared)
+        if self._beside is None:
+            beside = self.prepared(self._context.space.smallest())
+            self._nominal = measure_credibly(self._alone(beside), NOMINAL).fastest
+            self._beside = beside
+        beside, nominal = self._beside, self._nominal
+        if not isinstance(prepared, RemoteNetwork):
+            return with_reference(self._alone(prepared), self._alone(beside), nominal)
+        assert isinstance(beside, RemoteNetwork)
+        passes = prepared.passes(beside, **self._at_a_time)
+
+        def scaled() -> TimedRun:
+            ms, reference_ms, is_disturbed = passes()
+            return TimedRun(nominal * ms / reference_ms, ms + reference_ms, is_disturbed)
+
+        return scaled
+
+    def _alone(self, prepared: Prepared) -> TimedRunner:
+        if not isinstance(prepared, RemoteNetwork):
+            return counting_preemptions(prepared.once)
+        passes = prepared.passes(None, **self._at_a_time)
+
+        def take() -> TimedRun:
+            ms, _, is_disturbed = passes()
+            return TimedRun(ms, ms, is_disturbed)
+
+        return take
+
+    @property
+    def _at_a_time(self) -> dict[str, Any]:
+        """How many passes a device elsewhere makes for each request, so that one is enough as a rule."""
+        plan = self.plan
+        return {
+            "least": plan.warmup + plan.min_repeats,
+            "most": plan.warmup + plan.max_repeats,
+            "seconds": plan.warmup_seconds + plan.max_seconds,
+        }
+
+    def prepared_network(self, net: nn.Module) -> Prepared:
+        """A network of any structure in the runtime."""
+        return self._runtime.prepare(net, self._images, [self._images])
+
+    def prepared(self, genotype: Genotype) -> Prepared:
         """A subnet in the runtime, converted once."""
         context = self._context
         net = context.subnet(genotype)

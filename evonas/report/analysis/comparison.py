@@ -159,10 +159,12 @@ def _conditions(results: SearchResults, name: str, runtime: str) -> dict[str, st
     keys = ("runtime", "devices", "threads", "precision", "batch")
     found: dict[str, set[str]] = {key: set() for key in keys}
     for extra in results.extras:
-        source, timed, device = extra.get(f"{name}_source"), extra.get(name), extra.get("device")
+        source, timed = extra.get(f"{name}_source"), extra.get(name)
         if isinstance(source, Mapping):
             found["runtime"].add(f"a prediction for {source.get('machine', 'a machine')}")
         elif isinstance(timed, Mapping):
+            # latencies of devices elsewhere have them with them
+            device = timed.get("device") or extra.get("device")
             about = device if isinstance(device, Mapping) else {}
             # recorded with its version since archives are sealed
             recorded = timed.get("runtime") or runtime

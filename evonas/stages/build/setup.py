@@ -13,6 +13,7 @@ from evonas.errors import UserError
 from evonas.identifiers import identifier
 from evonas.run import Run
 from evonas.space.space import Space
+from evonas.stages.build.devices import expect_devices, on_devices
 from evonas.supernets.base import SupernetFamily
 from evonas.supernets.families import family_config
 
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 LATENCY_TABLE = "lookup/table.json"
 # networks that were converted for a runtime
 CONVERSIONS = "conversions"
+# objectives that convert networks
+_CONVERTING = ("objective/latency", "objective/peak_memory", "objective/energy")
 # groups whose option `none` is empty: what other files or a person set below them then has nothing to be set of
 MAY_BE_NONE = ("distill", "sampler")
 # options of spaces that identities name only where they are used, since runs were recorded before they were there
@@ -147,16 +150,20 @@ class Setup:
         return to_plain(self.cfg.cells) if self.cfg.get("cells") else None
 
     def objectives(self, run: Run) -> dict[str, dict[str, Any]]:
-        """Configs of the objectives; latencies take tables and converted networks of the run.
+        """Configs of the objectives; latencies take tables and converted networks of the run, and devices are asked.
 
         Raises:
-            UserError: the run has no latency table; the hint says which command builds it.
+            UserError: the run has no latency table; the hint says which command builds it. Or devices are wrong; see
+                `on_devices`.
+            EngineError: a device elsewhere does not answer.
         """
         found = {name: dict(each) for name, each in to_plain(self.cfg.objective).items()}
+        found = on_devices(found, to_plain(self.cfg.get("devices") or {}))
+        expect_devices(found)
         for each in found.values():
             if identifier(each.get("_target_")) == "objective/latency_lookup" and each.get("table") is None:
                 each["table"] = str(run.need(LATENCY_TABLE, made_by="latency_table"))
-            elif identifier(each.get("_target_")) == "objective/latency":
+            elif identifier(each.get("_target_")) in _CONVERTING:
                 each["conversions"] = str(run.directory / CONVERSIONS)
             elif identifier(each.get("_target_")) == "objective/finetuned_error":
                 from evonas.stages.training.recipe import read_recipe

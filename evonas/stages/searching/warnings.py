@@ -18,14 +18,15 @@ class LatencyWarnings:
 
     def check(self, evaluation: Evaluation) -> Iterator[str]:
         """Warnings about a new evaluation; usually none."""
-        latency = evaluation.extra.get("latency")
-        if not isinstance(latency, dict) or not latency.get("noisy"):
-            return
-        self.noisy += 1
-        if self.noisy <= SHOWN:
+        for name, latency in evaluation.extra.items():
+            if not isinstance(latency, dict) or not latency.get("noisy"):
+                continue
+            self.noisy += 1
+            if self.noisy > SHOWN:
+                continue
             more = " (further ones are in the archive)" if self.noisy == SHOWN else ""
             yield (
-                f"noisy latency: {evaluation.genotype}: its spread is {latency['cv']:.0%} of its mean, "
+                f"noisy {name}: {evaluation.genotype}: its spread is {latency['cv']:.0%} of its mean, "
                 f"more than {latency['cv_limit']:.0%}; is the computer busy?{more}"
             )
 
