@@ -607,18 +607,15 @@ def _passes(answer: Answer, request: Request, name: str) -> Passes:
         if answer.get("fault") == "model":
             raise InfeasibleError(f"the device {name} cannot run this network: {reason}")
         raise EngineError(f"the device {name} failed: {reason}", "Look at the device, then repeat.")
-    ms, beside, disturbed = (answer.get(key) for key in ("ms", "reference_ms", "disturbed"))
-    lists = isinstance(ms, list) and isinstance(beside, list) and isinstance(disturbed, list)
-    if lists:
-        is_right = (
-            0 < len(ms) <= request.passes
-            and len(disturbed) == len(ms)
-            and len(beside) == (len(ms) if request.reference else 0)
-            and all(
-                isinstance(each, int | float) and math.isfinite(each) and each > 0 for each in [*ms, *beside]
-            )
-        )
-    if not lists or not is_right:
+    lists = [answer.get(key) for key in ("ms", "reference_ms", "disturbed")]
+    ms, beside, disturbed = (each if isinstance(each, list) else [] for each in lists)
+    is_right = (
+        0 < len(ms) <= max(request.passes, request.least)
+        and len(disturbed) == len(ms)
+        and len(beside) == (len(ms) if request.reference else 0)
+        and all(isinstance(each, int | float) and math.isfinite(each) and each > 0 for each in [*ms, *beside])
+    )
+    if not is_right:
         raise EngineError(f"the device {name} answered no times", "Is its latency server of this release?")
     names = ("idle_bytes", "load_bytes", "run_bytes", "energy_mj")
     extra = {key: float(answer[key]) for key in names if isinstance(answer.get(key), int | float)}

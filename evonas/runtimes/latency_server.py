@@ -856,7 +856,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def connection_read(self, length: int) -> bytes:
         """What has come of the request, at most `length` bytes."""
-        return self.rfile.read1(length)  # type: ignore[attr-defined]
+        return self.rfile.read1(length)
 
     def _refuse(self, code: int, reason: str) -> None:
         self.close_connection = True

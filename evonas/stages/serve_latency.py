@@ -54,7 +54,9 @@ class ServeLatency:
                 name=name or "",
                 cores=latency_server.parse_cores("" if cores is None else str(cores)),
                 provider=provider,
-                benchmark=benchmark and latency_server.benchmark_of(to_plain(benchmark), "stage.benchmark"),
+                benchmark=(
+                    latency_server.benchmark_of(to_plain(benchmark), "stage.benchmark") if benchmark else None
+                ),
                 timeout_s=timeout_s,
                 max_bytes=max_mb * 2**20,
             )

@@ -1,6 +1,7 @@
 """What a latency server and its client promise each other, over real sockets and with real processes."""
 
 import ast
+import contextlib
 import http.client
 import json
 import os
@@ -18,7 +19,8 @@ import pytest
 from latency_servers import SECRET, SERVER, Served, fake_ssh, model, served
 
 from evonas.errors import EngineError, InfeasibleError, UserError
-from evonas.runtimes.device import Address, Device
+from evonas.runtimes.device import Address, Device, _passes
+from evonas.runtimes.latency_server import Request
 
 QUICK = {"passes": 5, "warmup": 1, "seconds": 1.0}
 
@@ -370,6 +372,49 @@ def test_a_program_that_cannot_work_is_refused_at_the_start(tmp_path: Path, said
     assert ended.returncode == 2
     assert wrong in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+# --- devices that answer something else
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"state": "done"},
+        {"state": "done", "ms": [], "reference_ms": [], "disturbed": []},
+        {"state": "done", "ms": [1.0], "reference_ms": [], "disturbed": []},
+        {"state": "done", "ms": [-1.0], "reference_ms": [], "disturbed": [False]},
+        {"state": "done", "ms": [float("nan")], "reference_ms": [], "disturbed": [False]},
+        {"state": "done", "ms": ["1"], "reference_ms": [], "disturbed": [False]},
+        {"state": "done", "ms": [1.0] * 99, "reference_ms": [], "disturbed": [False] * 99},
+        {"state": "done", "ms": [1.0], "reference_ms": [1.0], "disturbed": [False]},
+        {"state": "failed", "fault": "device", "reason": "a\x1b[31m fault\n" * 99},
+        {"state": "failed"},
+    ],
+)
+def test_answers_that_are_no_times_are_the_devices_fault(answer: dict[str, object]) -> None:
+    with pytest.raises(EngineError, match="the device board") as caught:
+        _passes(answer, Request(passes=5), "board")
+    assert str(caught.value).isprintable() or "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.0 200 OK\r\n\r\n[1]", b"HTTP/1.0 302 X\r\n\r\n{}"]
+)
+def test_another_program_at_the_address_is_told(said: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    stream, _ = other.accept()
+                    stream.recv(4096)
+                    stream.sendall(said)
+                    stream.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(EngineError, match="does not answer"):
+            _ = Device(Address.parse(f"http://127.0.0.1:{other.getsockname()[1]}"), 0.3).about
 
 
 # --- over ssh
