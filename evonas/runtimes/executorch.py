@@ -46,10 +46,11 @@ class ExecuTorch(Converter):
         # one pool serves all programs of the process
         if portable_lib._threadpool_get_thread_count() != self.threads:
             portable_lib._unsafe_reset_threadpool(self.threads)
-        module = portable_lib._load_for_executorch_from_buffer(model)
+        # the module reads from the buffer as long as it lives, and does not hold it
+        held = model, portable_lib._load_for_executorch_from_buffer(model)
 
         def infer(array: np.ndarray) -> list[np.ndarray]:
-            found = module.forward([torch.from_numpy(array)])
+            found = held[1].forward([torch.from_numpy(array)])
             return [each.numpy() for each in found if isinstance(each, Tensor)]
 
         return HostNetwork(infer, images, self.clock, len(model))
