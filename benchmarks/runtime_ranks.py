@@ -2,8 +2,8 @@
 
 Random subnets of several families are timed in each runtime, as `objective=latency` times them, in one thread and one
 image at a time. Spearman's rank correlation of torch's latencies with those of each runtime tells how far a search by
-torch's latency is one by the runtime's. What is timed twice tells how far a runtime agrees with itself on this computer.
-Values are kept in a file, and another command goes on where one was stopped.
+torch's latency is one by the runtime's. What is timed twice tells how far a runtime agrees with itself here. Values are
+kept in a file, and another command goes on where one was stopped.
 
     python benchmarks/runtime_ranks.py --runtimes torch onnxruntime openvino openvino:bf16
     python benchmarks/runtime_ranks.py --runtimes executorch litert --families nano --count 20
@@ -30,7 +30,7 @@ from evonas.space.genotype import Genotype
 from evonas.supernets.supernet import extract
 
 ANSWERS = Path(__file__).parent / "answers" / "runtime_ranks.json"
-_PLAN = Plan(warmup=3, warmup_seconds=0.3, seconds=0.1, max_seconds=0.5)
+_PLAN = Plan(warmup=3, warmup_seconds=0.3, seconds=0.1, max_seconds=0.3)
 _AGAIN = " again"
 
 
@@ -55,8 +55,8 @@ def main() -> None:
             continue
         for each in given.families:
             times = found.setdefault(each, {}).setdefault(text + (_AGAIN if given.again else ""), {})
-            _time(family(each, given.count), runtime, times, found)
             found.setdefault("versions", {})[name] = runtime.version()
+            _time(family(each, given.count), runtime, times, found)
     _print(found)
 
 

@@ -273,17 +273,28 @@ def measured_with(results: SearchResults) -> list[str]:
     for extra in results.extras:
         if steps := extra.get("trained_steps"):
             found[f"Errors are measured after a training of {steps} steps of each network alone."] = None
-        for name, facts in extra.items():
-            if not isinstance(facts, Mapping) or "runtime" not in facts:
-                continue
-            # those of a device elsewhere have it with them
-            device = facts.get("device") or extra.get("device")
-            if isinstance(device, Mapping):
-                found[f"{name} is measured in {how_measured(facts)} on {device.get('name')}."] = None
+        found |= dict.fromkeys(latency_labels(extra))
     return list(found)
 
 
-def how_measured(facts: Mapping[str, Any]) -> str:
+def latency_labels(extra: Any) -> list[str]:
+    """How each latency of a network was measured, one sentence each, as far as that is known.
+
+    Args:
+        extra: what was recorded beside the objectives of the network.
+    """
+    found = []
+    for name, facts in extra.items() if isinstance(extra, Mapping) else ():
+        if not isinstance(facts, Mapping) or "runtime" not in facts:
+            continue
+        # those of a device elsewhere have it with them
+        device = facts.get("device") or extra.get("device")
+        if isinstance(device, Mapping):
+            found.append(f"{name} is measured in {_how_measured(facts)} on {device.get('name')}.")
+    return found
+
+
+def _how_measured(facts: Mapping[str, Any]) -> str:
     """Runtime, precision, threads and images of a latency, as far as its facts have them, for people to read.
 
     Args:

@@ -3,9 +3,8 @@
 Legend: B batch, H W space.
 """
 
-import copy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,10 +40,7 @@ class TorchCompile(TorchEager):
         structure: str = "",  # noqa: ARG002
     ) -> TorchNetwork:
         """Compiles the network for the shape of the images; see `Runtime.prepare`."""
-        # torch keeps what it knows of a module on the module, and forgets it with the copy
-        made = CompiledNetwork(
-            copy.deepcopy(net), images, self.precision, self.threads, self.graphs, self.clock
-        )
+        made = CompiledNetwork(net, images, self.precision, self.threads, self.graphs, self.clock)
         try:
             made.once()
         except Exception as error:
@@ -57,7 +53,7 @@ class TorchCompile(TorchEager):
 
 
 class CompiledNetwork(TorchNetwork):
-    """A compiled network; what the compiler keeps of it is dropped when it is closed."""
+    """A network that is compiled at its first pass; see `TorchNetwork`."""
 
     def __init__(
         self,
@@ -68,20 +64,23 @@ class CompiledNetwork(TorchNetwork):
         graphs: bool = False,
         clock: str = "wall",
     ) -> None:
-        # each network has one shape, and a limit of recompilations counts per code, which networks share
-        super().__init__(torch.compile(net, dynamic=False), images, precision, threads, graphs, clock)
-        self._original: nn.Module | None = net
+        super().__init__(_compiled(net), images, precision, threads, graphs, clock)
+        self._size = TorchNetwork(net, images, precision, threads).size
 
     @property
     def size(self) -> int | None:
         """Bytes of parameters and buffers, as a file of weights has them."""
-        if self._original is None:
-            return None
-        return sum(each.numel() * each.element_size() for each in self._original.state_dict().values())
+        return self._size
 
-    def close(self) -> None:
-        super().close()
-        if self._original is not None:
-            self._original = None
-            # the next network would otherwise be one more variant of the same code, up to torch's limit
-            torch.compiler.reset()
+
+def _compiled(net: nn.Module) -> Callable[[Tensor], object]:
+    """The network as a function that is compiled when it is called."""
+
+    def forward(images: Tensor) -> object:
+        return net(images)
+
+    # torch keeps what it compiles with the code, and only a few variants of it; so each network has code of its own,
+    # which is forgotten with the network and leaves others alone
+    forward.__code__ = forward.__code__.replace()
+    compiled: Callable[[Tensor], object] = torch.compile(forward, dynamic=False)
+    return compiled

@@ -8,7 +8,7 @@ import numpy as np
 from evonas import files
 from evonas.archive import Archive
 from evonas.config import build
-from evonas.report.results import SearchResults
+from evonas.report.results import SearchResults, measured_with
 from evonas.stages.base import Context
 from evonas.stages.build.evaluator import archive_naming, evaluator_config, parts_of
 from evonas.stages.networks.selected import SelectedNetwork
@@ -40,7 +40,7 @@ class Measure:
     needs_task = True
 
     def run(self, context: Context) -> str:
-        """Print recorded and new values side by side, and write them to measure/measured.json."""
+        """Print recorded and new values side by side, and how latencies were measured; write measure/measured.json."""
         naming = archive_naming(context.run.find(ARCHIVE))
         evaluator: Evaluator = build(naming(evaluator_config(context)))
         evaluator.setup()
@@ -50,6 +50,8 @@ class Measure:
         files.write_json(path, rows)
         shown = [["-" if row[key] is None else str(row[key]) for key in COLUMNS] for row in rows]
         print_table("", list(COLUMNS.values()), shown)
+        for line in dict.fromkeys(str(row["measured_with"]) for row in rows if row["measured_with"]):
+            print(line)
         return f"Measured: {path}"
 
 
@@ -58,6 +60,7 @@ def _rows(context: Context, evaluator: "Evaluator", net: SelectedNetwork) -> Ite
         fingerprint = evaluator.fingerprint(part)
         answer = evaluator.measure(context.setup.space.parse(net.genotype), part)
         found = _single(net.genotype, answer.objectives, answer.extra)
+        conditions = measured_with(found)
         before, note = _recorded(context, part, fingerprint, net.genotype)
         for column, (name, value) in enumerate(answer.objectives.items()):
             known, known_metric = before.get(name, (None, None))
@@ -71,6 +74,7 @@ def _rows(context: Context, evaluator: "Evaluator", net: SelectedNetwork) -> Ite
                 "recorded_metric": known_metric,
                 "measured_metric": float(found.shown[0, column]),
                 "note": note or ("equal" if known == value else ""),
+                "measured_with": " ".join(conditions) if name in answer.extra else "",
             }
 
 

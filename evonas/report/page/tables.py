@@ -8,7 +8,7 @@ from evonas.metric import Metric, readable
 from evonas.report.analysis.baseline_gain import Gain
 from evonas.report.metrics.hypervolume import hypervolume
 from evonas.report.metrics.pareto import front
-from evonas.report.results import SearchResults
+from evonas.report.results import SearchResults, latency_labels
 
 MAX_ROWS = 12
 KINDS = ("inherited", "retrained", "scratch")
@@ -166,6 +166,8 @@ def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
             if net.get(kind):
                 rows.append(row(net["name"] if kind == best else f"{net['name']}, {kind}", net, net[kind]))
     note = "A name without a suffix means retrained weights, if available."
+    labels = dict.fromkeys(label for each in known for label in latency_labels(each.get("measured")))
+    note = " ".join([note, *labels])
     columns = ["network", "parameters", "MACs", *(["latency (ms)"] if timed else [])]
     return [Table([*columns, *(metric.arrow for metric in metrics)], rows, keys, note)]
 
