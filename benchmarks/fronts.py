@@ -211,10 +211,10 @@ def best_within(nets: Sequence[Net], cost: str, limit: float) -> float:
 
 
 def _print_gain(cost: str, runs: Sequence[tuple[list[Net], list[Net]]]) -> None:
-    # four limits: every side has a network within the least one, and one side of each run a network near the greatest
-    costs = [[[getattr(net, cost) for net in side] for side in run] for run in runs]
-    low = max(min(side) for run in costs for side in run)
-    high = min(max(max(side) for side in run) for run in costs)
+    # four limits: both sides have a network within the least one in every run, and in some run one near the greatest
+    costs = [[[getattr(net, cost) for net in run[side]] for run in runs] for side in (0, 1)]
+    low = max(min(each) for side in costs for each in side)
+    high = min(max(map(max, side)) for side in costs)
     unit = "ms" if cost == "ms" else "MMAC"
     print(f"\n| at most, {unit} | search | best baseline | gain | runs that gain |\n|---|---|---|---|---|")
     for limit in np.geomspace(low, max(low, high), 4):
