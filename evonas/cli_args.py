@@ -322,13 +322,18 @@ def _spread_trackers(words: list[str]) -> list[str]:
 def _elsewhere(words: list[str]) -> list[str]:
     """`runtime.device=<address>` chooses the runtime of devices elsewhere, and `devices.<name>` needs no plus."""
     settings = set(_positions(words))
-    keys = {setting(words[index])[0] for index in settings}
-    chosen = ["runtime=remote"] if "runtime.device" in keys and "runtime" not in keys else []
-    added = [
-        f"+{word}" if index in settings and word.startswith(("devices.", "devices=")) else word
-        for index, word in enumerate(words)
-    ]
-    return added + chosen
+    is_elsewhere = any(setting(words[index])[0] == "runtime.device" for index in settings)
+    found, chosen = list[str](), "runtime=remote" if is_elsewhere else ""
+    for index, word in enumerate(words):
+        if index in settings and word.startswith(("devices.", "devices=")):
+            found.append(f"+{word}")
+        elif index in settings and chosen and setting(word)[0] == "runtime":
+            # ONNX Runtime is what runs there
+            found.append(chosen if setting(word)[1] in ("auto", "onnxruntime") else word)
+            chosen = ""
+        else:
+            found.append(word)
+    return [*found, chosen] if chosen else found
 
 
 def _move_debug(words: list[str]) -> list[str]:

@@ -113,3 +113,26 @@ def test_selection_rules_need_no_quotes(typed: str, meant: object) -> None:
     [word] = [word for word in rewrite(["+task=shapes", f"select.rules={typed}"]) if "rules" in word]
     value = OverridesParser.create().parse_override(word).value()
     assert ([str(each) for each in value] if isinstance(value, list) else str(value)) == meant
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("runtime.device=http://10.0.0.7:1", ["runtime.device=http://10.0.0.7:1", "runtime=remote"]),
+        ("runtime=onnxruntime runtime.device=here", ["runtime=remote", "runtime.device=here"]),
+        ("runtime.device=here runtime=openvino", ["runtime.device=here", "runtime=openvino"]),
+        ("runtime=openvino", ["runtime=openvino"]),
+        (
+            "devices.phone=http://h:1 +devices.pi=ssh://pi@pi",
+            ["+devices.phone=http://h:1", "+devices.pi=ssh://pi@pi"],
+        ),
+    ],
+)
+def test_an_address_chooses_the_runtime_of_devices(typed: str, meant: list[str]) -> None:
+    assert rewrite(["+task=synthetic", *typed.split()]) == ["+task=synthetic", *meant]
+
+
+def test_a_hyphen_in_a_command_is_an_underscore() -> None:
+    assert rewrite(["serve-latency"]) == ["stage=serve_latency"]
+    with pytest.raises(UserError, match="'serve-latencies' is not a command"):
+        rewrite(["serve-latencies"])
