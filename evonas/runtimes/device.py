@@ -57,7 +57,7 @@ _ATTEMPTS_OF_PORTS = 3
 _BEGIN = """
 import atexit, os, runpy, shutil, sys, tempfile
 length = int(sys.stdin.buffer.readline())
-folder = tempfile.mkdtemp(prefix="evonas-latency-")
+folder = tempfile.mkdtemp(prefix="evonas-server-")
 atexit.register(shutil.rmtree, folder, True)
 path = os.path.join(folder, "latency_server.py")
 with open(path, "wb") as stream:

@@ -64,6 +64,8 @@ _QUEUE, _KEPT = 32, 1024
 _PIECE = 64 * 1024
 _OUTPUT_BYTES = 1_000_000
 _REASON = 300
+# of the folder of a server; younger ones are not taken for abandoned
+_PREFIX, _NEW_S = "evonas-latency-", 60.0
 _PR_SET_PDEATHSIG = 1
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CPU = Path("/sys/devices/system/cpu")
@@ -718,7 +720,9 @@ class Server(socketserver.ThreadingTCPServer):
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, Handler)
-        self._folder = tempfile.mkdtemp(prefix="evonas-latency-")
+        _remove_abandoned()
+        self._folder = tempfile.mkdtemp(prefix=_PREFIX)
+        self._held = _locked(self._folder)
         self.jobs = Jobs(settings, Path(self._folder), self.identity)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -741,6 +745,38 @@ class Server(socketserver.ThreadingTCPServer):
         if hasattr(self, "jobs"):
             self.jobs.close()
             shutil.rmtree(self._folder, ignore_errors=True)
+            if self._held is not None:
+                os.close(self._held)
+
+
+def _locked(folder: str) -> int | None:
+    """A handle that locks a folder while this process lives; None if another process has it, or nobody can."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _remove_abandoned() -> None:
+    """Removes the folders of servers of this user that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            about = path.lstat()
+            # a new one is not locked yet
+            is_old = time.time() - about.st_mtime > _NEW_S
+            if path.is_symlink() or not path.is_dir() or about.st_uid != os.getuid() or not is_old:
+                continue
+            handle = _locked(str(path))
+            if handle is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(handle)
 
 
 class Handler(BaseHTTPRequestHandler):

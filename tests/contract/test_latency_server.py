@@ -304,6 +304,21 @@ def test_it_ends_as_its_owner_says_and_leaves_no_file(
     assert [each.name for each in tmp_path.iterdir() if each.suffix != ".lock" and each.name != ".ses"] == []
 
 
+def test_what_killed_servers_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    killed, alive = Served(), Served()
+    killed.kill()
+    folders = set(tmp_path.glob("evonas-latency-*/"))
+    assert len(folders) == 2
+    for folder in folders:
+        os.utime(folder, (0, 0))
+    with served() as last:
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        assert len(set(tmp_path.glob("evonas-latency-*/")) & folders) == 1
+        assert device(alive).measure(model(), **QUICK).ms and device(last).measure(model(), **QUICK).ms
+    alive.stop()
+
+
 def test_a_network_address_is_warned_of_and_a_new_token_is_printed() -> None:
     words = [sys.executable, str(SERVER), "--host", "0.0.0.0", "--port", "0"]
     environment = {key: value for key, value in os.environ.items() if key != "EVONAS_DEVICE_TOKEN"}
