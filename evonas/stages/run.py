@@ -144,9 +144,12 @@ class Pipeline:
             factory.check_head(context.setup)
             if "search" in self.steps and is_wanted(cfg, "search") and cfg.get("objective"):
                 from evonas.objectives.evaluator import made
+                from evonas.stages.build.evaluator import check_runtimes
                 from evonas.stages.search import built_searcher
 
-                built_searcher(context, list(made(context.setup.objectives(context.run)).values()))
+                objectives = list(made(context.setup.objectives(context.run)).values())
+                check_runtimes(cfg, objectives)
+                built_searcher(context, objectives)
         if (
             "baselines" in self.steps
             and is_wanted(cfg, "baselines")

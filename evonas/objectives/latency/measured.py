@@ -138,7 +138,19 @@ class Latency:
         Raises:
             UserError: it is not available, or does not support the settings.
         """
-        return resolved(self.settings, context.device, context.precision, self.clock, self.graphs)
+        return self.check(context.device, context.precision)
+
+    def check(self, device: torch.device, precision: str) -> Runtime:
+        """The runtime on a device, checked.
+
+        Args:
+            device: of the networks.
+            precision: that they are evaluated in, as in `hardware.precision`.
+
+        Raises:
+            UserError: it is not available, or does not support the settings.
+        """
+        return resolved(self.settings, device, precision, self.clock, self.graphs)
 
     def measure(self, genotype: Genotype) -> tuple[float, Mapping[str, Any]]:
         """The median in ms, with interval, percentiles, spread, repeats and machine.

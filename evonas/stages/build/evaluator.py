@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from evonas.archive import Archive
 from evonas.config import to_plain
 from evonas.errors import DataError, UserError
@@ -69,6 +71,18 @@ def archive_naming(path: Path | None) -> Naming:
 def parts_of(objectives: Sequence[Any]) -> list[Part]:
     """The resource classes that a search measures, shared ones first."""
     return [part for part in PARTS if any(objective.part == part for objective in objectives)]
+
+
+def check_runtimes(cfg: DictConfig, objectives: Sequence[Any]) -> None:
+    """Raise a UserError for a latency whose runtime cannot be used here, before hours of training."""
+    import torch
+
+    from evonas.objectives.latency.measured import Latency
+
+    device = torch.device(torch_device(cfg.hardware.accelerator))
+    for objective in objectives:
+        if isinstance(objective, Latency):
+            objective.check(device, cfg.hardware.precision)
 
 
 def torch_device(accelerator: str) -> str:
