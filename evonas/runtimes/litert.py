@@ -73,12 +73,57 @@ def flatbuffer(net: nn.Module, images: Tensor) -> bytes:
 
         try:
             with torch.no_grad():
-                return bytes(litert_torch.convert(net, (images,)).model_content())
+                return bytes(
+                    litert_torch.convert(_without_antialiasing(net, images), (images,)).model_content()
+                )
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
                 f"This network cannot be converted to LiteRT: {reason}", "runtime=onnxruntime"
             ) from error
+
+
+def _without_antialiasing(net: nn.Module, images: Tensor) -> nn.Module:
+    """The network with products of matrices in place of antialiased resizing, which the converter does not know.
+
+    Resizing is linear and the same for all columns and for all rows, so that it is a matrix from each side.
+    """
+    program = torch.export.export(net, (images,))
+    if not any(_antialiased_mode(node) for node in program.graph.nodes):
+        return net
+    module = program.module()
+    assert isinstance(module, torch.fx.GraphModule)
+    for number, node in enumerate(list(module.graph.nodes)):
+        if not (mode := _antialiased_mode(node)):
+            continue
+        given = node.args[0]
+        sides = zip(given.meta["val"].shape[-2:], node.meta["val"].shape[-2:], strict=True)
+        rows, columns = (_resizing(before, after, mode) for before, after in sides)
+        with module.graph.inserting_before(node):
+            matrices = []
+            for name, matrix in (("rows", rows), ("columns", columns.T.contiguous())):
+                module.register_buffer(f"resize_{number}_{name}", matrix)
+                matrices.append(module.graph.get_attr(f"resize_{number}_{name}"))
+            found = module.graph.call_function(torch.matmul, (matrices[0], given))
+            found = module.graph.call_function(torch.matmul, (found, matrices[1]))
+        node.replace_all_uses_with(found)
+        module.graph.erase_node(node)
+    module.recompile()
+    return module
+
+
+def _antialiased_mode(node: torch.fx.Node) -> str:
+    """The mode of an antialiased resizing without aligned corners, or the empty string."""
+    name = str(node.target)
+    modes = (mode for mode in ("bilinear", "bicubic") if name.startswith(f"aten._upsample_{mode}2d_aa"))
+    return "" if node.op != "call_function" or node.args[2:3] == (True,) else next(modes, "")
+
+
+def _resizing(before: int, after: int, mode: str) -> Tensor:
+    """The matrix, after x before, that resizes a column of an image."""
+    columns = torch.eye(before)[None, None]
+    found = nn.functional.interpolate(columns, (after, before), mode=mode, antialias=True)
+    return found[0, 0]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ SHAPE = (2, 3, 32, 48)
 
 
 class Net(nn.Module):
-    """Convolutions, a norm, a residual and resizing, with outputs of two sizes."""
+    """Convolutions, a norm, a residual, and resizing with and without antialiasing; outputs of two sizes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,8 @@ class Net(nn.Module):
         self.head = nn.Conv2d(16, 4, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.stem(x)
+        small = nn.functional.interpolate(x, (24, 40), mode="bilinear", antialias=True)
+        found = self.stem(small)
         found = found + self.body(found)
         large = nn.functional.interpolate(self.head(found), scale_factor=2.0, mode="bilinear")
         return large, found.mean((2, 3))
