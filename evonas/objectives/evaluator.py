@@ -96,6 +96,11 @@ class Evaluator:
         return self._context.task
 
     @property
+    def context(self) -> EvaluationContext:
+        """Supernet, task and device, loaded lazily."""
+        return self._context
+
+    @property
     def weights_digest(self) -> str:
         """The sha256 of the weights file."""
         return self._context.weights_digest

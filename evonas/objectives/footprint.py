@@ -40,7 +40,7 @@ class _Footprint:
 
     def __init__(self, runtime: Settings | None = None, conversions: str | None = None) -> None:
         self._latency = Latency(
-            runtime=_in_own_process(runtime or Auto(), self.name), reference=False, conversions=conversions
+            runtime=in_own_process(runtime or Auto(), self.name), reference=False, conversions=conversions
         )
 
     def prepare(self, context: EvaluationContext) -> None:
@@ -170,7 +170,7 @@ class Energy(_Footprint):
         return passes.extra["energy_mj"], {"passes": len(passes.ms), "seconds": self._seconds}
 
 
-def _in_own_process(runtime: Settings, name: str) -> Remote:
+def in_own_process(runtime: Settings, name: str) -> Remote:
     """The runtime as one whose networks run in processes of their own.
 
     Raises:

@@ -103,6 +103,11 @@ class RemoteNetwork:
         self._take: Callable[[], Pass] | None = None
 
     @property
+    def model(self) -> bytes:
+        """The ONNX file."""
+        return self._model
+
+    @property
     def size(self) -> int:
         return len(self._model)
 

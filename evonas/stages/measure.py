@@ -1,6 +1,7 @@
 """stage=measure: measure networks again and compare with the values that the search recorded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from evonas import files
 from evonas.archive import Archive
 from evonas.config import build
 from evonas.report.results import SearchResults, measured_with
+from evonas.runtimes.device import HERE
 from evonas.stages.base import Context
 from evonas.stages.build.evaluator import archive_naming, evaluator_config, parts_of
 from evonas.stages.networks.selected import SelectedNetwork
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from evonas.objectives.evaluator import Evaluator
 
 MEASURED = "measure/measured.json"
+PROFILE = "measure/profile.json"
+# operations of a profile
+SHOWN = 12
 # key of a row -> column of the table
 COLUMNS = {
     "name": "name",
@@ -35,9 +40,15 @@ class Measure:
 
     Objectives other than latencies reproduce the recorded numbers bit for bit on the same device. If the fingerprint
     differs, something that the numbers depend on has changed, and the table says so.
+
+    Args:
+        profile: show in which operations of ONNX Runtime the time of each network goes.
     """
 
     needs_task = True
+
+    def __init__(self, profile: bool = False) -> None:
+        self.profile = profile
 
     def run(self, context: Context) -> str:
         """Print recorded and new values side by side, and how latencies were measured; write measure/measured.json."""
@@ -52,7 +63,43 @@ class Measure:
         print_table("", list(COLUMNS.values()), shown)
         for line in dict.fromkeys(str(row["measured_with"]) for row in rows if row["measured_with"]):
             print(line)
+        if self.profile:
+            _profile(context, evaluator, nets)
         return f"Measured: {path}"
+
+
+def _profile(context: Context, evaluator: "Evaluator", nets: Sequence[SelectedNetwork]) -> None:
+    """Print the operations of each network by their time, and write all nodes to measure/profile.json."""
+    from evonas.objectives.footprint import in_own_process
+    from evonas.objectives.latency.measured import Latency
+    from evonas.runtimes.onnx_profile import by_operation, profiled
+    from evonas.runtimes.remote import RemoteNetwork
+
+    runtime = in_own_process(build(context.cfg.runtime), "a profile")
+    latency = Latency(runtime=replace(runtime, device=HERE), reference=False)
+    latency.prepare(evaluator.context)
+    found: dict[str, Any] = {}
+    for net in nets:
+        prepared = latency.prepared(context.setup.space.parse(net.genotype))
+        assert isinstance(prepared, RemoteNetwork)
+        nodes = profiled(prepared.model, runtime.threads)
+        operations = by_operation(nodes)
+        found[net.name] = {
+            "genotype": net.genotype,
+            "runtime": latency.runtime_on(evaluator.context).version(),
+            "threads": runtime.threads,
+            "operations": [asdict(each) for each in operations],
+            "nodes": [asdict(each) for each in nodes],
+        }
+        rows = [
+            [each.operation, str(each.nodes), f"{each.ms:.3f}", f"{each.share:.1%}", each.provider]
+            for each in operations[:SHOWN]
+        ]
+        title = f"{net.name}: {sum(each.ms for each in nodes):.3f} ms in {len(nodes)} nodes of ONNX Runtime"
+        print_table(title, ["operation", "nodes", "ms", "share", "run by"], rows)
+    path = context.run.path(PROFILE)
+    files.write_json(path, found)
+    print(f"All nodes: {path}")
 
 
 def _rows(context: Context, evaluator: "Evaluator", net: SelectedNetwork) -> Iterator[dict[str, object]]:
