@@ -34,7 +34,8 @@ class _Footprint:
 
     name = ""
     unit = ""
-    part: Part = "shared"
+    # as latencies, its values do not repeat to the last digit
+    part: Part = "exclusive"
     # of `Device.tells`, and what it takes to be told
     needs, remedy = "", ""
 
@@ -146,7 +147,6 @@ class Energy(_Footprint):
 
     name = "energy"
     unit = "mJ"
-    part: Part = "exclusive"
     needs = "energy"
     remedy = (
         "the counters of its processor, /sys/class/powercap/intel-rapl:*/energy_uj, are missing, or this user may not "

@@ -66,6 +66,7 @@ OBJECTIVES = {
     },
     "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
     "params": {"_target_": "evonas.objectives.analytic_costs.Params"},
+    "peak_memory": {"_target_": "evonas.objectives.footprint.PeakMemory"},
 }
 
 
