@@ -20,6 +20,7 @@ from evonas.errors import UserError
 from evonas.nn.count import count_head
 from evonas.nn.initialise import initialise
 from evonas.ops import native
+from evonas.randomness import generator
 from evonas.space.genotype import Genotype
 from evonas.space.space import Space
 from evonas.supernets.base import LevelChannels, SupernetFamily, level_channels, levels_of
@@ -163,6 +164,14 @@ class EvaluationContext:
                 f"There are no supernet weights at {self.path}.", "Train them with stage=supernet."
             )
         return files.sha256(self.path)
+
+    @cached_property
+    def layer_names(self) -> frozenset[str]:
+        """Names of the modules of subnets: of the largest, the smallest and some others, since choices may differ."""
+        drawn = generator(0, "layer_names")
+        points = [self.space.largest(), self.space.smallest(), *(self.space.sample(drawn) for _ in range(8))]
+        nets = (static_net(self.family, self.head, point, seed=None) for point in dict.fromkeys(points))
+        return frozenset(name for net in nets for name, _ in net.named_modules() if name)
 
     def head_params(self, genotype: Genotype) -> int:
         """Number of parameters of a genotype's head, which most heads have in common for all."""

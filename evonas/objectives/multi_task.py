@@ -12,7 +12,7 @@ from evonas.objectives.evaluator import Evaluator, made
 from evonas.space.genotype import Genotype
 
 # facts of data objectives, stored per task
-_PER_TASK = ("metrics", "errors", "error_sizes")
+_PER_TASK = ("metrics", "errors", "error_sizes", "metrics_int8", "int8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.runtimes.conversions import Conversions
+from evonas.runtimes.quantisation import Quantisation
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 # a setting that is resolved where the device and `hardware.precision` are known
@@ -129,6 +130,7 @@ class Settings:
         batch: images of a pass.
         clock: `wall` or `cpu`; see `clock_for`.
         conversions: where converted networks are kept.
+        int8: how networks are quantised where precision is int8.
 
     Raises:
         UserError: precision is unknown, or threads or batch is below 1.
@@ -139,6 +141,7 @@ class Settings:
     batch: int = 1
     clock: str = "wall"
     conversions: Conversions = field(default_factory=Conversions, compare=False, repr=False)
+    int8: Quantisation = field(default_factory=Quantisation)
 
     name: ClassVar[str] = ""
     # packages that it imports, and the extra that installs them
@@ -182,8 +185,8 @@ class Settings:
             )
 
     def identity(self) -> Mapping[str, Any]:
-        """Nothing besides what all runtimes have; see `Runtime.identity`."""
-        return {}
+        """How networks are quantised; nothing in other precisions. See `Runtime.identity`."""
+        return {"int8": self.int8.structure()} if self.precision == "int8" else {}
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,7 @@ class Converter(Settings):
 
         source = {
             **self.source(),
+            **Settings.identity(self),
             "precision": "int8" if self.precision == "int8" else "float",
             "structure": structure,
             "images": list(images.shape),

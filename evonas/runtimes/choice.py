@@ -40,7 +40,7 @@ class Auto(Settings):
         """
         fits = device.type == "cpu" and self.precision in ("fp32", "int8") and not graphs
         known = OnnxRuntime if fits and all(map(is_installed, OnnxRuntime.packages)) else TorchEager
-        return known(self.precision, self.threads, self.batch, self.clock, self.conversions)
+        return known(self.precision, self.threads, self.batch, self.clock, self.conversions, int8=self.int8)
 
 
 def named(name: str, threads: int = 1) -> Settings:

@@ -5,8 +5,9 @@ Legend: B batch, H W space.
 
 import io
 import warnings
-from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ _OPSET = 18
 _ANTIALIASED = {"_upsample_bilinear2d_aa": "linear", "_upsample_bicubic2d_aa": "cubic"}
 # largest difference of a traced network's outputs, as a part of the largest output
 _CLOSE = 0.01
+# in place of the dots in names of modules while a network is traced
+_DOT = ":"
 # ONNX Runtime's session of a model; the package has no types
 Session = Any
 
@@ -58,10 +61,12 @@ def converted(
             for name, mode in _ANTIALIASED.items():
                 torch.onnx.register_custom_op_symbolic(f"aten::{name}", partial(_antialiased, mode), _OPSET)
             content = io.BytesIO()
-            torch.onnx.export(net, (image,), content, dynamo=False, opset_version=_OPSET)  # type: ignore[arg-type]
-            session = opened(content.getvalue())
+            with _whole_names(net):
+                torch.onnx.export(net, (image,), content, dynamo=False, opset_version=_OPSET)  # type: ignore[arg-type]
+            model = _named_by_modules(content.getvalue())
+            session = opened(model)
             if _computes_the_same(session, net, image.flip(-1)):
-                return content.getvalue(), session
+                return model, session
         try:
             program = torch.onnx.export(net, (image,), dynamo=True, verbose=False)
         except Exception as error:
@@ -85,6 +90,36 @@ def open_session(model: bytes, threads: int = 1, provider: str = "CPUExecutionPr
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=[provider])
+
+
+@contextmanager
+def _whole_names(net: nn.Module) -> Iterator[None]:
+    """Has the exporter by tracing name nodes after modules as a whole; it drops what is in front of the last dots."""
+
+    def named_modules(*arguments: Any, **options: Any) -> Iterator[tuple[str, nn.Module]]:
+        found = nn.Module.named_modules(net, *arguments, **options)
+        return ((name.replace(".", _DOT), module) for name, module in found)
+
+    # modules keep what is assigned to them, and this is not one of their parts
+    object.__setattr__(net, "named_modules", named_modules)
+    try:
+        yield
+    finally:
+        object.__delattr__(net, "named_modules")
+
+
+def _named_by_modules(model: bytes) -> bytes:
+    """The model with nodes called '/<module>/<operation>'."""
+    import onnx
+
+    whole = onnx.load_from_string(model)
+    known = Counter[str]()
+    for node in whole.graph.node:
+        *modules, _ = node.name.strip("/").split("/")
+        name = "/".join(["", *(part.replace(_DOT, ".") for part in modules[-1:]), node.op_type])
+        known[name] += 1
+        node.name = name if known[name] == 1 else f"{name}_{known[name]}"
+    return bytes(whole.SerializeToString())
 
 
 def _computes_the_same(session: Session, net: nn.Module, image: Tensor) -> bool:

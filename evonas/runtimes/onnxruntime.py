@@ -3,7 +3,7 @@
 Legend: B batch, H W space.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 from evonas.runtimes.base import Converter, HostNetwork
 from evonas.runtimes.onnx_model import PACKAGES, Session, converted, open_session
+from evonas.runtimes.quantisation import arrays, quantised
 
 _CPU = "CPUExecutionProvider"
 
@@ -25,7 +26,7 @@ class OnnxRuntime(Converter):
     name: ClassVar[str] = "onnxruntime"
     packages: ClassVar = PACKAGES
     extra: ClassVar[str] = "export"
-    precisions: ClassVar = {"cpu": ("fp32",), "cuda": ("fp32",)}
+    precisions: ClassVar = {"cpu": ("fp32", "int8"), "cuda": ("fp32",)}
     # execution provider of each type of device
     providers: ClassVar[Mapping[str, str]] = {"cpu": _CPU, "cuda": "CUDAExecutionProvider"}
 
@@ -47,8 +48,8 @@ class OnnxRuntime(Converter):
         return str(onnxruntime.__version__)
 
     def identity(self) -> Mapping[str, Any]:
-        """The exporter: earlier releases converted networks by another one."""
-        return {"exporter": "trace"}
+        """The exporter, because earlier releases converted networks by another one; see `Runtime.identity`."""
+        return {"exporter": "trace", **super().identity()}
 
     def source(self) -> Mapping[str, Any]:
         """ONNX, converted by this release of torch."""
@@ -57,6 +58,11 @@ class OnnxRuntime(Converter):
     def convert(self, net: nn.Module, images: Tensor) -> tuple[bytes, Session | None]:
         """An ONNX model, and its session on the CPU; see `onnx_model.converted`."""
         return converted(net, images, partial(open_session, threads=self.threads))
+
+    def quantised(self, net: nn.Module, images: Tensor, calibration: Sequence[Tensor]) -> tuple[bytes, None]:
+        """An ONNX model that ONNX Runtime's own tool has quantised; see `quantisation.quantised`."""
+        model, _ = self.convert(net, images)
+        return quantised(model, arrays(calibration, images.shape, self.int8.images), self.int8), None
 
     def load(self, model: bytes, images: Tensor, opened: Session | None = None) -> HostNetwork:
         """A session on the device of the images; see `Converter.load`."""

@@ -258,10 +258,13 @@ def _as_recorded(objective: Any) -> Any:
         return {**objective, "threads": objective.get("threads") or 1}
     if not isinstance(runtime, Mapping):
         return objective
+    if runtime.get("precision") != "int8":
+        # nothing is quantised
+        runtime = {key: value for key, value in runtime.items() if key != "int8"}
     kept = {key: value for key, value in runtime.items() if key not in ("_target_", "threads")}
     word = _EARLIER_RUNTIMES.get(str(runtime.get("_target_")))
     if word is None or kept != {"precision": "auto", "batch": 1}:
-        return objective
+        return {**objective, "runtime": runtime}
     return {**objective, "runtime": word, "threads": objective.get("threads") or runtime["threads"]}
 
 

@@ -29,6 +29,7 @@ from evonas.randomness import derive
 from evonas.runtimes.base import AUTO, OF_HARDWARE, Prepared, Runtime, Settings
 from evonas.runtimes.choice import Auto, named, resolved
 from evonas.runtimes.conversions import Conversions
+from evonas.runtimes.quantisation import check_kept
 from evonas.runtimes.remote import Remote, RemoteNetwork
 from evonas.space.genotype import Genotype
 
@@ -120,9 +121,12 @@ class Latency:
         """Samples the input images; times nothing, since other evaluations may be running.
 
         Raises:
-            UserError: the runtime is not available, or does not support the settings.
+            UserError: the runtime is not available, or does not support the settings; no network has a layer that is
+                to be kept in float.
         """
         self._runtime = self.runtime_on(context)
+        if self._runtime.precision == "int8" and self.settings.int8.keep_float:
+            check_kept(self.settings.int8.keep_float, context.layer_names)
         self._context = context
         # the reference network, and its time in ms on an idle machine
         self._beside: Prepared | None = None
