@@ -3,25 +3,23 @@
 Subnets that quantise badly, with few wide channels among narrow ones, look as good as others in float. Here each subnet
 is extracted, quantised with images of the training split, and run in the runtime on the validation images of `error`.
 What is measured is what a device computes, and no simulation in float.
-
-Legend: B batch, H W space.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from evonas.errors import UserError
 from evonas.evaluate.engine import Part
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.objectives.accumulator import MetricAccumulator
 from evonas.objectives.context import EvaluationContext
-from evonas.runtimes.base import Prepared, Runtime, Settings
+from evonas.runtimes.base import Runtime, Settings
 from evonas.runtimes.choice import Auto, named, resolved
+from evonas.runtimes.network import RuntimeNetwork
 from evonas.runtimes.quantisation import check_kept
 from evonas.space.genotype import Genotype
 from evonas.supernets.supernet import extract
@@ -103,20 +101,12 @@ class ErrorInt8:
         net = extract(self._context.supernet, genotype).eval()
         if self._bn_calibration:
             calibrate_batch_norm(net, self._bn_calibration)
-        task, known = self._context.task, dict[tuple[int, ...], Prepared]()
+        task, found = self._context.task, RuntimeNetwork(net, self._runtime, self._calibration)
         accumulator = MetricAccumulator(task)
-        with ExitStack() as opened, torch.inference_mode():
-
-            def forward(images: Tensor) -> Tensor:
-                shape = tuple(images.shape[1:])
-                if shape not in known:
-                    made = self._runtime.prepare(net, images[:1], self._calibration)
-                    known[shape] = opened.enter_context(closing(made))
-                return torch.cat([known[shape].run(image)[0] for image in images.split(1)])
-
+        with closing(found), torch.inference_mode():
             for batch in self._batches:
-                accumulator.add(predict(task, forward, batch["image"]), batch)
-            size = next(iter(known.values())).size
+                accumulator.add(predict(task, found, batch["image"]), batch)
+            size = found.size
         value, facts = accumulator.result()
         megabytes = {} if size is None else {"mb": round(size / 1e6, 4)}
         about = {"runtime": [self._runtime.name, self._runtime.version()], **megabytes}

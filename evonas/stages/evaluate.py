@@ -17,12 +17,14 @@ from evonas.metric import metric_of, readable
 from evonas.nn.count import count_costs
 from evonas.report.analysis.baseline_gain import BASELINES
 from evonas.report.analysis.verdicts import losing_to_trivial
+from evonas.report.page.tables import shipped_rows
 from evonas.stages.base import Context
 from evonas.stages.baselines import network_costs, network_evaluator
 from evonas.stages.build import factory, teacher_checkpoint
 from evonas.stages.networks import selected
 from evonas.stages.networks.baselines import baselines
 from evonas.stages.networks.initial_weights import initial_network, load_initial_supernet
+from evonas.stages.networks.shipped import Shipped, check_precisions
 from evonas.stages.training.setup import EvaluationSetup
 from evonas.tasks.base import Task, predict
 from evonas.track.console import print_table
@@ -37,24 +39,44 @@ Metrics = dict[str, float | None]
 
 
 class Evaluate:
-    """Scores every selected network on the test split, beside a baseline and the teacher."""
+    """Scores every selected network on the test split, beside a baseline and the teacher.
+
+    Args:
+        precisions: `fp32`, `fp16`, `bf16`, `int8`: every network is measured once more as a runtime computes it in
+            each of them, on the CPU; none for no such table.
+        runtimes: names of runtimes for that, or `all`; none for the one of the config group `runtime`.
+
+    Raises:
+        UserError: a precision is unknown.
+    """
 
     needs_task = True
+
+    def __init__(self, precisions: Sequence[str] = (), runtimes: Sequence[str] = ()) -> None:
+        check_precisions(precisions)
+        self.precisions, self.runtimes = list(precisions), list(runtimes)
 
     def run(self, context: Context) -> str:
         """Write evaluate/test.json and pictures of three test images."""
         networks, path = selected.selected_networks(context.run), context.run.path(TEST)
         test = _Test(context)
+        shipped = Shipped(test.setup, self.precisions, self.runtimes)
         with Progress("Test", len(networks) + 2, "predictor") as progress:
             result = test.baseline()
             progress.advance()
             result["teacher"], result["teacher_costs"] = test.teacher()
             progress.advance()
             result["baselines"] = test.baselines()
-            result["nets"] = []
+            result["nets"], rows = [], list[dict[str, Any]]()
             for each in networks:
-                result["nets"].append(test.network(each))
+                row, net = test.network(each)
+                result["nets"].append(row)
+                rows += shipped.rows(each.name, net)
                 progress.advance()
+        if rows:
+            result["shipped"] = [
+                {**row, "metrics": finite(row["metrics"])} if "metrics" in row else row for row in rows
+            ]
         result["pictures"] = test.pictures.entries
         files.write_json(path, result)
         _show(result)
@@ -118,8 +140,8 @@ class _Test:
             rows.append({"name": baseline.name, "kind": baseline.kind, **costs, "trained": scores})
         return rows
 
-    def network(self, network: selected.SelectedNetwork) -> dict[str, Any]:
-        """One network's metrics with inherited and with trained weights."""
+    def network(self, network: selected.SelectedNetwork) -> tuple[dict[str, Any], nn.Module]:
+        """One network's metrics with inherited and with trained weights, and the network with the last of them."""
         run = self.setup.run
         net = initial_network(run, self.supernet, network, self.setup.bn_calibration)
         costs = count_costs(net, self.task.input_size)
@@ -130,13 +152,8 @@ class _Test:
             factory.load_into(net, path)
             found[kind] = self.score(f"{network.name} ({kind})", net)
         self.pictures.add(network.name, net)
-        return {
-            "name": network.name,
-            "genotype": network.genotype,
-            "objectives": network.objectives,
-            **costs,
-            **found,
-        }
+        about = {"name": network.name, "genotype": network.genotype, "objectives": network.objectives}
+        return {**about, **costs, **found}, net
 
 
 class _Pictures:
@@ -189,6 +206,8 @@ def _show(result: Mapping[str, Any]) -> None:
     rows += [[net["name"], *(_text(net[kind], error) for kind in kinds)] for net in result["nets"]]
     title = f"{metric.label} on the test split, {result['num_images']} images; {metric.direction}"
     print_table(title, ["network", *kinds], rows)
+    if result.get("shipped"):
+        print_table("As shipped, on the test split", *shipped_rows(result["shipped"], error))
     losing = losing_to_trivial(result)
     if losing:
         print(losing, flush=True)

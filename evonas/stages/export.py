@@ -1,5 +1,6 @@
 """stage=export: every retrained network as files that need no evonas run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,27 @@ from evonas import files, weights
 from evonas.nn.count import count_costs
 from evonas.randomness import derive
 from evonas.report.archive_reader import read
+from evonas.runtimes.quantisation import arrays, check_kept, quantised
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.evaluate import TEST
 from evonas.stages.networks import selected
 from evonas.stages.networks.export_formats import capture, write_graph, write_onnx, write_tensorrt
-from evonas.stages.networks.exported import CARD, CONFIG, FORMAT, GRAPH, MODEL, ONNX, TENSORRT, describe
+from evonas.stages.networks.exported import (
+    CARD,
+    CONFIG,
+    FORMAT,
+    GRAPH,
+    MODEL,
+    ONNX,
+    ONNX_INT8,
+    TENSORRT,
+    describe,
+)
 from evonas.stages.networks.initial_weights import initial_network, load_initial_supernet
 from evonas.stages.networks.model_card import card
 from evonas.stages.networks.network_files import network_files, network_weights
+from evonas.stages.networks.shipped import calibration_images, check_precisions, quantisation
 from evonas.stages.search import write_search_file
 from evonas.stages.searching.reuse import ARCHIVE
 from evonas.stages.shortened import shortened_in
@@ -34,9 +47,19 @@ class Export:
 
     Families that other projects have files for add these: of NSGANetV2 net.subnet, net.config, net.inherited (the
     supernet's weights) and net.init (retrained ones), and the archive of the search as iter_<t>.stats.
+
+    Args:
+        precisions: `int8` writes model.int8.onnx beside model.onnx, quantised as `runtime.int8` says.
+
+    Raises:
+        UserError: another precision than `fp32` and `int8`.
     """
 
     needs_task = True
+
+    def __init__(self, precisions: Sequence[str] = ()) -> None:
+        check_precisions(precisions, ("fp32", "int8"))
+        self.precisions = list(precisions)
 
     def run(self, context: Context) -> str:
         """Write export/<net>/ for each network of selected.json."""
@@ -53,6 +76,8 @@ class Export:
                 about = _about(context, net, task.name, task.input_size, task.error_name)
                 folder = context.run.path(f"export/{net.name}/{MODEL}").parent
                 lines.append(export(static.eval(), folder, about, context.cfg.seed))
+                if "int8" in self.precisions:
+                    lines.append(write_int8(context, net.name, static, folder))
                 write_foreign(context, supernet, net, static, folder)
                 progress.advance()
         write_search_file(context, context.run.path("export/."))
@@ -80,6 +105,36 @@ def write_foreign(
     inherited = initial_network(context.run, supernet, net)
     for name, each in (("net.inherited", inherited), ("net.init", static)):
         weights.save_pickled(folder / name, network_weights(supernet.family, each.state_dict()))
+
+
+def write_int8(context: Context, name: str, net: StaticNet, folder: Path) -> str:
+    """Quantise the ONNX file of an export into another one; returns a line about it.
+
+    Args:
+        context: of the training images and `runtime.int8`.
+        name: of the network.
+        net: the network, which has the layers that may be kept in float.
+        folder: of the export.
+
+    Raises:
+        UserError: the network has no such layer, or cannot be quantised.
+    """
+    if not (folder / ONNX).exists():
+        return f"{name}: no int8 file without an ONNX file"
+    settings = quantisation(context)
+    check_kept(settings.keep_float, [each for each, _ in net.named_modules()])
+    images = arrays(
+        calibration_images(context, settings), (1, 3, *context.setup.task.input_size), settings.images
+    )
+    model = quantised((folder / ONNX).read_bytes(), images, settings)
+    files.write_atomic(folder / ONNX_INT8, lambda target: _fill(target, model))
+    files.write_json(folder / CONFIG, {**files.read_json(folder / CONFIG), "int8": settings.identity()})
+    before, after = ((folder / each).stat().st_size / 1e6 for each in (ONNX, ONNX_INT8))
+    return f"{name}: {ONNX_INT8} has {after:.3g} MB, {ONNX} {before:.3g} MB"
+
+
+def _fill(target: Path, content: bytes) -> None:
+    target.write_bytes(content)
 
 
 def export(net: StaticNet, folder: Path, about: dict[str, Any], seed: int = 0) -> str:

@@ -169,7 +169,31 @@ def tested(test: Mapping[str, Any], keys: Mapping[str, str]) -> list[Table]:
     labels = dict.fromkeys(label for each in known for label in latency_labels(each.get("measured")))
     note = " ".join([note, *labels])
     columns = ["network", "parameters", "MACs", *(["latency (ms)"] if timed else [])]
-    return [Table([*columns, *(metric.arrow for metric in metrics)], rows, keys, note)]
+    found = [Table([*columns, *(metric.arrow for metric in metrics)], rows, keys, note)]
+    if test.get("shipped"):
+        said = "As runtimes compute the networks on the CPU, one image a pass; times without a reference network."
+        found.append(Table(*shipped_rows(test["shipped"], test["error_name"]), keys, said))
+    return found
+
+
+def shipped_rows(rows: Sequence[Mapping[str, Any]], error: str) -> tuple[list[str], list[list[str]]]:
+    """Columns and cells of networks as runtimes compute them; one that is not to be had has the reason.
+
+    Args:
+        rows: `shipped` of the test's results.
+        error: the error's name.
+    """
+    metric, cells = None, []
+    for row in rows:
+        about = [row["name"], row["runtime"], row["precision"]]
+        if "reason" in row:
+            cells.append([*about, *[DASH] * 3, row["reason"]])
+            continue
+        metric, value = readable(error, row["metrics"])[0]
+        threads = f"{row['runtime']} {row['version']}, {row['threads']} thread{'s' * (row['threads'] != 1)}"
+        cells.append([*about, compact(value), compact(row["ms"]), compact(row["mb"]), threads])
+    columns = ["network", "runtime", "precision", metric.arrow if metric else error, "ms", "MB", ""]
+    return columns, cells
 
 
 def measured(results: SearchResults) -> Table:

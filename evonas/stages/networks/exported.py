@@ -45,7 +45,7 @@ KINDS: Mapping[str, Any] = {
 }
 MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 # forms that need no evonas
-GRAPH, ONNX, TENSORRT = "model.pt2", "model.onnx", "tensorrt.sh"
+GRAPH, ONNX, ONNX_INT8, TENSORRT = "model.pt2", "model.onnx", "model.int8.onnx", "tensorrt.sh"
 
 
 def load_exported(folder: Path) -> StaticNet:

@@ -13,19 +13,23 @@ from PIL import Image
 from evonas import files, weights
 from evonas.config import to_plain
 from evonas.data.loading.batches import calibration
-from evonas.errors import EngineError
+from evonas.errors import EngineError, UserError
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.objectives.analytic_costs import Macs
 from evonas.objectives.context import EvaluationContext
+from evonas.report.page.tables import tested
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
 from evonas.stages.evaluate import Evaluate, finite
+from evonas.stages.networks.shipped import Shipped
 from evonas.stages.report import Report
 from evonas.stages.select import Select
 from evonas.stages.training.setup import EvaluationSetup
 from evonas.supernets.supernet import extract
 from evonas.train import validation_panel
+
+INT8 = {"_target_": "evonas.runtimes.quantisation.Quantisation", "images": 2}
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +135,39 @@ def test_a_network_whose_outputs_are_not_finite_has_no_score(
 
 def test_a_metric_without_a_value_is_kept_as_none() -> None:
     assert finite({"a": 0.5, "b": float("nan")}) == {"a": 0.5, "b": None}
+
+
+def test_networks_are_measured_as_they_ship(made: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    Evaluate(["fp32", "fp16"], ["onnxruntime"]).run(made)
+    test = files.read_json(made.run.need("evaluate/test.json", made_by="evaluate"))
+    rows = {(row["name"], row["precision"]): row for row in test["shipped"]}
+    assert len(rows) == 2 * len(test["nets"])
+    for net in test["nets"]:
+        exact, trained = rows[net["name"], "fp32"], net["retrained"] or net["inherited"]
+        assert exact["metrics"]["abs_rel"] == pytest.approx(trained["abs_rel"], rel=1e-3)
+        assert exact["low_ms"] <= exact["ms"] <= exact["high_ms"] and exact["mb"] > 0
+        assert "fp16" in rows[net["name"], "fp16"]["reason"]
+    assert "As shipped" in capsys.readouterr().out
+    [table] = tested(test, {})[1:]
+    assert len(table.rows) == len(test["shipped"]) and table.columns[3].startswith("AbsRel")
+
+
+def test_a_network_in_int8_is_another_one(made: Context) -> None:
+    pytest.importorskip("onnxruntime")
+    made.cfg.runtime = {"_target_": "evonas.runtimes.choice.Auto", "int8": INT8}
+    supernet = factory.load_supernet(made)
+    net = extract(supernet, supernet.space.smallest()).eval()
+    exact, small = Shipped(EvaluationSetup(made), ["fp32", "int8"]).rows("smallest", net)
+    assert small["metrics"]["abs_rel"] == pytest.approx(exact["metrics"]["abs_rel"], rel=0.1)
+    assert small["metrics"]["abs_rel"] != exact["metrics"]["abs_rel"]
+    # of so small a network, scales weigh more than what 8 bits save
+    assert small["mb"] != exact["mb"] and small["runtime"] == "onnxruntime"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(["int4"], "'int4' is unknown"), (["fp8"], "'fp8' is unknown")]
+)
+def test_unknown_precisions_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Evaluate(words)

@@ -37,6 +37,7 @@ torch.save(load_exported(folder)(torch.load(folder / "images.pt", weights_only=T
 print("lightning" in sys.modules or "hydra.main" in sys.modules)
 """
 
+INT8 = {"_target_": "evonas.runtimes.quantisation.Quantisation", "images": 2}
 # what somebody has who never heard of evonas
 STRANGER = """
 import sys, torch
@@ -295,3 +296,25 @@ def test_a_network_that_is_not_retrained_names_the_command(tmp_path: Path) -> No
     with pytest.raises(UserError) as caught:
         Export().run(context)
     assert "stage=retrain run=run" in caught.value.hint
+
+
+def test_a_file_in_int8_stands_beside(made: Context, folder: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made.cfg.runtime = {"_target_": "evonas.runtimes.choice.Auto", "int8": INT8}
+    said = export.write_int8(made, "knee", load_exported(folder), folder)
+    assert said.startswith("knee: model.int8.onnx has")
+    sessions = [
+        onnxruntime.InferenceSession((folder / name).read_bytes(), providers=["CPUExecutionProvider"])
+        for name in ("model.onnx", "model.int8.onnx")
+    ]
+    assert (folder / "model.int8.onnx").stat().st_size < (folder / "model.onnx").stat().st_size
+    dataset = made.setup.task.dataset("holdout")
+    images = np.stack([dataset[index]["image"].numpy() for index in range(2)])
+    exact, small = (session.run(["output"], {"image": images})[0] for session in sessions)
+    assert 0 < np.abs(exact - small).max() < 0.2 * np.abs(exact).max()
+    assert files.read_json(folder / CONFIG)["int8"]["images"] == 2
+
+
+def test_other_precisions_are_not_written() -> None:
+    with pytest.raises(UserError, match="'fp16' is unknown"):
+        Export(["fp16"])
