@@ -109,7 +109,7 @@ class ErrorInt8:
             size = found.size
         value, facts = accumulator.result()
         megabytes = {} if size is None else {"mb": round(size / 1e6, 4)}
-        about = {"runtime": [self._runtime.name, self._runtime.version()], **megabytes}
+        about = {"computed_by": [self._runtime.name, self._runtime.version()], **megabytes}
         return value, {"metrics_int8": facts["metrics"], "int8": about}
 
     def measure_together(

@@ -14,6 +14,7 @@ from evonas.objectives.context import EvaluationContext
 from evonas.objectives.error import Error
 from evonas.objectives.error_int8 import ErrorInt8
 from evonas.report.archive_reader import read
+from evonas.report.results import measured_with
 from evonas.run import Run
 from evonas.runtimes.onnxruntime import OnnxRuntime
 from evonas.runtimes.quantisation import Quantisation
@@ -170,4 +171,6 @@ def test_a_search_minimises_it_and_people_read_the_metric(run: Any) -> None:
     found = read(run.run.directory / ARCHIVE)
     assert found.names == ("error_int8", "macs")
     assert found.metrics[0].name == "AbsRel_int8"
+    # no latency was measured
+    assert measured_with(found) == []
     assert torch.equal(torch.tensor(found.shown[:, 0]), torch.tensor(found.values[:, 0]))
