@@ -26,7 +26,7 @@ from omegaconf import Container, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from evonas import deprecated
-from evonas.config_types import parameters, refuse_fractions, refuse_single_values
+from evonas.config_types import parameters, refuse_wrong_kinds
 from evonas.errors import EvoNASError, UserError
 from evonas.identifiers import as_taken, identifier, present_path, resolved
 
@@ -151,8 +151,7 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
         taken = as_taken(part, parameters(made))
         part.clear()
         part.update(taken)
-        refuse_fractions(part["_target_"], made, part)
-        refuse_single_values(part["_target_"], made, part)
+        refuse_wrong_kinds(part["_target_"], made, part)
     partial = plain.pop("_partial_", False)
     maker = _maker(plain)
     if partial:

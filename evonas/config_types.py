@@ -9,8 +9,8 @@ from typing import Any, Union, get_args, get_origin
 from evonas.errors import UserError
 
 
-def refuse_fractions(target: str, made: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise a UserError for the first fraction where a signature asks for a whole number.
+def refuse_wrong_kinds(target: str, made: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Raise a UserError for the first fraction where a signature asks for a whole number, or single value for a list.
 
     Args:
         target: what is made, as the config names it.
@@ -22,18 +22,6 @@ def refuse_fractions(target: str, made: Callable[..., Any], given: Mapping[str, 
         if isinstance(value, float) and is_whole(parameter.annotation):
             said = f"{target}: {name}={value} is not written as a whole number."
             raise UserError(said, _hint(name, value))
-
-
-def refuse_single_values(target: str, made: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise a UserError for the first single value where a signature asks for a list, and for nothing else.
-
-    Args:
-        target: what is made, as the config names it.
-        made: the class or function itself.
-        given: its arguments by name.
-    """
-    for name, parameter in parameters(made).items():
-        value = given.get(name)
         if isinstance(value, str | int | float) and is_list(parameter.annotation):
             raise UserError(
                 f"{target}: {name}={value} is not a list.", f"A list has brackets: {name}=[{value}]"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evonas.config_types import refuse_fractions
+from evonas.config_types import refuse_wrong_kinds
 from evonas.errors import UserError
 from evonas.randomness import generator
 from evonas.space.genotype import Genotype
@@ -60,7 +60,7 @@ class CurriculumStep:
     def __post_init__(self) -> None:
         if self.epochs is None and self.iterations is None:
             object.__setattr__(self, "epochs", 1)
-        refuse_fractions(f"Curriculum step '{self.name}'", CurriculumStep, asdict(self))
+        refuse_wrong_kinds(f"Curriculum step '{self.name}'", CurriculumStep, asdict(self))
         lengths = (self.epochs or 0, self.warmup_epochs, self.iterations or 0, self.warmup_iterations)
         if self.num_subnets < 1 or min(lengths) < 0:
             raise UserError(

@@ -288,8 +288,12 @@ def test_the_scores_are_part_of_a_tables_fingerprint(tables: Path) -> None:
         build(scored(tables, proxies=[]))
     with pytest.raises(UserError, match="batch_size=1"):
         build(scored(tables, batch_size=1))
-    for wrong in ({"proxies": "nwot"}, {"size": [64]}, {"size": 64}):
-        with pytest.raises(UserError, match="must be a list of proxies"):
+    for wrong, said in (
+        ({"proxies": "nwot"}, "proxies=nwot is not a list"),
+        ({"size": [64]}, "must be a list of proxies"),
+        ({"size": 64}, "size=64 is not a list"),
+    ):
+        with pytest.raises(UserError, match=said):
             build(scored(tables, **wrong))
 
 
