@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UserError
 from evonas.runtimes.base import Converter, HostNetwork
+from evonas.runtimes.resizing import resizing_matrix
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _without_antialiasing(net: nn.Module, images: Tensor) -> nn.Module:
             continue
         given = node.args[0]
         sides = zip(given.meta["val"].shape[-2:], node.meta["val"].shape[-2:], strict=True)
-        rows, columns = (_resizing(before, after, mode) for before, after in sides)
+        rows, columns = (resizing_matrix(before, after, mode) for before, after in sides)
         with module.graph.inserting_before(node):
             matrices = []
             for name, matrix in (("rows", rows), ("columns", columns.T.contiguous())):
@@ -117,13 +118,6 @@ def _antialiased_mode(node: torch.fx.Node) -> str:
     name = str(node.target)
     modes = (mode for mode in ("bilinear", "bicubic") if name.startswith(f"aten._upsample_{mode}2d_aa"))
     return "" if node.op != "call_function" or node.args[2:3] == (True,) else next(modes, "")
-
-
-def _resizing(before: int, after: int, mode: str) -> Tensor:
-    """The matrix, after x before, that resizes a column of an image."""
-    columns = torch.eye(before)[None, None]
-    found = nn.functional.interpolate(columns, (after, before), mode=mode, antialias=True)
-    return found[0, 0]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from evonas.errors import UserError
 from evonas.runtimes.base import Converter, HostNetwork
 from evonas.runtimes.onnx_model import PACKAGES, onnx_model
+from evonas.runtimes.resizing import without_antialiasing
 
 # OpenVINO's names; on a CPU without such instructions it computes in another type, which is refused
 _HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
@@ -38,11 +39,11 @@ class OpenVino(Converter):
 
     def source(self) -> Mapping[str, Any]:
         """ONNX, converted by this release of torch."""
-        return {"format": "onnx", "torch": torch.__version__}
+        return {"format": "onnx without antialiasing", "torch": torch.__version__}
 
     def convert(self, net: nn.Module, images: Tensor) -> tuple[bytes, None]:
-        """An ONNX model; see `onnx_model.converted`."""
-        return onnx_model(net, images), None
+        """An ONNX model, see `onnx_model.converted`, in which nothing is antialiased: OpenVINO passes that over."""
+        return without_antialiasing(onnx_model(net, images)), None
 
     def load(self, model: bytes, images: Tensor, opened: None = None) -> HostNetwork:
         """The model, compiled for the CPU; see `Converter.load`.

@@ -54,6 +54,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 }
 # settings of later releases; runs of earlier ones are still done where these are unset
 _LATER = ("networks", "transfer", "multi_task_runs", "start")
+_LATER_OF_STAGES = ("precisions", "runtimes")
 # runtimes of the first releases, which were a word beside the number of threads
 _EARLIER_RUNTIMES = {
     "evonas.runtimes.choice.Auto": "auto",
@@ -246,6 +247,8 @@ def settings(cfg: DictConfig, name: str) -> dict[str, Any]:
         found["teacher"] = {
             key: value for key, value in teacher.items() if key != "weights" or value is not None
         }
+    if isinstance(stage := found[step], dict):
+        found[step] = {key: value for key, value in stage.items() if key not in _LATER_OF_STAGES or value}
     if found.get("objective"):
         found["objective"] = {key: _as_recorded(each) for key, each in found["objective"].items()}
     return identified_settings(found)

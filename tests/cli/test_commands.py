@@ -85,7 +85,7 @@ def test_help_is_quick(tmp_path: Path) -> None:
     ("line", "wanted"),
     [
         ("python -m evonas +task=", {f"+task={path.stem}" for path in (conf_dir() / "task").glob("*.yaml")}),
-        ("evonas stage=se", {"stage=search", "stage=select"}),
+        ("evonas stage=se", {"stage=search", "stage=select", "stage=serve_latency"}),
         ("python3 -m evonas budget.eval", {"budget.evaluations="}),
     ],
 )

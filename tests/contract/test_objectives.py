@@ -66,7 +66,11 @@ OBJECTIVES = {
     },
     "macs": {"_target_": "evonas.objectives.analytic_costs.Macs"},
     "params": {"_target_": "evonas.objectives.analytic_costs.Params"},
-    "peak_memory": {"_target_": "evonas.objectives.footprint.PeakMemory"},
+    "peak_memory": {
+        "_target_": "evonas.objectives.footprint.PeakMemory",
+        # the process that runs a network has no other precision
+        "runtime": {"_target_": "evonas.runtimes.choice.Auto", "precision": "fp32"},
+    },
 }
 
 

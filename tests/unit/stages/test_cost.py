@@ -82,7 +82,7 @@ def test_models_of_timm_too(evonas_command: Callable) -> None:
         ("genotype=nat-m5", "error: 'nat-m5' is not a network of space ofa_mbv3."),
         ("genotype=nyu-base", "nat-m4"),
         ("genotype=ofa_mbv3:d=2", "error: The groups are d, not d, k, e, r."),
-        ("size=224", "error: size must be a height and a width in pixels from 1, got 224."),
+        ("size=224", "size=224 is not a list."),
         ("size=[0,224]", "got [0, 224]"),
         ("classes=0", "error: classes must be at least 1 or null, got 0."),
         ("classes=many", "got many"),

@@ -17,7 +17,7 @@ from evonas.errors import EngineError, UserError
 from evonas.nn.bn_calibration import calibrate_batch_norm
 from evonas.objectives.analytic_costs import Macs
 from evonas.objectives.context import EvaluationContext
-from evonas.report.page.tables import tested
+from evonas.report.page import tables
 from evonas.run import Run
 from evonas.stages.base import Context
 from evonas.stages.build import factory
@@ -149,7 +149,7 @@ def test_networks_are_measured_as_they_ship(made: Context, capsys: pytest.Captur
         assert exact["low_ms"] <= exact["ms"] <= exact["high_ms"] and exact["mb"] > 0
         assert "fp16" in rows[net["name"], "fp16"]["reason"]
     assert "As shipped" in capsys.readouterr().out
-    [table] = tested(test, {})[1:]
+    [table] = tables.tested(test, {})[1:]
     assert len(table.rows) == len(test["shipped"]) and table.columns[3].startswith("AbsRel")
 
 
